@@ -1,0 +1,68 @@
+# Every target sets up .venv by itself: all packages from requirements.lock, checked by hash, then this project, editable.
+# PYTHON=/path/to/python chooses the interpreter of a new .venv; to change that of an existing one, `make clean` first.
+
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+
+PYTHONS := python3.12 python3.11 python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input --quiet
+
+.PHONY: help venv run test test-full lint format lock bench clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+
+venv: $(VENV)/.ready ## set up .venv
+
+run: $(VENV)/.ready ## simulate a fleet, run the dataflow with recovery on and say where things are
+	$(BIN)/python -m dataflows demo
+
+test: $(VENV)/.ready ## run the tests (PYTEST_FLAGS="-k name" narrows them)
+	$(BIN)/python -m pytest -m "not full" $(PYTEST_FLAGS)
+
+test-full: $(VENV)/.ready ## run every test, the long versions too, with 10,000 examples a property
+	HYPOTHESIS_PROFILE=full $(BIN)/python -m pytest --timeout=3600 $(PYTEST_FLAGS)
+
+lint: $(VENV)/.ready ## check style, format, types and the borders between packages
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(VENV)/.ready ## mend what ruff can mend
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+lock: $(VENV)/.ready ## bring requirements.lock up to pyproject.toml (LOCK_FLAGS=--upgrade: newest versions)
+	$(BIN)/uv pip compile pyproject.toml --all-extras --universal --python-version 3.11 --fork-strategy fewest --generate-hashes \
+		--no-emit-index-url --no-emit-find-links --custom-compile-command "make lock" --quiet \
+		$(LOCK_FLAGS) --output-file requirements.lock
+
+bench: $(VENV)/.ready ## run the benchmarks
+	$(BIN)/python -m benchmarks
+
+clean: ## remove .venv, caches and build output; data, outputs and recovery stores stay
+	rm -rf $(VENV) build dist *.egg-info .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# Two stamps: a new lock rebuilds .venv from nothing (so that nothing dropped stays), a new pyproject.toml
+# only renews the project's own install.
+$(VENV)/.locked: requirements.lock
+	@for candidate in $(or $(PYTHON),$(PYTHONS)); do \
+		if "$$candidate" -c 'import ensurepip, sys, venv; sys.exit(not (3, 11) <= sys.version_info < (3, 13))' \
+			>/dev/null 2>&1; then python="$$candidate"; break; fi; \
+	done; \
+	if [ -z "$$python" ]; then \
+		echo 'make: no Python 3.11 or 3.12 with venv among:' $(or $(PYTHON),$(PYTHONS)) >&2; \
+		echo 'make: install one, or name it: make PYTHON=/path/to/python3.12' >&2; \
+		exit 1; \
+	fi; \
+	echo "Setting up $(VENV) with $$("$$python" --version)" && "$$python" -m venv --clear $(VENV)
+	$(PIP) install --require-hashes --requirement requirements.lock
+	@touch $@
+
+$(VENV)/.ready: $(VENV)/.locked pyproject.toml
+	$(PIP) install --no-deps --no-build-isolation --editable .
+	@touch $@

@@ -1,0 +1,385 @@
+"""Figures of a run, computed from its ``evaluations.jsonl`` alone, independently of the run's own metrics.
+
+``python -m benchmarks.figures OUT/evaluations.jsonl --from 20%`` prints, for each target and model, ROC AUC,
+PR AUC (average precision), log loss and Brier score under first and final labels, with 95 % intervals.
+
+Examples of one machine resemble each other, so the interval comes from resampling whole assets (the cluster
+bootstrap; C. A. Field and A. H. Welsh, "Bootstrapping clustered data", Journal of the Royal Statistical
+Society B 69(3), 2007). It tells how much the figures hang on which machines happened to be in the recording.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import math
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import orjson
+from rich.console import Console
+from rich.table import Table
+from sklearn.metrics import average_precision_score, log_loss, roc_auc_score
+
+from dataflows.instants import format_instant, parse_instant
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from numpy.typing import NDArray
+
+__all__ = [
+    "METRICS",
+    "Entry",
+    "Evaluations",
+    "Figures",
+    "bootstrap",
+    "compare",
+    "figures",
+    "instant_from",
+    "labelled",
+    "load",
+    "table",
+]
+
+#: Scores are clipped to [CLIP, 1 - CLIP] for the log loss, as in the run's own metrics.
+CLIP = 1e-4
+METRICS = ("roc_auc", "pr_auc", "log_loss", "brier")
+#: The name under which the scores of whichever model was champion at the time are reported.
+PUBLISHED = "(champion)"
+
+_LABELS = {"positive": 1, "negative": 0, "censored": -1}
+_HEADINGS = {"roc_auc": "ROC AUC", "pr_auc": "PR AUC", "log_loss": "log loss", "brier": "Brier"}
+
+
+@dataclasses.dataclass(frozen=True, slots=True, eq=False)
+class Evaluations:
+    """Evaluation rows as arrays, one element a row, in the order of the file.
+
+    Attributes:
+        ids: of the predictions.
+        assets: names.
+        targets: names.
+        times: of the examples, microseconds since 1970.
+        settled: when the label was both decided (label clock) and known (knowledge time), microseconds.
+        corrections: 0 for the first label of an id.
+        labels: 1 positive, 0 negative, -1 censored.
+        champions: names.
+        models: names of the columns of ``scores``.
+        scores: as served, (rows, models); NaN where a model gave none.
+        feature_names: names of the columns of ``features``; empty unless they were asked for.
+        features: as served, (rows, features); NaN where missing.
+    """
+
+    ids: NDArray[np.str_]
+    assets: NDArray[np.str_]
+    targets: NDArray[np.str_]
+    times: NDArray[np.int64]
+    settled: NDArray[np.int64]
+    corrections: NDArray[np.int64]
+    labels: NDArray[np.int64]
+    champions: NDArray[np.str_]
+    models: tuple[str, ...]
+    scores: NDArray[np.float64]
+    feature_names: tuple[str, ...]
+    features: NDArray[np.float64]
+
+    def __len__(self) -> int:
+        """Number of rows."""
+        return len(self.ids)
+
+    def where(self, rows: NDArray[Any]) -> Evaluations:
+        """Only these rows (a mask or indices)."""
+        changes = {
+            field.name: getattr(self, field.name)[rows]
+            for field in dataclasses.fields(self)
+            if field.name not in {"models", "feature_names"}
+        }
+        return dataclasses.replace(self, **changes)
+
+    def by_model(self) -> dict[str, NDArray[np.float64]]:
+        """Scores of each model, and first those that were published, whichever model's they were."""
+        columns = {name: self.scores[:, i] for i, name in enumerate(self.models)}
+        published = np.full(len(self), np.nan)
+        for name, scores in columns.items():
+            published = np.where(self.champions == name, scores, published)
+        return {PUBLISHED: published, **columns}
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Figures:
+    """Figures of one model over labelled, scored examples; NaN where undefined (a single class, no examples).
+
+    Attributes:
+        examples: how many count.
+        positives: how many of them.
+        unscored: labelled examples without a score of this model, left out.
+    """
+
+    examples: int
+    positives: int
+    unscored: int
+    roc_auc: float
+    pr_auc: float
+    log_loss: float
+    brier: float
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Entry:
+    """Figures of one model of one target, with the interval of each metric."""
+
+    target: str
+    labels: Literal["first", "final"]
+    model: str
+    figures: Figures
+    intervals: Mapping[str, tuple[float, float]]
+
+
+def load(path: Path, *, features: bool = False) -> Evaluations:
+    """Read ``evaluations.jsonl``; the feature vectors only on request, since they are most of the file.
+
+    Raises:
+        ValueError: no rows, or a row that is not an evaluation; names the line.
+    """
+    rows: list[dict[str, Any]] = []
+    with path.open("rb") as lines:
+        for number, line in enumerate(lines, start=1):
+            try:
+                row = orjson.loads(line)
+                row["label"] = _LABELS[row["label"]]
+                row["time"] = parse_instant(row["time"])
+                row["settled"] = max(parse_instant(row["matured"]), parse_instant(row["known"]))
+            except (KeyError, TypeError, ValueError) as error:
+                msg = f"{path}:{number}: not an evaluation row ({type(error).__name__}: {error})"
+                raise ValueError(msg) from error
+            if not features:
+                row.pop("features", None)
+            rows.append(row)
+    if not rows:
+        msg = f"{path} holds no evaluation rows"
+        raise ValueError(msg)
+    models, scores = _matrix([row["scores"] for row in rows])
+    names, vectors = _matrix([row.get("features") or {} for row in rows])
+    return Evaluations(
+        ids=np.array([row["id"] for row in rows]),
+        assets=np.array([row["asset"] for row in rows]),
+        targets=np.array([row["target"] for row in rows]),
+        times=np.array([row["time"] for row in rows], dtype=np.int64),
+        settled=np.array([row["settled"] for row in rows], dtype=np.int64),
+        corrections=np.array([row["correction"] for row in rows], dtype=np.int64),
+        labels=np.array([row["label"] for row in rows], dtype=np.int64),
+        champions=np.array([row["champion"] for row in rows]),
+        models=models,
+        scores=scores,
+        feature_names=names,
+        features=vectors,
+    )
+
+
+def _matrix(rows: Sequence[Mapping[str, float | None]]) -> tuple[tuple[str, ...], NDArray[np.float64]]:
+    columns: dict[str, int] = {}
+    for row in rows:
+        if row.keys() - columns.keys():
+            for name in row:
+                columns.setdefault(name, len(columns))
+    names = tuple(columns)
+    # float64 turns None into NaN.
+    return names, np.array([[row.get(name) for name in names] for row in rows], dtype=np.float64)
+
+
+def labelled(evaluations: Evaluations, labels: Literal["first", "final"]) -> Evaluations:
+    """One row an example: its first label, or the one that the last correction left. Censored rows stay.
+
+    Raises:
+        ValueError: two rows have the same id and correction.
+    """
+    order = np.lexsort((evaluations.corrections, evaluations.ids))
+    ids, corrections = evaluations.ids[order], evaluations.corrections[order]
+    same = ids[1:] == ids[:-1]
+    twice = same & (corrections[1:] == corrections[:-1])
+    if twice.any():
+        i = int(np.argmax(twice))
+        msg = f"id {ids[i]} has two rows with correction {corrections[i]}; expected one"
+        raise ValueError(msg)
+    kept = corrections == 0
+    if labels == "final":
+        kept = np.ones(len(ids), dtype=bool)
+        kept[:-1] = ~same
+    return evaluations.where(np.sort(order[kept]))
+
+
+def instant_from(times: NDArray[np.int64], start: str) -> int:
+    """The instant from which examples count: RFC 3339, or a share of the span of example times (``20%``).
+
+    Raises:
+        ValueError: neither, or a share outside 0 to 100 %.
+    """
+    if not start.endswith("%"):
+        return parse_instant(start)
+    share = float(start[:-1])
+    if not 0 <= share <= 100:
+        msg = f"{start} lies outside 0% to 100%"
+        raise ValueError(msg)
+    first, last = int(times.min()), int(times.max())
+    return first + round((last - first) * share / 100)
+
+
+def figures(labels: NDArray[np.int64], scores: NDArray[np.float64]) -> Figures:
+    """Figures over the rows that are not censored and have a score."""
+    unscored = int(((labels >= 0) & np.isnan(scores)).sum())
+    counted = (labels >= 0) & ~np.isnan(scores)
+    labels, scores = labels[counted], scores[counted]
+    positives = int(labels.sum())
+    clipped = np.clip(scores, CLIP, 1 - CLIP)
+    both = 0 < positives < len(labels)
+    return Figures(
+        examples=len(labels),
+        positives=positives,
+        unscored=unscored,
+        roc_auc=float(roc_auc_score(labels, scores)) if both else math.nan,
+        pr_auc=float(average_precision_score(labels, scores)) if both else math.nan,
+        log_loss=float(log_loss(labels, clipped, labels=[0, 1])) if len(labels) else math.nan,
+        brier=float(np.mean((scores - labels) ** 2)) if len(labels) else math.nan,
+    )
+
+
+def bootstrap(  # noqa: PLR0913 - the data, and the four settings of a bootstrap
+    labels: NDArray[np.int64],
+    scores: NDArray[np.float64],
+    assets: NDArray[Any],
+    *,
+    resamples: int = 200,
+    seed: int = 0,
+    level: float = 0.95,
+) -> dict[str, tuple[float, float]]:
+    """Percentile intervals of each metric under resampling of whole assets.
+
+    Resamples of a single class have no ROC AUC and PR AUC and are left out of these two. Rows are weighted by
+    how often their asset was drawn, which equals repeating them, so scores are sorted once, not every time.
+    """
+    counted = (labels >= 0) & ~np.isnan(scores)
+    labels, scores = labels[counted], scores[counted]
+    if not len(labels):
+        return dict.fromkeys(METRICS, (math.nan, math.nan))
+    names, codes = np.unique(assets[counted], return_inverse=True)
+    draws = np.random.default_rng(seed).multinomial(len(names), [1 / len(names)] * len(names), size=resamples)
+
+    clipped = np.clip(scores, CLIP, 1 - CLIP)
+    losses = -np.log(np.where(labels == 1, clipped, 1 - clipped))
+    size = draws @ np.bincount(codes)
+    values = {
+        "log_loss": draws @ np.bincount(codes, weights=losses) / size,
+        "brier": draws @ np.bincount(codes, weights=(scores - labels) ** 2) / size,
+    }
+    values["roc_auc"], values["pr_auc"] = _ranked(labels, scores, codes, draws)
+    tails = [(1 - level) / 2, (1 + level) / 2]
+    intervals = {}
+    for metric in METRICS:
+        defined = values[metric][np.isfinite(values[metric])]
+        low, high = np.quantile(defined, tails) if len(defined) else (math.nan, math.nan)
+        intervals[metric] = float(low), float(high)
+    return intervals
+
+
+def _ranked(
+    labels: NDArray[np.int64], scores: NDArray[np.float64], codes: NDArray[np.int64], draws: NDArray[np.int64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """ROC AUC and average precision of each resample; equal scores are one threshold."""
+    order = np.argsort(-scores, kind="stable")
+    ranked, codes, positive = scores[order], codes[order], labels[order] == 1
+    starts = np.flatnonzero(np.append(True, ranked[1:] != ranked[:-1]))
+    roc, precision = np.full(len(draws), np.nan), np.full(len(draws), np.nan)
+    for i, draw in enumerate(draws):
+        weights = draw[codes]
+        hits = np.add.reduceat(np.where(positive, weights, 0), starts)
+        alarms = np.add.reduceat(np.where(positive, 0, weights), starts)
+        all_hits, all_alarms = np.cumsum(hits), np.cumsum(alarms)
+        if all_hits[-1] and all_alarms[-1]:
+            roc[i] = (alarms * (all_hits - hits / 2)).sum() / (all_hits[-1] * all_alarms[-1])
+            precision[i] = (hits * all_hits / np.maximum(all_hits + all_alarms, 1)).sum() / all_hits[-1]
+    return roc, precision
+
+
+def compare(
+    evaluations: Evaluations, start: str | None = None, *, resamples: int = 200, seed: int = 0
+) -> list[Entry]:
+    """Entries of every target and model under both labels; examples before ``start`` are left out.
+
+    ``start`` is read as by `instant_from`, a share over the examples of each target. All models of a target
+    share their resamples.
+    """
+    entries = []
+    for target in sorted(set(evaluations.targets)):
+        rows = evaluations.where(evaluations.targets == target)
+        if start is not None:
+            rows = rows.where(rows.times >= instant_from(rows.times, start))
+        labels: Literal["first", "final"]
+        for labels in ("first", "final"):
+            chosen = labelled(rows, labels)
+            entries += [
+                Entry(
+                    target=str(target),
+                    labels=labels,
+                    model=model,
+                    figures=figures(chosen.labels, scores),
+                    intervals=bootstrap(chosen.labels, scores, chosen.assets, resamples=resamples, seed=seed),
+                )
+                for model, scores in chosen.by_model().items()
+            ]
+    return entries
+
+
+def table(entries: Sequence[Entry], title: str) -> Table:
+    """Entries as a table: one line a target, kind of label and model; an interval beneath each figure."""
+    view = Table(title=title, title_justify="left", show_lines=True)
+    for heading in ("target", "labels", "model"):
+        view.add_column(heading)
+    for heading in ("examples", "positives", *_HEADINGS.values()):
+        view.add_column(heading, justify="right")
+    for entry in entries:
+        cells = [
+            f"{getattr(entry.figures, metric):.4f}\n[dim]{low:.4f} to {high:.4f}[/dim]"
+            for metric, (low, high) in entry.intervals.items()
+        ]
+        model = f"{entry.model}\n[red]{entry.figures.unscored:,} unscored[/red]"
+        view.add_row(
+            entry.target,
+            entry.labels,
+            model if entry.figures.unscored else entry.model,
+            f"{entry.figures.examples:,}",
+            f"{entry.figures.positives:,}",
+            *cells,
+        )
+    return view
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Command line: the figures of one ``evaluations.jsonl``."""
+    parser = argparse.ArgumentParser(description="Figures of a run from its evaluations.jsonl.")
+    parser.add_argument("evaluations", type=Path)
+    parser.add_argument(
+        "--from", dest="start", help="RFC 3339, or a share of the span of example times: 20%%"
+    )
+    parser.add_argument("--resamples", type=int, default=200, help="of the bootstrap over assets")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--json", action="store_true", help="one JSON object a line")
+    given = parser.parse_args(arguments)
+    try:
+        evaluations = load(given.evaluations)
+        entries = compare(evaluations, given.start, resamples=given.resamples, seed=given.seed)
+    except (OSError, ValueError) as error:
+        parser.exit(1, f"{error}\n")
+    if given.json:
+        for entry in entries:
+            sys.stdout.buffer.write(orjson.dumps(entry, option=orjson.OPT_APPEND_NEWLINE))
+        return
+    span = f"{format_instant(int(evaluations.times.min()))} to {format_instant(int(evaluations.times.max()))}"
+    left_out = f", those before {given.start} left out" if given.start else ""
+    Console().print(table(entries, f"Examples of {span}{left_out}; 95 % intervals over assets"))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,247 @@
+"""Arithmetic of event-time windows, compiled.
+
+A window is kept as *panes*: pane p of hop h covers (p * h, (p + 1) * h]. Windows that share a hop share its
+panes. Each pane holds, per sensor, the moments of its readings, so an event costs one update of one pane per
+hop, and a window one merge per pane, however many events they hold.
+
+Means, squared deviations and co-moments are updated and merged by the formulas of Chan, Golub and LeVeque
+("Updating formulae and a pairwise algorithm for computing sample variances", 1979), which do not cancel as
+sums of squares do. Times enter as hours since the start of the pane, computed from integers.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+__all__ = ["EMPTY", "FIELDS", "WIDTH", "observe", "replace_missing", "statistics"]
+
+#: Numbers kept per pane and sensor.
+FIELDS = (
+    "count",
+    "missing",
+    "mean",
+    "squares",
+    "minimum",
+    "maximum",
+    "time_mean",
+    "time_squares",
+    "products",
+    "first_time",
+    "first",
+    "last_time",
+    "last",
+)
+WIDTH = len(FIELDS)
+(
+    _COUNT,
+    _MISSING,
+    _MEAN,
+    _SQUARES,
+    _MIN,
+    _MAX,
+    _TIME_MEAN,
+    _TIME_SQUARES,
+    _PRODUCTS,
+    _FIRST_TIME,
+    _FIRST,
+    _LAST_TIME,
+    _LAST,
+) = range(WIDTH)
+#: Pane number of a slot that holds nothing.
+EMPTY = -(2**62)
+_HOUR = 3_600_000_000.0
+
+
+@njit(cache=True, inline="always")  # type: ignore[untyped-decorator]
+def _pane_of(time: int, hop: int) -> int:
+    return -((-time) // hop) - 1
+
+
+@njit(cache=True)  # type: ignore[untyped-decorator]
+def _add(cell: NDArray[np.float64], value: float, hours: float, time: int) -> None:
+    count = cell[_COUNT] + 1.0
+    deviation = value - cell[_MEAN]
+    time_deviation = hours - cell[_TIME_MEAN]
+    mean = cell[_MEAN] + deviation / count
+    time_mean = cell[_TIME_MEAN] + time_deviation / count
+    cell[_SQUARES] += deviation * (value - mean)
+    cell[_TIME_SQUARES] += time_deviation * (hours - time_mean)
+    cell[_PRODUCTS] += deviation * (hours - time_mean)
+    cell[_MEAN] = mean
+    cell[_TIME_MEAN] = time_mean
+    if count == 1.0 or value < cell[_MIN]:
+        cell[_MIN] = value
+    if count == 1.0 or value > cell[_MAX]:
+        cell[_MAX] = value
+    if count == 1.0 or time < cell[_FIRST_TIME]:
+        cell[_FIRST_TIME] = time
+        cell[_FIRST] = value
+    if count == 1.0 or time > cell[_LAST_TIME]:
+        cell[_LAST_TIME] = time
+        cell[_LAST] = value
+    cell[_COUNT] = count
+
+
+@njit(cache=True)  # type: ignore[untyped-decorator]
+def observe(
+    time: int,
+    row: NDArray[np.float64],
+    oldest: NDArray[np.int64],
+    hops: NDArray[np.int64],
+    rings: NDArray[np.int64],
+    numbers: NDArray[np.int64],
+    panes: NDArray[np.float64],
+) -> int:
+    """Add one row of readings, at a time that no pane holds yet, to its pane of every hop.
+
+    Args:
+        time: microseconds.
+        row: readings (sensors), NaN where missing.
+        oldest: (hops) number of the oldest pane that any window of the hop still covers.
+        hops: (hops) microseconds.
+        rings: (hops, 2) offset and size of each hop's ring of panes.
+        numbers: (slots) pane number in each slot, or `EMPTY`.
+        panes: (slots, sensors, `WIDTH`).
+
+    Returns:
+        -1, or the index of the first hop whose ring is too small; then nothing was changed.
+    """
+    for hop in range(len(hops)):
+        number = _pane_of(time, hops[hop])
+        held = numbers[rings[hop, 0] + number % rings[hop, 1]]
+        if number >= oldest[hop] and held != number and held >= oldest[hop]:
+            return hop
+    for hop in range(len(hops)):
+        number = _pane_of(time, hops[hop])
+        if number < oldest[hop]:
+            continue
+        slot = rings[hop, 0] + number % rings[hop, 1]
+        if numbers[slot] != number:
+            numbers[slot] = number
+            panes[slot] = 0.0
+        hours = (time - number * hops[hop]) / _HOUR
+        for sensor in range(len(row)):
+            if math.isnan(row[sensor]):
+                panes[slot, sensor, _MISSING] += 1.0
+            else:
+                _add(panes[slot, sensor], row[sensor], hours, time)
+    return -1
+
+
+@njit(cache=True)  # type: ignore[untyped-decorator]
+def replace_missing(
+    time: int,
+    row: NDArray[np.float64],
+    oldest: NDArray[np.int64],
+    hops: NDArray[np.int64],
+    rings: NDArray[np.int64],
+    numbers: NDArray[np.int64],
+    panes: NDArray[np.float64],
+) -> None:
+    """Add readings that were missing from a time the panes hold already; NaN leaves a sensor as it is.
+
+    Arguments are those of `observe`.
+    """
+    for hop in range(len(hops)):
+        number = _pane_of(time, hops[hop])
+        if number < oldest[hop]:
+            continue
+        slot = rings[hop, 0] + number % rings[hop, 1]
+        hours = (time - number * hops[hop]) / _HOUR
+        for sensor in range(len(row)):
+            if not math.isnan(row[sensor]):
+                panes[slot, sensor, _MISSING] -= 1.0
+                _add(panes[slot, sensor], row[sensor], hours, time)
+
+
+@njit(cache=True)  # type: ignore[untyped-decorator]
+def _merge(total: NDArray[np.float64], cell: NDArray[np.float64], shift: float) -> None:
+    """Add a later cell to a total; shift is the later pane's start in hours since the total's."""
+    total[_MISSING] += cell[_MISSING]
+    if cell[_COUNT] == 0.0:
+        return
+    if total[_COUNT] == 0.0:
+        missing = total[_MISSING]
+        total[:] = cell
+        total[_MISSING] = missing
+        total[_TIME_MEAN] += shift
+        return
+    count = total[_COUNT] + cell[_COUNT]
+    weight = total[_COUNT] * cell[_COUNT] / count
+    deviation = cell[_MEAN] - total[_MEAN]
+    time_deviation = cell[_TIME_MEAN] + shift - total[_TIME_MEAN]
+    total[_SQUARES] += cell[_SQUARES] + deviation * deviation * weight
+    total[_TIME_SQUARES] += cell[_TIME_SQUARES] + time_deviation * time_deviation * weight
+    total[_PRODUCTS] += cell[_PRODUCTS] + deviation * time_deviation * weight
+    total[_MEAN] += deviation * cell[_COUNT] / count
+    total[_TIME_MEAN] += time_deviation * cell[_COUNT] / count
+    total[_MIN] = min(total[_MIN], cell[_MIN])
+    total[_MAX] = max(total[_MAX], cell[_MAX])
+    total[_LAST_TIME] = cell[_LAST_TIME]
+    total[_LAST] = cell[_LAST]
+    total[_COUNT] = count
+
+
+@njit(cache=True)  # type: ignore[untyped-decorator]
+def _describe(time: int, total: NDArray[np.float64], out: NDArray[np.float64]) -> None:
+    count = total[_COUNT]
+    out[:] = np.nan
+    out[0] = count
+    out[1] = total[_MISSING]
+    if count >= 1.0:
+        out[2] = total[_MEAN]
+        out[4] = total[_MIN]
+        out[5] = total[_MAX]
+        out[7] = total[_LAST] - total[_FIRST]
+        out[8] = total[_LAST]
+        out[9] = (time - total[_LAST_TIME]) / _HOUR
+    if count >= 2.0:  # noqa: PLR2004 - a spread and a slope need two points
+        # The merged mean may round past the extremes, and squares below zero.
+        out[3] = math.sqrt(max(total[_SQUARES], 0.0) / count)
+        if total[_TIME_SQUARES] > 0.0:
+            out[6] = total[_PRODUCTS] / total[_TIME_SQUARES]
+
+
+@njit(cache=True)  # type: ignore[untyped-decorator]
+def statistics(
+    time: int,
+    windows: NDArray[np.int64],
+    picks: NDArray[np.int64],
+    hops: NDArray[np.int64],
+    rings: NDArray[np.int64],
+    numbers: NDArray[np.int64],
+    panes: NDArray[np.float64],
+    out: NDArray[np.float64],
+) -> None:
+    """Statistics of every window at a time not before any event that the panes hold.
+
+    Args:
+        time: microseconds.
+        windows: (windows, 2) index of the hop, and length in panes.
+        picks: (features) index into (windows, sensors, statistics) laid flat.
+        hops: as in `observe`, and so are rings, numbers and panes.
+        out: (features) written; NaN where a statistic has too few points.
+    """
+    sensors = panes.shape[1]
+    total = np.zeros(WIDTH)
+    described = np.empty((len(windows), sensors, 10))
+    for window in range(len(windows)):
+        hop = hops[windows[window, 0]]
+        offset = rings[windows[window, 0], 0]
+        size = rings[windows[window, 0], 1]
+        start = time // hop - windows[window, 1]
+        stop = _pane_of(time, hop)
+        for sensor in range(sensors):
+            total[:] = 0.0
+            for number in range(start, stop + 1):
+                slot = offset + number % size
+                if numbers[slot] == number:
+                    _merge(total, panes[slot, sensor], (number - start) * hop / _HOUR)
+            _describe(time, total, described[window, sensor])
+    flat = described.ravel()
+    for feature in range(len(picks)):
+        out[feature] = flat[picks[feature]]

@@ -1,0 +1,3 @@
+"""Sources and sinks."""
+
+from __future__ import annotations

@@ -1,0 +1,288 @@
+"""Files in and files out, both exact across a kill.
+
+The source remembers the next unread byte and the next sequence. The sink remembers its length, and cuts the
+file back to it on resume: rows of an epoch that a kill undid are written again by the epoch that redoes it.
+"""
+
+from __future__ import annotations
+
+import glob
+import gzip
+import json
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import IO, Any, BinaryIO, cast
+
+from bytewax.inputs import FixedPartitionedSource, StatefulSourcePartition
+from bytewax.outputs import FixedPartitionedSink, StatefulSinkPartition
+from typing_extensions import override
+
+from dataflows.events import MAX_BYTES
+from dataflows.items import OUTPUTS, Item, Row
+from dataflows.snapshots import seal, unseal
+
+__all__ = ["SUMMARY", "FileSink", "FileSource", "InputError", "expand"]
+
+SUMMARY = "summary"
+_VERSION = 1
+_CHUNK = 1 << 20
+_STDIN = "-"
+
+
+class InputError(RuntimeError):
+    """The configured input cannot be read, or is not the one that the recovery store knows."""
+
+
+def expand(patterns: tuple[str, ...]) -> list[str]:
+    """Paths of files and globs, in the order given, each glob's matches by name.
+
+    Raises:
+        InputError: a file does not exist, a glob matches nothing, standard input beside other files.
+    """
+    paths: list[str] = []
+    for pattern in patterns:
+        found = [pattern] if pattern == _STDIN else sorted(glob.glob(pattern))  # noqa: PTH207 - absolute patterns too
+        if not found:
+            msg = f"input {pattern!r}: no such file; set `files` under [input] in fleet.toml, or FLEET_INPUT"
+            raise InputError(msg)
+        paths += found
+    if _STDIN in paths and len(paths) > 1:
+        msg = "standard input ('-') cannot be read beside other files"
+        raise InputError(msg)
+    if not paths:
+        msg = "no input: set `files` under [input] in fleet.toml, or FLEET_INPUT"
+        raise InputError(msg)
+    return paths
+
+
+class _Lines:
+    """Lines of one file from a byte offset on; of an oversized line only its beginning is kept."""
+
+    def __init__(self, path: str, offset: int) -> None:
+        self._file = _open(path, offset)
+        self._chunk: list[bytes] = []
+        self._next = 0
+        self._rest = b""
+        self._skipped = 0
+        self._end = False
+        self.offset = offset
+
+    def read(self) -> tuple[bytes, int] | None:
+        """The next line without its end, and its length in the file; None at the end of the file."""
+        while self._next >= len(self._chunk):
+            if self._end:
+                return None
+            self._fill()
+        line = self._chunk[self._next]
+        self._next += 1
+        last = self._end and self._next == len(self._chunk)
+        length = len(line) + self._skipped + (0 if last else 1)
+        self._skipped = 0
+        self.offset += length
+        return line, length
+
+    def _fill(self) -> None:
+        data = self._file.read(_CHUNK)
+        self._end = not data
+        lines = (self._rest + data).split(b"\n")
+        # What follows the last line end is the beginning of the next line, or nothing.
+        self._rest = b"" if self._end else lines.pop()
+        if self._end and lines == [b""]:
+            lines = []
+        if len(self._rest) > MAX_BYTES + _CHUNK:
+            keep = MAX_BYTES + 1
+            self._skipped += len(self._rest) - keep
+            self._rest = self._rest[:keep]
+        self._chunk, self._next = lines, 0
+
+    def close(self) -> None:
+        self._file.close()
+
+
+def _open(path: str, offset: int) -> BinaryIO:
+    if path == _STDIN:
+        return sys.stdin.buffer
+    with Path(path).open("rb") as probe:
+        packed = probe.read(2) == b"\x1f\x8b"
+    file: IO[bytes] = cast("IO[bytes]", gzip.open(path, "rb")) if packed else Path(path).open("rb")
+    file.seek(offset)
+    return cast("BinaryIO", file)
+
+
+class _FilePartition(StatefulSourcePartition[Item, bytes]):
+    def __init__(
+        self, paths: list[str], batch: int, stopping: Callable[[], bool], resume: bytes | None
+    ) -> None:
+        self._paths = paths
+        self._batch = batch
+        self._stopping = stopping
+        self._index, self._offset, self._line, self._sequence = 0, 0, 0, 0
+        self._resumed = resume is not None
+        if resume is not None:
+            self._restore(unseal("files", _VERSION, resume))
+        self._lines: _Lines | None = None
+
+    def _restore(self, state: list[Any]) -> None:
+        read, self._index, self._offset, self._line, self._sequence = state
+        if read == [_STDIN]:
+            msg = "standard input cannot be read again, so it cannot be resumed; give files, or run without recovery"
+            raise InputError(msg)
+        if self._paths[: len(read)] != read:
+            msg = (
+                f"the recovery store has read {read}, the input is now {self._paths}; files already read must stay, "
+                "in their order (new ones may follow); or start with a new store"
+            )
+            raise InputError(msg)
+        if read and os.stat(read[-1]).st_size == 0 and self._offset > 0:
+            msg = f"{read[-1]} is empty, but {self._offset:,} bytes of it were read before"
+            raise InputError(msg)
+
+    @override
+    def next_batch(self) -> list[Item]:
+        if self._stopping():
+            raise StopIteration
+        items: list[Item] = []
+        while len(items) < self._batch:
+            if self._lines is None:
+                if self._index >= len(self._paths):
+                    break
+                self._lines = _Lines(self._paths[self._index], self._offset)
+            self._read(self._lines, items)
+        if not items:
+            raise StopIteration
+        return items
+
+    def _read(self, lines: _Lines, items: list[Item]) -> None:
+        path = self._paths[self._index]
+        while len(items) < self._batch:
+            start = lines.offset
+            found = lines.read()
+            if found is None:
+                lines.close()
+                self._lines = None
+                self._index += 1
+                self._offset = self._line = 0
+                return
+            self._line += 1
+            self._offset = lines.offset
+            line = found[0]
+            if not line or line.isspace():
+                continue
+            self._sequence += 1
+            items.append(Item(self._sequence, 0, None, 0, (path, self._line, start), line))
+
+    @override
+    def snapshot(self) -> bytes:
+        read = self._paths[: self._index + 1]
+        return seal("files", _VERSION, (read, self._index, self._offset, self._line, self._sequence))
+
+    @override
+    def close(self) -> None:
+        if self._lines is not None:
+            self._lines.close()
+
+
+class FileSource(FixedPartitionedSource[Item, bytes]):
+    """One lane: all files one after the other, as one sequence.
+
+    Args:
+        files: paths and globs; ``-`` alone is standard input. Gzip is recognised by its first bytes.
+        batch: records handed to the engine at a time.
+        stopping: asked before each batch; true ends the input there, at an epoch boundary.
+    """
+
+    def __init__(self, files: tuple[str, ...], batch: int, stopping: Callable[[], bool]) -> None:
+        self._paths = expand(files)
+        self._batch = batch
+        self._stopping = stopping
+
+    @override
+    def list_parts(self) -> list[str]:
+        return ["lane-0"]
+
+    @override
+    def build_part(self, step_id: str, for_part: str, resume_state: bytes | None) -> _FilePartition:
+        return _FilePartition(self._paths, self._batch, self._stopping, resume_state)
+
+
+class _RowsPartition(StatefulSinkPartition[Item, int]):
+    def __init__(self, path: Path, resume: int | None) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._file = path.open("ab")
+        length = resume or 0
+        if self._file.tell() < length:
+            msg = (
+                f"{path} holds {self._file.tell():,} bytes, the recovery store knows of {length:,}; rows that were written are gone. "
+                "Restore the file with the store it belongs to, or start with a new store and folder"
+            )
+            raise InputError(msg)
+        self._file.truncate(length)
+        self._file.seek(length)
+
+    @override
+    def write_batch(self, values: list[Item]) -> None:
+        lines = [cast("Row", item.body).data for item in values]
+        lines.append(b"")
+        self._file.write(b"\n".join(lines))
+
+    @override
+    def snapshot(self) -> int:
+        # The store must never remember more than the disk holds, not even after a power cut.
+        self._file.flush()
+        os.fsync(self._file.fileno())
+        return self._file.tell()
+
+    @override
+    def close(self) -> None:
+        self._file.close()
+
+
+class _SummaryPartition(StatefulSinkPartition[Item, None]):
+    """``summary.json``: written anew at each end of the input."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._summary: dict[str, Any] = {}
+
+    @override
+    def write_batch(self, values: list[Item]) -> None:
+        for item in values:
+            for section, content in json.loads(cast("Row", item.body).data).items():
+                if isinstance(content, dict):
+                    self._summary.setdefault(section, {}).update(content)
+                else:
+                    self._summary[section] = content
+        ordered = {key: self._summary[key] for key in sorted(self._summary)}
+        written = self._path.with_suffix(".json.part")
+        written.write_text(json.dumps(ordered, indent=2) + "\n")
+        written.replace(self._path)
+
+    @override
+    def snapshot(self) -> None:
+        return None
+
+
+class FileSink(FixedPartitionedSink[Item, Any]):
+    """``<output>.jsonl`` for each output, and ``summary.json``, in one folder; items are keyed by output."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    @override
+    def list_parts(self) -> list[str]:
+        return [*OUTPUTS, SUMMARY]
+
+    @override
+    def part_fn(self, item_key: str) -> int:
+        return [*sorted([*OUTPUTS, SUMMARY])].index(item_key)
+
+    @override
+    def build_part(
+        self, step_id: str, for_part: str, resume_state: int | None
+    ) -> StatefulSinkPartition[Item, Any]:
+        if for_part == SUMMARY:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            return _SummaryPartition(self._folder / "summary.json")
+        return _RowsPartition(self._folder / f"{for_part}.jsonl", resume_state)

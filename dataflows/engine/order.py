@@ -1,0 +1,40 @@
+"""Back into the order of effect, one activation at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import bytewax.operators as op
+from bytewax.dataflow import operator
+from bytewax.operators import KeyedStream, StatefulBatchLogic
+from typing_extensions import override
+
+from dataflows.items import Item, by_order
+
+__all__ = ["in_order"]
+
+
+class _Sorter(StatefulBatchLogic[Item, Item, None]):
+    @override
+    def on_batch(self, values: list[Item]) -> tuple[Iterable[Item], bool]:
+        values.sort(key=by_order)
+        return values, StatefulBatchLogic.DISCARD
+
+    @override
+    def on_eof(self) -> tuple[Iterable[Item], bool]:
+        return (), StatefulBatchLogic.DISCARD
+
+    @override
+    def snapshot(self) -> None:
+        return None
+
+
+@operator
+def in_order(step_id: str, up: KeyedStream[Item]) -> KeyedStream[Item]:  # noqa: ARG001 - the decorator uses it
+    """Sort what arrives together for one key by (sequence, part).
+
+    The engine runs the keys of one activation in the order of their names, so what several keys made of one
+    source batch arrives grouped by key. With one worker a source batch is one activation of each step, and
+    sorting it restores the global order.
+    """
+    return op.stateful_batch("sort", up, lambda _resume: _Sorter())

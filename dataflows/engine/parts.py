@@ -1,0 +1,215 @@
+"""State in parts: a keyed step whose snapshot is written part by part, only where it changed.
+
+The engine writes a key's whole snapshot at the end of every epoch in which the key was awake. For a step
+that holds many models and thousands of pending examples that would be megabytes an epoch for a few bytes of
+news. So the step is split: the *main* step does the work and has a tiny snapshot; for every part that
+changed it wakes one of a fixed number of *part* steps downstream, which do nothing but write that part.
+
+Main and part steps share a key, hence a worker, hence a process: the part steps read from, and at a resume
+put back on, a shelf in memory. Two facts of the engine make this sound, and tests watch both: no source
+reads on before the snapshots of an epoch are taken, so all of them see one instant; and every snapshot is
+given back before the first item flows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Protocol, TypeVar, cast
+
+import bytewax.operators as op
+from bytewax.dataflow import operator
+from bytewax.operators import KeyedStream, StatefulBatchLogic
+from typing_extensions import override
+
+from dataflows.items import Item
+from dataflows.snapshots import SnapshotError, seal, unseal
+
+__all__ = ["PartedStage", "stateful_in_parts"]
+
+_VERSION = 1
+
+
+class PartedStage(Protocol):
+    """A plain class whose state is one small main snapshot and numbered parts.
+
+    It is built by ``build(key, main, parts)``: None and an empty dict for a new key, else what the methods
+    below returned when the snapshot was taken.
+    """
+
+    def process(self, items: list[Item]) -> list[Item]:
+        """Take what arrived together, in any order; return what follows from it."""
+        ...
+
+    def changed(self) -> Iterable[int]:
+        """Numbers of the parts that changed since this was last asked."""
+        ...
+
+    def main_snapshot(self) -> bytes:
+        """The small state that is written whenever the key was awake."""
+        ...
+
+    def part_snapshot(self, part: int) -> bytes:
+        """The state of one part."""
+        ...
+
+    def finish(self) -> list[Item]:
+        """What to say at the end of the input; must not change state."""
+        ...
+
+
+Build = Callable[[str, bytes | None, dict[int, bytes]], PartedStage]
+_Wake = tuple[str, int]
+_S = TypeVar("_S")
+
+
+class _Shelf:
+    """Where main and part steps of one process meet."""
+
+    def __init__(self) -> None:
+        self.stages: dict[str, PartedStage] = {}
+        self.versions: dict[str, list[int]] = {}
+        self.resumed: dict[str, dict[int, tuple[int, bytes]]] = {}
+
+    def take(self, step_id: str, key: str, versions: list[int]) -> dict[int, bytes]:
+        """The parts of a resumed key, which must be exactly those that its main snapshot counts on."""
+        parts = self.resumed.pop(key, {})
+        found = [parts[part][0] if part in parts else 0 for part in range(len(versions))]
+        if found != versions:
+            wrong = [
+                part for part, (has, wants) in enumerate(zip(found, versions, strict=True)) if has != wants
+            ]
+            msg = (
+                f"step {step_id!r}, key {key!r}: parts {wrong} of the recovery store are not of the same epoch as the rest; "
+                "restore all recovery partitions from one backup"
+            )
+            raise SnapshotError(msg)
+        return {part: data for part, (_, data) in parts.items()}
+
+
+class _Main(StatefulBatchLogic[Item, Item | _Wake, bytes]):
+    def __init__(
+        self, step_id: str, shelf: _Shelf, build: Build, key_of: Callable[[Item], str], parts: int
+    ) -> None:
+        self._step_id = step_id
+        self._shelf = shelf
+        self._build = build
+        self._key_of = key_of
+        self._key: str | None = None
+        self._main: bytes | None = None
+        self._stage: PartedStage | None = None
+        self._versions = [0] * parts
+        self._awake: set[int] = set()
+
+    def resume(self, sealed: bytes) -> None:
+        self._key, versions, self._main = unseal("main", _VERSION, sealed)
+        if len(versions) > len(self._versions) and any(versions[len(self._versions) :]):
+            msg = f"step {self._step_id!r} has state in {len(versions)} parts, this release has {len(self._versions)}"
+            raise SnapshotError(msg)
+        for part, version in enumerate(versions[: len(self._versions)]):
+            self._versions[part] = version
+
+    def _open(self, key: str) -> PartedStage:
+        self._key = key
+        parts = self._shelf.take(self._step_id, key, self._versions)
+        stage = self._build(key, self._main, parts)
+        self._main = None
+        self._shelf.stages[key] = self._stage = stage
+        self._shelf.versions[key] = self._versions
+        return stage
+
+    @override
+    def on_batch(self, values: list[Item]) -> tuple[Iterable[Item | _Wake], bool]:
+        stage = self._stage or self._open(self._key_of(values[0]))
+        out: list[Item | _Wake] = [*stage.process(values)]
+        for part in stage.changed():
+            if part not in self._awake:
+                self._awake.add(part)
+                self._versions[part] += 1
+                out.append((cast("str", self._key), part))
+        return out, StatefulBatchLogic.RETAIN
+
+    @override
+    def on_eof(self) -> tuple[Iterable[Item | _Wake], bool]:
+        stage = self._stage or self._open(cast("str", self._key))
+        return stage.finish(), StatefulBatchLogic.RETAIN
+
+    @override
+    def snapshot(self) -> bytes:
+        self._awake.clear()
+        main = self._main if self._stage is None else self._stage.main_snapshot()
+        return seal("main", _VERSION, (self._key, self._versions, main))
+
+
+class _Part(StatefulBatchLogic[_Wake, Item, bytes]):
+    def __init__(self, shelf: _Shelf, part: int, resume: bytes | None) -> None:
+        self._shelf = shelf
+        self._part = part
+        self._key = ""
+        if resume is not None:
+            self._key, version, data = unseal("part", _VERSION, resume)
+            shelf.resumed.setdefault(self._key, {})[part] = (version, data)
+
+    @override
+    def on_batch(self, values: list[_Wake]) -> tuple[Iterable[Item], bool]:
+        self._key = values[0][0]
+        return (), StatefulBatchLogic.RETAIN
+
+    @override
+    def on_eof(self) -> tuple[Iterable[Item], bool]:
+        return (), StatefulBatchLogic.RETAIN
+
+    @override
+    def snapshot(self) -> bytes:
+        version, data = self._current()
+        return seal("part", _VERSION, (self._key, version, data))
+
+    def _current(self) -> tuple[int, bytes]:
+        stage = self._shelf.stages.get(self._key)
+        if stage is None:
+            return self._shelf.resumed[self._key][self._part]
+        return self._shelf.versions[self._key][self._part], stage.part_snapshot(self._part)
+
+
+def _is_item(keyed: tuple[str, Item | _Wake]) -> bool:
+    return isinstance(keyed[1], Item)
+
+
+@operator
+def stateful_in_parts(
+    step_id: str,
+    up: KeyedStream[Item],
+    build: Build,
+    key_of: Callable[[Item], str],
+    parts: int,
+) -> KeyedStream[Item]:
+    """Run a `PartedStage` for each key, its state written part by part.
+
+    Args:
+        step_id: unique id; recovery finds the state by it, so it never changes.
+        up: stream keyed by ``key_of``.
+        build: makes or restores the stage of a key.
+        key_of: the key of an item; the engine does not tell a step's logic its key.
+        parts: how many parts a stage has; may grow from release to release, never shrink.
+
+    Returns:
+        What the stages emit, under the same keys.
+    """
+    shelf = _Shelf()
+
+    def build_main(resume: bytes | None) -> _Main:
+        main = _Main(step_id, shelf, build, key_of, parts)
+        if resume is not None:
+            main.resume(resume)
+        return main
+
+    worked: KeyedStream[Item | _Wake] = op.stateful_batch("main", up, build_main)
+    split = op.branch("split", worked, _is_item)
+    wakes = cast("KeyedStream[_Wake]", split.falses)
+    kept = [_keep(part, wakes, shelf) for part in range(parts)]
+    return op.merge("merge", cast("KeyedStream[Item]", split.trues), *kept)
+
+
+def _keep(part: int, wakes: KeyedStream[_Wake], shelf: _Shelf) -> KeyedStream[Item]:
+    """One part step: it emits nothing, and is merged only so that the engine runs it."""
+    mine = op.filter(f"part_{part:02}_only", wakes, lambda keyed: keyed[1][1] == part)
+    return op.stateful_batch(f"part_{part:02}", mine, lambda resume: _Part(shelf, part, resume))

@@ -1,0 +1,194 @@
+"""What flows in: one JSON object an event, decoded into typed events or into a reject with its reason."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+import orjson
+
+from dataflows.instants import parse_instant
+
+__all__ = [
+    "MAX_BYTES",
+    "MAX_READING",
+    "MAX_SENSORS",
+    "REASONS",
+    "Event",
+    "Failure",
+    "Maintenance",
+    "Reject",
+    "Telemetry",
+    "decode",
+]
+
+#: A record larger than this is malformed.
+MAX_BYTES = 1_000_000
+#: A reading beyond this, in either direction, is malformed.
+MAX_READING = 1e15
+#: A telemetry record with more readings than this is malformed.
+MAX_SENSORS = 4_096
+_MAX_NAME = 256
+
+#: Why a record could not be used: stable codes of the rejects and late outputs.
+REASONS = {
+    "malformed": "not JSON, a missing field, a wrong type, a time without offset, a reading that is no number",
+    "unknown_asset": "no registry row names the asset, and the fleet rejects unknown assets or is full",
+    "duplicate": "the same id, or the same asset, kind, time and content, was seen before",
+    "too_late": "below the asset's watermark: later than the allowed lateness",
+    "unmatched": "a failure or maintenance record older than every example that is still remembered",
+}
+
+
+class Telemetry(msgspec.Struct, frozen=True):
+    """Readings of one asset at one time; None is a missing reading."""
+
+    asset: str
+    time: int
+    readings: dict[str, float | None]
+    id: str | None
+    arrived: int | None
+
+
+class Failure(msgspec.Struct, frozen=True):
+    """A failure of one mode: the label, however late it comes."""
+
+    asset: str
+    time: int
+    mode: str
+    id: str | None
+    arrived: int | None
+
+
+class Maintenance(msgspec.Struct, frozen=True):
+    """Work on an asset, or on one of its components."""
+
+    asset: str
+    time: int
+    component: str | None
+    id: str | None
+    arrived: int | None
+
+
+Event = Telemetry | Failure | Maintenance
+
+
+class Reject(msgspec.Struct, frozen=True):
+    """A record that cannot be used, and why; ``raw`` where it could not be decoded."""
+
+    reason: str
+    detail: str
+    asset: str | None = None
+    raw: bytes | None = None
+
+
+class _MalformedError(ValueError):
+    pass
+
+
+def decode(raw: bytes) -> Event | Reject:
+    """One record into an event, or into a reject that says what is wrong with it; never raises."""
+    if len(raw) > MAX_BYTES:
+        return Reject("malformed", f"{len(raw):,} bytes, more than {MAX_BYTES:,}", raw=raw[:1000])
+    try:
+        document = orjson.loads(raw)
+    except orjson.JSONDecodeError as error:
+        return Reject("malformed", f"not JSON: {error}", raw=raw)
+    if type(document) is not dict:
+        return Reject("malformed", f"not a JSON object but {_json_type(document)}", raw=raw)
+    kind = document.get("kind")
+    reader = _READERS.get(kind) if type(kind) is str else None
+    if reader is None:
+        names = ", ".join(_READERS)
+        return Reject("malformed", f"kind: expected one of {names}, got {str(kind)[:40]!r}", raw=raw)
+    try:
+        return reader(document)
+    except _MalformedError as error:
+        return Reject("malformed", str(error), raw=raw)
+
+
+def _telemetry(document: dict[str, Any]) -> Telemetry:
+    readings = document.get("readings")
+    if type(readings) is not dict:
+        msg = f"readings: expected an object, got {_json_type(readings)}"
+        raise _MalformedError(msg)
+    if len(readings) > MAX_SENSORS:
+        msg = f"readings: {len(readings):,} sensors, more than {MAX_SENSORS:,}"
+        raise _MalformedError(msg)
+    for sensor, value in readings.items():
+        if value is None:
+            continue
+        if type(value) is not float and type(value) is not int:
+            msg = f"readings.{sensor[:80]}: expected a number or null, got {_json_type(value)}"
+            raise _MalformedError(msg)
+        if not -MAX_READING <= value <= MAX_READING:
+            msg = f"readings.{sensor[:80]}: {value!r} lies beyond ±{MAX_READING:g}"
+            raise _MalformedError(msg)
+    return Telemetry(
+        _name(document, "asset"), _time(document), readings, _optional(document, "id"), _arrived(document)
+    )
+
+
+def _failure(document: dict[str, Any]) -> Failure:
+    return Failure(
+        _name(document, "asset"),
+        _time(document),
+        _name(document, "mode"),
+        _optional(document, "id"),
+        _arrived(document),
+    )
+
+
+def _maintenance(document: dict[str, Any]) -> Maintenance:
+    return Maintenance(
+        _name(document, "asset"),
+        _time(document),
+        _optional(document, "component"),
+        _optional(document, "id"),
+        _arrived(document),
+    )
+
+
+_READERS: dict[str, Callable[[dict[str, Any]], Event]] = {
+    "telemetry": _telemetry,
+    "failure": _failure,
+    "maintenance": _maintenance,
+}
+
+
+def _name(document: dict[str, Any], field: str) -> str:
+    value = document.get(field)
+    if type(value) is not str or not 0 < len(value) <= _MAX_NAME:
+        msg = f"{field}: expected a text of 1 to {_MAX_NAME} characters, got {_shown(value)}"
+        raise _MalformedError(msg)
+    return value
+
+
+def _optional(document: dict[str, Any], field: str) -> str | None:
+    return None if document.get(field) is None else _name(document, field)
+
+
+def _time(document: dict[str, Any], field: str = "time") -> int:
+    value = document.get(field)
+    try:
+        return parse_instant(value)
+    except ValueError as error:
+        msg = f"{field}: {error}"
+        raise _MalformedError(msg) from None
+
+
+def _arrived(document: dict[str, Any]) -> int | None:
+    return None if document.get("arrived") is None else _time(document, "arrived")
+
+
+def _json_type(value: object) -> str:
+    names = {dict: "an object", list: "an array", str: "a text", bool: "a boolean", type(None): "nothing"}
+    return names.get(type(value), "a number")
+
+
+def _shown(value: object) -> str:
+    if type(value) is float and not math.isfinite(value):
+        return "a number"
+    return repr(value)[:80] if isinstance(value, str | int | float) else _json_type(value)

@@ -1,0 +1,65 @@
+"""The dataflow: from recorded events to predictions that learn from failures.
+
+    python -m bytewax.run "dataflows.failure_prediction:flow('examples/cmapss/fleet.toml')"
+
+Without an argument, ``flow`` reads the file that the environment variable ``FLEET_CONFIG`` names.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import bytewax.operators as op
+from bytewax.dataflow import Dataflow
+
+from dataflows.connectors.files import FileSink, FileSource
+from dataflows.engine.order import in_order
+from dataflows.engine.parts import stateful_in_parts
+from dataflows.engine.thaw import as_state
+from dataflows.engine.workers import one_worker
+from dataflows.fleet import Fleet, load
+from dataflows.group.group import GROUP_PARTS
+from dataflows.lane.lane import LANE_PARTS
+from dataflows.stages import Stages, asset_of, decoded, group_of, lane_of, output_of
+
+__all__ = ["flow"]
+
+
+def flow(
+    fleet: Fleet | str | Path | None = None, *, stopping: Callable[[], bool] = lambda: False
+) -> Dataflow:
+    """The dataflow of a fleet.
+
+    The names of the steps are frozen: the recovery store finds state by them.
+
+    Args:
+        fleet: a fleet, or the path of its ``fleet.toml``; None for the one that ``FLEET_CONFIG`` names.
+        stopping: asked before each source batch; true ends the input there, at an epoch boundary.
+
+    Raises:
+        FleetError: the configuration cannot be used.
+    """
+    if not isinstance(fleet, Fleet):
+        fleet = load(fleet or os.environ.get("FLEET_CONFIG", "fleet.toml"))
+    stages = Stages(fleet, strict=one_worker())
+
+    dataflow = Dataflow("highwater")
+    records = op.input("source", dataflow, FileSource(fleet.input.files, fleet.input.batch, stopping))
+    events = op.map("decode", records, decoded)
+
+    by_lane = op.key_on("by_lane", events, lane_of)
+    known = stateful_in_parts("lane", by_lane, stages.lane, lane_of, LANE_PARTS)
+
+    by_asset = op.key_on("by_asset", op.key_rm("from_lane", known), asset_of)
+    observed = op.stateful_map("asset", by_asset, as_state(stages.asset))
+    observations = op.flat_map("fan_out", op.key_rm("from_asset", observed), list)
+
+    by_group = op.key_on("by_group", observations, group_of)
+    rows = stateful_in_parts("group", by_group, stages.group, group_of, GROUP_PARTS)
+
+    by_output = op.key_on("by_output", op.key_rm("from_group", rows), output_of)
+    ordered = in_order("order", by_output)
+    op.output("outputs", ordered, FileSink(fleet.output.folder))
+    return dataflow

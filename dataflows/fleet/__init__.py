@@ -1,0 +1,32 @@
+"""``fleet.toml``: the typed configuration, what it expands to, and what is refused before anything runs."""
+
+from __future__ import annotations
+
+from dataflows.fleet.errors import FleetError, Problem
+from dataflows.fleet.load import load
+from dataflows.fleet.plan import (
+    STATISTICS,
+    AssetClass,
+    AssetPolicy,
+    Fleet,
+    Input,
+    Model,
+    Output,
+    Target,
+    Window,
+)
+
+__all__ = [
+    "STATISTICS",
+    "AssetClass",
+    "AssetPolicy",
+    "Fleet",
+    "FleetError",
+    "Input",
+    "Model",
+    "Output",
+    "Problem",
+    "Target",
+    "Window",
+    "load",
+]

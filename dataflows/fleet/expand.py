@@ -1,0 +1,57 @@
+"""From a document of valid form to a `Fleet`: names resolved, products made, the impossible refused."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from dataflows.fleet.errors import listed, nearest, shown
+from dataflows.fleet.layout import Layout
+from dataflows.fleet.plan import AssetPolicy, Fleet, Input, Output
+from dataflows.fleet.targets import Catalogue, targets
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from dataflows.fleet.draft import Draft
+
+__all__ = ["expand"]
+
+
+def expand(draft: Draft, path: Path) -> Fleet:
+    """The fleet of a draft, only to be used if the draft has no problems afterwards.
+
+    Args:
+        draft: what was read; unknown names and impossible combinations are added to its problems.
+        path: the file, to whose folder relative paths belong.
+    """
+    document, folder = draft.document, path.parent
+    layouts = {name: Layout(draft, name, table) for name, table in document.classes.items()}
+    assets = _asset_policy(draft)
+    catalogue = Catalogue(draft)
+    made = targets(draft, layouts, catalogue)
+    catalogue.check_globs(list(layouts.values()))
+    files = tuple(file if file == "-" else str(folder / file) for file in document.input.files)
+    return Fleet(
+        name=document.name,
+        path=path,
+        figures_from=document.figures_from,
+        metrics_every=document.metrics_every,
+        input=Input(files, document.input.batch),
+        output=Output(folder / document.output.folder, document.output.features),
+        assets=assets,
+        classes={name: layout.asset_class(made) for name, layout in layouts.items()},
+        targets=made,
+    )
+
+
+def _asset_policy(draft: Draft) -> AssetPolicy:
+    table, classes, loc = draft.document.assets, draft.names("classes"), ("assets", "adopt_as")
+    adopt_as = table.adopt_as
+    if adopt_as is not None:
+        if adopt_as not in classes and not draft.is_refused("classes"):
+            draft.refuse(loc, f"a class, {listed(classes)}", shown(adopt_as), nearest(adopt_as, classes))
+    elif len(classes) == 1:
+        adopt_as = classes[0]
+    elif table.unknown == "adopt" and classes and not draft.is_broken("assets", "unknown"):
+        draft.refuse(loc, f'the class of unknown assets, {listed(classes)}, or unknown = "reject"')
+    return AssetPolicy(table.unknown, adopt_as if table.unknown == "adopt" else None, table.max_assets)

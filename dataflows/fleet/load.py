@@ -1,0 +1,100 @@
+"""Reading ``fleet.toml``: the file, what overrides it, and all that is wrong with it at once."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import tomllib
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from dataflows.fleet.draft import draft
+from dataflows.fleet.errors import FleetError, Problem, shown
+from dataflows.fleet.expand import expand
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from dataflows.fleet.plan import Fleet
+
+__all__ = ["load"]
+
+
+def load(
+    path: str | Path,
+    overrides: Mapping[str, Any] | None = None,
+    environ: Mapping[str, str] | None = None,
+) -> Fleet:
+    """The fleet that a file describes.
+
+    Args:
+        path: the TOML file.
+        overrides: tables merged into the document before it is checked; they win over the environment, which
+            wins over the file. Lists replace lists. Their relative paths belong to the file's folder.
+        environ: where ``FLEET_INPUT``, ``FLEET_OUTPUT`` and ``FLEET_BATCH`` are looked up, by default
+            `os.environ`. Their relative paths belong to the working directory. Empty means not set.
+
+    Raises:
+        FleetError: the file cannot be read, is not TOML, or does not describe a fleet; with every problem.
+    """
+    path = Path(path)
+    problems: list[Problem] = []
+    document = _merged(_read(path), _from_environment(os.environ if environ is None else environ, problems))
+    drafted = draft(_merged(document, overrides or {}), problems)
+    fleet = expand(drafted, path)
+    if problems:
+        raise FleetError(str(path), problems)
+    return fleet
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        text = path.read_bytes().decode()
+    except OSError as error:
+        problem = Problem("file", "a file that can be read", error.strerror or str(error))
+        raise FleetError(str(path), [problem]) from error
+    except UnicodeDecodeError as error:
+        line = error.object.count(b"\n", 0, error.start) + 1
+        problem = Problem(f"line {line}", "UTF-8 text", f"the byte {error.object[error.start]:#04x}")
+        raise FleetError(str(path), [problem]) from error
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        match = re.search(r" \(at line (\d+), column \d+\)$", str(error))
+        line = int(match.group(1)) if match else text.count("\n") + 1
+        problem = Problem(f"line {line}", "TOML", str(error))
+        raise FleetError(str(path), [problem]) from error
+
+
+def _from_environment(environ: Mapping[str, str], problems: list[Problem]) -> dict[str, Any]:
+    """What the environment says, as a part of the document."""
+    document: dict[str, Any] = {}
+    if files := environ.get("FLEET_INPUT", "").strip():
+        try:
+            names = shlex.split(files)
+        except ValueError:
+            expected = "paths or globs separated by spaces, in quotes if they have spaces of their own"
+            problems.append(Problem("FLEET_INPUT", expected, shown(files)))
+            names = [files]
+        document["input"] = {"files": [name if name == "-" else str(Path.cwd() / name) for name in names]}
+    if batch := environ.get("FLEET_BATCH", "").strip():
+        if batch.isascii() and batch.isdigit() and int(batch) > 0:
+            document.setdefault("input", {})["batch"] = int(batch)
+        else:
+            problems.append(Problem("FLEET_BATCH", "a whole number greater than 0", shown(batch)))
+    if folder := environ.get("FLEET_OUTPUT", "").strip():
+        document["output"] = {"folder": str(Path.cwd() / folder)}
+    return document
+
+
+def _merged(under: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """The tables of both; what both have is taken from ``over``, table by table."""
+    merged = dict(under)
+    for key, value in over.items():
+        below = merged.get(key)
+        if isinstance(below, dict) and isinstance(value, dict):
+            merged[key] = _merged(below, value)
+        else:
+            merged[key] = value
+    return merged

@@ -1,0 +1,294 @@
+"""Models by name: an estimator from ``{ estimator = "river...", **parameters }``, and pipelines of them.
+
+What can be wrong is found when a blueprint is drawn: a path that cannot be imported, an unknown or missing
+parameter, a constructor that refuses its values, an estimator that cannot learn or score. A blueprint then
+builds a fresh, equal estimator as often as it is called.
+
+An estimator with a parameter ``seed`` (or ``random_state``) that is not given, and has no other default than
+None, gets a seed made from the model's name and the place in its pipeline, so that every run draws the same
+numbers.
+"""
+
+from __future__ import annotations
+
+import copy
+import importlib
+import inspect
+import pkgutil
+import re
+import zlib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from river import base, compose
+
+from dataflows.fleet.errors import Loc, Problem, dotted, listed, nearest, shown
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from types import ModuleType
+
+__all__ = ["Blueprint", "blueprint", "seed_of"]
+
+_PATH = re.compile(r"[^\W\d]\w*(?:\.[^\W\d]\w*)+")
+_SEEDS = ("seed", "random_state")
+_Kind = inspect.Parameter
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """An estimator to be built: its class and its arguments, which may hold parts again."""
+
+    estimator: type
+    arguments: Mapping[str, Any]
+
+    def build(self) -> Any:  # noqa: ANN401 - River's protocol is by method names, not by a class
+        """A fresh instance that shares nothing with earlier ones."""
+        bound = inspect.signature(self.estimator).bind_partial()
+        bound.arguments.update({name: _fresh(value) for name, value in self.arguments.items()})
+        bound.apply_defaults()  # a positional argument must not be left out before ``*arguments``
+        return self.estimator(*bound.args, **bound.kwargs)
+
+
+@dataclass(frozen=True, slots=True)
+class Blueprint:
+    """A pipeline to be built, as data that can be pickled; calling it makes a fresh estimator."""
+
+    parts: tuple[Part, ...]
+
+    def __call__(self) -> Any:  # noqa: ANN401 - as above
+        """The estimator itself if it is the only step, else River's pipeline of the steps."""
+        steps = [part.build() for part in self.parts]
+        return steps[0] if len(steps) == 1 else compose.Pipeline(*steps)
+
+
+def blueprint(
+    name: str, pipeline: Sequence[Mapping[str, Any]], at: Loc, problems: list[Problem]
+) -> Blueprint | None:
+    """Draw the blueprint of a model and try it once; None, and one problem or more, if that cannot be.
+
+    Args:
+        name: the model's name, from which seeds are made.
+        pipeline: the steps as configured.
+        at: the place of the pipeline in the document.
+        problems: what is wrong is added here.
+    """
+    found = len(problems)
+    reader = _Reader(name, at, problems)
+    parts = [reader.part(step, (*at, index)) for index, step in enumerate(pipeline)]
+    whole = tuple(part for part in parts if part is not None)
+    if len(problems) > found:
+        return None
+    steps = [_try(part, (*at, index), problems) for index, part in enumerate(whole)]
+    if len(problems) > found:
+        return None
+    _check_protocol(steps, at, problems)
+    return Blueprint(whole) if len(problems) == found else None
+
+
+def seed_of(name: str, place: str) -> int:
+    """A number below 2**31 that depends on the model's name and on the place in its pipeline alone."""
+    return zlib.crc32(f"{name} {place}".encode()) & 0x7FFF_FFFF
+
+
+def _fresh(value: Any) -> Any:  # noqa: ANN401 - any TOML value
+    if isinstance(value, Part):
+        return value.build()
+    if isinstance(value, dict):
+        return {key: _fresh(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [_fresh(inner) for inner in value]
+    return copy.deepcopy(value)
+
+
+class _Reader:
+    """Reads the steps of one model."""
+
+    def __init__(self, name: str, at: Loc, problems: list[Problem]) -> None:
+        self._name = name
+        self._depth = len(at)
+        self._problems = problems
+
+    def part(self, value: Mapping[str, Any], at: Loc) -> Part | None:
+        """The estimator of a table; None, and a problem, if its class cannot be had."""
+        if "estimator" not in value:
+            expected = "estimator, the dotted path of a class"
+            self._problems.append(Problem(dotted(at), expected, shown(value), nearest("estimator", value)))
+            return None
+        estimator = self._class(value["estimator"], (*at, "estimator"))
+        given = {key: self._value(inner, (*at, key)) for key, inner in value.items() if key != "estimator"}
+        if estimator is None:
+            return None
+        return Part(estimator, self._arguments(estimator, given, at))
+
+    def _value(self, value: Any, at: Loc) -> Any:  # noqa: ANN401 - any TOML value
+        if isinstance(value, dict):
+            if "estimator" in value:
+                return self.part(value, at)
+            return {key: self._value(inner, (*at, key)) for key, inner in value.items()}
+        if isinstance(value, list):
+            return [self._value(inner, (*at, index)) for index, inner in enumerate(value)]
+        return value
+
+    def _class(self, path: object, at: Loc) -> type | None:
+        try:
+            return _locate(path)
+        except _NotFoundError as error:
+            self._problems.append(Problem(dotted(at), error.expected, shown(path), error.hint))
+            return None
+
+    def _arguments(self, estimator: type, given: dict[str, Any], at: Loc) -> dict[str, Any]:
+        """The arguments with seeds; unknown and missing ones are problems."""
+        try:
+            parameters = inspect.signature(estimator).parameters
+        except ValueError:  # written in C, without a signature
+            expected = "a class whose parameters can be known"
+            self._problems.append(Problem(dotted(at), expected, estimator.__name__))
+            return {}
+        named = {name: one for name, one in parameters.items() if one.kind is not _Kind.VAR_KEYWORD}
+        open_ended = len(named) < len(parameters)
+        arguments: dict[str, Any] = {}
+        extra: dict[str, Any] = {}
+        for key, value in given.items():
+            if key in named:
+                arguments[key] = value
+            elif open_ended:
+                extra[key] = value
+            else:
+                hint = nearest(key, named)
+                expected = f"a parameter of {estimator.__name__}: {listed(named)}"
+                self._problems.append(Problem(dotted((*at, key)), expected, "an unknown key", hint))
+        for key, one in named.items():
+            if key in arguments:
+                self._check_list(one, arguments[key], (*at, key))
+            elif key in _SEEDS and (one.default is None or one.default is _Kind.empty):
+                arguments[key] = seed_of(self._name, dotted((*at[self._depth :], key)))
+            elif one.default is _Kind.empty and one.kind is not _Kind.VAR_POSITIONAL:
+                self._problems.append(
+                    Problem(dotted((*at, key)), f"this parameter, which {estimator.__name__} needs")
+                )
+        if extra:
+            arguments[next(name for name in parameters if name not in named)] = extra
+        return arguments
+
+    def _check_list(self, parameter: inspect.Parameter, value: object, at: Loc) -> None:
+        """Parameters such as the ``*keys`` of ``compose.Select`` are given as a list."""
+        if parameter.kind is _Kind.VAR_POSITIONAL and not isinstance(value, list):
+            self._problems.append(Problem(dotted(at), "a list", shown(value)))
+
+
+def _try(part: Part, at: Loc, problems: list[Problem]) -> Any:  # noqa: ANN401 - an estimator or None
+    try:
+        return part.build()
+    except Exception as error:  # noqa: BLE001 - a constructor may raise anything
+        expected = f"parameters that {part.estimator.__name__} accepts"
+        problems.append(Problem(dotted(at), expected, f"{type(error).__name__}: {error}"))
+        return None
+
+
+def _check_protocol(steps: Sequence[Any], at: Loc, problems: list[Problem]) -> None:
+    """Every step but the last transforms; the last learns, and gives probabilities or scores."""
+    for index, step in enumerate(steps[:-1]):
+        if not (hasattr(step, "transform_one") or isinstance(step, base.AnomalyFilter)):
+            expected = "a transformer, since another step follows"
+            problems.append(Problem(dotted((*at, index)), expected, type(step).__name__))
+    if not _scores(steps[-1]):
+        expected = "a model with learn_one and predict_proba_one or score_one as the last step"
+        problems.append(Problem(dotted((*at, len(steps) - 1)), expected, type(steps[-1]).__name__))
+
+
+def _scores(model: Any) -> bool:  # noqa: ANN401 - anything a dotted path names
+    while isinstance(model, compose.Pipeline):  # which has every method, whatever its last step can do
+        if not len(model):
+            return False
+        model = list(model.steps.values())[-1]
+    # A River classifier without probabilities inherits a method that raises.
+    refuses = getattr(type(model), "predict_proba_one", None) is base.Classifier.predict_proba_one
+    probable = _takes_features(model, "predict_proba_one") and not refuses
+    return hasattr(model, "learn_one") and (probable or _takes_features(model, "score_one"))
+
+
+def _takes_features(model: object, method: str) -> bool:
+    """Whether it has the method and the features are all it needs: a few anomaly scorers need the label."""
+    bound = getattr(model, method, None)
+    if not callable(bound):
+        return False
+    try:
+        inspect.signature(bound).bind({})
+    except TypeError:
+        return False
+    return True
+
+
+class _NotFoundError(Exception):
+    def __init__(self, expected: str, hint: str | None = None) -> None:
+        super().__init__(expected)
+        self.expected = expected
+        self.hint = hint
+
+
+def _locate(path: object) -> type:
+    """The class at a dotted path.
+
+    Raises:
+        _NotFoundError: there is none; with the nearest path that there is.
+    """
+    if not isinstance(path, str) or _PATH.fullmatch(path) is None:
+        msg = 'the dotted path of a class, such as "river.tree.HoeffdingTreeClassifier"'
+        raise _NotFoundError(msg)
+    first, *rest = path.split(".")
+    found: Any = _import(first)
+    if found is None:
+        top = nearest(first, ("river", "dataflows", "sklearn"))
+        msg = f"an installed package, not {first}"
+        raise _NotFoundError(msg, None if top is None else ".".join([top, *rest]))
+    walked = first
+    for name in rest:
+        inner = getattr(found, name, None)
+        if inner is None and inspect.ismodule(found) and hasattr(found, "__path__"):
+            inner = _import(f"{walked}.{name}")
+        if inner is None:
+            msg = f"a class that exists; {walked} has no {name}"
+            raise _NotFoundError(msg, _nearest_path(found, walked, path))
+        found, walked = inner, f"{walked}.{name}"
+    if not inspect.isclass(found):
+        msg = f"a class, not a {type(found).__name__}"
+        raise _NotFoundError(msg, _nearest_path(found, walked, f"{walked}.{rest[-1]}"))
+    return found
+
+
+def _import(name: str) -> ModuleType | None:
+    """The module; None if there is none of that name.
+
+    Raises:
+        _NotFoundError: the module is there, but importing it fails.
+    """
+    try:
+        return importlib.import_module(name)
+    except Exception as error:  # a module may raise anything
+        if isinstance(error, ModuleNotFoundError) and error.name == name:
+            return None
+        msg = f"a module that can be imported; {name} raises {type(error).__name__}: {error}"
+        raise _NotFoundError(msg) from error
+
+
+def _nearest_path(found: object, walked: str, path: str) -> str | None:
+    """The class meant by a path that leads nowhere after ``walked``.
+
+    The same name elsewhere in River (``river.linear_model.GaussianNB``) comes before a like name here.
+    """
+    rest = path[len(walked) + 1 :].split(".")
+    if walked.partition(".")[0] == "river":
+        modules = vars(importlib.import_module("river.api"))
+        homes = [home for home, module in modules.items() if inspect.isclass(getattr(module, rest[-1], None))]
+        if homes:
+            return f"river.{homes[0]}.{rest[-1]}"
+    names = [name for name, value in vars(found).items() if not name.startswith("_") and _fits(value, rest)]
+    if hasattr(found, "__path__"):
+        names += [module.name for module in pkgutil.iter_modules(found.__path__)]
+    name = nearest(rest[0], names)
+    return None if name is None else ".".join([walked, name, *rest[1:]])
+
+
+def _fits(value: object, rest: Sequence[str]) -> bool:
+    return inspect.isclass(value) if len(rest) == 1 else inspect.ismodule(value)

@@ -1,0 +1,178 @@
+"""The reference of ``fleet.toml``, made from the schema.
+
+``python -m dataflows.fleet.reference > docs/fleet.md`` writes the page; a test holds it to be up to date.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin
+
+import annotated_types
+from pydantic_core import PydanticUndefined
+
+from dataflows.fleet.plan import STATISTICS
+from dataflows.fleet.schema import Document, Form, Table, key_of, nested
+from dataflows.instants import format_duration
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from pydantic.fields import FieldInfo
+
+__all__ = ["reference"]
+
+_BEFORE = """\
+# `fleet.toml`
+
+One file says what a fleet is: where its records come from, which sensors and windows its classes of assets
+have, what is predicted, and by which models. This page is the reference of every key. It is made from the
+schema by `python -m dataflows.fleet.reference > docs/fleet.md`; `python -m dataflows check fleet.toml`
+shows what a file expands to.
+
+```toml
+name = "pumps"
+figures_from = 2020-02-01T00:00:00Z
+
+[input]
+files = ["data/*.jsonl.gz"]
+
+[classes.pump]
+sensors = ["pressure", "flow", "vibration"]
+allowed_lateness = "10m"
+label_delay = "2d"
+
+[[classes.pump.windows]]
+length = "24h"
+hop = "1h"
+statistics = ["mean", "std", "slope"]
+
+[[targets]]
+class = "pump"
+mode = ["seal", "bearing"]
+horizon = ["24h", "7d"]
+champion = "linear"
+
+[models.linear]
+features = ["pressure", "flow", "vibration", "*:mean:*"]
+pipeline = [
+  { estimator = "river.preprocessing.StandardScaler" },
+  { estimator = "river.linear_model.LogisticRegression", l2 = 0.001 },
+]
+
+[models.forest]
+pipeline = [{ estimator = "river.forest.ARFClassifier", n_models = 5 }]
+```
+
+This makes four targets, `pump/seal/24h`, `pump/seal/7d`, `pump/bearing/24h` and `pump/bearing/7d`, and two
+models for each of them.
+
+## How values are written
+
+- A **duration** is text, a number and one of `us`, `ms`, `s`, `m`, `h`, `d`, `w`: `"90s"`, `"30h"`, `"7d"`.
+- A **time** is a TOML date-time with offset, or the same as RFC 3339 text. Without an offset it is refused.
+- A **name** has at most 120 characters and none of `/ : * ? [ ]`, since names are joined into those of
+  targets (`pump/seal/24h`: class, mode, horizon) and of features (`pressure:mean:24h`: sensor, statistic, window).
+- A **glob** matches names of features, with `*`, `?` and `[...]`; upper and lower case differ.
+
+Relative paths belong to the folder of the file. Three environment variables override the file:
+`FLEET_INPUT` (paths or globs, separated by spaces, in quotes if they have spaces themselves),
+`FLEET_OUTPUT` (a folder) and `FLEET_BATCH`; their relative paths belong to the working directory, and an
+empty one counts as not set.
+"""
+
+_AFTER = """\
+## Features
+
+The features of a class are the readings of an event, unless `values = false`, then for each window, for
+each of its sensors, its statistics in the order above. A model sees those that any of its globs matches. A
+glob has to match a feature of at least one class that uses the model, and a model has to see at least one
+feature of each.
+
+## Estimators
+
+A step is `{ estimator = "<dotted path of a class>", <parameter> = <value>, ... }`. A value may be such a
+table itself, or a list of them. What the constructor takes as `*arguments` is given as a list under their
+name: `{ estimator = "river.compose.Select", keys = ["pressure"] }`. Every step but the last has to be a
+transformer; the last has to have `learn_one`, and `predict_proba_one` or a `score_one` that needs no label.
+Any importable class with River's protocol will do, so a file is as much to be trusted as a program. Each
+target gets instances of its own.
+
+An estimator with a parameter `seed` or `random_state` that is not given, and has no default other than
+None, gets a seed made by CRC-32 from the model's name and the estimator's place in the pipeline. So every
+run draws the same numbers, and two forests in one model draw different ones; to draw others, set `seed`.
+
+## What is refused
+
+Everything that is wrong is reported at once, before anything runs, each with its key, what was expected,
+what came, and the nearest valid name. Beyond wrong types and unknown keys or names these are refused: a
+window whose length is not a multiple of its hop, or has more than 2000 of them; windows that make the same
+feature twice; a name listed twice; the same target twice; a target on a class without sensors or features;
+a champion that is not among the target's models; a glob that matches nothing; unknown assets to be adopted
+where several classes are possible and none is named; an estimator that cannot be imported, built, or asked
+for a probability or a score.
+"""
+
+
+def reference() -> str:
+    """The page, in Markdown."""
+    return "\n".join([_BEFORE, *_sections(Document, "", "The top of the file"), _AFTER])
+
+
+def _sections(table: type[Table], path: str, title: str) -> Iterator[str]:
+    """The section of a table, then those of the tables below it."""
+    below = {key_of(name, field): nested(field) for name, field in table.model_fields.items()}
+    yield f"## {title}\n\n{table.__doc__}\n"
+    yield "| key | value | default | meaning |\n| --- | --- | --- | --- |"
+    for name, field in table.model_fields.items():
+        if below[key_of(name, field)] is None:
+            cells = (f"`{key_of(name, field)}`", _form(field), _default(field), field.description or "")
+            yield "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+    yield ""
+    for key, inner in below.items():
+        if inner is not None:
+            kind, inner_table = inner
+            place = f"{path}{key}.<name>" if kind == "map" else f"{path}{key}"
+            heading = f"`[[{place}]]`" if kind == "list" else f"`[{place}]`"
+            yield from _sections(inner_table, f"{place}.", heading)
+
+
+def _form(field: FieldInfo) -> str:
+    for mark in field.metadata:
+        if isinstance(mark, Form):
+            return mark.text
+    text = _type(field.annotation)
+    above = [str(mark.gt) for mark in field.metadata if isinstance(mark, annotated_types.Gt)]
+    return f"{text} above {above[0]}" if above else text
+
+
+def _type(annotation: Any) -> str:  # noqa: ANN401 - any annotation
+    simple = {bool: "true or false", int: "whole number", float: "number", str: "text"}
+    marks = [mark.text for mark in getattr(annotation, "__metadata__", ()) if isinstance(mark, Form)]
+    if marks or annotation in simple:
+        return marks[0] if marks else simple[annotation]
+    inner, origin = get_args(annotation), get_origin(annotation)
+    if origin is Literal:
+        return ", ".join(f"`{value}`" for value in inner)
+    text = _type(inner[0])
+    if origin is list:
+        return f"list of {text}" if get_origin(inner[0]) is Literal else f"list of {text}s"
+    return text  # an optional value
+
+
+def _default(field: FieldInfo) -> str:
+    value = field.default
+    if value is PydanticUndefined:
+        return "required"
+    if value is None:
+        return "see meaning"
+    if value == [*STATISTICS]:
+        return "all"
+    if any(isinstance(mark, Form) and mark.text == "duration" for mark in field.metadata):
+        value = format_duration(value)
+    return f"`{json.dumps(value)}`"
+
+
+if __name__ == "__main__":
+    sys.stdout.write(reference())

@@ -1,0 +1,178 @@
+"""The targets of a fleet, and what each of their models sees."""
+
+from __future__ import annotations
+
+from fnmatch import fnmatchcase
+from itertools import product
+from typing import TYPE_CHECKING
+
+from dataflows.fleet.errors import Loc, dotted, listed, nearest, shown
+from dataflows.fleet.models import blueprint
+from dataflows.fleet.plan import Model, Target
+from dataflows.instants import format_duration
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from dataflows.fleet.draft import Draft
+    from dataflows.fleet.layout import Layout
+    from dataflows.fleet.schema import TargetTable
+
+__all__ = ["Catalogue", "targets"]
+
+# Records that come later than this after maturing correct nothing: the scores are forgotten by then.
+_HORIZONS_REMEMBERED = 3
+
+
+class Catalogue:
+    """The models by name, each built once to see that it can be; what a class gives them to see."""
+
+    def __init__(self, draft: Draft) -> None:
+        self._draft = draft
+        self._seen: dict[tuple[str, str], Model | None] = {}
+        self._users: dict[str, list[Layout]] = {}
+        self.names = draft.names("models")
+        self._tables = draft.document.models
+        self._blueprints = {
+            name: blueprint(name, table.pipeline, ("models", name, "pipeline"), draft.problems)
+            for name, table in self._tables.items()
+            if not draft.is_broken("models", name, "pipeline")
+        }
+
+    def model(self, name: str, layout: Layout) -> Model | None:
+        """A model as the targets of a class use it; None if something is wrong with it."""
+        key = (name, layout.name)
+        if key not in self._seen:
+            self._users.setdefault(name, []).append(layout)
+            self._seen[key] = self._model(name, layout)
+        return self._seen[key]
+
+    def _model(self, name: str, layout: Layout) -> Model | None:
+        build = self._blueprints.get(name)
+        if build is None:
+            return None
+        table = self._tables[name]
+        seen = tuple(
+            index
+            for index, feature in enumerate(layout.features)
+            if any(fnmatchcase(feature, glob) for glob in table.features)
+        )
+        return Model(name, {"pipeline": table.pipeline}, seen, build)
+
+    def check_globs(self, layouts: Sequence[Layout]) -> None:
+        """Refuse globs that match nothing in the classes whose targets use the model (if none: in all)."""
+        for name, table in self._tables.items():
+            users = self._users.get(name, layouts)
+            if not all(layout.is_whole for layout in users):
+                continue
+            features = list(dict.fromkeys(feature for layout in users for feature in layout.features))
+            for loc, glob in self._draft.numbered(("models", name, "features"), table.features):
+                if features and not any(fnmatchcase(feature, glob) for feature in features):
+                    expected = f"a glob that matches a feature, {listed(features, most=6)}"
+                    self._draft.refuse(loc, expected, shown(glob), nearest(glob, features))
+
+
+def targets(draft: Draft, layouts: Mapping[str, Layout], catalogue: Catalogue) -> dict[str, Target]:
+    """The product mode x horizon of every entry, by name, in configured order."""
+    made: dict[str, Target] = {}
+    first: dict[str, Loc] = {}
+    for loc, table in draft.numbered(("targets",), draft.document.targets):
+        names = _model_names(draft, loc, table, catalogue)
+        _check_champion(draft, loc, table, names, catalogue)
+        layout = _layout(draft, loc, table, layouts)
+        if layout is None:
+            continue
+        models = tuple(
+            model for name in names if (model := _sighted(draft, loc, layout, catalogue, name)) is not None
+        )
+        for target in _product(draft, loc, table, layout, models):
+            if target.name in made:
+                expected = f"a class, mode or horizon other than in {dotted(first[target.name])}"
+                draft.refuse(loc, expected, f"{target.name} again")
+            made[target.name] = target
+            first.setdefault(target.name, loc)
+    return made
+
+
+def _product(
+    draft: Draft, loc: Loc, table: TargetTable, layout: Layout, models: tuple[Model, ...]
+) -> Iterator[Target]:
+    if draft.is_broken(*loc, "mode") or draft.is_broken(*loc, "horizon"):
+        return
+    delay = layout.table.label_delay if table.label_delay is None else table.label_delay
+    for mode, horizon in product(table.mode, table.horizon):
+        memory = _HORIZONS_REMEMBERED * horizon if table.label_memory is None else table.label_memory
+        yield Target(
+            name=f"{layout.name}/{mode}/{format_duration(horizon)}",
+            asset_class=layout.name,
+            mode=mode,
+            component=table.component or mode,
+            horizon=horizon,
+            label_delay=delay,
+            label_memory=memory,
+            learn_positives=table.learn_positives,
+            threshold=table.threshold,
+            champion=table.champion,
+            models=models,
+        )
+
+
+def _model_names(draft: Draft, loc: Loc, table: TargetTable, catalogue: Catalogue) -> list[str]:
+    """The models of a target that the catalogue names, each once."""
+    if table.models is None:
+        return [] if draft.is_broken(*loc, "models") else catalogue.names
+    names: dict[str, None] = {}
+    for place, name in draft.numbered((*loc, "models"), table.models):
+        if name in names:
+            draft.refuse(place, "each name once", f"{shown(name)} again")
+        elif name in catalogue.names:
+            names[name] = None
+        elif not draft.is_refused("models"):
+            expected = f"a model, {listed(catalogue.names)}"
+            draft.refuse(place, expected, shown(name), nearest(name, catalogue.names))
+    return list(names)
+
+
+def _check_champion(
+    draft: Draft, loc: Loc, table: TargetTable, names: Sequence[str], catalogue: Catalogue
+) -> None:
+    if draft.is_refused("models") or any(draft.is_broken(*loc, key) for key in ("champion", "models")):
+        return
+    # A name that the catalogue does not know is refused where it is listed; it may be the misspelt champion.
+    misspelt = len(names) < len(set(table.models or ()))
+    if table.champion in (table.models or names) or (misspelt and table.champion in catalogue.names):
+        return
+    expected = f"a model of the target, {listed(names)}"
+    draft.refuse((*loc, "champion"), expected, shown(table.champion), nearest(table.champion, names))
+
+
+def _layout(draft: Draft, loc: Loc, table: TargetTable, layouts: Mapping[str, Layout]) -> Layout | None:
+    """The class of a target; None, and a problem, if there is none that could be predicted."""
+    if draft.is_broken(*loc, "class"):
+        return None
+    place, known = (*loc, "class"), draft.names("classes")
+    layout = layouts.get(table.asset_class)
+    if layout is None:
+        if table.asset_class not in known and not draft.is_refused("classes"):
+            draft.refuse(
+                place,
+                f"a class, {listed(known)}",
+                shown(table.asset_class),
+                nearest(table.asset_class, known),
+            )
+        return None
+    if layout.is_whole and not layout.features:
+        lacks = "any feature" if layout.sensors else "sensors"
+        draft.refuse(place, "a class with sensors and features", f"{layout.name}, which has not {lacks}")
+    return layout
+
+
+def _sighted(draft: Draft, loc: Loc, layout: Layout, catalogue: Catalogue, name: str) -> Model | None:
+    """The model, which must see at least one feature of the class."""
+    model = catalogue.model(name, layout)
+    if model is None or model.features or not layout.features or not layout.is_whole:
+        return model
+    if not draft.is_broken("models", name, "features"):
+        expected = f"models that see a feature of {layout.name}"
+        draft.refuse((*loc, "models"), expected, f"{name}, whose globs match none")
+    return model

@@ -1,0 +1,256 @@
+"""Figures of a target's models on matured examples, in bounded memory.
+
+Sums are exact. What needs the order of the scores (ROC AUC, PR AUC) is computed from a histogram of scores in
+1,024 equal steps of their log-odds, between the clipping bounds.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dataflows.instants import HOUR
+
+__all__ = ["CLIP", "Tally", "TargetFigures"]
+
+#: Scores are clipped to [CLIP, 1 - CLIP] for the log loss.
+CLIP = 1e-4
+_BINS = 1_024
+_EDGE = math.log((1 - CLIP) / CLIP)
+_LEAD_BINS = 64
+
+
+def _bin(score: float) -> int:
+    clipped = min(max(score, CLIP), 1 - CLIP)
+    odds = math.log(clipped / (1 - clipped))
+    return min(int((odds + _EDGE) / (2 * _EDGE) * _BINS), _BINS - 1)
+
+
+class Tally:
+    """Figures of one model.
+
+    Args:
+        threshold: from which score on a prediction counts as a warning.
+        horizon: microseconds, the largest lead.
+        state: what `state` returned, None for a new tally.
+    """
+
+    __slots__ = ("_histogram", "_horizon", "_leads", "_sums", "_threshold", "_warned")
+
+    def __init__(self, threshold: float, horizon: int, state: Mapping[str, Any] | None = None) -> None:
+        self._threshold = threshold
+        self._horizon = horizon
+        self._histogram = np.zeros((2, _BINS), dtype=np.int64)
+        self._leads = np.zeros(_LEAD_BINS, dtype=np.int64)
+        #: Log loss, Brier, scores.
+        self._sums = [0.0, 0.0, 0.0]
+        #: Negatives and positives at or above the threshold.
+        self._warned = [0, 0]
+        if state is not None:
+            self._sums = list(state["sums"])
+            for label, index, count in state["histogram"]:
+                self._histogram[label, index] = count
+            self._leads[:] = state["leads"]
+            self._warned = list(state["warned"])
+
+    def add(self, score: float, label: int, lead: int | None, sign: int = 1) -> None:
+        """Count one example, or with ``sign`` -1 take it back."""
+        clipped = min(max(score, CLIP), 1 - CLIP)
+        self._sums[0] -= sign * math.log(clipped if label else 1 - clipped)
+        self._sums[1] += sign * (score - label) ** 2
+        self._sums[2] += sign * score
+        self._histogram[label, _bin(score)] += sign
+        if score >= self._threshold:
+            self._warned[label] += sign
+            if lead is not None:
+                self._leads[min(lead * _LEAD_BINS // self._horizon, _LEAD_BINS - 1)] += sign
+
+    def row(self) -> dict[str, Any]:
+        """The figures; None where there are too few examples for one."""
+        negatives, positives = (int(count) for count in self._histogram.sum(axis=1))
+        count = negatives + positives
+        if not count:
+            return {"examples": 0, "positives": 0}
+        auc, average_precision = _rank_figures(self._histogram)
+        false, true = self._warned
+        return {
+            "examples": count,
+            "positives": positives,
+            "log_loss": self._sums[0] / count,
+            "brier": self._sums[1] / count,
+            "roc_auc": auc,
+            "pr_auc": average_precision,
+            "precision": true / (true + false) if true + false else None,
+            "recall": true / positives if positives else None,
+            "mean_score": self._sums[2] / count,
+            "base_rate": positives / count,
+            "median_lead": self._median_lead(),
+        }
+
+    def _median_lead(self) -> float | None:
+        """Hours, to a 64th of the horizon: half of the warned positives had a longer lead."""
+        total = int(self._leads.sum())
+        if not total:
+            return None
+        index = int(np.searchsorted(np.cumsum(self._leads), (total + 1) // 2))
+        return (index + 0.5) / _LEAD_BINS * self._horizon / HOUR
+
+    def state(self) -> dict[str, Any]:
+        """Plain data."""
+        held = np.argwhere(self._histogram)
+        return {
+            "sums": self._sums,
+            "histogram": [(int(label), int(i), int(self._histogram[label, i])) for label, i in held],
+            "leads": self._leads.tolist(),
+            "warned": self._warned,
+        }
+
+
+def _rank_figures(histogram: NDArray[np.int64]) -> tuple[float | None, float | None]:
+    """ROC AUC and average precision, scores of one bin being ties."""
+    if not histogram.sum(axis=1).all():
+        return None, None
+    # Importing it takes a second; a run that never closes a period need not wait for it.
+    from sklearn.metrics import average_precision_score, roc_auc_score  # noqa: PLC0415
+
+    labels = np.repeat([0, 1], _BINS)
+    scores = np.tile(np.arange(_BINS), 2)
+    weights = histogram.ravel()
+    held = weights > 0
+    arguments = labels[held], scores[held]
+    return (
+        float(roc_auc_score(*arguments, sample_weight=weights[held])),
+        float(average_precision_score(*arguments, sample_weight=weights[held])),
+    )
+
+
+@dataclass
+class _Counts:
+    """What is counted once a target, not once a model."""
+
+    censored: Counter[str] = field(default_factory=Counter)
+    contradicted: int = 0
+
+
+class TargetFigures:
+    """Tallies of every model: of the running period, and since ``figures_from`` under first and final labels.
+
+    Args:
+        threshold: see `Tally`.
+        horizon: see `Tally`.
+        figures_from: examples before it count in no summary; None: all count.
+        state: what `state` returned, None for a new target.
+    """
+
+    SCOPES = ("period", "first", "final")
+
+    def __init__(
+        self,
+        threshold: float,
+        horizon: int,
+        figures_from: int | None,
+        state: Mapping[str, Any] | None = None,
+    ) -> None:
+        self._threshold = threshold
+        self._horizon = horizon
+        self._from = figures_from
+        self._tallies: dict[str, dict[str, Tally]] = {scope: {} for scope in self.SCOPES}
+        self._counts = {scope: _Counts() for scope in ("period", "first")}
+        if state is not None:
+            for scope, tallies in state["tallies"].items():
+                for model, kept in tallies.items():
+                    self._tallies[scope][model] = Tally(threshold, horizon, kept)
+            for scope, (censored, contradicted) in state["counts"].items():
+                self._counts[scope] = _Counts(Counter(censored), contradicted)
+
+    def count(
+        self, time: int, scores: Mapping[str, float | None], label: int, lead: int | None, final: int
+    ) -> None:
+        """Count an example under its first label, and under the label that stands now."""
+        scopes = ["period"] if self._before(time) else ["period", "first"]
+        for scope in scopes:
+            self._add(scope, scores, label, lead)
+        if not self._before(time) and final >= 0:
+            self._add("final", scores, final, lead)
+
+    def censored(self, time: int, why: str) -> None:
+        """Count an example that is not learned, by reason."""
+        self._counts["period"].censored[why] += 1
+        if not self._before(time):
+            self._counts["first"].censored[why] += 1
+
+    def contradicted(
+        self, time: int, scores: Mapping[str, float | None], old: int | None, new: int, lead: int | None
+    ) -> None:
+        """Count a corrected label; ``old`` is None where the example was not counted yet."""
+        self._counts["period"].contradicted += 1
+        if self._before(time):
+            return
+        self._counts["first"].contradicted += 1
+        if old is None:
+            return
+        if old >= 0:
+            self._add("final", scores, old, None, -1)
+        if new >= 0:
+            self._add("final", scores, new, lead)
+
+    def _before(self, time: int) -> bool:
+        return self._from is not None and time < self._from
+
+    def _add(
+        self, scope: str, scores: Mapping[str, float | None], label: int, lead: int | None, sign: int = 1
+    ) -> None:
+        tallies = self._tallies[scope]
+        for model, score in scores.items():
+            if score is not None:
+                tally = tallies.get(model)
+                if tally is None:
+                    tally = tallies[model] = Tally(self._threshold, self._horizon)
+                tally.add(score, label, lead, sign)
+
+    def close_period(self) -> dict[str, dict[str, Any]]:
+        """Figures of the period by model, and a new period."""
+        counts = self._counts["period"]
+        rows = {
+            model: {
+                **tally.row(),
+                "censored": dict(sorted(counts.censored.items())),
+                "contradicted": counts.contradicted,
+            }
+            for model, tally in sorted(self._tallies["period"].items())
+        }
+        self._tallies["period"] = {}
+        self._counts["period"] = _Counts()
+        return rows
+
+    def summary(self) -> dict[str, Any]:
+        """Figures since ``figures_from``, under first and under final labels."""
+        counts = self._counts["first"]
+        return {
+            "censored": dict(sorted(counts.censored.items())),
+            "contradicted": counts.contradicted,
+            **{
+                f"{scope}_labels": {
+                    model: tally.row() for model, tally in sorted(self._tallies[scope].items())
+                }
+                for scope in ("first", "final")
+            },
+        }
+
+    def state(self) -> dict[str, Any]:
+        """Plain data."""
+        return {
+            "tallies": {
+                scope: {model: tally.state() for model, tally in tallies.items()}
+                for scope, tallies in self._tallies.items()
+            },
+            "counts": {
+                scope: (dict(counts.censored), counts.contradicted) for scope, counts in self._counts.items()
+            },
+        }

@@ -1,0 +1,294 @@
+"""One target: every observation of it passes here in the order of effect.
+
+Within a record, what its label clock decided is evaluated and learned first; only then is the event scored.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import structlog
+
+from dataflows.fleet.plan import Fleet
+from dataflows.group.examples import SEGMENTS, Example, ExampleStore
+from dataflows.group.figures import TargetFigures
+from dataflows.group.ledger import Ledger
+from dataflows.group.rows import basis, evaluation, named, prediction
+from dataflows.group.scorer import MODEL_PARTS, Scorer, spec_digest
+from dataflows.instants import format_instant
+from dataflows.items import Item, Matured, Observation, Row, by_order, encode, group_part
+from dataflows.snapshots import seal, unseal
+
+__all__ = ["GROUP_PARTS", "ChampionError", "Group", "OrderError"]
+
+_LOG = MODEL_PARTS
+_FIGURES = MODEL_PARTS + 1
+_EXAMPLES = MODEL_PARTS + 2
+#: Models, the log of what was learned, the figures, the examples. Frozen: the store knows them by number.
+GROUP_PARTS = _EXAMPLES + SEGMENTS
+_VERSION = 1
+_log = structlog.get_logger()
+
+
+class OrderError(RuntimeError):
+    """With one worker, something reached a group out of the order of effect."""
+
+
+class ChampionError(RuntimeError):
+    """The stored champion is no longer configured as it was."""
+
+
+class Group:
+    """The models of one target at work.
+
+    Args:
+        fleet: the fleet.
+        key: name of the target.
+        strict: whether order is promised (one worker): then its violation is an error, else it is counted.
+        main: what `main_snapshot` returned, None for a new target.
+        parts: what `part_snapshot` returned, by number.
+    """
+
+    def __init__(
+        self, fleet: Fleet, key: str, *, strict: bool, main: bytes | None, parts: dict[int, bytes]
+    ) -> None:
+        self._target = fleet.targets[key]
+        self._features = fleet.classes[self._target.asset_class].features
+        self._write_features = fleet.output.features
+        self._every = fleet.metrics_every
+        self._strict = strict
+        state: dict[str, Any] | None = None if main is None else unseal("group", _VERSION, main)
+        self._order: tuple[int, int] = (0, 0) if state is None else tuple(state["order"])
+        self._violations = 0 if state is None else state["violations"]
+        self._known: int | None = None if state is None else state["known"]
+        self._period: int | None = None if state is None else state["period"]
+        self._champion = self._target.champion if state is None else state["champion"]
+        self._new = state is None
+        self._learned = 0 if state is None else state["scorer"]["learned"]
+        self._changed_figures = False
+        self._open(fleet, state, parts)
+
+    def _open(self, fleet: Fleet, state: dict[str, Any] | None, parts: dict[int, bytes]) -> None:
+        target = self._target
+        self._check_champion(state)
+        figures = parts.get(_FIGURES)
+        self._figures = TargetFigures(
+            target.threshold,
+            target.horizon,
+            fleet.figures_from,
+            None if figures is None else unseal("figures", _VERSION, figures),
+        )
+        self._examples = ExampleStore(
+            {part - _EXAMPLES: sealed for part, sealed in parts.items() if part >= _EXAMPLES}
+        )
+        self._scorer = Scorer(
+            target.name,
+            target.models,
+            self._features,
+            None if state is None else state["scorer"],
+            {part: sealed for part, sealed in parts.items() if part < MODEL_PARTS},
+        )
+        clock = None if state is None else state["ledger"]["clock"]
+        self._ledger = Ledger(target, self._scorer, self._figures, self._examples, clock)
+        if state is not None:
+            self._ledger.restore_released(state["ledger"]["released"])
+        if _LOG in parts:
+            log, start = unseal("log", _VERSION, parts[_LOG])
+            features = {example.key: example.features for example in self._examples}
+            self._scorer.replay([tuple(line) for line in log], start, features)
+
+    def _check_champion(self, state: dict[str, Any] | None) -> None:
+        if state is None:
+            return
+        known = state["scorer"]["models"].get(self._champion)
+        model = next((model for model in self._target.models if model.name == self._champion), None)
+        if model is None or known is None or known["spec"] != spec_digest(model):
+            what = "is no longer configured" if model is None else "is configured differently now"
+            msg = (
+                f"target {self._target.name!r}: its champion {self._champion!r} {what}. Keep it as it was (a changed "
+                "model can stand beside it under a new name, as a challenger), or start with a new recovery store"
+            )
+            raise ChampionError(msg)
+
+    def process(self, items: list[Item]) -> list[Item]:
+        """Observations in, rows out; what arrives together is put into the order of effect first."""
+        items.sort(key=by_order)
+        out: list[Item] = []
+        for item in items:
+            self._watch_order(item)
+            seen = item.body
+            if isinstance(seen, Observation):
+                rows = self._observe(item, seen)
+                for index, (output, row) in enumerate(rows):
+                    part = group_part(item.part, index)
+                    body = Row(output, encode(row))
+                    out.append(Item(item.sequence, part, item.arrival, item.known, item.position, body))
+        return out
+
+    def _watch_order(self, item: Item) -> None:
+        order = by_order(item)
+        if order > self._order:
+            self._order = order
+            return
+        self._violations += 1
+        if self._strict:
+            msg = (
+                f"target {self._target.name!r}: {order} came after {self._order}; with one worker this cannot happen, "
+                "so outputs would not be reproducible. Please report it"
+            )
+            raise OrderError(msg)
+
+    def _observe(self, item: Item, seen: Observation) -> list[tuple[str, dict[str, Any]]]:
+        rows = self._introduce(item) if self._new else []
+        rows += self._close_period(item)
+        learned = self._scorer.learned
+        for matured in seen.matured:
+            rows += self._evaluate(item, seen, matured)
+        self._ledger.advance(seen.clock)
+        if seen.time is not None and seen.features is not None:
+            rows.append(self._score(item, seen, seen.features))
+        if seen.at_once is not None:
+            rows += self._evaluate(item, seen, seen.at_once)
+            self._ledger.advance(seen.clock)
+        if seen.released:
+            self._ledger.release(seen.asset, seen.released)
+        if self._scorer.learned != learned:
+            self._changed_figures = True
+            self._ledger.trim()
+        for model, why in self._scorer.aside:
+            rows.append(self._change(item, "put_aside", model, why))
+        self._scorer.aside.clear()
+        return rows
+
+    def _introduce(self, item: Item) -> list[tuple[str, dict[str, Any]]]:
+        self._new = False
+        return [self._change(item, "champion", self._champion, "configured")]
+
+    def _change(self, item: Item, change: str, model: str, why: str) -> tuple[str, dict[str, Any]]:
+        return "changes", {
+            "change": change,
+            "target": self._target.name,
+            "model": model,
+            "version": self._scorer.version(model),
+            "why": why,
+            "known": format_instant(item.known),
+            **basis(item, None),
+        }
+
+    def _evaluate(
+        self, item: Item, seen: Observation, matured: Matured
+    ) -> list[tuple[str, dict[str, Any]]]:
+        found = self._ledger.mature(seen.asset, matured)
+        if found is None:
+            return []
+        self._changed_figures = True
+        example, learns = found
+        row = evaluation(item, seen, example, matured, learned=learns)
+        if self._write_features != "none":
+            row["features"] = named(self._features, example.features)
+        if matured.correction:
+            _log.info("label contradicted", target=seen.target, asset=seen.asset, time=row["time"])
+        return [("evaluations", row)]
+
+    def _score(self, item: Item, seen: Observation, features: bytes) -> tuple[str, dict[str, Any]]:
+        champion = self._champion
+        answers = self._scorer.score(features, None if seen.example else champion)
+        score, link = answers[champion]
+        if score is None:
+            score = self._scorer.prior
+        if seen.example and seen.time is not None:
+            scores = {name: answer for name, (answer, _) in answers.items()}
+            self._ledger.take(Example(seen.asset, seen.time, features, scores, champion))
+        answered = {"model": champion, "version": self._scorer.version(champion), "link": link}
+        row = prediction(item, seen, score, answered)
+        if self._write_features == "all":
+            row["features"] = named(self._features, features)
+        return "predictions", row
+
+    def _close_period(self, item: Item) -> list[tuple[str, dict[str, Any]]]:
+        """Rows of the metrics once knowledge time has passed the end of the period."""
+        if self._known is None or item.known > self._known:
+            self._known = item.known
+        period = -(-self._known // self._every) - 1
+        if self._period is None:
+            self._period = period
+        if period <= self._period:
+            return []
+        start = self._period * self._every
+        self._period = period
+        return [("metrics", row) for row in self._metrics(item, start)]
+
+    def _metrics(self, item: Item, start: int) -> list[dict[str, Any]]:
+        pending = self._ledger.pending()
+        self._changed_figures = True
+        rows = []
+        for model, figures in self._figures.close_period().items():
+            row = {
+                "target": self._target.name,
+                "model": model,
+                "champion": model == self._champion,
+                "from": format_instant(start),
+                "to": format_instant(start + self._every),
+                **figures,
+                "pending": pending,
+                "known": format_instant(item.known),
+                **basis(item, None),
+            }
+            _log.info("metrics", **row)
+            rows.append(row)
+        return rows
+
+    def changed(self) -> Iterable[int]:
+        """Parts to write."""
+        changed = list(self._scorer.changed())
+        if self._scorer.learned != self._learned and self._scorer.log:
+            changed.append(_LOG)
+        self._learned = self._scorer.learned
+        if self._changed_figures:
+            changed.append(_FIGURES)
+            self._changed_figures = False
+        changed += [_EXAMPLES + segment for segment in self._examples.changed()]
+        return changed
+
+    def main_snapshot(self) -> bytes:
+        """Pointer, clocks and counts."""
+        return seal(
+            "group",
+            _VERSION,
+            {
+                "order": self._order,
+                "violations": self._violations,
+                "known": self._known,
+                "period": self._period,
+                "champion": self._champion,
+                "scorer": self._scorer.main_state(),
+                "ledger": self._ledger.state(),
+            },
+        )
+
+    def part_snapshot(self, part: int) -> bytes:
+        """One part: models, log, figures, or a segment of the examples."""
+        if part < MODEL_PARTS:
+            return self._scorer.part(part)
+        if part == _LOG:
+            return seal("log", _VERSION, (self._scorer.log, self._scorer.log_start))
+        if part == _FIGURES:
+            return seal("figures", _VERSION, self._figures.state())
+        return self._examples.segment(part - _EXAMPLES)
+
+    def finish(self) -> list[Item]:
+        """The target's section of the summary."""
+        summary = {
+            self._target.name: {
+                "champion": self._champion,
+                "learned": self._scorer.learned,
+                "positives": self._scorer.positives,
+                "pending": self._ledger.pending(),
+                "order_violations": self._violations,
+                **self._figures.summary(),
+            }
+        }
+        sequence, part = self._order
+        body = Row("summary", encode({"targets": summary}))
+        return [Item(sequence, part, None, self._known or 0, ("", 0, 0), body)]

@@ -1,0 +1,146 @@
+"""Test, then train: examples wait here with what was served, are evaluated, and only then learned."""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Iterable
+from typing import Any
+
+from dataflows.fleet.plan import Target
+from dataflows.group.examples import Example, ExampleStore
+from dataflows.group.figures import TargetFigures
+from dataflows.group.scorer import Scorer
+from dataflows.items import Matured
+
+__all__ = ["Ledger"]
+
+
+class Ledger:
+    """The examples of one target, and when its models may learn them.
+
+    A label is evaluated when it is known. Negatives are known later than the positives of their time, so a
+    model that learned each label at once would believe for that long that everything fails. Therefore both
+    wait here until the target clock has passed t + horizon + label_delay, and are learned in order of
+    (t, asset).
+
+    Args:
+        target: the target.
+        scorer: its models.
+        figures: its figures.
+        examples: what is remembered.
+        clock: the target clock that `clock` had when the snapshot was taken, None for a new target.
+    """
+
+    def __init__(
+        self,
+        target: Target,
+        scorer: Scorer,
+        figures: TargetFigures,
+        examples: ExampleStore,
+        clock: int | None,
+    ) -> None:
+        self._wait = target.horizon + target.label_delay
+        self._at_once = target.learn_positives == "at_once"
+        self._scorer = scorer
+        self._figures = figures
+        self._examples = examples
+        self.clock = clock
+        self._released: set[tuple[str, int]] = set()
+        #: (time, asset) of what is evaluated, and not learned or not counted yet.
+        self._queue = [(example.time, example.asset) for example in examples if _waits(example)]
+        heapq.heapify(self._queue)
+
+    def take(self, example: Example) -> None:
+        """Remember a prediction that was just served."""
+        self._examples.add(example)
+
+    def mature(self, asset: str, matured: Matured) -> tuple[Example, bool] | None:
+        """Give an example its label, or another one.
+
+        Returns:
+            The example, and whether this label leads to learning; None where the example is not
+            remembered, as for a target that is newer than the example.
+        """
+        example = self._examples.get((asset, matured.time))
+        if example is None:
+            return None
+        before = example.label
+        example.label, example.lead = matured.label, matured.lead
+        example.correction = matured.correction
+        if before is None:
+            example.first = matured.label
+            learns = matured.label >= 0
+            if not learns:
+                self._figures.censored(matured.time, matured.why)
+        else:
+            learns = self._correct(example, before, matured.label)
+        if learns:
+            heapq.heappush(self._queue, (example.time, asset))
+            if self._at_once and matured.label:
+                self._learn(example)
+        self._examples.update(example)
+        return example, learns
+
+    def _correct(self, example: Example, before: int, now: int) -> bool:
+        """Count a changed label; whether it is learned, which only one that was censored so far is."""
+        old = before if example.counted or example.first == -1 else None
+        self._figures.contradicted(example.time, example.scores, old, now, example.lead)
+        return example.first == -1 and before == -1 and not example.learned
+
+    def advance(self, clock: int) -> None:
+        """Move the target clock, never back, and learn what it passes."""
+        if self.clock is None or clock > self.clock:
+            self.clock = clock
+        while self._queue and self._queue[0][0] + self._wait < self.clock:
+            time, asset = heapq.heappop(self._queue)
+            example = self._examples.get((asset, time))
+            if example is not None and not (example.learned and example.counted):
+                self._learn(example)
+                self._count(example)
+                self._examples.update(example)
+
+    def _learn(self, example: Example) -> None:
+        if not example.learned and example.label is not None and example.label >= 0:
+            example.learned = True
+            self._scorer.learn(example.asset, example.time, example.features, example.label)
+
+    def _count(self, example: Example) -> None:
+        if not example.counted and example.first is not None and example.label is not None:
+            example.counted = True
+            if example.first >= 0:
+                self._figures.count(
+                    example.time, example.scores, example.first, example.lead, example.label
+                )
+
+    def release(self, asset: str, times: Iterable[int]) -> None:
+        """Forget examples that no record can change, except those that a big model may need again."""
+        for time in times:
+            if (asset, time) in self._scorer.logged:
+                self._released.add((asset, time))
+            else:
+                self._examples.drop((asset, time))
+
+    def trim(self) -> None:
+        """Forget what was kept only for the log of a big model, once that model was written."""
+        for asset, time, _ in self._scorer.trim():
+            if (asset, time) in self._released:
+                self._released.discard((asset, time))
+                self._examples.drop((asset, time))
+
+    def pending(self) -> int:
+        """Examples without a label."""
+        return sum(example.label is None for example in self._examples)
+
+    def state(self) -> dict[str, Any]:
+        """What is not in the examples."""
+        return {"clock": self.clock, "released": sorted(self._released)}
+
+    def restore_released(self, released: Iterable[tuple[str, int]]) -> None:
+        """Take back what `state` returned as released."""
+        self._released = {(asset, time) for asset, time in released}
+
+
+def _waits(example: Example) -> bool:
+    if example.first is None or example.label is None:
+        return False
+    return (example.first >= 0 and not example.counted) or (example.label >= 0 and not example.learned)

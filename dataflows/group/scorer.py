@@ -1,0 +1,312 @@
+"""The models of one target: they score, they learn, and they are written only when they changed.
+
+A small model is written whole in every epoch in which it learned. A big one is written now and then; in
+between, only the log of what it learned is: after a resume the model learns that log again, and is the same.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import math
+import pickle
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import orjson
+import structlog
+from numpy.typing import NDArray
+
+from dataflows.fleet.plan import Model
+from dataflows.snapshots import SnapshotError, seal, unseal
+
+__all__ = ["MODEL_PARTS", "Learned", "Scorer"]
+
+#: Models share this many parts; up to so many models, each has one of its own.
+MODEL_PARTS = 16
+#: A pickle up to this size is written whole whenever its model learned.
+SMALL = 64 * 1024
+#: A bigger one is written again after it learned so many examples.
+RENEW_AFTER = 1_000
+_VERSION = 1
+_RIVER = importlib.metadata.version("river")
+_log = structlog.get_logger()
+
+#: One line of the log of what was learned: asset, time, label.
+Learned = tuple[str, int, int]
+
+
+@dataclass(slots=True)
+class _Slot:
+    """One model at work.
+
+    Attributes:
+        part: where it is written.
+        version: counts changes of its configuration.
+        learned: examples learned by this version.
+        pickled: the last pickle, and how many examples of the target had been learned by then.
+        failed: why it was put aside, None while it works.
+    """
+
+    model: Model
+    estimator: Any
+    part: int
+    version: int
+    learned: int = 0
+    pickled: bytes = b""
+    pickled_at: int = 0
+    failed: str | None = None
+
+    @property
+    def big(self) -> bool:
+        return len(self.pickled) > SMALL
+
+
+class Scorer:
+    """Every model of one target.
+
+    Args:
+        target: its name, for the log.
+        models: as configured; the first snapshot fixes their versions.
+        features: names of all features of the class.
+        main: what `main_state` returned, None for a new target.
+        parts: what `part` returned, by number.
+    """
+
+    def __init__(
+        self,
+        target: str,
+        models: tuple[Model, ...],
+        features: tuple[str, ...],
+        main: Mapping[str, Any] | None,
+        parts: Mapping[int, bytes],
+    ) -> None:
+        self._target = target
+        self._features = features
+        self._slots: dict[str, _Slot] = {}
+        #: Examples of the target learned so far, and how many of them were positive.
+        self.learned = 0
+        self.positives = 0
+        #: What was learned since the oldest pickle of a big model.
+        self.log: list[Learned] = []
+        self.log_start = 0
+        self.logged: set[tuple[str, int]] = set()
+        self._changed: set[int] = set()
+        self.aside: list[tuple[str, str]] = []
+        known = {} if main is None else main["models"]
+        if main is not None:
+            self.learned = main["learned"]
+            self.positives = main["positives"]
+        pickles = _read_parts(parts)
+        for model in models:
+            self._open(model, known.get(model.name), pickles)
+        self._groups = self._by_features()
+
+    def _open(self, model: Model, known: Mapping[str, Any] | None, pickles: Mapping[str, Any]) -> None:
+        digest = spec_digest(model)
+        if known is None or known["spec"] != digest:
+            version = 1 if known is None else known["version"] + 1
+            slot = _Slot(model, model.build(), self._free_part(known), version, pickled_at=self.learned)
+            self._changed.add(slot.part)
+        else:
+            slot = _Slot(model, None, known["part"], known["version"], known["learned"])
+            slot.failed = known["failed"]
+            slot.pickled_at, slot.pickled = pickles[model.name]
+            slot.estimator = pickle.loads(slot.pickled)  # noqa: S301 - our own store, sealed
+        self._slots[model.name] = slot
+
+    def _free_part(self, known: Mapping[str, Any] | None) -> int:
+        if known is not None:
+            return int(known["part"])
+        taken = [slot.part for slot in self._slots.values()]
+        return min(range(MODEL_PARTS), key=lambda part: (taken.count(part), part))
+
+    def _by_features(self) -> list[tuple[tuple[str, ...] | None, NDArray[np.intp], list[str]]]:
+        """Models that see the same features share one dict of them."""
+        groups: dict[tuple[int, ...], list[str]] = {}
+        for name, slot in self._slots.items():
+            groups.setdefault(slot.model.features, []).append(name)
+        return [
+            (tuple(self._features[index] for index in picks), np.array(picks, dtype=np.intp), names)
+            for picks, names in groups.items()
+        ]
+
+    def replay(self, log: list[Learned], log_start: int, examples: Mapping[tuple[str, int], bytes]) -> None:
+        """After a resume: let the big models learn again what they learned since their pickle.
+
+        Args:
+            log: what was learned, from the ``log_start``-th example on.
+            log_start: see above.
+            examples: features of the examples in the log.
+        """
+        self.log, self.log_start = log, log_start
+        self.logged = {(asset, time) for asset, time, _ in log}
+        for slot in self._slots.values():
+            for asset, time, label in log[max(0, slot.pickled_at - log_start) :]:
+                self._teach(slot, self._dicts(examples[asset, time])[slot.model.name], label)
+
+    def version(self, name: str) -> int:
+        """Version of a model's configuration."""
+        return self._slots[name].version
+
+    def names(self) -> list[str]:
+        """Every model of the target."""
+        return list(self._slots)
+
+    @property
+    def prior(self) -> float:
+        """The share of positives among what was learned: (positives + 0.5) / (learned + 1)."""
+        return (self.positives + 0.5) / (self.learned + 1)
+
+    def score(self, features: bytes, only: str | None = None) -> dict[str, tuple[float | None, str]]:
+        """Score and link of every model, or of one.
+
+        The link says which answered: ``class`` the model, ``prior`` the prior because the model has learned
+        nothing or has no opinion. The score is None where a model was put aside.
+
+        Args:
+            features: float64 array (features of the class) as bytes.
+            only: name of the one model to ask.
+        """
+        scores: dict[str, tuple[float | None, str]] = {}
+        for names, picks, members in self._groups:
+            asked = members if only is None else [name for name in members if name == only]
+            if not asked:
+                continue
+            x = _dict(names, np.frombuffer(features)[picks])
+            for name in asked:
+                scores[name] = self._ask(self._slots[name], x)
+        return scores
+
+    def _ask(self, slot: _Slot, x: dict[str, float]) -> tuple[float | None, str]:
+        if slot.failed is not None:
+            return None, "prior"
+        if slot.learned == 0:
+            return self.prior, "prior"
+        try:
+            probabilities = slot.estimator.predict_proba_one(x)
+            score = float(probabilities.get(True, 0.0)) if probabilities else None
+        except Exception as error:  # noqa: BLE001 - a model is foreign code; the rest goes on
+            self._put_aside(slot, f"{type(error).__name__}: {error}")
+            return None, "prior"
+        if score is None:
+            return self.prior, "prior"
+        if not math.isfinite(score):
+            self._put_aside(slot, f"score {score}")
+            return None, "prior"
+        return min(max(score, 0.0), 1.0), "class"
+
+    def learn(self, asset: str, time: int, features: bytes, label: int) -> None:
+        """Every model learns one example."""
+        for names, picks, members in self._groups:
+            x = _dict(names, np.frombuffer(features)[picks])
+            for name in members:
+                self._teach(self._slots[name], x, label)
+                self._slots[name].learned += 1
+        self.learned += 1
+        self.positives += label
+        if any(slot.big for slot in self._slots.values()):
+            self.log.append((asset, time, label))
+            self.logged.add((asset, time))
+        else:
+            self.log_start = self.learned
+        for slot in self._slots.values():
+            if self._due(slot):
+                self._changed.add(slot.part)
+
+    def _teach(self, slot: _Slot, x: dict[str, float], label: int) -> None:
+        if slot.failed is not None:
+            return
+        try:
+            slot.estimator.learn_one(x, bool(label))
+        except Exception as error:  # noqa: BLE001 - a model is foreign code; the rest goes on
+            self._put_aside(slot, f"{type(error).__name__}: {error}")
+
+    def _put_aside(self, slot: _Slot, why: str) -> None:
+        slot.failed = why
+        self.aside.append((slot.model.name, why))
+        self._changed.add(slot.part)
+        _log.warning("model put aside", target=self._target, model=slot.model.name, why=why)
+
+    def _due(self, slot: _Slot) -> bool:
+        since = self.learned - slot.pickled_at
+        return since > 0 and (not slot.big or since >= RENEW_AFTER)
+
+    def _dicts(self, features: bytes) -> dict[str, dict[str, float]]:
+        return {
+            name: _dict(names, np.frombuffer(features)[picks])
+            for names, picks, members in self._groups
+            for name in members
+        }
+
+    def trim(self) -> list[Learned]:
+        """Cut off the log what no big model needs any more, and return it."""
+        needed = min((slot.pickled_at for slot in self._slots.values() if slot.big), default=self.learned)
+        cut = max(0, min(needed - self.log_start, len(self.log)))
+        trimmed, self.log = self.log[:cut], self.log[cut:]
+        self.logged.difference_update((asset, time) for asset, time, _ in trimmed)
+        self.log_start = max(self.log_start, needed)
+        return trimmed
+
+    def changed(self) -> Iterable[int]:
+        """Parts to write since this was last asked."""
+        changed = sorted(self._changed)
+        self._changed.clear()
+        return changed
+
+    def main_state(self) -> dict[str, Any]:
+        """What is written in every epoch."""
+        return {
+            "learned": self.learned,
+            "positives": self.positives,
+            "models": {
+                name: {
+                    "spec": spec_digest(slot.model),
+                    "version": slot.version,
+                    "part": slot.part,
+                    "learned": slot.learned,
+                    "failed": slot.failed,
+                }
+                for name, slot in self._slots.items()
+            },
+        }
+
+    def part(self, number: int) -> bytes:
+        """The models of one part, sealed, each with the River version that can read it."""
+        models = {}
+        for name, slot in self._slots.items():
+            if slot.part == number:
+                if not slot.pickled or self._due(slot):
+                    slot.pickled = pickle.dumps(slot.estimator, protocol=5)
+                    slot.pickled_at = self.learned
+                models[name] = (slot.pickled_at, _RIVER, slot.pickled)
+        return seal("models", _VERSION, models)
+
+
+def spec_digest(model: Model) -> str:
+    """What makes two configurations of a model the same: its pipeline and the features it sees."""
+    text = orjson.dumps((model.spec, model.features), option=orjson.OPT_SORT_KEYS)
+    return hashlib.blake2b(text, digest_size=12).hexdigest()
+
+
+def _dict(names: tuple[str, ...] | None, values: NDArray[np.float64]) -> dict[str, float]:
+    """River's form of a feature vector: what is missing is absent."""
+    return {
+        name: value for name, value in zip(names or (), values.tolist(), strict=True) if value == value  # noqa: PLR0124
+    }
+
+
+def _read_parts(parts: Mapping[int, bytes]) -> dict[str, tuple[int, bytes]]:
+    pickles = {}
+    for sealed in parts.values():
+        for name, (at, river, pickled) in unseal("models", _VERSION, sealed).items():
+            if river != _RIVER:
+                msg = (
+                    f"model {name!r} was written by River {river}, installed is {_RIVER}; "
+                    f"install river=={river}, or start with a new store"
+                )
+                raise SnapshotError(msg)
+            pickles[name] = (at, pickled)
+    return pickles

@@ -1,0 +1,182 @@
+"""What flows between the steps: items, each with its place in the one order of effect.
+
+An item's place is ``(sequence, part)``. The sequence is the number of the record in its lane; the part tells
+apart what one record became. A part is a path of three numbers, 20 bits each: what the lane made of the
+record, what the asset made of that, what the group made of that. Comparing parts as integers compares the
+paths, so any step can put what it receives back into order.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+import orjson
+
+from dataflows.events import Event, Reject
+from dataflows.instants import format_instant
+
+__all__ = [
+    "LATE_REASONS",
+    "OUTPUTS",
+    "Item",
+    "Known",
+    "Matured",
+    "Observation",
+    "Row",
+    "asset_part",
+    "by_order",
+    "encode",
+    "group_part",
+    "lane_part",
+    "reject_row",
+]
+
+#: The outputs, one JSON Lines file or topic each.
+OUTPUTS = ("predictions", "alerts", "evaluations", "metrics", "changes", "late", "rejects")
+
+#: Rejects of these reasons go to the late output.
+LATE_REASONS = frozenset({"too_late", "unmatched"})
+
+_BITS = 20
+_LIMIT = 1 << _BITS
+
+
+class Matured(msgspec.Struct, frozen=True, gc=False):
+    """An example whose label became known, or changed.
+
+    Attributes:
+        time: of the example.
+        label: 1 positive, 0 negative, -1 censored.
+        why: the record or rule that decided.
+        lead: microseconds to the failure, None without one.
+        clock: the asset's label clock at this decision.
+        correction: 0 for the first label, then counting.
+    """
+
+    time: int
+    label: int
+    why: str
+    lead: int | None
+    clock: int
+    correction: int
+
+
+class Known(msgspec.Struct, frozen=True):
+    """An event whose asset the lane resolved."""
+
+    event: Event
+    asset_class: str
+
+
+class Observation(msgspec.Struct, frozen=True):
+    """What one record means for one target of one asset.
+
+    Attributes:
+        asset: its name.
+        target: its name, which is the key of the group.
+        clock: the asset's label clock after this record.
+        watermark: the asset's watermark after this record, None before its first telemetry.
+        matured: examples decided by this record, by time.
+        released: times of examples that no record can change any more.
+        time: of the telemetry to score; None where there is nothing to score.
+        features: float64 array (features of the class) as bytes; NaN is missing; None as for ``time``.
+        revision: 0 for a first prediction, counting where late or merged data publishes it again.
+        example: whether this prediction is kept for learning.
+        at_once: the label of this very example where it is known already.
+    """
+
+    asset: str
+    target: str
+    clock: int
+    watermark: int | None
+    matured: tuple[Matured, ...] = ()
+    released: tuple[int, ...] = ()
+    time: int | None = None
+    features: bytes | None = None
+    revision: int = 0
+    example: bool = False
+    at_once: Matured | None = None
+
+
+class Row(msgspec.Struct, frozen=True, gc=False):
+    """A finished row on its way to an output."""
+
+    output: str
+    data: bytes
+
+
+class Item(msgspec.Struct):
+    """One thing on the path from source to sink, with its place in the order of effect.
+
+    Attributes:
+        sequence: number of its record in the lane, from 1.
+        part: see the module; 0 until the lane.
+        arrival: when the dataflow received the record, None in recordings without arrivals.
+        known: knowledge time: the arrival, or without arrivals the largest event time so far.
+        position: where the record stands: (source, line or offset, byte offset).
+        body: what it is at this step.
+    """
+
+    sequence: int
+    part: int
+    arrival: int | None
+    known: int
+    position: tuple[str, int, int]
+    body: bytes | Event | Reject | Known | Observation | Row
+
+
+def lane_part(index: int) -> int:
+    """Part of the index-th thing that the lane made of a record."""
+    return _checked(index) << (2 * _BITS)
+
+
+def asset_part(part: int, index: int) -> int:
+    """Part of the index-th thing that the asset made of what the lane made."""
+    return part + (_checked(index) << _BITS)
+
+
+def group_part(part: int, index: int) -> int:
+    """Part of the index-th thing that the group made of what the asset made."""
+    return part + _checked(index)
+
+
+def _checked(index: int) -> int:
+    if index >= _LIMIT:
+        msg = f"one record became more than {_LIMIT:,} items in one step"
+        raise OverflowError(msg)
+    return index
+
+
+def by_order(item: Item) -> tuple[int, int]:
+    """Sort key: the order of effect."""
+    return item.sequence, item.part
+
+
+def encode(row: dict[str, Any]) -> bytes:
+    """One row as a JSON line without its line end; NaN becomes null."""
+    return orjson.dumps(row)
+
+
+def reject_row(item: Item, reject: Reject, event: Event | None = None) -> Item:
+    """The row of the rejects or the late output for what could not be used, with the event if it was decoded."""
+    source, line, offset = item.position
+    row: dict[str, Any] = {
+        "reason": reject.reason,
+        "detail": reject.detail,
+        "source": source,
+        "line": line,
+        "offset": offset,
+        "sequence": item.sequence,
+        "arrival": None if item.arrival is None else format_instant(item.arrival),
+        "asset": reject.asset,
+    }
+    if reject.raw is not None:
+        row["raw"] = reject.raw.decode("utf-8", "backslashreplace")
+    if event is not None:
+        content: dict[str, Any] = {"kind": type(event).__name__.lower(), **msgspec.structs.asdict(event)}
+        for field in ("time", "arrived"):
+            content[field] = None if content[field] is None else format_instant(content[field])
+        row["event"] = content
+    output = "late" if reject.reason in LATE_REASONS else "rejects"
+    return Item(item.sequence, item.part, item.arrival, item.known, item.position, Row(output, encode(row)))

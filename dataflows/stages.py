@@ -1,0 +1,86 @@
+"""The stages by key: what each step of the dataflow builds, and how it finds the key of an item.
+
+The dataflow and the offline tools build their stages here, so that both run the very same code.
+"""
+
+from __future__ import annotations
+
+from dataflows.asset.asset import Asset, ClassPlan
+from dataflows.events import decode
+from dataflows.fleet.plan import Fleet
+from dataflows.group import Group
+from dataflows.group.passing import Passing
+from dataflows.items import Item, Known, Observation, Row
+from dataflows.lane import Lane
+
+__all__ = ["LANE", "Stages", "asset_of", "decoded", "group_of", "lane_of", "output_of"]
+
+LANE = "lane-0"
+#: Key of rows that pass a step untouched; no asset and no target has an empty name.
+PASSING = ""
+
+
+def lane_of(item: Item) -> str:  # noqa: ARG001 - one lane
+    """Key of the lane step."""
+    return LANE
+
+
+def asset_of(item: Item) -> str:
+    """Key of the asset step."""
+    body = item.body
+    return body.event.asset if isinstance(body, Known) else PASSING
+
+
+def group_of(item: Item) -> str:
+    """Key of the group step."""
+    body = item.body
+    return body.target if isinstance(body, Observation) else PASSING
+
+
+def output_of(item: Item) -> str:
+    """Key of the output step."""
+    body = item.body
+    if not isinstance(body, Row):
+        msg = f"{type(body).__name__} reached the outputs; only rows may"
+        raise TypeError(msg)
+    return body.output
+
+
+def decoded(item: Item) -> Item:
+    """The decode step: raw bytes into an event or a reject."""
+    if isinstance(item.body, bytes):
+        item.body = decode(item.body)
+    return item
+
+
+class Stages:
+    """Builds the stages of a fleet.
+
+    Args:
+        fleet: the fleet.
+        strict: whether one worker runs it, so that order is promised.
+    """
+
+    def __init__(self, fleet: Fleet, *, strict: bool) -> None:
+        self._fleet = fleet
+        self._strict = strict
+        self._plans = {
+            name: ClassPlan(asset_class, fleet.targets) for name, asset_class in fleet.classes.items()
+        }
+
+    def lane(self, key: str, main: bytes | None, parts: dict[int, bytes]) -> Lane:  # noqa: ARG002 - one lane
+        """A lane, new or resumed."""
+        return Lane(self._fleet, main, parts)
+
+    def asset(self, item: Item, sealed: bytes | None) -> Asset | None:
+        """The asset of an item, new or resumed; None for an item that belongs to no asset."""
+        body = item.body
+        if not isinstance(body, Known):
+            return None
+        return Asset(body.event.asset, self._plans[body.asset_class], sealed)
+
+    def group(self, key: str, main: bytes | None, parts: dict[int, bytes]) -> Group | Passing:
+        """A group, new or resumed."""
+        if key == PASSING:
+            return Passing()
+        return Group(self._fleet, key, strict=self._strict, main=main, parts=parts)

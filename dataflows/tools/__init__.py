@@ -1,0 +1,3 @@
+"""What a person runs."""
+
+from __future__ import annotations

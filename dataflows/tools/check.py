@@ -1,0 +1,181 @@
+"""What a ``fleet.toml`` expands to, or all that is wrong with it, for a person to read."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from rich.columns import Columns
+from rich.console import Console, Group
+from rich.padding import Padding
+from rich.rule import Rule
+from rich.table import Table
+from rich.text import Text
+
+from dataflows.fleet import STATISTICS, AssetClass, Fleet, FleetError, Model, Target, load
+from dataflows.instants import format_duration, format_instant
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+    from pathlib import Path
+
+    from rich.console import RenderableType
+
+__all__ = ["check", "refusal", "report"]
+
+
+def check(fleet: Fleet | Path | str, console: Console | None = None) -> bool:
+    """Print what a fleet, or a file, expands to; False if the file was refused, with the problems printed."""
+    console = console or Console()
+    try:
+        resolved = fleet if isinstance(fleet, Fleet) else load(fleet)
+    except FleetError as error:
+        console.print(refusal(error))
+        return False
+    console.print(report(resolved))
+    return True
+
+
+def report(fleet: Fleet) -> Group:
+    """Streams, classes with every feature by name, targets, and the models with what they see."""
+    return Group(
+        Rule(Text(f"fleet {fleet.name}", style="bold")),
+        _facts(_streams(fleet)),
+        *(part for asset_class in fleet.classes.values() for part in _class(asset_class)),
+        *_targets(fleet),
+    )
+
+
+def refusal(error: FleetError) -> Group:
+    """Every problem of a file: its key, then what was expected, what came, and the nearest valid name."""
+    count = "1 problem" if len(error.problems) == 1 else f"{len(error.problems)} problems"
+    parts: list[RenderableType] = [Text.assemble((error.path, "bold"), f": {count}, not run")]
+    for problem in error.problems:
+        facts = [("expected", problem.expected), ("got", problem.got or "nothing")]
+        if problem.hint is not None:
+            facts.append(("did you mean", f"{problem.hint}?"))
+        parts += [Text(problem.key, style="bold red"), _facts(facts)]
+    return Group(*parts)
+
+
+def _facts(facts: Iterable[tuple[str, str]]) -> Padding:
+    grid = Table.grid(padding=(0, 2))
+    grid.add_column(style="dim", no_wrap=True)
+    grid.add_column(overflow="fold")
+    for name, value in facts:
+        grid.add_row(Text(name), Text(value))
+    return Padding(grid, (0, 0, 0, 2))
+
+
+def _table(*columns: str, right: Iterable[str] = ()) -> Table:
+    table = Table(box=None, header_style="dim", padding=(0, 2, 0, 0), pad_edge=False)
+    for column in columns:
+        table.add_column(column, justify="right" if column in right else "left", overflow="fold")
+    return table
+
+
+def _streams(fleet: Fleet) -> Iterator[tuple[str, str]]:
+    policy = fleet.assets
+    adopted = f"adopted as {policy.adopt_as}, at most {policy.max_assets:,}"
+    yield "file", str(fleet.path)
+    yield "input", "  ".join(fleet.input.files)
+    yield "batch", f"{fleet.input.batch:,} records"
+    yield "output", f"{fleet.output.folder}, features in {_CARRIERS[fleet.output.features]}"
+    yield "unknown assets", "rejected" if policy.unknown == "reject" else adopted
+    yield "figures", "all" if fleet.figures_from is None else f"from {format_instant(fleet.figures_from)}"
+    yield "metrics", f"every {format_duration(fleet.metrics_every)}"
+
+
+_CARRIERS = {"none": "no rows", "examples": "evaluations", "all": "evaluations and predictions"}
+
+
+def _class(asset_class: AssetClass) -> Iterator[RenderableType]:
+    yield Text()
+    yield Rule(Text(f"class {asset_class.name}"), align="left", style="dim")
+    yield _facts(
+        [
+            ("sensors", f"{len(asset_class.sensors)}: " + " ".join(asset_class.sensors)),
+            ("lateness", f"up to {format_duration(asset_class.allowed_lateness)} is merged"),
+            ("examples", f"every {format_duration(asset_class.example_every)}"),
+        ]
+    )
+    if asset_class.windows:
+        yield Padding(_windows(asset_class), (1, 0, 0, 2))
+    yield Padding(Text(f"{len(asset_class.features)} features", style="dim"), (1, 0, 0, 2))
+    width = len(str(len(asset_class.features)))
+    numbered = [
+        Text.assemble((f"{number:>{width}} ", "dim"), name)
+        for number, name in enumerate(asset_class.features, start=1)
+    ]
+    yield Padding(Columns(numbered, padding=(0, 2), column_first=True, equal=True), (0, 0, 0, 2))
+
+
+def _windows(asset_class: AssetClass) -> Table:
+    right = ("window", "hop", "panes", "sensors", "features")
+    table = _table("window", "hop", "panes", "sensors", "features", "statistics", right=right)
+    for window in asset_class.windows:
+        every = len(window.sensors) == len(asset_class.sensors)
+        statistics = "all" if window.statistics == STATISTICS else " ".join(window.statistics)
+        table.add_row(
+            format_duration(window.length),
+            format_duration(window.hop),
+            str(window.length // window.hop),
+            "all" if every else str(len(window.sensors)),
+            str(len(window.sensors) * len(window.statistics)),
+            statistics,
+        )
+    return table
+
+
+def _targets(fleet: Fleet) -> Iterator[RenderableType]:
+    yield Text()
+    runs = sum(len(target.models) for target in fleet.targets.values())
+    title = f"{_count(len(fleet.targets), 'target')}, {_count(runs, 'model')} in all"
+    yield Rule(Text(title), align="left", style="dim")
+    if not fleet.targets:
+        return
+    right = ("horizon", "label delay", "threshold")
+    table = _table("target", "horizon", "label delay", "threshold", "models (features seen)", right=right)
+    for target in fleet.targets.values():
+        table.add_row(
+            Text(target.name),
+            format_duration(target.horizon),
+            format_duration(target.label_delay),
+            f"{target.threshold:g}",
+            _models(target),
+        )
+    yield Padding(table, (0, 0, 0, 2))
+    yield Padding(Text("* is the first champion", style="dim"), (0, 0, 1, 2))
+    catalogue = {model.name: model for target in fleet.targets.values() for model in target.models}
+    yield _facts((name, _pipeline(model)) for name, model in catalogue.items())
+
+
+def _models(target: Target) -> Text:
+    parts = [
+        Text(
+            f"{model.name}{'*' if model.name == target.champion else ''} ({len(model.features)})",
+            style="bold" if model.name == target.champion else "",
+        )
+        for model in target.models
+    ]
+    return Text(" ").join(parts)
+
+
+def _pipeline(model: Model) -> str:
+    return " | ".join(_written(step) for step in model.spec["pipeline"])
+
+
+def _written(value: Any) -> str:  # noqa: ANN401 - any TOML value
+    """A step as Python would write it, without the module."""
+    if isinstance(value, dict) and "estimator" in value:
+        name = value["estimator"].rpartition(".")[2]
+        given = [f"{key}={_written(inner)}" for key, inner in value.items() if key != "estimator"]
+        return f"{name}({', '.join(given)})" if given else name
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{key}: {_written(inner)}" for key, inner in value.items()) + "}"
+    if isinstance(value, list):
+        return "[" + ", ".join(_written(inner) for inner in value) + "]"
+    return str(value)
+
+
+def _count(number: int, word: str) -> str:
+    return f"{number} {word}" if number == 1 else f"{number} {word}s"

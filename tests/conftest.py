@@ -1,0 +1,32 @@
+"""What every test may use: the Hypothesis profiles, and the folder of the real recordings."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+ROOT = Path(__file__).resolve().parent.parent
+
+# Neither deadline nor speed check: no verdict may depend on how busy the machine is.
+for name, examples in (("ci", 500), ("full", 10_000)):
+    settings.register_profile(
+        name,
+        max_examples=examples,
+        deadline=None,
+        derandomize=False,
+        print_blob=True,
+        suppress_health_check=[HealthCheck.too_slow],
+    )
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
+
+
+@pytest.fixture(scope="session")
+def data_folder() -> Path:
+    """Folder of the real recordings: HIGHWATER_DATA, else ``../shared/data`` from the repository's root."""
+    folder = Path(os.environ.get("HIGHWATER_DATA") or ROOT / "../shared/data").resolve()
+    if not folder.is_dir():
+        pytest.skip(f"no recordings at {folder}; HIGHWATER_DATA names their folder")
+    return folder

@@ -1,0 +1,122 @@
+"""Facts about the project itself: its source files, its tests, its lock and its README."""
+
+from __future__ import annotations
+
+import ast
+import re
+import tomllib
+from pathlib import Path
+
+import dataflows
+
+ROOT = Path(__file__).resolve().parent.parent
+MODULES = sorted((ROOT / "dataflows").rglob("*.py"))
+TESTS = sorted((ROOT / "tests").rglob("test_*.py"))
+MOST_LINES = 400
+
+
+def shown(path: Path) -> str:
+    return path.relative_to(ROOT).as_posix()
+
+
+def parsed(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(encoding="utf-8"), filename=str(path))
+
+
+def imports_annotations(module: ast.Module) -> bool:
+    return any(
+        isinstance(node, ast.ImportFrom)
+        and node.module == "__future__"
+        and any(alias.name == "annotations" for alias in node.names)
+        for node in module.body
+    )
+
+
+def is_public(path: Path) -> bool:
+    names = path.relative_to(ROOT).with_suffix("").parts
+    return not any(name.startswith("_") and not name.endswith("__") for name in names)
+
+
+def pyproject() -> dict[str, dict]:
+    return tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+
+
+def canonical(requirement: str) -> str:
+    """The name in a requirement, spelt as package indexes compare it."""
+    return re.sub(r"[-_.]+", "-", re.match(r"[\w.-]+", requirement)[0]).lower()
+
+
+def locked() -> dict[str, str]:
+    """Name to version, as requirements.lock pins them."""
+    lines = (ROOT / "requirements.lock").read_text(encoding="utf-8").splitlines()
+    pins = (re.match(r"([\w.-]+)==(\S+)", line) for line in lines)
+    return {canonical(pin[1]): pin[2] for pin in pins if pin}
+
+
+def test_every_module_postpones_its_annotations() -> None:
+    """Each file of the package has ``from __future__ import annotations``."""
+    assert MODULES
+    assert [shown(path) for path in MODULES if not imports_annotations(parsed(path))] == []
+
+
+def test_no_module_is_longer_than_a_newcomer_reads() -> None:
+    """No file of the package has more than 400 lines."""
+    lengths = {shown(path): len(path.read_text(encoding="utf-8").splitlines()) for path in MODULES}
+    assert {name: length for name, length in lengths.items() if length > MOST_LINES} == {}
+
+
+def test_every_public_module_says_what_it_is_for() -> None:
+    """Each public file of the package has a docstring."""
+    public = [path for path in MODULES if is_public(path)]
+    assert public
+    assert [shown(path) for path in public if not ast.get_docstring(parsed(path))] == []
+
+
+def test_every_test_states_its_fact() -> None:
+    """Each test function, in a class or not, has a docstring."""
+    tests = [
+        (path, node)
+        for path in TESTS
+        for node in ast.walk(parsed(path))
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.name.startswith("test_")
+    ]
+    assert tests
+    assert [f"{shown(path)}::{node.name}" for path, node in tests if not ast.get_docstring(node)] == []
+
+
+def test_the_readmes_make_commands_exist() -> None:
+    """Each ``make`` command that the README shows as code is a target of the Makefile."""
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    blocks = re.findall(r"^```.*?^```", readme, re.MULTILINE | re.DOTALL)
+    spans = re.findall(r"`[^`\n]+`", readme)
+    shown_commands = {
+        target for code in [*blocks, *spans] for target in re.findall(r"(?<![^\s`])make ([a-z][a-z-]*)", code)
+    }
+    targets = set(re.findall(r"^([a-z][a-z-]*):", makefile, re.MULTILINE))
+    assert {"run", "test"} <= shown_commands
+    assert shown_commands - targets == set()
+
+
+def test_the_lock_covers_every_declared_dependency() -> None:
+    """Each dependency of pyproject.toml, extras and build included, is pinned in requirements.lock."""
+    project = pyproject()["project"]
+    declared = [*project["dependencies"], *pyproject()["build-system"]["requires"]]
+    for extra in project["optional-dependencies"].values():
+        declared += extra
+    assert {canonical(requirement) for requirement in declared} - set(locked()) == set()
+
+
+def test_the_lock_is_bound_to_hashes_and_to_no_index() -> None:
+    """The lock has a hash for each pin and names no address, so that it installs from any mirror."""
+    text = (ROOT / "requirements.lock").read_text(encoding="utf-8")
+    unbound = re.findall(r"^[\w.-]+==.*(?<!\\)$", text, re.MULTILINE)
+    assert locked()
+    assert unbound == []
+    assert "://" not in text
+    assert "--index-url" not in text
+
+
+def test_the_package_and_the_project_tell_one_version() -> None:
+    """``dataflows.__version__`` is the version of pyproject.toml."""
+    assert dataflows.__version__ == pyproject()["project"]["version"]
