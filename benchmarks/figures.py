@@ -26,7 +26,7 @@ from sklearn.metrics import average_precision_score, log_loss, roc_auc_score
 from dataflows.instants import format_instant, parse_instant
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -41,7 +41,7 @@ __all__ = [
     "instant_from",
     "labelled",
     "load",
-    "table",
+    "tables",
 ]
 
 #: Scores are clipped to [CLIP, 1 - CLIP] for the log loss, as in the run's own metrics.
@@ -332,27 +332,36 @@ def compare(
     return entries
 
 
-def table(entries: Sequence[Entry], title: str) -> Table:
-    """Entries as a table: one line a target, kind of label and model; an interval beneath each figure."""
-    view = Table(title=title, title_justify="left", show_lines=True)
-    for heading in ("target", "labels", "model"):
-        view.add_column(heading)
-    for heading in ("examples", "positives", *_HEADINGS.values()):
-        view.add_column(heading, justify="right")
+def tables(entries: Sequence[Entry]) -> Iterator[Table]:
+    """One table a target and kind of labels; a single one where no correction made a difference."""
+    for target in dict.fromkeys(entry.target for entry in entries):
+        first = [entry for entry in entries if entry.target == target and entry.labels == "first"]
+        final = [entry for entry in entries if entry.target == target and entry.labels == "final"]
+        if [entry.figures for entry in first] == [entry.figures for entry in final]:
+            yield _table(f"{target}, first labels (the final ones are the same)", first)
+        else:
+            yield _table(f"{target}, first labels", first)
+            if final:
+                yield _table(f"{target}, final labels", final)
+
+
+def _table(title: str, entries: Sequence[Entry]) -> Table:
+    most = max(entries, key=lambda entry: entry.figures.examples).figures
+    view = Table(
+        title=f"{title}: {most.examples:,} examples, {most.positives:,} positive",
+        title_justify="left",
+        show_lines=True,
+    )
+    view.add_column("model")
+    for heading in _HEADINGS.values():
+        view.add_column(heading, justify="right", no_wrap=True)
     for entry in entries:
+        missing = f"\n[red]{entry.figures.unscored:,} unscored[/red]" if entry.figures.unscored else ""
         cells = [
-            f"{getattr(entry.figures, metric):.4f}\n[dim]{low:.4f} to {high:.4f}[/dim]"
+            f"{getattr(entry.figures, metric):.4f}\n[dim]{low:.4f}-{high:.4f}[/dim]"
             for metric, (low, high) in entry.intervals.items()
         ]
-        model = f"{entry.model}\n[red]{entry.figures.unscored:,} unscored[/red]"
-        view.add_row(
-            entry.target,
-            entry.labels,
-            model if entry.figures.unscored else entry.model,
-            f"{entry.figures.examples:,}",
-            f"{entry.figures.positives:,}",
-            *cells,
-        )
+        view.add_row(entry.model + missing, *cells)
     return view
 
 
@@ -376,9 +385,10 @@ def main(arguments: list[str] | None = None) -> None:
         for entry in entries:
             sys.stdout.buffer.write(orjson.dumps(entry, option=orjson.OPT_APPEND_NEWLINE))
         return
-    span = f"{format_instant(int(evaluations.times.min()))} to {format_instant(int(evaluations.times.max()))}"
+    first, last = format_instant(int(evaluations.times.min())), format_instant(int(evaluations.times.max()))
     left_out = f", those before {given.start} left out" if given.start else ""
-    Console().print(table(entries, f"Examples of {span}{left_out}; 95 % intervals over assets"))
+    console = Console()
+    console.print(f"Examples of {first} to {last}{left_out}; 95 % intervals over assets", *tables(entries))
 
 
 if __name__ == "__main__":

@@ -1,17 +1,18 @@
 """How good the online models are: a run's evaluations beside gradient boosting retrained in batches.
 
-``python -m benchmarks.quality RECORDING --fleet examples/cmapss/fleet.toml`` runs the dataflow over a
-recording, then gives scikit-learn's histogram gradient boosting the very feature vectors that were served. Every
-100 hours it is trained from nothing on all examples whose labels were known by then, and scores the examples of the
-next 100 hours: the usual "retrain in batches" service at its best, since training takes no time. Both sides
-know the same at the same time: an example can be learned once its label is known and its horizon has passed,
-whether it is positive or negative.
+``python -m benchmarks.quality RECORDING`` runs the dataflow over a recording, then gives scikit-learn's
+histogram gradient boosting the very feature vectors that were served. Every 100 hours it is trained from
+nothing on all examples whose labels were known by then, and scores the examples of the next 100 hours: the
+usual "retrain in batches" service at its best, since training takes no time. Both sides know the same at
+the same time: an example can be learned once its label is known and its horizon has passed, whether it is
+positive or negative.
 """
 
 from __future__ import annotations
 
 import argparse
 import os
+import shlex
 import subprocess
 import sys
 import tempfile
@@ -23,6 +24,7 @@ import numpy as np
 import orjson
 from rich.console import Console
 from sklearn.ensemble import HistGradientBoostingClassifier
+from threadpoolctl import threadpool_limits
 
 from benchmarks.figures import (
     Entry,
@@ -33,8 +35,9 @@ from benchmarks.figures import (
     instant_from,
     labelled,
     load,
-    table,
+    tables,
 )
+from dataflows.fleet import load as load_fleet
 from dataflows.instants import HOUR
 
 if TYPE_CHECKING:
@@ -57,7 +60,7 @@ def run(fleet: Path, recording: Path, output: Path) -> float:
     """
     environment = {
         **os.environ,
-        "FLEET_INPUT": str(recording.resolve()),
+        "FLEET_INPUT": shlex.quote(str(recording.resolve())),
         "FLEET_OUTPUT": str(output.resolve()),
     }
     started = time.perf_counter()
@@ -69,9 +72,10 @@ def run(fleet: Path, recording: Path, output: Path) -> float:
 def batch_scores(rows: Evaluations, settle: int, every: int = _EVERY) -> NDArray[np.float64]:
     """Scores for the first labels of one target by gradient boosting retrained every ``every`` microseconds.
 
-    At T it learns from nothing the examples whose label was decided and known by T and whose time + ``settle``
-    (horizon and label delay) lies before T, each under its latest label of that time. It scores the examples in
-    (T, T + every]. Until both classes are known it gives the running prior, (positives + 0.5) / (learned + 1).
+    At T it learns, from nothing, the examples whose label was decided and known by T and whose time +
+    ``settle`` (horizon and label delay) lies before T, each under its latest label of that time. It scores
+    the examples in (T, T + every]. Until both classes are known it gives the running prior, (positives +
+    0.5) / (learned + 1).
     """
     examples = labelled(rows, "first")
     learnable = np.maximum(rows.settled, rows.times + settle + 1)
@@ -84,8 +88,11 @@ def batch_scores(rows: Evaluations, settle: int, every: int = _EVERY) -> NDArray
         known = known.where(known.labels >= 0)
         positives = int(known.labels.sum())
         if 0 < positives < len(known):
-            model = HistGradientBoostingClassifier(random_state=0).fit(known.features, known.labels)
-            scores[asked] = model.predict_proba(examples.features[asked])[:, 1]
+            model = HistGradientBoostingClassifier(random_state=0)
+            # Its threads spin while they wait for each other, which makes it many times slower on busy cores.
+            with threadpool_limits(limits=1):
+                model.fit(known.features, known.labels)
+                scores[asked] = model.predict_proba(examples.features[asked])[:, 1]
         else:
             scores[asked] = (positives + 0.5) / (len(known) + 1)
     return scores
@@ -126,9 +133,6 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--json", action="store_true", help="one JSON object a line")
     given = parser.parse_args(arguments)
 
-    # Imported here, so that the baseline can be tested and used on any evaluations without a fleet.
-    from dataflows.fleet import load as load_fleet  # noqa: PLC0415
-
     fleet = load_fleet(given.fleet)
     seconds = None
     if given.evaluations is None:
@@ -146,10 +150,11 @@ def main(arguments: list[str] | None = None) -> None:
         for entry in entries:
             sys.stdout.buffer.write(orjson.dumps(entry, option=orjson.OPT_APPEND_NEWLINE))
         return
-    title = f"{given.recording.name}: examples before {given.start} left out; 95 % intervals over assets"
-    if seconds is not None:
-        title += f"; the run took {seconds:.1f} s"
-    Console().print(table(entries, title))
+    took = "" if seconds is None else f"; the run took {seconds:.1f} s"
+    heading = (
+        f"{given.recording.name}: examples before {given.start} left out; 95 % intervals over assets{took}"
+    )
+    Console().print(heading, *tables(entries))
 
 
 if __name__ == "__main__":

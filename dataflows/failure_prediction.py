@@ -8,8 +8,7 @@ Without an argument, ``flow`` reads the file that the environment variable ``FLE
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import bytewax.operators as op
 from bytewax.dataflow import Dataflow
@@ -22,31 +21,35 @@ from dataflows.engine.workers import one_worker
 from dataflows.fleet import Fleet, load
 from dataflows.group.group import GROUP_PARTS
 from dataflows.lane.lane import LANE_PARTS
+from dataflows.logs import to_stderr_unless_configured
 from dataflows.stages import Stages, asset_of, decoded, group_of, lane_of, output_of
+from dataflows.watch import Watch
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 __all__ = ["flow"]
 
 
-def flow(
-    fleet: Fleet | str | Path | None = None, *, stopping: Callable[[], bool] = lambda: False
-) -> Dataflow:
+def flow(fleet: Fleet | str | Path | None = None, *, watch: Watch | None = None) -> Dataflow:
     """The dataflow of a fleet.
 
     The names of the steps are frozen: the recovery store finds state by them.
 
     Args:
         fleet: a fleet, or the path of its ``fleet.toml``; None for the one that ``FLEET_CONFIG`` names.
-        stopping: asked before each source batch; true ends the input there, at an epoch boundary.
+        watch: to follow the run from outside, and to stop it.
 
     Raises:
         FleetError: the configuration cannot be used.
     """
     if not isinstance(fleet, Fleet):
         fleet = load(fleet or os.environ.get("FLEET_CONFIG", "fleet.toml"))
+    to_stderr_unless_configured()
     stages = Stages(fleet, strict=one_worker())
 
     dataflow = Dataflow("highwater")
-    records = op.input("source", dataflow, FileSource(fleet.input.files, fleet.input.batch, stopping))
+    records = op.input("source", dataflow, FileSource(fleet.input.files, fleet.input.batch, watch or Watch()))
     events = op.map("decode", records, decoded)
 
     by_lane = op.key_on("by_lane", events, lane_of)

@@ -159,7 +159,7 @@ def encode(row: dict[str, Any]) -> bytes:
 
 
 def reject_row(item: Item, reject: Reject, event: Event | None = None) -> Item:
-    """The row of the rejects or the late output for what could not be used, with the event if it was decoded."""
+    """The row of the rejects or the late output for what could not be used, with the event if decoded."""
     source, line, offset = item.position
     row: dict[str, Any] = {
         "reason": reject.reason,

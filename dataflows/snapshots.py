@@ -35,7 +35,7 @@ def unseal(kind: str, version: int, sealed: bytes) -> Any:  # noqa: ANN401 - pla
         SnapshotError: not a snapshot, damaged, of another kind, or of another version.
     """
     if len(sealed) < _HEADER.size or sealed[:4] != _MAGIC:
-        msg = f"expected a snapshot of {kind!r}, found bytes that are none; restore the recovery store from a backup"
+        msg = f"expected a snapshot of {kind!r}, found other bytes; restore the recovery store from a backup"
         raise SnapshotError(msg)
     body = memoryview(sealed)[_HEADER.size :]
     if zlib.crc32(body) != _HEADER.unpack_from(sealed)[1]:
@@ -43,7 +43,7 @@ def unseal(kind: str, version: int, sealed: bytes) -> Any:  # noqa: ANN401 - pla
         raise SnapshotError(msg)
     found_kind, found_version, payload = msgspec.msgpack.decode(body)
     if found_kind != kind:
-        msg = f"expected a snapshot of {kind!r}, found one of {found_kind!r}: this store belongs to another dataflow"
+        msg = f"expected a snapshot of {kind!r}, found one of {found_kind!r}: the store of another dataflow"
         raise SnapshotError(msg)
     if found_version != version:
         msg = (

@@ -5,13 +5,17 @@ The dataflow and the offline tools build their stages here, so that both run the
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from dataflows.asset.asset import Asset, ClassPlan
 from dataflows.events import decode
-from dataflows.fleet.plan import Fleet
 from dataflows.group import Group
 from dataflows.group.passing import Passing
 from dataflows.items import Item, Known, Observation, Row
 from dataflows.lane import Lane
+
+if TYPE_CHECKING:
+    from dataflows.fleet.plan import Fleet
 
 __all__ = ["LANE", "Stages", "asset_of", "decoded", "group_of", "lane_of", "output_of"]
 

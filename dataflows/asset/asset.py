@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from dataflows.asset.labels import Labels
 from dataflows.asset.windows import Placed, WindowPlan, Windows
 from dataflows.events import Event, Failure, Maintenance, Reject, Telemetry
-from dataflows.fleet.plan import AssetClass, Target
 from dataflows.items import Item, Known, Matured, Observation, asset_part, reject_row
 from dataflows.snapshots import seal, unseal
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from dataflows.fleet.plan import AssetClass, Target
 
 __all__ = ["Asset", "ClassPlan"]
 

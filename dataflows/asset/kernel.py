@@ -12,10 +12,13 @@ sums of squares do. Times enter as hours since the start of the pane, computed f
 from __future__ import annotations
 
 import math
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numba import njit
-from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 __all__ = ["EMPTY", "FIELDS", "WIDTH", "observe", "replace_missing", "statistics"]
 
@@ -56,12 +59,12 @@ EMPTY = -(2**62)
 _HOUR = 3_600_000_000.0
 
 
-@njit(cache=True, inline="always")  # type: ignore[untyped-decorator]
+@njit(cache=True, inline="always")
 def _pane_of(time: int, hop: int) -> int:
     return -((-time) // hop) - 1
 
 
-@njit(cache=True)  # type: ignore[untyped-decorator]
+@njit(cache=True)
 def _add(cell: NDArray[np.float64], value: float, hours: float, time: int) -> None:
     count = cell[_COUNT] + 1.0
     deviation = value - cell[_MEAN]
@@ -86,7 +89,7 @@ def _add(cell: NDArray[np.float64], value: float, hours: float, time: int) -> No
     cell[_COUNT] = count
 
 
-@njit(cache=True)  # type: ignore[untyped-decorator]
+@njit(cache=True)
 def observe(
     time: int,
     row: NDArray[np.float64],
@@ -132,7 +135,7 @@ def observe(
     return -1
 
 
-@njit(cache=True)  # type: ignore[untyped-decorator]
+@njit(cache=True)
 def replace_missing(
     time: int,
     row: NDArray[np.float64],
@@ -158,7 +161,7 @@ def replace_missing(
                 _add(panes[slot, sensor], row[sensor], hours, time)
 
 
-@njit(cache=True)  # type: ignore[untyped-decorator]
+@njit(cache=True)
 def _merge(total: NDArray[np.float64], cell: NDArray[np.float64], shift: float) -> None:
     """Add a later cell to a total; shift is the later pane's start in hours since the total's."""
     total[_MISSING] += cell[_MISSING]
@@ -186,7 +189,7 @@ def _merge(total: NDArray[np.float64], cell: NDArray[np.float64], shift: float) 
     total[_COUNT] = count
 
 
-@njit(cache=True)  # type: ignore[untyped-decorator]
+@njit(cache=True)
 def _describe(time: int, total: NDArray[np.float64], out: NDArray[np.float64]) -> None:
     count = total[_COUNT]
     out[:] = np.nan
@@ -206,7 +209,7 @@ def _describe(time: int, total: NDArray[np.float64], out: NDArray[np.float64]) -
             out[6] = total[_PRODUCTS] / total[_TIME_SQUARES]
 
 
-@njit(cache=True)  # type: ignore[untyped-decorator]
+@njit(cache=True)
 def statistics(
     time: int,
     windows: NDArray[np.int64],

@@ -11,12 +11,15 @@ from __future__ import annotations
 
 from bisect import bisect_right, insort
 from collections import deque
-from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-from dataflows.fleet.plan import Target
 from dataflows.items import Matured
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from dataflows.fleet.plan import Target
 
 __all__ = ["CENSORED", "NEGATIVE", "POSITIVE", "Labels"]
 

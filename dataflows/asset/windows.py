@@ -7,13 +7,15 @@ from __future__ import annotations
 
 import hashlib
 from enum import Enum
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from dataflows.asset.kernel import EMPTY, WIDTH, observe, replace_missing, statistics
 from dataflows.fleet.plan import STATISTICS, AssetClass
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 __all__ = ["Placed", "WindowPlan", "Windows"]
 
@@ -283,7 +285,7 @@ class Windows:
         self._panes = np.zeros((slots, len(self._plan.sensors), WIDTH))
         held = state["slots"]
         self._numbers[held] = state["numbers"]
-        self._panes[held] = np.frombuffer(state["panes"]).reshape(len(held), -1, WIDTH)
+        self._panes[held] = np.frombuffer(state["panes"]).reshape(len(held), len(self._plan.sensors), WIDTH)
         times = np.frombuffer(state["times"], dtype=np.int64).tolist()
         rows = np.frombuffer(state["rows"]).reshape(len(times), len(self._plan.sensors)).copy()
         contents = [tuple(found) for found in state["contents"]]

@@ -11,9 +11,8 @@ import gzip
 import json
 import os
 import sys
-from collections.abc import Callable
 from pathlib import Path
-from typing import IO, Any, BinaryIO, cast
+from typing import IO, TYPE_CHECKING, Any, BinaryIO, cast
 
 from bytewax.inputs import FixedPartitionedSource, StatefulSourcePartition
 from bytewax.outputs import FixedPartitionedSink, StatefulSinkPartition
@@ -22,6 +21,9 @@ from typing_extensions import override
 from dataflows.events import MAX_BYTES
 from dataflows.items import OUTPUTS, Item, Row
 from dataflows.snapshots import seal, unseal
+
+if TYPE_CHECKING:
+    from dataflows.watch import Watch
 
 __all__ = ["SUMMARY", "FileSink", "FileSource", "InputError", "expand"]
 
@@ -97,8 +99,18 @@ class _Lines:
             self._rest = self._rest[:keep]
         self._chunk, self._next = lines, 0
 
+    def tell(self) -> int:
+        """How many bytes of the file on disk were read, packed ones where it is packed."""
+        file = self._file.fileobj if isinstance(self._file, gzip.GzipFile) else self._file
+        return 0 if file is sys.stdin.buffer else int(file.tell())
+
     def close(self) -> None:
+        """Let go of the file."""
         self._file.close()
+
+
+def _size(path: str) -> int:
+    return 0 if path == _STDIN else Path(path).stat().st_size
 
 
 def _open(path: str, offset: int) -> BinaryIO:
@@ -112,12 +124,11 @@ def _open(path: str, offset: int) -> BinaryIO:
 
 
 class _FilePartition(StatefulSourcePartition[Item, bytes]):
-    def __init__(
-        self, paths: list[str], batch: int, stopping: Callable[[], bool], resume: bytes | None
-    ) -> None:
+    def __init__(self, paths: list[str], batch: int, watch: Watch, resume: bytes | None) -> None:
         self._paths = paths
         self._batch = batch
-        self._stopping = stopping
+        self._watch = watch
+        self._before = 0
         self._index, self._offset, self._line, self._sequence = 0, 0, 0, 0
         self._resumed = resume is not None
         if resume is not None:
@@ -127,7 +138,7 @@ class _FilePartition(StatefulSourcePartition[Item, bytes]):
     def _restore(self, state: list[Any]) -> None:
         read, self._index, self._offset, self._line, self._sequence = state
         if read == [_STDIN]:
-            msg = "standard input cannot be read again, so it cannot be resumed; give files, or run without recovery"
+            msg = "standard input cannot be resumed; give files, or run without recovery"
             raise InputError(msg)
         if self._paths[: len(read)] != read:
             msg = (
@@ -135,23 +146,27 @@ class _FilePartition(StatefulSourcePartition[Item, bytes]):
                 "in their order (new ones may follow); or start with a new store"
             )
             raise InputError(msg)
-        if read and os.stat(read[-1]).st_size == 0 and self._offset > 0:
+        if read and _size(read[-1]) == 0 and self._offset > 0:
             msg = f"{read[-1]} is empty, but {self._offset:,} bytes of it were read before"
             raise InputError(msg)
 
     @override
     def next_batch(self) -> list[Item]:
-        if self._stopping():
+        if self._watch.stop:
             raise StopIteration
         items: list[Item] = []
         while len(items) < self._batch:
             if self._lines is None:
                 if self._index >= len(self._paths):
                     break
+                self._before = sum(map(_size, self._paths[: self._index]))
                 self._lines = _Lines(self._paths[self._index], self._offset)
             self._read(self._lines, items)
+        self._watch.records = self._sequence
         if not items:
             raise StopIteration
+        if self._lines is not None:
+            self._watch.done = self._before + self._lines.tell()
         return items
 
     def _read(self, lines: _Lines, items: list[Item]) -> None:
@@ -190,13 +205,13 @@ class FileSource(FixedPartitionedSource[Item, bytes]):
     Args:
         files: paths and globs; ``-`` alone is standard input. Gzip is recognised by its first bytes.
         batch: records handed to the engine at a time.
-        stopping: asked before each batch; true ends the input there, at an epoch boundary.
+        watch: told how far the source is; says when to stop.
     """
 
-    def __init__(self, files: tuple[str, ...], batch: int, stopping: Callable[[], bool]) -> None:
+    def __init__(self, files: tuple[str, ...], batch: int, watch: Watch) -> None:
         self._paths = expand(files)
         self._batch = batch
-        self._stopping = stopping
+        self._watch = watch
 
     @override
     def list_parts(self) -> list[str]:
@@ -204,7 +219,7 @@ class FileSource(FixedPartitionedSource[Item, bytes]):
 
     @override
     def build_part(self, step_id: str, for_part: str, resume_state: bytes | None) -> _FilePartition:
-        return _FilePartition(self._paths, self._batch, self._stopping, resume_state)
+        return _FilePartition(self._paths, self._batch, self._watch, resume_state)
 
 
 class _RowsPartition(StatefulSinkPartition[Item, int]):
@@ -214,8 +229,8 @@ class _RowsPartition(StatefulSinkPartition[Item, int]):
         length = resume or 0
         if self._file.tell() < length:
             msg = (
-                f"{path} holds {self._file.tell():,} bytes, the recovery store knows of {length:,}; rows that were written are gone. "
-                "Restore the file with the store it belongs to, or start with a new store and folder"
+                f"{path} holds {self._file.tell():,} bytes, the recovery store knows of {length:,}: rows are gone. "
+                "Restore the file together with its store, or start with a new store and folder"
             )
             raise InputError(msg)
         self._file.truncate(length)

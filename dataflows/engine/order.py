@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 import bytewax.operators as op
 from bytewax.dataflow import operator
@@ -10,6 +10,9 @@ from bytewax.operators import KeyedStream, StatefulBatchLogic
 from typing_extensions import override
 
 from dataflows.items import Item, by_order
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 __all__ = ["in_order"]
 

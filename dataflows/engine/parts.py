@@ -14,7 +14,7 @@ given back before the first item flows.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Protocol, TypeVar, cast
+from typing import Protocol, cast
 
 import bytewax.operators as op
 from bytewax.dataflow import operator
@@ -59,7 +59,6 @@ class PartedStage(Protocol):
 
 Build = Callable[[str, bytes | None, dict[int, bytes]], PartedStage]
 _Wake = tuple[str, int]
-_S = TypeVar("_S")
 
 
 class _Shelf:
@@ -79,8 +78,8 @@ class _Shelf:
                 part for part, (has, wants) in enumerate(zip(found, versions, strict=True)) if has != wants
             ]
             msg = (
-                f"step {step_id!r}, key {key!r}: parts {wrong} of the recovery store are not of the same epoch as the rest; "
-                "restore all recovery partitions from one backup"
+                f"step {step_id!r}, key {key!r}: parts {wrong} of the recovery store are not of the same epoch "
+                "as the rest; restore all recovery partitions from one backup"
             )
             raise SnapshotError(msg)
         return {part: data for part, (_, data) in parts.items()}
@@ -103,7 +102,10 @@ class _Main(StatefulBatchLogic[Item, Item | _Wake, bytes]):
     def resume(self, sealed: bytes) -> None:
         self._key, versions, self._main = unseal("main", _VERSION, sealed)
         if len(versions) > len(self._versions) and any(versions[len(self._versions) :]):
-            msg = f"step {self._step_id!r} has state in {len(versions)} parts, this release has {len(self._versions)}"
+            msg = (
+                f"step {self._step_id!r} has state in {len(versions)} parts, this release knows "
+                f"{len(self._versions)}; resume with the release that wrote the store"
+            )
             raise SnapshotError(msg)
         for part, version in enumerate(versions[: len(self._versions)]):
             self._versions[part] = version

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
-from dataflows.items import Item
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from dataflows.items import Item
 
 __all__ = ["Freezing", "Thawed", "as_state"]
 

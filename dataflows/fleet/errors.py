@@ -17,6 +17,7 @@ Loc = tuple[str | int, ...]
 
 _BARE_KEY = re.compile(r"[\w-]+", re.ASCII)
 _LONGEST_SHOWN = 60
+_SHORT = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +81,8 @@ def nearest(name: object, valid: Iterable[str]) -> str | None:
     folded: dict[str, str] = {}
     for other in valid:
         folded.setdefault(other.casefold(), other)
-    matches = difflib.get_close_matches(name.casefold(), folded, n=1)
+    likeness = 0.5 if len(name) <= _SHORT else 0.6  # one wrong letter of two is half of them
+    matches = difflib.get_close_matches(name.casefold(), folded, n=1, cutoff=likeness)
     return folded[matches[0]] if matches else None
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import os
 import re
 import shlex
@@ -41,7 +42,7 @@ def load(
     path = Path(path)
     problems: list[Problem] = []
     document = _merged(_read(path), _from_environment(os.environ if environ is None else environ, problems))
-    drafted = draft(_merged(document, overrides or {}), problems)
+    drafted = draft(_merged(document, copy.deepcopy(dict(overrides or {}))), problems)
     fleet = expand(drafted, path)
     if problems:
         raise FleetError(str(path), problems)

@@ -112,8 +112,12 @@ class _Reader:
     def part(self, value: Mapping[str, Any], at: Loc) -> Part | None:
         """The estimator of a table; None, and a problem, if its class cannot be had."""
         if "estimator" not in value:
-            expected = "estimator, the dotted path of a class"
-            self._problems.append(Problem(dotted(at), expected, shown(value), nearest("estimator", value)))
+            expected, wrong = "estimator, the dotted path of a class", nearest("estimator", value)
+            if wrong is None:
+                self._problems.append(Problem(dotted(at), expected, shown(value)))
+            else:
+                place = dotted((*at, wrong))
+                self._problems.append(Problem(place, expected, "an unknown key", "estimator"))
             return None
         estimator = self._class(value["estimator"], (*at, "estimator"))
         given = {key: self._value(inner, (*at, key)) for key, inner in value.items() if key != "estimator"}

@@ -73,7 +73,8 @@ models for each of them.
 - A **duration** is text, a number and one of `us`, `ms`, `s`, `m`, `h`, `d`, `w`: `"90s"`, `"30h"`, `"7d"`.
 - A **time** is a TOML date-time with offset, or the same as RFC 3339 text. Without an offset it is refused.
 - A **name** has at most 120 characters and none of `/ : * ? [ ]`, since names are joined into those of
-  targets (`pump/seal/24h`: class, mode, horizon) and of features (`pressure:mean:24h`: sensor, statistic, window).
+  targets (`pump/seal/24h`: class, mode, horizon) and of features (`pressure:mean:24h`: sensor, statistic,
+  window).
 - A **glob** matches names of features, with `*`, `?` and `[...]`; upper and lower case differ.
 
 Relative paths belong to the folder of the file. Three environment variables override the file:
@@ -89,6 +90,9 @@ The features of a class are the readings of an event, unless `values = false`, t
 each of its sensors, its statistics in the order above. A model sees those that any of its globs matches. A
 glob has to match a feature of at least one class that uses the model, and a model has to see at least one
 feature of each.
+
+In names a duration has its shortest whole form, with days from two days on: a window written as `"48h"` or
+`"2880m"` makes features such as `flow:mean:2d`, and a horizon of `"1d"` a target such as `pump/seal/24h`.
 
 ## Estimators
 

@@ -9,11 +9,13 @@ examples are dead. A mark is obsolete once the segment of its example has been w
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from dataflows.snapshots import seal, unseal
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
 
 __all__ = ["SEGMENTS", "Example", "ExampleStore"]
 

@@ -5,12 +5,10 @@ Within a record, what its label clock decided is evaluated and learned first; on
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import structlog
 
-from dataflows.fleet.plan import Fleet
 from dataflows.group.examples import SEGMENTS, Example, ExampleStore
 from dataflows.group.figures import TargetFigures
 from dataflows.group.ledger import Ledger
@@ -19,6 +17,11 @@ from dataflows.group.scorer import MODEL_PARTS, Scorer, spec_digest
 from dataflows.instants import format_instant
 from dataflows.items import Item, Matured, Observation, Row, by_order, encode, group_part
 from dataflows.snapshots import seal, unseal
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from dataflows.fleet.plan import Fleet
 
 __all__ = ["GROUP_PARTS", "ChampionError", "Group", "OrderError"]
 
@@ -106,8 +109,8 @@ class Group:
         if model is None or known is None or known["spec"] != spec_digest(model):
             what = "is no longer configured" if model is None else "is configured differently now"
             msg = (
-                f"target {self._target.name!r}: its champion {self._champion!r} {what}. Keep it as it was (a changed "
-                "model can stand beside it under a new name, as a challenger), or start with a new recovery store"
+                f"target {self._target.name!r}: its champion {self._champion!r} {what}. Keep it as it was (a "
+                "changed model can stand beside it under a new name, as a challenger), or start with a new store"
             )
             raise ChampionError(msg)
 
@@ -134,8 +137,8 @@ class Group:
         self._violations += 1
         if self._strict:
             msg = (
-                f"target {self._target.name!r}: {order} came after {self._order}; with one worker this cannot happen, "
-                "so outputs would not be reproducible. Please report it"
+                f"target {self._target.name!r}: {order} came after {self._order}; with one worker this cannot "
+                "happen, and outputs would not be reproducible. Please report it"
             )
             raise OrderError(msg)
 

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from dataflows.fleet.plan import Target
-from dataflows.group.examples import Example, ExampleStore
-from dataflows.group.figures import TargetFigures
-from dataflows.group.scorer import Scorer
-from dataflows.items import Matured
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from dataflows.fleet.plan import Target
+    from dataflows.group.examples import Example, ExampleStore
+    from dataflows.group.figures import TargetFigures
+    from dataflows.group.scorer import Scorer
+    from dataflows.items import Matured
 
 __all__ = ["Ledger"]
 

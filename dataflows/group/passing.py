@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
-from dataflows.items import Item
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from dataflows.items import Item
 
 __all__ = ["Passing"]
 

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from dataflows.group.examples import Example
 from dataflows.instants import HOUR, format_instant
-from dataflows.items import Item, Matured, Observation
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from dataflows.group.examples import Example
+    from dataflows.items import Item, Matured, Observation
 
 __all__ = ["basis", "evaluation", "named", "prediction", "prediction_id"]
 

@@ -10,17 +10,21 @@ import hashlib
 import importlib.metadata
 import math
 import pickle
-from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import orjson
 import structlog
-from numpy.typing import NDArray
 
-from dataflows.fleet.plan import Model
 from dataflows.snapshots import SnapshotError, seal, unseal
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from numpy.typing import NDArray
+
+    from dataflows.fleet.plan import Model
 
 __all__ = ["MODEL_PARTS", "Learned", "Scorer"]
 

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import zlib
 from collections import Counter
-from collections.abc import Iterable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from dataflows.events import Event, Reject
-from dataflows.fleet.plan import Fleet
 from dataflows.items import Item, Known, Row, by_order, encode, lane_part, reject_row
 from dataflows.snapshots import seal, unseal
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from dataflows.fleet.plan import Fleet
 
 __all__ = ["LANE_PARTS", "Lane", "MixedArrivalsError"]
 
@@ -82,7 +85,10 @@ class Lane:
         elif self._with_arrivals != with_arrivals:
             source, line, _ = item.position
             has = "has" if with_arrivals else "lacks"
-            msg = f"{source}, line {line} {has} `arrived`, unlike the records before it; give it to all records or to none"
+            msg = (
+                f"{source}, line {line} {has} `arrived`, unlike the records before it; "
+                "give it to all records of a recording or to none"
+            )
             raise MixedArrivalsError(msg)
         if self._largest is None or event.time > self._largest:
             self._largest = event.time

@@ -89,12 +89,13 @@ _CARRIERS = {"none": "no rows", "examples": "evaluations", "all": "evaluations a
 
 
 def _class(asset_class: AssetClass) -> Iterator[RenderableType]:
+    lateness = format_duration(asset_class.allowed_lateness)
     yield Text()
     yield Rule(Text(f"class {asset_class.name}"), align="left", style="dim")
     yield _facts(
         [
             ("sensors", f"{len(asset_class.sensors)}: " + " ".join(asset_class.sensors)),
-            ("lateness", f"up to {format_duration(asset_class.allowed_lateness)} is merged"),
+            ("lateness", f"up to {lateness} is merged" if asset_class.allowed_lateness else "none is merged"),
             ("examples", f"every {format_duration(asset_class.example_every)}"),
         ]
     )

@@ -5,17 +5,20 @@ Tests hold the dataflow to it, and offline tools use it where an engine would on
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from dataflows.asset import Asset
-from dataflows.fleet.plan import Fleet
-from dataflows.group import Group
-from dataflows.group.passing import Passing
 from dataflows.items import OUTPUTS, Item, Row
 from dataflows.stages import LANE, Stages, asset_of, decoded, group_of, output_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from dataflows.asset import Asset
+    from dataflows.fleet.plan import Fleet
+    from dataflows.group import Group
+    from dataflows.group.passing import Passing
 
 __all__ = ["run_inline", "run_lines"]
 

@@ -1,18 +1,18 @@
 """Choose the hyperparameters of ``fleet.toml`` from the first 20 % of the time span, and nothing later.
 
-``python examples/cmapss/choose.py RECORDING...`` cuts each recording at 20 % of its span of telemetry times and
-ranks candidates by log loss on what is left. One catalogue serves every subset, so with several recordings
-(FD001 and FD002) the mean of their log losses counts.
+``python examples/cmapss/choose.py RECORDING...`` cuts each recording at 20 % of its span of telemetry
+times and ranks candidates by log loss on what is left. One catalogue serves every subset, so with several
+recordings (FD001 and FD002) the mean of their log losses counts.
 
-Scored as it comes, so early a stretch would only tell which candidate learns fastest from nothing: the labels of
-the first failures come in when most of its examples are already scored. So it is rehearsed instead. Its engines
-are dealt into folds; for each fold the stream is the other folds' engines, ``--passes`` times one after the other
-under new names and later dates, and then the engines of the fold, whose examples are scored before they are
-learned, as ever. What is ranked is the log loss over these. Passes stand for the length of the stream to come: with
-one pass fast learners still win, with three the order is stable.
+Scored as it comes, so early a stretch only tells which candidate learns fastest from nothing: when the
+labels of the first failures come in, most of its examples have long been scored. So it is rehearsed
+instead. Its engines are dealt into folds; for each fold the stream is the other folds' engines,
+``--passes`` times one after the other under new names and later dates, and then the engines of the fold,
+whose examples are scored before they are learned, as ever. What is ranked is the log loss over these. The
+passes stand for the length of the stream to come: with a single one fast learners have the advantage.
 
-Of candidates within 1 % of the best of their family, the one that sees the fewest features is chosen, then the one
-listed first: the slowest learner, since the stream to come is longer still.
+Of candidates within 1 % of the best of their family, the one that sees the fewest features is chosen,
+then the one listed first: the slowest learner, since the stream to come is longer still.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import itertools
+import logging
 import math
 import tomllib
 from collections import defaultdict
@@ -28,6 +29,7 @@ from pathlib import Path
 from typing import Any
 
 import orjson
+import structlog
 from rich.console import Console
 from rich.table import Table
 
@@ -81,7 +83,7 @@ class Rehearsal:
 
 def candidates() -> list[Candidate]:
     """The grid, each family from the slowest learner to the fastest."""
-    sets = {
+    sets: dict[str, list[list[str]]] = {
         "linear": [
             [VALUES, "*:mean:30h", "*:std:30h"],
             [VALUES, "*:mean:60h", "*:std:60h"],
@@ -91,24 +93,33 @@ def candidates() -> list[Candidate]:
             ["*:mean:10h", "*:60h"],
             ["*:mean:10h", "*:min:10h", "*:max:10h", "*:60h"],
         ],
-        "tree": [["*:mean:10h"], ["*:mean:10h", "*:std:60h"], ["*:mean:10h", "*:60h"]],
-        "bayes": [["*:mean:10h"], ["*:mean:30h"], ["*:mean:10h", "*:std:60h"], ["*:mean:10h", "*:60h"]],
+        "tree": [["*:mean:10h"], ["*:mean:60h"], ["*:mean:10h", "*:std:60h"], ["*:mean:60h", "*:std:60h"]],
+        "bayes": [["*:mean:10h"], ["*:mean:60h"], ["*:mean:10h", "*:std:60h"], ["*:mean:10h", "*:60h"]],
     }
+    sgd = "river.optim.SGD"
     optimizers = [
-        *({"estimator": "river.optim.SGD", "lr": rate} for rate in (0.001, 0.003, 0.005, 0.01)),
-        {"estimator": "river.optim.Adam", "lr": 0.001},
-        {"estimator": "river.optim.AdaGrad", "lr": 0.1},
+        ({"estimator": sgd, "lr": 0.001}, 0.0),
+        ({"estimator": sgd, "lr": 0.003}, 0.0),
+        ({"estimator": sgd, "lr": 0.003}, 0.001),
+        ({"estimator": sgd, "lr": 0.005}, 0.0),
+        ({"estimator": sgd, "lr": 0.01}, 0.0),
+        ({"estimator": "river.optim.Adam", "lr": 0.001}, 0.0),
+        ({"estimator": "river.optim.AdaGrad", "lr": 0.1}, 0.0),
     ]
     linear = [
         {"estimator": "river.linear_model.LogisticRegression", "optimizer": optimizer, "l2": l2}
-        for l2, optimizer in itertools.product((0.0, 0.001), optimizers)
+        for optimizer, l2 in optimizers
     ]
     tree = [
         {"estimator": "river.tree.HoeffdingTreeClassifier", "grace_period": grace, "max_depth": depth}
         for grace, depth in itertools.product((400, 200, 50), (3, 6))
     ]
-    estimators = {"linear": linear, "tree": tree, "bayes": [{"estimator": "river.naive_bayes.GaussianNB"}]}
-    found = []
+    estimators: dict[str, list[dict[str, Any]]] = {
+        "linear": linear,
+        "tree": tree,
+        "bayes": [{"estimator": "river.naive_bayes.GaussianNB"}],
+    }
+    found: list[Candidate] = []
     for family, steps in estimators.items():
         for features, step in itertools.product(sets[family], steps):
             scaler = [{"estimator": "river.preprocessing.StandardScaler"}] if family == "linear" else []
@@ -161,8 +172,8 @@ def catalogue(fleet: Path, tried: list[Candidate]) -> dict[str, Any]:
 def losses(path: Path, overrides: dict[str, Any], rehearsal: Rehearsal) -> dict[str, list[float]]:
     """Log losses of each candidate on the examples that count, in order; infinite without a score.
 
-    Of the last hours of the stretch only positives are known yet; counted, they would make a rising prior look
-    good. So an example counts only if its whole horizon lies inside.
+    Of the last hours of the stretch only positives are known yet, which would flatter whoever cries wolf. So
+    an example counts only if its whole horizon lies inside.
     """
     fleet: Fleet = load(path, overrides)
     (target,) = fleet.targets.values()
@@ -190,7 +201,7 @@ def _loss(score: float | None, *, positive: bool) -> float:
 def ranked(
     tried: list[Candidate], results: dict[str, dict[str, list[float]]], width: dict[str, int]
 ) -> tuple[list[tuple[Candidate, dict[str, float], float]], dict[str, Candidate]]:
-    """Candidates with the mean log loss of each recording and of all, best first; and the chosen of each family."""
+    """Candidates with the mean log loss of each recording and of all, best first; the chosen by family."""
     rows = []
     for candidate in tried:
         means = {recording: _mean(found[candidate.name]) for recording, found in results.items()}
@@ -218,18 +229,32 @@ def report(
     for heading in ("seen", *rows[0][1], "mean"):
         view.add_column(heading, justify="right")
     for candidate, means, mean in rows:
-        step = {key: value for key, value in candidate.model["pipeline"][-1].items() if key != "estimator"}
         view.add_row(
             "chosen" if chosen[candidate.family] == candidate else "",
             candidate.family,
             " ".join(candidate.model["features"]),
-            orjson.dumps(step).decode(),
+            _written(candidate.model["pipeline"][-1]),
             str(width[candidate.name]),
             *(f"{value:.4f}" for value in means.values()),
             f"{mean:.4f}",
             style="bold" if chosen[candidate.family] == candidate else None,
         )
     return view
+
+
+def _written(step: dict[str, Any]) -> str:
+    name = step["estimator"].rpartition(".")[2]
+    settings = [
+        f"{key} {_written(value) if isinstance(value, dict) else value}"
+        for key, value in step.items()
+        if key != "estimator"
+    ]
+    return f"{name}({', '.join(settings)})"
+
+
+def _errors_only() -> None:
+    """Hundreds of candidates would log their metrics otherwise."""
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR))
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -258,7 +283,7 @@ def main(arguments: list[str] | None = None) -> None:
         for job in rehearsals(path, given.folds, given.passes, target.horizon)
     ]
     results: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
-    with ProcessPoolExecutor(given.workers) as pool:
+    with ProcessPoolExecutor(given.workers, initializer=_errors_only) as pool:
         every = pool.map(losses, itertools.repeat(given.fleet), itertools.repeat(overrides), jobs)
         for job, found in zip(jobs, every, strict=True):
             for name, values in found.items():

@@ -139,6 +139,18 @@ def test_each_failure_event_is_an_episode_of_the_truth(files: tuple[Rows, Rows])
     assert told
 
 
+def test_what_arrives_after_the_end_is_in_the_truth_only() -> None:
+    """A recording that ends between a failure and its report tells of the failure in the truth alone."""
+    day = 24 * HOUR
+    overnight = next(
+        each for each in simulated(SMALL).failures if (each.failed or 0) // day < (each.reported or 0) // day
+    )
+    cut = simulate(replace(SMALL, days=((overnight.failed or 0) - SMALL.start) // day + 1))
+    assert overnight in cut.episodes
+    assert overnight not in cut.failures
+    assert overnight in simulated(SMALL).failures
+
+
 def test_an_episode_begins_leaks_fails_and_returns_in_this_order(files: tuple[Rows, Rows]) -> None:
     """Each truck's episodes follow one another, the next beginning when the truck is back."""
     back: dict[str, str | None] = {}
@@ -166,10 +178,10 @@ def test_a_truck_in_the_workshop_is_silent(files: tuple[Rows, Rows]) -> None:
     assert ended
 
 
-def test_trucks_drive_by_day() -> None:
-    """Nothing is sent between 22:00 and 02:00."""
+def test_trucks_drive_by_day_mostly() -> None:
+    """Hardly anything is sent between 21:00 and 03:00."""
     hours = simulated(WIDE).time // HOUR % 24
-    assert not ((hours >= 22) | (hours < 2)).any()
+    assert ((hours >= 21) | (hours < 3)).mean() < 0.003
 
 
 def test_some_trucks_never_fail_and_some_fail_twice() -> None:

@@ -1,0 +1,411 @@
+"""How fast the dataflow is, as a multiple of what the engine itself costs on the same events.
+
+``python -m benchmarks.speed`` runs in turn, five times:
+
+- *floor*, the least that any keyed Bytewax program does: lines read in batches of 1,000, decoded (orjson), keyed by
+  asset, one trivial ``stateful_map`` (a counter), encoded (orjson), written to a file, with recovery on. Its source and
+  sink are as plain as they can be, faster than those that Bytewax brings.
+- *ours*, this dataflow: 1,000 assets that send four sensors a minute; ten statistics of each over windows of 1 h, 6 h
+  and 24 h (124 features with the readings); a score for every event, an example an hour, a horizon of 24 h; labels and
+  learning on; the same batches, the same recovery. The champion is StandardScaler | LogisticRegression, the
+  challengers are GaussianNB on the eight daily means and deviations, and the running prior.
+
+An example matures 24 h after it was taken, and a day of the whole fleet is 1.44 million events. So the recording
+begins with 25 hours in which the fleet sends less, which are not timed: an event an hour, then one in 30 minutes,
+then one in 5, so that every pane of every window holds something when the timed part begins. What windows cost
+depends on the panes that hold something, not on the events in them. From there on each timed event costs what it
+costs in a fleet that has been running for long; that examples matured, and were learned, in the timed part as the
+definition has it (one an asset and hour) is asserted.
+
+Both are timed in a process of their own, from when the first timed batch was read until the run has ended with
+everything committed. Epochs last 10 s, the engine's own default, in both.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from datetime import timedelta
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import bytewax.operators as op
+import numpy as np
+import orjson
+from bytewax.dataflow import Dataflow
+from bytewax.inputs import FixedPartitionedSource, StatefulSourcePartition
+from bytewax.outputs import FixedPartitionedSink, StatefulSinkPartition
+from bytewax.run import cli_main
+from rich.console import Console
+from rich.table import Table
+
+from benchmarks.stopwatch import Stopwatch
+from dataflows.engine.store import open_store
+from dataflows.failure_prediction import flow
+from dataflows.fleet import load
+from dataflows.instants import HOUR, MICROSECONDS, format_instant, parse_instant
+from dataflows.watch import Watch
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+__all__ = ["floor", "main", "ours", "record"]
+
+ASSETS = 1_000
+SENSORS = ("temperature", "pressure", "vibration", "current")
+BATCH = 1_000
+_MINUTE = MICROSECONDS["m"]
+_START = parse_instant("2025-01-01T00:00:00Z")
+#: Minutes before the timed part at which the fleet sends: hourly, then half-hourly, then every five minutes.
+_WARM = (*range(-25 * 60, -6 * 60, 60), *range(-6 * 60, -60, 30), *range(-60, 0, 5))
+
+FLEET = """
+name = "speed"
+metrics_every = "7d"
+
+[input]
+files = ["recording.jsonl"]
+batch = 1000
+
+[output]
+folder = "out"
+features = "examples"
+
+[assets]
+unknown = "adopt"
+adopt_as = "machine"
+
+[classes.machine]
+sensors = ["temperature", "pressure", "vibration", "current"]
+example_every = "1h"
+
+[[classes.machine.windows]]
+length = "1h"
+
+[[classes.machine.windows]]
+length = "6h"
+
+[[classes.machine.windows]]
+length = "24h"
+
+[[targets]]
+class = "machine"
+mode = "wear"
+horizon = "24h"
+champion = "linear"
+models = ["linear", "bayes", "prior"]
+
+[models.linear]
+pipeline = [
+  { estimator = "river.preprocessing.StandardScaler" },
+  { estimator = "river.linear_model.LogisticRegression", optimizer = { estimator = "river.optim.SGD", lr = 0.005 } },
+]
+
+[models.bayes]
+features = ["*:mean:24h", "*:std:24h"]
+pipeline = [{ estimator = "river.naive_bayes.GaussianNB" }]
+
+[models.prior]
+pipeline = [{ estimator = "dataflows.group.estimators.Prior" }]
+"""
+
+
+#: The steps of the profile, and the functions whose time each of them is, without that of the others they call.
+STEPS = {
+    "source": ["dataflows.connectors.files:_FilePartition.next_batch"],
+    "decode": ["dataflows.failure_prediction:decoded"],
+    "lane": ["dataflows.lane.lane:Lane.process"],
+    "asset: windows": ["dataflows.asset.windows:Windows.add"],
+    "asset: features": ["dataflows.asset.windows:Windows.features"],
+    "asset: labels": [
+        "dataflows.asset.labels:Labels.advance",
+        "dataflows.asset.labels:Labels.add",
+        "dataflows.asset.labels:Labels.release",
+        "dataflows.asset.labels:Labels.failure",
+    ],
+    "asset: items": ["dataflows.asset.asset:Asset.process"],
+    "group: order": ["dataflows.group.group:Group.process"],
+    "group: scores": ["dataflows.group.scorer:Scorer.score"],
+    "group: learning": ["dataflows.group.scorer:Scorer.learn"],
+    "group: ledger": [
+        "dataflows.group.ledger:Ledger.take",
+        "dataflows.group.ledger:Ledger.mature",
+        "dataflows.group.ledger:Ledger.advance",
+        "dataflows.group.ledger:Ledger.release",
+        "dataflows.group.ledger:Ledger.trim",
+    ],
+    "group: rows": [
+        "dataflows.group.group:prediction",
+        "dataflows.group.group:evaluation",
+        "dataflows.group.group:named",
+        "dataflows.group.group:encode",
+    ],
+    "order": ["dataflows.engine.order:_Sorter.on_batch"],
+    "sink": ["dataflows.connectors.files:_RowsPartition.write_batch"],
+    "snapshots": [
+        "dataflows.asset.asset:Asset.to_bytes",
+        "dataflows.engine.parts:_Main.snapshot",
+        "dataflows.engine.parts:_Part.snapshot",
+        "dataflows.connectors.files:_FilePartition.snapshot",
+        "dataflows.connectors.files:_RowsPartition.snapshot",
+    ],
+}
+
+
+class Clock(Watch):
+    """Starts when the source has read the first batch that goes beyond the warm-up.
+
+    Attributes:
+        untimed: records read before that batch.
+        started: when; None before that.
+    """
+
+    def __init__(self, warm: int, on_start: Callable[[], None] = lambda: None) -> None:
+        self._warm = warm
+        self._on_start = on_start
+        self.untimed = 0
+        self.started: float | None = None
+        super().__init__()
+
+    def __setattr__(self, name: str, value: Any) -> None:  # noqa: ANN401 - whatever an attribute holds
+        if name == "records" and self.started is None:
+            if value > self._warm:
+                self._on_start()
+                self.started = time.perf_counter()
+            else:
+                self.untimed = value
+        super().__setattr__(name, value)
+
+    def result(self) -> dict[str, float]:
+        """Events that were timed, and the seconds they took."""
+        assert self.started is not None, "the recording is no longer than its warm-up"
+        return {"events": self.records - self.untimed, "seconds": time.perf_counter() - self.started}
+
+
+def record(path: Path, hours: int, seed: int = 11) -> int:
+    """Write the recording; return the number of records in its warm-up.
+
+    Each asset sends at its own second of the minute; one event of 200 lacks a reading. Sixty assets wear from 24 h
+    before they fail; the failures lie evenly over the whole recording, so some fall in the timed part.
+    """
+    random = np.random.default_rng(seed)
+    minutes = np.array([*_WARM, *range(hours * 60)]) - _WARM[0]
+    seconds = np.sort(random.integers(0, 60, ASSETS))
+    failing = random.permutation(ASSETS)[:60]
+    fails = np.full(ASSETS, np.inf)
+    fails[failing] = np.linspace(60, minutes[-1], len(failing) + 2)[1:-1]
+    base, spread = random.normal(50.0, 10.0, (ASSETS, len(SENSORS))), np.array((2.0, 1.0, 0.3, 0.8))
+    warm, last = 0, 0
+    with path.open("wb") as lines:
+        for minute in minutes.tolist():
+            worn = np.clip(1 - (fails - minute) / (24 * 60), 0, 1) * (fails > minute)
+            values = base + spread * (random.normal(size=base.shape) + 3 * worn[:, None])
+            missing = random.random(ASSETS) < 0.005
+            for asset, row in enumerate(np.round(values, 3).tolist()):
+                readings = dict(zip(SENSORS, row, strict=True))
+                if missing[asset]:
+                    readings[SENSORS[minute % len(SENSORS)]] = None
+                lines.write(_line("telemetry", asset, _at(minute, seconds[asset]), readings=readings))
+            failed = np.flatnonzero((fails > last) & (fails <= minute)).tolist()
+            for asset in failed:
+                lines.write(_line("failure", asset, _at(minute, 60), mode="wear"))
+            last = minute
+            if minute < -_WARM[0]:
+                warm += ASSETS + len(failed)
+    return warm
+
+
+def _at(minute: int, second: int) -> int:
+    return _START + minute * _MINUTE + int(second) * MICROSECONDS["s"]
+
+
+def _line(kind: str, asset: int, time: int, **rest: object) -> bytes:
+    event = {"kind": kind, "asset": f"machine-{asset:04}", "time": format_instant(time), **rest}
+    return orjson.dumps(event, option=orjson.OPT_APPEND_NEWLINE)
+
+
+class _LineSource(FixedPartitionedSource[bytes, int]):
+    """Lines in batches."""
+
+    def __init__(self, path: Path, clock: Clock) -> None:
+        self._path = path
+        self._clock = clock
+
+    def list_parts(self) -> list[str]:
+        return ["lines"]
+
+    def build_part(self, step_id: str, for_part: str, resume_state: int | None) -> _Lines:  # noqa: ARG002 - an override
+        return _Lines(self._path, self._clock, resume_state or 0)
+
+
+class _Lines(StatefulSourcePartition[bytes, int]):
+    def __init__(self, path: Path, clock: Clock, offset: int) -> None:
+        self._file = path.open("rb")
+        self._file.seek(offset)
+        self._offset = offset
+        self._clock = clock
+
+    def next_batch(self) -> list[bytes]:
+        lines = list(islice(self._file, BATCH))
+        if not lines:
+            raise StopIteration
+        self._offset += sum(map(len, lines))
+        self._clock.records += len(lines)
+        return lines
+
+    def snapshot(self) -> int:
+        return self._offset
+
+
+class _LineSink(FixedPartitionedSink[bytes, int]):
+    """Rows into one file, on the disk before an epoch ends."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def list_parts(self) -> list[str]:
+        return ["rows"]
+
+    def build_part(self, step_id: str, for_part: str, resume_state: int | None) -> _Rows:  # noqa: ARG002 - an override
+        return _Rows(self._path, resume_state or 0)
+
+
+class _Rows(StatefulSinkPartition[bytes, int]):
+    def __init__(self, path: Path, length: int) -> None:
+        self._file = path.open("ab")
+        self._file.truncate(length)
+
+    def write_batch(self, values: list[bytes]) -> None:
+        self._file.write(b"\n".join([*values, b""]))
+
+    def snapshot(self) -> int:
+        self._file.flush()
+        os.fsync(self._file.fileno())
+        return self._file.tell()
+
+    def close(self) -> None:
+        self._file.close()
+
+
+def _asset(event: dict[str, Any]) -> str:
+    return event["asset"]
+
+
+def _count(count: int | None, event: dict[str, Any]) -> tuple[int, dict[str, Any]]:
+    count = (count or 0) + 1
+    return count, {"asset": event["asset"], "time": event["time"], "count": count}
+
+
+def _encoded(keyed: tuple[str, dict[str, Any]]) -> tuple[str, bytes]:
+    return "rows", orjson.dumps(keyed[1])
+
+
+def floor(folder: Path, warm: int, epoch: timedelta) -> dict[str, Any]:
+    """Time the engine's floor over ``recording.jsonl`` in a folder."""
+    clock = Clock(warm)
+    dataflow = Dataflow("floor")
+    lines = op.input("source", dataflow, _LineSource(folder / "recording.jsonl", clock))
+    by_asset = op.key_on("by_asset", op.map("decode", lines, orjson.loads), _asset)
+    counted = op.stateful_map("count", by_asset, _count)
+    op.output("rows", op.map("encode", counted, _encoded), _LineSink(folder / "rows.jsonl"))
+    with open_store(folder / "recovery") as recovery:
+        cli_main(dataflow, epoch_interval=epoch, recovery_config=recovery)
+    return clock.result()
+
+
+def ours(folder: Path, warm: int, epoch: timedelta, *, profile: bool = False) -> dict[str, Any]:
+    """Time this dataflow over ``recording.jsonl`` in a folder, in steps if asked to."""
+    watch = Stopwatch()
+    if profile:
+        for label, places in STEPS.items():
+            for place in places:
+                watch.put_on(label, place)
+    clock = Clock(warm, watch.reset)
+    fleet = load(folder / "fleet.toml")
+    with open_store(folder / "recovery") as recovery:
+        cli_main(flow(fleet, watch=clock), epoch_interval=epoch, recovery_config=recovery)
+    result = clock.result()
+    learned = 0
+    with (folder / "out" / "evaluations.jsonl").open("rb") as rows:
+        for row in map(orjson.loads, rows):
+            learned += row["sequence"] > warm and row["learned"]
+    # An example an asset and hour; those of assets that wear were evaluated when they failed.
+    expected = result["events"] / 60 * 0.9
+    assert learned >= expected, f"{learned:,} examples matured and were learned, not {expected:,.0f}"
+    return {**result, "learned": learned, "steps": watch.seconds}
+
+
+def _child(what: str, hours_file: Path, warm: int, epoch: float, *, profile: bool) -> dict[str, Any]:
+    """One run in a fresh process and folder; returns what it measured."""
+    with tempfile.TemporaryDirectory(dir=hours_file.parent) as name:
+        folder = Path(name)
+        (folder / "recording.jsonl").symlink_to(hours_file)
+        (folder / "fleet.toml").write_text(FLEET)
+        command = [sys.executable, "-m", "benchmarks.speed", "--child", what, str(folder), "--warm", str(warm)]
+        command += ["--epoch", str(epoch), *(["--profile"] if profile else [])]
+        done = subprocess.run(command, check=True, stdout=subprocess.PIPE)
+        return orjson.loads(done.stdout.splitlines()[-1])
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Command line: pairs of runs and their ratio, or the profile of one run."""
+    parser = argparse.ArgumentParser(
+        description="Events a second of the dataflow and of the engine's floor, and the ratio."
+    )
+    parser.add_argument("--pairs", type=int, default=5, help="runs of both, in turn (default 5)")
+    parser.add_argument("--hours", type=int, default=2, help="of event time that are timed (default 2)")
+    parser.add_argument("--epoch", type=float, default=10.0, help="seconds between snapshots (default 10)")
+    parser.add_argument("--profile", action="store_true", help="one run of ours, by step, instead")
+    parser.add_argument("--json", action="store_true", help="one JSON object")
+    parser.add_argument("--child", nargs=2, metavar=("WHAT", "FOLDER"), help=argparse.SUPPRESS)
+    parser.add_argument("--warm", type=int, help=argparse.SUPPRESS)
+    given = parser.parse_args(arguments)
+    if given.child:
+        what, folder = given.child
+        epoch = timedelta(seconds=given.epoch)
+        if what == "floor":
+            result = floor(Path(folder), given.warm, epoch)
+        else:
+            result = ours(Path(folder), given.warm, epoch, profile=given.profile)
+        sys.stdout.write(orjson.dumps(result).decode() + "\n")
+        return
+    console = Console()
+    with tempfile.TemporaryDirectory() as name:
+        recording = Path(name) / "recording.jsonl"
+        warm = record(recording, given.hours)
+        if given.profile:
+            _report_profile(_child("ours", recording, warm, given.epoch, profile=True), console, given.json)
+            return
+        pairs = []
+        for number in range(1, given.pairs + 1):
+            pair = {what: _child(what, recording, warm, given.epoch, profile=False) for what in ("floor", "ours")}
+            pairs.append(pair)
+            if not given.json:
+                console.print(f"pair {number}: {_rate(pair['floor']):,.0f} and {_rate(pair['ours']):,.0f} events/s")
+        _report(pairs, console, given.json)
+
+
+def _rate(run: dict[str, Any]) -> float:
+    return run["events"] / run["seconds"]
+
+
+def _report(pairs, console, json):
+    rows = [(_rate(p["floor"]), _rate(p["ours"]), _rate(p["floor"]) / _rate(p["ours"])) for p in pairs]
+    print(rows, statistics.median(r[2] for r in rows))
+
+
+def _report_profile(run, console, json):
+    total = run["seconds"] / run["events"] * 1e6
+    for k, v in run["steps"].items():
+        print(f"{k:20} {v / run['events'] * 1e6:8.2f}")
+    print("rest", total - sum(run["steps"].values()) / run["events"] * 1e6, "total", total, run["learned"], run["events"])
+
+
+if __name__ == "__main__":
+    main()

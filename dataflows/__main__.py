@@ -1,0 +1,121 @@
+"""``python -m dataflows``: what a person runs."""
+
+from __future__ import annotations
+
+import sys
+from datetime import timedelta
+from pathlib import Path
+from typing import Annotated, NoReturn
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+
+from dataflows.instants import parse_duration
+
+__all__ = ["app"]
+
+app = typer.Typer(
+    help="Failure prediction on event streams.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+_console = Console()
+_errors = Console(stderr=True)
+
+_DEMO = Path("examples/trucks/fleet.toml")
+_STORES = Path("recovery")
+
+FleetFile = Annotated[Path, typer.Argument(help="The fleet.toml.", envvar="FLEET_CONFIG")]
+Epoch = Annotated[str, typer.Option(help="Time between snapshots, such as 500ms or 10s.")]
+Fresh = Annotated[bool, typer.Option("--fresh", help="Delete the store and the outputs of earlier runs first.")]
+
+
+@app.command()
+def run(
+    fleet: FleetFile,
+    recovery: Annotated[
+        Path | None, typer.Option(help="Folder of the recovery store [default: recovery/<name of the fleet>].")
+    ] = None,
+    no_recovery: Annotated[bool, typer.Option("--no-recovery", help="Run without a store.")] = False,  # noqa: FBT002
+    epoch: Epoch = "1s",
+    fresh: Fresh = False,  # noqa: FBT002
+) -> None:
+    """Run the dataflow on the configured input, with recovery, progress and a summary."""
+    # Imported here, so that the other commands start without the engine.
+    from dataflows.fleet import load
+    from dataflows.tools.run import run as run_fleet
+
+    with _explained():
+        resolved = load(fleet)
+        store = None if no_recovery else recovery or _STORES / resolved.name
+        interval = timedelta(microseconds=parse_duration(epoch))
+        run_fleet(resolved, _console, store=store, epoch=interval, fresh=fresh)
+
+
+@app.command()
+def check(fleet: FleetFile) -> None:
+    """Print what a fleet.toml expands to: sensors, features, targets, models. Runs nothing."""
+    from dataflows.tools.check import check as check_fleet
+
+    if not check_fleet(fleet, _console):
+        raise typer.Exit(1)
+
+
+@app.command()
+def simulate(
+    out: Annotated[Path, typer.Option(help="Folder for events.jsonl and truth.jsonl.")],
+    trucks: Annotated[int, typer.Option(help="Trucks in the fleet.")] = 60,
+    days: Annotated[int, typer.Option(help="Days that are recorded.")] = 90,
+    every: Annotated[int, typer.Option(help="Minutes between messages of a driving truck.")] = 15,
+    seed: Annotated[int, typer.Option(help="The same seed gives the same bytes.")] = 7,
+) -> None:
+    """Write a simulated fleet of trucks that leak coolant: events, and the truth beside them."""
+    from dataflows.tools.simulate import Simulation, write
+
+    with _explained():
+        settings = Simulation(trucks=trucks, days=days, every_minutes=every, seed=seed)
+        with _console.status(f"Simulating {trucks} trucks over {days} days ..."):
+            events, truth = write(settings, out)
+    _console.print(f"{events}  {events.stat().st_size / 1e6:,.1f} MB", highlight=False)
+    _console.print(f"{truth}  {truth.stat().st_size / 1e6:,.1f} MB", highlight=False)
+
+
+@app.command()
+def demo(fresh: Fresh = False) -> None:  # noqa: FBT002
+    """Simulate a fleet of trucks, run the dataflow on it, and show what it found."""
+    from dataflows.fleet import load
+
+    data = _DEMO.parent / "data"
+    if not (data / "events.jsonl").exists():
+        simulate(data)
+    name = load(_DEMO).name
+    run(_DEMO, recovery=_STORES / name, fresh=fresh)
+
+
+class _explained:  # noqa: N801 - reads as what it does
+    """Turns the errors that a user can do something about into one message, also out of the engine's wrapping."""
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        cause = error
+        while cause is not None and not _is_ours(cause):
+            cause = cause.__cause__ or cause.__context__
+        if cause is not None:
+            _fail(str(cause))
+
+
+def _is_ours(error: BaseException) -> bool:
+    return type(error).__module__.split(".")[0] == "dataflows" or isinstance(error, ValueError | OSError)
+
+
+def _fail(message: str) -> NoReturn:
+    _errors.print(f"[bold red]Error:[/] {escape(message)}", highlight=False, soft_wrap=True)
+    sys.exit(1)
+
+
+if __name__ == "__main__":
+    app()

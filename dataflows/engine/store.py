@@ -1,0 +1,41 @@
+"""The recovery store: made on first use, and held by one run at a time."""
+
+from __future__ import annotations
+
+import fcntl
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from bytewax.recovery import RecoveryConfig, init_db_dir
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+__all__ = ["PARTITIONS", "StoreError", "open_store"]
+
+#: SQLite files of a new store. Resuming many assets is several times faster from many files than from one.
+PARTITIONS = 16
+
+
+class StoreError(RuntimeError):
+    """The recovery store cannot be used."""
+
+
+@contextmanager
+def open_store(folder: Path) -> Iterator[RecoveryConfig]:
+    """The recovery configuration of a folder, made if it is new, and locked while the block runs.
+
+    Raises:
+        StoreError: another run holds it, or the folder holds something else.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "lock").open("a") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            msg = f"{folder} is in use by another run; wait for its end, or name another store (--recovery)"
+            raise StoreError(msg) from None
+        if not any(folder.glob("part-*.sqlite3")):
+            init_db_dir(folder, PARTITIONS)  # type: ignore[no-untyped-call]
+        yield RecoveryConfig(folder)  # type: ignore[no-untyped-call]

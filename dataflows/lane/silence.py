@@ -1,0 +1,139 @@
+"""Silence: an asset that sends nothing still lets time pass.
+
+At each multiple of ``idle_timeout`` after its last arrival, an asset's label clock advances to that instant;
+at ``asset_ttl`` its state is dropped. These expiries are due at exact instants of arrival time, so that a
+replay repeats them: they read no clock.
+"""
+
+from __future__ import annotations
+
+import heapq
+from typing import TYPE_CHECKING
+
+import msgspec
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from dataflows.fleet.plan import AssetClass
+
+__all__ = ["Expiry", "Silence"]
+
+
+class Expiry(msgspec.Struct, frozen=True):
+    """One expiry of one asset.
+
+    Attributes:
+        asset: its name.
+        due: instant of arrival time.
+        what: ``silent`` (the label clock advances), ``ttl`` (and the state is dropped but for a tombstone),
+            ``buried`` (the tombstone is dropped too).
+    """
+
+    asset: str
+    due: int
+    what: str
+
+
+class _Heard(msgspec.Struct):
+    """When an asset was last heard, and how many expiries it had since; -1 is a tombstone."""
+
+    last: int
+    fired: int
+
+
+class Silence:
+    """The expiries of all assets of a lane.
+
+    Args:
+        classes: by name.
+        max_tombstones: how many dropped assets are remembered.
+        buckets: what `bucket` returned, merged; empty for a new lane.
+    """
+
+    def __init__(
+        self,
+        classes: Mapping[str, AssetClass],
+        max_tombstones: int,
+        buckets: list[dict[str, tuple[str, int, int]]],
+    ) -> None:
+        self._classes = classes
+        self._max_tombstones = max_tombstones
+        self._heard: dict[str, _Heard] = {}
+        self._class_of: dict[str, str] = {}
+        self._queue: list[tuple[int, str]] = []
+        self._tombstones: list[tuple[int, str]] = []
+        for bucket in buckets:
+            for asset, (asset_class, last, fired) in bucket.items():
+                self._class_of[asset] = asset_class
+                self._heard[asset] = _Heard(last, fired)
+                if fired < 0:
+                    self._tombstones.append((last, asset))
+                else:
+                    self._push(asset)
+        heapq.heapify(self._tombstones)
+
+    def hear(self, asset: str, asset_class: str, arrival: int) -> bool:
+        """Note a well-formed telemetry or fault; False where the class knows no silence."""
+        if self._classes[asset_class].idle_timeout is None:
+            return False
+        self._class_of[asset] = asset_class
+        heard = self._heard.get(asset)
+        if heard is None:
+            self._heard[asset] = _Heard(arrival, 0)
+            self._push(asset)
+        else:
+            buried = heard.fired < 0
+            heard.last, heard.fired = arrival, 0
+            if buried:
+                self._push(asset)
+        return True
+
+    def expiries(self, arrival: int) -> Iterator[Expiry]:
+        """What is due before a record that arrives at an instant, in order of (due, asset)."""
+        while self._queue and self._queue[0][0] < arrival:
+            due, asset = self._queue[0]
+            actual = self._next_due(asset)
+            if actual is not None and actual > due:
+                # It was heard since; its place in the queue is brought up to date only here.
+                heapq.heapreplace(self._queue, (actual, asset))
+                continue
+            heapq.heappop(self._queue)
+            yield from self._expire(asset, due)
+
+    def _expire(self, asset: str, due: int) -> Iterator[Expiry]:
+        heard = self._heard[asset]
+        ttl = self._classes[self._class_of[asset]].asset_ttl
+        if ttl is None or due < heard.last + ttl:
+            heard.fired += 1
+            self._push(asset)
+            yield Expiry(asset, due, "silent")
+            return
+        heard.last, heard.fired = due, -1
+        heapq.heappush(self._tombstones, (due, asset))
+        yield Expiry(asset, due, "ttl")
+        while len(self._tombstones) > self._max_tombstones:
+            since, oldest = heapq.heappop(self._tombstones)
+            found = self._heard.get(oldest)
+            # One that came back, or was dropped again since, has left this place in the queue behind.
+            if found is not None and found.fired < 0 and found.last == since:
+                del self._heard[oldest]
+                yield Expiry(oldest, due, "buried")
+
+    def _next_due(self, asset: str) -> int | None:
+        heard = self._heard[asset]
+        asset_class = self._classes[self._class_of[asset]]
+        if heard.fired < 0 or asset_class.idle_timeout is None:
+            return None
+        due = heard.last + (heard.fired + 1) * asset_class.idle_timeout
+        return due if asset_class.asset_ttl is None else min(due, heard.last + asset_class.asset_ttl)
+
+    def _push(self, asset: str) -> None:
+        due = self._next_due(asset)
+        if due is not None:
+            heapq.heappush(self._queue, (due, asset))
+
+    def entry(self, asset: str) -> tuple[str, int, int] | None:
+        """Plain data of one asset, None where nothing is known of it."""
+        heard = self._heard.get(asset)
+        return None if heard is None else (self._class_of[asset], heard.last, heard.fired)

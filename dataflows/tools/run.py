@@ -1,0 +1,149 @@
+"""``python -m dataflows run``: the dataflow with recovery, progress and a summary."""
+
+from __future__ import annotations
+
+import shutil
+import signal
+import threading
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from bytewax.run import cli_main
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+
+from dataflows.connectors.files import InputError, expand
+from dataflows.engine.store import StoreError, open_store
+from dataflows.failure_prediction import flow
+from dataflows.items import OUTPUTS
+from dataflows.logs import to_stream
+from dataflows.tools.summary import show
+from dataflows.watch import Watch
+
+if TYPE_CHECKING:
+    from bytewax.dataflow import Dataflow
+    from bytewax.recovery import RecoveryConfig
+    from collections.abc import Iterator
+    from datetime import timedelta
+    from types import FrameType
+
+    from rich.console import Console
+
+    from dataflows.fleet import Fleet
+
+__all__ = ["run"]
+
+_REFRESH = 0.2
+
+
+def run(
+    fleet: Fleet,
+    console: Console,
+    *,
+    store: Path | None,
+    epoch: timedelta,
+    fresh: bool = False,
+) -> None:
+    """Run a fleet to the end of its input, or until Ctrl-C or SIGTERM, and show what came out.
+
+    Args:
+        fleet: the fleet.
+        console: where progress and summary are shown.
+        store: folder of the recovery store, made if it is new; None runs without recovery.
+        epoch: time between snapshots.
+        fresh: forget the store and the outputs of earlier runs first.
+
+    Raises:
+        StoreError: the store is in use, or new beside outputs of an earlier run.
+        InputError: the input cannot be read, or cannot be resumed.
+    """
+    _check(fleet, store, fresh=fresh)
+    folder = fleet.output.folder
+    folder.mkdir(parents=True, exist_ok=True)
+    watch = Watch()
+    with (folder / "log.jsonl").open("a", buffering=1) as log:
+        to_stream(log)
+        dataflow = flow(fleet, watch=watch)
+        with _signals(watch, console), _progress(fleet, watch, console):
+            if store is None:
+                _engine(dataflow, epoch, None)
+            else:
+                with open_store(store) as recovery:
+                    _engine(dataflow, epoch, recovery)
+    if watch.stop:
+        resume = "Run the same command again to go on." if store else "Without a store it cannot be resumed."
+        console.print(f"Stopped after record {watch.records:,}; everything before it is committed. {resume}")
+    show(fleet, store, console)
+
+
+def _engine(dataflow: Dataflow, epoch: timedelta, recovery: RecoveryConfig | None) -> None:
+    cli_main(dataflow, epoch_interval=epoch, recovery_config=recovery)  # type: ignore[no-untyped-call]
+
+
+def _check(fleet: Fleet, store: Path | None, *, fresh: bool) -> None:
+    """Refuse what could not be kept: a resume that is impossible, outputs that would be overwritten."""
+    paths = expand(fleet.input.files)
+    if paths == ["-"] and store is not None:
+        msg = "standard input cannot be read again after a stop; add --no-recovery, or give files"
+        raise InputError(msg)
+    folder = fleet.output.folder
+    outputs = [folder / f"{name}.jsonl" for name in OUTPUTS]
+    if fresh:
+        if store is not None:
+            shutil.rmtree(store, ignore_errors=True)
+        for path in (*outputs, folder / "summary.json", folder / "log.jsonl"):
+            path.unlink(missing_ok=True)
+    new = store is None or not any(store.glob("part-*.sqlite3"))
+    if new and any(path.exists() and path.stat().st_size for path in outputs):
+        msg = (
+            f"{folder} holds outputs of an earlier run that {store or 'a run without recovery'} knows nothing "
+            "of; set another folder with FLEET_OUTPUT, or delete them with --fresh"
+        )
+        raise StoreError(msg)
+
+
+@contextmanager
+def _signals(watch: Watch, console: Console) -> Iterator[None]:
+    """Ctrl-C and SIGTERM end the input at an epoch boundary; a second Ctrl-C ends the process at once."""
+
+    def stop(number: int, frame: FrameType | None) -> None:  # noqa: ARG001 - the signature of a handler
+        watch.stop = True
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        console.print("Stopping at the next epoch boundary ...")
+
+    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@contextmanager
+def _progress(fleet: Fleet, watch: Watch, console: Console) -> Iterator[None]:
+    """A bar of the bytes read, where there is a person to see it."""
+    paths = expand(fleet.input.files)
+    total = None if paths == ["-"] else sum(Path(path).stat().st_size for path in paths)
+    columns = (
+        TextColumn("[bold]{task.description}"),
+        BarColumn(),
+        TaskProgressColumn(),
+        TextColumn("{task.fields[records]:,} records"),
+        TimeRemainingColumn(),
+    )
+    ended = threading.Event()
+    with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
+        task = progress.add_task(fleet.name, total=total, records=0)
+
+        def follow() -> None:
+            while not ended.wait(_REFRESH):
+                progress.update(task, completed=watch.done, records=watch.records)
+
+        thread = threading.Thread(target=follow, daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            ended.set()
+            thread.join()
+            progress.update(task, completed=watch.done, records=watch.records)

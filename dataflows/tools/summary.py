@@ -1,0 +1,129 @@
+"""What a run found, for a person: figures by model, the assets most at risk, and where everything is."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import orjson
+from rich.table import Table
+
+from dataflows.items import OUTPUTS
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from dataflows.fleet import Fleet
+
+__all__ = ["show"]
+
+_TAIL = 4_000_000
+_RISKS = 5
+_COLUMNS = (
+    ("log loss", "log_loss", ".4f"),
+    ("ROC AUC", "roc_auc", ".4f"),
+    ("PR AUC", "pr_auc", ".4f"),
+    ("precision", "precision", ".3f"),
+    ("recall", "recall", ".3f"),
+    ("median lead", "median_lead", ".1f"),
+)
+
+
+def show(fleet: Fleet, store: Path | None, console: Console) -> None:
+    """Print the summary of a fleet's last run.
+
+    Args:
+        fleet: the fleet.
+        store: its recovery store, None if it ran without one.
+        console: where to print.
+    """
+    folder = fleet.output.folder
+    path = folder / "summary.json"
+    if not path.exists():
+        console.print("Nothing was read, so there is no summary.")
+        return
+    summary = orjson.loads(path.read_bytes())
+    _input(summary.get("input", {}), console)
+    for name, target in summary.get("targets", {}).items():
+        console.print(_figures(fleet, name, target))
+    _risks(folder / "predictions.jsonl", console)
+    _places(folder, store, console)
+
+
+def _input(counts: dict[str, Any], console: Console) -> None:
+    kinds = ", ".join(f"{count:,} {kind}" for kind, count in counts.get("by_kind", {}).items())
+    line = f"{counts.get('records', 0):,} records of {counts.get('assets', 0):,} assets: {kinds}."
+    rejected = counts.get("rejected", {})
+    if rejected:
+        line += " Rejected: " + ", ".join(f"{count:,} {reason}" for reason, count in rejected.items()) + "."
+    console.print(line, highlight=False)
+
+
+def _figures(fleet: Fleet, name: str, target: dict[str, Any]) -> Table:
+    censored = sum(target["censored"].values())
+    table = Table(
+        title=f"{name}: what the models' scores, as served, were worth",
+        caption=(
+            f"{target['learned']:,} examples learned, {target['positives']:,} of them positive; {target['pending']:,} wait for "
+            f"their label; {censored:,} censored, {target['contradicted']:,} labels contradicted later. "
+            f"Precision and recall at {fleet.targets[name].threshold:g}, lead in hours."
+        ),
+        title_justify="left",
+        caption_justify="left",
+    )
+    table.add_column("model")
+    table.add_column("examples", justify="right")
+    table.add_column("positive", justify="right")
+    for title, _, _ in _COLUMNS:
+        table.add_column(title, justify="right")
+    rows = target["final_labels"].items()
+    for model, row in sorted(rows, key=lambda found: found[1].get("log_loss", 9.0)):
+        champion = model == target["champion"]
+        cells = [format(row[key], form) if row.get(key) is not None else "–" for _, key, form in _COLUMNS]
+        label = f"{model} (champion)" if champion else model
+        table.add_row(
+            label,
+            f"{row['examples']:,}",
+            f"{row['positives']:,}",
+            *cells,
+            style="bold" if champion else None,
+        )
+    return table
+
+
+def _risks(path: Path, console: Console) -> None:
+    """The assets whose latest score is highest, from the end of the predictions."""
+    if not path.exists():
+        return
+    with path.open("rb") as file:
+        file.seek(max(0, path.stat().st_size - _TAIL))
+        lines = file.read().split(b"\n")[1 if file.tell() > _TAIL else 0 :]
+    latest: dict[tuple[str, str], dict[str, Any]] = {}
+    for line in filter(None, lines):
+        row = orjson.loads(line)
+        latest[row["asset"], row["target"]] = row
+    table = Table(title="Most at risk, by each asset's latest score", title_justify="left")
+    for title in ("asset", "target", "score", "at"):
+        table.add_column(title, justify="right" if title == "score" else "left")
+    for row in sorted(latest.values(), key=lambda row: -row["score"])[:_RISKS]:
+        table.add_row(row["asset"], row["target"], f"{row['score']:.3f}", row["time"])
+    console.print(table)
+
+
+def _places(folder: Path, store: Path | None, console: Console) -> None:
+    console.print("Where it is:", highlight=False)
+    for name in (*OUTPUTS, "log"):
+        path = folder / f"{name}.jsonl"
+        if path.exists() and path.stat().st_size:
+            console.print(f"  {_shown(path)}  {path.stat().st_size / 1e6:,.1f} MB", highlight=False)
+    console.print(f"  {_shown(folder / 'summary.json')}", highlight=False)
+    if store is not None:
+        console.print(f"  {_shown(store)}  recovery store", highlight=False)
+
+
+def _shown(path: Path) -> str:
+    """Relative to the working directory where that is shorter."""
+    try:
+        return str(path.resolve().relative_to(Path.cwd()))
+    except ValueError:
+        return str(path)

@@ -1,0 +1,333 @@
+"""What windows, labels and assets should say, by brute force.
+
+Everything is kept and everything is computed anew from it, with plain lists and exact integer times. Nothing
+of the product is imported, so that a mistake there cannot be made here too.
+"""
+
+from __future__ import annotations
+
+import math
+from bisect import bisect_right
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+HOUR = 3_600_000_000
+POSITIVE, NEGATIVE, CENSORED = 1, 0, -1
+#: Bound on a mean and a spread, in units of the largest absolute reading of the window.
+PRECISION = 1e-9
+#: Times this much closer together than the window is long make a slope that rounding decides.
+ILL_CONDITIONED = 1_000
+
+
+class Expected(NamedTuple):
+    """A number, NaN where it is missing, and how far another may lie from it."""
+
+    value: float
+    tolerance: float = 0.0
+
+    def agrees(self, got: float) -> bool:
+        if math.isnan(self.value) or math.isnan(got):
+            return math.isnan(self.value) and math.isnan(got)
+        return abs(got - self.value) <= self.tolerance
+
+
+MISSING = Expected(math.nan)
+
+
+class WindowShape(NamedTuple):
+    length: int
+    hop: int
+    statistics: tuple[str, ...]
+    sensors: tuple[str, ...]
+
+    def start(self, time: int) -> int:
+        return time // self.hop * self.hop - self.length
+
+
+@dataclass
+class WindowOracle:
+    """All accepted telemetry of one asset."""
+
+    sensors: tuple[str, ...]
+    windows: tuple[WindowShape, ...]
+    lateness: int
+    values: bool
+    accepted: list[tuple[int, dict[str, float], str | None]] = field(default_factory=list)
+
+    @property
+    def largest(self) -> int | None:
+        return max((time for time, _, _ in self.accepted), default=None)
+
+    @property
+    def watermark(self) -> int | None:
+        return None if self.largest is None else self.largest - self.lateness
+
+    def add(self, time: int, readings: dict[str, float | None], identity: str | None) -> str:
+        largest, watermark = self.largest, self.watermark
+        content = {
+            name: float(readings[name]) for name in self.sensors if readings.get(name) is not None
+        }
+        for then, before, known in self.accepted:
+            if then < watermark:
+                continue
+            same = (then, before) == (time, content) if identity is None else known == identity
+            if same:
+                return "duplicate"
+        if largest is not None and time < watermark:
+            return "too_late"
+        self.accepted.append((time, content, identity))
+        if largest is None or time > largest:
+            return "on_time"
+        return "merged" if time == largest else "late"
+
+    def covers(self, time: int) -> bool:
+        return any(time > window.start(self.largest) for window in self.windows)
+
+    def features(self) -> list[Expected]:
+        merged: dict[int, dict[str, float]] = {}
+        for time, content, _ in self.accepted:
+            merged.setdefault(time, {}).update(content)
+        rows = sorted(merged.items())
+        times = [time for time, _ in rows]
+        expected = []
+        if self.values:
+            newest = rows[-1][1]
+            expected += [Expected(newest.get(name, math.nan)) for name in self.sensors]
+        for window in self.windows:
+            inside = rows[bisect_right(times, window.start(self.largest)) :]
+            for name in window.sensors:
+                points = [(time, row[name]) for time, row in inside if name in row]
+                described = _describe(points, len(inside), self.largest, window.length)
+                expected += [described[statistic] for statistic in window.statistics]
+        return expected
+
+
+def _describe(points: list[tuple[int, float]], rows: int, now: int, length: int) -> dict[str, Expected]:
+    """Statistics of the points (time, value) of one sensor in a window that holds so many rows."""
+    count = len(points)
+    described = dict.fromkeys(("mean", "std", "min", "max", "slope", "delta", "last", "age"), MISSING)
+    described["count"] = Expected(count)
+    described["missing"] = Expected(rows - count)
+    if count == 0:
+        return described
+    values = [value for _, value in points]
+    tolerance = PRECISION * max(abs(value) for value in values)
+    mean = math.fsum(values) / count
+    described["mean"] = Expected(mean, tolerance)
+    described["min"] = Expected(min(values))
+    described["max"] = Expected(max(values))
+    described["delta"] = Expected(values[-1] - values[0])
+    described["last"] = Expected(values[-1])
+    described["age"] = Expected((now - points[-1][0]) / HOUR)
+    if count > 1:
+        deviations = [value - mean for value in values]
+        spread = math.sqrt(math.fsum(deviation**2 for deviation in deviations) / count)
+        described["std"] = Expected(spread, tolerance)
+        described["slope"] = _slope([time for time, _ in points], deviations, tolerance, length)
+    return described
+
+
+def _slope(times: list[int], deviations: list[float], tolerance: float, length: int) -> Expected:
+    """Least squares per hour; times stay integers, in units of microseconds / count."""
+    count, total = len(times), sum(times)
+    offsets = [count * time - total for time in times]
+    squares = sum(offset * offset for offset in offsets)
+    products = math.fsum(offset * value for offset, value in zip(offsets, deviations, strict=True))
+    spread = math.sqrt(squares / count) / count
+    # No arithmetic of doubles can hold the bound where times lie so close together; it grows with the square.
+    worse = max(1.0, (length / spread / ILL_CONDITIONED) ** 2)
+    return Expected(products * count / squares * HOUR, tolerance / (length / HOUR) * worse)
+
+
+class TargetShape(NamedTuple):
+    name: str
+    mode: str
+    component: str
+    horizon: int
+    delay: int
+    memory: int
+
+    @property
+    def wait(self) -> int:
+        return self.horizon + self.delay
+
+
+class Decision(NamedTuple):
+    time: int
+    label: int
+    why: str
+    lead: int | None
+    clock: int
+    correction: int
+
+
+@dataclass
+class Waiting:
+    time: int
+    label: int | None = None
+    decisions: int = 0
+
+
+class LabelOracle:
+    """All records of one asset, and its examples until they are released."""
+
+    def __init__(self, targets: tuple[TargetShape, ...]) -> None:
+        self.targets = targets
+        self.clock: int | None = None
+        self.failures: list[tuple[int, str]] = []
+        self.maintenance: list[tuple[int, str | None]] = []
+        self.identities: dict[tuple[object, ...], int] = {}
+        self.examples: dict[str, list[Waiting]] = {target.name: [] for target in targets}
+        self.memory = max((target.wait + target.memory for target in targets), default=0)
+
+    def remembers(self, time: int) -> bool:
+        return self.clock is None or time > self.clock - self.memory
+
+    def advance(self, clock: int) -> dict[str, list[Decision]]:
+        self.clock = clock if self.clock is None else max(self.clock, clock)
+        return self._settle()
+
+    def record(
+        self, kind: str, time: int, what: str | None, identity: str | None
+    ) -> dict[str, list[Decision]] | None:
+        key = (kind, what, time) if identity is None else (kind, identity)
+        if key in self.identities:
+            return None
+        self.identities[key] = time
+        records = self.failures if kind == "failure" else self.maintenance
+        records.append((time, what))
+        return self.advance(time)
+
+    def add(self, time: int) -> dict[str, Decision]:
+        at_once = {}
+        for target in self.targets:
+            example = Waiting(time)
+            self.examples[target.name].append(example)
+            decision = self._decide(target, example)
+            if decision is not None:
+                at_once[target.name] = decision
+        return at_once
+
+    def release(self, largest: int | None) -> dict[str, list[int]]:
+        if self.clock is None:
+            return {}
+        released = {}
+        for target in self.targets:
+            examples = self.examples[target.name]
+            gone = [e.time for e in examples if self.clock > e.time + target.wait + target.memory]
+            if gone:
+                released[target.name] = gone
+                self.examples[target.name] = [e for e in examples if e.time not in gone]
+        if largest is not None:
+            oldest = min(self.clock, largest) - self.memory
+            self.identities = {key: time for key, time in self.identities.items() if time >= oldest}
+        return released
+
+    def pending(self) -> int:
+        return sum(e.label is None for examples in self.examples.values() for e in examples)
+
+    def _settle(self) -> dict[str, list[Decision]]:
+        settled = {
+            target.name: [
+                decision
+                for example in self.examples[target.name]
+                if (decision := self._decide(target, example)) is not None
+            ]
+            for target in self.targets
+        }
+        return {name: decisions for name, decisions in settled.items() if decisions}
+
+    def _decide(self, target: TargetShape, example: Waiting) -> Decision | None:
+        label, why, lead = self._truth(target, example.time)
+        if label is None or label == example.label:
+            return None
+        example.label = label
+        example.decisions += 1
+        return Decision(example.time, label, why, lead, self.clock, example.decisions - 1)
+
+    def _truth(self, target: TargetShape, time: int) -> tuple[int | None, str, int | None]:
+        until = time + target.horizon
+        failures = [at for at, mode in self.failures if mode == target.mode and time < at <= until]
+        if failures:
+            return POSITIVE, "failure", min(failures) - time
+        if not self.clock > until + target.delay:
+            return None, "", None
+        components = (None, target.component)
+        if any(component in components and time < at <= until for at, component in self.maintenance):
+            return CENSORED, "maintenance", None
+        return NEGATIVE, "horizon passed", None
+
+
+class ExpectedObservation(NamedTuple):
+    target: str
+    clock: int
+    watermark: int | None
+    matured: list[Decision]
+    released: list[int]
+    time: int | None
+    features: list[Expected] | None
+    revision: int
+    example: bool
+    at_once: Decision | None
+
+
+class AssetOracle:
+    """What an asset says of each record: observations, or the reason why it cannot be used."""
+
+    def __init__(self, windows: WindowOracle, labels: LabelOracle, example_every: int) -> None:
+        self.windows = windows
+        self.labels = labels
+        self.example_every = example_every
+        self.cells: set[int] = set()
+        self.revision = 0
+
+    def telemetry(
+        self, time: int, readings: dict[str, float | None], identity: str | None
+    ) -> str | list[ExpectedObservation]:
+        placed = self.windows.add(time, readings, identity)
+        if placed in {"duplicate", "too_late"}:
+            return placed
+        matured = self.labels.advance(self.windows.watermark)
+        if placed == "late" and not self.windows.covers(time):
+            return []
+        cell = time // self.example_every
+        example = placed == "on_time" and cell not in self.cells
+        self.revision = 0 if placed == "on_time" else self.revision + 1
+        at_once = {}
+        if example:
+            self.cells.add(cell)
+            at_once = self.labels.add(time)
+        return self._observations(matured, at_once, scored=True, example=example)
+
+    def record(
+        self, kind: str, time: int, what: str | None, identity: str | None
+    ) -> str | list[ExpectedObservation]:
+        if not self.labels.remembers(time):
+            return "unmatched"
+        matured = self.labels.record(kind, time, what, identity)
+        return "duplicate" if matured is None else self._observations(matured, {}, scored=False, example=False)
+
+    def _observations(
+        self,
+        matured: dict[str, list[Decision]],
+        at_once: dict[str, Decision],
+        *,
+        scored: bool,
+        example: bool,
+    ) -> list[ExpectedObservation]:
+        released = self.labels.release(self.windows.largest)
+        return [
+            ExpectedObservation(
+                target.name,
+                self.labels.clock,
+                self.windows.watermark,
+                matured.get(target.name, []),
+                released.get(target.name, []),
+                self.windows.largest if scored else None,
+                self.windows.features() if scored else None,
+                self.revision,
+                example,
+                at_once.get(target.name),
+            )
+            for target in self.labels.targets
+        ]

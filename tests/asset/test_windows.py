@@ -1,0 +1,261 @@
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dataflows.asset.windows import Placed, Windows
+from dataflows.fleet.plan import STATISTICS
+from tests.asset.oracle import WindowShape
+from tests.asset.streams import (
+    HOUR,
+    MINUTE,
+    SCALES,
+    SENSORS,
+    STARTS,
+    Event,
+    Layout,
+    layouts,
+    readings_of,
+    streams,
+)
+
+if TYPE_CHECKING:
+    from dataflows.asset.windows import WindowPlan
+
+
+def restored(plan: WindowPlan, windows: Windows) -> Windows:
+    """The same windows as a later process finds them in the recovery store."""
+    return Windows(plan, msgspec.msgpack.decode(msgspec.msgpack.encode(windows.state())))
+
+
+def one_window(length: int = HOUR, hop: int = MINUTE, lateness: int = HOUR, *, values: bool = False) -> Layout:
+    window = WindowShape(length, hop, STATISTICS, ("speed",))
+    return Layout(("speed",), (window,), lateness, values)
+
+
+def described(windows: Windows) -> dict[str, float]:
+    """Statistics of the only sensor in the only window."""
+    return dict(zip(STATISTICS, windows.features().tolist(), strict=True))
+
+
+@given(streams())
+def test_every_statistic_is_what_all_events_of_its_window_give(drawn: tuple[Layout, list[Event]]) -> None:
+    """After each event the placing, the watermark, the coverage and each feature equal the brute force's."""
+    layout, events = drawn
+    windows, oracle = Windows(layout.plan()), layout.oracle()
+    for event in events:
+        placed = oracle.add(*event)
+        assert windows.add(*event).value == placed
+        assert (windows.largest, windows.watermark) == (oracle.largest, oracle.watermark)
+        assert windows.covers(event.time) == oracle.covers(event.time)
+        if placed not in {"duplicate", "too_late"}:
+            check(layout, windows, oracle.features())
+
+
+def check(layout: Layout, windows: Windows, expected: list) -> None:
+    names = layout.asset_class().features
+    wrong = {
+        name: (got, want)
+        for name, got, want in zip(names, windows.features().tolist(), expected, strict=True)
+        if not want.agrees(got)
+    }
+    assert wrong == {}
+
+
+@given(streams(), st.sets(st.integers(0, 24)))
+def test_windows_restored_at_any_points_go_on_bit_for_bit(
+    drawn: tuple[Layout, list[Event]], crashes: set[int]
+) -> None:
+    """A snapshot before any event, also before the first, changes neither a placing nor a bit of a feature."""
+    layout, events = drawn
+    plan = layout.plan()
+    steady = Windows(plan)
+    resumed = Windows(plan)
+    for index, event in enumerate(events):
+        if index in crashes:
+            resumed = restored(plan, resumed)
+        assert resumed.add(*event) is steady.add(*event)
+        assert resumed.features().tobytes() == steady.features().tobytes()
+    assert restored(plan, resumed).state() == steady.state()
+
+
+@given(streams())
+def test_the_same_contents_in_the_same_order_are_bit_equal(drawn: tuple[Layout, list[Event]]) -> None:
+    """Duplicates and what is too late leave no trace: without them every bit of state is the same."""
+    layout, events = drawn
+    everything, accepted = Windows(layout.plan()), Windows(layout.plan())
+    for event in events:
+        if everything.add(*event) not in {Placed.DUPLICATE, Placed.TOO_LATE}:
+            accepted.add(*event)
+        assert accepted.state() == everything.state()
+        assert accepted.features().tobytes() == everything.features().tobytes()
+
+
+@st.composite
+def shuffled(draw: st.DrawFn) -> tuple[Layout, list[Event], list[Event]]:
+    """Events in order of time, and in an order in which none comes later than the lateness allows."""
+    layout = draw(layouts())
+    start = draw(st.sampled_from(STARTS))
+    scales = draw(st.tuples(*[st.sampled_from(SCALES)] * len(SENSORS)))
+    code = st.one_of(st.none(), st.integers(-50, 50))
+    step = st.tuples(st.integers(1, 60), st.tuples(*[code] * len(SENSORS)), st.integers(0, 16))
+    events, delays, time = [], [], start
+    for ahead, codes, delay in draw(st.lists(step, min_size=2, max_size=20)):
+        time += ahead * MINUTE // 2
+        readings = readings_of(codes, scales)
+        late = layout.lateness * delay // 16
+        if codes[0] is None:
+            events.append(Event(time, readings, None))
+            delays.append(time + late)
+            continue
+        # A gateway that sends one sensor a message: two messages of one time, with a delay each.
+        parts = {"speed": readings["speed"]}, {**readings, "speed": None}
+        events += [Event(time, part, None) for part in parts]
+        delays += [time + late, time + layout.lateness - late]
+    order = sorted(range(len(events)), key=lambda index: delays[index])
+    return layout, events, [events[index] for index in order]
+
+
+@given(shuffled())
+def test_an_order_within_the_lateness_ends_in_the_same_contents(
+    drawn: tuple[Layout, list[Event], list[Event]],
+) -> None:
+    """Events that come late, but none too late, leave the windows that they would have left in order."""
+    layout, events, arriving = drawn
+    windows, oracle = Windows(layout.plan()), layout.oracle()
+    for event in arriving:
+        assert windows.add(*event) is not Placed.TOO_LATE
+    for event in events:
+        oracle.add(*event)
+    check(layout, windows, oracle.features())
+
+
+def test_a_window_begins_after_its_start_and_ends_with_its_time() -> None:
+    """At t the window holds a < time <= t, where a is the last hop's border minus the length."""
+    windows = Windows(one_window().plan())
+    start = -3 * HOUR  # 1969-12-31T21:00Z
+    for time in (start, start + 1, start + HOUR - 1, start + HOUR):
+        windows.add(time, {"speed": 1.0}, None)
+    assert described(windows)["count"] == 3.0
+    windows.add(start + HOUR + MINUTE - 1, {"speed": 1.0}, None)
+    assert described(windows)["count"] == 4.0
+    windows.add(start + HOUR + MINUTE, {"speed": 1.0}, None)
+    assert described(windows)["count"] == 4.0
+
+
+def test_a_late_event_counts_only_where_a_window_still_covers_it() -> None:
+    """One on the border of the oldest pane lies outside, one a microsecond later inside."""
+    windows = Windows(one_window(lateness=5 * HOUR).plan())
+    windows.add(10 * HOUR, {"speed": 1.0}, None)
+    assert windows.add(9 * HOUR, {"speed": 2.0}, None) is Placed.LATE
+    assert not windows.covers(9 * HOUR)
+    assert described(windows)["count"] == 1.0
+    assert windows.add(9 * HOUR + 1, {"speed": 2.0}, None) is Placed.LATE
+    assert windows.covers(9 * HOUR + 1)
+    assert described(windows)["count"] == 2.0
+
+
+def test_the_lateness_itself_is_not_too_late() -> None:
+    """An event on the watermark is late, one below it too late."""
+    windows = Windows(one_window(lateness=MINUTE).plan())
+    windows.add(0, {"speed": 1.0}, None)
+    assert windows.add(-MINUTE, {"speed": 1.0}, None) is Placed.LATE
+    assert windows.add(-MINUTE - 1, {"speed": 1.0}, None) is Placed.TOO_LATE
+
+
+def test_of_two_values_of_one_time_the_later_in_sequence_stands() -> None:
+    """A replaced extreme, first or last value is gone from every statistic."""
+    windows = Windows(one_window(values=True).plan())
+    for time, value in ((0, 5.0), (1, 6.0), (0, 900.0), (1, -900.0)):
+        windows.add(time * MINUTE, {"speed": value}, None)
+    windows.add(0, {"speed": 1.0}, None)
+    assert windows.add(MINUTE, {"speed": 3.0}, None) is Placed.MERGED
+    value, *statistics = windows.features().tolist()
+    expected = (2.0, 0.0, 2.0, 1.0, 1.0, 3.0, 120.0, 2.0, 3.0, 0.0)
+    assert value == 3.0
+    assert statistics == pytest.approx(expected, rel=1e-12)
+
+
+def test_messages_of_one_time_are_merged_sensor_by_sensor() -> None:
+    """A sensor that a time lacked is missing until its message comes, and null takes nothing away."""
+    windows = Windows(one_window().plan())
+    windows.add(0, {}, None)
+    assert (described(windows)["count"], described(windows)["missing"]) == (0.0, 1.0)
+    assert windows.add(0, {"speed": 4.0}, None) is Placed.MERGED
+    assert windows.add(0, {"speed": None}, "other") is Placed.MERGED
+    assert (described(windows)["count"], described(windows)["missing"]) == (1.0, 0.0)
+    assert described(windows)["last"] == 4.0
+
+
+def test_statistics_without_enough_points_are_missing_and_never_zero() -> None:
+    """One point has no spread and no slope; none has nothing but its counts."""
+    windows = Windows(one_window().plan())
+    windows.add(0, {"speed": 4.0}, None)
+    missing = [name for name, value in described(windows).items() if math.isnan(value)]
+    assert missing == ["std", "slope"]
+    windows.add(3 * HOUR, {"speed": None}, None)
+    missing = [name for name, value in described(windows).items() if math.isnan(value)]
+    assert missing == [name for name in STATISTICS if name not in {"count", "missing"}]
+
+
+def test_a_spread_far_from_zero_does_not_cancel() -> None:
+    """Readings of 1e12 that alternate by 0.5 have std 0.25, over many panes too."""
+    windows = Windows(one_window().plan())
+    for index in range(120):
+        windows.add(index * MINUTE // 2, {"speed": 1e12 + 0.5 * (index % 2)}, None)
+    assert described(windows)["std"] == pytest.approx(0.25, rel=1e-3)
+
+
+def test_a_slope_is_per_hour() -> None:
+    """A reading that grows by 2 an hour has slope 2, over any number of panes."""
+    windows = Windows(one_window(length=6 * HOUR, hop=HOUR).plan())
+    for index in range(40):
+        windows.add(index * 10 * MINUTE, {"speed": 7.0 + index / 3}, None)
+    assert described(windows)["slope"] == pytest.approx(2.0, rel=1e-12)
+
+
+def test_an_id_is_remembered_while_its_time_is_not_below_the_watermark() -> None:
+    """The same id is a duplicate, whatever its time and content, until the watermark passed it."""
+    windows = Windows(one_window(lateness=MINUTE).plan())
+    assert windows.add(0, {"speed": 1.0}, "a") is Placed.ON_TIME
+    assert windows.add(MINUTE, {"speed": 2.0}, "a") is Placed.DUPLICATE
+    assert windows.add(-HOUR, {"speed": 2.0}, "a") is Placed.DUPLICATE
+    assert windows.largest == 0
+    windows.add(MINUTE + 1, {"speed": 2.0}, None)
+    assert windows.add(2 * MINUTE, {"speed": 2.0}, "a") is Placed.ON_TIME
+
+
+def test_without_windows_nothing_is_covered_and_the_values_remain() -> None:
+    """A class may have its readings as the only features, and is restored like any other."""
+    plan = Layout(("speed",), (), HOUR, values=True).plan()
+    windows = Windows(plan)
+    windows.add(HOUR, {"speed": 1.0}, None)
+    windows.add(0, {"speed": 2.0}, None)
+    assert not windows.covers(0)
+    assert restored(plan, windows).features().tolist() == [1.0]
+
+
+def test_windows_without_an_event_have_no_features() -> None:
+    """Before the first telemetry, restored or not, there is no time and nothing to score."""
+    plan = one_window().plan()
+    for windows in (Windows(plan), restored(plan, Windows(plan))):
+        assert (windows.largest, windows.watermark) == (None, None)
+        assert not windows.covers(0)
+        with pytest.raises(ValueError, match="no event yet"):
+            windows.features()
+
+
+def test_a_snapshot_does_not_grow_with_the_number_of_events() -> None:
+    """What is kept is bounded by panes, lateness and the longest hop, not by the length of the stream."""
+    windows = Windows(one_window(lateness=5 * MINUTE).plan())
+    sizes = []
+    for index in range(8_000):
+        windows.add(index * 10_000_000, {"speed": float(index)}, str(index))
+        if index in {3_999, 7_999}:
+            sizes.append(len(msgspec.msgpack.encode(windows.state())))
+    assert sizes[1] <= sizes[0] * 1.05

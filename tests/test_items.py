@@ -1,0 +1,122 @@
+"""Items: their place in the order of effect, and the rows of what could not be used."""
+
+from __future__ import annotations
+
+import random
+from typing import Any
+
+import orjson
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dataflows.events import REASONS, Event, Failure, Maintenance, Reject, Telemetry
+from dataflows.instants import parse_instant
+from dataflows.items import (
+    LATE_REASONS,
+    OUTPUTS,
+    Item,
+    Row,
+    asset_part,
+    by_order,
+    encode,
+    group_part,
+    lane_part,
+    reject_row,
+)
+
+LIMIT = 1 << 20
+indices = st.integers(0, LIMIT - 1)
+places = st.tuples(st.integers(1, 2**40), indices, indices, indices)
+NOON = parse_instant("2020-01-01T12:00:00Z")
+
+
+def item(sequence: int, part: int, body: Any = b"") -> Item:
+    return Item(sequence, part, NOON + 1_000_000, NOON, ("a.jsonl", 7, 812), body)
+
+
+def placed(place: tuple[int, int, int, int]) -> Item:
+    sequence, of_lane, of_asset, of_group = place
+    return item(sequence, group_part(asset_part(lane_part(of_lane), of_asset), of_group))
+
+
+@given(st.lists(places, max_size=30), st.randoms(use_true_random=False))
+def test_parts_order_like_the_paths_that_made_them(paths: list[tuple[int, ...]], shuffler: random.Random) -> None:
+    """Sorting items gives the order of their paths (sequence, lane, asset, group), however they arrive."""
+    items = [placed(path) for path in paths]
+    shuffler.shuffle(items)
+    expected = [by_order(placed(path)) for path in sorted(paths)]
+    assert [by_order(each) for each in sorted(items, key=by_order)] == expected
+
+
+@given(places, places)
+def test_parts_are_unique(one: tuple[int, ...], other: tuple[int, ...]) -> None:
+    """Two paths have the same part only if they are the same."""
+    assert (by_order(placed(one)) == by_order(placed(other))) == (one == other)
+
+
+@given(places)
+def test_parts_fit_into_a_signed_word(path: tuple[int, ...]) -> None:
+    """A part can be written as a 64-bit integer."""
+    assert 0 <= placed(path).part < 2**63
+
+
+def test_a_record_that_becomes_too_much_is_an_error() -> None:
+    """More items than a part can number would be silently out of order."""
+    for number in (lane_part, lambda index: asset_part(0, index), lambda index: group_part(0, index)):
+        assert number(LIMIT - 1) >= 0
+        with pytest.raises(OverflowError, match="1,048,576"):
+            number(LIMIT)
+
+
+@given(st.sampled_from(sorted(REASONS)), st.binary(max_size=40), st.text())
+def test_a_reject_keeps_reason_position_and_bytes(reason: str, raw: bytes, detail: str) -> None:
+    """The row has the reason, where the record stands, and its bytes as text."""
+    out = reject_row(item(41, 0), Reject(reason, detail, raw=raw))
+    assert by_order(out) == (41, 0)
+    assert isinstance(out.body, Row)
+    assert out.body.output == ("late" if reason in LATE_REASONS else "rejects")
+    assert out.body.output in OUTPUTS
+    assert orjson.loads(out.body.data) == {
+        "reason": reason,
+        "detail": detail,
+        "source": "a.jsonl",
+        "line": 7,
+        "offset": 812,
+        "sequence": 41,
+        "arrival": "2020-01-01T12:00:01Z",
+        "asset": None,
+        "raw": raw.decode("utf-8", "backslashreplace"),
+    }
+
+
+@pytest.mark.parametrize(
+    ("event", "content"),
+    [
+        (
+            Telemetry("a", NOON, {"x": 1.5, "y": None}, None, None),
+            {"kind": "telemetry", "readings": {"x": 1.5, "y": None}, "id": None, "arrived": None},
+        ),
+        (
+            Failure("a", NOON, "leak", "f-1", NOON),
+            {"kind": "failure", "mode": "leak", "id": "f-1", "arrived": "2020-01-01T12:00:00Z"},
+        ),
+        (
+            Maintenance("a", NOON, None, None, None),
+            {"kind": "maintenance", "component": None, "id": None, "arrived": None},
+        ),
+    ],
+)
+def test_a_rejected_event_is_kept_in_the_form_it_came_in(event: Event, content: dict[str, Any]) -> None:
+    """What was decoded before it was refused can be sent again from the row."""
+    out = reject_row(item(3, 0), Reject("too_late", "late", "a"), event)
+    assert isinstance(out.body, Row)
+    row = orjson.loads(out.body.data)
+    assert row["asset"] == "a"
+    assert row["event"] == {"asset": "a", "time": "2020-01-01T12:00:00Z", **content}
+    assert "raw" not in row
+
+
+def test_a_number_that_is_none_is_null() -> None:
+    """JSON has no NaN; a missing feature is null."""
+    assert encode({"mean": float("nan"), "last": 1.0}) == b'{"mean":null,"last":1.0}'
