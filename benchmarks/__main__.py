@@ -1,3 +1,41 @@
-"""``python -m benchmarks`` lists the benchmarks; with a name it runs one, and with none the quick one."""
+"""``python -m benchmarks``: the list of benchmarks, then those that need no recording of yours.
+
+``python -m benchmarks NAME ...`` runs one, with its own arguments.
+"""
 
 from __future__ import annotations
+
+import importlib
+import sys
+
+from rich.console import Console
+from rich.table import Table
+
+BENCHMARKS = {
+    "speed": "events a second, as a multiple of the engine's own cost; --profile tells it by step",
+    "quality": "a recording's online models beside gradient boosting retrained in batches",
+    "disks": "how well failures of hard disks are foretold, from a recording of their SMART values",
+    "figures": "figures of a run's evaluations.jsonl, with intervals",
+}
+#: They make their own input.
+ALONE = ("speed",)
+
+
+def main() -> None:
+    """Command line."""
+    if len(sys.argv) > 1:
+        name, *arguments = sys.argv[1:]
+        if name not in BENCHMARKS:
+            sys.exit(f"no benchmark {name!r}; there are {', '.join(BENCHMARKS)}")
+        importlib.import_module(f"benchmarks.{name}").main(arguments)
+        return
+    table = Table("python -m benchmarks ...", "what it tells", title="Benchmarks")
+    for name, what in BENCHMARKS.items():
+        table.add_row(name, what)
+    Console().print(table)
+    for name in ALONE:
+        importlib.import_module(f"benchmarks.{name}").main([])
+
+
+if __name__ == "__main__":
+    main()

@@ -64,7 +64,9 @@ def run(fleet: Path, recording: Path, output: Path) -> float:
         "FLEET_OUTPUT": str(output.resolve()),
     }
     started = time.perf_counter()
-    command = [sys.executable, "-m", "dataflows", "run", str(fleet)]
+    # A store of its own: a benchmark neither resumes a user's run nor leaves one behind.
+    store = str(output / "recovery")
+    command = [sys.executable, "-m", "dataflows", "run", str(fleet), "--recovery", store]
     subprocess.run(command, check=True, env=environment, stdout=subprocess.DEVNULL)
     return time.perf_counter() - started
 

@@ -14,15 +14,20 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 __all__ = [
+    "MAX_ATTRIBUTES",
     "MAX_BYTES",
     "MAX_READING",
     "MAX_SENSORS",
     "REASONS",
     "Event",
     "Failure",
+    "Fault",
     "Maintenance",
+    "Registration",
     "Reject",
+    "Retraction",
     "Telemetry",
+    "TimedEvent",
     "decode",
 ]
 
@@ -32,19 +37,24 @@ MAX_BYTES = 1_000_000
 MAX_READING = 1e15
 #: A telemetry record with more readings than this is malformed.
 MAX_SENSORS = 4_096
+#: A registry row with more attributes than this is malformed.
+MAX_ATTRIBUTES = 256
 _MAX_NAME = 256
 
 #: Why a record could not be used: stable codes of the rejects and late outputs.
 REASONS = {
     "malformed": "not JSON, a missing field, a wrong type, a time without offset, a reading that is no number",
     "unknown_asset": "no registry row names the asset, and the fleet rejects unknown assets or is full",
+    "unknown_class": "a registry row names a class that the fleet does not have",
+    "future": "its time lies more than max_future after its arrival: a wrong clock",
     "duplicate": "the same id, or the same asset, kind, time and content, was seen before",
     "too_late": "below the asset's watermark: later than the allowed lateness",
-    "unmatched": "a failure or maintenance record older than every example that is still remembered",
+    "unmatched": "a failure, maintenance or retraction record that no remembered example or record matches",
+    "internal_error": "a stage failed on it; the traceback is in the log, and its asset's state started anew",
 }
 
 
-class Telemetry(msgspec.Struct, frozen=True):
+class Telemetry(msgspec.Struct, frozen=True, gc=False):
     """Readings of one asset at one time; None is a missing reading."""
 
     asset: str
@@ -54,7 +64,7 @@ class Telemetry(msgspec.Struct, frozen=True):
     arrived: int | None
 
 
-class Failure(msgspec.Struct, frozen=True):
+class Failure(msgspec.Struct, frozen=True, gc=False):
     """A failure of one mode: the label, however late it comes."""
 
     asset: str
@@ -64,7 +74,7 @@ class Failure(msgspec.Struct, frozen=True):
     arrived: int | None
 
 
-class Maintenance(msgspec.Struct, frozen=True):
+class Maintenance(msgspec.Struct, frozen=True, gc=False):
     """Work on an asset, or on one of its components."""
 
     asset: str
@@ -74,10 +84,41 @@ class Maintenance(msgspec.Struct, frozen=True):
     arrived: int | None
 
 
-Event = Telemetry | Failure | Maintenance
+class Fault(msgspec.Struct, frozen=True, gc=False):
+    """A discrete error code of one asset at one time."""
+
+    asset: str
+    time: int
+    code: str
+    id: str | None
+    arrived: int | None
 
 
-class Reject(msgspec.Struct, frozen=True):
+class Retraction(msgspec.Struct, frozen=True, gc=False):
+    """Withdraws the failure or maintenance record of this id, which was wrong."""
+
+    asset: str
+    id: str
+    arrived: int | None
+
+
+class Registration(msgspec.Struct, frozen=True, gc=False):
+    """A registry row: the class of an asset, where it stands, what is known of it, whether it is retired."""
+
+    asset: str
+    asset_class: str
+    site: str | None
+    attributes: dict[str, str | float | bool | None]
+    retired: bool
+    arrived: int | None
+
+
+Event = Telemetry | Failure | Maintenance | Fault | Retraction | Registration
+#: Events that happened at a time of the asset's own.
+TimedEvent = Telemetry | Failure | Maintenance | Fault
+
+
+class Reject(msgspec.Struct, frozen=True, gc=False):
     """A record that cannot be used, and why; ``raw`` where it could not be decoded."""
 
     reason: str
@@ -153,17 +194,57 @@ def _maintenance(document: dict[str, Any]) -> Maintenance:
     )
 
 
+def _fault(document: dict[str, Any]) -> Fault:
+    return Fault(
+        _name(document, "asset"),
+        _time(document),
+        _name(document, "code"),
+        _optional(document, "id"),
+        _arrived(document),
+    )
+
+
+def _retraction(document: dict[str, Any]) -> Retraction:
+    return Retraction(_name(document, "asset"), _name(document, "id"), _arrived(document))
+
+
+def _registration(document: dict[str, Any]) -> Registration:
+    attributes = document.get("attributes", {})
+    if type(attributes) is not dict or len(attributes) > MAX_ATTRIBUTES:
+        msg = f"attributes: expected an object of up to {MAX_ATTRIBUTES}, got {_json_type(attributes)}"
+        raise _MalformedError(msg)
+    for name, value in attributes.items():
+        if isinstance(value, dict | list):
+            msg = f"attributes.{name[:80]}: expected a text, a number or a boolean, got {_json_type(value)}"
+            raise _MalformedError(msg)
+    retired = document.get("retired", False)
+    if type(retired) is not bool:
+        msg = f"retired: expected true or false, got {_json_type(retired)}"
+        raise _MalformedError(msg)
+    return Registration(
+        _name(document, "asset"),
+        _name(document, "class"),
+        _optional(document, "site"),
+        attributes,
+        retired,
+        _arrived(document),
+    )
+
+
 _READERS: dict[str, Callable[[dict[str, Any]], Event]] = {
     "telemetry": _telemetry,
     "failure": _failure,
     "maintenance": _maintenance,
+    "fault": _fault,
+    "retraction": _retraction,
+    "asset": _registration,
 }
 
 
 def _name(document: dict[str, Any], field: str) -> str:
     value = document.get(field)
-    if type(value) is not str or not 0 < len(value) <= _MAX_NAME:
-        msg = f"{field}: expected a text of 1 to {_MAX_NAME} characters, got {_shown(value)}"
+    if type(value) is not str or not 0 < len(value) <= _MAX_NAME or not value.isprintable():
+        msg = f"{field}: expected a text of 1 to {_MAX_NAME} printable characters, got {_shown(value)}"
         raise _MalformedError(msg)
     return value
 

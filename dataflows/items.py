@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 import orjson
 
-from dataflows.events import Event, Reject
+from dataflows.events import Event, Registration, Reject
 from dataflows.instants import format_instant
 
 __all__ = [
@@ -62,14 +62,14 @@ class Matured(msgspec.Struct, frozen=True, gc=False):
     correction: int
 
 
-class Known(msgspec.Struct, frozen=True):
+class Known(msgspec.Struct, frozen=True, gc=False):
     """An event whose asset the lane resolved."""
 
     event: Event
     asset_class: str
 
 
-class Observation(msgspec.Struct, frozen=True):
+class Observation(msgspec.Struct, frozen=True, gc=False):
     """What one record means for one target of one asset.
 
     Attributes:
@@ -106,7 +106,7 @@ class Row(msgspec.Struct, frozen=True, gc=False):
     data: bytes
 
 
-class Item(msgspec.Struct):
+class Item(msgspec.Struct, gc=False):
     """One thing on the path from source to sink, with its place in the order of effect.
 
     Attributes:
@@ -158,6 +158,17 @@ def encode(row: dict[str, Any]) -> bytes:
     return orjson.dumps(row)
 
 
+def _sent(event: Event) -> dict[str, Any]:
+    """An event in the form in which it came in, so that it can be sent again."""
+    content = msgspec.structs.asdict(event)
+    for field in ("time", "arrived"):
+        if content.get(field) is not None:
+            content[field] = format_instant(content[field])
+    if isinstance(event, Registration):
+        return {"kind": "asset", "class": content.pop("asset_class"), **content}
+    return {"kind": type(event).__name__.lower(), **content}
+
+
 def reject_row(item: Item, reject: Reject, event: Event | None = None) -> Item:
     """The row of the rejects or the late output for what could not be used, with the event if decoded."""
     source, line, offset = item.position
@@ -174,9 +185,6 @@ def reject_row(item: Item, reject: Reject, event: Event | None = None) -> Item:
     if reject.raw is not None:
         row["raw"] = reject.raw.decode("utf-8", "backslashreplace")
     if event is not None:
-        content: dict[str, Any] = {"kind": type(event).__name__.lower(), **msgspec.structs.asdict(event)}
-        for field in ("time", "arrived"):
-            content[field] = None if content[field] is None else format_instant(content[field])
-        row["event"] = content
+        row["event"] = _sent(event)
     output = "late" if reject.reason in LATE_REASONS else "rejects"
     return Item(item.sequence, item.part, item.arrival, item.known, item.position, Row(output, encode(row)))

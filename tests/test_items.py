@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
-import random
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import orjson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dataflows.events import REASONS, Event, Failure, Maintenance, Reject, Telemetry
+from dataflows.events import (
+    REASONS,
+    Event,
+    Failure,
+    Maintenance,
+    Registration,
+    Reject,
+    Retraction,
+    Telemetry,
+    decode,
+)
 from dataflows.instants import parse_instant
 from dataflows.items import (
     LATE_REASONS,
@@ -25,13 +34,16 @@ from dataflows.items import (
     reject_row,
 )
 
+if TYPE_CHECKING:
+    import random
+
 LIMIT = 1 << 20
 indices = st.integers(0, LIMIT - 1)
 places = st.tuples(st.integers(1, 2**40), indices, indices, indices)
 NOON = parse_instant("2020-01-01T12:00:00Z")
 
 
-def item(sequence: int, part: int, body: Any = b"") -> Item:
+def item(sequence: int, part: int, body: bytes = b"") -> Item:
     return Item(sequence, part, NOON + 1_000_000, NOON, ("a.jsonl", 7, 812), body)
 
 
@@ -41,7 +53,9 @@ def placed(place: tuple[int, int, int, int]) -> Item:
 
 
 @given(st.lists(places, max_size=30), st.randoms(use_true_random=False))
-def test_parts_order_like_the_paths_that_made_them(paths: list[tuple[int, ...]], shuffler: random.Random) -> None:
+def test_parts_order_like_the_paths_that_made_them(
+    paths: list[tuple[int, ...]], shuffler: random.Random
+) -> None:
     """Sorting items gives the order of their paths (sequence, lane, asset, group), however they arrive."""
     items = [placed(path) for path in paths]
     shuffler.shuffle(items)
@@ -94,6 +108,21 @@ def test_a_reject_keeps_reason_position_and_bytes(reason: str, raw: bytes, detai
     ("event", "content"),
     [
         (
+            Retraction("a", "f-1", None),
+            {"kind": "retraction", "id": "f-1", "arrived": None},
+        ),
+        (
+            Registration("a", "pump", "north", {"age": 3}, False, NOON),
+            {
+                "kind": "asset",
+                "class": "pump",
+                "site": "north",
+                "attributes": {"age": 3},
+                "retired": False,
+                "arrived": "2020-01-01T12:00:00Z",
+            },
+        ),
+        (
             Telemetry("a", NOON, {"x": 1.5, "y": None}, None, None),
             {"kind": "telemetry", "readings": {"x": 1.5, "y": None}, "id": None, "arrived": None},
         ),
@@ -113,7 +142,9 @@ def test_a_rejected_event_is_kept_in_the_form_it_came_in(event: Event, content: 
     assert isinstance(out.body, Row)
     row = orjson.loads(out.body.data)
     assert row["asset"] == "a"
-    assert row["event"] == {"asset": "a", "time": "2020-01-01T12:00:00Z", **content}
+    timed = {"time": "2020-01-01T12:00:00Z"} if hasattr(event, "time") else {}
+    assert row["event"] == {"asset": "a", **timed, **content}
+    assert decode(orjson.dumps(row["event"])) == event
     assert "raw" not in row
 
 

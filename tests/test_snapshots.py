@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -11,15 +9,22 @@ from hypothesis import strategies as st
 from dataflows.snapshots import SnapshotError, seal, unseal
 
 plain = st.recursive(
-    st.none() | st.booleans() | st.integers(-(2**63), 2**64 - 1) | st.floats(allow_nan=False) | st.text() | st.binary(),
-    lambda inner: st.lists(inner, max_size=4)
-    | st.dictionaries(st.text() | st.integers(-(2**63), 2**64 - 1), inner, max_size=4),
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**63), 2**64 - 1)
+    | st.floats(allow_nan=False)
+    | st.text()
+    | st.binary(),
+    lambda inner: (
+        st.lists(inner, max_size=4)
+        | st.dictionaries(st.text() | st.integers(-(2**63), 2**64 - 1), inner, max_size=4)
+    ),
     max_leaves=12,
 )
 
 
 @given(plain, st.text(), st.integers(0, 1_000))
-def test_what_was_sealed_comes_back(payload: Any, kind: str, version: int) -> None:
+def test_what_was_sealed_comes_back(payload: object, kind: str, version: int) -> None:
     """Numbers, texts, bytes, lists and maps are returned equal."""
     assert unseal(kind, version, seal(kind, version, payload)) == payload
 
@@ -40,7 +45,7 @@ def test_every_changed_byte_is_found(data: st.DataObject) -> None:
 
 
 @given(plain, st.data())
-def test_a_snapshot_that_was_cut_off_or_prolonged_is_refused(payload: Any, data: st.DataObject) -> None:
+def test_a_snapshot_that_was_cut_off_or_prolonged_is_refused(payload: object, data: st.DataObject) -> None:
     """Less or more bytes than were sealed are no snapshot."""
     sealed = seal("some", 1, payload)
     cut = data.draw(st.integers(0, len(sealed) - 1))
@@ -65,5 +70,7 @@ def test_another_kind_is_refused() -> None:
 @pytest.mark.parametrize("written", [0, 2, 99])
 def test_another_version_is_refused(written: int) -> None:
     """Older and newer versions are refused, with both numbers and what to do."""
-    with pytest.raises(SnapshotError, match=f"has version {written}, this release reads version 1; resume with"):
+    with pytest.raises(
+        SnapshotError, match=f"has version {written}, this release reads version 1; resume with"
+    ):
         unseal("some", 1, seal("some", written, {}))

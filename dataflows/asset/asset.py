@@ -124,23 +124,26 @@ class Asset:
         """One observation for each target of the class."""
         windows, labels = self._windows, self._labels
         features = windows.features().tobytes() if scored else None
+        time = windows.largest if scored else None
+        watermark = windows.watermark
         released = labels.release(windows.largest)
         clock = labels.clock
         assert clock is not None
         items = []
         for index, target in enumerate(self._plan.targets):
+            name = target.name
             body = Observation(
                 self._name,
-                target.name,
+                name,
                 clock,
-                windows.watermark,
-                tuple(matured.get(target.name, ())),
-                tuple(released.get(target.name, ())),
-                windows.largest if scored else None,
+                watermark,
+                tuple(matured[name]) if name in matured else (),
+                tuple(released[name]) if name in released else (),
+                time,
                 features,
                 self._revision,
                 example,
-                at_once.get(target.name) if at_once else None,
+                at_once.get(name) if at_once else None,
             )
             part = asset_part(item.part, index)
             items.append(Item(item.sequence, part, item.arrival, item.known, item.position, body))

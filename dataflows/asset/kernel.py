@@ -20,7 +20,7 @@ from numba import njit
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["EMPTY", "FIELDS", "WIDTH", "observe", "replace_missing", "statistics"]
+__all__ = ["EMPTY", "FIELDS", "WIDTH", "observe", "observe_newest", "replace_missing", "statistics"]
 
 #: Numbers kept per pane and sensor.
 FIELDS = (
@@ -210,6 +210,23 @@ def _describe(time: int, total: NDArray[np.float64], out: NDArray[np.float64]) -
 
 
 @njit(cache=True)
+def observe_newest(
+    time: int,
+    row: NDArray[np.float64],
+    depths: NDArray[np.int64],
+    hops: NDArray[np.int64],
+    rings: NDArray[np.int64],
+    numbers: NDArray[np.int64],
+    panes: NDArray[np.float64],
+) -> int:
+    """As `observe`, at a time after all others.
+
+    ``depths`` (hops) tells how many panes the longest window of each hop has; the rest is as there.
+    """
+    return observe(time, row, time // hops - depths, hops, rings, numbers, panes)
+
+
+@njit(cache=True)
 def statistics(
     time: int,
     windows: NDArray[np.int64],
@@ -218,19 +235,26 @@ def statistics(
     rings: NDArray[np.int64],
     numbers: NDArray[np.int64],
     panes: NDArray[np.float64],
+    folds: NDArray[np.float64],
+    folded: NDArray[np.int64],
     out: NDArray[np.float64],
 ) -> None:
     """Statistics of every window at a time not before any event that the panes hold.
+
+    Panes are merged in order of time, so the merge of all but the newest stays as it is until the next pane
+    begins, or a late event changes one of them. It is kept: an event then merges one pane a window.
 
     Args:
         time: microseconds.
         windows: (windows, 2) index of the hop, and length in panes.
         picks: (features) index into (windows, sensors, statistics) laid flat.
         hops: as in `observe`, and so are rings, numbers and panes.
+        folds: (windows, sensors, `WIDTH`) all panes but the newest, merged; kept between calls.
+        folded: (windows, 2) first and newest pane of that time; `EMPTY` where a pane changed since.
         out: (features) written; NaN where a statistic has too few points.
     """
     sensors = panes.shape[1]
-    total = np.zeros(WIDTH)
+    total = np.empty(WIDTH)
     described = np.empty((len(windows), sensors, 10))
     for window in range(len(windows)):
         hop = hops[windows[window, 0]]
@@ -238,12 +262,20 @@ def statistics(
         size = rings[windows[window, 0], 1]
         start = time // hop - windows[window, 1]
         stop = _pane_of(time, hop)
-        for sensor in range(sensors):
-            total[:] = 0.0
-            for number in range(start, stop + 1):
+        if folded[window, 0] != start or folded[window, 1] != stop:
+            folded[window, 0] = start
+            folded[window, 1] = stop
+            folds[window] = 0.0
+            for number in range(start, stop):
                 slot = offset + number % size
                 if numbers[slot] == number:
-                    _merge(total, panes[slot, sensor], (number - start) * hop / _HOUR)
+                    for sensor in range(sensors):
+                        _merge(folds[window, sensor], panes[slot, sensor], (number - start) * hop / _HOUR)
+        slot = offset + stop % size
+        for sensor in range(sensors):
+            total[:] = folds[window, sensor]
+            if numbers[slot] == stop:
+                _merge(total, panes[slot, sensor], (stop - start) * hop / _HOUR)
             _describe(time, total, described[window, sensor])
     flat = described.ravel()
     for feature in range(len(picks)):

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 __all__ = ["CENSORED", "NEGATIVE", "POSITIVE", "Labels"]
 
 POSITIVE, NEGATIVE, CENSORED = 1, 0, -1
+_NEVER = 2**63
 
 
 @dataclass(slots=True)
@@ -42,6 +43,9 @@ class _TargetLabels:
         self.examples: deque[_Example] = deque()
         #: How many examples from the left have been decided for good by the clock.
         self.passed = 0
+        #: Microseconds after its time at which an example's label is decided by the clock, and is forgotten.
+        self.wait = target.horizon + target.label_delay
+        self.keep = self.wait + target.label_memory
 
 
 class Labels:
@@ -58,6 +62,8 @@ class Labels:
         self._maintenance: dict[str, list[int]] = {}
         self._seen: dict[str, int] = {}
         self._oldest = 0
+        #: Up to these label clocks nothing is decided, and nothing forgotten: for nearly every event.
+        self._due = self._stale = _NEVER
         self.clock: int | None = None
         self._memory = max(
             (t.horizon + t.label_delay + t.label_memory for t in targets),
@@ -71,19 +77,27 @@ class Labels:
         if clock is None or (self.clock is not None and clock <= self.clock):
             return {}
         self.clock = clock
-        return {
-            name: decided
-            for name, labels in self._targets.items()
-            if (decided := self._pass(labels, clock))
-        }
+        if clock <= self._due:
+            return {}
+        decided = {name: self._pass(labels, clock) for name, labels in self._targets.items()}
+        self._look_ahead()
+        return {name: found for name, found in decided.items() if found}
+
+    def _look_ahead(self) -> None:
+        """Find the label clocks up to which nothing happens."""
+        held = [labels for labels in self._targets.values() if labels.examples]
+        waiting = [labels for labels in held if labels.passed < len(labels.examples)]
+        self._stale = min((labels.examples[0].time + labels.keep for labels in held), default=_NEVER)
+        self._due = min(
+            (labels.examples[labels.passed].time + labels.wait for labels in waiting), default=_NEVER
+        )
 
     def _pass(self, labels: _TargetLabels, clock: int) -> list[Matured]:
-        wait = labels.target.horizon + labels.target.label_delay
         decided = []
         examples = labels.examples
         while labels.passed < len(examples):
             example = examples[labels.passed]
-            if not example.time + wait < clock:
+            if not example.time + labels.wait < clock:
                 break
             labels.passed += 1
             if example.label is None:
@@ -121,12 +135,12 @@ class Labels:
         for name, labels in self._targets.items():
             example = _Example(time)
             labels.examples.append(example)
-            wait = labels.target.horizon + labels.target.label_delay
-            passed = self.clock is not None and time + wait < self.clock
+            passed = self.clock is not None and time + labels.wait < self.clock
             if passed:
                 labels.passed = len(labels.examples)
             if passed or self._verdict(labels.target, time)[0] == POSITIVE:
                 at_once[name] = self._decide(labels.target, example)
+        self._look_ahead()
         return at_once
 
     def release(self, largest: int | None) -> dict[str, list[int]]:
@@ -138,12 +152,13 @@ class Labels:
         if self.clock is None:
             return {}
         released: dict[str, list[int]] = {}
-        for name, labels in self._targets.items():
-            target = labels.target
-            keep = self.clock - target.horizon - target.label_delay - target.label_memory
-            while labels.examples and labels.examples[0].time < keep:
-                released.setdefault(name, []).append(labels.examples.popleft().time)
-                labels.passed -= 1
+        if self.clock > self._stale:
+            for name, labels in self._targets.items():
+                keep = self.clock - labels.keep
+                while labels.examples and labels.examples[0].time < keep:
+                    released.setdefault(name, []).append(labels.examples.popleft().time)
+                    labels.passed -= 1
+            self._look_ahead()
         if self._seen and largest is not None:
             self._forget_records(min(self.clock, largest) - self._memory)
         return released
@@ -154,9 +169,7 @@ class Labels:
 
     def pending(self) -> int:
         """Examples that wait for their label, over all targets."""
-        return sum(
-            example.label is None for labels in self._targets.values() for example in labels.examples
-        )
+        return sum(example.label is None for labels in self._targets.values() for example in labels.examples)
 
     def _revise(
         self, affected: Iterable[_TargetLabels], time: int, decided: dict[str, list[Matured]]
@@ -199,8 +212,10 @@ class Labels:
         clock = self.clock if self.clock is not None else example.time
         return Matured(example.time, example.label, why, example.lead, clock, example.correction)
 
-    def _new(self, kind: Literal["failure", "maintenance"], time: int, what: str, identity: str | None) -> bool:
-        key = f"{kind} id {identity}" if identity is not None else f"{kind} {what} {time}"
+    def _new(
+        self, kind: Literal["failure", "maintenance"], time: int, what: str, identity: str | None
+    ) -> bool:
+        key = f"{kind} id {identity}" if identity is not None else f"{kind} of {what} {time}"
         if key in self._seen:
             return False
         self._oldest = min(self._oldest, time) if self._seen else time
@@ -249,3 +264,4 @@ class Labels:
             labels.passed = kept["passed"]
             columns = (kept["times"], kept["labels"], kept["leads"], kept["corrections"])
             labels.examples.extend(_Example(*row) for row in zip(*columns, strict=True))
+        self._look_ahead()

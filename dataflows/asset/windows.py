@@ -6,12 +6,13 @@ The layout (`WindowPlan`) is made once for a class, the contents (`Windows`) onc
 from __future__ import annotations
 
 import hashlib
+import math
 from enum import Enum
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from dataflows.asset.kernel import EMPTY, WIDTH, observe, replace_missing, statistics
+from dataflows.asset.kernel import EMPTY, WIDTH, observe, observe_newest, replace_missing, statistics
 from dataflows.fleet.plan import STATISTICS, AssetClass
 
 if TYPE_CHECKING:
@@ -42,6 +43,8 @@ class WindowPlan:
         self.lateness = asset_class.allowed_lateness
         hops = sorted({window.hop for window in asset_class.windows})
         self.hops = np.array(hops, dtype=np.int64)
+        # A pane lies within the panes of every hop that is a multiple of its own.
+        self._widest = [hop for hop in hops if not any(other > hop and other % hop == 0 for other in hops)]
         self.windows = np.array(
             [(hops.index(window.hop), window.length // window.hop) for window in asset_class.windows],
             dtype=np.int64,
@@ -61,20 +64,22 @@ class WindowPlan:
             dtype=np.int64,
         )
         self.features = self.values + len(self.picks)
-        self.longest_hop = max(hops, default=0)
 
     def oldest(self, time: int) -> NDArray[np.int64]:
         """(hops) number of the oldest pane that a window at this time covers."""
         return time // self.hops - self.depths
 
+    def pane_start(self, time: int) -> int:
+        """Where the pane of this time begins; with several hops, the earliest of their panes."""
+        start = time
+        for hop in self._widest:
+            start = min(start, (time - 1) // hop * hop)
+        return start
+
     def row(self, readings: dict[str, float | None]) -> NDArray[np.float64]:
         """Readings (sensors) in the order of the class, NaN where missing."""
-        row = np.full(len(self.sensors), np.nan)
-        for name, value in readings.items():
-            index = self.sensors.get(name)
-            if index is not None and value is not None:
-                row[index] = value
-        return row
+        given = map(readings.get, self.sensors)
+        return np.array([math.nan if value is None else value for value in given], dtype=np.float64)
 
 
 class Windows:
@@ -85,7 +90,18 @@ class Windows:
         state: what `state` returned, None for a new asset.
     """
 
-    __slots__ = ("_ids", "_numbers", "_panes", "_plan", "_rings", "_rows", "largest")
+    __slots__ = (
+        "_contents",
+        "_folded",
+        "_folds",
+        "_ids",
+        "_numbers",
+        "_panes",
+        "_plan",
+        "_rings",
+        "_rows",
+        "largest",
+    )
 
     def __init__(self, plan: WindowPlan, state: dict[str, Any] | None = None) -> None:
         self._plan = plan
@@ -95,8 +111,13 @@ class Windows:
         self._rings[:, 1] = 1
         self._numbers = np.full(hops, EMPTY, dtype=np.int64)
         self._panes = np.zeros((hops, len(plan.sensors), WIDTH))
-        #: Readings and contents seen by time, in order of arrival, back to where a pane may need them.
-        self._rows: dict[int, tuple[NDArray[np.float64], tuple[int, ...]]] = {}
+        #: Kept by `statistics` between calls; made anew after a resume.
+        self._folds = np.zeros((len(plan.windows), len(plan.sensors), WIDTH))
+        self._folded = np.full((len(plan.windows), 2), EMPTY, dtype=np.int64)
+        #: Readings by time, in order of arrival, back to where a pane may need them.
+        self._rows: dict[int, NDArray[np.float64]] = {}
+        #: Digests of what came for a time, where there was more than one event of it.
+        self._contents: dict[int, tuple[int, ...]] = {}
         self._ids: dict[int, int] = {}
         self.largest: int | None = None
         if state is not None:
@@ -119,9 +140,11 @@ class Windows:
         if self.largest is not None and time < self.largest - plan.lateness:
             return Placed.DUPLICATE if self._seen_id(identity) else Placed.TOO_LATE
         row = plan.row(readings)
-        content = _digest(row.tobytes())
         known = self._rows.get(time)
-        if self._seen_id(identity) or (identity is None and known is not None and content in known[1]):
+        if identity is not None:
+            if self._seen_id(identity):
+                return Placed.DUPLICATE
+        elif known is not None and _digest(row.tobytes()) in self._contents_of(time):
             return Placed.DUPLICATE
         placed = Placed.ON_TIME
         if self.largest is not None and time <= self.largest:
@@ -132,10 +155,13 @@ class Windows:
         if identity is not None:
             self._ids[_digest(identity.encode())] = time
         if known is None:
-            self._rows[time] = row, (content,)
+            self._rows[time] = row
             self._insert(time, row)
         else:
-            self._rows[time] = self._merge(time, known[0], row), (*known[1], content)
+            self._contents[time] = (*self._contents_of(time), _digest(row.tobytes()))
+            self._merge(time, known, row)
+        if placed is not Placed.ON_TIME:
+            self._folded[:] = EMPTY
         return placed
 
     def covers(self, time: int) -> bool:
@@ -157,7 +183,7 @@ class Windows:
         plan = self._plan
         out = np.empty(plan.features)
         if plan.values:
-            out[: plan.values] = self._rows[self.largest][0]
+            out[: plan.values] = self._rows[self.largest]
         if len(plan.picks):
             statistics(
                 self.largest,
@@ -167,6 +193,8 @@ class Windows:
                 self._rings,
                 self._numbers,
                 self._panes,
+                self._folds,
+                self._folded,
                 out[plan.values :],
             )
         return out
@@ -174,28 +202,37 @@ class Windows:
     def _insert(self, time: int, row: NDArray[np.float64]) -> None:
         plan = self._plan
         assert self.largest is not None
-        oldest = plan.oldest(self.largest)
         while True:
-            full = observe(time, row, oldest, plan.hops, self._rings, self._numbers, self._panes)
+            held = plan.hops, self._rings, self._numbers, self._panes
+            if time == self.largest:
+                full = observe_newest(time, row, plan.depths, *held)
+            else:
+                full = observe(time, row, plan.oldest(self.largest), *held)
             if full < 0:
                 return
             self._grow(full)
 
-    def _merge(
-        self, time: int, old: NDArray[np.float64], new: NDArray[np.float64]
-    ) -> NDArray[np.float64]:
+    def _contents_of(self, time: int) -> tuple[int, ...]:
+        """Digests of what came for a time that is known."""
+        return self._contents.get(time) or (_digest(self._rows[time].tobytes()),)
+
+    def _merge(self, time: int, old: NDArray[np.float64], new: NDArray[np.float64]) -> None:
         """Merge a second event of one time: what was missing is added, what differs is replaced."""
         given = ~np.isnan(new)
-        merged = np.where(given, new, old)
         before = ~np.isnan(old)
+        merged = self._rows[time] = np.where(given, new, old)
         assert self.largest is not None
-        arguments = (self._plan.oldest(self.largest), self._plan.hops, self._rings, self._numbers, self._panes)
+        arguments = (
+            self._plan.oldest(self.largest),
+            self._plan.hops,
+            self._rings,
+            self._numbers,
+            self._panes,
+        )
         if (merged[before] != old[before]).any():
-            self._rows[time] = merged, ()
             self._rebuild(time)
         elif (given & ~before).any():
             replace_missing(time, np.where(before, np.nan, merged), *arguments)
-        return merged
 
     def _rebuild(self, time: int) -> None:
         """Make the panes of a time anew from their rows: extremes and ends cannot be taken back."""
@@ -212,7 +249,7 @@ class Windows:
             same = (-((-at) // plan.hops) - 1) == panes
             if same.any():
                 only = np.where(same, oldest, never)
-                observe(at, self._rows[at][0], only, plan.hops, self._rings, self._numbers, self._panes)
+                observe(at, self._rows[at], only, plan.hops, self._rings, self._numbers, self._panes)
 
     def _grow(self, hop: int) -> None:
         """Double the ring of one hop, up to what its longest window and the current pane need."""
@@ -241,17 +278,14 @@ class Windows:
     def _forget(self, time: int) -> None:
         """Drop rows that no pane may need, and identities below the watermark."""
         watermark = time - self._plan.lateness
-        keep = watermark
-        if self._plan.longest_hop:
-            keep = min(
-                int((-((-watermark) // hop) - 1) * hop) for hop in self._plan.hops.tolist()
-            )
+        keep = self._plan.pane_start(watermark)
         rows = self._rows
         while rows:
             at = next(iter(rows))
             if at > keep or at >= watermark:
                 break
             del rows[at]
+            self._contents.pop(at, None)
         ids = self._ids
         while ids:
             first = next(iter(ids))
@@ -263,7 +297,7 @@ class Windows:
         """Plain data: only panes that hold something, and the rows that may be needed again."""
         held = np.flatnonzero(self._numbers != EMPTY)
         times = np.fromiter(self._rows, dtype=np.int64, count=len(self._rows))
-        rows = [row for row, _ in self._rows.values()]
+        rows = list(self._rows.values())
         return {
             "largest": self.largest,
             "rings": self._rings[:, 1].tolist(),
@@ -272,7 +306,7 @@ class Windows:
             "panes": self._panes[held].tobytes(),
             "times": times.tobytes(),
             "rows": np.concatenate(rows).tobytes() if rows else b"",
-            "contents": [contents for _, contents in self._rows.values()],
+            "contents": [(time, *digests) for time, digests in self._contents.items()],
             "ids": list(self._ids.items()),
         }
 
@@ -288,11 +322,9 @@ class Windows:
         self._panes[held] = np.frombuffer(state["panes"]).reshape(len(held), len(self._plan.sensors), WIDTH)
         times = np.frombuffer(state["times"], dtype=np.int64).tolist()
         rows = np.frombuffer(state["rows"]).reshape(len(times), len(self._plan.sensors)).copy()
-        contents = [tuple(found) for found in state["contents"]]
-        self._rows = {
-            time: (row, seen) for time, row, seen in zip(times, rows, contents, strict=True)
-        }
-        self._ids = {digest: time for digest, time in state["ids"]}
+        self._rows = dict(zip(times, rows, strict=True))
+        self._contents = {time: tuple(digests) for time, *digests in state["contents"]}
+        self._ids = dict(state["ids"])
 
 
 def _digest(data: bytes) -> int:

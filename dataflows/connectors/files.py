@@ -12,7 +12,7 @@ import json
 import os
 import sys
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, BinaryIO, cast
+from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 from bytewax.inputs import FixedPartitionedSource, StatefulSourcePartition
 from bytewax.outputs import FixedPartitionedSink, StatefulSinkPartition
@@ -83,7 +83,8 @@ class _Lines:
         length = len(line) + self._skipped + (0 if last else 1)
         self._skipped = 0
         self.offset += length
-        return line, length
+        # How much of an oversized line was gathered depends on where reading began; what is kept must not.
+        return line[: MAX_BYTES + 1], length
 
     def _fill(self) -> None:
         data = self._file.read(_CHUNK)
@@ -101,7 +102,7 @@ class _Lines:
 
     def tell(self) -> int:
         """How many bytes of the file on disk were read, packed ones where it is packed."""
-        file = self._file.fileobj if isinstance(self._file, gzip.GzipFile) else self._file
+        file: Any = self._file.fileobj if isinstance(self._file, gzip.GzipFile) else self._file
         return 0 if file is sys.stdin.buffer else int(file.tell())
 
     def close(self) -> None:
@@ -113,14 +114,22 @@ def _size(path: str) -> int:
     return 0 if path == _STDIN else Path(path).stat().st_size
 
 
-def _open(path: str, offset: int) -> BinaryIO:
+def _open(path: str, offset: int) -> BinaryIO | gzip.GzipFile:
     if path == _STDIN:
         return sys.stdin.buffer
     with Path(path).open("rb") as probe:
         packed = probe.read(2) == b"\x1f\x8b"
-    file: IO[bytes] = cast("IO[bytes]", gzip.open(path, "rb")) if packed else Path(path).open("rb")
+    file = gzip.GzipFile(path, "rb") if packed else Path(path).open("rb")  # noqa: SIM115 - closed by its reader
     file.seek(offset)
-    return cast("BinaryIO", file)
+    end = file.tell() if packed else _size(path)
+    if end < offset:
+        file.close()
+        msg = (
+            f"{path} ends at byte {end:,}, but {offset:,} bytes of it were read before; restore it, "
+            "or start with a new store"
+        )
+        raise InputError(msg)
+    return file
 
 
 class _FilePartition(StatefulSourcePartition[Item, bytes]):
@@ -130,10 +139,11 @@ class _FilePartition(StatefulSourcePartition[Item, bytes]):
         self._watch = watch
         self._before = 0
         self._index, self._offset, self._line, self._sequence = 0, 0, 0, 0
-        self._resumed = resume is not None
+        self._ended = False
+        self._lines: _Lines | None = None
         if resume is not None:
             self._restore(unseal("files", _VERSION, resume))
-        self._lines: _Lines | None = None
+            self._lines = self._open()
 
     def _restore(self, state: list[Any]) -> None:
         read, self._index, self._offset, self._line, self._sequence = state
@@ -142,25 +152,22 @@ class _FilePartition(StatefulSourcePartition[Item, bytes]):
             raise InputError(msg)
         if self._paths[: len(read)] != read:
             msg = (
-                f"the recovery store has read {read}, the input is now {self._paths}; files already read must stay, "
-                "in their order (new ones may follow); or start with a new store"
+                f"the recovery store has read {read}, the input is now {self._paths}; files already read "
+                "must stay, in their order (new ones may follow); or start with a new store"
             )
             raise InputError(msg)
-        if read and _size(read[-1]) == 0 and self._offset > 0:
-            msg = f"{read[-1]} is empty, but {self._offset:,} bytes of it were read before"
-            raise InputError(msg)
+
+    def _open(self) -> _Lines:
+        self._before = sum(map(_size, self._paths[: self._index]))
+        return _Lines(self._paths[self._index], self._offset)
 
     @override
     def next_batch(self) -> list[Item]:
         if self._watch.stop:
             raise StopIteration
         items: list[Item] = []
-        while len(items) < self._batch:
-            if self._lines is None:
-                if self._index >= len(self._paths):
-                    break
-                self._before = sum(map(_size, self._paths[: self._index]))
-                self._lines = _Lines(self._paths[self._index], self._offset)
+        while len(items) < self._batch and not self._ended:
+            self._lines = self._lines or self._open()
             self._read(self._lines, items)
         self._watch.records = self._sequence
         if not items:
@@ -177,13 +184,16 @@ class _FilePartition(StatefulSourcePartition[Item, bytes]):
             if found is None:
                 lines.close()
                 self._lines = None
-                self._index += 1
-                self._offset = self._line = 0
+                # A resume starts at the end of the last file: to read what has been added to it since.
+                self._ended = self._index + 1 == len(self._paths)
+                if not self._ended:
+                    self._index += 1
+                    self._offset = self._line = 0
                 return
             self._line += 1
             self._offset = lines.offset
             line = found[0]
-            if not line or line.isspace():
+            if not line or (line.isspace() and len(line) <= MAX_BYTES):
                 continue
             self._sequence += 1
             items.append(Item(self._sequence, 0, None, 0, (path, self._line, start), line))
@@ -225,14 +235,15 @@ class FileSource(FixedPartitionedSource[Item, bytes]):
 class _RowsPartition(StatefulSinkPartition[Item, int]):
     def __init__(self, path: Path, resume: int | None) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
-        self._file = path.open("ab")
         length = resume or 0
-        if self._file.tell() < length:
+        found = path.stat().st_size if path.exists() else 0
+        if found < length:
             msg = (
-                f"{path} holds {self._file.tell():,} bytes, the recovery store knows of {length:,}: rows are gone. "
+                f"{path} holds {found:,} bytes, the recovery store knows of {length:,}: rows are gone. "
                 "Restore the file together with its store, or start with a new store and folder"
             )
             raise InputError(msg)
+        self._file = path.open("ab")
         self._file.truncate(length)
         self._file.seek(length)
 
@@ -284,6 +295,8 @@ class FileSink(FixedPartitionedSink[Item, Any]):
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
+        # The engine numbers the parts in the order of their names, and asks for the number of every row.
+        self._numbers = {name: number for number, name in enumerate(sorted([*OUTPUTS, SUMMARY]))}
 
     @override
     def list_parts(self) -> list[str]:
@@ -291,7 +304,7 @@ class FileSink(FixedPartitionedSink[Item, Any]):
 
     @override
     def part_fn(self, item_key: str) -> int:
-        return [*sorted([*OUTPUTS, SUMMARY])].index(item_key)
+        return self._numbers[item_key]
 
     @override
     def build_part(

@@ -78,8 +78,8 @@ class _Shelf:
                 part for part, (has, wants) in enumerate(zip(found, versions, strict=True)) if has != wants
             ]
             msg = (
-                f"step {step_id!r}, key {key!r}: parts {wrong} of the recovery store are not of the same epoch "
-                "as the rest; restore all recovery partitions from one backup"
+                f"step {step_id!r}, key {key!r}: parts {wrong} of the recovery store are not of the same "
+                "epoch as the rest; restore all recovery partitions from one backup"
             )
             raise SnapshotError(msg)
         return {part: data for part, (_, data) in parts.items()}

@@ -23,8 +23,12 @@ class StoreError(RuntimeError):
 
 
 @contextmanager
-def open_store(folder: Path) -> Iterator[RecoveryConfig]:
+def open_store(folder: Path, *, fresh: bool = False) -> Iterator[RecoveryConfig]:
     """The recovery configuration of a folder, made if it is new, and locked while the block runs.
+
+    Args:
+        folder: of the store.
+        fresh: forget what earlier runs left in it.
 
     Raises:
         StoreError: another run holds it, or the folder holds something else.
@@ -36,6 +40,12 @@ def open_store(folder: Path) -> Iterator[RecoveryConfig]:
         except OSError:
             msg = f"{folder} is in use by another run; wait for its end, or name another store (--recovery)"
             raise StoreError(msg) from None
-        if not any(folder.glob("part-*.sqlite3")):
+        # A kill while the files are made leaves only some of them, which the engine would refuse for ever.
+        unfinished = folder / "unfinished"
+        if fresh or unfinished.exists() or not any(folder.glob("part-*.sqlite3")):
+            unfinished.touch()
+            for path in folder.glob("part-*.sqlite3*"):
+                path.unlink()
             init_db_dir(folder, PARTITIONS)  # type: ignore[no-untyped-call]
+            unfinished.unlink()
         yield RecoveryConfig(folder)  # type: ignore[no-untyped-call]

@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataflows.fleet.errors import FleetError, Problem
 from dataflows.fleet.load import load
 from dataflows.fleet.plan import (
+    FAULT_STATISTICS,
     STATISTICS,
+    Alert,
     AssetClass,
     AssetPolicy,
     Fleet,
@@ -17,7 +19,9 @@ from dataflows.fleet.plan import (
 )
 
 __all__ = [
+    "FAULT_STATISTICS",
     "STATISTICS",
+    "Alert",
     "AssetClass",
     "AssetPolicy",
     "Fleet",

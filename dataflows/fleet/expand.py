@@ -26,7 +26,7 @@ def expand(draft: Draft, path: Path) -> Fleet:
     """
     document, folder = draft.document, path.parent
     layouts = {name: Layout(draft, name, table) for name, table in document.classes.items()}
-    assets = _asset_policy(draft)
+    assets = _asset_policy(draft, folder)
     catalogue = Catalogue(draft)
     made = targets(draft, layouts, catalogue)
     catalogue.check_globs(list(layouts.values()))
@@ -37,14 +37,20 @@ def expand(draft: Draft, path: Path) -> Fleet:
         figures_from=document.figures_from,
         metrics_every=document.metrics_every,
         input=Input(files, document.input.batch),
-        output=Output(folder / document.output.folder, document.output.features),
+        output=Output(
+            folder=folder / document.output.folder,
+            features=document.output.features,
+            publish=document.output.publish,
+            changed_by=document.output.changed_by,
+        ),
         assets=assets,
         classes={name: layout.asset_class(made) for name, layout in layouts.items()},
         targets=made,
+        max_internal_errors=document.max_internal_errors,
     )
 
 
-def _asset_policy(draft: Draft) -> AssetPolicy:
+def _asset_policy(draft: Draft, folder: Path) -> AssetPolicy:
     table, classes, loc = draft.document.assets, draft.names("classes"), ("assets", "adopt_as")
     adopt_as = table.adopt_as
     if adopt_as is not None:
@@ -54,4 +60,11 @@ def _asset_policy(draft: Draft) -> AssetPolicy:
         adopt_as = classes[0]
     elif table.unknown == "adopt" and classes and not draft.is_broken("assets", "unknown"):
         draft.refuse(loc, f'the class of unknown assets, {listed(classes)}, or unknown = "reject"')
-    return AssetPolicy(table.unknown, adopt_as if table.unknown == "adopt" else None, table.max_assets)
+    return AssetPolicy(
+        unknown=table.unknown,
+        adopt_as=adopt_as if table.unknown == "adopt" else None,
+        max_assets=table.max_assets,
+        registry=tuple(str(folder / file) for file in table.registry),
+        max_future=table.max_future,
+        max_tombstones=table.max_tombstones,
+    )

@@ -1,16 +1,17 @@
-"""The sensors, windows and feature names of a class of assets."""
+"""The sensors, faults, windows and feature names of a class of assets."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
 from dataflows.fleet.errors import Loc, dotted, listed, nearest, shown
-from dataflows.fleet.plan import STATISTICS, AssetClass, Window
+from dataflows.fleet.plan import FAULT_STATISTICS, RESETS, STATISTICS, AssetClass, Window
 from dataflows.instants import format_duration
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from dataflows.fleet.draft import Draft
     from dataflows.fleet.plan import Target
@@ -21,6 +22,17 @@ __all__ = ["MOST_PANES", "Layout"]
 #: Panes (length / hop) that a window may have, since every asset keeps that many for each sensor.
 MOST_PANES = 2_000
 _DEFAULT_PANES = 12
+#: Keys of a class that make features.
+_MAKERS = ("sensors", "values", "windows", "faults", "maintenance", "attributes", "categories")
+
+
+@dataclass(frozen=True, slots=True)
+class _Maker:
+    """A place in the document, what stands there, and the features that it makes."""
+
+    loc: Loc
+    what: str
+    features: tuple[str, ...]
 
 
 class Layout:
@@ -31,23 +43,48 @@ class Layout:
         self._loc: Loc = ("classes", name)
         self.name = name
         self.table = table
-        self.sensors = self._once((*self._loc, "sensors"), table.sensors)
-        self.windows = tuple(
-            self._window(loc, window)
+        sensors = self._once((*self._loc, "sensors"), table.sensors)
+        maintenance = self._once((*self._loc, "maintenance"), table.maintenance)
+        attributes = self._once((*self._loc, "attributes"), table.attributes)
+        categories = {
+            name: self._once((*self._loc, "categories", name), values)
+            for name, values in table.categories.items()
+        }
+        resets = self._once((*self._loc, "reset_windows_on"), table.reset_windows_on)
+        self.sensors = tuple(sensors)
+        self.faults = tuple(self._once((*self._loc, "faults"), table.faults))
+        self.maintenance = tuple(maintenance)
+        self.attributes = tuple(attributes)
+        self.categories = tuple((name, tuple(values)) for name, values in categories.items())
+        self.resets = tuple(kind for kind in RESETS if kind in resets)
+        windows = [
+            (loc, self._window(loc, window))
             for loc, window in draft.numbered((*self._loc, "windows"), table.windows)
-        )
+        ]
+        self.windows = tuple(window for _, window in windows)
+        self._makers = [
+            *(_Maker(loc, "a sensor", (name,)) for name, loc in sensors.items() if table.values),
+            *(_Maker(loc, "a window", tuple(self._names(window))) for loc, window in windows),
+            *(_Maker(loc, "a component", _work(name)) for name, loc in maintenance.items()),
+            *(_Maker(loc, "an attribute", (name,)) for name, loc in attributes.items()),
+            *(
+                _Maker(loc, "a category", (f"{name}={value}",))
+                for name, values in categories.items()
+                for value, loc in values.items()
+            ),
+        ]
         self._check_features_once()
+        self._check_silence()
 
     @property
     def is_whole(self) -> bool:
         """Whether the features are all known, so that a name that is not among them is wrong."""
-        return not any(self._draft.is_broken(*self._loc, key) for key in ("sensors", "values", "windows"))
+        return not any(self._draft.is_broken(*self._loc, key) for key in _MAKERS)
 
     @cached_property
     def features(self) -> tuple[str, ...]:
-        """The readings themselves, then for each window, for each of its sensors, its statistics."""
-        values = self.sensors if self.table.values else ()
-        return (*values, *(name for window in self.windows for name in self._names(window)))
+        """Readings, windows (sensors, then faults), maintenance, attributes, categories."""
+        return tuple(feature for maker in self._makers for feature in maker.features)
 
     def asset_class(self, targets: Mapping[str, Target]) -> AssetClass:
         """The class as the plan has it."""
@@ -60,43 +97,91 @@ class Layout:
             allowed_lateness=self.table.allowed_lateness,
             example_every=self.table.example_every,
             targets=tuple(name for name, target in targets.items() if target.asset_class == self.name),
+            faults=self.faults,
+            maintenance=self.maintenance,
+            attributes=self.attributes,
+            categories=self.categories,
+            reset_windows_on=self.resets,
+            idle_timeout=self.table.idle_timeout,
+            asset_ttl=self.table.asset_ttl,
         )
 
-    def _names(self, window: Window) -> list[str]:
-        length = format_duration(window.length)
-        sensors = [self.sensors[index] for index in window.sensors]
-        return [f"{sensor}:{statistic}:{length}" for sensor in sensors for statistic in window.statistics]
+    def _check_silence(self) -> None:
+        """Refuse an ``asset_ttl`` at which silence would not yet have decided every example."""
+        ttl, idle, at = self.table.asset_ttl, self.table.idle_timeout, (*self._loc, "idle_timeout")
+        if ttl is None:
+            return
+        needed = dict(self._waits())
+        if idle is not None:
+            needed["idle_timeout"] = idle
+        elif not self._draft.is_broken(*at):
+            self._draft.refuse(at, "a duration, since asset_ttl needs it")
+        what, longest = max(needed.items(), key=lambda item: item[1], default=("", 0))
+        if ttl <= longest:
+            expected = f"a duration longer than {format_duration(longest)}, {what}"
+            self._draft.refuse((*self._loc, "asset_ttl"), expected, format_duration(ttl))
 
-    def _once(self, loc: Loc, names: Sequence[str]) -> tuple[str, ...]:
-        """The names without repetitions, each of which is a problem."""
-        seen: dict[str, None] = {}
+    def _waits(self) -> Iterator[tuple[str, int]]:
+        """How long an example of each target of this class may wait for its label, where that is known."""
+        for loc, target in self._draft.numbered(("targets",), self._draft.document.targets):
+            delay, at = target.label_delay, loc
+            if delay is None:
+                delay, at = self.table.label_delay, self._loc
+            broken = [(*loc, "class"), (*loc, "horizon"), (*loc, "label_delay"), (*at, "label_delay")]
+            if target.asset_class == self.name and not any(self._draft.is_broken(*place) for place in broken):
+                yield f"horizon and label delay of {dotted(loc)}", max(target.horizon) + delay
+
+    def _names(self, window: Window) -> Iterator[str]:
+        length = format_duration(window.length)
+        for index in window.sensors:
+            yield from (f"{self.sensors[index]}:{statistic}:{length}" for statistic in window.statistics)
+        for index in window.faults:
+            yield from (f"{self.faults[index]}:{statistic}:{length}" for statistic in window.fault_statistics)
+
+    def _once(self, loc: Loc, names: Sequence[str]) -> dict[str, Loc]:
+        """The names with their places, without repetitions, each of which is a problem."""
+        seen: dict[str, Loc] = {}
         for place, name in self._draft.numbered(loc, names):
             if name in seen:
                 self._draft.refuse(place, "each name once", f"{shown(name)} again")
-            seen[name] = None
-        return tuple(seen)
+            seen.setdefault(name, place)
+        return seen
 
     def _window(self, loc: Loc, table: WindowTable) -> Window:
         self._check_panes(loc, table)
-        sensors: Sequence[str] = self.sensors
-        if table.sensors is not None:
-            sensors = self._once((*loc, "sensors"), table.sensors)
-            self._check_sensors((*loc, "sensors"), table.sensors)
+        self._check_not_empty(loc, table)
         statistics = self._once((*loc, "statistics"), table.statistics)
+        fault_statistics = self._once((*loc, "fault_statistics"), table.fault_statistics)
         return Window(
             length=table.length,
             hop=table.hop or table.length // _DEFAULT_PANES,
             statistics=tuple(statistic for statistic in STATISTICS if statistic in statistics),
-            sensors=tuple(index for index, name in enumerate(self.sensors) if name in sensors),
+            sensors=self._chosen(loc, "sensors", table.sensors, self.sensors),
+            faults=self._chosen(loc, "faults", table.faults, self.faults),
+            fault_statistics=tuple(name for name in FAULT_STATISTICS if name in fault_statistics),
         )
 
-    def _check_sensors(self, loc: Loc, names: Sequence[str]) -> None:
-        if self._draft.is_broken(*self._loc, "sensors"):
-            return
-        for place, name in self._draft.numbered(loc, names):
-            if name not in self.sensors:
-                expected = f"a sensor of the class, {listed(self.sensors)}"
-                self._draft.refuse(place, expected, shown(name), nearest(name, self.sensors))
+    def _chosen(
+        self, loc: Loc, key: str, names: Sequence[str] | None, known: tuple[str, ...]
+    ) -> tuple[int, ...]:
+        """The indices of the sensors or faults of a window, by default of all."""
+        if names is None:
+            return tuple(range(len(known)))
+        place = (*loc, key)
+        chosen = self._once(place, names)
+        if not self._draft.is_broken(*self._loc, key):
+            for at, name in self._draft.numbered(place, names):
+                if name not in known:
+                    expected = f"a {key.removesuffix('s')} of the class, {listed(known)}"
+                    self._draft.refuse(at, expected, shown(name), nearest(name, known))
+        return tuple(index for index, name in enumerate(known) if name in chosen)
+
+    def _check_not_empty(self, loc: Loc, table: WindowTable) -> None:
+        sensors = self.sensors if table.sensors is None else table.sensors
+        faults = self.faults if table.faults is None else table.faults
+        places = [(*at, key) for at in (self._loc, loc) for key in ("sensors", "faults")]
+        if not sensors and not faults and not any(self._draft.is_broken(*place) for place in places):
+            self._draft.refuse(loc, "a window over at least one sensor or fault", "a window over none")
 
     def _check_panes(self, loc: Loc, table: WindowTable) -> None:
         if self._draft.is_broken(*loc, "length") or self._draft.is_broken(*loc, "hop"):
@@ -113,15 +198,20 @@ class Layout:
             self._draft.refuse(at, f"at most {MOST_PANES} hops in the length, {length}", got)
 
     def _check_features_once(self) -> None:
-        """Two windows of one length may share neither a sensor's statistic nor, with it, a feature's name."""
+        """No name twice, as two windows of one length or a sensor and an attribute could make one."""
         made: dict[str, Loc] = {}
-        places = self._draft.numbered((*self._loc, "windows"), self.windows)
-        for loc, window in places:
-            if self._draft.is_broken(*loc):
+        for maker in self._makers:
+            if self._draft.is_broken(*maker.loc):
                 continue
-            names = self._names(window)
-            twice = next((name for name in names if name in made), None)
+            twice = None
+            for name in maker.features:
+                twice = name if twice is None and name in made else twice
+                made.setdefault(name, maker.loc)
             if twice is not None:
-                expected = f"a window that makes no feature of {dotted(made[twice])}"
-                self._draft.refuse(loc, expected, f"{twice} again")
-            made |= {name: loc for name in names if name not in made}
+                other = "itself" if made[twice] == maker.loc else dotted(made[twice])
+                expected = f"{maker.what} that makes no feature of {other}"
+                self._draft.refuse(maker.loc, expected, f"{twice} again")
+
+
+def _work(component: str) -> tuple[str, str]:
+    return f"{component}:since", f"{component}:times"

@@ -5,12 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
+from dataflows.instants import HOUR
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
 
 __all__ = [
+    "FAULT_STATISTICS",
+    "RESETS",
     "STATISTICS",
+    "Alert",
     "AssetClass",
     "AssetPolicy",
     "Fleet",
@@ -23,6 +28,10 @@ __all__ = [
 
 #: Statistics of a sensor over a window, in the order in which features are laid out.
 STATISTICS = ("count", "missing", "mean", "std", "min", "max", "slope", "delta", "last", "age")
+#: Statistics of a fault code over a window, in that order too.
+FAULT_STATISTICS = ("count", "age")
+#: Records after which an asset's windows can start anew.
+RESETS = ("failure", "maintenance")
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,12 +43,16 @@ class Window:
         hop: microseconds.
         statistics: a subset of `STATISTICS`, in that order.
         sensors: indices into the sensors of the class, ascending.
+        faults: indices into the faults of the class, ascending.
+        fault_statistics: a subset of `FAULT_STATISTICS`, in that order.
     """
 
     length: int
     hop: int
     statistics: tuple[str, ...]
     sensors: tuple[int, ...]
+    faults: tuple[int, ...] = ()
+    fault_statistics: tuple[str, ...] = FAULT_STATISTICS
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +73,23 @@ class Model:
 
 
 @dataclass(frozen=True, slots=True)
+class Alert:
+    """When an alert opens and clears; two thresholds, so that a score between them changes nothing.
+
+    Attributes:
+        open: the score from which on it opens.
+        clear: the score below which it clears, at most ``open``.
+        dwell: microseconds of event time for which a score has to stay there.
+        update_by: an open alert is published again when the score has moved by this much.
+    """
+
+    open: float
+    clear: float
+    dwell: int
+    update_by: float
+
+
+@dataclass(frozen=True, slots=True)
 class Target:
     """What is predicted: "this mode within this horizon", for one class of assets.
 
@@ -69,8 +99,9 @@ class Target:
         label_delay: microseconds that a failure record may come after the horizon has passed.
         label_memory: microseconds after maturing in which a record can still correct the label.
         component: whose maintenance censors.
-        threshold: the score from which on an alert would be raised; precision and recall use it.
+        threshold: the score from which on precision and recall count an example as predicted to fail.
         champion: the model whose score is published when the target is new.
+        alert: None raises no alerts.
     """
 
     name: str
@@ -84,6 +115,7 @@ class Target:
     threshold: float
     champion: str
     models: tuple[Model, ...]
+    alert: Alert | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,11 +126,20 @@ class AssetClass:
         sensors: names, in the order of the readings arrays.
         values: whether the event's own readings are features.
         windows: in configured order.
-        features: names, in the order of the feature arrays: the values, then for each window, for each of
-            its sensors, its statistics.
+        features: names, in the order of the feature arrays: the values; for each window, for each of its
+            sensors, its statistics, then for each of its faults, its fault statistics; for each component
+            of ``maintenance`` the hours since and the count; the attributes; the categories.
         allowed_lateness: microseconds below the largest event time up to which late events are merged.
         example_every: microseconds, the grid of examples.
         targets: names of the targets of this class.
+        faults: codes that windows can count; as channels they follow the sensors.
+        maintenance: components whose maintenance makes features.
+        attributes: numeric attributes of the registry that are features.
+        categories: text attributes, each with the values that are a feature of 0 or 1.
+        reset_windows_on: a subset of `RESETS`, in that order.
+        idle_timeout: microseconds of arrival time after which silence moves the label clock; None: never.
+        asset_ttl: microseconds of arrival time after which a silent asset's state is dropped, longer than
+            ``idle_timeout`` and than any example of its targets may wait; None: never.
     """
 
     name: str
@@ -109,15 +150,33 @@ class AssetClass:
     allowed_lateness: int
     example_every: int
     targets: tuple[str, ...]
+    faults: tuple[str, ...] = ()
+    maintenance: tuple[str, ...] = ()
+    attributes: tuple[str, ...] = ()
+    categories: tuple[tuple[str, tuple[str, ...]], ...] = ()
+    reset_windows_on: tuple[str, ...] = ()
+    idle_timeout: int | None = None
+    asset_ttl: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class AssetPolicy:
-    """What happens to assets that no registry row named."""
+    """Which assets there are, and what happens to those that no registry row named.
+
+    Attributes:
+        adopt_as: the class of adopted assets; None if unknown ones are rejected.
+        max_assets: unknown assets beyond this number are rejected.
+        registry: files of registry rows, read before the input.
+        max_future: microseconds that an event time may lie after its arrival.
+        max_tombstones: how many dropped assets are remembered.
+    """
 
     unknown: Literal["adopt", "reject"]
     adopt_as: str | None
     max_assets: int
+    registry: tuple[str, ...] = ()
+    max_future: int = HOUR
+    max_tombstones: int = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,10 +189,17 @@ class Input:
 
 @dataclass(frozen=True, slots=True)
 class Output:
-    """Where rows go, and which of them carry the feature vector."""
+    """Where rows go, which of them carry the feature vector, and which predictions are published.
+
+    Attributes:
+        publish: ``grid`` are the examples, ``changed`` what moved by ``changed_by``.
+        changed_by: difference to the last score published of that asset and target.
+    """
 
     folder: Path
     features: Literal["none", "examples", "all"]
+    publish: Literal["all", "grid", "changed"] = "all"
+    changed_by: float = 0.02
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,6 +212,7 @@ class Fleet:
         metrics_every: microseconds of knowledge time in one row of the metrics.
         classes: by name.
         targets: by name.
+        max_internal_errors: the run ends after so many records on which a stage failed.
     """
 
     name: str
@@ -157,3 +224,4 @@ class Fleet:
     assets: AssetPolicy
     classes: Mapping[str, AssetClass]
     targets: Mapping[str, Target]
+    max_internal_errors: int = 100

@@ -13,7 +13,8 @@ import annotated_types
 from pydantic_core import PydanticUndefined
 
 from dataflows.fleet.plan import STATISTICS
-from dataflows.fleet.schema import Document, Form, Table, key_of, nested
+from dataflows.fleet.schema import Document, Table, key_of, nested
+from dataflows.fleet.values import Form
 from dataflows.instants import format_duration
 
 if TYPE_CHECKING:
@@ -38,8 +39,15 @@ figures_from = 2020-02-01T00:00:00Z
 [input]
 files = ["data/*.jsonl.gz"]
 
+[assets]
+registry = ["pumps.jsonl"]
+
 [classes.pump]
 sensors = ["pressure", "flow", "vibration"]
+faults = ["overheated", "dry"]
+maintenance = ["seal", "bearing"]
+attributes = ["age"]
+categories = { model = ["P100", "P200"] }
 allowed_lateness = "10m"
 label_delay = "2d"
 
@@ -53,9 +61,10 @@ class = "pump"
 mode = ["seal", "bearing"]
 horizon = ["24h", "7d"]
 champion = "linear"
+alert = { open = 0.5, clear = 0.3, dwell = "1h" }
 
 [models.linear]
-features = ["pressure", "flow", "vibration", "*:mean:*"]
+features = ["pressure", "flow", "vibration", "*:mean:*", "*:count:*", "age", "model=*"]
 pipeline = [
   { estimator = "river.preprocessing.StandardScaler" },
   { estimator = "river.linear_model.LogisticRegression", l2 = 0.001 },
@@ -86,10 +95,19 @@ empty one counts as not set.
 _AFTER = """\
 ## Features
 
-The features of a class are the readings of an event, unless `values = false`, then for each window, for
-each of its sensors, its statistics in the order above. A model sees those that any of its globs matches. A
-glob has to match a feature of at least one class that uses the model, and a model has to see at least one
-feature of each.
+The features of a class are, in this order:
+
+| what | such as | meaning |
+| --- | --- | --- |
+| readings, unless `values = false` | `flow` | the event's own |
+| for each window, for each of its sensors, its statistics | `flow:mean:24h` | in the order above |
+| then for each of its faults, its fault statistics | `error1:count:24h`, `error1:age:24h` | likewise |
+| for each component of `maintenance` | `comp1:since`, `comp1:times` | hours since the last, how many so far |
+| `attributes` | `age` | the registry's number |
+| `categories` | `model=model3` | 1 if the attribute has this value, else 0 |
+
+No two may have one name. A model sees those that any of its globs matches. A glob has to match a feature of
+at least one class that uses the model, and a model has to see at least one feature of each.
 
 In names a duration has its shortest whole form, with days from two days on: a window written as `"48h"` or
 `"2880m"` makes features such as `flow:mean:2d`, and a horizon of `"1d"` a target such as `pump/seal/24h`.
@@ -111,11 +129,13 @@ run draws the same numbers, and two forests in one model draw different ones; to
 
 Everything that is wrong is reported at once, before anything runs, each with its key, what was expected,
 what came, and the nearest valid name. Beyond wrong types and unknown keys or names these are refused: a
-window whose length is not a multiple of its hop, or has more than 2000 of them; windows that make the same
-feature twice; a name listed twice; the same target twice; a target on a class without sensors or features;
-a champion that is not among the target's models; a glob that matches nothing; unknown assets to be adopted
-where several classes are possible and none is named; an estimator that cannot be imported, built, or asked
-for a probability or a score.
+window whose length is not a multiple of its hop, or has more than 2000 of them; a window over no sensor and
+no fault; two features of one name; a name listed twice; the same target twice; a target on a class without
+features; a champion that is not among the target's models; a glob that matches nothing; an alert that
+clears above the score at which it opens; an `asset_ttl` without `idle_timeout`, or not longer than it and
+than horizon + label delay of each target of the class; unknown assets to be adopted where several classes
+are possible and none is named; an estimator that cannot be imported, built, or asked for a probability or a
+score.
 """
 
 

@@ -6,23 +6,33 @@ The reference in ``docs/fleet.md`` is made from the descriptions below.
 
 from __future__ import annotations
 
-import re
-from dataclasses import dataclass
-from datetime import datetime
+from types import NoneType
 from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args, get_origin
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field
 
-from dataflows.instants import MICROSECONDS, parse_duration, parse_instant
+from dataflows.fleet.values import (
+    Category,
+    Duration,
+    Durations,
+    FileName,
+    Form,
+    Instant,
+    Name,
+    Names,
+    Part,
+    PositiveDuration,
+)
+from dataflows.instants import MICROSECONDS
 
 if TYPE_CHECKING:
     from pydantic.fields import FieldInfo
 
 __all__ = [
+    "AlertTable",
     "AssetsTable",
     "ClassTable",
     "Document",
-    "Form",
     "InputTable",
     "ModelTable",
     "OutputTable",
@@ -34,76 +44,8 @@ __all__ = [
 ]
 
 
-@dataclass(frozen=True, slots=True)
-class Form:
-    """How a value is written, as the reference says it."""
-
-    text: str
-
-
-_NAME = re.compile(r"[^\s/:*?\[\]]+(?: [^\s/:*?\[\]]+)*")
-_LONGEST_NAME = 120
-
-
-def _name(value: str) -> str:
-    if len(value) > _LONGEST_NAME or _NAME.fullmatch(value) is None:
-        # Names are joined into `engine/failure/30h` and `sensor:mean:30h`, and matched by globs.
-        msg = f"a name of at most {_LONGEST_NAME} characters without any of / : * ? [ ]"
-        raise ValueError(msg)
-    return value
-
-
-def _duration(value: object) -> int:
-    try:
-        return parse_duration(value if isinstance(value, str) else "")
-    except ValueError as error:
-        msg = "a duration of at most a century, such as '90s', '15m', '30h' or '7d'"
-        raise ValueError(msg) from error
-
-
-def _positive_duration(value: object) -> int:
-    duration = _duration(value)
-    if duration <= 0:
-        msg = "a duration longer than zero, such as '30h'"
-        raise ValueError(msg)
-    return duration
-
-
-def _instant(value: object) -> int:
-    try:
-        if isinstance(value, datetime):
-            value = value.isoformat()
-        return parse_instant(value if isinstance(value, str) else "")
-    except ValueError as error:
-        msg = "a time with offset between 1900 and 2200, such as 2020-01-16T00:00:00Z"
-        raise ValueError(msg) from error
-
-
-def _inside_0_1(value: float) -> float:
-    if not 0 < value < 1:
-        msg = "a number above 0 and below 1"
-        raise ValueError(msg)
-    return value
-
-
-def _one_or_more(value: object) -> object:
-    return [value] if isinstance(value, str) else value
-
-
-Name = Annotated[str, AfterValidator(_name), Form("name")]
-Duration = Annotated[int, BeforeValidator(_duration), Form("duration")]
-PositiveDuration = Annotated[int, BeforeValidator(_positive_duration), Form("duration")]
-Instant = Annotated[int, BeforeValidator(_instant), Form("time with offset")]
 Statistic = Literal["count", "missing", "mean", "std", "min", "max", "slope", "delta", "last", "age"]
-Names = Annotated[
-    list[Name], BeforeValidator(_one_or_more), Field(min_length=1), Form("name, or list of names")
-]
-Durations = Annotated[
-    list[PositiveDuration],
-    BeforeValidator(_one_or_more),
-    Field(min_length=1),
-    Form("duration, or list of durations"),
-]
+FaultStatistic = Literal["count", "age"]
 
 
 class Table(BaseModel):
@@ -142,10 +84,19 @@ class OutputTable(Table):
         description="Which rows carry the feature vector: none, the evaluated examples (enough to train "
         "another model on what was served), or every prediction too.",
     )
+    publish: Literal["all", "grid", "changed"] = Field(
+        default="all",
+        description="Which predictions are written, to bound the volume: every one, those chosen as "
+        "examples, or those whose score differs by `changed_by` or more from the last one written of that "
+        "asset and target. Alerts follow what is written; evaluations do not depend on it.",
+    )
+    changed_by: Part = Field(
+        default=0.02, description='How far a score has to move, with `publish = "changed"`.'
+    )
 
 
 class AssetsTable(Table):
-    """What happens to assets that no registry row named."""
+    """Which assets there are, and what happens to those that no registry row named."""
 
     unknown: Literal["adopt", "reject"] = Field(
         default="adopt",
@@ -163,6 +114,24 @@ class AssetsTable(Table):
         description="Unknown assets beyond this number are rejected: a typing error in an asset's name must "
         "not fill the memory.",
     )
+    registry: Annotated[list[FileName], Form("list of paths")] = Field(
+        default=[],
+        description="Files of registry rows (kind `asset`), relative to this file and read before the input, "
+        "so that classes and attributes are known from the first record on. `FLEET_INPUT` leaves them as "
+        "they are.",
+    )
+    max_future: Duration = Field(
+        default=MICROSECONDS["h"],
+        description="How far after its arrival a record's time may lie; beyond it the record is rejected as "
+        "`future`, since one wrong clock must not make everything else of the asset too late. Without "
+        "arrival times nothing is.",
+    )
+    max_tombstones: int = Field(
+        default=1_000_000,
+        gt=0,
+        description="How many assets that `asset_ttl` dropped are remembered, by watermark and last "
+        "identities, so that one which comes back is not taken for new. The oldest are forgotten first.",
+    )
 
 
 class WindowTable(Table):
@@ -178,10 +147,20 @@ class WindowTable(Table):
         default=[*get_args(Statistic)],
         min_length=1,
         description="Each is one feature a sensor; `std` is the population's, `slope` is by least squares "
-        "and per hour, `delta` is last minus first, `age` is the time since the last value.",
+        "and per hour, `delta` is last minus first, `age` is the hours since the last value.",
     )
     sensors: list[Name] | None = Field(
-        default=None, min_length=1, description="The sensors it is kept for. Default: all of the class."
+        default=None,
+        description="The sensors it is kept for; `[]` for a window over faults alone. Default: all of the "
+        "class.",
+    )
+    faults: list[Name] | None = Field(
+        default=None, description="The fault codes it counts. Default: all of the class."
+    )
+    fault_statistics: list[FaultStatistic] = Field(
+        default=[*get_args(FaultStatistic)],
+        min_length=1,
+        description="Each is one feature a fault code: how many came, and the hours since the last.",
     )
 
 
@@ -190,8 +169,7 @@ class ClassTable(Table):
 
     sensors: list[Name] = Field(
         default=[],
-        description="The readings that are kept; others in a record are ignored. A class without sensors can "
-        "have no target.",
+        description="The readings that are kept; others in a record are ignored.",
     )
     values: bool = Field(
         default=True, description="Whether the event's own readings are features, beside the windows."
@@ -211,7 +189,65 @@ class ClassTable(Table):
         description="The grid of examples: of the on-time telemetry of an asset in a cell of this grid the "
         "first to arrive is evaluated and learned. It is aligned to 1970-01-01T00:00Z.",
     )
-    windows: list[WindowTable] = Field(default=[], description="The windows over the readings.")
+    faults: list[Name] = Field(
+        default=[], description="The fault codes that windows can count; others are ignored."
+    )
+    maintenance: list[Name] = Field(
+        default=[],
+        description="Components whose maintenance makes two features: `<component>:since`, the hours since "
+        "the last, and `<component>:times`, how many there were. A record without a component counts for "
+        "each of them.",
+    )
+    attributes: list[Name] = Field(
+        default=[],
+        description="Attributes of the registry that are features as they are. One that an asset has not, or "
+        "that is no number, is a missing value.",
+    )
+    categories: Annotated[dict[Name, list[Category]], Form("table of lists of text")] = Field(
+        default={},
+        description="Text attributes, each with the values that make a feature of 0 or 1: "
+        '`{ model = ["model1", "model2"] }` makes `model=model1` and `model=model2`.',
+    )
+    reset_windows_on: list[Literal["failure", "maintenance"]] = Field(
+        default=[],
+        description="Records after which an asset's windows start anew, since it is a repaired machine. "
+        "Later events from before it are too late for windows.",
+    )
+    idle_timeout: PositiveDuration | None = Field(
+        default=None,
+        description="At each multiple of it after an asset's last arrival the label clock advances to that "
+        "instant, so that the examples of a silent asset get their label. It should be longer than the "
+        "pauses of a healthy asset, and needs arrival times. Default: silence decides nothing.",
+    )
+    asset_ttl: PositiveDuration | None = Field(
+        default=None,
+        description="How long after its last arrival the state of a silent asset is dropped: longer than "
+        "`idle_timeout`, which it needs, and than horizon + label delay of each target, so that no example "
+        "is lost. Default: never.",
+    )
+    windows: list[WindowTable] = Field(default=[], description="The windows over readings and faults.")
+
+
+class AlertTable(Table):
+    """When an alert opens and clears, as `alert = { open = 0.5 }` in a target; without it there are none."""
+
+    open: Part | None = Field(
+        default=None, description="The score from which on it opens. Default: the target's `threshold`."
+    )
+    clear: Part | None = Field(
+        default=None,
+        description="The score below which it clears, at most `open`. The distance keeps a score that "
+        "trembles from opening one alert after the other. Default: 0.8 * `open`.",
+    )
+    dwell: Duration = Field(
+        default=0,
+        description="How long, in event time, the score has to stay there before the alert opens or clears.",
+    )
+    update_by: Part = Field(
+        default=0.1,
+        description="An open alert is written again when the score has moved by this much since its last "
+        "row.",
+    )
 
 
 class TargetTable(Table):
@@ -234,7 +270,7 @@ class TargetTable(Table):
         default=None,
         description="How long after maturing a record can still correct a label. Default: three horizons.",
     )
-    threshold: Annotated[float, AfterValidator(_inside_0_1), Form("number above 0 and below 1")] = Field(
+    threshold: Part = Field(
         default=0.5,
         description="The score from which on precision and recall count an example as predicted to fail.",
     )
@@ -249,6 +285,7 @@ class TargetTable(Table):
         min_length=1,
         description="The models that score and learn the examples. Default: all of the catalogue.",
     )
+    alert: AlertTable | None = Field(default=None, description="When alerts are raised. Default: never.")
 
 
 class ModelTable(Table):
@@ -258,7 +295,8 @@ class ModelTable(Table):
         default=["*"],
         min_length=1,
         description="The features it sees, by globs over names such as `sensor_02` (a reading) and "
-        "`sensor_02:mean:30h` (sensor:statistic:window). Each glob must match something.",
+        "`sensor_02:mean:30h` (sensor:statistic:window); all forms are under Features below. Each glob must "
+        "match something.",
     )
     pipeline: Annotated[list[dict[str, Any]], Form("list of estimators")] = Field(
         min_length=1,
@@ -279,10 +317,16 @@ class Document(Table):
     metrics_every: PositiveDuration = Field(
         default=MICROSECONDS["w"], description="The period of the metrics rows, in knowledge time."
     )
+    max_internal_errors: int = Field(
+        default=100,
+        gt=0,
+        description="The run ends after so many records on which a stage failed. Each is rejected as "
+        "`internal_error` and its asset's state starts anew; where many fail, going on does harm.",
+    )
     input: InputTable = Field(description="Where records come from.")
     output: OutputTable = Field(default=OutputTable(), description="Where rows go.")
     assets: AssetsTable = Field(
-        default=AssetsTable(), description="What happens to assets that no registry row named."
+        default=AssetsTable(), description="Which assets there are, and what happens to unknown ones."
     )
     classes: dict[Name, ClassTable] = Field(
         min_length=1, description="Assets that share sensors, features and models, by name."
@@ -298,10 +342,13 @@ def key_of(name: str, field: FieldInfo) -> str:
 
 def nested(field: FieldInfo) -> tuple[Literal["table", "list", "map"], type[Table]] | None:
     """The table below a field, and whether the field holds one, a list of them or one a name."""
-    annotation = field.annotation
+    annotation: Any = field.annotation
+    choices = get_args(annotation)
+    if choices[1:] == (NoneType,):  # an optional table
+        annotation, choices = choices[0], ()
     if isinstance(annotation, type) and issubclass(annotation, Table):
         return "table", annotation
-    inner = get_args(annotation)[-1:]
+    inner = choices[-1:]
     if not inner or not isinstance(inner[0], type) or not issubclass(inner[0], Table):
         return None
     return ("list" if get_origin(annotation) is list else "map"), inner[0]

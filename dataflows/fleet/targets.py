@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from dataflows.fleet.errors import Loc, dotted, listed, nearest, shown
 from dataflows.fleet.models import blueprint
-from dataflows.fleet.plan import Model, Target
+from dataflows.fleet.plan import Alert, Model, Target
 from dataflows.instants import format_duration
 
 if TYPE_CHECKING:
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Catalogue", "targets"]
 
+# An alert clears at this part of the score that opens it: far enough below for a score that trembles.
+_CLEAR = 0.8
 # Records that come later than this after maturing correct nothing: the scores are forgotten by then.
 _HORIZONS_REMEMBERED = 3
 
@@ -79,6 +81,7 @@ def targets(draft: Draft, layouts: Mapping[str, Layout], catalogue: Catalogue) -
     for loc, table in draft.numbered(("targets",), draft.document.targets):
         names = _model_names(draft, loc, table, catalogue)
         _check_champion(draft, loc, table, names, catalogue)
+        _check_alert(draft, loc, table)
         layout = _layout(draft, loc, table, layouts)
         if layout is None:
             continue
@@ -114,7 +117,26 @@ def _product(
             threshold=table.threshold,
             champion=table.champion,
             models=models,
+            alert=_alert(table),
         )
+
+
+def _alert(table: TargetTable) -> Alert | None:
+    """The thresholds of a target's alerts; None if it raises none."""
+    if table.alert is None:
+        return None
+    opened = table.threshold if table.alert.open is None else table.alert.open
+    cleared = _CLEAR * opened if table.alert.clear is None else table.alert.clear
+    return Alert(opened, cleared, table.alert.dwell, table.alert.update_by)
+
+
+def _check_alert(draft: Draft, loc: Loc, table: TargetTable) -> None:
+    alert = _alert(table)
+    if alert is None or draft.is_broken(*loc, "threshold") or draft.is_broken(*loc, "alert", "open"):
+        return
+    if alert.clear > alert.open:
+        expected = f"at most the score that opens, {alert.open:g}"
+        draft.refuse((*loc, "alert", "clear"), expected, shown(alert.clear))
 
 
 def _model_names(draft: Draft, loc: Loc, table: TargetTable, catalogue: Catalogue) -> list[str]:
@@ -162,8 +184,8 @@ def _layout(draft: Draft, loc: Loc, table: TargetTable, layouts: Mapping[str, La
             )
         return None
     if layout.is_whole and not layout.features:
-        lacks = "any feature" if layout.sensors else "sensors"
-        draft.refuse(place, "a class with sensors and features", f"{layout.name}, which has not {lacks}")
+        expected = "a class with features, as sensors, faults, maintenance and attributes make them"
+        draft.refuse(place, expected, f"{layout.name}, which has none")
     return layout
 
 

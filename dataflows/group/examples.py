@@ -83,6 +83,7 @@ class _Segment:
     #: By key of an example elsewhere: number of the mark, its news (None: dropped), the segment it lies in.
     marks: dict[Key, tuple[int, tuple[Any, ...] | None, int]] = field(default_factory=dict)
     living: int = 0
+    #: Examples that were dropped since this segment was last written, while another was the current one.
     dead: int = 0
 
 
@@ -114,7 +115,7 @@ class ExampleStore:
         return self._index.get(key)
 
     def add(self, example: Example) -> None:
-        """Take a new example."""
+        """Take a new example; a key is never taken twice, not even after it was dropped."""
         size = example.size()
         segment = self._segments[self._current]
         if segment.living + size > max(_SMALLEST, self._living * 2 // SEGMENTS):
@@ -140,10 +141,11 @@ class ExampleStore:
         size = example.size()
         home.living -= size
         self._living -= size
-        home.dead += 1
         self._note(example, None)
-        if example.segment != self._current and home.dead > len(home.examples):
-            self._rewrite(example.segment)
+        if example.segment != self._current:
+            home.dead += 1
+            if home.dead > len(home.examples):
+                self._rewrite(example.segment)
 
     def changed(self) -> list[int]:
         """Segments to write since this was last asked."""

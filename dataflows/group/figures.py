@@ -16,7 +16,7 @@ import numpy as np
 from dataflows.instants import HOUR
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     from numpy.typing import NDArray
 
@@ -27,6 +27,9 @@ CLIP = 1e-4
 _BINS = 1_024
 _EDGE = math.log((1 - CLIP) / CLIP)
 _LEAD_BINS = 64
+
+#: 1, 0 or -1, and microseconds to the failure.
+_Label = tuple[int, int | None]
 
 
 def _bin(score: float) -> int:
@@ -175,10 +178,10 @@ class TargetFigures:
     def count(
         self, time: int, scores: Mapping[str, float | None], label: int, lead: int | None, final: int
     ) -> None:
-        """Count an example under its first label, and under the label that stands now."""
+        """Count an example under its first label, and under the label that stands now and has this lead."""
         scopes = ["period"] if self._before(time) else ["period", "first"]
         for scope in scopes:
-            self._add(scope, scores, label, lead)
+            self._add(scope, scores, label, lead if label == final else None)
         if not self._before(time) and final >= 0:
             self._add("final", scores, final, lead)
 
@@ -189,19 +192,19 @@ class TargetFigures:
             self._counts["first"].censored[why] += 1
 
     def contradicted(
-        self, time: int, scores: Mapping[str, float | None], old: int | None, new: int, lead: int | None
+        self, time: int, scores: Mapping[str, float | None], old: _Label | None, new: _Label
     ) -> None:
-        """Count a corrected label; ``old`` is None where the example was not counted yet."""
+        """Count a corrected label, with leads; ``old`` is None where the example was not counted yet."""
         self._counts["period"].contradicted += 1
         if self._before(time):
             return
         self._counts["first"].contradicted += 1
         if old is None:
             return
-        if old >= 0:
-            self._add("final", scores, old, None, -1)
-        if new >= 0:
-            self._add("final", scores, new, lead)
+        if old[0] >= 0:
+            self._add("final", scores, *old, -1)
+        if new[0] >= 0:
+            self._add("final", scores, *new)
 
     def _before(self, time: int) -> bool:
         return self._from is not None and time < self._from
@@ -217,17 +220,24 @@ class TargetFigures:
                     tally = tallies[model] = Tally(self._threshold, self._horizon)
                 tally.add(score, label, lead, sign)
 
-    def close_period(self) -> dict[str, dict[str, Any]]:
-        """Figures of the period by model, and a new period."""
+    def close_period(self, models: Iterable[str]) -> dict[str, dict[str, Any]]:
+        """Figures of the period by model, and a new period; no rows for one in which nothing was counted.
+
+        Args:
+            models: the target's; those without a score in the period have a row too.
+        """
         counts = self._counts["period"]
-        rows = {
-            model: {
-                **tally.row(),
-                "censored": dict(sorted(counts.censored.items())),
-                "contradicted": counts.contradicted,
+        tallies = self._tallies["period"]
+        rows = {}
+        if tallies or counts.censored or counts.contradicted:
+            rows = {
+                model: {
+                    **tallies.get(model, Tally(self._threshold, self._horizon)).row(),
+                    "censored": dict(sorted(counts.censored.items())),
+                    "contradicted": counts.contradicted,
+                }
+                for model in sorted({*models, *tallies})
             }
-            for model, tally in sorted(self._tallies["period"].items())
-        }
         self._tallies["period"] = {}
         self._counts["period"] = _Counts()
         return rows

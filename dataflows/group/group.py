@@ -110,7 +110,7 @@ class Group:
             what = "is no longer configured" if model is None else "is configured differently now"
             msg = (
                 f"target {self._target.name!r}: its champion {self._champion!r} {what}. Keep it as it was (a "
-                "changed model can stand beside it under a new name, as a challenger), or start with a new store"
+                "changed model can stand beside it under a new name, as a challenger), or start a new store"
             )
             raise ChampionError(msg)
 
@@ -137,8 +137,8 @@ class Group:
         self._violations += 1
         if self._strict:
             msg = (
-                f"target {self._target.name!r}: {order} came after {self._order}; with one worker this cannot "
-                "happen, and outputs would not be reproducible. Please report it"
+                f"target {self._target.name!r}: {order} came after {self._order}; with one worker this "
+                "cannot happen, and outputs would not be reproducible. Please report it"
             )
             raise OrderError(msg)
 
@@ -148,16 +148,16 @@ class Group:
         learned = self._scorer.learned
         for matured in seen.matured:
             rows += self._evaluate(item, seen, matured)
-        self._ledger.advance(seen.clock)
+        passed = self._ledger.advance(seen.clock)
         if seen.time is not None and seen.features is not None:
             rows.append(self._score(item, seen, seen.features))
         if seen.at_once is not None:
             rows += self._evaluate(item, seen, seen.at_once)
-            self._ledger.advance(seen.clock)
+            passed = self._ledger.advance(seen.clock) or passed
         if seen.released:
             self._ledger.release(seen.asset, seen.released)
+        self._changed_figures |= passed
         if self._scorer.learned != learned:
-            self._changed_figures = True
             self._ledger.trim()
         for model, why in self._scorer.aside:
             rows.append(self._change(item, "put_aside", model, why))
@@ -213,6 +213,8 @@ class Group:
         """Rows of the metrics once knowledge time has passed the end of the period."""
         if self._known is None or item.known > self._known:
             self._known = item.known
+        if self._period is not None and self._known <= (self._period + 1) * self._every:
+            return []
         period = -(-self._known // self._every) - 1
         if self._period is None:
             self._period = period
@@ -226,7 +228,7 @@ class Group:
         pending = self._ledger.pending()
         self._changed_figures = True
         rows = []
-        for model, figures in self._figures.close_period().items():
+        for model, figures in self._figures.close_period(self._scorer.names()).items():
             row = {
                 "target": self._target.name,
                 "model": model,

@@ -66,16 +66,18 @@ class Ledger:
         example = self._examples.get((asset, matured.time))
         if example is None:
             return None
-        before = example.label
-        example.label, example.lead = matured.label, matured.lead
-        example.correction = matured.correction
-        if before is None:
+        if example.label is None:
             example.first = matured.label
-            learns = matured.label >= 0
-            if not learns:
+            if matured.label < 0:
                 self._figures.censored(matured.time, matured.why)
         else:
-            learns = self._correct(example, before, matured.label)
+            # What was censored first waits for no clock; all else stands in the figures once it was counted.
+            counted = example.counted or example.first == -1
+            old = (example.label, example.lead) if counted else None
+            self._figures.contradicted(example.time, example.scores, old, (matured.label, matured.lead))
+        example.label, example.lead = matured.label, matured.lead
+        example.correction = matured.correction
+        learns = matured.label >= 0 and not example.learned
         if learns:
             heapq.heappush(self._queue, (example.time, asset))
             if self._at_once and matured.label:
@@ -83,16 +85,11 @@ class Ledger:
         self._examples.update(example)
         return example, learns
 
-    def _correct(self, example: Example, before: int, now: int) -> bool:
-        """Count a changed label; whether it is learned, which only one that was censored so far is."""
-        old = before if example.counted or example.first == -1 else None
-        self._figures.contradicted(example.time, example.scores, old, now, example.lead)
-        return example.first == -1 and before == -1 and not example.learned
-
-    def advance(self, clock: int) -> None:
-        """Move the target clock, never back, and learn what it passes."""
+    def advance(self, clock: int) -> bool:
+        """Move the target clock, never back; learn and count what it passes. Return whether there was any."""
         if self.clock is None or clock > self.clock:
             self.clock = clock
+        passed = False
         while self._queue and self._queue[0][0] + self._wait < self.clock:
             time, asset = heapq.heappop(self._queue)
             example = self._examples.get((asset, time))
@@ -100,6 +97,8 @@ class Ledger:
                 self._learn(example)
                 self._count(example)
                 self._examples.update(example)
+                passed = True
+        return passed
 
     def _learn(self, example: Example) -> None:
         if not example.learned and example.label is not None and example.label >= 0:

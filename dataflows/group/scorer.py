@@ -17,6 +17,7 @@ import numpy as np
 import orjson
 import structlog
 
+from dataflows.group.linear import LinearReader
 from dataflows.snapshots import SnapshotError, seal, unseal
 
 if TYPE_CHECKING:
@@ -52,6 +53,7 @@ class _Slot:
         learned: examples learned by this version.
         pickled: the last pickle, and how many examples of the target had been learned by then.
         failed: why it was put aside, None while it works.
+        reader: scores it without River where it can.
     """
 
     model: Model
@@ -62,6 +64,7 @@ class _Slot:
     pickled: bytes = b""
     pickled_at: int = 0
     failed: str | None = None
+    reader: LinearReader | None = None
 
     @property
     def big(self) -> bool:
@@ -93,9 +96,8 @@ class Scorer:
         #: Examples of the target learned so far, and how many of them were positive.
         self.learned = 0
         self.positives = 0
-        #: What was learned since the oldest pickle of a big model.
+        #: What was learned since the oldest pickle of a big model: from example number ``log_start`` on.
         self.log: list[Learned] = []
-        self.log_start = 0
         self.logged: set[tuple[str, int]] = set()
         self._changed: set[int] = set()
         self.aside: list[tuple[str, str]] = []
@@ -103,16 +105,24 @@ class Scorer:
         if main is not None:
             self.learned = main["learned"]
             self.positives = main["positives"]
+        self.log_start = self.learned
         pickles = _read_parts(parts)
+        taken = [known[model.name]["part"] for model in models if model.name in known]
         for model in models:
-            self._open(model, known.get(model.name), pickles)
+            self._open(model, known.get(model.name), pickles, taken)
         self._groups = self._by_features()
+        for names, picks, members in self._groups:
+            for slot in map(self._slots.__getitem__, members):
+                slot.reader = LinearReader.of(slot.estimator, names, picks)
 
-    def _open(self, model: Model, known: Mapping[str, Any] | None, pickles: Mapping[str, Any]) -> None:
+    def _open(
+        self, model: Model, known: Mapping[str, Any] | None, pickles: Mapping[str, Any], taken: list[int]
+    ) -> None:
         digest = spec_digest(model)
         if known is None or known["spec"] != digest:
             version = 1 if known is None else known["version"] + 1
-            slot = _Slot(model, model.build(), self._free_part(known), version, pickled_at=self.learned)
+            part = self._free_part(taken) if known is None else known["part"]
+            slot = _Slot(model, model.build(), part, version, pickled_at=self.learned)
             self._changed.add(slot.part)
         else:
             slot = _Slot(model, None, known["part"], known["version"], known["learned"])
@@ -121,13 +131,13 @@ class Scorer:
             slot.estimator = pickle.loads(slot.pickled)  # noqa: S301 - our own store, sealed
         self._slots[model.name] = slot
 
-    def _free_part(self, known: Mapping[str, Any] | None) -> int:
-        if known is not None:
-            return int(known["part"])
-        taken = [slot.part for slot in self._slots.values()]
-        return min(range(MODEL_PARTS), key=lambda part: (taken.count(part), part))
+    @staticmethod
+    def _free_part(taken: list[int]) -> int:
+        part = min(range(MODEL_PARTS), key=lambda part: (taken.count(part), part))
+        taken.append(part)
+        return part
 
-    def _by_features(self) -> list[tuple[tuple[str, ...] | None, NDArray[np.intp], list[str]]]:
+    def _by_features(self) -> list[tuple[tuple[str, ...], NDArray[np.intp], list[str]]]:
         """Models that see the same features share one dict of them."""
         groups: dict[tuple[int, ...], list[str]] = {}
         for name, slot in self._slots.items():
@@ -145,6 +155,8 @@ class Scorer:
             log_start: see above.
             examples: features of the examples in the log.
         """
+        if log_start + len(log) < self.learned:
+            return  # what was learned after it needed no log: no model was big any more
         self.log, self.log_start = log, log_start
         self.logged = {(asset, time) for asset, time, _ in log}
         for slot in self._slots.values():
@@ -174,6 +186,12 @@ class Scorer:
             features: float64 array (features of the class) as bytes.
             only: name of the one model to ask.
         """
+        if only is not None:
+            slot = self._slots[only]
+            if slot.reader is not None and slot.learned and slot.failed is None:
+                score = slot.reader.score(features)
+                if score is not None:
+                    return {only: (score, "class")}
         scores: dict[str, tuple[float | None, str]] = {}
         for names, picks, members in self._groups:
             asked = members if only is None else [name for name in members if name == only]
@@ -211,11 +229,8 @@ class Scorer:
                 self._slots[name].learned += 1
         self.learned += 1
         self.positives += label
-        if any(slot.big for slot in self._slots.values()):
-            self.log.append((asset, time, label))
-            self.logged.add((asset, time))
-        else:
-            self.log_start = self.learned
+        self.log.append((asset, time, label))
+        self.logged.add((asset, time))
         for slot in self._slots.values():
             if self._due(slot):
                 self._changed.add(slot.part)
@@ -223,6 +238,8 @@ class Scorer:
     def _teach(self, slot: _Slot, x: dict[str, float], label: int) -> None:
         if slot.failed is not None:
             return
+        if slot.reader is not None:
+            slot.reader.learned()
         try:
             slot.estimator.learn_one(x, bool(label))
         except Exception as error:  # noqa: BLE001 - a model is foreign code; the rest goes on
@@ -248,10 +265,10 @@ class Scorer:
     def trim(self) -> list[Learned]:
         """Cut off the log what no big model needs any more, and return it."""
         needed = min((slot.pickled_at for slot in self._slots.values() if slot.big), default=self.learned)
-        cut = max(0, min(needed - self.log_start, len(self.log)))
+        cut = needed - self.log_start
         trimmed, self.log = self.log[:cut], self.log[cut:]
         self.logged.difference_update((asset, time) for asset, time, _ in trimmed)
-        self.log_start = max(self.log_start, needed)
+        self.log_start = needed
         return trimmed
 
     def changed(self) -> Iterable[int]:

@@ -12,27 +12,14 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from dataflows.items import Expiry
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from dataflows.fleet.plan import AssetClass
 
-__all__ = ["Expiry", "Silence"]
-
-
-class Expiry(msgspec.Struct, frozen=True):
-    """One expiry of one asset.
-
-    Attributes:
-        asset: its name.
-        due: instant of arrival time.
-        what: ``silent`` (the label clock advances), ``ttl`` (and the state is dropped but for a tombstone),
-            ``buried`` (the tombstone is dropped too).
-    """
-
-    asset: str
-    due: int
-    what: str
+__all__ = ["Silence"]
 
 
 class _Heard(msgspec.Struct):
@@ -48,14 +35,14 @@ class Silence:
     Args:
         classes: by name.
         max_tombstones: how many dropped assets are remembered.
-        buckets: what `bucket` returned, merged; empty for a new lane.
+        kept: what `entry` returned, by asset; empty for a new lane.
     """
 
     def __init__(
         self,
         classes: Mapping[str, AssetClass],
         max_tombstones: int,
-        buckets: list[dict[str, tuple[str, int, int]]],
+        kept: dict[str, tuple[str, int, int]],
     ) -> None:
         self._classes = classes
         self._max_tombstones = max_tombstones
@@ -63,14 +50,13 @@ class Silence:
         self._class_of: dict[str, str] = {}
         self._queue: list[tuple[int, str]] = []
         self._tombstones: list[tuple[int, str]] = []
-        for bucket in buckets:
-            for asset, (asset_class, last, fired) in bucket.items():
-                self._class_of[asset] = asset_class
-                self._heard[asset] = _Heard(last, fired)
-                if fired < 0:
-                    self._tombstones.append((last, asset))
-                else:
-                    self._push(asset)
+        for asset, (asset_class, last, fired) in kept.items():
+            self._class_of[asset] = asset_class
+            self._heard[asset] = _Heard(last, fired)
+            if fired < 0:
+                self._tombstones.append((last, asset))
+            else:
+                self._push(asset)
         heapq.heapify(self._tombstones)
 
     def hear(self, asset: str, asset_class: str, arrival: int) -> bool:

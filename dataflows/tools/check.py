@@ -11,7 +11,18 @@ from rich.rule import Rule
 from rich.table import Table
 from rich.text import Text
 
-from dataflows.fleet import STATISTICS, AssetClass, Fleet, FleetError, Model, Target, load
+from dataflows.fleet import (
+    FAULT_STATISTICS,
+    STATISTICS,
+    Alert,
+    AssetClass,
+    Fleet,
+    FleetError,
+    Model,
+    Target,
+    Window,
+    load,
+)
 from dataflows.instants import format_duration, format_instant
 
 if TYPE_CHECKING:
@@ -80,25 +91,27 @@ def _streams(fleet: Fleet) -> Iterator[tuple[str, str]]:
     yield "input", "  ".join(fleet.input.files)
     yield "batch", f"{fleet.input.batch:,} records"
     yield "output", f"{fleet.output.folder}, features in {_CARRIERS[fleet.output.features]}"
+    yield "predictions", _PUBLISHED[fleet.output.publish].format(fleet.output.changed_by)
+    if policy.registry:
+        yield "registry", "  ".join(policy.registry)
     yield "unknown assets", "rejected" if policy.unknown == "reject" else adopted
+    yield "wrong clocks", f"rejected from {format_duration(policy.max_future)} ahead of their arrival"
     yield "figures", "all" if fleet.figures_from is None else f"from {format_instant(fleet.figures_from)}"
     yield "metrics", f"every {format_duration(fleet.metrics_every)}"
 
 
 _CARRIERS = {"none": "no rows", "examples": "evaluations", "all": "evaluations and predictions"}
+_PUBLISHED = {
+    "all": "every one",
+    "grid": "those chosen as examples",
+    "changed": "where the score moved by {:g}",
+}
 
 
 def _class(asset_class: AssetClass) -> Iterator[RenderableType]:
-    lateness = format_duration(asset_class.allowed_lateness)
     yield Text()
     yield Rule(Text(f"class {asset_class.name}"), align="left", style="dim")
-    yield _facts(
-        [
-            ("sensors", f"{len(asset_class.sensors)}: " + " ".join(asset_class.sensors)),
-            ("lateness", f"up to {lateness} is merged" if asset_class.allowed_lateness else "none is merged"),
-            ("examples", f"every {format_duration(asset_class.example_every)}"),
-        ]
-    )
+    yield _facts(_class_facts(asset_class))
     if asset_class.windows:
         yield Padding(_windows(asset_class), (1, 0, 0, 2))
     yield Padding(Text(f"{len(asset_class.features)} features", style="dim"), (1, 0, 0, 2))
@@ -110,21 +123,59 @@ def _class(asset_class: AssetClass) -> Iterator[RenderableType]:
     yield Padding(Columns(numbered, padding=(0, 2), column_first=True, equal=True), (0, 0, 0, 2))
 
 
+def _class_facts(asset_class: AssetClass) -> Iterator[tuple[str, str]]:
+    named = [
+        ("sensors", asset_class.sensors),
+        ("faults", asset_class.faults),
+        ("maintenance", asset_class.maintenance),
+        ("attributes", asset_class.attributes),
+        *((f"values of {name}", values) for name, values in asset_class.categories),
+    ]
+    for what, names in named:
+        if names or what == "sensors":
+            yield what, f"{len(names)}: {'  '.join(names)}" if names else "none"
+    lateness = format_duration(asset_class.allowed_lateness)
+    yield "lateness", f"up to {lateness} is merged" if asset_class.allowed_lateness else "none is merged"
+    yield "examples", f"every {format_duration(asset_class.example_every)}"
+    if asset_class.reset_windows_on:
+        yield "windows start anew", "after " + " and ".join(asset_class.reset_windows_on)
+    if asset_class.idle_timeout is not None:
+        yield "silence", f"moves the label clock every {format_duration(asset_class.idle_timeout)}"
+    if asset_class.asset_ttl is not None:
+        yield "forgotten", f"after {format_duration(asset_class.asset_ttl)} of silence"
+
+
 def _windows(asset_class: AssetClass) -> Table:
-    right = ("window", "hop", "panes", "sensors", "features")
-    table = _table("window", "hop", "panes", "sensors", "features", "statistics", right=right)
+    right = ("window", "hop", "panes", "sensors", "faults", "features")
+    of_faults = ("faults", "of faults") if asset_class.faults else ()
+    columns = ("window", "hop", "panes", "sensors", *of_faults[:1], "features", "statistics", *of_faults[1:])
+    table = _table(*columns, right=right)
     for window in asset_class.windows:
-        every = len(window.sensors) == len(asset_class.sensors)
-        statistics = "all" if window.statistics == STATISTICS else " ".join(window.statistics)
-        table.add_row(
-            format_duration(window.length),
-            format_duration(window.hop),
-            str(window.length // window.hop),
-            "all" if every else str(len(window.sensors)),
-            str(len(window.sensors) * len(window.statistics)),
-            statistics,
-        )
+        cells = {
+            "window": format_duration(window.length),
+            "hop": format_duration(window.hop),
+            "panes": str(window.length // window.hop),
+            "sensors": _part(window.sensors, asset_class.sensors),
+            "faults": _part(window.faults, asset_class.faults),
+            "features": str(_width(window)),
+            "statistics": _chosen(window.statistics, STATISTICS) if window.sensors else "",
+            "of faults": _chosen(window.fault_statistics, FAULT_STATISTICS) if window.faults else "",
+        }
+        table.add_row(*(cells[column] for column in columns))
     return table
+
+
+def _width(window: Window) -> int:
+    of_sensors = len(window.sensors) * len(window.statistics)
+    return of_sensors + len(window.faults) * len(window.fault_statistics)
+
+
+def _part(chosen: tuple[int, ...], of: tuple[str, ...]) -> str:
+    return "all" if of and len(chosen) == len(of) else str(len(chosen))
+
+
+def _chosen(statistics: tuple[str, ...], of: tuple[str, ...]) -> str:
+    return "all" if statistics == of else " ".join(statistics)
 
 
 def _targets(fleet: Fleet) -> Iterator[RenderableType]:
@@ -135,19 +186,29 @@ def _targets(fleet: Fleet) -> Iterator[RenderableType]:
     if not fleet.targets:
         return
     right = ("horizon", "label delay", "threshold")
-    table = _table("target", "horizon", "label delay", "threshold", "models (features seen)", right=right)
+    alerts = ("alert",) if any(target.alert is not None for target in fleet.targets.values()) else ()
+    columns = ("target", "horizon", "label delay", "threshold", *alerts, "models (features seen)")
+    table = _table(*columns, right=right)
     for target in fleet.targets.values():
         table.add_row(
             Text(target.name),
             format_duration(target.horizon),
             format_duration(target.label_delay),
             f"{target.threshold:g}",
+            *(_alert(target.alert) for _ in alerts),
             _models(target),
         )
     yield Padding(table, (0, 0, 0, 2))
-    yield Padding(Text("* is the first champion", style="dim"), (0, 0, 1, 2))
+    legend = "* is the first champion" + ("; alert: opens/clears/dwell" if alerts else "")
+    yield Padding(Text(legend, style="dim"), (0, 0, 1, 2))
     catalogue = {model.name: model for target in fleet.targets.values() for model in target.models}
     yield _facts((name, _pipeline(model)) for name, model in catalogue.items())
+
+
+def _alert(alert: Alert | None) -> str:
+    if alert is None:
+        return "none"
+    return f"{alert.open:g}/{alert.clear:g}/{format_duration(alert.dwell)}"
 
 
 def _models(target: Target) -> Text:

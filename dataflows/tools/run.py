@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import shutil
 import signal
 import threading
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,8 +20,6 @@ from dataflows.tools.summary import show
 from dataflows.watch import Watch
 
 if TYPE_CHECKING:
-    from bytewax.dataflow import Dataflow
-    from bytewax.recovery import RecoveryConfig
     from collections.abc import Iterator
     from datetime import timedelta
     from types import FrameType
@@ -57,49 +54,53 @@ def run(
         StoreError: the store is in use, or new beside outputs of an earlier run.
         InputError: the input cannot be read, or cannot be resumed.
     """
-    _check(fleet, store, fresh=fresh)
+    _check_input(fleet, store)
+    if not fresh:
+        _check_outputs(fleet, store)
     folder = fleet.output.folder
     folder.mkdir(parents=True, exist_ok=True)
     watch = Watch()
-    with (folder / "log.jsonl").open("a", buffering=1) as log:
-        to_stream(log)
-        dataflow = flow(fleet, watch=watch)
-        with _signals(watch, console), _progress(fleet, watch, console):
-            if store is None:
-                _engine(dataflow, epoch, None)
-            else:
-                with open_store(store) as recovery:
-                    _engine(dataflow, epoch, recovery)
+    with nullcontext() if store is None else open_store(store, fresh=fresh) as recovery:
+        if fresh:
+            # Not before the store is ours: another run could be at work on these files.
+            _delete_outputs(folder)
+        with (folder / "log.jsonl").open("a", buffering=1) as log:
+            to_stream(log)
+            dataflow = flow(fleet, watch=watch)
+            with _signals(watch, console), _progress(fleet, watch, console):
+                cli_main(dataflow, epoch_interval=epoch, recovery_config=recovery)  # type: ignore[no-untyped-call]
     if watch.stop:
         resume = "Run the same command again to go on." if store else "Without a store it cannot be resumed."
         console.print(f"Stopped after record {watch.records:,}; everything before it is committed. {resume}")
     show(fleet, store, console)
 
 
-def _engine(dataflow: Dataflow, epoch: timedelta, recovery: RecoveryConfig | None) -> None:
-    cli_main(dataflow, epoch_interval=epoch, recovery_config=recovery)  # type: ignore[no-untyped-call]
-
-
-def _check(fleet: Fleet, store: Path | None, *, fresh: bool) -> None:
-    """Refuse what could not be kept: a resume that is impossible, outputs that would be overwritten."""
-    paths = expand(fleet.input.files)
-    if paths == ["-"] and store is not None:
+def _check_input(fleet: Fleet, store: Path | None) -> None:
+    """Refuse a resume that would be impossible."""
+    if expand(fleet.input.files) == ["-"] and store is not None:
         msg = "standard input cannot be read again after a stop; add --no-recovery, or give files"
         raise InputError(msg)
+
+
+def _check_outputs(fleet: Fleet, store: Path | None) -> None:
+    """Refuse to overwrite outputs that the store knows nothing of."""
     folder = fleet.output.folder
-    outputs = [folder / f"{name}.jsonl" for name in OUTPUTS]
-    if fresh:
-        if store is not None:
-            shutil.rmtree(store, ignore_errors=True)
-        for path in (*outputs, folder / "summary.json", folder / "log.jsonl"):
-            path.unlink(missing_ok=True)
     new = store is None or not any(store.glob("part-*.sqlite3"))
-    if new and any(path.exists() and path.stat().st_size for path in outputs):
+    if new and any(path.exists() and path.stat().st_size for path in _outputs(folder)):
         msg = (
-            f"{folder} holds outputs of an earlier run that {store or 'a run without recovery'} knows nothing "
-            "of; set another folder with FLEET_OUTPUT, or delete them with --fresh"
+            f"{folder} holds outputs of an earlier run that {store or 'a run without recovery'} knows "
+            "nothing of; set another folder with FLEET_OUTPUT, or delete them with --fresh"
         )
         raise StoreError(msg)
+
+
+def _outputs(folder: Path) -> list[Path]:
+    return [folder / f"{name}.jsonl" for name in OUTPUTS]
+
+
+def _delete_outputs(folder: Path) -> None:
+    for path in (*_outputs(folder), folder / "summary.json", folder / "log.jsonl"):
+        path.unlink(missing_ok=True)
 
 
 @contextmanager

@@ -64,9 +64,7 @@ class WindowOracle:
 
     def add(self, time: int, readings: dict[str, float | None], identity: str | None) -> str:
         largest, watermark = self.largest, self.watermark
-        content = {
-            name: float(readings[name]) for name in self.sensors if readings.get(name) is not None
-        }
+        content = {name: float(readings[name]) for name in self.sensors if readings.get(name) is not None}
         for then, before, known in self.accepted:
             if then < watermark:
                 continue
@@ -305,7 +303,9 @@ class AssetOracle:
         if not self.labels.remembers(time):
             return "unmatched"
         matured = self.labels.record(kind, time, what, identity)
-        return "duplicate" if matured is None else self._observations(matured, {}, scored=False, example=False)
+        if matured is None:
+            return "duplicate"
+        return self._observations(matured, {}, scored=False, example=False)
 
     def _observations(
         self,

@@ -43,14 +43,22 @@ class Layout(NamedTuple):
             Window(w.length, w.hop, w.statistics, tuple(self.sensors.index(name) for name in w.sensors))
             for w in self.windows
         )
-        features = (*(self.sensors if self.values else ()),) + tuple(
+        values = self.sensors if self.values else ()
+        statistics = (
             f"{name}:{statistic}:{index}"
             for index, window in enumerate(self.windows)
             for name in window.sensors
             for statistic in window.statistics
         )
         return AssetClass(
-            "pump", self.sensors, self.values, windows, features, self.lateness, example_every, targets
+            name="pump",
+            sensors=self.sensors,
+            values=self.values,
+            windows=windows,
+            features=(*values, *statistics),
+            allowed_lateness=self.lateness,
+            example_every=example_every,
+            targets=targets,
         )
 
     def plan(self) -> WindowPlan:
@@ -85,7 +93,7 @@ def target_of(shape: TargetShape) -> Target:
 def layouts(draw: st.DrawFn) -> Layout:
     sensors = SENSORS[: draw(st.integers(1, 3))]
     windows = []
-    for _ in range(draw(st.integers(0, 3))):
+    for _ in range(draw(st.sampled_from([0, 1, 2, 2, 3]))):
         hop = draw(st.sampled_from([MINUTE, 5 * MINUTE, 7 * MINUTE, HOUR, 1_500_001]))
         chosen = draw(st.sets(st.sampled_from(STATISTICS), min_size=1) | st.just(set(STATISTICS)))
         seen = draw(st.sets(st.sampled_from(sensors), min_size=1) | st.just(set(sensors)))
@@ -107,7 +115,9 @@ _STEPS = st.one_of(
     st.tuples(st.just("ahead"), st.integers(0, 40), _NUDGES),
     st.tuples(st.just("border"), st.integers(0, 3), _NUDGES),
     st.tuples(st.just("behind"), st.integers(0, 17), _NUDGES),
-    st.tuples(st.just("again"), st.integers(0, 3), _NUDGES),
+    # Another value for a time that is known already, often the newest one.
+    st.tuples(st.just("again"), st.integers(0, 3), st.just(0)),
+    st.tuples(st.just("again"), st.just(0), st.just(0)),
     st.tuples(st.sampled_from(["copy", "gap"]), st.integers(0, 3), st.just(0)),
 )
 _READING = st.one_of(
@@ -159,12 +169,17 @@ def next_event(
     return Event(time + nudge, readings, identity)
 
 
+def sequences(step: st.SearchStrategy, most: int = 25) -> st.SearchStrategy[list]:
+    """Lists of all lengths alike; `lists` alone would seldom draw more than ten."""
+    return st.integers(1, most).flatmap(lambda length: st.lists(step, min_size=length, max_size=length))
+
+
 @st.composite
-def streams(draw: st.DrawFn, most: int = 25) -> tuple[Layout, list[Event]]:
+def streams(draw: st.DrawFn) -> tuple[Layout, list[Event]]:
     """A layout, and telemetry with gaps, nulls, duplicates, conflicts, late and too late events."""
     layout = draw(layouts())
     start, scales = draw(STARTING)
     events: list[Event] = []
-    for step in draw(st.lists(STEPS, min_size=1, max_size=most)):
+    for step in draw(sequences(STEPS)):
         events.append(next_event(layout, start, scales, step, events))
     return layout, events

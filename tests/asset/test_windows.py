@@ -33,7 +33,9 @@ def restored(plan: WindowPlan, windows: Windows) -> Windows:
     return Windows(plan, msgspec.msgpack.decode(msgspec.msgpack.encode(windows.state())))
 
 
-def one_window(length: int = HOUR, hop: int = MINUTE, lateness: int = HOUR, *, values: bool = False) -> Layout:
+def one_window(
+    length: int = HOUR, hop: int = MINUTE, lateness: int = HOUR, *, values: bool = False
+) -> Layout:
     window = WindowShape(length, hop, STATISTICS, ("speed",))
     return Layout(("speed",), (window,), lateness, values)
 
@@ -71,7 +73,7 @@ def check(layout: Layout, windows: Windows, expected: list) -> None:
 def test_windows_restored_at_any_points_go_on_bit_for_bit(
     drawn: tuple[Layout, list[Event]], crashes: set[int]
 ) -> None:
-    """A snapshot before any event, also before the first, changes neither a placing nor a bit of a feature."""
+    """A snapshot before any event, even the first, changes neither a placing nor a bit of a feature."""
     layout, events = drawn
     plan = layout.plan()
     steady = Windows(plan)
@@ -181,6 +183,22 @@ def test_of_two_values_of_one_time_the_later_in_sequence_stands() -> None:
     assert statistics == pytest.approx(expected, rel=1e-12)
 
 
+@pytest.mark.parametrize("late", [0, MINUTE])
+def test_a_replaced_value_leaves_the_other_readings_of_its_panes(late: int) -> None:
+    """What shares a pane with it stays, be the pane long or short, and also if it ends at the watermark."""
+    short = WindowShape(10 * MINUTE, MINUTE, ("count", "max"), ("speed",))
+    longer = WindowShape(HOUR, 5 * MINUTE, ("count", "max"), ("speed",))
+    windows = Windows(Layout(("speed",), (short, longer), late, values=False).plan())
+    for minute in (1, 2, 3, 4):
+        windows.add(minute * MINUTE, {"speed": 7.0}, None)
+    windows.add(5 * MINUTE, {"speed": 99.0}, None)
+    if late:
+        windows.add(5 * MINUTE + late, {"speed": 7.0}, None)
+    assert windows.add(5 * MINUTE, {"speed": 8.0}, None) in {Placed.MERGED, Placed.LATE}
+    count = 6.0 if late else 5.0
+    assert windows.features().tolist() == [count, 8.0, count, 8.0]
+
+
 def test_messages_of_one_time_are_merged_sensor_by_sensor() -> None:
     """A sensor that a time lacked is missing until its message comes, and null takes nothing away."""
     windows = Windows(one_window().plan())
@@ -256,6 +274,7 @@ def test_a_snapshot_does_not_grow_with_the_number_of_events() -> None:
     sizes = []
     for index in range(8_000):
         windows.add(index * 10_000_000, {"speed": float(index)}, str(index))
+        windows.add(index * 10_000_000, {"speed": 0.5}, None)
         if index in {3_999, 7_999}:
             sizes.append(len(msgspec.msgpack.encode(windows.state())))
     assert sizes[1] <= sizes[0] * 1.05

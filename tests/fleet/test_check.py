@@ -111,6 +111,69 @@ def test_a_rejecting_fleet_says_so(printed: Printed) -> None:
     assert re.search(r"figures +all", text)
 
 
+def test_what_else_a_class_has_is_told(printed: Printed) -> None:
+    """Faults, maintenance, attributes, categories, resets and silence each have a line, if there are any."""
+    more = {
+        "faults": ["hot", "dry"],
+        "maintenance": ["shaft"],
+        "attributes": ["power"],
+        "categories": {"model": ["P1", "P2"]},
+        "reset_windows_on": ["maintenance", "failure"],
+        "idle_timeout": "5d",
+        "asset_ttl": "30d",
+    }
+    lines = {" ".join(line.split()) for line in printed({"classes": {"pump": more}}).splitlines()}
+    assert {
+        "faults 2: hot dry",
+        "maintenance 1: shaft",
+        "attributes 1: power",
+        "values of model 2: P1 P2",
+        "windows start anew after failure and maintenance",
+        "silence moves the label clock every 5d",
+        "forgotten after 30d of silence",
+    } <= lines
+    words = printed()
+    assert not any(word in words for word in ("faults", "maintenance", "anew", "silence", "forgotten"))
+
+
+def test_windows_over_faults_are_told(printed: Printed) -> None:
+    """How many faults a window counts, by which statistics, and the features of both kinds together."""
+    windows = [
+        {"length": "24h", "statistics": ["mean"]},
+        {"length": "7d", "sensors": [], "faults": ["dry"], "fault_statistics": ["age"]},
+        {"length": "2h", "statistics": ["max"], "faults": []},
+    ]
+    text = printed({"classes": {"pump": {"faults": ["hot", "dry"], "windows": windows}}})
+    rows = [line.split() for line in text.splitlines()]
+    assert ["24h", "2h", "12", "all", "all", "7", "mean", "all"] in rows
+    assert ["7d", "14h", "12", "0", "1", "1", "age"] in rows
+    assert ["2h", "10m", "12", "all", "0", "3", "max"] in rows
+
+
+def test_registry_clocks_and_publishing_are_told(printed: Printed, tmp_path: Path) -> None:
+    """The files of the registry, max_future and which predictions are written have their lines."""
+    overrides = {
+        "assets": {"registry": ["pumps.jsonl"], "max_future": "5m"},
+        "output": {"publish": "changed", "changed_by": 0.25},
+    }
+    lines = [" ".join(line.split()) for line in printed(overrides, width=400).splitlines()]
+    assert f"registry {tmp_path}/pumps.jsonl" in lines
+    assert "wrong clocks rejected from 5m ahead of their arrival" in lines
+    assert "predictions where the score moved by 0.25" in lines
+    assert "predictions every one" in [" ".join(line.split()) for line in printed().splitlines()]
+
+
+def test_alerts_are_told_where_there_are_any(printed: Printed) -> None:
+    """A column appears with the first alert; targets without one say so."""
+    entry = {"class": "pump", "mode": "seal", "horizon": "7d", "champion": "tree"}
+    alert = {"open": 0.6, "clear": 0.25, "dwell": "2h"}
+    targets = [entry | {"alert": alert}, entry | {"horizon": "24h"}]
+    rows = [line.split() for line in printed({"targets": targets}).splitlines()]
+    assert ["pump/seal/7d", "7d", "2d", "0.5", "0.6/0.25/2h", "linear", "(4)", "tree*", "(11)"] in rows
+    assert ["pump/seal/24h", "24h", "2d", "0.5", "none", "linear", "(4)", "tree*", "(11)"] in rows
+    assert "opens/clears/dwell" not in printed()
+
+
 def test_a_file_is_read_and_reported(pumps: Path) -> None:
     """A path does as well as a fleet."""
     verdict, text = lines_of(pumps)

@@ -285,8 +285,8 @@ def test_the_message_has_one_line_a_problem(refused: Refused, pumps: Path) -> No
     assert str(error).splitlines() == [
         f"{pumps}: 2 problems",
         (
-            "  asset: expected one of name, figures_from, metrics_every, input, output, assets, classes, "
-            "targets, models, got an unknown key; did you mean assets?"
+            "  asset: expected one of name, figures_from, metrics_every, max_internal_errors, input, output, "
+            "assets, classes, targets, models, got an unknown key; did you mean assets?"
         ),
         "  name: expected text, got 3",
     ]
@@ -295,10 +295,22 @@ def test_the_message_has_one_line_a_problem(refused: Refused, pumps: Path) -> No
 KEYS = {
     (): ["metrics_every", "output", "assets"],
     ("input",): ["batch"],
-    ("classes", "pump"): ["values", "label_delay", "example_every", "windows"],
+    ("output",): ["publish", "changed_by"],
+    ("assets",): ["registry", "max_future"],
+    ("classes", "pump"): ["values", "label_delay", "example_every", "windows", "faults", "asset_ttl"],
     ("classes", "pump", "windows", 0): ["length", "statistics", "hop"],
-    ("targets", 0): ["class", "mode", "horizon", "champion", "threshold", "component"],
+    ("targets", 0): ["class", "mode", "horizon", "champion", "threshold", "component", "alert"],
+    ("targets", 0, "alert"): ["open", "clear", "dwell"],
     ("models", "linear"): ["features", "pipeline"],
+}
+MORE: dict[str, Any] = {
+    "faults": ["hot"],
+    "maintenance": ["shaft"],
+    "attributes": ["power"],
+    "categories": {"model": ["P1"]},
+    "reset_windows_on": ["failure"],
+    "idle_timeout": "1d",
+    "asset_ttl": "30d",
 }
 PLACES = [(*place, key) for place, keys in KEYS.items() for key in keys]
 
@@ -327,10 +339,15 @@ def renamed(value: object, wrong: dict[Place, str], at: Place = ()) -> Any:  # n
 def full_document(pumps: Path) -> dict[str, Any]:
     """The document with more of its keys written out."""
     document = tomllib.loads(pumps.read_text(encoding="utf-8"))
-    document |= {"metrics_every": "1d", "output": {"folder": "o"}, "assets": {"max_assets": 9}}
+    document |= {
+        "metrics_every": "1d",
+        "output": {"folder": "o", "publish": "changed", "changed_by": 0.1},
+        "assets": {"max_assets": 9, "registry": ["pumps.jsonl"], "max_future": "2h"},
+    }
     document["input"]["batch"] = 10
-    document["classes"]["pump"] |= {"values": True, "example_every": "1h"}
-    document["targets"][0] |= {"threshold": 0.4, "component": "seal"}
+    document["classes"]["pump"] |= {"values": True, "example_every": "1h"} | MORE
+    alert = {"open": 0.6, "clear": 0.3, "dwell": "1h"}
+    document["targets"][0] |= {"threshold": 0.4, "component": "seal", "alert": alert}
     return document
 
 
@@ -361,6 +378,8 @@ SPOTS = [
     *(("name",), ("input", "files"), ("input", "files", 0), ("classes", "pump", "sensors")),
     *(("classes", "pump", "sensors", 1), ("classes", "pump", "windows", 0, "statistics", 0)),
     *(("targets", 0, "mode", 1), ("targets", 0, "horizon", 0), ("models", "linear", "features", 0)),
+    *(("classes", "pump", key) for key in MORE),
+    *(("classes", "pump", "categories", "model", 0), ("classes", "pump", "categories", "model")),
     *(("models", "linear", "pipeline", 0), ("models", "linear", "pipeline", 1, "estimator")),
 ]
 

@@ -1,0 +1,101 @@
+"""What is known of an asset beside its readings: its attributes, and the work that was done on it."""
+
+from __future__ import annotations
+
+import math
+from bisect import bisect_right, insort
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from dataflows.instants import HOUR
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from numpy.typing import NDArray
+
+    from dataflows.fleet.plan import AssetClass
+
+__all__ = ["Background"]
+
+_KEPT = 256
+
+
+class Background:
+    """Attributes and maintenance of one asset, as features.
+
+    Args:
+        asset_class: which of them are features.
+        state: what `state` returned, None for a new asset.
+    """
+
+    __slots__ = ("_attributes", "_class", "_earlier", "_maintenance", "width")
+
+    def __init__(self, asset_class: AssetClass, state: dict[str, Any] | None = None) -> None:
+        self._class = asset_class
+        self._attributes: Mapping[str, Any] = {} if state is None else state["attributes"]
+        #: Times of maintenance by component, ascending, and how many earlier ones were let go.
+        self._maintenance: dict[str, list[int]] = {} if state is None else state["maintenance"]
+        self._earlier: dict[str, int] = {} if state is None else state["earlier"]
+        categories = sum(len(values) for _, values in asset_class.categories)
+        self.width = 2 * len(asset_class.maintenance) + len(asset_class.attributes) + categories
+
+    def attributes(self, attributes: Mapping[str, Any]) -> None:
+        """Replace the attributes by those of a registry row."""
+        self._attributes = attributes
+
+    def work(self, time: int, component: str | None) -> None:
+        """Note maintenance of a component, or with None of all of them."""
+        for name in self._class.maintenance if component is None else (component,):
+            if name in self._class.maintenance:
+                times = self._maintenance.setdefault(name, [])
+                insort(times, time)
+                if len(times) > _KEPT:
+                    del times[0]
+                    self._earlier[name] = self._earlier.get(name, 0) + 1
+
+    def undo(self, time: int, component: str | None) -> None:
+        """Take back maintenance that was noted by mistake."""
+        for name in self._class.maintenance if component is None else (component,):
+            times = self._maintenance.get(name, [])
+            if time in times:
+                times.remove(time)
+
+    def features(self, time: int, out: NDArray[np.float64]) -> None:
+        """Write what was true at an event time.
+
+        Args:
+            time: microseconds; maintenance after it does not count.
+            out: (width) hours since and count of maintenance by component, attributes, categories.
+        """
+        at = 0
+        for name in self._class.maintenance:
+            times = self._maintenance.get(name, [])
+            done = bisect_right(times, time)
+            out[at] = (time - times[done - 1]) / HOUR if done else np.nan
+            out[at + 1] = done + self._earlier.get(name, 0)
+            at += 2
+        for name in self._class.attributes:
+            out[at] = _number(self._attributes.get(name))
+            at += 1
+        for name, values in self._class.categories:
+            value = self._attributes.get(name)
+            for known in values:
+                out[at] = np.nan if value is None else float(value == known)
+                at += 1
+
+    def state(self) -> dict[str, Any]:
+        """Plain data."""
+        return {
+            "attributes": self._attributes,
+            "maintenance": self._maintenance,
+            "earlier": self._earlier,
+        }
+
+
+def _number(value: object) -> float:
+    """An attribute as a number; anything else is missing."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        return math.nan
+    return float(value)

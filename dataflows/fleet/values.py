@@ -1,0 +1,114 @@
+"""The values of ``fleet.toml`` that are more than text and numbers: names, durations, instants."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Annotated
+
+from pydantic import AfterValidator, BeforeValidator, Field
+
+from dataflows.instants import parse_duration, parse_instant
+
+__all__ = [
+    "Category",
+    "Duration",
+    "Durations",
+    "FileName",
+    "Form",
+    "Instant",
+    "Name",
+    "Names",
+    "Part",
+    "PositiveDuration",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Form:
+    """How a value is written, as the reference says it."""
+
+    text: str
+
+
+_NAME = re.compile(r"[^\s/:*?\[\]]+(?: [^\s/:*?\[\]]+)*")
+_LONGEST_NAME = 120
+
+
+def _name(value: str) -> str:
+    if len(value) > _LONGEST_NAME or _NAME.fullmatch(value) is None:
+        # Names are joined into `engine/failure/30h` and `sensor:mean:30h`, and matched by globs.
+        msg = f"a name of at most {_LONGEST_NAME} characters without any of / : * ? [ ]"
+        raise ValueError(msg)
+    return value
+
+
+def _duration(value: object) -> int:
+    try:
+        return parse_duration(value if isinstance(value, str) else "")
+    except ValueError as error:
+        msg = "a duration of at most a century, such as '90s', '15m', '30h' or '7d'"
+        raise ValueError(msg) from error
+
+
+def _positive_duration(value: object) -> int:
+    duration = _duration(value)
+    if duration <= 0:
+        msg = "a duration longer than zero, such as '30h'"
+        raise ValueError(msg)
+    return duration
+
+
+def _instant(value: object) -> int:
+    try:
+        if isinstance(value, datetime):
+            value = value.isoformat()
+        return parse_instant(value if isinstance(value, str) else "")
+    except ValueError as error:
+        msg = "a time with offset between 1900 and 2200, such as 2020-01-16T00:00:00Z"
+        raise ValueError(msg) from error
+
+
+def _inside_0_1(value: float) -> float:
+    if not 0 < value < 1:
+        msg = "a number above 0 and below 1"
+        raise ValueError(msg)
+    return value
+
+
+def _file_name(value: str) -> str:
+    if value in {"", "-"}:
+        msg = "the path of a file, which standard input has not"
+        raise ValueError(msg)
+    return value
+
+
+def _category(value: str) -> str:
+    if not value.isprintable() or value != value.strip() or not 0 < len(value) <= _LONGEST_NAME:
+        # It stands in a feature's name, but is the data's own: only what could not be read there is refused.
+        msg = f"text of 1 to {_LONGEST_NAME} printable characters, without spaces around it"
+        raise ValueError(msg)
+    return value
+
+
+def _one_or_more(value: object) -> object:
+    return [value] if isinstance(value, str) else value
+
+
+Name = Annotated[str, AfterValidator(_name), Form("name")]
+Duration = Annotated[int, BeforeValidator(_duration), Form("duration")]
+PositiveDuration = Annotated[int, BeforeValidator(_positive_duration), Form("duration")]
+Instant = Annotated[int, BeforeValidator(_instant), Form("time with offset")]
+Part = Annotated[float, AfterValidator(_inside_0_1), Form("number above 0 and below 1")]
+FileName = Annotated[str, AfterValidator(_file_name), Form("path")]
+Category = Annotated[str, AfterValidator(_category), Form("text")]
+Names = Annotated[
+    list[Name], BeforeValidator(_one_or_more), Field(min_length=1), Form("name, or list of names")
+]
+Durations = Annotated[
+    list[PositiveDuration],
+    BeforeValidator(_one_or_more),
+    Field(min_length=1),
+    Form("duration, or list of durations"),
+]

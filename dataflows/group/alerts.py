@@ -1,0 +1,141 @@
+"""Alerts with a life: opened, updated, cleared, each with why.
+
+An alert opens when the score has stayed at or above one threshold for a dwell of event time, and clears when
+it has stayed below a lower one for as long. What ends the reason for it (a failure of that mode, maintenance
+of that component, retirement, silence) clears it at once. One is open per asset and target.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+if TYPE_CHECKING:
+    from dataflows.fleet.plan import Alert
+
+__all__ = ["AlertBook", "Move"]
+
+
+class _State(msgspec.Struct):
+    """Where one asset stands.
+
+    Attributes:
+        above: event time since when the score has been at or above ``open``.
+        below: event time since when it has been below ``clear``, while an alert is open.
+        id: of the open alert.
+        opened: event time at which it opened.
+        said: score in the last row.
+    """
+
+    above: int | None = None
+    below: int | None = None
+    id: str | None = None
+    opened: int | None = None
+    said: float = 0.0
+
+
+class Move(msgspec.Struct, frozen=True):
+    """One change in the life of an alert.
+
+    Attributes:
+        state: ``opened``, ``updated`` or ``cleared``.
+        id: the same over the whole life.
+        why: what moved it.
+        opened: event time at which it opened.
+        time: event time of this change.
+        score: the score that moved it; the last one where a record cleared it.
+        threshold: the one that was crossed, None where a record cleared it.
+    """
+
+    state: str
+    id: str
+    why: str
+    opened: int
+    time: int
+    score: float
+    threshold: float | None
+
+
+class AlertBook:
+    """The alerts of one target.
+
+    Args:
+        target: its name.
+        alert: thresholds and dwell.
+        kept: what `entry` returned, by asset; empty for a new book.
+    """
+
+    def __init__(self, target: str, alert: Alert, kept: dict[str, list[Any]]) -> None:
+        self._target = target
+        self._alert = alert
+        self._states = {asset: _State(*state) for asset, state in kept.items()}
+
+    def score(self, asset: str, time: int, score: float) -> list[Move]:
+        """Take a published score of an asset, at an event time."""
+        state = self._states.get(asset)
+        if state is None:
+            if score < self._alert.open:
+                return []
+            state = self._states[asset] = _State()
+        if state.id is None:
+            return self._closed(asset, state, time, score)
+        return self._opened(asset, state, time, score)
+
+    def _closed(self, asset: str, state: _State, time: int, score: float) -> list[Move]:
+        if score < self._alert.open:
+            del self._states[asset]
+            return []
+        if state.above is None:
+            state.above = time
+        if time - state.above < self._alert.dwell:
+            return []
+        state.id = _alert_id(asset, self._target, time)
+        state.opened, state.above, state.below, state.said = time, None, None, score
+        return [self._move(state, "opened", "score", time, score, self._alert.open)]
+
+    def _opened(self, asset: str, state: _State, time: int, score: float) -> list[Move]:
+        if score < self._alert.clear:
+            if state.below is None:
+                state.below = time
+            if time - state.below >= self._alert.dwell:
+                del self._states[asset]
+                return [self._move(state, "cleared", "score", time, score, self._alert.clear)]
+            return []
+        state.below = None
+        if abs(score - state.said) < self._alert.update_by:
+            return []
+        why = "score rose" if score > state.said else "score fell"
+        state.said = score
+        return [self._move(state, "updated", why, time, score, self._alert.open)]
+
+    def end(self, asset: str, time: int, why: str) -> list[Move]:
+        """Clear at once what is open for an asset, because of a record."""
+        state = self._states.pop(asset, None)
+        if state is None or state.id is None:
+            return []
+        return [self._move(state, "cleared", why, time, state.said, None)]
+
+    def is_open(self, asset: str) -> bool:
+        """Whether an alert is open for the asset."""
+        state = self._states.get(asset)
+        return state is not None and state.id is not None
+
+    def open_count(self) -> int:
+        """How many alerts are open."""
+        return sum(state.id is not None for state in self._states.values())
+
+    def entry(self, asset: str) -> list[Any] | None:
+        """Plain data of one asset, None where nothing is known of it."""
+        state = self._states.get(asset)
+        return None if state is None else list(msgspec.structs.astuple(state))
+
+    @staticmethod
+    def _move(state: _State, what: str, why: str, time: int, score: float, threshold: float | None) -> Move:
+        return Move(what, state.id or "", why, state.opened or 0, time, score, threshold)
+
+
+def _alert_id(asset: str, target: str, opened: int) -> str:
+    text = f"alert\x1f{asset}\x1f{target}\x1f{opened}"
+    return hashlib.blake2b(text.encode(), digest_size=12).hexdigest()

@@ -1,0 +1,209 @@
+"""``python -m dataflows thresholds``: where alerts should open, from what served scores were worth.
+
+The scores of matured examples are run through the very alert book of the stream, once for each candidate
+threshold, and the alerts are compared with the failures that came. A person decides by cost, or by a budget
+of false alarms; the stream never changes its thresholds by itself.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+import orjson
+import tomlkit
+from rich.table import Table
+
+from dataflows.fleet.plan import Alert, Target
+from dataflows.group.alerts import AlertBook
+from dataflows.instants import HOUR, MICROSECONDS, parse_instant
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from pathlib import Path
+
+    from dataflows.fleet.plan import Fleet
+
+__all__ = ["Outcome", "best_by_budget", "best_by_cost", "outcomes", "read_scored", "table", "write"]
+
+_CANDIDATES = 60
+_CLEAR_SHARE = 0.8
+
+
+@dataclass(frozen=True, slots=True)
+class Scored:
+    """One matured example: asset, time, the published score, and the time of its failure if it has one."""
+
+    asset: str
+    time: int
+    score: float
+    failure: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What one threshold would have done.
+
+    Attributes:
+        threshold: from which score on an alert opens.
+        opened: alerts.
+        false: alerts that opened with no failure within the horizon.
+        failures: failures that any example lies before.
+        warned: failures with an alert open at least ``lead`` before them.
+        asset_days: days of examples, over all assets.
+    """
+
+    threshold: float
+    opened: int
+    false: int
+    failures: int
+    warned: int
+    asset_days: float
+
+    @property
+    def false_per_asset_day(self) -> float:
+        """False alarms an asset and day."""
+        return self.false / self.asset_days if self.asset_days else 0.0
+
+    def cost(self, false_alarm: float, missed: float) -> float:
+        """What the threshold would have cost."""
+        return self.false * false_alarm + (self.failures - self.warned) * missed
+
+
+def read_scored(path: Path, since: int | None) -> dict[str, list[Scored]]:
+    """Matured examples by target, in order of time, under their final labels.
+
+    Args:
+        path: the evaluations.
+        since: examples before it are left out; None keeps all.
+    """
+    final: dict[str, tuple[int, str, Scored | None]] = {}
+    with path.open("rb") as rows:
+        for line in rows:
+            row = orjson.loads(line)
+            known = final.get(row["id"])
+            if known is not None and known[0] > row["correction"]:
+                continue
+            final[row["id"]] = (row["correction"], row["target"], _scored(row))
+    targets: dict[str, list[Scored]] = defaultdict(list)
+    for _, target, scored in final.values():
+        if scored is not None and (since is None or scored.time >= since):
+            targets[target].append(scored)
+    return {
+        name: sorted(found, key=lambda scored: (scored.time, scored.asset))
+        for name, found in sorted(targets.items())
+    }
+
+
+def _scored(row: dict[str, object]) -> Scored | None:
+    scores = row["scores"]
+    score = scores.get(row["champion"]) if isinstance(scores, dict) else None
+    if row["label"] == "censored" or score is None:
+        return None
+    time = parse_instant(row["time"])
+    lead = row["lead"]
+    failure = time + round(lead * HOUR) if isinstance(lead, float | int) else None
+    return Scored(str(row["asset"]), time, float(score), failure)
+
+
+def outcomes(target: Target, examples: list[Scored], lead: int) -> list[Outcome]:
+    """What each candidate threshold would have done, ascending.
+
+    Args:
+        target: its alert gives dwell; candidates are quantiles of the scores.
+        examples: in order of time.
+        lead: microseconds that a warning must come before its failure.
+    """
+    scores = np.array([scored.score for scored in examples])
+    shares = 1 - np.geomspace(0.5, 1 / max(len(examples), 2), _CANDIDATES)
+    candidates = np.unique(np.round(np.quantile(scores, shares), 4))
+    alert = target.alert or Alert(target.threshold, target.threshold * _CLEAR_SHARE, 0, 1.0)
+    return [
+        _outcome(target.name, replace(alert, open=float(at), clear=float(at) * _CLEAR_SHARE), examples, lead)
+        for at in candidates
+        if 0 < at < 1
+    ]
+
+
+def _outcome(name: str, alert: Alert, examples: Iterable[Scored], lead: int) -> Outcome:
+    book = AlertBook(name, alert, {})
+    opened = false = 0
+    warned: set[tuple[str, int]] = set()
+    failures: set[tuple[str, int]] = set()
+    days: set[tuple[str, int]] = set()
+    last: dict[str, int | None] = {}
+    for scored in examples:
+        days.add((scored.asset, scored.time // MICROSECONDS["d"]))
+        ended = last.get(scored.asset)
+        if ended is not None and scored.time >= ended:
+            book.end(scored.asset, ended, "failure")
+        last[scored.asset] = scored.failure
+        moves = book.score(scored.asset, scored.time, scored.score)
+        if any(move.state == "opened" for move in moves):
+            opened += 1
+            false += scored.failure is None
+        if scored.failure is not None:
+            failures.add((scored.asset, scored.failure))
+            if book.is_open(scored.asset) and scored.failure - scored.time >= lead:
+                warned.add((scored.asset, scored.failure))
+    return Outcome(alert.open, opened, false, len(failures), len(warned), float(len(days)))
+
+
+def best_by_cost(found: list[Outcome], false_alarm: float, missed: float) -> Outcome:
+    """The cheapest threshold; of equal ones the highest."""
+    return min(found, key=lambda outcome: (outcome.cost(false_alarm, missed), -outcome.threshold))
+
+
+def best_by_budget(found: list[Outcome], false_per_asset_day: float) -> Outcome | None:
+    """Of the thresholds within a budget of false alarms, the one that warns of most failures; None if none is."""
+    within = [outcome for outcome in found if outcome.false_per_asset_day <= false_per_asset_day]
+    return max(within, key=lambda outcome: (outcome.warned, outcome.threshold), default=None)
+
+
+def table(target: Target, found: list[Outcome], chosen: Outcome) -> Table:
+    """The candidates around the chosen one, for a person."""
+    shown = Table(title=f"{target.name}: alerts by threshold", title_justify="left")
+    for title in ("open at", "alerts", "false", "false / asset-day", "failures", "warned"):
+        shown.add_column(title, justify="right")
+    at = found.index(chosen)
+    for outcome in found[max(0, at - 4) : at + 5]:
+        shown.add_row(
+            f"{outcome.threshold:.4f}",
+            f"{outcome.opened:,}",
+            f"{outcome.false:,}",
+            f"{outcome.false_per_asset_day:.5f}",
+            f"{outcome.failures:,}",
+            f"{outcome.warned:,}",
+            style="bold" if outcome is chosen else None,
+        )
+    return shown
+
+
+def write(fleet: Fleet, chosen: dict[str, Outcome]) -> list[str]:
+    """Write the chosen thresholds into the fleet's file, leaving all else as it stands.
+
+    A ``[[targets]]`` entry that expands to several targets gets one threshold: the lowest of theirs.
+
+    Returns:
+        One line for each entry that was changed.
+    """
+    document = tomlkit.parse(fleet.path.read_text())
+    lines = []
+    for index, entry in enumerate(document.get("targets", [])):
+        modes = entry["mode"] if isinstance(entry["mode"], list) else [entry["mode"]]
+        mine = [
+            outcome.threshold
+            for name, outcome in chosen.items()
+            if fleet.targets[name].mode in modes and fleet.targets[name].asset_class == entry.get("class")
+        ]
+        if not mine:
+            continue
+        opens = round(min(mine), 4)
+        alert = entry.setdefault("alert", tomlkit.inline_table())
+        alert["open"] = opens
+        alert["clear"] = round(opens * _CLEAR_SHARE, 4)
+        lines.append(f"targets[{index}].alert: open = {opens}, clear = {alert['clear']}")
+    fleet.path.write_text(tomlkit.dumps(document))
+    return lines

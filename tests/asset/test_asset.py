@@ -1,0 +1,312 @@
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import msgspec
+import orjson
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dataflows.asset import Asset
+from dataflows.events import Failure, Maintenance, Telemetry
+from dataflows.items import Item, Known, Observation, Row, lane_part
+from dataflows.snapshots import SnapshotError, seal
+from tests.asset.oracle import (
+    AssetOracle,
+    Decision,
+    ExpectedObservation,
+    LabelOracle,
+    TargetShape,
+    WindowShape,
+)
+from tests.asset.streams import (
+    HOUR,
+    MINUTE,
+    STARTING,
+    STEPS,
+    Event,
+    Layout,
+    class_plan,
+    layouts,
+    next_event,
+    sequences,
+)
+
+
+class Setting(NamedTuple):
+    """A class and its targets."""
+
+    layout: Layout
+    targets: tuple[TargetShape, ...]
+    example_every: int
+
+    def asset(self, sealed: bytes | None = None) -> Asset:
+        return Asset("pump 1", class_plan(self.layout, self.targets, self.example_every), sealed)
+
+    def oracle(self) -> AssetOracle:
+        return AssetOracle(self.layout.oracle(), LabelOracle(self.targets), self.example_every)
+
+
+class Record(NamedTuple):
+    """A failure or a maintenance record."""
+
+    kind: str
+    time: int
+    what: str | None
+    id: str | None
+
+
+_RECORDS = st.tuples(
+    st.sampled_from(
+        [("failure", "seal"), ("failure", "motor"), ("maintenance", None), ("maintenance", "seal")]
+    ),
+    st.integers(-30, 10),
+    st.sampled_from([-1, 0, 1]),
+    st.sampled_from([None, None, "a", "b"]),
+)
+_STEPS = st.one_of(
+    st.tuples(st.just(True), _RECORDS),
+    st.tuples(st.just(False), STEPS),
+    st.tuples(st.just(False), STEPS),
+)
+_TARGETS = st.tuples(
+    st.sampled_from(["seal", "motor"]),
+    st.sampled_from([10 * MINUTE, HOUR]),
+    st.sampled_from([0, 5 * MINUTE]),
+    st.sampled_from([0, HOUR]),
+)
+
+
+@st.composite
+def lives(draw: st.DrawFn) -> tuple[Setting, list[Event | Record]]:
+    """A class with targets, and telemetry, failures and maintenance of one of its assets."""
+    layout = draw(layouts())
+    targets = tuple(
+        TargetShape(f"pump/{mode}/{index}", mode, "seal", horizon, delay, memory)
+        for index, (mode, horizon, delay, memory) in enumerate(draw(st.lists(_TARGETS, max_size=2)))
+    )
+    setting = Setting(layout, targets, draw(st.sampled_from([MINUTE, 5 * MINUTE, HOUR])))
+    start, scales = draw(STARTING)
+    events: list[Event] = []
+    life: list[Event | Record] = []
+    for is_record, step in draw(sequences(_STEPS)):
+        if is_record:
+            (kind, what), amount, nudge, identity = step
+            now = max((event.time for event in events), default=start)
+            life.append(Record(kind, now + amount * 5 * MINUTE + nudge, what, identity))
+        else:
+            events.append(next_event(layout, start, scales, step, events))
+            life.append(events[-1])
+    return setting, life
+
+
+def item_of(number: int, happened: Event | Record) -> Item:
+    """What the lane sends to the asset."""
+    if isinstance(happened, Event):
+        event = Telemetry("pump 1", happened.time, happened.readings, happened.id, 5)
+    elif happened.kind == "failure":
+        event = Failure("pump 1", happened.time, happened.what or "", happened.id, 5)
+    else:
+        event = Maintenance("pump 1", happened.time, happened.what, happened.id, 5)
+    place = (number, lane_part(number % 3), 1_000_000 * number, 7 * number)
+    return Item(*place, ("feed.jsonl", number, 100 * number), Known(event, "pump"))
+
+
+def expected_of(oracle: AssetOracle, happened: Event | Record) -> str | list[ExpectedObservation]:
+    if isinstance(happened, Event):
+        return oracle.telemetry(*happened)
+    return oracle.record(*happened)
+
+
+@given(lives())
+def test_an_asset_says_of_each_record_what_all_records_so_far_say(
+    drawn: tuple[Setting, list[Event | Record]],
+) -> None:
+    """Observations, revisions, examples, labels, releases and refusals equal the brute force's."""
+    setting, life = drawn
+    asset, oracle = setting.asset(), setting.oracle()
+    for number, happened in enumerate(life, start=1):
+        item = item_of(number, happened)
+        items = asset.process(item)
+        expected = expected_of(oracle, happened)
+        if isinstance(expected, str):
+            check_refused(item, items, expected)
+            continue
+        assert len(items) == len(expected)
+        for index, (got, want) in enumerate(zip(items, expected, strict=True)):
+            assert got.part == item.part + index * 2**20
+            assert place_of(got) == place_of(item)
+            check_observed(got.body, want)
+
+
+def place_of(item: Item) -> tuple[object, ...]:
+    return item.sequence, item.arrival, item.known, item.position
+
+
+def check_refused(item: Item, items: list[Item], reason: str) -> None:
+    (refused,) = items
+    assert (*place_of(refused), refused.part) == (*place_of(item), item.part)
+    assert isinstance(refused.body, Row)
+    assert refused.body.output == ("late" if reason in {"too_late", "unmatched"} else "rejects")
+    row = orjson.loads(refused.body.data)
+    assert (row["reason"], row["asset"]) == (reason, "pump 1")
+    assert (row["source"], row["line"], row["offset"]) == item.position
+    assert row["sequence"] == item.sequence
+    assert row["event"]["kind"] == type(item.body.event).__name__.lower()
+    if isinstance(item.body.event, Telemetry):
+        assert row["event"]["readings"] == item.body.event.readings
+
+
+def check_observed(got: object, want: ExpectedObservation) -> None:
+    assert isinstance(got, Observation)
+    assert got.asset == "pump 1"
+    fields = ("target", "clock", "watermark", "time", "revision", "example")
+    assert {name: getattr(got, name) for name in fields} == {name: getattr(want, name) for name in fields}
+    assert [Decision(*msgspec.structs.astuple(matured)) for matured in got.matured] == want.matured
+    assert list(got.released) == want.released
+    at_once = None if got.at_once is None else Decision(*msgspec.structs.astuple(got.at_once))
+    assert at_once == want.at_once
+    assert (got.features is None) == (want.features is None)
+    if got.features is not None and want.features is not None:
+        features = memoryview(got.features).cast("d").tolist()
+        wrong = [pair for pair in zip(want.features, features, strict=True) if not pair[0].agrees(pair[1])]
+        assert wrong == []
+
+
+@given(lives(), st.sets(st.integers(0, 24)))
+def test_an_asset_restored_at_any_points_goes_on_bit_for_bit(
+    drawn: tuple[Setting, list[Event | Record]], crashes: set[int]
+) -> None:
+    """A snapshot before any record, also before the first, changes no byte of what follows."""
+    setting, life = drawn
+    steady, resumed = setting.asset(), setting.asset()
+    for index, happened in enumerate(life):
+        if index in crashes:
+            resumed = setting.asset(resumed.to_bytes())
+        want = msgspec.msgpack.encode(steady.process(item_of(index + 1, happened)))
+        assert msgspec.msgpack.encode(resumed.process(item_of(index + 1, happened))) == want
+    assert resumed.to_bytes() == steady.to_bytes()
+
+
+HOURLY = WindowShape(2 * HOUR, HOUR, ("mean",), ("speed",))
+SEAL = TargetShape("pump/seal/2h", "seal", "seal", 2 * HOUR, 0, HOUR)
+MOTOR = TargetShape("pump/motor/4h", "motor", "motor", 4 * HOUR, 0, HOUR)
+PUMP = Setting(Layout(("speed",), (HOURLY,), HOUR * 5, values=True), (SEAL, MOTOR), HOUR)
+
+
+def sent(asset: Asset, *life: Event | Record) -> list[Item]:
+    """What the asset makes of the last record."""
+    items: list[Item] = []
+    for number, happened in enumerate(life, start=1):
+        items = asset.process(item_of(number, happened))
+    return items
+
+
+def speed(time: int, value: float | None = 1.0, identity: str | None = None) -> Event:
+    return Event(time, {"speed": value}, identity)
+
+
+def observed(items: list[Item]) -> list[Observation]:
+    bodies = [item.body for item in items]
+    assert all(isinstance(body, Observation) for body in bodies)
+    return bodies
+
+
+def test_the_first_on_time_arrival_of_a_cell_is_its_example() -> None:
+    """Merged, late and later telemetry of the cell are none; each target gets the same example."""
+    asset = PUMP.asset()
+    arriving = [speed(60), speed(60, 2.0), speed(61), speed(2 * HOUR), speed(HOUR + 1), speed(2 * HOUR + 1)]
+    seen = [observed(sent(asset, event)) for event in arriving]
+    assert [[found.example for found in bodies] for bodies in seen] == [
+        [True, True],
+        [False, False],
+        [False, False],
+        [True, True],
+        [False, False],
+        [False, False],
+    ]
+
+
+def test_merged_and_covered_late_telemetry_revise_the_latest_prediction() -> None:
+    """The revision counts on at the same time, and begins anew with the next time."""
+    asset = PUMP.asset()
+    arriving = [speed(4 * HOUR), speed(4 * HOUR, 3.0), speed(2 * HOUR + 1, 8.0), speed(4 * HOUR + 1)]
+    seen = [observed(sent(asset, event))[0] for event in arriving]
+    assert [(found.time, found.revision) for found in seen] == [
+        (4 * HOUR, 0),
+        (4 * HOUR, 1),
+        (4 * HOUR, 2),
+        (4 * HOUR + 1, 0),
+    ]
+    assert memoryview(seen[2].features or b"").cast("d").tolist() == [3.0, 5.5]
+
+
+def test_late_telemetry_that_no_window_covers_says_nothing() -> None:
+    """It is neither refused nor scored."""
+    assert sent(PUMP.asset(), speed(4 * HOUR), speed(2 * HOUR)) == []
+
+
+def test_a_failure_before_any_telemetry_is_a_clock_and_nothing_to_score() -> None:
+    """Each target hears of it, without watermark, time or features; the snapshot is one like any other."""
+    asset = PUMP.asset()
+    for found in observed(sent(asset, Record("failure", HOUR, "seal", None))):
+        assert (found.clock, found.watermark, found.time, found.features) == (HOUR, None, None, None)
+    resumed = PUMP.asset(asset.to_bytes())
+    assert resumed.to_bytes() == asset.to_bytes()
+    seal_target, motor_target = observed(sent(resumed, speed(0)))
+    assert seal_target.at_once is not None
+    assert (seal_target.at_once.label, seal_target.at_once.lead) == (1, HOUR)
+    assert motor_target.at_once is None
+
+
+@pytest.mark.parametrize(
+    ("life", "output", "reason"),
+    [
+        ([speed(0), speed(0)], "rejects", "duplicate"),
+        ([speed(0, 1.0, "a"), speed(HOUR, 2.0, "a")], "rejects", "duplicate"),
+        ([speed(9 * HOUR), speed(HOUR)], "late", "too_late"),
+        ([Record("failure", 0, "seal", None), Record("failure", 0, "seal", None)], "rejects", "duplicate"),
+        ([speed(20 * HOUR), Record("failure", 10 * HOUR, "seal", None)], "late", "unmatched"),
+    ],
+)
+def test_what_cannot_be_used_goes_out_with_its_reason(
+    life: list[Event | Record], output: str, reason: str
+) -> None:
+    """Duplicates go to the rejects, what comes too late to the late output."""
+    (item,) = sent(PUMP.asset(), *life)
+    assert isinstance(item.body, Row)
+    assert (item.body.output, orjson.loads(item.body.data)["reason"]) == (output, reason)
+
+
+def test_a_refused_record_keeps_its_position_and_its_event() -> None:
+    """Nothing of it is lost: whoever reads the row can send the event again."""
+    (item,) = sent(PUMP.asset(), speed(9 * HOUR), speed(HOUR + 1, None, "late one"))
+    assert isinstance(item.body, Row)
+    row = orjson.loads(item.body.data)
+    assert row.pop("detail")
+    assert row == {
+        "reason": "too_late",
+        "source": "feed.jsonl",
+        "line": 2,
+        "offset": 200,
+        "sequence": 2,
+        "arrival": "1970-01-01T00:00:02Z",
+        "asset": "pump 1",
+        "event": {
+            "kind": "telemetry",
+            "asset": "pump 1",
+            "time": "1970-01-01T01:00:00.000001Z",
+            "readings": {"speed": None},
+            "id": "late one",
+            "arrived": "1970-01-01T00:00:00.000005Z",
+        },
+    }
+
+
+def test_a_snapshot_of_something_else_is_refused() -> None:
+    """An asset takes only what an asset of this release wrote."""
+    with pytest.raises(SnapshotError, match="'group'"):
+        PUMP.asset(seal("group", 1, {}))
+    with pytest.raises(SnapshotError, match="version 2"):
+        PUMP.asset(seal("asset", 2, {}))

@@ -1,0 +1,274 @@
+"""What the tests of recovery share: a messy recording, its fleet, and runs that are killed."""
+
+from __future__ import annotations
+
+import os
+import random
+import select
+import signal
+import socket
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import orjson
+
+from dataflows.fleet import load
+from dataflows.instants import HOUR, format_instant, parse_instant
+from dataflows.items import OUTPUTS
+from dataflows.tools.inline import run_lines
+from dataflows.tools.simulate import MODE, Simulation, simulate
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+ROOT = Path(__file__).resolve().parents[2]
+PATIENCE = 60.0  # seconds, after which a process that should have ended or moved is a failure
+
+FLEET = """
+name = "chaos"
+figures_from = 2025-05-05T00:00:00Z
+metrics_every = "3d"
+
+[input]
+files = ["events.jsonl"]
+
+[output]
+folder = "out"
+features = "all"
+
+[assets]
+unknown = "adopt"
+adopt_as = "truck"
+max_assets = 18
+
+[classes.truck]
+sensors = ["coolant_level", "engine_temperature", "fan_speed"]
+allowed_lateness = "2h"
+label_delay = "12h"
+example_every = "2h"
+
+[[classes.truck.windows]]
+length = "6h"
+hop = "1h"
+statistics = ["mean", "max", "slope", "missing"]
+
+[[targets]]
+class = "truck"
+mode = "coolant_leak"
+horizon = ["12h", "48h"]
+champion = "linear"
+
+[models.linear]
+pipeline = [
+  { estimator = "river.preprocessing.StandardScaler" },
+  { estimator = "river.linear_model.LogisticRegression" },
+]
+
+[models.tree]
+pipeline = [{ estimator = "river.tree.HoeffdingTreeClassifier", grace_period = 50 }]
+
+[models.table]    # 128 KB: big, so between its snapshots what it learned is kept as a log
+pipeline = [{ estimator = "tests.chaos.models.Table", cells = 16_384 }]
+
+[models.prior]
+pipeline = [{ estimator = "dataflows.group.estimators.Prior" }]
+"""
+
+
+def recording(days: int = 40, trucks: int = 20, seed: int = 3) -> list[bytes]:
+    """Lines of a simulated fleet with everything that goes wrong in one: about 165 a day for 20 trucks."""
+    chance = random.Random(seed)
+    clean = list(simulate(Simulation(trucks=trucks, days=days, every_minutes=60, seed=seed)).events())
+    lines: list[bytes] = []
+    for index, event in enumerate(clean):
+        lines.append(orjson.dumps(event))
+        if chance.random() < 0.06:
+            lines.extend(_trouble(chance, clean, index))
+    return lines
+
+
+def _trouble(chance: random.Random, clean: list[dict[str, Any]], index: int) -> Iterator[bytes]:
+    """Records that are malformed, twice, late, too late, or reports of failures and work after the fact."""
+    event, arrived = clean[index], clean[index]["arrived"]
+    kind = chance.randrange(6)
+    if kind == 0:
+        yield chance.choice([b"no JSON", b'{"kind":"telemetry"}', orjson.dumps(event)[:-9], b"\xff\xfe{}"])
+    elif kind == 1:
+        yield orjson.dumps(event)
+    elif kind in {2, 3}:
+        back = chance.randrange(1, 12) if kind == 2 else chance.randrange(200, 600)
+        late = clean[max(0, index - back)]
+        if late["kind"] == "telemetry":
+            time = format_instant(parse_instant(late["time"]) - 60_000_000)
+            yield orjson.dumps({**late, "time": time, "arrived": arrived})
+    else:
+        time = format_instant(parse_instant(event["time"]) - chance.randrange(0, 60) * HOUR)
+        what = {"kind": "failure", "mode": MODE} if kind == 4 else {"kind": "maintenance"}
+        yield orjson.dumps({**what, "asset": event["asset"], "time": time, "arrived": arrived})
+
+
+def prepare(folder: Path, lines: list[bytes], fleet: str = FLEET) -> Path:
+    """Write the recording and its fleet.toml into a folder; returns the latter."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "events.jsonl").write_bytes(b"\n".join([*lines, b""]))
+    path = folder / "fleet.toml"
+    path.write_text(fleet, encoding="utf-8")
+    return path
+
+
+def outputs(folder: Path) -> dict[str, bytes]:
+    """Contents of the output files; one that never got a row is not made."""
+    files = {name: folder / f"{name}.jsonl" for name in OUTPUTS}
+    return {name: path.read_bytes() if path.exists() else b"" for name, path in files.items()}
+
+
+def rows(data: bytes) -> list[dict[str, Any]]:
+    """Rows of one output."""
+    return [orjson.loads(line) for line in data.splitlines()]
+
+
+def inline_outputs(fleet: Path) -> dict[str, bytes]:
+    """What the stages make of the recording without the engine."""
+    events = fleet.parent / "events.jsonl"
+    found = run_lines(load(fleet, environ={}), events.read_bytes().splitlines(), str(events))
+    return {name: b"".join(row + b"\n" for row in found[name]) for name in OUTPUTS}
+
+
+def assert_same(found: dict[str, bytes], expected: dict[str, bytes]) -> None:
+    """Byte-identical outputs; where not, the first differing line and not megabytes of difference."""
+    for name in OUTPUTS:
+        if found[name] != expected[name]:
+            pairs = zip(found[name].splitlines(), expected[name].splitlines(), strict=False)
+            differing = ((n, a, b) for n, (a, b) in enumerate(pairs, start=1) if a != b)
+            lengths = len(found[name]), len(expected[name])
+            number, a, b = next(differing, (0, b"one is longer", b"than the other"))
+            msg = f"{name}, line {number}, {lengths} bytes:\n{a!r}\n{b!r}"
+            raise AssertionError(msg)
+
+
+def environment(**extra: str) -> dict[str, str]:
+    """Of a child: this project importable, and no FLEET_ or BYTEWAX_ variable of whoever runs the tests."""
+    kept = {k: v for k, v in os.environ.items() if not k.startswith(("FLEET_", "BYTEWAX_"))}
+    return {**kept, "PYTHONPATH": str(ROOT), "COLUMNS": "200", **extra}
+
+
+def arguments(fleet: Path, *more: str, store: str = "store") -> list[str]:
+    """Of ``python -m dataflows`` for a run with epochs well below a second."""
+    return ["run", str(fleet), "--recovery", str(fleet.parent / store), "--epoch", "50ms", *more]
+
+
+def dataflows(*args: str, **extra: str) -> subprocess.CompletedProcess[str]:
+    """Run ``python -m dataflows`` to its end."""
+    command = [sys.executable, "-m", "dataflows", *args]
+    return subprocess.run(
+        command, env=environment(**extra), capture_output=True, text=True, timeout=PATIENCE, check=False
+    )
+
+
+def finish(fleet: Path, *more: str, **extra: str) -> dict[str, bytes]:
+    """Run a fleet to the end of its input; returns its outputs."""
+    ran = dataflows(*arguments(fleet, *more), **extra)
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    return outputs(fleet.parent / "out")
+
+
+def free_ports(count: int) -> list[int]:
+    """Ports that nobody listens on, on this machine only."""
+    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
+    ports = [each.getsockname()[1] for each in sockets]
+    for each in sockets:
+        each.close()
+    return ports
+
+
+def eventually(condition: Callable[[], bool], process: subprocess.Popen[Any]) -> None:
+    """Wait until something is so, while a process goes on."""
+    deadline = time.monotonic() + PATIENCE
+    while not condition():
+        assert process.poll() is None, "the process ended before what was waited for"
+        assert time.monotonic() < deadline, "what was waited for did not happen"
+        time.sleep(0.005)
+
+
+@dataclass(frozen=True)
+class Moment:
+    """When to kill a run.
+
+    Attributes:
+        seconds: after its second read, so after its first records; or, where None,
+        epochs: after so many whole epochs,
+        snapshots: at the so-manieth snapshot of the next.
+    """
+
+    seconds: float | None = None
+    epochs: int = 0
+    snapshots: int = 0
+
+
+@dataclass(frozen=True)
+class Killed:
+    """What became of a run that was killed.
+
+    Attributes:
+        resumed: byte offset from which it went on, 0 for the beginning.
+        within: whether it died between the first snapshot of an epoch and the source's next read.
+        records: read in all, by it and the runs before it.
+    """
+
+    resumed: int
+    within: bool
+    records: int
+
+
+def kill(fleet: Path, moment: Moment, *more: str, pause: float = 0.01, **extra: str) -> Killed:
+    """Run a fleet, slowed down and traced, and kill it with -9 at a moment."""
+    trace, told = os.pipe()
+    env = environment(CHAOS_TRACE=str(told), CHAOS_PAUSE=str(pause), **extra)
+    command = [sys.executable, "-m", "tests.chaos.traced", *arguments(fleet, *more)]
+    with (fleet.parent / "killed.log").open("ab") as log:
+        process = subprocess.Popen(command, env=env, cwd=ROOT, pass_fds=[told], stdout=log, stderr=log)
+    os.close(told)
+    try:
+        lines = _follow(trace, moment)
+        process.send_signal(signal.SIGKILL)
+        lines += b"".join(iter(lambda: os.read(trace, 1 << 16), b""))
+    finally:
+        process.kill()
+        process.wait()
+        os.close(trace)
+    assert process.returncode == -signal.SIGKILL, (fleet.parent / "killed.log").read_text()
+    return _judged(lines.split(b"\n")[:-1])
+
+
+def _follow(trace: int, moment: Moment) -> bytes:
+    """Read the trace until the moment has come, or the run has ended by itself."""
+    lines, begun, deadline = b"", False, time.monotonic() + PATIENCE
+    while not _has_come(lines, moment):
+        if moment.seconds is not None and not begun and lines.count(b"read") > 1:
+            begun, deadline = True, time.monotonic() + moment.seconds
+        if not select.select([trace], [], [], max(0.0, deadline - time.monotonic()))[0]:
+            break
+        more = os.read(trace, 1 << 16)
+        if not more:
+            break
+        lines += more
+    return lines
+
+
+def _has_come(lines: bytes, moment: Moment) -> bool:
+    if moment.seconds is not None:
+        return False
+    epochs = [epoch for epoch in lines.split(b"read") if b"snapshot" in epoch]
+    after = epochs[moment.epochs :]
+    return len(after) > 1 or (bool(after) and after[0].count(b"snapshot") >= moment.snapshots)
+
+
+def _judged(lines: list[bytes]) -> Killed:
+    told = [(what, int(number)) for what, number in (line.split() for line in lines)]
+    resumed = next((number for what, number in told if what == b"resumed"), 0)
+    records = max((number for what, number in told if what == b"read"), default=0)
+    return Killed(resumed, told[-1][0] == b"snapshot", records)

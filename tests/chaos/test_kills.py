@@ -1,0 +1,50 @@
+"""Killed with -9 again and again, the outputs are those of a run that was never killed."""
+
+from __future__ import annotations
+
+import random
+from typing import TYPE_CHECKING
+
+from tests.chaos.harness import Killed, Moment, assert_same, finish, kill, outputs, prepare
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+KILLS = 20
+SEED = 11
+
+
+def moments() -> list[Moment]:
+    """Half at any instant of the first 0.5 s, half while an epoch is being written; in random order."""
+    chance = random.Random(SEED)
+    anywhen = [Moment(seconds=chance.uniform(0.0, 0.5)) for _ in range(KILLS // 2)]
+    writing = [
+        Moment(epochs=chance.randrange(1, 5), snapshots=chance.randrange(1, 12)) for _ in range(KILLS // 2)
+    ]
+    return chance.sample(anywhen + writing, KILLS)
+
+
+def test_twenty_kills_change_no_byte(
+    lines: list[bytes], unbroken: Path, inline: dict[str, bytes], tmp_path: Path
+) -> None:
+    """After 20 kills over one input and one store, every output equals the unbroken run's, byte for byte."""
+    fleet = prepare(tmp_path, lines)
+    # The position of a record names its file: the same in both runs, so that rejects can be compared.
+    events = str(unbroken / "events.jsonl")
+    killed: list[Killed] = [kill(fleet, moment, FLEET_BATCH="40", FLEET_INPUT=events) for moment in moments()]
+
+    read = [each.records for each in killed]
+    assert read[-1] < len(lines), "the input must last for all the kills"
+    assert len({each.resumed for each in killed}) >= 8, "the runs must get on between the kills"
+    assert sum(each.resumed > 0 for each in killed) >= 15, killed
+    assert sum(each.within for each in killed) >= 5, killed
+
+    found = finish(fleet, FLEET_INPUT=events)
+    expected = outputs(unbroken / "out")
+    assert_same(found, expected)
+    assert_same(found, inline)
+    assert all(
+        expected[name] for name in ("predictions", "evaluations", "metrics", "changes", "late", "rejects")
+    )
+    summaries = [(folder / "out" / "summary.json").read_text() for folder in (tmp_path, unbroken)]
+    assert summaries[0] == summaries[1]

@@ -1,0 +1,84 @@
+"""The order of effect is restored at every group and every output, however the engine cuts its work."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+import pytest
+from bytewax.recovery import RecoveryConfig, init_db_dir
+from bytewax.testing import run_main
+
+from dataflows.items import by_order
+from tests.chaos.harness import PATIENCE, ROOT, environment, free_ports
+from tests.engine.flows import ASSETS, Records, ordered, records
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from dataflows.items import Item
+
+EPOCH = timedelta(milliseconds=2)
+BATCHES = [1, 7, 100, 1_000, 5_000]
+
+
+@pytest.mark.parametrize("batch", BATCHES)
+@pytest.mark.parametrize(("count", "width"), [(6_000, 1), (600, 40)])
+def test_groups_and_outputs_see_the_global_order(batch: int, count: int, width: int) -> None:
+    """Each group's items are in order over all its activations (it checks), and so are the rows of all."""
+    out: list[Item] = []
+    run_main(ordered(Records(records(count), batch, set(), set()), out, width=width))
+    places = [by_order(item) for item in out]
+    assert len(places) == count * width
+    assert places == sorted(places)
+    assert len(set(places)) == len(places)
+
+
+@pytest.mark.parametrize(("batch", "count"), [(1, 210), (7, 700), (100, 1_400)])
+@pytest.mark.parametrize("width", [1, 40])
+def test_the_order_survives_crashes_with_epochs_of_milliseconds(
+    batch: int, count: int, width: int, tmp_path: Path
+) -> None:
+    """Lane, assets and groups that refuse whatever is out of order go through six crashes and resumes."""
+    init_db_dir(tmp_path, 2)
+    source = Records(records(count), batch, crashes=set(range(count // 7, count, count // 7)), ends=set())
+    out: list[Item] = []
+    begins = []
+    config = RecoveryConfig(tmp_path)
+    for _ in range(7):
+        begins.append(len(out))
+        run_main(ordered(source, out, width=width), epoch_interval=EPOCH, recovery_config=config)
+    for begin, end in zip(begins, [*begins[1:], len(out)], strict=True):
+        places = [by_order(item) for item in out[begin:end]]
+        assert places == sorted(places)
+    firsts = [out[begin].sequence for begin in begins]
+    assert sum(first > 1 for first in firsts) >= 3, f"the runs must have resumed: {firsts}"
+    unbroken: list[Item] = []
+    run_main(ordered(Records(records(count), batch, set(), set()), unbroken, width=width))
+    assert {by_order(item) for item in out} == {by_order(item) for item in unbroken}
+
+
+def test_two_processes_keep_the_order_of_each_asset(tmp_path: Path) -> None:
+    """From the lane to assets on two processes nothing is lost, and no asset sees a record out of order."""
+    count = 20_000
+    addresses = ";".join(f"127.0.0.1:{port}" for port in free_ports(2))
+    command = [sys.executable, "-m", "tests.engine.flows"]
+    processes = [
+        subprocess.Popen(
+            [*command, str(number), addresses, str(tmp_path), str(count)],
+            env=environment(),
+            cwd=ROOT,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        for number in range(2)
+    ]
+    printed = [process.communicate(timeout=PATIENCE)[0] for process in processes]
+    assert [process.returncode for process in processes] == [0, 0], "\n".join(printed)
+    counts = {path.name: int(path.read_text()) for path in tmp_path.iterdir()}
+    assert sorted(counts) == ["worker-0-of-2", "worker-1-of-2"]
+    assert sum(counts.values()) == 2 * count
+    assert ASSETS > 100, "assets enough that both processes have some"

@@ -1,0 +1,473 @@
+"""The group: periods, order, what is published and what is remembered, through any crash."""
+
+from __future__ import annotations
+
+import random
+from typing import TYPE_CHECKING, Any
+from unittest import mock
+
+import numpy as np
+import orjson
+import pytest
+import structlog
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dataflows.fleet.plan import Output
+from dataflows.group import Group, examples, scorer
+from dataflows.group.group import GROUP_PARTS, ChampionError, OrderError
+from dataflows.instants import HOUR, format_instant, parse_instant
+from dataflows.items import Item, Matured, Observation, Row, by_order
+from tests.group.fleets import BUILDS, PartStore, fleet, model, target, vector
+from tests.group.learners import Breaking, Hashed, Memory
+from tests.group.streams import observed, recordings
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from dataflows.fleet.plan import Fleet, Target
+
+KEY = "pump/leak/4h"
+WAIT = 5 * HOUR
+
+Rows = dict[str, list[dict[str, Any]]]
+
+
+def pumps(learn_positives: str = "together", **changes: object) -> Fleet:
+    """Small models, and two that are big now and then."""
+    models = [
+        model("linear"),
+        model("tree"),
+        model("bayes", features=(0, 3)),
+        model("hashed", lambda: Hashed(9_000)),
+        model("memory", lambda: Memory(4)),
+        model("breaking", lambda: Breaking(5)),
+        model("prior"),
+    ]
+    return fleet(target(models, learn_positives=learn_positives), **changes)
+
+
+@pytest.fixture(autouse=True)
+def _quiet_log() -> Iterator[None]:
+    """Logs are kept in memory: rendering them is most of a short run's time."""
+    with structlog.testing.capture_logs():
+        yield
+
+
+def crashing(learn_positives: str) -> Fleet:
+    """As `pumps`, with few and long periods: closing one takes milliseconds a model."""
+    models = [
+        model("linear"),
+        model("hashed", lambda: Hashed(9_000)),
+        model("memory", lambda: Memory(4)),
+        model("breaking", lambda: Breaking(5)),
+    ]
+    return fleet(target(models, learn_positives=learn_positives), metrics_every=24 * HOUR)
+
+
+def opened(
+    of: Fleet, *, strict: bool = True, main: bytes | None = None, parts: dict[int, bytes] | None = None
+) -> Group:
+    return Group(of, KEY, strict=strict, main=main, parts=parts or {})
+
+
+def decoded(items: Sequence[Item]) -> Rows:
+    """Rows by output."""
+    rows: Rows = {}
+    for item in items:
+        assert isinstance(item.body, Row)
+        rows.setdefault(item.body.output, []).append(orjson.loads(item.body.data))
+    return rows
+
+
+def encoded(items: Sequence[Item]) -> list[tuple[Any, ...]]:
+    """All that a later step can see of items."""
+    return [(*by_order(item), item.arrival, item.known, item.position, item.body) for item in items]
+
+
+def seen(sequence: int, known: int, **fields: object) -> Item:
+    """One handmade observation."""
+    settings: dict[str, Any] = {"asset": "a", "target": KEY, "clock": known, "watermark": known, **fields}
+    return Item(sequence, 0, None, known, ("pumps", sequence, 0), Observation(**settings))
+
+
+def scored(sequence: int, time: int, **fields: object) -> Item:
+    """A handmade observation of telemetry that is an example."""
+    return seen(sequence, time, **{"time": time, "features": vector(time / HOUR), "example": True, **fields})
+
+
+def matured(time: int, label: int, correction: int = 0) -> Matured:
+    return Matured(time, label, "why", HOUR if label == 1 else None, time + WAIT + 1, correction)
+
+
+steps = st.lists(
+    st.tuples(st.integers(1, 9), st.sampled_from(["", "", "epoch", "crash", "stop"])), max_size=20
+)
+
+
+@given(recordings(50), steps, st.sampled_from(["together", "at_once"]), st.integers(1, 6), st.integers(0, 99))
+def test_a_group_that_crashes_writes_what_one_that_does_not_writes(
+    lines: list[bytes], plan: list[tuple[int, str]], learn_positives: str, renew_after: int, seed: int
+) -> None:
+    """Rebuilt from what was written at any point, further rows are byte-identical, and figures equal."""
+    with mock.patch.object(examples, "_SMALLEST", 600), mock.patch.object(scorer, "RENEW_AFTER", renew_after):
+        pump = crashing(learn_positives)
+        items = observed(pump, lines)
+        unbroken = opened(pump)
+        expected = [row for item in items for row in unbroken.process([item])]
+
+        shuffler = random.Random(seed)
+        store, group = PartStore(), opened(pump)
+        out: list[Item] = []
+        at, durable = 0, (0, 0)
+        for size, what in [*plan, (len(items), "stop"), (len(items), "")]:
+            batch = items[at : at + size]
+            at += len(batch)
+            if batch:
+                out += group.process(shuffler.sample(batch, len(batch)))
+                store.after_batch(group)
+            if what in {"epoch", "stop"} and at:
+                written = store.end_epoch(group, shuffler)
+                assert all(0 <= part < GROUP_PARTS for part in written)
+                durable = at, len(out)
+            if what in {"crash", "stop"}:
+                main, parts = store.crash()
+                group = opened(pump, main=main, parts=parts)
+                at = durable[0]
+                del out[durable[1] :]
+        assert encoded(out) == encoded(expected)
+        assert group._figures.state() == unbroken._figures.state()
+        assert group._ledger.pending() == unbroken._ledger.pending()
+
+
+@given(recordings(50))
+def test_evaluations_hold_what_was_served(lines: list[bytes]) -> None:
+    """Scores and features are those of the prediction of the same id, whatever was learned since."""
+    pump = pumps(output=Output(pumps().output.folder, "all"), metrics_every=1_000 * HOUR)
+    rows = decoded(opened(pump).process(observed(pump, lines)))
+    served = {row["id"]: row for row in rows.get("predictions", [])}
+    assert len(served) == len(rows.get("predictions", [])), "a prediction id never repeats"
+    for row in rows.get("evaluations", []):
+        prediction = served[row["id"]]
+        assert row["features"] == prediction["features"]
+        assert row["scores"][row["champion"]] == prediction["score"]
+        assert row["champion"] == prediction["model"]
+        for field in ("asset", "target", "time"):
+            assert row[field] == prediction[field]
+        assert prediction["revision"] == 0
+        assert row["sequence"] > prediction["sequence"] or row["correction"] == 0
+
+
+@given(recordings(60), st.sampled_from(["together", "at_once"]))
+def test_the_summary_counts_the_evaluations(lines: list[bytes], learn_positives: str) -> None:
+    """First and final labels equal a recomputation from the rows, for what the target clock passed."""
+    pump = fleet(target([model("linear")], learn_positives=learn_positives), metrics_every=1_000 * HOUR)
+    items = observed(pump, lines)
+    group = opened(pump)
+    rows = decoded(group.process(items)).get("evaluations", [])
+    clock = max((item.body.clock for item in items if isinstance(item.body, Observation)), default=0)
+    labels: dict[str, list[dict[str, Any]]] = {}
+    for row in rows:
+        history = labels.setdefault(row["id"], [])
+        assert row["correction"] == len(history)
+        history.append(row)
+    learned = [row for row in rows if row["learned"]]
+    assert len({row["id"] for row in learned}) == len(learned), "without retractions nothing is learned twice"
+    counted = [
+        history
+        for history in labels.values()
+        if parse_instant(history[0]["time"]) >= 4 * HOUR
+        and (parse_instant(history[0]["time"]) + WAIT < clock or history[0]["label"] == "censored")
+    ]
+    summary = decoded_summary(group)
+    assert summary["pending"] == sum(
+        isinstance(item.body, Observation) and item.body.example for item in items
+    ) - len(labels)
+    for scope, which in (("first_labels", 0), ("final_labels", -1)):
+        kept = [history[which] for history in counted if history[which]["label"] != "censored"]
+        row = summary[scope].get("linear", {"examples": 0, "positives": 0})
+        positives = [each["label"] == "positive" for each in kept]
+        assert (row["examples"], row["positives"]) == (len(kept), sum(positives))
+        if kept:
+            brier = [
+                (each["scores"]["linear"] - label) ** 2 for each, label in zip(kept, positives, strict=True)
+            ]
+            assert row["brier"] == pytest.approx(np.mean(brier), rel=1e-9, abs=1e-12)
+
+
+def decoded_summary(group: Group) -> dict[str, Any]:
+    """The target's section of the summary."""
+    (item,) = group.finish()
+    assert isinstance(item.body, Row)
+    assert item.body.output == "summary"
+    section: dict[str, Any] = orjson.loads(item.body.data)["targets"][KEY]
+    return section
+
+
+def test_a_restored_group_tells_the_same_summary() -> None:
+    """The summary after a restart is byte-identical to that before it."""
+    group, store = opened(pumps()), PartStore()
+    items = [scored(number, number * HOUR) for number in range(1, 20)]
+    labels = tuple(matured(number * HOUR, number % 2) for number in range(1, 9))
+    group.process([*items, seen(20, 30 * HOUR, matured=labels)])
+    store.after_batch(group)
+    store.end_epoch(group)
+    resumed = opened(pumps(), main=store.main, parts=store.parts)
+    assert encoded(resumed.finish()) == encoded(group.finish())
+    assert decoded_summary(resumed)["first_labels"]["linear"]["examples"] == 5
+
+
+def test_the_end_of_input_changes_nothing() -> None:
+    """Saying what there is does not decide or write anything."""
+    group = opened(pumps())
+    group.process([scored(1, HOUR)])
+    list(group.changed())
+    before = group.main_snapshot()
+    assert decoded_summary(group) == decoded_summary(group)
+    assert group.main_snapshot() == before
+    assert list(group.changed()) == []
+
+
+def test_a_period_closes_when_knowledge_time_has_passed_it() -> None:
+    """The border itself belongs to the period; the first record beyond it writes the rows."""
+    group = opened(fleet(target([model("prior")])))
+    example = scored(1, HOUR)
+    label = seen(2, 6 * HOUR + 2, clock=HOUR + WAIT + 1, matured=(matured(HOUR, 0),))
+    assert "metrics" not in decoded(group.process([example]))
+    assert "metrics" not in decoded(group.process([seen(3, 6 * HOUR, matured=())]))
+    (row,) = decoded(group.process([seen(4, 6 * HOUR + 1)])).get("metrics", [None])
+    assert row is None, "a period in which nothing was counted has no row"
+    label.sequence = 5
+    assert "metrics" not in decoded(group.process([label]))
+    rows = decoded(group.process([seen(6, 12 * HOUR)]))
+    assert "metrics" not in rows
+    (row,) = decoded(group.process([seen(7, 31 * HOUR)]))["metrics"]
+    assert (row["from"], row["to"]) == ("1970-01-01T06:00:00Z", "1970-01-01T12:00:00Z")
+    assert (row["examples"], row["positives"], row["pending"]) == (1, 0, 0)
+    assert (row["target"], row["model"], row["champion"]) == (KEY, "prior", True)
+    assert row["known"] == "1970-01-02T07:00:00Z"
+
+
+def test_a_straggler_counts_in_the_current_period() -> None:
+    """Knowledge time that runs back opens no period again."""
+    group = opened(fleet(target([model("prior")])))
+    group.process([scored(1, HOUR), seen(2, 13 * HOUR, clock=HOUR)])
+    late = seen(3, 7 * HOUR, clock=HOUR + WAIT + 1, matured=(matured(HOUR, 0),))
+    assert "metrics" not in decoded(group.process([late]))
+    (row,) = decoded(group.process([seen(4, 19 * HOUR)]))["metrics"]
+    assert (row["from"], row["examples"]) == ("1970-01-01T12:00:00Z", 1)
+
+
+def test_every_model_has_a_row_a_period() -> None:
+    """One row a model, by name, the champion marked; the counts of the target stand in each."""
+    group = opened(pumps())
+    group.process([scored(1, 5 * HOUR)])
+    group.process([seen(2, 11 * HOUR, matured=(matured(5 * HOUR, -1),))])
+    rows = decoded(group.process([seen(3, 12 * HOUR + 1)]))["metrics"]
+    names = ["bayes", "breaking", "hashed", "linear", "memory", "prior", "tree"]
+    assert [row["model"] for row in rows] == names
+    assert [row["champion"] for row in rows] == [name == "linear" for name in names]
+    assert all((row["examples"], row["censored"]) == (0, {"why": 1}) for row in rows)
+
+
+def test_what_arrives_together_takes_effect_in_order() -> None:
+    """A batch in any order gives the rows of the order of effect."""
+    items = [scored(number, number * HOUR) for number in range(1, 10)]
+    expected = encoded(opened(pumps()).process(list(items)))
+    assert encoded(opened(pumps()).process(items[::-1])) == expected
+
+
+@pytest.mark.parametrize("after", [1, 2])
+def test_with_one_worker_a_violated_order_is_an_error(after: int) -> None:
+    """What has a place before, or at, one that took effect is refused with both places."""
+    group = opened(pumps())
+    group.process([scored(1, HOUR), scored(2, 2 * HOUR)])
+    with pytest.raises(OrderError, match=rf"'pump/leak/4h': \({after}, 0\) came after \(2, 0\)"):
+        group.process([scored(after, 3 * HOUR)])
+
+
+def test_with_more_workers_a_violated_order_is_counted() -> None:
+    """It takes effect as it comes, the summary tells how often, and a restart does not forget."""
+    group = opened(pumps(), strict=False)
+    group.process([scored(2, 2 * HOUR)])
+    rows = decoded(group.process([scored(1, HOUR, asset="b")]))
+    assert len(rows["predictions"]) == 1
+    assert decoded_summary(group)["order_violations"] == 1
+    store = PartStore()
+    store.after_batch(group)
+    store.end_epoch(group)
+    resumed = opened(pumps(), strict=False, main=store.main, parts=store.parts)
+    assert decoded_summary(resumed)["order_violations"] == 1
+
+
+def test_the_order_is_watched_through_a_restart() -> None:
+    """What already took effect is refused by the next process too."""
+    store = stored(pumps().targets[KEY])
+    group = opened(pumps(), main=store.main, parts=store.parts)
+    with pytest.raises(OrderError):
+        group.process([scored(1, HOUR)])
+
+
+def stored(of: Target) -> PartStore:
+    """What is written of a group that took one example."""
+    store, group = PartStore(), opened(fleet(of))
+    group.process([scored(1, HOUR)])
+    store.after_batch(group)
+    store.end_epoch(group)
+    return store
+
+
+@pytest.mark.parametrize(
+    ("models", "why"),
+    [
+        ([model("tree"), model("prior")], "is no longer configured"),
+        ([model("linear", l2=0.1), model("prior")], "is configured differently now"),
+        ([model("linear", features=(0, 1)), model("prior")], "is configured differently now"),
+    ],
+)
+def test_a_champion_that_is_gone_or_changed_is_refused(models: list[Any], why: str) -> None:
+    """The message names the target, the champion and what can be done."""
+    store = stored(target([model("linear"), model("prior")]))
+    with pytest.raises(ChampionError, match=f"target '{KEY}': its champion 'linear' {why}.*new name"):
+        opened(fleet(target(models)), main=store.main, parts=store.parts)
+
+
+def test_the_stored_champion_rules() -> None:
+    """Naming another champion later changes nothing; challengers may change, come and go."""
+    store = stored(target([model("linear"), model("bayes"), model("prior")]))
+    now = target([model("tree"), model("linear"), model("bayes", features=(0,))])
+    group = opened(fleet(now), main=store.main, parts=store.parts)
+    rows = decoded(group.process([scored(2, 2 * HOUR)]))
+    assert "changes" not in rows
+    assert rows["predictions"][0]["model"] == "linear"
+    assert decoded_summary(group)["champion"] == "linear"
+
+
+def test_a_new_target_names_its_champion_once() -> None:
+    """The first record of a target writes who scores; neither later ones nor a restart do."""
+    group = opened(pumps())
+    (row,) = decoded(group.process([scored(1, HOUR)]))["changes"]
+    assert (row["change"], row["model"], row["version"], row["why"]) == (
+        "champion",
+        "linear",
+        1,
+        "configured",
+    )
+    assert "changes" not in decoded(group.process([scored(2, 2 * HOUR)]))
+    store = stored(pumps().targets[KEY])
+    resumed = opened(pumps(), main=store.main, parts=store.parts)
+    assert "changes" not in decoded(resumed.process([scored(2, 2 * HOUR)]))
+
+
+def test_a_model_that_is_put_aside_is_a_change() -> None:
+    """The row says which model and why; where it is the champion, the prior answers from then on."""
+    group = opened(fleet(target([model("breaking", lambda: Breaking(1)), model("prior")])))
+    items = [scored(number, number * HOUR) for number in (1, 2)]
+    items += [seen(3, 9 * HOUR, matured=(matured(HOUR, 0), matured(2 * HOUR, 0)))]
+    rows = decoded(group.process([*items, scored(4, 10 * HOUR)]))
+    assert [(row["change"], row["model"]) for row in rows["changes"]] == [
+        ("champion", "breaking"),
+        ("put_aside", "breaking"),
+    ]
+    assert rows["changes"][1]["why"] == "ArithmeticError: cannot learn that"
+    last = rows["predictions"][-1]
+    assert (last["score"], last["link"]) == (pytest.approx(0.5 / 3), "prior")
+
+
+def test_labels_take_effect_before_the_score_of_the_same_record() -> None:
+    """What a record decides is learned before that record is scored."""
+    group = opened(fleet(target([model("prior")])))
+    group.process([scored(1, HOUR)])
+    (row,) = decoded(group.process([scored(2, 9 * HOUR, matured=(matured(HOUR, 0),))]))["predictions"]
+    assert (row["score"], row["link"]) == (pytest.approx(0.25), "class")
+
+
+def test_a_revision_is_published_and_is_no_example() -> None:
+    """It has an id of its own, names the one it revises, and leaves what was served to the example."""
+    group = opened(pumps())
+    group.process([scored(1, HOUR)])
+    again = scored(2, HOUR, features=vector(9), revision=1, example=False)
+    rows = decoded(group.process([again, seen(3, 9 * HOUR, matured=(matured(HOUR, 0),))]))
+    (first,) = decoded(opened(pumps()).process([scored(1, HOUR)]))["predictions"]
+    (second,) = rows["predictions"]
+    assert (first["revision"], first["revises"]) == (0, None)
+    assert (second["revision"], second["revises"]) == (1, first["id"])
+    assert second["id"] != first["id"]
+    (evaluation,) = rows["evaluations"]
+    assert evaluation["id"] == first["id"]
+    assert evaluation["features"]["x"] == 1.0
+
+
+def test_a_label_that_is_known_at_once_is_evaluated_after_the_score() -> None:
+    """An example whose failure arrived before it has prediction and evaluation in one record."""
+    group = opened(pumps())
+    known = Matured(HOUR, 1, "failure", 2 * HOUR, HOUR, 0)
+    rows = decoded(group.process([scored(1, HOUR, at_once=known)]))
+    assert rows["predictions"][0]["id"] == rows["evaluations"][0]["id"]
+    assert (rows["evaluations"][0]["label"], rows["evaluations"][0]["lead"]) == ("positive", 2.0)
+
+
+def test_an_example_that_the_target_never_took_is_passed_over() -> None:
+    """A target that is newer than the example has no row for its label."""
+    rows = decoded(opened(pumps()).process([seen(1, 9 * HOUR, matured=(matured(HOUR, 1),))]))
+    assert "evaluations" not in rows
+
+
+@pytest.mark.parametrize(
+    ("features", "on"),
+    [("none", ()), ("examples", ("evaluations",)), ("all", ("evaluations", "predictions"))],
+)
+def test_features_go_where_they_are_asked_for(features: str, on: tuple[str, ...]) -> None:
+    """Nowhere, with evaluations, or with predictions too; a missing one is null."""
+    pump = pumps(output=Output(pumps().output.folder, features))
+    vector_with_gap = np.array([1.0, np.nan, 3, 4, 5, 6]).tobytes()
+    items = [scored(1, HOUR, features=vector_with_gap), seen(2, 9 * HOUR, matured=(matured(HOUR, 0),))]
+    rows = decoded(opened(pump).process(items))
+    for output in ("predictions", "evaluations"):
+        for row in rows[output]:
+            assert ("features" in row) == (output in on)
+            if output in on:
+                names = pump.classes["pump"].features
+                assert row["features"] == dict(zip(names, [1, None, 3, 4, 5, 6], strict=True))
+
+
+def test_released_examples_are_forgotten() -> None:
+    """What no record can change takes no room, also where a big model's log needed it for a while."""
+    with mock.patch.object(scorer, "RENEW_AFTER", 3):
+        models = [model("linear", BUILDS["linear"]), model("hashed", lambda: Hashed(9_000))]
+        group, store = opened(fleet(target(models))), PartStore()
+        for number in range(1, 60):
+            time = number * HOUR
+            label = (matured(time - 6 * HOUR, number % 2),) if number > 6 else ()
+            released = (time - 16 * HOUR,) if number > 16 else ()
+            group.process([scored(number, time, matured=label, released=released)])
+            store.after_batch(group)
+            if number % 2:
+                store.end_epoch(group)
+                group = opened(fleet(target(models)), main=store.main, parts=store.parts)
+        assert len(group._examples) <= 16 + 3 + 1
+        assert len(group._ledger.state()["released"]) <= 4
+
+
+def test_quiet_parts_are_not_written() -> None:
+    """What decides nothing writes no model, log or figures; what is no example either writes nothing."""
+    group, store = opened(pumps()), PartStore()
+    group.process([scored(1, HOUR)])
+    store.after_batch(group)
+    store.end_epoch(group)
+    group.process([scored(2, 2 * HOUR)])
+    assert [part for part in group.changed() if part < GROUP_PARTS - examples.SEGMENTS] == []
+    group.process([scored(3, 3 * HOUR, example=False, revision=1)])
+    assert list(group.changed()) == []
+    group.process([seen(4, 3 * HOUR)])
+    assert list(group.changed()) == []
+
+
+def test_times_are_told_in_rfc_3339() -> None:
+    """Every row names its times as texts that parse."""
+    rows = decoded(opened(pumps()).process([scored(1, HOUR), seen(2, 9 * HOUR, matured=(matured(HOUR, 1),))]))
+    (evaluation,) = rows["evaluations"]
+    assert evaluation["time"] == format_instant(HOUR)
+    assert evaluation["matured"] == format_instant(HOUR + WAIT + 1)
+    assert evaluation["known"] == evaluation["watermark"] == format_instant(9 * HOUR)
+    assert evaluation["arrival"] is None

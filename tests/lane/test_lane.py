@@ -1,0 +1,241 @@
+"""The lane: arrival, knowledge time and assets are decided in sequence, and survive any crash."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import orjson
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dataflows.events import Event, Failure, Maintenance, Reject, Telemetry
+from dataflows.fleet.plan import AssetClass, AssetPolicy, Fleet, Input, Output
+from dataflows.instants import HOUR
+from dataflows.items import Item, Known, Row, by_order
+from dataflows.lane import Lane
+from dataflows.lane.lane import LANE_PARTS, MixedArrivalsError
+from dataflows.snapshots import SnapshotError, seal
+
+if TYPE_CHECKING:
+    import random
+
+#: 2020-01-01T00:00:00Z; times and arrivals lie within microseconds of it.
+START = 1_577_836_800_000_000
+
+PUMP = AssetClass("pump", ("x",), True, (), ("x",), 0, HOUR, ())
+FLEET = Fleet(
+    name="pumps",
+    path=Path("fleet.toml"),
+    figures_from=None,
+    metrics_every=HOUR,
+    input=Input(("-",), 1),
+    output=Output(Path("out"), "none"),
+    assets=AssetPolicy("adopt", "pump", 4),
+    classes={"pump": PUMP},
+    targets={},
+)
+CAREFUL = replace(FLEET, assets=AssetPolicy("reject", None, 4))
+
+
+def telemetry(asset: str = "a", time: int = 0, arrived: int | None = None) -> Telemetry:
+    when = None if arrived is None else START + arrived
+    return Telemetry(asset, START + time, {"x": 1.0}, None, when)
+
+
+def records(*bodies: Event | Reject, first: int = 1) -> list[Item]:
+    """Fresh records, numbered from the first on."""
+    return [
+        Item(number, 0, None, 0, ("pumps", number, 10 * number), body)
+        for number, body in enumerate(bodies, start=first)
+    ]
+
+
+def opened(fleet: Fleet = FLEET, main: bytes | None = None, parts: dict[int, bytes] | None = None) -> Lane:
+    return Lane(fleet, main, parts or {})
+
+
+def row(item: Item) -> dict[str, Any]:
+    assert isinstance(item.body, Row)
+    found: dict[str, Any] = orjson.loads(item.body.data)
+    return {"output": item.body.output, **found}
+
+
+def counts(lane: Lane) -> dict[str, Any]:
+    """The lane's section of the summary."""
+    (item,) = lane.finish()
+    section: dict[str, Any] = row(item)["input"]
+    return section
+
+
+def visible(items: list[Item]) -> list[tuple[Any, ...]]:
+    return [(*by_order(item), item.arrival, item.known, item.position, item.body) for item in items]
+
+
+arrivals = st.lists(st.integers(0, 50), min_size=1, max_size=30)
+
+
+@given(arrivals)
+def test_arrival_never_runs_back(given_arrivals: list[int]) -> None:
+    """Where an arrival is smaller than its predecessor, the predecessor's counts, for knowledge too."""
+    out = opened().process(records(*(telemetry(time=0, arrived=arrived) for arrived in given_arrivals)))
+    expected = [START + max(given_arrivals[: place + 1]) for place in range(len(given_arrivals))]
+    assert [item.arrival for item in out] == expected
+    assert [item.known for item in out] == expected
+
+
+@given(arrivals)
+def test_without_arrivals_knowledge_follows_event_time(times: list[int]) -> None:
+    """Knowledge time is the largest event time so far, of any kind of event; there is no arrival."""
+    kinds = (
+        lambda time: telemetry(time=time),
+        lambda time: Failure("a", START + time, "leak", None, None),
+        lambda time: Maintenance("a", START + time, None, None, None),
+    )
+    out = opened().process(records(*(kinds[time % 3](time) for time in times)))
+    assert [item.arrival for item in out] == [None] * len(times)
+    assert [item.known for item in out] == [START + max(times[: place + 1]) for place in range(len(times))]
+
+
+def test_an_event_goes_on_with_its_class_and_its_place() -> None:
+    """The event itself is untouched; sequence and position are those of the record."""
+    event = telemetry(arrived=5)
+    (out,) = opened().process(records(event, first=7))
+    assert out.body == Known(event, "pump")
+    assert (out.sequence, out.position) == (7, ("pumps", 7, 70))
+
+
+def test_what_arrives_together_is_put_into_sequence() -> None:
+    """A batch in any order gives what it gives in sequence."""
+    events = [
+        telemetry(asset, time, arrived) for asset, time, arrived in (("a", 3, 9), ("b", 1, 5), ("c", 7, 7))
+    ]
+    expected = visible(opened().process(records(*events)))
+    assert visible(opened().process(records(*events)[::-1])) == expected
+
+
+def test_what_could_not_be_decoded_is_rejected_with_what_is_known() -> None:
+    """A malformed record has no time of its own: the row carries the arrival before it, and moves nothing."""
+    first, second, third = records(
+        telemetry(arrived=5), Reject("malformed", "not JSON", raw=b"{"), telemetry(arrived=4)
+    )
+    out = opened().process([first, second, third])
+    assert row(out[1])["arrival"] == "2020-01-01T00:00:00.000005Z"
+    assert [item.known for item in out] == [START + 5] * 3
+    assert (row(out[1])["output"], row(out[1])["reason"], row(out[1])["line"]) == ("rejects", "malformed", 2)
+
+
+@pytest.mark.parametrize(("one", "other", "word"), [(None, 3, "has"), (3, None, "lacks")])
+def test_records_with_and_without_arrival_do_not_mix(one: int | None, other: int | None, word: str) -> None:
+    """The first record that differs is named, also after a restart."""
+    lane = opened()
+    lane.process(records(telemetry(arrived=one)))
+    for at_work in (lane, opened(main=lane.main_snapshot(), parts={})):
+        with pytest.raises(MixedArrivalsError, match=f"pumps, line 2 {word} `arrived`"):
+            at_work.process(records(telemetry(arrived=other), first=2))
+
+
+def test_unknown_assets_are_adopted_up_to_a_number() -> None:
+    """The fifth of four is rejected with the limit; those known go on."""
+    out = opened().process(records(*(telemetry(asset) for asset in "abcdea")))
+    assert [isinstance(item.body, Known) for item in out] == [True, True, True, True, False, True]
+    refused = row(out[4])
+    assert (refused["reason"], refused["asset"]) == ("unknown_asset", "e")
+    assert "max_assets = 4" in refused["detail"]
+
+
+def test_unknown_assets_are_rejected_where_the_fleet_says_so() -> None:
+    """An asset that no row names is refused, and its event moves knowledge time all the same."""
+    (out,) = opened(CAREFUL).process(records(telemetry(time=9)))
+    assert row(out)["reason"] == "unknown_asset"
+    assert out.known == START + 9
+
+
+def test_a_part_is_written_only_when_its_assets_changed() -> None:
+    """A new asset wakes one bucket, once; whatever known assets send wakes none."""
+    lane = opened()
+    lane.process(records(telemetry("a")))
+    woken = list(lane.changed())
+    assert len(woken) == 1
+    assert 0 <= woken[0] < LANE_PARTS
+    lane.process(records(telemetry("a", 1), telemetry("a", 2), first=2))
+    assert list(lane.changed()) == []
+    opened(CAREFUL).process(records(telemetry("a")))
+    assert list(opened(CAREFUL).changed()) == []
+
+
+def test_the_main_part_does_not_grow_with_assets() -> None:
+    """Thousands of assets lie in the parts; the main snapshot stays small."""
+    lane = opened(replace(FLEET, assets=AssetPolicy("adopt", "pump", 10_000)))
+    lane.process(records(*(telemetry(f"asset-{number}") for number in range(5_000))))
+    assert len(lane.main_snapshot()) < 500
+    assert len(list(lane.changed())) == LANE_PARTS
+
+
+def test_the_summary_tells_what_came_in() -> None:
+    """Records, assets, kinds and rejects by reason; saying it changes nothing."""
+    lane = opened()
+    bodies = [telemetry(asset) for asset in "abcdea"]
+    lane.process(records(*bodies, Failure("a", START, "leak", None, None), Reject("malformed", "no")))
+    before = lane.main_snapshot()
+    told = counts(lane)
+    assert told == counts(lane)
+    assert lane.main_snapshot() == before
+    assert (told["records"], told["assets"]) == (8, 4)
+    assert told["by_kind"] == {"failure": 1, "telemetry": 5}
+    assert told["rejected"] == {"malformed": 1, "unknown_asset": 1}
+
+
+events = st.lists(
+    st.tuples(
+        st.sampled_from(["a", "b", "c", "d", "e", "f", "ü", ""]), st.integers(0, 99), st.integers(0, 99)
+    ),
+    max_size=30,
+)
+
+
+@given(events, st.booleans(), st.randoms(use_true_random=False))
+def test_a_restored_lane_goes_on_like_the_old_one(
+    stream: list[tuple[str, int, int]], with_arrivals: bool, shuffler: random.Random
+) -> None:
+    """Rebuilt at any point from what an epoch wrote, further items and the summary are equal."""
+    bodies = [
+        telemetry(asset, time, arrived if with_arrivals else None)
+        if asset
+        else Reject("malformed", "not JSON")
+        for asset, time, arrived in stream
+    ]
+    unbroken = opened()
+    expected = visible(unbroken.process(records(*bodies)))
+
+    lane, at = opened(), 0
+    main: bytes | None = None
+    parts: dict[int, bytes] = {}
+    awake: set[int] = set()
+    durable = 0
+    out: list[tuple[Any, ...]] = []
+    while at < len(bodies):
+        size = shuffler.randint(1, 5)
+        out += visible(lane.process(records(*bodies[at : at + size], first=at + 1)))
+        at = min(at + size, len(bodies))
+        awake.update(lane.changed())
+        what = shuffler.choice(["go on", "epoch", "epoch", "epoch", "crash"])
+        if what == "epoch":
+            main = lane.main_snapshot()
+            parts.update({part: lane.part_snapshot(part) for part in awake})
+            awake.clear()
+            durable = at
+        elif what == "crash":
+            lane, at = opened(main=main, parts=dict(parts)), durable
+            awake.clear()
+            del out[durable:]
+    assert out == expected
+    assert counts(lane) == counts(unbroken)
+
+
+def test_another_steps_snapshot_is_refused() -> None:
+    """A store whose main part is no lane's is not taken for one."""
+    with pytest.raises(SnapshotError, match="lane"):
+        opened(main=seal("group", 1, {}))

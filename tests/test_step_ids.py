@@ -1,0 +1,77 @@
+"""The names of the steps are frozen: the store finds state by them, and a renamed step starts empty."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+import structlog
+from bytewax.visualize import to_rendered
+
+from dataflows.failure_prediction import flow
+from dataflows.group.group import GROUP_PARTS
+from dataflows.lane.lane import LANE_PARTS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from bytewax.visualize import RenderedOperator
+
+GOLDEN = Path(__file__).with_name("step_ids.txt")
+#: The engine's operators that keep state; all others are made of them or keep none.
+STATEFUL = {"input", "stateful_batch", "output"}
+
+FLEET = """
+name = "pumps"
+
+[input]
+files = ["events.jsonl"]
+
+[assets]
+adopt_as = "pump"
+
+[classes.pump]
+sensors = ["pressure"]
+
+[[targets]]
+class = "pump"
+mode = "seal"
+horizon = "24h"
+champion = "prior"
+
+[models.prior]
+pipeline = [{ estimator = "dataflows.group.estimators.Prior" }]
+"""
+
+
+@pytest.fixture
+def steps(tmp_path: Path) -> Iterator[list[RenderedOperator]]:
+    """Every step of the dataflow, with those it is made of, as the engine knows them."""
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING))
+    (tmp_path / "events.jsonl").touch()
+    path = tmp_path / "fleet.toml"
+    path.write_text(FLEET, encoding="utf-8")
+    yield list(unfolded(to_rendered(flow(path)).substeps))
+    structlog.reset_defaults()
+
+
+def unfolded(steps: list[RenderedOperator]) -> Iterator[RenderedOperator]:
+    for step in steps:
+        yield step
+        yield from unfolded(step.substeps)
+
+
+def test_the_ids_of_steps_with_state_are_those_of_every_release(steps: list[RenderedOperator]) -> None:
+    """Each stateful step has the id it always had; new ones are added to step_ids.txt, none changes."""
+    found = sorted(step.step_id for step in steps if step.op_type in STATEFUL)
+    assert found == GOLDEN.read_text(encoding="utf-8").splitlines()
+
+
+def test_lane_and_group_have_a_step_for_each_part() -> None:
+    """The list names 16 parts of the lane and 34 of the group: as many as the stages have."""
+    frozen = GOLDEN.read_text(encoding="utf-8").splitlines()
+    for stage, parts in (("lane", LANE_PARTS), ("group", GROUP_PARTS)):
+        expected = [f"highwater.{stage}.part_{part:02}" for part in range(parts)]
+        assert [step for step in frozen if f".{stage}.part_" in step] == expected
