@@ -29,14 +29,17 @@ _STORES = Path("recovery")
 
 FleetFile = Annotated[Path, typer.Argument(help="The fleet.toml.", envvar="FLEET_CONFIG")]
 Epoch = Annotated[str, typer.Option(help="Time between snapshots, such as 500ms or 10s.")]
-Fresh = Annotated[bool, typer.Option("--fresh", help="Delete the store and the outputs of earlier runs first.")]
+Fresh = Annotated[
+    bool, typer.Option("--fresh", help="Delete the store and the outputs of earlier runs first.")
+]
 
 
 @app.command()
 def run(
     fleet: FleetFile,
     recovery: Annotated[
-        Path | None, typer.Option(help="Folder of the recovery store [default: recovery/<name of the fleet>].")
+        Path | None,
+        typer.Option(help="Folder of the recovery store [default: recovery/<name of the fleet>]."),
     ] = None,
     no_recovery: Annotated[bool, typer.Option("--no-recovery", help="Run without a store.")] = False,  # noqa: FBT002
     epoch: Epoch = "1s",
@@ -95,7 +98,7 @@ def demo(fresh: Fresh = False) -> None:  # noqa: FBT002
 
 
 class _explained:  # noqa: N801 - reads as what it does
-    """Turns the errors that a user can do something about into one message, also out of the engine's wrapping."""
+    """Turns errors that a user can do something about into one message, also out of the engine's wrapping."""
 
     def __enter__(self) -> None:
         return None

@@ -50,7 +50,7 @@ REASONS = {
     "duplicate": "the same id, or the same asset, kind, time and content, was seen before",
     "too_late": "below the asset's watermark: later than the allowed lateness",
     "unmatched": "a failure, maintenance or retraction record that no remembered example or record matches",
-    "internal_error": "a stage failed on it; the traceback is in the log, and its asset's state started anew",
+    "internal_error": "a stage failed on it: the traceback is in the log, its asset's state started anew",
 }
 
 

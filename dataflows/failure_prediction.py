@@ -49,7 +49,8 @@ def flow(fleet: Fleet | str | Path | None = None, *, watch: Watch | None = None)
     stages = Stages(fleet, strict=one_worker())
 
     dataflow = Dataflow("highwater")
-    records = op.input("source", dataflow, FileSource(fleet.input.files, fleet.input.batch, watch or Watch()))
+    source = FileSource(fleet.files, fleet.input.batch, watch or Watch())
+    records = op.input("source", dataflow, source)
     events = op.map("decode", records, decoded)
 
     by_lane = op.key_on("by_lane", events, lane_of)

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from dataflows.asset.asset import Asset, ClassPlan
+from dataflows.asset.asset import ClassPlan
 from dataflows.events import decode
 from dataflows.group import Group
 from dataflows.group.passing import Passing
+from dataflows.guard import GuardedAsset, InternalErrors
 from dataflows.items import Item, Known, Observation, Row
 from dataflows.lane import Lane
 
@@ -68,6 +69,7 @@ class Stages:
     def __init__(self, fleet: Fleet, *, strict: bool) -> None:
         self._fleet = fleet
         self._strict = strict
+        self._errors = InternalErrors(fleet.max_internal_errors)
         self._plans = {
             name: ClassPlan(asset_class, fleet.targets) for name, asset_class in fleet.classes.items()
         }
@@ -76,15 +78,17 @@ class Stages:
         """A lane, new or resumed."""
         return Lane(self._fleet, main, parts)
 
-    def asset(self, item: Item, sealed: bytes | None) -> Asset | None:
+    def asset(self, item: Item, sealed: bytes | None) -> GuardedAsset | None:
         """The asset of an item, new or resumed; None for an item that belongs to no asset."""
         body = item.body
         if not isinstance(body, Known):
             return None
-        return Asset(body.event.asset, self._plans[body.asset_class], sealed)
+        return GuardedAsset(body.event.asset, self._plans, body.asset_class, sealed, self._errors)
 
     def group(self, key: str, main: bytes | None, parts: dict[int, bytes]) -> Group | Passing:
         """A group, new or resumed."""
         if key == PASSING:
             return Passing()
-        return Group(self._fleet, key, strict=self._strict, main=main, parts=parts)
+        return Group(
+            self._fleet, key, strict=self._strict, on_error=self._errors.note, main=main, parts=parts
+        )

@@ -157,7 +157,8 @@ def replace_missing(
         hours = (time - number * hops[hop]) / _HOUR
         for sensor in range(len(row)):
             if not math.isnan(row[sensor]):
-                panes[slot, sensor, _MISSING] -= 1.0
+                if panes[slot, sensor, _MISSING] > 0.0:
+                    panes[slot, sensor, _MISSING] -= 1.0
                 _add(panes[slot, sensor], row[sensor], hours, time)
 
 

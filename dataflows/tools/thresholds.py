@@ -157,7 +157,7 @@ def best_by_cost(found: list[Outcome], false_alarm: float, missed: float) -> Out
 
 
 def best_by_budget(found: list[Outcome], false_per_asset_day: float) -> Outcome | None:
-    """Of the thresholds within a budget of false alarms, the one that warns of most failures; None if none is."""
+    """The threshold within a budget of false alarms that warns of most failures; None if none is within."""
     within = [outcome for outcome in found if outcome.false_per_asset_day <= false_per_asset_day]
     return max(within, key=lambda outcome: (outcome.warned, outcome.threshold), default=None)
 
