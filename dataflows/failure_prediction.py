@@ -46,10 +46,11 @@ def flow(fleet: Fleet | str | Path | None = None, *, watch: Watch | None = None)
     if not isinstance(fleet, Fleet):
         fleet = load(fleet or os.environ.get("FLEET_CONFIG", "fleet.toml"))
     to_stderr_unless_configured()
-    stages = Stages(fleet, strict=one_worker())
+    watch = watch or Watch()
+    stages = Stages(fleet, strict=one_worker(), watch=watch)
 
     dataflow = Dataflow("highwater")
-    source = FileSource(fleet.files, fleet.input.batch, watch or Watch())
+    source = FileSource(fleet.files, fleet.input.batch, watch)
     records = op.input("source", dataflow, source)
     events = op.map("decode", records, decoded)
 
@@ -65,5 +66,5 @@ def flow(fleet: Fleet | str | Path | None = None, *, watch: Watch | None = None)
 
     by_output = op.key_on("by_output", op.key_rm("from_group", rows), output_of)
     ordered = in_order("order", by_output)
-    op.output("outputs", ordered, FileSink(fleet.output.folder))
+    op.output("outputs", ordered, FileSink(fleet.output.folder, watch))
     return dataflow

@@ -14,6 +14,7 @@ from dataflows.group.passing import Passing
 from dataflows.guard import GuardedAsset, InternalErrors
 from dataflows.items import Item, Known, Observation, Row
 from dataflows.lane import Lane
+from dataflows.watch import Watch
 
 if TYPE_CHECKING:
     from dataflows.fleet.plan import Fleet
@@ -64,11 +65,15 @@ class Stages:
     Args:
         fleet: the fleet.
         strict: whether one worker runs it, so that order is promised.
+        watch: told how to find out how far the stages are.
     """
 
-    def __init__(self, fleet: Fleet, *, strict: bool) -> None:
+    def __init__(self, fleet: Fleet, *, strict: bool, watch: Watch | None = None) -> None:
         self._fleet = fleet
         self._strict = strict
+        self._watch = watch or Watch()
+        self._groups: list[Group] = []
+        self._watch.pending = lambda: sum(group.pending() for group in self._groups)
         self._errors = InternalErrors(fleet.max_internal_errors)
         self._plans = {
             name: ClassPlan(asset_class, fleet.targets) for name, asset_class in fleet.classes.items()
@@ -76,7 +81,9 @@ class Stages:
 
     def lane(self, key: str, main: bytes | None, parts: dict[int, bytes]) -> Lane:  # noqa: ARG002 - one lane
         """A lane, new or resumed."""
-        return Lane(self._fleet, main, parts)
+        lane = Lane(self._fleet, main, parts)
+        self._watch.arrival = lambda: lane.arrival
+        return lane
 
     def asset(self, item: Item, sealed: bytes | None) -> GuardedAsset | None:
         """The asset of an item, new or resumed; None for an item that belongs to no asset."""
@@ -89,6 +96,8 @@ class Stages:
         """A group, new or resumed."""
         if key == PASSING:
             return Passing()
-        return Group(
+        group = Group(
             self._fleet, key, strict=self._strict, on_error=self._errors.note, main=main, parts=parts
         )
+        self._groups.append(group)
+        return group

@@ -8,16 +8,17 @@ from __future__ import annotations
 
 import glob
 import gzip
-import json
 import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
+import orjson
 from bytewax.inputs import FixedPartitionedSource, StatefulSourcePartition
 from bytewax.outputs import FixedPartitionedSink, StatefulSinkPartition
 from typing_extensions import override
 
+from dataflows.connectors.pulse import Pulse
 from dataflows.events import MAX_BYTES
 from dataflows.items import OUTPUTS, Item, Row
 from dataflows.snapshots import seal, unseal
@@ -137,6 +138,7 @@ class _FilePartition(StatefulSourcePartition[Item, bytes]):
         self._paths = paths
         self._batch = batch
         self._watch = watch
+        self._pulse = Pulse(watch)
         self._before = 0
         self._index, self._offset, self._line, self._sequence = 0, 0, 0, 0
         self._ended = False
@@ -163,6 +165,7 @@ class _FilePartition(StatefulSourcePartition[Item, bytes]):
 
     @override
     def next_batch(self) -> list[Item]:
+        self._pulse.beat()
         if self._watch.stop:
             raise StopIteration
         items: list[Item] = []
@@ -200,6 +203,7 @@ class _FilePartition(StatefulSourcePartition[Item, bytes]):
 
     @override
     def snapshot(self) -> bytes:
+        self._pulse.epoch()
         read = self._paths[: self._index + 1]
         return seal("files", _VERSION, (read, self._index, self._offset, self._line, self._sequence))
 
@@ -233,7 +237,9 @@ class FileSource(FixedPartitionedSource[Item, bytes]):
 
 
 class _RowsPartition(StatefulSinkPartition[Item, int]):
-    def __init__(self, path: Path, resume: int | None) -> None:
+    def __init__(self, path: Path, watch: Watch, resume: int | None) -> None:
+        self._watch = watch
+        self._tells = path.stem in {"rejects", "late"}
         path.parent.mkdir(parents=True, exist_ok=True)
         length = resume or 0
         found = path.stat().st_size if path.exists() else 0
@@ -250,6 +256,8 @@ class _RowsPartition(StatefulSinkPartition[Item, int]):
     @override
     def write_batch(self, values: list[Item]) -> None:
         lines = [cast("Row", item.body).data for item in values]
+        if self._tells:
+            self._watch.rejected.update(orjson.loads(line)["reason"] for line in lines)
         lines.append(b"")
         self._file.write(b"\n".join(lines))
 
@@ -275,14 +283,14 @@ class _SummaryPartition(StatefulSinkPartition[Item, None]):
     @override
     def write_batch(self, values: list[Item]) -> None:
         for item in values:
-            for section, content in json.loads(cast("Row", item.body).data).items():
+            for section, content in orjson.loads(cast("Row", item.body).data).items():
                 if isinstance(content, dict):
                     self._summary.setdefault(section, {}).update(content)
                 else:
                     self._summary[section] = content
         ordered = {key: self._summary[key] for key in sorted(self._summary)}
         written = self._path.with_suffix(".json.part")
-        written.write_text(json.dumps(ordered, indent=2) + "\n")
+        written.write_bytes(orjson.dumps(ordered, option=orjson.OPT_INDENT_2) + b"\n")
         written.replace(self._path)
 
     @override
@@ -291,10 +299,16 @@ class _SummaryPartition(StatefulSinkPartition[Item, None]):
 
 
 class FileSink(FixedPartitionedSink[Item, Any]):
-    """``<output>.jsonl`` for each output, and ``summary.json``, in one folder; items are keyed by output."""
+    """``<output>.jsonl`` for each output, and ``summary.json``, in one folder; items are keyed by output.
 
-    def __init__(self, folder: Path) -> None:
+    Args:
+        folder: made if it is new.
+        watch: told what was rejected.
+    """
+
+    def __init__(self, folder: Path, watch: Watch) -> None:
         self._folder = folder
+        self._watch = watch
         # The engine numbers the parts in the order of their names, and asks for the number of every row.
         self._numbers = {name: number for number, name in enumerate(sorted([*OUTPUTS, SUMMARY]))}
 
@@ -313,4 +327,4 @@ class FileSink(FixedPartitionedSink[Item, Any]):
         if for_part == SUMMARY:
             self._folder.mkdir(parents=True, exist_ok=True)
             return _SummaryPartition(self._folder / "summary.json")
-        return _RowsPartition(self._folder / f"{for_part}.jsonl", resume_state)
+        return _RowsPartition(self._folder / f"{for_part}.jsonl", self._watch, resume_state)

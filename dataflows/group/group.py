@@ -291,6 +291,10 @@ class Group:
             rows.append(row)
         return rows
 
+    def pending(self) -> int:
+        """Examples that wait for their label."""
+        return self._ledger.pending()
+
     def changed(self) -> Iterable[int]:
         """Parts to write."""
         changed = list(self._scorer.changed())

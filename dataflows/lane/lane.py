@@ -39,12 +39,15 @@ class Lane:
         fleet: the fleet.
         main: what `main_snapshot` returned, None for a new lane.
         parts: what `part_snapshot` returned, by number.
+
+    Attributes:
+        arrival: the last one, which never runs back; None without arrivals.
     """
 
     def __init__(self, fleet: Fleet, main: bytes | None, parts: dict[int, bytes]) -> None:
         self._max_future = fleet.assets.max_future
         self._waits = any(found.idle_timeout is not None for found in fleet.classes.values())
-        self._arrival: int | None = None
+        self.arrival: int | None = None
         self._with_arrivals: bool | None = None
         self._largest: int | None = None
         self._sequence = 0
@@ -61,7 +64,7 @@ class Lane:
         self._heard.restore(silence)
 
     def _restore(self, state: dict[str, Any]) -> None:
-        self._arrival = state["arrival"]
+        self.arrival = state["arrival"]
         self._with_arrivals = state["with_arrivals"]
         self._largest = state["largest"]
         self._sequence = state["sequence"]
@@ -95,11 +98,11 @@ class Lane:
             far = "its time lies more than max_future after its arrival"
             out.append(self._reject(item, Reject("future", far, event.asset), event))
             return
-        if self._arrival is not None and isinstance(event, Telemetry | Fault):
+        if self.arrival is not None and isinstance(event, Telemetry | Fault):
             self._hear(event.asset, asset_class)
         self._counts[type(event).__name__.lower()] += 1
         body = Known(event, asset_class)
-        out.append(Item(item.sequence, lane_part(0), self._arrival, item.known, item.position, body))
+        out.append(Item(item.sequence, lane_part(0), self.arrival, item.known, item.position, body))
 
     def _watch_arrivals(self, item: Item, event: Event) -> None:
         """All records of a recording have arrivals, or none; a file of registry rows may do without."""
@@ -129,19 +132,19 @@ class Lane:
             body = Known(expiry, asset_class)
             part = lane_part(index)
             out.append(Item(self._sequence, part, expiry.due, expiry.due, ("", 0, 0), body))
-            self._arrival = expiry.due
+            self.arrival = expiry.due
 
     def _move_time(self, item: Item, event: Event) -> None:
         """Arrival never runs back; without arrivals, knowledge follows the largest event time."""
-        if event.arrived is not None and (self._arrival is None or event.arrived > self._arrival):
-            self._arrival = event.arrived
+        if event.arrived is not None and (self.arrival is None or event.arrived > self.arrival):
+            self.arrival = event.arrived
         if isinstance(event, TimedEvent) and (self._largest is None or event.time > self._largest):
             self._largest = event.time
         item.known = self._known()
 
     def _known(self) -> int:
-        if self._arrival is not None:
-            return self._arrival
+        if self.arrival is not None:
+            return self.arrival
         return self._largest if self._largest is not None else 0
 
     def _resolve(self, event: Event) -> str | Reject:
@@ -157,17 +160,17 @@ class Lane:
         return found
 
     def _is_future(self, event: Event) -> bool:
-        if self._arrival is None or not isinstance(event, TimedEvent):
+        if self.arrival is None or not isinstance(event, TimedEvent):
             return False
-        return event.time > self._arrival + self._max_future
+        return event.time > self.arrival + self._max_future
 
     def _hear(self, asset: str, asset_class: str) -> None:
-        if self._arrival is not None and self._silence.hear(asset, asset_class, self._arrival):
+        if self.arrival is not None and self._silence.hear(asset, asset_class, self.arrival):
             self._heard.touch(asset)
 
     def _reject(self, item: Item, reject: Reject, event: Event | None) -> Item:
         self._counts[f"rejected: {reject.reason}"] += 1
-        item.arrival = self._arrival
+        item.arrival = self.arrival
         item.known = self._known()
         return reject_row(item, reject, event)
 
@@ -182,7 +185,7 @@ class Lane:
             "lane",
             _VERSION,
             {
-                "arrival": self._arrival,
+                "arrival": self.arrival,
                 "with_arrivals": self._with_arrivals,
                 "largest": self._largest,
                 "sequence": self._sequence,
@@ -209,4 +212,4 @@ class Lane:
             "rejected": rejected,
         }
         body = Row("summary", encode({"input": counts}))
-        return [Item(self._sequence, lane_part(0), self._arrival, self._known(), ("", 0, 0), body)]
+        return [Item(self._sequence, lane_part(0), self.arrival, self._known(), ("", 0, 0), body)]
