@@ -10,6 +10,7 @@ import glob
 import gzip
 import os
 import sys
+import zlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
@@ -64,6 +65,7 @@ class _Lines:
     """Lines of one file from a byte offset on; of an oversized line only its beginning is kept."""
 
     def __init__(self, path: str, offset: int) -> None:
+        self._path = path
         self._file = _open(path, offset)
         self._chunk: list[bytes] = []
         self._next = 0
@@ -88,7 +90,11 @@ class _Lines:
         return line[: MAX_BYTES + 1], length
 
     def _fill(self) -> None:
-        data = self._file.read(_CHUNK)
+        try:
+            data = self._file.read(_CHUNK)
+        except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+            msg = f"{self._path} is damaged somewhere after byte {self.offset:,} of its contents: {error}"
+            raise InputError(msg) from error
         self._end = not data
         lines = (self._rest + data).split(b"\n")
         # What follows the last line end is the beginning of the next line, or nothing.

@@ -15,7 +15,7 @@ import bytewax.operators as op
 import pytest
 from bytewax.dataflow import Dataflow
 from bytewax.testing import TestingSource, run_main
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from dataflows.connectors import files
@@ -129,6 +129,9 @@ def test_records_are_the_lines_wherever_chunks_end(
     content: bytes, chunk: int, most: int, packed: bool
 ) -> None:
     """Any bytes in chunks of any size: each line once, of an oversized one its start; from any record on."""
+    assume(
+        packed or not content.startswith(b"\x1f\x8b")
+    )  # which says that it is gzip, and is no beginning of JSON
     with (
         tempfile.TemporaryDirectory() as folder,
         mock.patch.object(files, "_CHUNK", chunk),
@@ -254,6 +257,24 @@ def test_a_file_that_became_shorter_is_refused(tmp_path: Path, name: str) -> Non
         InputError, match=re.escape(f"{path} ends at byte 4, but 8 bytes of it were read before")
     ):
         partition(path, resume=resume)
+
+
+@pytest.mark.parametrize("damage", ["cut", "flipped", "no gzip at all"])
+def test_a_damaged_gzip_file_is_refused_by_name(tmp_path: Path, damage: str) -> None:
+    """A packed file that cannot be unpacked to its end stops the run, and is not taken for a shorter one."""
+    path = written(tmp_path, "a.jsonl.gz", b"".join(b"%d\n" % number for number in range(10_000)))
+    packed = path.read_bytes()
+    path.write_bytes(
+        {
+            "cut": packed[: len(packed) // 2],
+            "flipped": packed[:500] + bytes([packed[500] ^ 0xFF]) + packed[501:],
+            "no gzip at all": b"\x1f\x8b and nothing",
+        }[damage]
+    )
+    part = partition(path)
+    with pytest.raises(InputError, match=re.escape(f"{path} is damaged")):
+        part.next_batch()
+    part.close()
 
 
 def test_standard_input_is_not_resumed() -> None:

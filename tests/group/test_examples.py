@@ -237,17 +237,21 @@ def test_stale_news_do_not_come_back() -> None:
     assert found is not None
     found.label = found.first = 0
     store.update(found)
+    for time in range(6, 12):
+        store.add(Example("a", time, FEATURES, {"m": 0.5}, "m"))
     written.end_epoch(store)
     for time in range(1, 5):
         store.drop(("a", time))
-    time = 5
+    time = 11
     while found.segment != store._current:
         time += 1
         store.add(Example("a", time, FEATURES, {"m": 0.5}, "m"))
     found.label = 1
     store.update(found)
     written.end_epoch(store)
-    assert any(unseal("examples", 1, sealed)[3] for sealed in written.segments.values()), "a stale mark is there"
+    assert any(unseal("examples", 1, sealed)[3] for sealed in written.segments.values()), (
+        "a stale mark is there"
+    )
     restored = ExampleStore(written.segments).get(("a", 0))
     assert restored is not None
     assert restored.label == 1
