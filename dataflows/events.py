@@ -145,7 +145,7 @@ def decode(raw: bytes) -> Event | Reject:
     reader = _READERS.get(kind) if type(kind) is str else None
     if reader is None:
         names = ", ".join(_READERS)
-        return Reject("malformed", f"kind: expected one of {names}, got {str(kind)[:40]!r}", raw=raw)
+        return Reject("malformed", f"kind: expected one of {names}, got {_shown(kind)}", raw=raw)
     try:
         return reader(document)
     except _MalformedError as error:
@@ -216,6 +216,10 @@ def _registration(document: dict[str, Any]) -> Registration:
     for name, value in attributes.items():
         if isinstance(value, dict | list):
             msg = f"attributes.{name[:80]}: expected a text, a number or a boolean, got {_json_type(value)}"
+            raise _MalformedError(msg)
+        # Attributes stay in memory as long as their asset does.
+        if len(name) > _MAX_NAME or (isinstance(value, str) and len(value) > _MAX_NAME):
+            msg = f"attributes.{name[:80]}: its name or its text has more than {_MAX_NAME} characters"
             raise _MalformedError(msg)
     retired = document.get("retired", False)
     if type(retired) is not bool:

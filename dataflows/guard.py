@@ -95,6 +95,7 @@ class GuardedAsset:
     def _start_anew(self, item: Item, error: Exception) -> list[Item]:
         rejected = self._errors.note(item, error, "asset")
         asset_class = item.body.asset_class if isinstance(item.body, Known) else next(iter(self._plans))
+        held = self._asset.targets()
         self._asset = Asset(self._name, self._plans, asset_class)
         row = {
             "change": "asset_reset",
@@ -104,8 +105,8 @@ class GuardedAsset:
         }
         bodies: list[Row | Observation] = [Row("changes", encode(row))]
         bodies += [
-            Observation(self._name, target.name, None, None, forgotten=True)
-            for target in self._plans[asset_class].targets
+            Observation(self._name, target, None, None, forgotten=True)
+            for target in dict.fromkeys((*self._asset.targets(), *held))
         ]
         return [
             rejected,

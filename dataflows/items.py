@@ -8,6 +8,7 @@ paths, so any step can put what it receives back into order.
 
 from __future__ import annotations
 
+from operator import attrgetter
 from typing import Any, Literal
 
 import msgspec
@@ -148,6 +149,10 @@ class Item(msgspec.Struct, gc=False):
     body: bytes | Event | Reject | Known | Observation | Row
 
 
+#: Sort key: the order of effect.
+by_order = attrgetter("sequence", "part")
+
+
 def lane_part(index: int) -> int:
     """Part of the index-th thing that the lane made of a record."""
     return _checked(index) << (2 * _BITS)
@@ -168,11 +173,6 @@ def _checked(index: int) -> int:
         msg = f"one record became more than {_LIMIT:,} items in one step"
         raise OverflowError(msg)
     return index
-
-
-def by_order(item: Item) -> tuple[int, int]:
-    """Sort key: the order of effect."""
-    return item.sequence, item.part
 
 
 def encode(row: dict[str, Any]) -> bytes:

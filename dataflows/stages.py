@@ -19,7 +19,7 @@ from dataflows.watch import Watch
 if TYPE_CHECKING:
     from dataflows.fleet.plan import Fleet
 
-__all__ = ["LANE", "Stages", "asset_of", "decoded", "group_of", "lane_of", "output_of"]
+__all__ = ["LANE", "Stages", "asset_of", "decoded", "fanned_out", "group_of", "lane_of", "output_of"]
 
 LANE = "lane-0"
 #: Key of rows that pass a step untouched; no asset and no target has an empty name.
@@ -52,11 +52,17 @@ def output_of(item: Item) -> str:
     return body.output
 
 
-def decoded(item: Item) -> Item:
+def decoded(batch: list[Item]) -> list[Item]:
     """The decode step: raw bytes into an event or a reject."""
-    if isinstance(item.body, bytes):
-        item.body = decode(item.body)
-    return item
+    for item in batch:
+        if isinstance(item.body, bytes):
+            item.body = decode(item.body)
+    return batch
+
+
+def fanned_out(batch: list[tuple[str, list[Item]]]) -> list[Item]:
+    """The fan-out step: what assets made of their records, one by one."""
+    return [item for _, items in batch for item in items]
 
 
 class Stages:

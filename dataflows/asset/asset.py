@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
@@ -24,7 +24,7 @@ from dataflows.items import Expiry, Item, Known, Matured, Observation, Row, asse
 from dataflows.snapshots import seal, unseal
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from dataflows.asset.records import Kind
     from dataflows.fleet.plan import AssetClass, Target
@@ -146,24 +146,17 @@ class Asset:
             },
         )
 
+    def targets(self) -> tuple[str, ...]:
+        """Names of the targets of its class, and of former ones that still have examples."""
+        return self._labels.targets()
+
     def process(self, item: Item) -> list[Item]:
         """What one record, or the time that passed, means for every target; or why it cannot be used."""
         body = item.body
         if not isinstance(body, Known):
             msg = f"an asset takes known events, not {type(body).__name__}"
             raise TypeError(msg)
-        event = body.event
-        if isinstance(event, Telemetry):
-            return self._telemetry(item, event)
-        if isinstance(event, Fault):
-            return self._fault(item, event)
-        if isinstance(event, Failure | Maintenance):
-            return self._record(item, event)
-        if isinstance(event, Retraction):
-            return self._retraction(item, event)
-        if isinstance(event, Registration):
-            return self._registration(item, event)
-        return self._expiry(item, event)
+        return self._TAKES[type(body.event)](self, item, body.event)
 
     def _telemetry(self, item: Item, event: Telemetry) -> list[Item]:
         placed = self._windows.add(event.time, event.readings, event.id)
@@ -336,6 +329,16 @@ class Asset:
             part = asset_part(item.part, index)
             items.append(Item(item.sequence, part, item.arrival, item.known, item.position, body))
         return items
+
+    _TAKES: ClassVar[dict[type, Callable[[Asset, Item, Any], list[Item]]]] = {
+        Telemetry: _telemetry,
+        Fault: _fault,
+        Failure: _record,
+        Maintenance: _record,
+        Retraction: _retraction,
+        Registration: _registration,
+        Expiry: _expiry,
+    }
 
 
 def _rejected(item: Item, event: Event, reason: str, detail: str) -> Item:

@@ -9,8 +9,9 @@ lateness bound while an example is remembered: one that comes after the decision
 
 from __future__ import annotations
 
-from collections import deque
+from bisect import bisect_left
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
 from dataflows.asset.records import CENSORED, NEGATIVE, POSITIVE, Kind, Records
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 __all__ = ["CENSORED", "NEGATIVE", "POSITIVE", "Decisions", "Labels"]
 
 _NEVER = 2**63
+_time = attrgetter("time")
 
 #: What a record decides or corrects: by target, in order of time.
 Decisions = dict[str, list[Matured]]
@@ -51,7 +53,7 @@ class _TargetLabels:
         self.target = target
         self.wait = target.horizon + target.label_delay
         self.memory = self.wait + target.label_memory
-        self.examples: deque[_Example] = deque()
+        self.examples: list[_Example] = []
         #: How many examples from the left the label clock has passed.
         self.passed = 0
 
@@ -97,8 +99,15 @@ class Labels:
     def retarget(self, targets: tuple[Target, ...]) -> None:
         """Change the class: examples of former targets stay pending, new ones are of these targets."""
         self._active = tuple(target.name for target in targets)
-        for target in targets:
-            self._targets.setdefault(target.name, _TargetLabels(target))
+        active = {target.name: self._targets.pop(target.name, _TargetLabels(target)) for target in targets}
+        self._targets = active | self._targets
+        self._let_go()
+
+    def _let_go(self) -> None:
+        """Forget former targets without examples, as a resume does."""
+        self._targets = {
+            name: labels for name, labels in self._targets.items() if labels.examples or name in self._active
+        }
         self._memory = max((labels.memory for labels in self._targets.values()), default=0)
 
     def advance(self, clock: int | None) -> Decisions:
@@ -210,17 +219,22 @@ class Labels:
         if self.clock > self._stale:
             for name, labels in self._targets.items():
                 keep = self.clock - labels.memory
-                while labels.passed and labels.examples[0].time < keep:
-                    released.setdefault(name, []).append(labels.examples.popleft().time)
-                    labels.passed -= 1
+                gone = bisect_left(labels.examples, keep, hi=labels.passed, key=_time)
+                if gone:
+                    released[name] = [example.time for example in labels.examples[:gone]]
+                    del labels.examples[:gone]
+                    labels.passed -= gone
             self._look_ahead()
+            if len(self._targets) > len(self._active):
+                self._let_go()
         if largest is not None:
             self._records.forget(min(self.clock, largest) - self._memory)
         return released
 
     def remembers(self, time: int) -> bool:
         """Whether a record of this time can still change a label."""
-        return self.clock is None or time > self.clock - self._memory
+        # Silence does not make the records of an outage late, just as it does not make its telemetry late.
+        return self._heard is None or time > self._heard - self._memory
 
     def targets(self) -> tuple[str, ...]:
         """The targets of the class, then former ones that still have examples."""

@@ -116,13 +116,26 @@ class Panes:
             now: the time that is scored; panes that no window covers then are not kept.
         """
         plan = self._plan
+        self._folded[:] = EMPTY
         while True:
             held = plan.hops, self._rings, self._numbers, self._panes
-            if time == now:
-                full = observe_newest(time, row, plan.depths, *held)
-            else:
-                full = observe(time, row, plan.oldest(now), *held)
-                self._folded[:] = EMPTY
+            full = observe(time, row, plan.oldest(now), *held)
+            if full < 0:
+                return
+            self._grow(full)
+
+    def insert_newest(self, time: int, row: NDArray[np.float64], out: NDArray[np.float64]) -> None:
+        """Add the readings of a time after all others, and write every feature of that time.
+
+        Args:
+            time: microseconds.
+            row: (sensors), NaN is missing.
+            out: (features of the readings) the values where they are features, then the statistics.
+        """
+        plan = self._plan
+        while True:
+            held = plan.hops, self._rings, self._numbers, self._panes, self._folds, self._folded
+            full = observe_newest(time, row, plan.depths, plan.windows, plan.picks, *held, out)
             if full < 0:
                 return
             self._grow(full)

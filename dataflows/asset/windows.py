@@ -34,7 +34,18 @@ class Windows:
         state: what `state` returned, None for a new asset.
     """
 
-    __slots__ = ("_ahead", "_contents", "_ids", "_panes", "_plan", "_rows", "_since", "largest", "newest")
+    __slots__ = (
+        "_ahead",
+        "_contents",
+        "_features",
+        "_ids",
+        "_panes",
+        "_plan",
+        "_rows",
+        "_since",
+        "largest",
+        "newest",
+    )
 
     def __init__(self, plan: WindowPlan, state: dict[str, Any] | None = None) -> None:
         self._plan = plan
@@ -46,6 +57,8 @@ class Windows:
         self._ids: dict[int, int] = {}
         #: Times of late telemetry after the latest that was scored; they enter the panes with the next one.
         self._ahead: list[int] = []
+        #: At the time that is scored, until something changes them.
+        self._features: NDArray[np.float64] | None = None
         #: Where the windows begin, if something reset them.
         self._since: int | None = None
         #: The largest time of telemetry that was on time: what is scored.
@@ -68,18 +81,40 @@ class Windows:
             readings: by sensor; unknown sensors are passed over.
             identity: the event's own id, if it has one.
         """
+        newest, since = self.newest, self._since
+        if (newest is None or time > newest) and (since is None or time > since) and not self._saw(identity):
+            self._take_newest(time, self._plan.row(readings))
+            self._remember(identity, time)
+            return Placed.ON_TIME
+        return self._take_other(time, readings, identity)
+
+    def _take_newest(self, time: int, row: NDArray[np.float64]) -> None:
+        """Make this the time that is scored; what was ahead of the last one enters the panes first."""
+        self.largest = time
+        if self.newest is None or time > self.newest:
+            self.newest = time
+        for at in sorted(self._ahead):
+            self._panes.insert(at, self._rows[at], time)
+        self._ahead.clear()
+        self._forget(self.newest)
+        self._rows[time] = row
+        self._features = np.empty(self._plan.features)
+        self._panes.insert_newest(time, row, self._features)
+
+    def _take_other(self, time: int, readings: dict[str, float | None], identity: str | None) -> Placed:
+        """Take telemetry that is not newer than all that was seen."""
         placed = self._place(time)
         if placed is Placed.TOO_LATE:
             return Placed.DUPLICATE if self._saw(identity) else placed
         row = self._plan.row(readings)
-        known = self._rows.get(time)
         if self._is_duplicate(time, row, identity):
             return Placed.DUPLICATE
-        if placed is Placed.MERGED and time != self.largest:
-            placed = Placed.ON_TIME  # a fault of the same time came first; this is its first telemetry
-        if placed is Placed.ON_TIME:
-            self._advance(time)
         self._remember(identity, time)
+        if placed is Placed.MERGED and time != self.largest:
+            # A fault of the same time came first; this is its first telemetry.
+            self._take_newest(time, row)
+            return Placed.ON_TIME
+        known = self._rows.get(time)
         if known is not None:
             self._contents[time] = (*self._contents_of(time), _digest(row.tobytes()))
             self._merge(time, known, row)
@@ -89,6 +124,7 @@ class Windows:
                 self._ahead.append(time)
             else:
                 self._panes.insert(time, row, self.largest)
+                self._features = None
         return placed
 
     def add_fault(self, time: int, identity: str) -> Placed:
@@ -119,16 +155,6 @@ class Windows:
             return Placed.MERGED
         return Placed.LATE if time >= self.newest - self._plan.lateness else Placed.TOO_LATE
 
-    def _advance(self, time: int) -> None:
-        """Make this the time that is scored; what was ahead of the last one enters the panes."""
-        self.largest = time
-        if self.newest is None or time > self.newest:
-            self.newest = time
-        for at in sorted(self._ahead):
-            self._panes.insert(at, self._rows[at], time)
-        self._ahead.clear()
-        self._forget(self.newest)
-
     def covers(self, time: int) -> bool:
         """Whether an event at this time lies in a window at the time that is scored."""
         if self.largest is None or time > self.largest or not len(self._plan.hops):
@@ -145,17 +171,17 @@ class Windows:
         if self.largest is None:
             msg = "no telemetry yet, so no features"
             raise ValueError(msg)
-        plan = self._plan
-        out = np.empty(plan.features)
-        if plan.values:
-            out[: plan.values] = self._rows[self.largest]
-        if len(plan.picks):
-            self._panes.statistics(self.largest, out[plan.values :])
-        return out
+        if self._features is None:
+            plan = self._plan
+            self._features = np.empty(plan.features)
+            self._features[: plan.values] = self._rows[self.largest][: plan.values]
+            self._panes.statistics(self.largest, self._features[plan.values :])
+        return self._features
 
     def reset(self, time: int) -> None:
         """Begin anew after an instant: what the windows hold from before it is dropped."""
         self._since = time if self._since is None else max(self._since, time)
+        self._features = None
         self._ahead = [at for at in self._ahead if at > time]
         self._rows = {at: row for at, row in self._rows.items() if at > time or at == self.largest}
         self._contents = {at: found for at, found in self._contents.items() if at in self._rows}
@@ -196,6 +222,7 @@ class Windows:
         given = ~np.isnan(new)
         before = ~np.isnan(old)
         merged = self._rows[time] = np.where(given, new, old)
+        self._features = None
         if time in self._ahead or self.largest is None:
             return
         if (merged[before] != old[before]).any():

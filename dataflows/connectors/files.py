@@ -12,7 +12,7 @@ import os
 import sys
 import zlib
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, cast
+from typing import Any, BinaryIO, cast
 
 import orjson
 from bytewax.inputs import FixedPartitionedSource, StatefulSourcePartition
@@ -23,15 +23,15 @@ from dataflows.connectors.pulse import Pulse
 from dataflows.events import MAX_BYTES
 from dataflows.items import OUTPUTS, Item, Row
 from dataflows.snapshots import seal, unseal
-
-if TYPE_CHECKING:
-    from dataflows.watch import Watch
+from dataflows.watch import Watch
 
 __all__ = ["SUMMARY", "FileSink", "FileSource", "InputError", "expand"]
 
 SUMMARY = "summary"
 _VERSION = 1
 _CHUNK = 1 << 20
+# A batch of lines that are all nearly oversized would be a gigabyte.
+_BATCH_BYTES = 4 << 20
 _STDIN = "-"
 
 
@@ -146,6 +146,7 @@ class _FilePartition(StatefulSourcePartition[Item, bytes]):
         self._watch = watch
         self._pulse = Pulse(watch)
         self._before = 0
+        self._room = 0
         self._index, self._offset, self._line, self._sequence = 0, 0, 0, 0
         self._ended = False
         self._lines: _Lines | None = None
@@ -175,7 +176,8 @@ class _FilePartition(StatefulSourcePartition[Item, bytes]):
         if self._watch.stop:
             raise StopIteration
         items: list[Item] = []
-        while len(items) < self._batch and not self._ended:
+        self._room = _BATCH_BYTES
+        while len(items) < self._batch and self._room > 0 and not self._ended:
             self._lines = self._lines or self._open()
             self._read(self._lines, items)
         self._watch.records = self._sequence
@@ -187,7 +189,7 @@ class _FilePartition(StatefulSourcePartition[Item, bytes]):
 
     def _read(self, lines: _Lines, items: list[Item]) -> None:
         path = self._paths[self._index]
-        while len(items) < self._batch:
+        while len(items) < self._batch and self._room > 0:
             start = lines.offset
             found = lines.read()
             if found is None:
@@ -205,6 +207,7 @@ class _FilePartition(StatefulSourcePartition[Item, bytes]):
             if not line or (line.isspace() and len(line) <= MAX_BYTES):
                 continue
             self._sequence += 1
+            self._room -= len(line)
             items.append(Item(self._sequence, 0, None, 0, (path, self._line, start), line))
 
     @override
@@ -224,7 +227,7 @@ class FileSource(FixedPartitionedSource[Item, bytes]):
 
     Args:
         files: paths and globs; ``-`` alone is standard input. Gzip is recognised by its first bytes.
-        batch: records handed to the engine at a time.
+        batch: records handed to the engine at a time; fewer where they are long.
         watch: told how far the source is; says when to stop.
     """
 
@@ -312,9 +315,9 @@ class FileSink(FixedPartitionedSink[Item, Any]):
         watch: told what was rejected.
     """
 
-    def __init__(self, folder: Path, watch: Watch) -> None:
+    def __init__(self, folder: Path, watch: Watch | None = None) -> None:
         self._folder = folder
-        self._watch = watch
+        self._watch = watch or Watch()
         # The engine numbers the parts in the order of their names, and asks for the number of every row.
         self._numbers = {name: number for number, name in enumerate(sorted([*OUTPUTS, SUMMARY]))}
 

@@ -118,16 +118,16 @@ class Scorer:
     def _open(
         self, model: Model, known: Mapping[str, Any] | None, pickles: Mapping[str, Any], taken: list[int]
     ) -> None:
-        digest = spec_digest(model)
-        if known is None or known["spec"] != digest:
-            version = 1 if known is None else known["version"] + 1
-            part = self._free_part(taken) if known is None else known["part"]
+        version = 1 if known is None else known["version"] + (known["spec"] != spec_digest(model))
+        part = self._free_part(taken) if known is None else known["part"]
+        at, of_version, pickled = pickles.get(model.name, (0, 0, b""))
+        # Where a run opened a new version and ended before any record, the main state names it, and its part
+        # still holds the version before: it begins now.
+        if known is None or of_version != version:
             slot = _Slot(model, model.build(), part, version, pickled_at=self.learned)
-            self._changed.add(slot.part)
+            self._changed.add(part)
         else:
-            slot = _Slot(model, None, known["part"], known["version"], known["learned"])
-            slot.failed = known["failed"]
-            slot.pickled_at, slot.pickled = pickles[model.name]
+            slot = _Slot(model, None, part, version, known["learned"], pickled, at, known["failed"])
             slot.estimator = pickle.loads(slot.pickled)  # noqa: S301 - our own store, sealed
         self._slots[model.name] = slot
 
@@ -302,7 +302,7 @@ class Scorer:
                 if not slot.pickled or self._due(slot):
                     slot.pickled = pickle.dumps(slot.estimator, protocol=5)
                     slot.pickled_at = self.learned
-                models[name] = (slot.pickled_at, _RIVER, slot.pickled)
+                models[name] = (slot.pickled_at, _RIVER, slot.version, slot.pickled)
         return seal("models", _VERSION, models)
 
 
@@ -321,15 +321,15 @@ def _dict(names: tuple[str, ...] | None, values: NDArray[np.float64]) -> dict[st
     }
 
 
-def _read_parts(parts: Mapping[int, bytes]) -> dict[str, tuple[int, bytes]]:
+def _read_parts(parts: Mapping[int, bytes]) -> dict[str, tuple[int, int, bytes]]:
     pickles = {}
     for sealed in parts.values():
-        for name, (at, river, pickled) in unseal("models", _VERSION, sealed).items():
+        for name, (at, river, version, pickled) in unseal("models", _VERSION, sealed).items():
             if river != _RIVER:
                 msg = (
                     f"model {name!r} was written by River {river}, installed is {_RIVER}; "
                     f"install river=={river}, or start with a new store"
                 )
                 raise SnapshotError(msg)
-            pickles[name] = (at, pickled)
+            pickles[name] = (at, version, pickled)
     return pickles

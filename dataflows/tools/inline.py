@@ -49,7 +49,7 @@ def run_lines(fleet: Fleet, lines: Iterable[bytes], source: str = "inline") -> d
     for number, line in enumerate(lines, start=1):
         record = Item(number, 0, None, 0, (source, number, offset), line)
         offset += len(line) + 1
-        for known in lane.process([decoded(record)]):
+        for known in lane.process(decoded([record])):
             for seen in _of_asset(stages, assets, known):
                 key = group_of(seen)
                 if key not in groups:

@@ -291,6 +291,26 @@ def test_an_unchanged_model_goes_on_and_a_changed_one_starts_anew() -> None:
     assert bench.scorer.version("linear") == 3
 
 
+def test_a_version_that_was_opened_and_never_written_begins_at_the_next_start() -> None:
+    """A run without a record writes the main state alone; no old pickle stands for the new model."""
+    bench = Bench([model("linear"), model("tree")])
+    for number in range(30):
+        bench.learn(number)
+    bench.end_epoch()
+    bench.open([model("linear", l2=0.1), model("bayes"), model("tree")])
+    bench.main = bench.scorer.main_state()
+    bench.open()
+    assert [bench.scorer.version(name) for name in bench.scorer.names()] == [2, 1, 1]
+    for number in range(30, 40):
+        bench.learn(number)
+    bench.end_epoch()
+    bench.open()
+    fresh = untouched([model("linear"), model("bayes")], range(30, 40))
+    kept = untouched([model("tree")], range(40))
+    for name, expected in (("linear", fresh), ("bayes", fresh), ("tree", kept)):
+        assert [each[name] for each in bench.scores()] == [each[name] for each in expected]
+
+
 def test_a_fresh_version_learns_only_what_comes_after_it() -> None:
     """A changed big model does not learn the log of the old one."""
     bench = Bench([model("hashed", Hashed), model("other", lambda: Hashed(20_000))])
@@ -384,8 +404,8 @@ def test_written_models_are_rivers_own() -> None:
     bench = Bench([model("linear")])
     bench.learn(1)
     bench.end_epoch()
-    at, river, pickled = unseal("models", 1, bench.parts[0])["linear"]
-    assert (at, river) == (1, module._RIVER)
+    at, river, version, pickled = unseal("models", 1, bench.parts[0])["linear"]
+    assert (at, river, version) == (1, module._RIVER, 1)
     assert type(pickle.loads(pickled)).__module__.startswith("river.")  # noqa: S301 - just written
     assert b"dataflows" not in pickled
 
