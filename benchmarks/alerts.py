@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import argparse
 import tempfile
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -35,13 +34,14 @@ from dataflows.tools.simulate import Simulation, write
 from dataflows.tools.thresholds import Scored, read_scored
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
 __all__ = ["Use", "booked", "compare", "main", "thresholded"]
 
 _TRUCKS = Path(__file__).resolve().parents[1] / "examples/trucks/fleet.toml"
 _LEAD = "12h"
 _CANDIDATES = 60
+_MORE_FALSE = "; no plain threshold has as few false alarms."
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,8 +63,14 @@ class Use:
     warned: int
 
 
-def _walk(examples: Iterable[Scored], lead: int, step: Callable[[Scored, int | None], tuple[int, bool, bool]]) -> list[int]:
-    """Rows, stretches, false ones and failures warned of; ``step`` gives rows, whether one began, whether one stands."""
+def _walk(
+    examples: Iterable[Scored], lead: int, step: Callable[[Scored, int | None], tuple[int, bool, bool]]
+) -> list[int]:
+    """Rows, stretches, false ones and failures warned of.
+
+    ``step`` takes an example and when its asset failed since the one before; it gives the rows written,
+    whether a stretch began, and whether one stands.
+    """
     rows = stretches = false = 0
     warned: set[tuple[str, int]] = set()
     failed: dict[str, int | None] = {}
@@ -127,7 +133,12 @@ def _table(name: str, mine: Use, plain: Use) -> Table:
         shown.add_column(heading, justify="left" if heading == "rule" else "right")
     for rule, use in (("alerts with a life", mine), ("each score at or above", plain)):
         shown.add_row(
-            rule, f"{use.threshold:.4f}", f"{use.rows:,}", f"{use.stretches:,}", f"{use.false:,}", f"{use.warned:,}"
+            rule,
+            f"{use.threshold:.4f}",
+            f"{use.rows:,}",
+            f"{use.stretches:,}",
+            f"{use.false:,}",
+            f"{use.warned:,}",
         )
     return shown
 
@@ -140,7 +151,9 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--lead", default=_LEAD, help="how long before a failure a warning has to stand")
     parser.add_argument("--trucks", type=int, default=120, help="of the simulated fleet")
     parser.add_argument("--open", type=float, help="where alerts open and, at 0.8 of it, clear [the fleet's]")
-    parser.add_argument("--dwell", default="8h", help="of alerts, where --open is given or the fleet has none")
+    parser.add_argument(
+        "--dwell", default="8h", help="of alerts, where --open is given or the fleet has none"
+    )
     given = parser.parse_args(arguments)
     fleet, lead, console = load_fleet(given.fleet), parse_duration(given.lead), Console()
     with tempfile.TemporaryDirectory() as folder:
@@ -162,7 +175,7 @@ def main(arguments: list[str] | None = None) -> None:
         console.print(
             f"{len(examples):,} scores, {failures:,} failures; dwell {format_duration(alert.dwell)}, "
             f"warned at least {lead / HOUR:g} h ahead. {1 - mine.rows / max(plain.rows, 1):.1%} fewer rows at "
-            + ("no fewer warnings and no more false alarms." if equal else "no fewer warnings; no plain threshold has as few false alarms.")
+            "no fewer warnings" + (" and no more false alarms." if equal else _MORE_FALSE)
         )
 
 

@@ -123,10 +123,11 @@ class Observation(msgspec.Struct, frozen=True, gc=False):
 
 
 class Row(msgspec.Struct, frozen=True, gc=False):
-    """A finished row on its way to an output."""
+    """A finished row on its way to an output; ``reason`` tells why a record could not be used."""
 
     output: str
     data: bytes
+    reason: str | None = None
 
 
 class Item(msgspec.Struct, gc=False):
@@ -209,4 +210,5 @@ def reject_row(item: Item, reject: Reject, event: Event | None = None) -> Item:
     if event is not None:
         row["event"] = _sent(event)
     output = "late" if reject.reason in LATE_REASONS else "rejects"
-    return Item(item.sequence, item.part, item.arrival, item.known, item.position, Row(output, encode(row)))
+    body = Row(output, encode(row), reject.reason)
+    return Item(item.sequence, item.part, item.arrival, item.known, item.position, body)

@@ -180,7 +180,9 @@ class Windows:
 
     def reset(self, time: int) -> None:
         """Begin anew after an instant: what the windows hold from before it is dropped."""
-        self._since = time if self._since is None else max(self._since, time)
+        if self._since is not None and time <= self._since:
+            return
+        self._since = time
         self._features = None
         self._ahead = [at for at in self._ahead if at > time]
         self._rows = {at: row for at, row in self._rows.items() if at > time or at == self.largest}

@@ -248,7 +248,6 @@ class FileSource(FixedPartitionedSource[Item, bytes]):
 class _RowsPartition(StatefulSinkPartition[Item, int]):
     def __init__(self, path: Path, watch: Watch, resume: int | None) -> None:
         self._watch = watch
-        self._tells = path.stem in {"rejects", "late"}
         path.parent.mkdir(parents=True, exist_ok=True)
         length = resume or 0
         found = path.stat().st_size if path.exists() else 0
@@ -264,9 +263,9 @@ class _RowsPartition(StatefulSinkPartition[Item, int]):
 
     @override
     def write_batch(self, values: list[Item]) -> None:
-        lines = [cast("Row", item.body).data for item in values]
-        if self._tells:
-            self._watch.rejected.update(orjson.loads(line)["reason"] for line in lines)
+        rows = [cast("Row", item.body) for item in values]
+        lines = [row.data for row in rows]
+        self._watch.rejected.update(row.reason for row in rows if row.reason is not None)
         lines.append(b"")
         self._file.write(b"\n".join(lines))
 

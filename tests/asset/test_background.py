@@ -163,7 +163,7 @@ def item_of(number: int, event: Event, asset_class: str = "pump") -> Item:
 def features_in(items: list[Item]) -> list[float] | None:
     for item in items:
         if isinstance(item.body, Observation) and item.body.features is not None:
-            return np.frombuffer(item.body.features).tolist()
+            return list(np.frombuffer(item.body.features))
     return None
 
 
@@ -341,6 +341,15 @@ def test_maintenance_that_is_withdrawn_is_no_feature_any_more() -> None:
     found = values(*work, Retraction("a", "y", None), reading(10))
     assert found is not None
     assert [(found[f"{name}:hours"], found[f"{name}:count"]) for name in COMPONENTS] == [(7 / HOUR, 1)] * 2
+
+
+def test_an_earlier_reset_that_comes_later_brings_nothing_back() -> None:
+    """What the first one dropped stays dropped, the reading that is scored included."""
+    shape = HOURLY._replace(lateness=9, resets=("failure",))
+    failures = [Failure("a", time, "seal", None, None) for time in (12, 7)]
+    found = values(reading(8), reading(12), *failures, reading(13), shape=shape)
+    assert found is not None
+    assert found["speed:count:0"] == 1
 
 
 def test_a_failure_resets_what_it_repaired_and_served_examples_stay() -> None:

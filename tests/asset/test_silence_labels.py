@@ -421,6 +421,17 @@ def test_retirement_censors_at_once_what_reaches_beyond_it() -> None:
     ]
 
 
+def test_an_early_positive_of_a_retired_asset_is_cut_when_its_failure_is_withdrawn() -> None:
+    """Nothing more will come for it, so no clock is waited for."""
+    events = (
+        telemetry(0),
+        Failure("a", 5, "seal", "x", 5),
+        Registration("a", "pump", None, {}, True, 6),
+        Retraction("a", "x", 7),
+    )
+    assert told(SILENT._replace(idle=40), *events)[2:] == [[], [(0, CENSORED, "retired", 1)]]
+
+
 def test_an_early_positive_outlives_its_failure_until_the_clock_passes() -> None:
     """The label stays when the failure is withdrawn; what remains decides once the horizon has passed."""
     events = (

@@ -128,7 +128,9 @@ class Echo:
         return {False: 1 - x["x"], True: x["x"]}
 
 
-def run(policy: Policy, served: list[tuple[int, float, bool]], *, taught: bool = True) -> dict[str, list[Row]]:
+def run(
+    policy: Policy, served: list[tuple[int, float, bool]], *, taught: bool = True
+) -> dict[str, list[Row]]:
     """Rows of a group whose champion repeats the reading, for (time, score, on the grid)."""
     of = target([model("echo", Echo)], alert=Alert(0.5, 0.3, 0, 0.2))
     pump = fleet(of, output=Output(Path("out"), "none", policy, 0.1), metrics_every=1_000 * HOUR)

@@ -168,7 +168,8 @@ pipeline = [{ estimator = "dataflows.group.estimators.Prior" }]
 def sequence_of(fleet: Fleet) -> list[tuple[str, str]]:
     """File and outcome of each record, in the order of the sequence."""
     source = FileSource(fleet.files, 1, Watch()).build_part("source", "lane-0", None)
-    lane, found = Lane(fleet, None, {}), []
+    lane = Lane(fleet, None, {})
+    found: list[tuple[str, str]] = []
     while True:
         try:
             items = list(source.next_batch())
