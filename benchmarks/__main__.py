@@ -15,6 +15,8 @@ BENCHMARKS = {
     "speed": "events a second, as a multiple of the engine's own cost; --profile tells it by step",
     "quality": "a recording's online models beside gradient boosting retrained in batches",
     "disks": "how well failures of hard disks are foretold, from a recording of their SMART values",
+    "alerts": "rows of alerts beside rows of thresholding each score, at equal use",
+    "calibration": "a run's reliability, and its calibration error beside a perfect predictor's",
     "figures": "figures of a run's evaluations.jsonl, with intervals",
 }
 #: They make their own input.

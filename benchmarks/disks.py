@@ -270,7 +270,7 @@ def batch_scores(
     return scores
 
 
-def served(  # noqa: PLR0913 - the data, what counts, and the settings of the bootstrap
+def served(
     evaluations: Evaluations,
     recording: Recording,
     settle: int,

@@ -246,7 +246,7 @@ def figures(labels: NDArray[np.int64], scores: NDArray[np.float64]) -> Figures:
     )
 
 
-def bootstrap(  # noqa: PLR0913 - the data, and the four settings of a bootstrap
+def bootstrap(
     labels: NDArray[np.int64],
     scores: NDArray[np.float64],
     assets: NDArray[Any],

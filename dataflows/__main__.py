@@ -29,14 +29,17 @@ _STORES = Path("recovery")
 
 FleetFile = Annotated[Path, typer.Argument(help="The fleet.toml.", envvar="FLEET_CONFIG")]
 Epoch = Annotated[str, typer.Option(help="Time between snapshots, such as 500ms or 10s.")]
-Fresh = Annotated[bool, typer.Option("--fresh", help="Delete the store and the outputs of earlier runs first.")]
+Fresh = Annotated[
+    bool, typer.Option("--fresh", help="Delete the store and the outputs of earlier runs first.")
+]
 
 
 @app.command()
 def run(
     fleet: FleetFile,
     recovery: Annotated[
-        Path | None, typer.Option(help="Folder of the recovery store [default: recovery/<name of the fleet>].")
+        Path | None,
+        typer.Option(help="Folder of the recovery store [default: recovery/<name of the fleet>]."),
     ] = None,
     no_recovery: Annotated[bool, typer.Option("--no-recovery", help="Run without a store.")] = False,  # noqa: FBT002
     epoch: Epoch = "1s",
@@ -83,6 +86,33 @@ def simulate(
 
 
 @app.command()
+def thresholds(
+    fleet: FleetFile,
+    false_alarm_cost: Annotated[float | None, typer.Option(min=0.0, help="What a false alarm costs.")] = None,
+    missed_cost: Annotated[
+        float | None, typer.Option(min=0.0, help="What a failure without warning costs, in the same unit.")
+    ] = None,
+    false_alarms_per_asset_day: Annotated[
+        float | None, typer.Option(min=0.0, help="Instead of costs: how many false alarms are borne.")
+    ] = None,
+    lead: Annotated[str, typer.Option(help="How long before a failure a warning has to stand.")] = "12h",
+    evaluations: Annotated[
+        Path | None, typer.Option(help="Evaluations of a run [default: those in the fleet's output folder].")
+    ] = None,
+    write: Annotated[bool, typer.Option("--write", help="Write the thresholds into the fleet.toml.")] = False,  # noqa: FBT002
+) -> None:
+    """Choose where alerts open, by cost or by a budget of false alarms, from scores that were served."""
+    from dataflows.fleet import load
+    from dataflows.tools.thresholds import Wish, choose
+
+    with _explained():
+        wish = Wish(false_alarm_cost, missed_cost, false_alarms_per_asset_day, parse_duration(lead))
+        resolved = load(fleet)
+        source = evaluations or resolved.output.folder / "evaluations.jsonl"
+        choose(resolved, source, wish, _console, write_chosen=write)
+
+
+@app.command()
 def demo(fresh: Fresh = False) -> None:  # noqa: FBT002
     """Simulate a fleet of trucks, run the dataflow on it, and show what it found."""
     from dataflows.fleet import load
@@ -95,7 +125,7 @@ def demo(fresh: Fresh = False) -> None:  # noqa: FBT002
 
 
 class _explained:  # noqa: N801 - reads as what it does
-    """Turns the errors that a user can do something about into one message, also out of the engine's wrapping."""
+    """Turns errors that a user can do something about into one message, also out of the engine's wrapping."""
 
     def __enter__(self) -> None:
         return None

@@ -43,14 +43,14 @@ _MAX_NAME = 256
 
 #: Why a record could not be used: stable codes of the rejects and late outputs.
 REASONS = {
-    "malformed": "not JSON, a missing field, a wrong type, a time without offset, a reading that is no number",
+    "malformed": "not JSON, a missing field, a wrong type, a time without offset, a reading beyond ±1e15",
     "unknown_asset": "no registry row names the asset, and the fleet rejects unknown assets or is full",
     "unknown_class": "a registry row names a class that the fleet does not have",
     "future": "its time lies more than max_future after its arrival: a wrong clock",
     "duplicate": "the same id, or the same asset, kind, time and content, was seen before",
     "too_late": "below the asset's watermark: later than the allowed lateness",
     "unmatched": "a failure, maintenance or retraction record that no remembered example or record matches",
-    "internal_error": "a stage failed on it; the traceback is in the log, and its asset's state started anew",
+    "internal_error": "a stage failed on it: the traceback is in the log, its asset's state started anew",
 }
 
 
@@ -145,7 +145,7 @@ def decode(raw: bytes) -> Event | Reject:
     reader = _READERS.get(kind) if type(kind) is str else None
     if reader is None:
         names = ", ".join(_READERS)
-        return Reject("malformed", f"kind: expected one of {names}, got {str(kind)[:40]!r}", raw=raw)
+        return Reject("malformed", f"kind: expected one of {names}, got {_shown(kind)}", raw=raw)
     try:
         return reader(document)
     except _MalformedError as error:
@@ -216,6 +216,10 @@ def _registration(document: dict[str, Any]) -> Registration:
     for name, value in attributes.items():
         if isinstance(value, dict | list):
             msg = f"attributes.{name[:80]}: expected a text, a number or a boolean, got {_json_type(value)}"
+            raise _MalformedError(msg)
+        # Attributes stay in memory as long as their asset does.
+        if len(name) > _MAX_NAME or (isinstance(value, str) and len(value) > _MAX_NAME):
+            msg = f"attributes.{name[:80]}: its name or its text has more than {_MAX_NAME} characters"
             raise _MalformedError(msg)
     retired = document.get("retired", False)
     if type(retired) is not bool:

@@ -14,6 +14,7 @@ import bytewax.operators as op
 from bytewax.dataflow import Dataflow
 
 from dataflows.connectors.files import FileSink, FileSource
+from dataflows.engine.keys import keyed
 from dataflows.engine.order import in_order
 from dataflows.engine.parts import stateful_in_parts
 from dataflows.engine.thaw import as_state
@@ -22,7 +23,7 @@ from dataflows.fleet import Fleet, load
 from dataflows.group.group import GROUP_PARTS
 from dataflows.lane.lane import LANE_PARTS
 from dataflows.logs import to_stderr_unless_configured
-from dataflows.stages import Stages, asset_of, decoded, group_of, lane_of, output_of
+from dataflows.stages import Stages, asset_of, decoded, fanned_out, group_of, lane_of, output_of
 from dataflows.watch import Watch
 
 if TYPE_CHECKING:
@@ -46,23 +47,25 @@ def flow(fleet: Fleet | str | Path | None = None, *, watch: Watch | None = None)
     if not isinstance(fleet, Fleet):
         fleet = load(fleet or os.environ.get("FLEET_CONFIG", "fleet.toml"))
     to_stderr_unless_configured()
-    stages = Stages(fleet, strict=one_worker())
+    watch = watch or Watch()
+    stages = Stages(fleet, strict=one_worker(), watch=watch)
 
     dataflow = Dataflow("highwater")
-    records = op.input("source", dataflow, FileSource(fleet.input.files, fleet.input.batch, watch or Watch()))
-    events = op.map("decode", records, decoded)
+    source = FileSource(fleet.files, fleet.input.batch, watch)
+    records = op.input("source", dataflow, source)
+    events = op.flat_map_batch("decode", records, decoded)
 
-    by_lane = op.key_on("by_lane", events, lane_of)
+    by_lane = keyed("by_lane", events, lane_of)
     known = stateful_in_parts("lane", by_lane, stages.lane, lane_of, LANE_PARTS)
 
-    by_asset = op.key_on("by_asset", op.key_rm("from_lane", known), asset_of)
+    by_asset = keyed("by_asset", known, asset_of)
     observed = op.stateful_map("asset", by_asset, as_state(stages.asset))
-    observations = op.flat_map("fan_out", op.key_rm("from_asset", observed), list)
+    observations = op.flat_map_batch("fan_out", observed, fanned_out)
 
-    by_group = op.key_on("by_group", observations, group_of)
+    by_group = keyed("by_group", observations, group_of)
     rows = stateful_in_parts("group", by_group, stages.group, group_of, GROUP_PARTS)
 
-    by_output = op.key_on("by_output", op.key_rm("from_group", rows), output_of)
+    by_output = keyed("by_output", rows, output_of)
     ordered = in_order("order", by_output)
-    op.output("outputs", ordered, FileSink(fleet.output.folder))
+    op.output("outputs", ordered, FileSink(fleet.output.folder, watch))
     return dataflow

@@ -36,6 +36,8 @@ _RFC3339 = re.compile(
     r"\d{4}-\d{2}-\d{2}[Tt ]\d{2}:\d{2}:\d{2}(?:\.(\d+))?(?:[Zz]|[+-]\d{2}:\d{2})", re.ASCII
 )
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)(us|ms|s|m|h|d|w)", re.ASCII)
+# Parsed texts are remembered, so none may be as long as a record.
+_LONGEST = 64
 # 1900 to 2200. Epoch values beyond it are nearly always milliseconds read as seconds.
 _EARLIEST_SECOND = -2_208_988_800
 _LATEST_SECOND = 7_258_118_400
@@ -64,7 +66,7 @@ def parse_instant(value: object) -> int:
 
 @lru_cache(maxsize=8192)
 def _parse_text(text: str) -> int:
-    match = _RFC3339.fullmatch(text)
+    match = _RFC3339.fullmatch(text) if len(text) <= _LONGEST else None
     if match is None:
         msg = f"{text[:40]!r} is not an RFC 3339 time with offset, such as 2020-01-02T14:00:00Z"
         raise ValueError(msg)

@@ -8,7 +8,8 @@ paths, so any step can put what it receives back into order.
 
 from __future__ import annotations
 
-from typing import Any
+from operator import attrgetter
+from typing import Any, Literal
 
 import msgspec
 import orjson
@@ -19,6 +20,7 @@ from dataflows.instants import format_instant
 __all__ = [
     "LATE_REASONS",
     "OUTPUTS",
+    "Expiry",
     "Item",
     "Known",
     "Matured",
@@ -62,10 +64,25 @@ class Matured(msgspec.Struct, frozen=True, gc=False):
     correction: int
 
 
-class Known(msgspec.Struct, frozen=True, gc=False):
-    """An event whose asset the lane resolved."""
+class Expiry(msgspec.Struct, frozen=True, gc=False):
+    """Time that passed for a silent asset.
 
-    event: Event
+    Attributes:
+        asset: its name.
+        due: instant of arrival time.
+        what: ``silent`` (its label clock advances), ``ttl`` (and its state is dropped but for a tombstone),
+            ``buried`` (the tombstone is dropped too).
+    """
+
+    asset: str
+    due: int
+    what: Literal["silent", "ttl", "buried"]
+
+
+class Known(msgspec.Struct, frozen=True, gc=False):
+    """An event, or an expiry, whose asset the lane resolved."""
+
+    event: Event | Expiry
     asset_class: str
 
 
@@ -75,7 +92,7 @@ class Observation(msgspec.Struct, frozen=True, gc=False):
     Attributes:
         asset: its name.
         target: its name, which is the key of the group.
-        clock: the asset's label clock after this record.
+        clock: the asset's label clock after this record, None before anything moved it.
         watermark: the asset's watermark after this record, None before its first telemetry.
         matured: examples decided by this record, by time.
         released: times of examples that no record can change any more.
@@ -84,11 +101,14 @@ class Observation(msgspec.Struct, frozen=True, gc=False):
         revision: 0 for a first prediction, counting where late or merged data publishes it again.
         example: whether this prediction is kept for learning.
         at_once: the label of this very example where it is known already.
+        cleared: why any open alert of this asset ends now, None where it does not.
+        cleared_at: event time of that.
+        forgotten: the asset's state was dropped, and with it every example.
     """
 
     asset: str
     target: str
-    clock: int
+    clock: int | None
     watermark: int | None
     matured: tuple[Matured, ...] = ()
     released: tuple[int, ...] = ()
@@ -97,13 +117,17 @@ class Observation(msgspec.Struct, frozen=True, gc=False):
     revision: int = 0
     example: bool = False
     at_once: Matured | None = None
+    cleared: str | None = None
+    cleared_at: int = 0
+    forgotten: bool = False
 
 
 class Row(msgspec.Struct, frozen=True, gc=False):
-    """A finished row on its way to an output."""
+    """A finished row on its way to an output; ``reason`` tells why a record could not be used."""
 
     output: str
     data: bytes
+    reason: str | None = None
 
 
 class Item(msgspec.Struct, gc=False):
@@ -126,6 +150,10 @@ class Item(msgspec.Struct, gc=False):
     body: bytes | Event | Reject | Known | Observation | Row
 
 
+#: Sort key: the order of effect.
+by_order = attrgetter("sequence", "part")
+
+
 def lane_part(index: int) -> int:
     """Part of the index-th thing that the lane made of a record."""
     return _checked(index) << (2 * _BITS)
@@ -146,11 +174,6 @@ def _checked(index: int) -> int:
         msg = f"one record became more than {_LIMIT:,} items in one step"
         raise OverflowError(msg)
     return index
-
-
-def by_order(item: Item) -> tuple[int, int]:
-    """Sort key: the order of effect."""
-    return item.sequence, item.part
 
 
 def encode(row: dict[str, Any]) -> bytes:
@@ -187,4 +210,5 @@ def reject_row(item: Item, reject: Reject, event: Event | None = None) -> Item:
     if event is not None:
         row["event"] = _sent(event)
     output = "late" if reject.reason in LATE_REASONS else "rejects"
-    return Item(item.sequence, item.part, item.arrival, item.known, item.position, Row(output, encode(row)))
+    body = Row(output, encode(row), reject.reason)
+    return Item(item.sequence, item.part, item.arrival, item.known, item.position, body)

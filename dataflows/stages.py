@@ -7,17 +7,19 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from dataflows.asset.asset import Asset, ClassPlan
+from dataflows.asset.asset import ClassPlan
 from dataflows.events import decode
 from dataflows.group import Group
 from dataflows.group.passing import Passing
+from dataflows.guard import GuardedAsset, InternalErrors
 from dataflows.items import Item, Known, Observation, Row
 from dataflows.lane import Lane
+from dataflows.watch import Watch
 
 if TYPE_CHECKING:
     from dataflows.fleet.plan import Fleet
 
-__all__ = ["LANE", "Stages", "asset_of", "decoded", "group_of", "lane_of", "output_of"]
+__all__ = ["LANE", "Stages", "asset_of", "decoded", "fanned_out", "group_of", "lane_of", "output_of"]
 
 LANE = "lane-0"
 #: Key of rows that pass a step untouched; no asset and no target has an empty name.
@@ -50,11 +52,17 @@ def output_of(item: Item) -> str:
     return body.output
 
 
-def decoded(item: Item) -> Item:
+def decoded(batch: list[Item]) -> list[Item]:
     """The decode step: raw bytes into an event or a reject."""
-    if isinstance(item.body, bytes):
-        item.body = decode(item.body)
-    return item
+    for item in batch:
+        if isinstance(item.body, bytes):
+            item.body = decode(item.body)
+    return batch
+
+
+def fanned_out(batch: list[tuple[str, list[Item]]]) -> list[Item]:
+    """The fan-out step: what assets made of their records, one by one."""
+    return [item for _, items in batch for item in items]
 
 
 class Stages:
@@ -63,28 +71,39 @@ class Stages:
     Args:
         fleet: the fleet.
         strict: whether one worker runs it, so that order is promised.
+        watch: told how to find out how far the stages are.
     """
 
-    def __init__(self, fleet: Fleet, *, strict: bool) -> None:
+    def __init__(self, fleet: Fleet, *, strict: bool, watch: Watch | None = None) -> None:
         self._fleet = fleet
         self._strict = strict
+        self._watch = watch or Watch()
+        self._groups: list[Group] = []
+        self._watch.pending = lambda: sum(group.pending() for group in self._groups)
+        self._errors = InternalErrors(fleet.max_internal_errors)
         self._plans = {
             name: ClassPlan(asset_class, fleet.targets) for name, asset_class in fleet.classes.items()
         }
 
     def lane(self, key: str, main: bytes | None, parts: dict[int, bytes]) -> Lane:  # noqa: ARG002 - one lane
         """A lane, new or resumed."""
-        return Lane(self._fleet, main, parts)
+        lane = Lane(self._fleet, main, parts)
+        self._watch.arrival = lambda: lane.arrival
+        return lane
 
-    def asset(self, item: Item, sealed: bytes | None) -> Asset | None:
+    def asset(self, item: Item, sealed: bytes | None) -> GuardedAsset | None:
         """The asset of an item, new or resumed; None for an item that belongs to no asset."""
         body = item.body
         if not isinstance(body, Known):
             return None
-        return Asset(body.event.asset, self._plans[body.asset_class], sealed)
+        return GuardedAsset(body.event.asset, self._plans, body.asset_class, sealed, self._errors)
 
     def group(self, key: str, main: bytes | None, parts: dict[int, bytes]) -> Group | Passing:
         """A group, new or resumed."""
         if key == PASSING:
             return Passing()
-        return Group(self._fleet, key, strict=self._strict, main=main, parts=parts)
+        group = Group(
+            self._fleet, key, strict=self._strict, on_error=self._errors.note, main=main, parts=parts
+        )
+        self._groups.append(group)
+        return group

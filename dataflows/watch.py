@@ -2,21 +2,34 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 __all__ = ["Watch"]
 
 
 @dataclass
 class Watch:
-    """Shared by a source and whoever watches it, in one process.
+    """Shared by the steps of one process and whoever watches them.
 
     Attributes:
         stop: set it to end the input before its next batch, at an epoch boundary.
         records: read so far, also by earlier runs on the same store.
         done: bytes read so far of the files as they lie on disk.
+        epochs: snapshots taken by this process.
+        rejected: rows of the rejects and late outputs that this process wrote, by reason.
+        arrival: the last arrival, None without arrivals.
+        pending: examples that wait for their label.
     """
 
     stop: bool = False
     records: int = 0
     done: int = 0
+    epochs: int = 0
+    rejected: Counter[str] = field(default_factory=Counter)
+    arrival: Callable[[], int | None] = lambda: None
+    pending: Callable[[], int] = lambda: 0

@@ -2,17 +2,31 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
-from dataflows.asset.labels import Labels
+import numpy as np
+
+from dataflows.asset.background import Background
+from dataflows.asset.faults import Faults
+from dataflows.asset.labels import Decisions, Labels
 from dataflows.asset.windows import Placed, WindowPlan, Windows
-from dataflows.events import Event, Failure, Maintenance, Reject, Telemetry
-from dataflows.items import Item, Known, Matured, Observation, asset_part, reject_row
+from dataflows.events import (
+    Event,
+    Failure,
+    Fault,
+    Maintenance,
+    Registration,
+    Reject,
+    Retraction,
+    Telemetry,
+)
+from dataflows.items import Expiry, Item, Known, Matured, Observation, Row, asset_part, encode, reject_row
 from dataflows.snapshots import seal, unseal
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
+    from dataflows.asset.records import Kind
     from dataflows.fleet.plan import AssetClass, Target
 
 __all__ = ["Asset", "ClassPlan"]
@@ -29,9 +43,50 @@ class ClassPlan:
     """
 
     def __init__(self, asset_class: AssetClass, targets: Mapping[str, Target]) -> None:
+        self.asset_class = asset_class
         self.windows = WindowPlan(asset_class)
         self.targets = tuple(targets[name] for name in asset_class.targets)
+        self.known = targets
         self.example_every = asset_class.example_every
+        self.resets = frozenset(asset_class.reset_windows_on)
+        self._place_features(asset_class)
+
+    def _place_features(self, asset_class: AssetClass) -> None:
+        """Where the features of readings, of faults and of the background stand in the vector."""
+        readings = list(range(self.windows.values))
+        faults: list[int] = []
+        at = self.windows.values
+        for window in asset_class.windows:
+            of_readings = len(window.sensors) * len(window.statistics)
+            of_faults = len(window.faults) * len(window.fault_statistics)
+            readings += range(at, at + of_readings)
+            faults += range(at + of_readings, at + of_readings + of_faults)
+            at += of_readings + of_faults
+        self.width = len(asset_class.features)
+        self.only_readings = self.width == len(readings)
+        self.of_readings = np.array(readings, dtype=np.intp)
+        self.of_faults = np.array(faults, dtype=np.intp)
+        self.background = slice(at, self.width)
+
+    def carried(self, other: ClassPlan) -> list[tuple[int, int]]:
+        """(old, new) index of the sensors that this class and another declare alike, windows and all."""
+        mine, theirs = self._declarations(), other._declarations()
+        return [
+            (self.windows.sensors[name], other.windows.sensors[name])
+            for name in mine
+            if mine[name] == theirs.get(name)
+        ]
+
+    def _declarations(self) -> dict[str, set[tuple[int, int, tuple[str, ...]]]]:
+        names = self.asset_class.sensors
+        return {
+            name: {
+                (window.length, window.hop, window.statistics)
+                for window in self.asset_class.windows
+                if index in window.sensors
+            }
+            for index, name in enumerate(names)
+        }
 
 
 class Asset:
@@ -39,24 +94,40 @@ class Asset:
 
     Args:
         name: of the asset.
-        plan: of its class.
+        plans: of every class of the fleet.
+        asset_class: name of its class.
         sealed: what `to_bytes` returned, None for a new asset.
     """
 
-    __slots__ = ("_cell", "_labels", "_name", "_plan", "_revision", "_windows")
+    __slots__ = (
+        "_background",
+        "_cell",
+        "_faults",
+        "_labels",
+        "_last_event",
+        "_name",
+        "_plan",
+        "_plans",
+        "_revision",
+        "_windows",
+    )
 
-    def __init__(self, name: str, plan: ClassPlan, sealed: bytes | None = None) -> None:
+    def __init__(
+        self, name: str, plans: Mapping[str, ClassPlan], asset_class: str, sealed: bytes | None = None
+    ) -> None:
         self._name = name
-        self._plan = plan
-        self._cell: int | None = None
-        self._revision = 0
-        state: dict[str, Any] | None = None
-        if sealed is not None:
-            state = unseal("asset", _VERSION, sealed)
-            self._cell = state["cell"]
-            self._revision = state["revision"]
-        self._windows = Windows(plan.windows, None if state is None else state["windows"])
-        self._labels = Labels(plan.targets, None if state is None else state["labels"])
+        self._plans = plans
+        state: dict[str, Any] = {} if sealed is None else unseal("asset", _VERSION, sealed)
+        self._plan = plans[state.get("class", asset_class)]
+        #: Cell of the example grid in which the last example lies.
+        self._cell: int | None = state.get("cell")
+        self._revision: int = state.get("revision", 0)
+        #: Event time of the last accepted event of any kind.
+        self._last_event: int | None = state.get("last_event")
+        self._windows = Windows(self._plan.windows, state.get("windows"))
+        self._faults = Faults(self._plan.asset_class, state.get("faults"))
+        self._labels = Labels(self._plan.targets, state.get("labels"), self._plan.known)
+        self._background = Background(self._plan.asset_class, state.get("background"))
 
     def to_bytes(self) -> bytes:
         """The whole state, sealed."""
@@ -64,22 +135,28 @@ class Asset:
             "asset",
             _VERSION,
             {
+                "class": self._plan.asset_class.name,
                 "cell": self._cell,
                 "revision": self._revision,
+                "last_event": self._last_event,
                 "windows": self._windows.state(),
+                "faults": self._faults.state(),
                 "labels": self._labels.state(),
+                "background": self._background.state(),
             },
         )
 
+    def targets(self) -> tuple[str, ...]:
+        """Names of the targets of its class, and of former ones that still have examples."""
+        return self._labels.targets()
+
     def process(self, item: Item) -> list[Item]:
-        """What one record means for every target of the asset, or why it cannot be used."""
+        """What one record, or the time that passed, means for every target; or why it cannot be used."""
         body = item.body
-        assert isinstance(body, Known)
-        event = body.event
-        if type(event) is Telemetry:
-            return self._telemetry(item, event)
-        assert isinstance(event, Failure | Maintenance)
-        return self._record(item, event)
+        if not isinstance(body, Known):
+            msg = f"an asset takes known events, not {type(body).__name__}"
+            raise TypeError(msg)
+        return self._TAKES[type(body.event)](self, item, body.event)
 
     def _telemetry(self, item: Item, event: Telemetry) -> list[Item]:
         placed = self._windows.add(event.time, event.readings, event.id)
@@ -87,67 +164,181 @@ class Asset:
             return [_rejected(item, event, "duplicate", "this telemetry was seen before")]
         if placed is Placed.TOO_LATE:
             return [_rejected(item, event, "too_late", "below the watermark of its asset")]
-        matured = self._labels.advance(self._windows.watermark)
+        self._heard(event.time)
         if placed is Placed.LATE and not self._windows.covers(event.time):
             return []
+        matured = self._labels.advance(self._windows.watermark)
         if placed is not Placed.ON_TIME:
             self._revision += 1
             return self._observations(item, matured, scored=True)
         self._revision = 0
+        self._faults.advance()
         cell = event.time // self._plan.example_every
         example = cell != self._cell
         self._cell = cell
         at_once = self._labels.add(event.time) if example else {}
         return self._observations(item, matured, scored=True, example=example, at_once=at_once)
 
+    def _fault(self, item: Item, event: Fault) -> list[Item]:
+        windows = self._windows
+        placed = windows.add_fault(event.time, event.id or f"fault {event.code} {event.time}")
+        if placed is Placed.DUPLICATE:
+            return [_rejected(item, event, "duplicate", "this fault was seen before")]
+        if placed is Placed.TOO_LATE:
+            return [_rejected(item, event, "too_late", "below the watermark of its asset")]
+        self._heard(event.time)
+        self._faults.add(event.time, event.code, windows.largest)
+        matured = self._labels.advance(windows.watermark)
+        revises = event.code in self._plan.asset_class.faults and windows.covers(event.time)
+        if revises:
+            self._revision += 1
+        return self._observations(item, matured, scored=revises)
+
     def _record(self, item: Item, event: Failure | Maintenance) -> list[Item]:
         labels = self._labels
+        kind: Kind = "failure" if isinstance(event, Failure) else "maintenance"
+        what = event.mode if isinstance(event, Failure) else event.component
         if not labels.remembers(event.time):
             return [_rejected(item, event, "unmatched", "no example that it could label is remembered")]
-        if isinstance(event, Failure):
-            decided = labels.failure(event.time, event.mode, event.id)
-        else:
-            decided = labels.maintenance(event.time, event.component, event.id)
+        decided = labels.record(kind, event.time, what, event.id)
         if decided is None:
             return [_rejected(item, event, "duplicate", "this record was seen before")]
+        self._heard(event.time)
+        if kind == "maintenance":
+            self._background.work(event.time, what)
+        if kind in self._plan.resets:
+            self._windows.reset(event.time)
+            self._faults.reset(event.time)
+        cleared = dict.fromkeys(labels.affected(kind, what), kind)
+        return self._observations(item, decided, cleared=cleared, cleared_at=event.time)
+
+    def _retraction(self, item: Item, event: Retraction) -> list[Item]:
+        decided, withdrawn = self._labels.retract(event.id)
+        if not withdrawn:
+            return [_rejected(item, event, "unmatched", "no failure or maintenance record of this id stands")]
+        for kind, time, what in withdrawn:
+            if kind == "maintenance":
+                self._background.undo(time, what)
         return self._observations(item, decided)
+
+    def _registration(self, item: Item, event: Registration) -> list[Item]:
+        self._background.attributes(event.attributes)
+        plan = self._plans[event.asset_class]
+        before = [target.name for target in self._plan.targets]
+        cleared = {}
+        if plan is not self._plan:
+            self._change_class(plan)
+            cleared = dict.fromkeys(before, "class changed")
+        decided: Decisions = {}
+        if event.retired:
+            decided = self._labels.retire(item.known)
+            cleared = dict.fromkeys([*before, *self._labels.targets()], "retired")
+        if not decided and not cleared:
+            return []
+        return self._observations(item, decided, cleared=cleared, cleared_at=item.known)
+
+    def _change_class(self, plan: ClassPlan) -> None:
+        """Windows of sensors that both classes declare alike go on, the others begin anew."""
+        self._windows = self._windows.carry(plan.windows, self._plan.carried(plan))
+        self._faults = Faults(plan.asset_class, self._faults.state())
+        self._background = Background(plan.asset_class, self._background.state())
+        self._labels.retarget(plan.targets)
+        self._plan = plan
+
+    def _expiry(self, item: Item, event: Expiry) -> list[Item]:
+        if event.what == "buried":
+            return []
+        matured = self._labels.expire(event.due, self._last_event)
+        cleared = dict.fromkeys(self._labels.targets(), "silent")
+        forgotten = event.what == "ttl"
+        items = self._observations(item, matured, cleared=cleared, cleared_at=event.due, forgotten=forgotten)
+        if forgotten:
+            items.append(self._dropped(item, len(items)))
+            self._windows.entomb()
+            self._faults = Faults(self._plan.asset_class)
+            self._labels = Labels(self._plan.targets, None, self._plan.known)
+        return items
+
+    def _dropped(self, item: Item, index: int) -> Item:
+        row = {
+            "change": "asset_dropped",
+            "asset": self._name,
+            "why": "silent for asset_ttl",
+            "sequence": item.sequence,
+        }
+        body = Row("changes", encode(row))
+        part = asset_part(item.part, index)
+        return Item(item.sequence, part, item.arrival, item.known, item.position, body)
+
+    def _heard(self, time: int) -> None:
+        if self._last_event is None or time > self._last_event:
+            self._last_event = time
+
+    def _features(self) -> bytes:
+        plan, windows = self._plan, self._windows
+        if plan.only_readings:
+            return windows.features().tobytes()
+        out = np.empty(plan.width)
+        out[plan.of_readings] = windows.features()
+        time = windows.largest or 0
+        if len(plan.of_faults):
+            out[plan.of_faults] = self._faults.features(time)
+        self._background.features(time, out[plan.background])
+        return out.tobytes()
 
     def _observations(
         self,
         item: Item,
-        matured: dict[str, list[Matured]],
+        matured: Decisions,
         *,
         scored: bool = False,
         example: bool = False,
         at_once: dict[str, Matured] | None = None,
+        cleared: Mapping[str, str] | None = None,
+        cleared_at: int = 0,
+        forgotten: bool = False,
     ) -> list[Item]:
-        """One observation for each target of the class."""
+        """One observation for each target of the class, and of former ones that still have examples."""
         windows, labels = self._windows, self._labels
-        features = windows.features().tobytes() if scored else None
-        time = windows.largest if scored else None
+        features = self._features() if scored else None
         watermark = windows.watermark
+        targets = labels.targets()
+        if cleared:
+            targets = tuple(dict.fromkeys((*targets, *cleared)))
         released = labels.release(windows.largest)
-        clock = labels.clock
-        assert clock is not None
+        active = len(self._plan.targets)
         items = []
-        for index, target in enumerate(self._plan.targets):
-            name = target.name
+        for index, name in enumerate(targets):
+            score = scored and index < active
             body = Observation(
                 self._name,
                 name,
-                clock,
+                labels.clock,
                 watermark,
                 tuple(matured[name]) if name in matured else (),
                 tuple(released[name]) if name in released else (),
-                time,
-                features,
+                windows.largest if score else None,
+                features if score else None,
                 self._revision,
                 example,
                 at_once.get(name) if at_once else None,
+                cleared.get(name) if cleared else None,
+                cleared_at,
+                forgotten,
             )
             part = asset_part(item.part, index)
             items.append(Item(item.sequence, part, item.arrival, item.known, item.position, body))
         return items
+
+    _TAKES: ClassVar[dict[type, Callable[[Asset, Item, Any], list[Item]]]] = {
+        Telemetry: _telemetry,
+        Fault: _fault,
+        Failure: _record,
+        Maintenance: _record,
+        Retraction: _retraction,
+        Registration: _registration,
+        Expiry: _expiry,
+    }
 
 
 def _rejected(item: Item, event: Event, reason: str, detail: str) -> Item:

@@ -157,7 +157,8 @@ def replace_missing(
         hours = (time - number * hops[hop]) / _HOUR
         for sensor in range(len(row)):
             if not math.isnan(row[sensor]):
-                panes[slot, sensor, _MISSING] -= 1.0
+                if panes[slot, sensor, _MISSING] > 0.0:
+                    panes[slot, sensor, _MISSING] -= 1.0
                 _add(panes[slot, sensor], row[sensor], hours, time)
 
 
@@ -207,23 +208,6 @@ def _describe(time: int, total: NDArray[np.float64], out: NDArray[np.float64]) -
         out[3] = math.sqrt(max(total[_SQUARES], 0.0) / count)
         if total[_TIME_SQUARES] > 0.0:
             out[6] = total[_PRODUCTS] / total[_TIME_SQUARES]
-
-
-@njit(cache=True)
-def observe_newest(
-    time: int,
-    row: NDArray[np.float64],
-    depths: NDArray[np.int64],
-    hops: NDArray[np.int64],
-    rings: NDArray[np.int64],
-    numbers: NDArray[np.int64],
-    panes: NDArray[np.float64],
-) -> int:
-    """As `observe`, at a time after all others.
-
-    ``depths`` (hops) tells how many panes the longest window of each hop has; the rest is as there.
-    """
-    return observe(time, row, time // hops - depths, hops, rings, numbers, panes)
 
 
 @njit(cache=True)
@@ -280,3 +264,31 @@ def statistics(
     flat = described.ravel()
     for feature in range(len(picks)):
         out[feature] = flat[picks[feature]]
+
+
+@njit(cache=True)
+def observe_newest(
+    time: int,
+    row: NDArray[np.float64],
+    depths: NDArray[np.int64],
+    windows: NDArray[np.int64],
+    picks: NDArray[np.int64],
+    hops: NDArray[np.int64],
+    rings: NDArray[np.int64],
+    numbers: NDArray[np.int64],
+    panes: NDArray[np.float64],
+    folds: NDArray[np.float64],
+    folded: NDArray[np.int64],
+    out: NDArray[np.float64],
+) -> int:
+    """`observe` at a time after all others, then `statistics` at that time: one call for nearly every event.
+
+    ``depths`` (hops) tells how many panes the longest window of each hop has; ``out`` begins with the
+    readings if they are features too; the rest is as there.
+    """
+    full = observe(time, row, time // hops - depths, hops, rings, numbers, panes)
+    if full < 0:
+        values = len(out) - len(picks)
+        out[:values] = row[:values]
+        statistics(time, windows, picks, hops, rings, numbers, panes, folds, folded, out[values:])
+    return full

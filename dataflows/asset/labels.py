@@ -3,36 +3,47 @@
 An example at t of a target with horizon H is positive if a failure of the target's mode lies in (t, t + H].
 That is known as soon as the failure arrives. That there is none is known when the asset's label clock passes
 t + H + label_delay; maintenance of the target's component in (t, t + H] then makes it censored, since
-nobody knows what would have happened. Records have no lateness bound while an example is remembered: one
-that comes after the decision corrects it.
+nobody knows what would have happened, and so does silence or retirement before t + H. Records have no
+lateness bound while an example is remembered: one that comes after the decision corrects it.
 """
 
 from __future__ import annotations
 
-from bisect import bisect_right, insort
-from collections import deque
+from bisect import bisect_left
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from operator import attrgetter
+from typing import TYPE_CHECKING, Any
 
+from dataflows.asset.records import CENSORED, NEGATIVE, POSITIVE, Kind, Records
 from dataflows.items import Matured
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
     from dataflows.fleet.plan import Target
 
-__all__ = ["CENSORED", "NEGATIVE", "POSITIVE", "Labels"]
+__all__ = ["CENSORED", "NEGATIVE", "POSITIVE", "Decisions", "Labels"]
 
-POSITIVE, NEGATIVE, CENSORED = 1, 0, -1
 _NEVER = 2**63
+_time = attrgetter("time")
+
+#: What a record decides or corrects: by target, in order of time.
+Decisions = dict[str, list[Matured]]
 
 
 @dataclass(slots=True)
 class _Example:
+    """One example of one target.
+
+    Attributes:
+        cut: why nobody could see its whole horizon, ``silent`` or ``retired``; None where that was seen.
+    """
+
     time: int
     label: int | None = None
     lead: int | None = None
     correction: int = -1
+    cut: str | None = None
 
 
 class _TargetLabels:
@@ -40,12 +51,11 @@ class _TargetLabels:
 
     def __init__(self, target: Target) -> None:
         self.target = target
-        self.examples: deque[_Example] = deque()
-        #: How many examples from the left have been decided for good by the clock.
-        self.passed = 0
-        #: Microseconds after its time at which an example's label is decided by the clock, and is forgotten.
         self.wait = target.horizon + target.label_delay
-        self.keep = self.wait + target.label_memory
+        self.memory = self.wait + target.label_memory
+        self.examples: list[_Example] = []
+        #: How many examples from the left the label clock has passed.
+        self.passed = 0
 
 
 class Labels:
@@ -54,45 +64,92 @@ class Labels:
     Args:
         targets: of the class.
         state: what `state` returned, None for a new asset.
+        known: every target of the fleet; examples of former targets go on.
     """
 
-    def __init__(self, targets: tuple[Target, ...], state: dict[str, Any] | None = None) -> None:
+    def __init__(
+        self,
+        targets: tuple[Target, ...],
+        state: dict[str, Any] | None = None,
+        known: Mapping[str, Target] | None = None,
+    ) -> None:
+        self._active = tuple(target.name for target in targets)
         self._targets = {target.name: _TargetLabels(target) for target in targets}
-        self._failures: dict[str, list[int]] = {}
-        self._maintenance: dict[str, list[int]] = {}
-        self._seen: dict[str, int] = {}
-        self._oldest = 0
+        self._records = Records(None if state is None else state["records"])
+        #: Up to where the asset's own events and records say that nothing more will come.
+        self._heard: int | None = None
+        #: The label clock: the same, moved on by silence.
+        self.clock: int | None = None
+        if state is not None:
+            self._restore(state, known or {})
+        self._memory = max((labels.memory for labels in self._targets.values()), default=0)
         #: Up to these label clocks nothing is decided, and nothing forgotten: for nearly every event.
         self._due = self._stale = _NEVER
-        self.clock: int | None = None
-        self._memory = max(
-            (t.horizon + t.label_delay + t.label_memory for t in targets),
-            default=0,
-        )
-        if state is not None:
-            self._restore(state)
-
-    def advance(self, clock: int | None) -> dict[str, list[Matured]]:
-        """Move the label clock forward, never back; return what it decides, by target."""
-        if clock is None or (self.clock is not None and clock <= self.clock):
-            return {}
-        self.clock = clock
-        if clock <= self._due:
-            return {}
-        decided = {name: self._pass(labels, clock) for name, labels in self._targets.items()}
         self._look_ahead()
-        return {name: found for name, found in decided.items() if found}
 
     def _look_ahead(self) -> None:
         """Find the label clocks up to which nothing happens."""
         held = [labels for labels in self._targets.values() if labels.examples]
         waiting = [labels for labels in held if labels.passed < len(labels.examples)]
-        self._stale = min((labels.examples[0].time + labels.keep for labels in held), default=_NEVER)
+        self._stale = min((labels.examples[0].time + labels.memory for labels in held), default=_NEVER)
         self._due = min(
             (labels.examples[labels.passed].time + labels.wait for labels in waiting), default=_NEVER
         )
 
-    def _pass(self, labels: _TargetLabels, clock: int) -> list[Matured]:
+    def retarget(self, targets: tuple[Target, ...]) -> None:
+        """Change the class: examples of former targets stay pending, new ones are of these targets."""
+        self._active = tuple(target.name for target in targets)
+        active = {target.name: self._targets.pop(target.name, _TargetLabels(target)) for target in targets}
+        self._targets = active | self._targets
+        self._let_go()
+
+    def _let_go(self) -> None:
+        """Forget former targets without examples, as a resume does."""
+        self._targets = {
+            name: labels for name, labels in self._targets.items() if labels.examples or name in self._active
+        }
+        self._memory = max((labels.memory for labels in self._targets.values()), default=0)
+
+    def advance(self, clock: int | None) -> Decisions:
+        """Move the label clock forward by the asset's own events, never back; return what it decides."""
+        if clock is None or (self._heard is not None and clock <= self._heard):
+            return {}
+        self._heard = clock
+        if self.clock is None or clock > self.clock:
+            self.clock = clock
+        return self._pass_all(clock, None)
+
+    def expire(self, due: int, last_event: int | None) -> Decisions:
+        """Move the label clock forward by silence: examples whose horizon nobody saw to its end are censored.
+
+        Args:
+            due: where to.
+            last_event: event time of the asset's last accepted event of any kind.
+        """
+        if self.clock is None or due > self.clock:
+            self.clock = due
+        return self._pass_all(due, last_event)
+
+    def retire(self, time: int) -> Decisions:
+        """End the asset: waiting examples whose horizon reaches beyond are censored."""
+        decided: Decisions = {}
+        for name, labels in self._targets.items():
+            for index, example in enumerate(labels.examples):
+                if index >= labels.passed and example.time + labels.target.horizon > time:
+                    example.cut = "retired"
+                    if example.label is None:
+                        decided.setdefault(name, []).append(self._decide(labels, example))
+        return decided
+
+    def _pass_all(self, clock: int, last_event: int | None) -> Decisions:
+        """Pass the examples of every target; ``last_event`` is given where silence moved the clock."""
+        if clock <= self._due:
+            return {}
+        decided = {name: self._pass(labels, clock, last_event) for name, labels in self._targets.items()}
+        self._look_ahead()
+        return {name: found for name, found in decided.items() if found}
+
+    def _pass(self, labels: _TargetLabels, clock: int, last_event: int | None) -> list[Matured]:
         decided = []
         examples = labels.examples
         while labels.passed < len(examples):
@@ -100,46 +157,53 @@ class Labels:
             if not example.time + labels.wait < clock:
                 break
             labels.passed += 1
-            if example.label is None:
-                decided.append(self._decide(labels.target, example))
+            if last_event is not None and example.time + labels.target.horizon > last_event:
+                example.cut = example.cut or "silent"
+            if self._verdict(labels, example)[0] != example.label:
+                decided.append(self._decide(labels, example))
         return decided
 
-    def failure(self, time: int, mode: str, identity: str | None) -> dict[str, list[Matured]] | None:
-        """Take a failure record; None for one that was seen before, else what it decides or corrects."""
-        if not self._new("failure", time, mode, identity):
-            return None
-        moved = self.advance(time)
-        insort(self._failures.setdefault(mode, []), time)
-        return self._revise(
-            (labels for labels in self._targets.values() if labels.target.mode == mode), time, moved
-        )
+    def record(self, kind: Kind, time: int, what: str | None, identity: str | None) -> Decisions | None:
+        """Take a failure (of a mode) or maintenance (of a component, None: of the whole asset).
 
-    def maintenance(
-        self, time: int, component: str | None, identity: str | None
-    ) -> dict[str, list[Matured]] | None:
-        """Take a maintenance record, of the whole asset where component is None; as `failure`."""
-        if not self._new("maintenance", time, component or "", identity):
+        Returns:
+            What it decides or corrects; None for a record that was seen before.
+        """
+        if not self._records.take(kind, time, what, identity):
             return None
-        moved = self.advance(time)
-        insort(self._maintenance.setdefault(component or "", []), time)
-        affected = (
+        return self._revise(self._affected(kind, what), time, self.advance(time))
+
+    def retract(self, identity: str) -> tuple[Decisions, list[tuple[Kind, int, str | None]]]:
+        """Withdraw the records of an id; return what that corrects, and the records (none if unknown)."""
+        withdrawn = self._records.withdraw(identity)
+        decided: Decisions = {}
+        for kind, time, what in withdrawn:
+            self._revise(self._affected(kind, what), time, decided)
+        return decided, withdrawn
+
+    def affected(self, kind: Kind, what: str | None) -> list[str]:
+        """Names of the targets that a record is about."""
+        return [labels.target.name for labels in self._affected(kind, what)]
+
+    def _affected(self, kind: Kind, what: str | None) -> list[_TargetLabels]:
+        return [
             labels
             for labels in self._targets.values()
-            if component is None or labels.target.component == component
-        )
-        return self._revise(affected, time, moved)
+            if (labels.target.mode == what if kind == "failure" else what in (None, labels.target.component))
+        ]
 
     def add(self, time: int) -> dict[str, Matured]:
         """Take a new example at a time after all others; return the targets whose label is known already."""
         at_once = {}
-        for name, labels in self._targets.items():
+        for name in self._active:
+            labels = self._targets[name]
             example = _Example(time)
             labels.examples.append(example)
-            passed = self.clock is not None and time + labels.wait < self.clock
+            passed = self._heard is not None and time + labels.wait < self._heard
             if passed:
                 labels.passed = len(labels.examples)
-            if passed or self._verdict(labels.target, time)[0] == POSITIVE:
-                at_once[name] = self._decide(labels.target, example)
+            if passed or self._verdict(labels, example)[0] == POSITIVE:
+                at_once[name] = self._decide(labels, example)
         self._look_ahead()
         return at_once
 
@@ -154,91 +218,71 @@ class Labels:
         released: dict[str, list[int]] = {}
         if self.clock > self._stale:
             for name, labels in self._targets.items():
-                keep = self.clock - labels.keep
-                while labels.examples and labels.examples[0].time < keep:
-                    released.setdefault(name, []).append(labels.examples.popleft().time)
-                    labels.passed -= 1
+                keep = self.clock - labels.memory
+                gone = bisect_left(labels.examples, keep, hi=labels.passed, key=_time)
+                if gone:
+                    released[name] = [example.time for example in labels.examples[:gone]]
+                    del labels.examples[:gone]
+                    labels.passed -= gone
             self._look_ahead()
-        if self._seen and largest is not None:
-            self._forget_records(min(self.clock, largest) - self._memory)
+            if len(self._targets) > len(self._active):
+                self._let_go()
+        if largest is not None:
+            self._records.forget(min(self.clock, largest) - self._memory)
         return released
 
     def remembers(self, time: int) -> bool:
         """Whether a record of this time can still change a label."""
-        return self.clock is None or time > self.clock - self._memory
+        # Silence does not make the records of an outage late, just as it does not make its telemetry late.
+        return self._heard is None or time > self._heard - self._memory
+
+    def targets(self) -> tuple[str, ...]:
+        """The targets of the class, then former ones that still have examples."""
+        former = tuple(
+            name for name, labels in self._targets.items() if name not in self._active and labels.examples
+        )
+        return self._active + former if former else self._active
 
     def pending(self) -> int:
         """Examples that wait for their label, over all targets."""
         return sum(example.label is None for labels in self._targets.values() for example in labels.examples)
 
-    def _revise(
-        self, affected: Iterable[_TargetLabels], time: int, decided: dict[str, list[Matured]]
-    ) -> dict[str, list[Matured]]:
+    def _revise(self, affected: Iterable[_TargetLabels], time: int, decided: Decisions) -> Decisions:
         """Decide anew every example that a record of this time can touch; add that to what is decided."""
         for labels in affected:
-            target = labels.target
             for index, example in enumerate(labels.examples):
                 if example.time >= time:
                     break
-                if time > example.time + target.horizon:
+                if time > example.time + labels.target.horizon:
                     continue
-                label = self._verdict(target, example.time)[0]
-                due = index < labels.passed or label == POSITIVE
-                if example.label is None and not due:
-                    continue
-                if label != example.label:
-                    decided.setdefault(target.name, []).append(self._decide(target, example))
+                label = self._verdict(labels, example)[0]
+                # Before its horizon has passed, only a failure decides.
+                due = index < labels.passed or label == POSITIVE or example.cut is not None
+                if due and label != example.label:
+                    decided.setdefault(labels.target.name, []).append(self._decide(labels, example))
         for found in decided.values():
             found.sort(key=lambda matured: matured.time)
         return decided
 
-    def _verdict(self, target: Target, time: int) -> tuple[int, int | None, str]:
-        """Label, lead and reason of an example by the records that stand now."""
-        until = time + target.horizon
-        failures = self._failures.get(target.mode, [])
-        index = bisect_right(failures, time)
-        if index < len(failures) and failures[index] <= until:
-            return POSITIVE, failures[index] - time, "failure"
-        for component in ("", target.component):
-            work = self._maintenance.get(component, [])
-            index = bisect_right(work, time)
-            if index < len(work) and work[index] <= until:
-                return CENSORED, None, "maintenance"
-        return NEGATIVE, None, "horizon passed"
+    def _verdict(self, labels: _TargetLabels, example: _Example) -> tuple[int, int | None, str]:
+        """Label, lead and reason by the records that stand now, should the horizon have passed."""
+        label, lead, why = self._records.verdict(labels.target, example.time)
+        if label == NEGATIVE and example.cut is not None:
+            return CENSORED, None, example.cut
+        return label, lead, why
 
-    def _decide(self, target: Target, example: _Example) -> Matured:
-        example.label, example.lead, why = self._verdict(target, example.time)
+    def _decide(self, labels: _TargetLabels, example: _Example) -> Matured:
+        example.label, example.lead, why = self._verdict(labels, example)
         example.correction += 1
         clock = self.clock if self.clock is not None else example.time
         return Matured(example.time, example.label, why, example.lead, clock, example.correction)
-
-    def _new(
-        self, kind: Literal["failure", "maintenance"], time: int, what: str, identity: str | None
-    ) -> bool:
-        key = f"{kind} id {identity}" if identity is not None else f"{kind} of {what} {time}"
-        if key in self._seen:
-            return False
-        self._oldest = min(self._oldest, time) if self._seen else time
-        self._seen[key] = time
-        return True
-
-    def _forget_records(self, before: int) -> None:
-        if self._oldest >= before:
-            return
-        for times in (*self._failures.values(), *self._maintenance.values()):
-            while times and times[0] < before:
-                del times[0]
-        for key in [key for key, time in self._seen.items() if time < before]:
-            del self._seen[key]
-        self._oldest = min(self._seen.values(), default=before)
 
     def state(self) -> dict[str, Any]:
         """Plain data: records, and examples as parallel lists."""
         return {
             "clock": self.clock,
-            "failures": self._failures,
-            "maintenance": self._maintenance,
-            "seen": self._seen,
+            "heard": self._heard,
+            "records": self._records.state(),
             "targets": {
                 name: {
                     "passed": labels.passed,
@@ -246,22 +290,21 @@ class Labels:
                     "labels": [example.label for example in labels.examples],
                     "leads": [example.lead for example in labels.examples],
                     "corrections": [example.correction for example in labels.examples],
+                    "cuts": [example.cut for example in labels.examples],
                 }
                 for name, labels in self._targets.items()
+                if labels.examples
             },
         }
 
-    def _restore(self, state: dict[str, Any]) -> None:
+    def _restore(self, state: dict[str, Any], known: Mapping[str, Target]) -> None:
         self.clock = state["clock"]
-        self._failures = state["failures"]
-        self._maintenance = state["maintenance"]
-        self._seen = state["seen"]
-        self._oldest = min(self._seen.values(), default=0)
+        self._heard = state["heard"]
         for name, kept in state["targets"].items():
-            labels = self._targets.get(name)
-            if labels is None:
-                continue
+            if name not in self._targets and name not in known:
+                continue  # a target that the fleet no longer has
+            labels = self._targets.get(name) or _TargetLabels(known[name])
+            self._targets[name] = labels
             labels.passed = kept["passed"]
-            columns = (kept["times"], kept["labels"], kept["leads"], kept["corrections"])
+            columns = (kept["times"], kept["labels"], kept["leads"], kept["corrections"], kept["cuts"])
             labels.examples.extend(_Example(*row) for row in zip(*columns, strict=True))
-        self._look_ahead()

@@ -8,29 +8,30 @@ from __future__ import annotations
 
 import glob
 import gzip
-import json
 import os
 import sys
 import zlib
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, cast
+from typing import Any, BinaryIO, cast
 
+import orjson
 from bytewax.inputs import FixedPartitionedSource, StatefulSourcePartition
 from bytewax.outputs import FixedPartitionedSink, StatefulSinkPartition
 from typing_extensions import override
 
+from dataflows.connectors.pulse import Pulse
 from dataflows.events import MAX_BYTES
 from dataflows.items import OUTPUTS, Item, Row
 from dataflows.snapshots import seal, unseal
-
-if TYPE_CHECKING:
-    from dataflows.watch import Watch
+from dataflows.watch import Watch
 
 __all__ = ["SUMMARY", "FileSink", "FileSource", "InputError", "expand"]
 
 SUMMARY = "summary"
 _VERSION = 1
 _CHUNK = 1 << 20
+# A batch of lines that are all nearly oversized would be a gigabyte.
+_BATCH_BYTES = 4 << 20
 _STDIN = "-"
 
 
@@ -143,7 +144,9 @@ class _FilePartition(StatefulSourcePartition[Item, bytes]):
         self._paths = paths
         self._batch = batch
         self._watch = watch
+        self._pulse = Pulse(watch)
         self._before = 0
+        self._room = 0
         self._index, self._offset, self._line, self._sequence = 0, 0, 0, 0
         self._ended = False
         self._lines: _Lines | None = None
@@ -169,10 +172,12 @@ class _FilePartition(StatefulSourcePartition[Item, bytes]):
 
     @override
     def next_batch(self) -> list[Item]:
+        self._pulse.beat()
         if self._watch.stop:
             raise StopIteration
         items: list[Item] = []
-        while len(items) < self._batch and not self._ended:
+        self._room = _BATCH_BYTES
+        while len(items) < self._batch and self._room > 0 and not self._ended:
             self._lines = self._lines or self._open()
             self._read(self._lines, items)
         self._watch.records = self._sequence
@@ -184,7 +189,7 @@ class _FilePartition(StatefulSourcePartition[Item, bytes]):
 
     def _read(self, lines: _Lines, items: list[Item]) -> None:
         path = self._paths[self._index]
-        while len(items) < self._batch:
+        while len(items) < self._batch and self._room > 0:
             start = lines.offset
             found = lines.read()
             if found is None:
@@ -202,10 +207,12 @@ class _FilePartition(StatefulSourcePartition[Item, bytes]):
             if not line or (line.isspace() and len(line) <= MAX_BYTES):
                 continue
             self._sequence += 1
+            self._room -= len(line)
             items.append(Item(self._sequence, 0, None, 0, (path, self._line, start), line))
 
     @override
     def snapshot(self) -> bytes:
+        self._pulse.epoch()
         read = self._paths[: self._index + 1]
         return seal("files", _VERSION, (read, self._index, self._offset, self._line, self._sequence))
 
@@ -220,7 +227,7 @@ class FileSource(FixedPartitionedSource[Item, bytes]):
 
     Args:
         files: paths and globs; ``-`` alone is standard input. Gzip is recognised by its first bytes.
-        batch: records handed to the engine at a time.
+        batch: records handed to the engine at a time; fewer where they are long.
         watch: told how far the source is; says when to stop.
     """
 
@@ -239,7 +246,8 @@ class FileSource(FixedPartitionedSource[Item, bytes]):
 
 
 class _RowsPartition(StatefulSinkPartition[Item, int]):
-    def __init__(self, path: Path, resume: int | None) -> None:
+    def __init__(self, path: Path, watch: Watch, resume: int | None) -> None:
+        self._watch = watch
         path.parent.mkdir(parents=True, exist_ok=True)
         length = resume or 0
         found = path.stat().st_size if path.exists() else 0
@@ -255,7 +263,9 @@ class _RowsPartition(StatefulSinkPartition[Item, int]):
 
     @override
     def write_batch(self, values: list[Item]) -> None:
-        lines = [cast("Row", item.body).data for item in values]
+        rows = [cast("Row", item.body) for item in values]
+        lines = [row.data for row in rows]
+        self._watch.rejected.update(row.reason for row in rows if row.reason is not None)
         lines.append(b"")
         self._file.write(b"\n".join(lines))
 
@@ -281,14 +291,14 @@ class _SummaryPartition(StatefulSinkPartition[Item, None]):
     @override
     def write_batch(self, values: list[Item]) -> None:
         for item in values:
-            for section, content in json.loads(cast("Row", item.body).data).items():
+            for section, content in orjson.loads(cast("Row", item.body).data).items():
                 if isinstance(content, dict):
                     self._summary.setdefault(section, {}).update(content)
                 else:
                     self._summary[section] = content
         ordered = {key: self._summary[key] for key in sorted(self._summary)}
         written = self._path.with_suffix(".json.part")
-        written.write_text(json.dumps(ordered, indent=2) + "\n")
+        written.write_bytes(orjson.dumps(ordered, option=orjson.OPT_INDENT_2) + b"\n")
         written.replace(self._path)
 
     @override
@@ -297,10 +307,16 @@ class _SummaryPartition(StatefulSinkPartition[Item, None]):
 
 
 class FileSink(FixedPartitionedSink[Item, Any]):
-    """``<output>.jsonl`` for each output, and ``summary.json``, in one folder; items are keyed by output."""
+    """``<output>.jsonl`` for each output, and ``summary.json``, in one folder; items are keyed by output.
 
-    def __init__(self, folder: Path) -> None:
+    Args:
+        folder: made if it is new.
+        watch: told what was rejected.
+    """
+
+    def __init__(self, folder: Path, watch: Watch | None = None) -> None:
         self._folder = folder
+        self._watch = watch or Watch()
         # The engine numbers the parts in the order of their names, and asks for the number of every row.
         self._numbers = {name: number for number, name in enumerate(sorted([*OUTPUTS, SUMMARY]))}
 
@@ -319,4 +335,4 @@ class FileSink(FixedPartitionedSink[Item, Any]):
         if for_part == SUMMARY:
             self._folder.mkdir(parents=True, exist_ok=True)
             return _SummaryPartition(self._folder / "summary.json")
-        return _RowsPartition(self._folder / f"{for_part}.jsonl", resume_state)
+        return _RowsPartition(self._folder / f"{for_part}.jsonl", self._watch, resume_state)

@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterable
 from typing import Protocol, cast
 
 import bytewax.operators as op
-from bytewax.dataflow import operator
+from bytewax.dataflow import Stream, operator
 from bytewax.operators import KeyedStream, StatefulBatchLogic
 from typing_extensions import override
 
@@ -172,8 +172,12 @@ class _Part(StatefulBatchLogic[_Wake, Item, bytes]):
         return self._shelf.versions[self._key][self._part], stage.part_snapshot(self._part)
 
 
-def _is_item(keyed: tuple[str, Item | _Wake]) -> bool:
-    return isinstance(keyed[1], Item)
+def _items(batch: list[tuple[str, Item | _Wake]]) -> list[Item]:
+    return [value for _, value in batch if isinstance(value, Item)]
+
+
+def _wakes(batch: list[tuple[str, Item | _Wake]]) -> list[tuple[str, _Wake]]:
+    return [(key, value) for key, value in batch if isinstance(value, tuple)]
 
 
 @operator
@@ -183,7 +187,7 @@ def stateful_in_parts(
     build: Build,
     key_of: Callable[[Item], str],
     parts: int,
-) -> KeyedStream[Item]:
+) -> Stream[Item]:
     """Run a `PartedStage` for each key, its state written part by part.
 
     Args:
@@ -194,7 +198,7 @@ def stateful_in_parts(
         parts: how many parts a stage has; may grow from release to release, never shrink.
 
     Returns:
-        What the stages emit, under the same keys.
+        What the stages emit.
     """
     shelf = _Shelf()
 
@@ -205,13 +209,14 @@ def stateful_in_parts(
         return main
 
     worked: KeyedStream[Item | _Wake] = op.stateful_batch("main", up, build_main)
-    split = op.branch("split", worked, _is_item)
-    wakes = cast("KeyedStream[_Wake]", split.falses)
+    items = op.flat_map_batch("items", worked, _items)
+    wakes = op.flat_map_batch("wakes", worked, _wakes)
     kept = [_keep(part, wakes, shelf) for part in range(parts)]
-    return op.merge("merge", cast("KeyedStream[Item]", split.trues), *kept)
+    return op.merge("merge", items, *kept)
 
 
-def _keep(part: int, wakes: KeyedStream[_Wake], shelf: _Shelf) -> KeyedStream[Item]:
+def _keep(part: int, wakes: KeyedStream[_Wake], shelf: _Shelf) -> Stream[Item]:
     """One part step: it emits nothing, and is merged only so that the engine runs it."""
     mine = op.filter(f"part_{part:02}_only", wakes, lambda keyed: keyed[1][1] == part)
-    return op.stateful_batch(f"part_{part:02}", mine, lambda resume: _Part(shelf, part, resume))
+    kept = op.stateful_batch(f"part_{part:02}", mine, lambda resume: _Part(shelf, part, resume))
+    return cast("Stream[Item]", kept)

@@ -225,3 +225,8 @@ class Fleet:
     classes: Mapping[str, AssetClass]
     targets: Mapping[str, Target]
     max_internal_errors: int = 100
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """What is read, in order: registry rows first."""
+        return self.assets.registry + self.input.files

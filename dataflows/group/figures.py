@@ -47,13 +47,26 @@ class Tally:
         state: what `state` returned, None for a new tally.
     """
 
-    __slots__ = ("_histogram", "_horizon", "_leads", "_sums", "_threshold", "_warned")
+    __slots__ = (
+        "_censored",
+        "_histogram",
+        "_horizon",
+        "_leads",
+        "_scores",
+        "_sums",
+        "_threshold",
+        "_warned",
+    )
 
     def __init__(self, threshold: float, horizon: int, state: Mapping[str, Any] | None = None) -> None:
         self._threshold = threshold
         self._horizon = horizon
         self._histogram = np.zeros((2, _BINS), dtype=np.int64)
+        #: Sum of the scores in each step of the histogram.
+        self._scores = np.zeros(_BINS)
         self._leads = np.zeros(_LEAD_BINS, dtype=np.int64)
+        #: Examples at or above the threshold that maintenance censored: perhaps the best warnings of all.
+        self._censored = 0
         #: Log loss, Brier, scores.
         self._sums = [0.0, 0.0, 0.0]
         #: Negatives and positives at or above the threshold.
@@ -62,6 +75,9 @@ class Tally:
             self._sums = list(state["sums"])
             for label, index, count in state["histogram"]:
                 self._histogram[label, index] = count
+            for index, scores in state["scores"]:
+                self._scores[index] = scores
+            self._censored = state["censored"]
             self._leads[:] = state["leads"]
             self._warned = list(state["warned"])
 
@@ -71,11 +87,17 @@ class Tally:
         self._sums[0] -= sign * math.log(clipped if label else 1 - clipped)
         self._sums[1] += sign * (score - label) ** 2
         self._sums[2] += sign * score
-        self._histogram[label, _bin(score)] += sign
+        index = _bin(score)
+        self._histogram[label, index] += sign
+        self._scores[index] += sign * score
         if score >= self._threshold:
             self._warned[label] += sign
             if lead is not None:
                 self._leads[min(lead * _LEAD_BINS // self._horizon, _LEAD_BINS - 1)] += sign
+
+    def add_censored(self, score: float) -> None:
+        """Count an example that maintenance censored."""
+        self._censored += score >= self._threshold
 
     def row(self) -> dict[str, Any]:
         """The figures; None where there are too few examples for one."""
@@ -94,10 +116,52 @@ class Tally:
             "pr_auc": average_precision,
             "precision": true / (true + false) if true + false else None,
             "recall": true / positives if positives else None,
+            **self._bounds(positives),
+            "calibration_error": calibration_error(self.reliability()),
             "mean_score": self._sums[2] / count,
             "base_rate": positives / count,
             "median_lead": self._median_lead(),
         }
+
+    def _bounds(self, positives: int) -> dict[str, float | None]:
+        """Precision and recall if all warned examples that maintenance censored were false, or all true.
+
+        An alert that makes people repair the machine hides the failure that it prevented.
+        """
+        false, true = self._warned
+        censored = self._censored
+        warned = true + false + censored
+        return {
+            "precision_low": true / warned if warned else None,
+            "precision_high": (true + censored) / warned if warned else None,
+            "recall_low": true / positives if positives else None,
+            "recall_high": (true + censored) / (positives + censored) if positives + censored else None,
+            "censored_warned": censored,
+        }
+
+    def reliability(self, bins: int = 10) -> list[dict[str, float]]:
+        """Mean score beside the share of positives, in bins of equal mass by score (to a histogram step)."""
+        counts = self._histogram.sum(axis=0)
+        total = int(counts.sum())
+        if not total:
+            return []
+        # A step belongs to the bin in which its middle example lies.
+        middle = np.cumsum(counts) - counts / 2
+        of_step = np.minimum((middle * bins / total).astype(np.int64), bins - 1)
+        rows = []
+        for number in range(bins):
+            mine = (of_step == number) & (counts > 0)
+            count = int(counts[mine].sum())
+            if count:
+                positives = int(self._histogram[1, mine].sum())
+                rows.append(
+                    {
+                        "examples": count,
+                        "mean_score": float(self._scores[mine].sum()) / count,
+                        "share_positive": positives / count,
+                    }
+                )
+        return rows
 
     def _median_lead(self) -> float | None:
         """Hours, to a 64th of the horizon: half of the warned positives had a longer lead."""
@@ -113,9 +177,24 @@ class Tally:
         return {
             "sums": self._sums,
             "histogram": [(int(label), int(i), int(self._histogram[label, i])) for label, i in held],
+            "scores": [(int(i), float(self._scores[i])) for i in np.flatnonzero(self._scores)],
+            "censored": self._censored,
             "leads": self._leads.tolist(),
             "warned": self._warned,
         }
+
+
+def calibration_error(reliability: list[dict[str, float]]) -> float | None:
+    """Expected calibration error: the mean gap of a reliability table, by its examples.
+
+    Naeini, Cooper and Hauskrecht, "Obtaining well calibrated probabilities using Bayesian binning", 2015.
+    """
+    total = sum(row["examples"] for row in reliability)
+    if not total:
+        return None
+    return (
+        sum(row["examples"] * abs(row["mean_score"] - row["share_positive"]) for row in reliability) / total
+    )
 
 
 def _rank_figures(histogram: NDArray[np.int64]) -> tuple[float | None, float | None]:
@@ -185,11 +264,15 @@ class TargetFigures:
         if not self._before(time) and final >= 0:
             self._add("final", scores, final, lead)
 
-    def censored(self, time: int, why: str) -> None:
-        """Count an example that is not learned, by reason."""
-        self._counts["period"].censored[why] += 1
-        if not self._before(time):
-            self._counts["first"].censored[why] += 1
+    def censored(self, time: int, why: str, scores: Mapping[str, float | None]) -> None:
+        """Count an example that is not learned, by reason; maintenance may have prevented its failure."""
+        scopes = ["period"] if self._before(time) else ["period", "first"]
+        for scope in scopes:
+            self._counts[scope].censored[why] += 1
+            if why == "maintenance":
+                for model, score in scores.items():
+                    if score is not None:
+                        self._tally(scope, model).add_censored(score)
 
     def contradicted(
         self, time: int, scores: Mapping[str, float | None], old: _Label | None, new: _Label
@@ -212,13 +295,16 @@ class TargetFigures:
     def _add(
         self, scope: str, scores: Mapping[str, float | None], label: int, lead: int | None, sign: int = 1
     ) -> None:
-        tallies = self._tallies[scope]
         for model, score in scores.items():
             if score is not None:
-                tally = tallies.get(model)
-                if tally is None:
-                    tally = tallies[model] = Tally(self._threshold, self._horizon)
-                tally.add(score, label, lead, sign)
+                self._tally(scope, model).add(score, label, lead, sign)
+
+    def _tally(self, scope: str, model: str) -> Tally:
+        tallies = self._tallies[scope]
+        tally = tallies.get(model)
+        if tally is None:
+            tally = tallies[model] = Tally(self._threshold, self._horizon)
+        return tally
 
     def close_period(self, models: Iterable[str]) -> dict[str, dict[str, Any]]:
         """Figures of the period by model, and a new period; no rows for one in which nothing was counted.
@@ -250,7 +336,8 @@ class TargetFigures:
             "contradicted": counts.contradicted,
             **{
                 f"{scope}_labels": {
-                    model: tally.row() for model, tally in sorted(self._tallies[scope].items())
+                    model: {**tally.row(), "reliability": tally.reliability()}
+                    for model, tally in sorted(self._tallies[scope].items())
                 }
                 for scope in ("first", "final")
             },

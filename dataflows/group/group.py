@@ -9,17 +9,20 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 
+from dataflows.buckets import BUCKETS
 from dataflows.group.examples import SEGMENTS, Example, ExampleStore
 from dataflows.group.figures import TargetFigures
 from dataflows.group.ledger import Ledger
-from dataflows.group.rows import basis, evaluation, named, prediction
+from dataflows.group.publisher import Publisher
+from dataflows.group.rows import alert, basis, evaluation, named, prediction
 from dataflows.group.scorer import MODEL_PARTS, Scorer, spec_digest
+from dataflows.group.usual import Usual
 from dataflows.instants import format_instant
 from dataflows.items import Item, Matured, Observation, Row, by_order, encode, group_part
 from dataflows.snapshots import seal, unseal
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     from dataflows.fleet.plan import Fleet
 
@@ -28,8 +31,10 @@ __all__ = ["GROUP_PARTS", "ChampionError", "Group", "OrderError"]
 _LOG = MODEL_PARTS
 _FIGURES = MODEL_PARTS + 1
 _EXAMPLES = MODEL_PARTS + 2
-#: Models, the log of what was learned, the figures, the examples. Frozen: the store knows them by number.
-GROUP_PARTS = _EXAMPLES + SEGMENTS
+_PUBLISHED = _EXAMPLES + SEGMENTS
+#: Models, the log of what was learned, the figures, the examples, what was published of each asset. Frozen:
+#: the store knows them by number.
+GROUP_PARTS = _PUBLISHED + BUCKETS
 _VERSION = 1
 _log = structlog.get_logger()
 
@@ -49,18 +54,27 @@ class Group:
         fleet: the fleet.
         key: name of the target.
         strict: whether order is promised (one worker): then its violation is an error, else it is counted.
+        on_error: makes the row that rejects an observation on which this stage throws.
         main: what `main_snapshot` returned, None for a new target.
         parts: what `part_snapshot` returned, by number.
     """
 
     def __init__(
-        self, fleet: Fleet, key: str, *, strict: bool, main: bytes | None, parts: dict[int, bytes]
+        self,
+        fleet: Fleet,
+        key: str,
+        *,
+        strict: bool,
+        on_error: Callable[[Item, Exception, str], Item],
+        main: bytes | None,
+        parts: dict[int, bytes],
     ) -> None:
         self._target = fleet.targets[key]
         self._features = fleet.classes[self._target.asset_class].features
         self._write_features = fleet.output.features
         self._every = fleet.metrics_every
         self._strict = strict
+        self._on_error = on_error
         state: dict[str, Any] | None = None if main is None else unseal("group", _VERSION, main)
         self._order: tuple[int, int] = (0, 0) if state is None else tuple(state["order"])
         self._violations = 0 if state is None else state["violations"]
@@ -75,15 +89,21 @@ class Group:
     def _open(self, fleet: Fleet, state: dict[str, Any] | None, parts: dict[int, bytes]) -> None:
         target = self._target
         self._check_champion(state)
-        figures = parts.get(_FIGURES)
+        kept = unseal("figures", _VERSION, parts[_FIGURES]) if _FIGURES in parts else None
         self._figures = TargetFigures(
             target.threshold,
             target.horizon,
             fleet.figures_from,
-            None if figures is None else unseal("figures", _VERSION, figures),
+            None if kept is None else kept["tallies"],
         )
+        self._usual = Usual(self._features, None if kept is None else kept["usual"])
         self._examples = ExampleStore(
-            {part - _EXAMPLES: sealed for part, sealed in parts.items() if part >= _EXAMPLES}
+            {part - _EXAMPLES: sealed for part, sealed in parts.items() if _EXAMPLES <= part < _PUBLISHED}
+        )
+        self._publisher = Publisher(
+            target,
+            fleet.output,
+            {part - _PUBLISHED: sealed for part, sealed in parts.items() if part >= _PUBLISHED},
         )
         self._scorer = Scorer(
             target.name,
@@ -93,7 +113,7 @@ class Group:
             {part: sealed for part, sealed in parts.items() if part < MODEL_PARTS},
         )
         clock = None if state is None else state["ledger"]["clock"]
-        self._ledger = Ledger(target, self._scorer, self._figures, self._examples, clock)
+        self._ledger = Ledger(target, self._scorer, self._figures, self._usual, self._examples, clock)
         if state is not None:
             self._ledger.restore_released(state["ledger"]["released"])
         if _LOG in parts:
@@ -122,7 +142,11 @@ class Group:
             self._watch_order(item)
             seen = item.body
             if isinstance(seen, Observation):
-                rows = self._observe(item, seen)
+                try:
+                    rows = self._observe(item, seen)
+                except Exception as error:  # noqa: BLE001 - the rest of the fleet goes on
+                    out.append(self._on_error(item, error, "group"))
+                    continue
                 for index, (output, row) in enumerate(rows):
                     part = group_part(item.part, index)
                     body = Row(output, encode(row))
@@ -149,13 +173,19 @@ class Group:
         for matured in seen.matured:
             rows += self._evaluate(item, seen, matured)
         passed = self._ledger.advance(seen.clock)
+        if seen.cleared is not None:
+            moves = self._publisher.end(seen.asset, seen.cleared_at, seen.cleared)
+            rows += [("alerts", alert(item, seen, move)) for move in moves]
         if seen.time is not None and seen.features is not None:
-            rows.append(self._score(item, seen, seen.features))
+            rows += self._score(item, seen, seen.time, seen.features)
         if seen.at_once is not None:
             rows += self._evaluate(item, seen, seen.at_once)
             passed = self._ledger.advance(seen.clock) or passed
         if seen.released:
             self._ledger.release(seen.asset, seen.released)
+        if seen.forgotten:
+            self._ledger.forget(seen.asset)
+            self._publisher.forget(seen.asset)
         self._changed_figures |= passed
         if self._scorer.learned != learned:
             self._ledger.trim()
@@ -179,9 +209,7 @@ class Group:
             **basis(item, None),
         }
 
-    def _evaluate(
-        self, item: Item, seen: Observation, matured: Matured
-    ) -> list[tuple[str, dict[str, Any]]]:
+    def _evaluate(self, item: Item, seen: Observation, matured: Matured) -> list[tuple[str, dict[str, Any]]]:
         found = self._ledger.mature(seen.asset, matured)
         if found is None:
             return []
@@ -194,20 +222,39 @@ class Group:
             _log.info("label contradicted", target=seen.target, asset=seen.asset, time=row["time"])
         return [("evaluations", row)]
 
-    def _score(self, item: Item, seen: Observation, features: bytes) -> tuple[str, dict[str, Any]]:
+    def _score(
+        self, item: Item, seen: Observation, time: int, features: bytes
+    ) -> list[tuple[str, dict[str, Any]]]:
         champion = self._champion
         answers = self._scorer.score(features, None if seen.example else champion)
         score, link = answers[champion]
         if score is None:
             score = self._scorer.prior
-        if seen.example and seen.time is not None:
+        if seen.example:
             scores = {name: answer for name, (answer, _) in answers.items()}
-            self._ledger.take(Example(seen.asset, seen.time, features, scores, champion))
+            self._ledger.take(Example(seen.asset, time, features, scores, champion))
+        if not self._publisher.publishes(seen.asset, score, example=seen.example):
+            return []
         answered = {"model": champion, "version": self._scorer.version(champion), "link": link}
         row = prediction(item, seen, score, answered)
         if self._write_features == "all":
             row["features"] = named(self._features, features)
-        return "predictions", row
+        rows = [("predictions", row)]
+        # The prior is the same for every asset: it warns of none.
+        moves = self._publisher.score(seen.asset, time, score) if link == "class" else []
+        for move in moves:
+            told = alert(item, seen, move)
+            if move.state == "opened":
+                told["moved_by"] = self._moved_by(features, score)
+            rows.append(("alerts", told))
+        return rows
+
+    def _moved_by(self, features: bytes, score: float) -> list[dict[str, Any]]:
+        champion = self._champion
+        picks = next(model.features for model in self._target.models if model.name == champion)
+        return self._usual.moved(
+            features, picks, score, lambda changed: self._scorer.score(changed, champion)[champion][0]
+        )
 
     def _close_period(self, item: Item) -> list[tuple[str, dict[str, Any]]]:
         """Rows of the metrics once knowledge time has passed the end of the period."""
@@ -244,6 +291,10 @@ class Group:
             rows.append(row)
         return rows
 
+    def pending(self) -> int:
+        """Examples that wait for their label."""
+        return self._ledger.pending()
+
     def changed(self) -> Iterable[int]:
         """Parts to write."""
         changed = list(self._scorer.changed())
@@ -254,6 +305,7 @@ class Group:
             changed.append(_FIGURES)
             self._changed_figures = False
         changed += [_EXAMPLES + segment for segment in self._examples.changed()]
+        changed += [_PUBLISHED + bucket for bucket in self._publisher.changed()]
         return changed
 
     def main_snapshot(self) -> bytes:
@@ -279,8 +331,11 @@ class Group:
         if part == _LOG:
             return seal("log", _VERSION, (self._scorer.log, self._scorer.log_start))
         if part == _FIGURES:
-            return seal("figures", _VERSION, self._figures.state())
-        return self._examples.segment(part - _EXAMPLES)
+            kept = {"tallies": self._figures.state(), "usual": self._usual.state()}
+            return seal("figures", _VERSION, kept)
+        if part < _PUBLISHED:
+            return self._examples.segment(part - _EXAMPLES)
+        return self._publisher.part(part - _PUBLISHED)
 
     def finish(self) -> list[Item]:
         """The target's section of the summary."""
@@ -290,6 +345,7 @@ class Group:
                 "learned": self._scorer.learned,
                 "positives": self._scorer.positives,
                 "pending": self._ledger.pending(),
+                "open_alerts": self._publisher.open_alerts(),
                 "order_violations": self._violations,
                 **self._figures.summary(),
             }

@@ -5,6 +5,8 @@ from __future__ import annotations
 import heapq
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
@@ -12,6 +14,7 @@ if TYPE_CHECKING:
     from dataflows.group.examples import Example, ExampleStore
     from dataflows.group.figures import TargetFigures
     from dataflows.group.scorer import Scorer
+    from dataflows.group.usual import Usual
     from dataflows.items import Matured
 
 __all__ = ["Ledger"]
@@ -29,6 +32,7 @@ class Ledger:
         target: the target.
         scorer: its models.
         figures: its figures.
+        usual: told of every negative that is learned.
         examples: what is remembered.
         clock: the target clock that `clock` had when the snapshot was taken, None for a new target.
     """
@@ -38,6 +42,7 @@ class Ledger:
         target: Target,
         scorer: Scorer,
         figures: TargetFigures,
+        usual: Usual,
         examples: ExampleStore,
         clock: int | None,
     ) -> None:
@@ -45,6 +50,7 @@ class Ledger:
         self._at_once = target.learn_positives == "at_once"
         self._scorer = scorer
         self._figures = figures
+        self._usual = usual
         self._examples = examples
         self.clock = clock
         self._released: set[tuple[str, int]] = set()
@@ -69,7 +75,7 @@ class Ledger:
         if example.label is None:
             example.first = matured.label
             if matured.label < 0:
-                self._figures.censored(matured.time, matured.why)
+                self._figures.censored(matured.time, matured.why, example.scores)
         else:
             # What was censored first waits for no clock; all else stands in the figures once it was counted.
             counted = example.counted or example.first == -1
@@ -85,10 +91,12 @@ class Ledger:
         self._examples.update(example)
         return example, learns
 
-    def advance(self, clock: int) -> bool:
+    def advance(self, clock: int | None) -> bool:
         """Move the target clock, never back; learn and count what it passes. Return whether there was any."""
-        if self.clock is None or clock > self.clock:
+        if clock is not None and (self.clock is None or clock > self.clock):
             self.clock = clock
+        if self.clock is None:
+            return False
         passed = False
         while self._queue and self._queue[0][0] + self._wait < self.clock:
             time, asset = heapq.heappop(self._queue)
@@ -104,14 +112,14 @@ class Ledger:
         if not example.learned and example.label is not None and example.label >= 0:
             example.learned = True
             self._scorer.learn(example.asset, example.time, example.features, example.label)
+            if not example.label:
+                self._usual.learn(np.frombuffer(example.features))
 
     def _count(self, example: Example) -> None:
         if not example.counted and example.first is not None and example.label is not None:
             example.counted = True
             if example.first >= 0:
-                self._figures.count(
-                    example.time, example.scores, example.first, example.lead, example.label
-                )
+                self._figures.count(example.time, example.scores, example.first, example.lead, example.label)
 
     def release(self, asset: str, times: Iterable[int]) -> None:
         """Forget examples that no record can change, except those that a big model may need again."""
@@ -120,6 +128,10 @@ class Ledger:
                 self._released.add((asset, time))
             else:
                 self._examples.drop((asset, time))
+
+    def forget(self, asset: str) -> None:
+        """Forget every example of an asset whose state was dropped."""
+        self.release(asset, [example.time for example in self._examples if example.asset == asset])
 
     def trim(self) -> None:
         """Forget what was kept only for the log of a big model, once that model was written."""

@@ -12,10 +12,11 @@ from dataflows.instants import HOUR, format_instant
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from dataflows.group.alerts import Move
     from dataflows.group.examples import Example
     from dataflows.items import Item, Matured, Observation
 
-__all__ = ["basis", "evaluation", "named", "prediction", "prediction_id"]
+__all__ = ["alert", "basis", "evaluation", "named", "prediction", "prediction_id"]
 
 _LABELS = {1: "positive", 0: "negative", -1: "censored"}
 
@@ -40,9 +41,7 @@ def named(features: tuple[str, ...], values: bytes) -> dict[str, float | None]:
     return dict(zip(features, np.frombuffer(values).tolist(), strict=True))
 
 
-def prediction(
-    item: Item, seen: Observation, score: float, answered: Mapping[str, Any]
-) -> dict[str, Any]:
+def prediction(item: Item, seen: Observation, score: float, answered: Mapping[str, Any]) -> dict[str, Any]:
     """One published score."""
     time = seen.time or 0
     revision = seen.revision
@@ -55,6 +54,22 @@ def prediction(
         **answered,
         "revision": revision,
         "revises": prediction_id(seen.asset, seen.target, time, revision - 1) if revision else None,
+        **basis(item, seen.watermark),
+    }
+
+
+def alert(item: Item, seen: Observation, move: Move) -> dict[str, Any]:
+    """One change in the life of an alert."""
+    return {
+        "id": move.id,
+        "asset": seen.asset,
+        "target": seen.target,
+        "state": move.state,
+        "why": move.why,
+        "opened": format_instant(move.opened),
+        "time": format_instant(move.time),
+        "score": move.score,
+        "threshold": move.threshold,
         **basis(item, seen.watermark),
     }
 

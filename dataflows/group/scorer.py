@@ -315,7 +315,9 @@ def spec_digest(model: Model) -> str:
 def _dict(names: tuple[str, ...] | None, values: NDArray[np.float64]) -> dict[str, float]:
     """River's form of a feature vector: what is missing is absent."""
     return {
-        name: value for name, value in zip(names or (), values.tolist(), strict=True) if value == value  # noqa: PLR0124
+        name: value
+        for name, value in zip(names or (), values.tolist(), strict=True)
+        if value == value  # noqa: PLR0124
     }
 
 

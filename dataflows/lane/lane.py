@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-import zlib
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
-import msgspec
+import structlog
 
-from dataflows.events import Event, Reject
+from dataflows.buckets import BUCKETS, Buckets
+from dataflows.events import Event, Fault, Registration, Reject, Telemetry, TimedEvent
 from dataflows.items import Item, Known, Row, by_order, encode, lane_part, reject_row
+from dataflows.lane.registry import Registry
+from dataflows.lane.silence import Silence
 from dataflows.snapshots import seal, unseal
 
 if TYPE_CHECKING:
@@ -19,9 +21,11 @@ if TYPE_CHECKING:
 
 __all__ = ["LANE_PARTS", "Lane", "MixedArrivalsError"]
 
-#: The registry is kept in this many buckets of assets.
-LANE_PARTS = 16
+_REGISTRY, _SILENCE = 0, BUCKETS
+#: The registry and the silence of assets, each in buckets. Frozen: the store knows them by number.
+LANE_PARTS = 2 * BUCKETS
 _VERSION = 1
+_log = structlog.get_logger()
 
 
 class MixedArrivalsError(RuntimeError):
@@ -29,59 +33,86 @@ class MixedArrivalsError(RuntimeError):
 
 
 class Lane:
-    """Gives each record its arrival and knowledge time, resolves its asset, or rejects it.
+    """Gives each record its arrival and knowledge time, resolves its asset, lets time pass for silent ones.
 
-    State: the last arrival, the largest event time, what was counted (main); the registry of assets in
-    buckets (parts).
+    Args:
+        fleet: the fleet.
+        main: what `main_snapshot` returned, None for a new lane.
+        parts: what `part_snapshot` returned, by number.
+
+    Attributes:
+        arrival: the last one, which never runs back; None without arrivals.
     """
 
     def __init__(self, fleet: Fleet, main: bytes | None, parts: dict[int, bytes]) -> None:
-        self._policy = fleet.assets
-        self._classes: list[dict[str, str]] = [{} for _ in range(LANE_PARTS)]
-        self._changed: set[int] = set()
-        self._arrival: int | None = None
+        self._max_future = fleet.assets.max_future
+        self._waits = any(found.idle_timeout is not None for found in fleet.classes.values())
+        self.arrival: int | None = None
         self._with_arrivals: bool | None = None
         self._largest: int | None = None
         self._sequence = 0
         self._counts: Counter[str] = Counter()
         if main is not None:
             self._restore(unseal("lane", _VERSION, main))
-        for part, sealed in parts.items():
-            self._classes[part] = unseal("registry", _VERSION, sealed)
-        self._assets = sum(map(len, self._classes))
+        registry = Buckets.read("registry", {p: s for p, s in parts.items() if p < _SILENCE})
+        silence = Buckets.read("silence", {p - _SILENCE: s for p, s in parts.items() if p >= _SILENCE})
+        self._registry = Registry(fleet.assets, fleet.classes, registry)
+        self._silence = Silence(fleet.classes, fleet.assets.max_tombstones, silence)
+        self._registered = Buckets("registry", self._registry.entry)
+        self._registered.restore(registry)
+        self._heard = Buckets("silence", self._silence.entry)
+        self._heard.restore(silence)
 
     def _restore(self, state: dict[str, Any]) -> None:
-        self._arrival = state["arrival"]
+        self.arrival = state["arrival"]
         self._with_arrivals = state["with_arrivals"]
         self._largest = state["largest"]
         self._sequence = state["sequence"]
         self._counts.update(state["counts"])
 
     def process(self, items: list[Item]) -> list[Item]:
-        """Records in, each as a `Known` event or as a row of the rejects; in sequence."""
+        """Records in; each as a `Known` event or a row of the rejects, after the expiries due before it."""
         items.sort(key=by_order)
-        return [self._one(item) for item in items]
+        out: list[Item] = []
+        for item in items:
+            body = item.body
+            if isinstance(body, Reject):
+                out.append(self._reject(item, body, None))
+            elif isinstance(body, Event):
+                self._take(item, body, out)
+            else:
+                msg = f"the lane takes events and rejects, not {type(body).__name__}"
+                raise TypeError(msg)
+            self._sequence = item.sequence
+        return out
 
-    def _one(self, item: Item) -> Item:
-        self._sequence = item.sequence
-        body = item.body
-        if isinstance(body, Reject):
-            return self._reject(item, body)
-        assert isinstance(body, Event)
-        self._time(item, body)
-        asset_class = self._resolve(body.asset)
+    def _take(self, item: Item, event: Event, out: list[Item]) -> None:
+        self._watch_arrivals(item, event)
+        self._expire(event.arrived, out)
+        self._move_time(item, event)
+        asset_class = self._resolve(event)
         if isinstance(asset_class, Reject):
-            return self._reject(item, asset_class)
-        self._counts[type(body).__name__.lower()] += 1
-        return Item(
-            item.sequence, lane_part(0), self._arrival, item.known, item.position, Known(body, asset_class)
-        )
+            out.append(self._reject(item, asset_class, event))
+            return
+        if self._is_future(event):
+            far = "its time lies more than max_future after its arrival"
+            out.append(self._reject(item, Reject("future", far, event.asset), event))
+            return
+        if self.arrival is not None and isinstance(event, Telemetry | Fault):
+            self._hear(event.asset, asset_class)
+        self._counts[type(event).__name__.lower()] += 1
+        body = Known(event, asset_class)
+        out.append(Item(item.sequence, lane_part(0), self.arrival, item.known, item.position, body))
 
-    def _time(self, item: Item, event: Event) -> None:
-        """Arrival never runs back; without arrivals, knowledge follows the largest event time."""
+    def _watch_arrivals(self, item: Item, event: Event) -> None:
+        """All records of a recording have arrivals, or none; a file of registry rows may do without."""
         with_arrivals = event.arrived is not None
+        if isinstance(event, Registration) and not with_arrivals:
+            return
         if self._with_arrivals is None:
             self._with_arrivals = with_arrivals
+            if not with_arrivals and self._waits:
+                _log.warning("the records have no `arrived`, so idle_timeout and max_future have no effect")
         elif self._with_arrivals != with_arrivals:
             source, line, _ = item.position
             has = "has" if with_arrivals else "lacks"
@@ -90,50 +121,71 @@ class Lane:
                 "give it to all records of a recording or to none"
             )
             raise MixedArrivalsError(msg)
-        if self._largest is None or event.time > self._largest:
+
+    def _expire(self, arrival: int | None, out: list[Item]) -> None:
+        """What was due before this arrival takes effect now, as of when it was due."""
+        if arrival is None or not self._waits:
+            return
+        for index, expiry in enumerate(self._silence.expiries(arrival), start=1):
+            self._heard.touch(expiry.asset)
+            asset_class = self._registry.class_of(expiry.asset) or ""
+            body = Known(expiry, asset_class)
+            part = lane_part(index)
+            out.append(Item(self._sequence, part, expiry.due, expiry.due, ("", 0, 0), body))
+            self.arrival = expiry.due
+
+    def _move_time(self, item: Item, event: Event) -> None:
+        """Arrival never runs back; without arrivals, knowledge follows the largest event time."""
+        if event.arrived is not None and (self.arrival is None or event.arrived > self.arrival):
+            self.arrival = event.arrived
+        if isinstance(event, TimedEvent) and (self._largest is None or event.time > self._largest):
             self._largest = event.time
-        if event.arrived is not None and (self._arrival is None or event.arrived > self._arrival):
-            self._arrival = event.arrived
         item.known = self._known()
 
     def _known(self) -> int:
-        if self._arrival is not None:
-            return self._arrival
+        if self.arrival is not None:
+            return self.arrival
         return self._largest if self._largest is not None else 0
 
-    def _resolve(self, asset: str) -> str | Reject:
-        bucket = zlib.crc32(asset.encode()) % LANE_PARTS
-        found = self._classes[bucket].get(asset)
-        if found is not None:
-            return found
-        if self._policy.unknown == "reject" or self._policy.adopt_as is None:
-            return Reject("unknown_asset", "no registry row names it", asset)
-        if self._assets >= self._policy.max_assets:
-            return Reject("unknown_asset", f"max_assets = {self._policy.max_assets:,} is reached", asset)
-        self._classes[bucket][asset] = self._policy.adopt_as
-        self._changed.add(bucket)
-        self._assets += 1
-        return self._policy.adopt_as
+    def _resolve(self, event: Event) -> str | Reject:
+        if isinstance(event, Registration):
+            found = self._registry.register(event)
+        else:
+            known = self._registry.class_of(event.asset)
+            if known is not None:
+                return known
+            found = self._registry.adopt(event.asset)
+        if not isinstance(found, Reject):
+            self._registered.touch(event.asset)
+        return found
 
-    def _reject(self, item: Item, reject: Reject) -> Item:
+    def _is_future(self, event: Event) -> bool:
+        if self.arrival is None or not isinstance(event, TimedEvent):
+            return False
+        return event.time > self.arrival + self._max_future
+
+    def _hear(self, asset: str, asset_class: str) -> None:
+        if self.arrival is not None and self._silence.hear(asset, asset_class, self.arrival):
+            self._heard.touch(asset)
+
+    def _reject(self, item: Item, reject: Reject, event: Event | None) -> Item:
         self._counts[f"rejected: {reject.reason}"] += 1
-        item.arrival = self._arrival
+        item.arrival = self.arrival
         item.known = self._known()
-        return reject_row(item, reject)
+        return reject_row(item, reject, event)
 
     def changed(self) -> Iterable[int]:
-        """Buckets with assets that are new."""
-        changed = sorted(self._changed)
-        self._changed.clear()
-        return changed
+        """Parts to write."""
+        registered = [_REGISTRY + bucket for bucket in self._registered.changed()]
+        return registered + [_SILENCE + bucket for bucket in self._heard.changed()]
 
     def main_snapshot(self) -> bytes:
-        """Everything but the registry."""
+        """Clocks and counts."""
         return seal(
             "lane",
             _VERSION,
             {
-                "arrival": self._arrival,
+                "arrival": self.arrival,
                 "with_arrivals": self._with_arrivals,
                 "largest": self._largest,
                 "sequence": self._sequence,
@@ -142,20 +194,22 @@ class Lane:
         )
 
     def part_snapshot(self, part: int) -> bytes:
-        """One bucket of the registry."""
-        return seal("registry", _VERSION, self._classes[part])
+        """One bucket of the registry, or of the silence."""
+        return self._registered.bucket(part) if part < _SILENCE else self._heard.bucket(part - _SILENCE)
 
     def finish(self) -> list[Item]:
         """What came in, for the summary."""
+        rejected, by_kind = {}, {}
+        for name, count in sorted(self._counts.items()):
+            if name.startswith("rejected: "):
+                rejected[name.removeprefix("rejected: ")] = count
+            else:
+                by_kind[name] = count
         counts = {
             "records": self._sequence,
-            "assets": self._assets,
-            "by_kind": {k: v for k, v in sorted(self._counts.items()) if not k.startswith("rejected: ")},
-            "rejected": {
-                k.removeprefix("rejected: "): v
-                for k, v in sorted(self._counts.items())
-                if k.startswith("rejected: ")
-            },
+            "assets": len(self._registry),
+            "by_kind": by_kind,
+            "rejected": rejected,
         }
-        body = Row("summary", encode({"input": msgspec.to_builtins(counts)}))
-        return [Item(self._sequence, lane_part(0), self._arrival, self._known(), ("", 0, 0), body)]
+        body = Row("summary", encode({"input": counts}))
+        return [Item(self._sequence, lane_part(0), self.arrival, self._known(), ("", 0, 0), body)]

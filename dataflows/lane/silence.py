@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Silence"]
 
+_NEVER = 2**63
+
 
 class _Heard(msgspec.Struct):
     """When an asset was last heard, and how many expiries it had since; -1 is a tombstone."""
@@ -49,43 +51,55 @@ class Silence:
         self._heard: dict[str, _Heard] = {}
         self._class_of: dict[str, str] = {}
         self._queue: list[tuple[int, str]] = []
+        #: Where an asset stands in the queue; its other places there are left behind.
+        self._queued: dict[str, int] = {}
         self._tombstones: list[tuple[int, str]] = []
+        #: How many of the tombstones are of assets that did not come back.
+        self._dropped = 0
         for asset, (asset_class, last, fired) in kept.items():
             self._class_of[asset] = asset_class
             self._heard[asset] = _Heard(last, fired)
             if fired < 0:
                 self._tombstones.append((last, asset))
+                self._dropped += 1
             else:
                 self._push(asset)
         heapq.heapify(self._tombstones)
 
     def hear(self, asset: str, asset_class: str, arrival: int) -> bool:
-        """Note a well-formed telemetry or fault; False where the class knows no silence."""
-        if self._classes[asset_class].idle_timeout is None:
-            return False
-        self._class_of[asset] = asset_class
+        """Note a well-formed telemetry or fault; False where that changes nothing."""
         heard = self._heard.get(asset)
+        dropped = heard is not None and heard.fired < 0
+        self._dropped -= dropped
+        if self._classes[asset_class].idle_timeout is None:
+            return self._heard.pop(asset, None) is not None
+        changed = self._class_of.get(asset) != asset_class
+        self._class_of[asset] = asset_class
         if heard is None:
             self._heard[asset] = _Heard(arrival, 0)
-            self._push(asset)
         else:
-            buried = heard.fired < 0
             heard.last, heard.fired = arrival, 0
-            if buried:
-                self._push(asset)
+        if heard is None or dropped or changed:
+            self._push(asset)
         return True
 
     def expiries(self, arrival: int) -> Iterator[Expiry]:
         """What is due before a record that arrives at an instant, in order of (due, asset)."""
         while self._queue and self._queue[0][0] < arrival:
             due, asset = self._queue[0]
+            if self._queued.get(asset) != due:
+                heapq.heappop(self._queue)
+                continue
             actual = self._next_due(asset)
             if actual is not None and actual > due:
                 # It was heard since; its place in the queue is brought up to date only here.
                 heapq.heapreplace(self._queue, (actual, asset))
+                self._queued[asset] = actual
                 continue
             heapq.heappop(self._queue)
-            yield from self._expire(asset, due)
+            del self._queued[asset]
+            if actual is not None:
+                yield from self._expire(asset, due)
 
     def _expire(self, asset: str, due: int) -> Iterator[Expiry]:
         heard = self._heard[asset]
@@ -97,26 +111,29 @@ class Silence:
             return
         heard.last, heard.fired = due, -1
         heapq.heappush(self._tombstones, (due, asset))
+        self._dropped += 1
         yield Expiry(asset, due, "ttl")
-        while len(self._tombstones) > self._max_tombstones:
+        while self._dropped > self._max_tombstones:
             since, oldest = heapq.heappop(self._tombstones)
             found = self._heard.get(oldest)
             # One that came back, or was dropped again since, has left this place in the queue behind.
             if found is not None and found.fired < 0 and found.last == since:
                 del self._heard[oldest]
+                self._dropped -= 1
                 yield Expiry(oldest, due, "buried")
 
     def _next_due(self, asset: str) -> int | None:
-        heard = self._heard[asset]
+        heard = self._heard.get(asset)
         asset_class = self._classes[self._class_of[asset]]
-        if heard.fired < 0 or asset_class.idle_timeout is None:
+        if heard is None or heard.fired < 0 or asset_class.idle_timeout is None:
             return None
         due = heard.last + (heard.fired + 1) * asset_class.idle_timeout
         return due if asset_class.asset_ttl is None else min(due, heard.last + asset_class.asset_ttl)
 
     def _push(self, asset: str) -> None:
         due = self._next_due(asset)
-        if due is not None:
+        if due is not None and due < self._queued.get(asset, _NEVER):
+            self._queued[asset] = due
             heapq.heappush(self._queue, (due, asset))
 
     def entry(self, asset: str) -> tuple[str, int, int] | None:

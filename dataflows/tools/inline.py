@@ -15,10 +15,10 @@ from dataflows.stages import LANE, Stages, asset_of, decoded, group_of, output_o
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from dataflows.asset import Asset
     from dataflows.fleet.plan import Fleet
     from dataflows.group import Group
     from dataflows.group.passing import Passing
+    from dataflows.guard import GuardedAsset
 
 __all__ = ["run_inline", "run_lines"]
 
@@ -36,7 +36,7 @@ def run_lines(fleet: Fleet, lines: Iterable[bytes], source: str = "inline") -> d
     """
     stages = Stages(fleet, strict=True)
     lane = stages.lane(LANE, None, {})
-    assets: dict[str, Asset] = {}
+    assets: dict[str, GuardedAsset] = {}
     groups: dict[str, Group | Passing] = {}
     out: dict[str, list[bytes]] = {name: [] for name in (*OUTPUTS, "summary")}
 
@@ -49,7 +49,7 @@ def run_lines(fleet: Fleet, lines: Iterable[bytes], source: str = "inline") -> d
     for number, line in enumerate(lines, start=1):
         record = Item(number, 0, None, 0, (source, number, offset), line)
         offset += len(line) + 1
-        for known in lane.process([decoded(record)]):
+        for known in lane.process(decoded([record])):
             for seen in _of_asset(stages, assets, known):
                 key = group_of(seen)
                 if key not in groups:
@@ -60,7 +60,7 @@ def run_lines(fleet: Fleet, lines: Iterable[bytes], source: str = "inline") -> d
     return out
 
 
-def _of_asset(stages: Stages, assets: dict[str, Asset], item: Item) -> list[Item]:
+def _of_asset(stages: Stages, assets: dict[str, GuardedAsset], item: Item) -> list[Item]:
     key = asset_of(item)
     asset = assets.get(key) or stages.asset(item, None)
     if asset is None:
@@ -71,6 +71,4 @@ def _of_asset(stages: Stages, assets: dict[str, Asset], item: Item) -> list[Item
 
 def run_inline(fleet: Fleet, lines: Iterable[bytes]) -> dict[str, list[dict[str, Any]]]:
     """As `run_lines`, with the rows decoded."""
-    return {
-        output: [orjson.loads(row) for row in rows] for output, rows in run_lines(fleet, lines).items()
-    }
+    return {output: [orjson.loads(row) for row in rows] for output, rows in run_lines(fleet, lines).items()}

@@ -123,7 +123,7 @@ def _signals(watch: Watch, console: Console) -> Iterator[None]:
 @contextmanager
 def _progress(fleet: Fleet, watch: Watch, console: Console) -> Iterator[None]:
     """A bar of the bytes read, where there is a person to see it."""
-    paths = expand(fleet.input.files)
+    paths = expand(fleet.files)
     total = None if paths == ["-"] else sum(Path(path).stat().st_size for path in paths)
     columns = (
         TextColumn("[bold]{task.description}"),

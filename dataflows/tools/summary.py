@@ -64,8 +64,9 @@ def _figures(fleet: Fleet, name: str, target: dict[str, Any]) -> Table:
     table = Table(
         title=f"{name}: what the models' scores, as served, were worth",
         caption=(
-            f"{target['learned']:,} examples learned, {target['positives']:,} of them positive; {target['pending']:,} wait for "
-            f"their label; {censored:,} censored, {target['contradicted']:,} labels contradicted later. "
+            f"{target['learned']:,} examples learned, {target['positives']:,} of them positive; "
+            f"{target['pending']:,} wait for their label; {censored:,} censored, "
+            f"{target['contradicted']:,} labels contradicted later. "
             f"Precision and recall at {fleet.targets[name].threshold:g}, lead in hours."
         ),
         title_justify="left",
@@ -79,7 +80,7 @@ def _figures(fleet: Fleet, name: str, target: dict[str, Any]) -> Table:
     rows = target["final_labels"].items()
     for model, row in sorted(rows, key=lambda found: found[1].get("log_loss", 9.0)):
         champion = model == target["champion"]
-        cells = [format(row[key], form) if row.get(key) is not None else "–" for _, key, form in _COLUMNS]
+        cells = [format(row[key], form) if row.get(key) is not None else "-" for _, key, form in _COLUMNS]
         label = f"{model} (champion)" if champion else model
         table.add_row(
             label,

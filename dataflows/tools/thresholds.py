@@ -18,15 +18,28 @@ from rich.table import Table
 
 from dataflows.fleet.plan import Alert, Target
 from dataflows.group.alerts import AlertBook
-from dataflows.instants import HOUR, MICROSECONDS, parse_instant
+from dataflows.instants import HOUR, MICROSECONDS, parse_duration, parse_instant
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
+    from rich.console import Console
+
     from dataflows.fleet.plan import Fleet
 
-__all__ = ["Outcome", "best_by_budget", "best_by_cost", "outcomes", "read_scored", "table", "write"]
+__all__ = [
+    "Outcome",
+    "Scored",
+    "Wish",
+    "best_by_budget",
+    "best_by_cost",
+    "choose",
+    "outcomes",
+    "read_scored",
+    "table",
+    "write",
+]
 
 _CANDIDATES = 60
 _CLEAR_SHARE = 0.8
@@ -70,6 +83,68 @@ class Outcome:
     def cost(self, false_alarm: float, missed: float) -> float:
         """What the threshold would have cost."""
         return self.false * false_alarm + (self.failures - self.warned) * missed
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What a person asks of a threshold: the least cost, or the most warnings within a budget.
+
+    Attributes:
+        false_alarm: cost of one.
+        missed: cost of a failure that no alert warned of in time.
+        budget: false alarms an asset and day, in place of the costs.
+        lead: microseconds before its failure at which a warning has to stand.
+
+    Raises:
+        ValueError: neither both costs nor a budget, or all of them.
+    """
+
+    false_alarm: float | None
+    missed: float | None
+    budget: float | None
+    lead: int
+
+    def __post_init__(self) -> None:
+        costs = [cost is not None for cost in (self.false_alarm, self.missed)]
+        if (self.budget is None) != all(costs) or any(costs) != all(costs):
+            msg = "expected --false-alarm-cost and --missed-cost, or else --false-alarms-per-asset-day"
+            raise ValueError(msg)
+
+    def best(self, found: list[Outcome]) -> Outcome | None:
+        """The outcome that meets the wish best; None if none is within the budget."""
+        if self.budget is not None:
+            return best_by_budget(found, self.budget)
+        return best_by_cost(found, self.false_alarm or 0.0, self.missed or 0.0) if found else None
+
+
+def choose(
+    fleet: Fleet, evaluations: Path, wish: Wish, console: Console, *, write_chosen: bool = False
+) -> dict[str, Outcome]:
+    """Print a table for each target, and the threshold chosen for it; write them where asked to.
+
+    Raises:
+        ValueError: the evaluations have no scored example of any target of the fleet.
+        OSError: the evaluations cannot be read.
+    """
+    chosen: dict[str, Outcome] = {}
+    scored = read_scored(evaluations, fleet.figures_from)
+    known = {name: found for name, found in scored.items() if name in fleet.targets}
+    if not known:
+        msg = f"{evaluations}: no scored example of a target of {fleet.path}"
+        raise ValueError(msg)
+    for name, examples in known.items():
+        target = fleet.targets[name]
+        found = outcomes(target, examples, wish.lead)
+        best = wish.best(found)
+        if best is None:
+            console.print(f"{name}: no threshold is within {wish.budget} false alarms an asset and day")
+            continue
+        chosen[name] = best
+        console.print(table(target, found, best))
+    if write_chosen:
+        for line in write(fleet, chosen):
+            console.print(line, highlight=False)
+    return chosen
 
 
 def read_scored(path: Path, since: int | None) -> dict[str, list[Scored]]:
@@ -157,7 +232,7 @@ def best_by_cost(found: list[Outcome], false_alarm: float, missed: float) -> Out
 
 
 def best_by_budget(found: list[Outcome], false_per_asset_day: float) -> Outcome | None:
-    """Of the thresholds within a budget of false alarms, the one that warns of most failures; None if none is."""
+    """The threshold within a budget of false alarms that warns of most failures; None if none is within."""
     within = [outcome for outcome in found if outcome.false_per_asset_day <= false_per_asset_day]
     return max(within, key=lambda outcome: (outcome.warned, outcome.threshold), default=None)
 
@@ -181,6 +256,10 @@ def table(target: Target, found: list[Outcome], chosen: Outcome) -> Table:
     return shown
 
 
+def _listed(value: object) -> list[object]:
+    return list(value) if isinstance(value, list) else [value]
+
+
 def write(fleet: Fleet, chosen: dict[str, Outcome]) -> list[str]:
     """Write the chosen thresholds into the fleet's file, leaving all else as it stands.
 
@@ -192,11 +271,14 @@ def write(fleet: Fleet, chosen: dict[str, Outcome]) -> list[str]:
     document = tomlkit.parse(fleet.path.read_text())
     lines = []
     for index, entry in enumerate(document.get("targets", [])):
-        modes = entry["mode"] if isinstance(entry["mode"], list) else [entry["mode"]]
+        modes = _listed(entry["mode"])
+        horizons = [parse_duration(str(horizon)) for horizon in _listed(entry["horizon"])]
         mine = [
             outcome.threshold
             for name, outcome in chosen.items()
-            if fleet.targets[name].mode in modes and fleet.targets[name].asset_class == entry.get("class")
+            if (target := fleet.targets[name]).asset_class == entry["class"]
+            and target.mode in modes
+            and target.horizon in horizons
         ]
         if not mine:
             continue

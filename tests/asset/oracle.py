@@ -79,7 +79,7 @@ class WindowOracle:
         return "merged" if time == largest else "late"
 
     def covers(self, time: int) -> bool:
-        return any(time > window.start(self.largest) for window in self.windows)
+        return time <= self.largest and any(time > window.start(self.largest) for window in self.windows)
 
     def features(self) -> list[Expected]:
         merged: dict[int, dict[str, float]] = {}

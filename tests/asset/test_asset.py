@@ -42,7 +42,8 @@ class Setting(NamedTuple):
     example_every: int
 
     def asset(self, sealed: bytes | None = None) -> Asset:
-        return Asset("pump 1", class_plan(self.layout, self.targets, self.example_every), sealed)
+        plan = class_plan(self.layout, self.targets, self.example_every)
+        return Asset("pump 1", {"pump": plan}, "pump", sealed)
 
     def oracle(self) -> AssetOracle:
         return AssetOracle(self.layout.oracle(), LabelOracle(self.targets), self.example_every)

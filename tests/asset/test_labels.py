@@ -12,6 +12,7 @@ from tests.asset.oracle import Decision, LabelOracle, TargetShape
 from tests.asset.streams import sequences, target_of
 
 if TYPE_CHECKING:
+    from dataflows.asset.records import Kind
     from dataflows.items import Matured
 
 
@@ -102,8 +103,8 @@ class Subject:
         return many(self.labels.advance(clock))
 
     def record(self, step: Step) -> dict[str, list[Decision]] | None:
-        take = self.labels.failure if step.kind == "failure" else self.labels.maintenance
-        decided = take(step.time, step.what, step.id)
+        kind: Kind = "failure" if step.kind == "failure" else "maintenance"
+        decided = self.labels.record(kind, step.time, step.what, step.id)
         return None if decided is None else many(decided)
 
     def add(self, time: int) -> dict[str, Decision]:

@@ -264,7 +264,7 @@ def test_windows_without_an_event_have_no_features() -> None:
     for windows in (Windows(plan), restored(plan, Windows(plan))):
         assert (windows.largest, windows.watermark) == (None, None)
         assert not windows.covers(0)
-        with pytest.raises(ValueError, match="no event yet"):
+        with pytest.raises(ValueError, match="no telemetry yet"):
             windows.features()
 
 

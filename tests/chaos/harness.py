@@ -201,12 +201,14 @@ class Moment:
     Attributes:
         seconds: after its second read, so after its first records; or, where None,
         epochs: after so many whole epochs,
-        snapshots: at the so-manieth snapshot of the next.
+        snapshots: at the so-manieth snapshot of the next; or, where given,
+        records: as soon as so many records were read, by this run and those before it.
     """
 
     seconds: float | None = None
     epochs: int = 0
     snapshots: int = 0
+    records: int | None = None
 
 
 @dataclass(frozen=True)
@@ -262,6 +264,9 @@ def _follow(trace: int, moment: Moment) -> bytes:
 def _has_come(lines: bytes, moment: Moment) -> bool:
     if moment.seconds is not None:
         return False
+    if moment.records is not None:
+        told = (line.split() for line in lines.split(b"\n")[:-1])
+        return any(what == b"read" and int(number) >= moment.records for what, number in told)
     epochs = [epoch for epoch in lines.split(b"read") if b"snapshot" in epoch]
     after = epochs[moment.epochs :]
     return len(after) > 1 or (bool(after) and after[0].count(b"snapshot") >= moment.snapshots)

@@ -34,3 +34,14 @@ class Table:
         step = 0.1 * (float(y) - self._score(x))
         self._weights[self._cell(x)] += step
         self._bias += 0.1 * step
+
+
+class Echo:
+    """Its score is the one reading that it sees."""
+
+    def predict_proba_one(self, x: dict[str, float]) -> dict[bool, float]:
+        score = next(iter(x.values()), 0.0)
+        return {False: 1.0 - score, True: score}
+
+    def learn_one(self, x: dict[str, float], y: bool) -> None:
+        """Nothing to learn."""

@@ -17,10 +17,12 @@ from bytewax.inputs import AbortExecution, FixedPartitionedSource, StatefulSourc
 from bytewax.outputs import DynamicSink, StatelessSinkPartition
 from bytewax.testing import TestingSink
 
+from dataflows.engine.keys import keyed
 from dataflows.engine.order import in_order
 from dataflows.engine.parts import stateful_in_parts
 from dataflows.engine.thaw import as_state
 from dataflows.items import Item, asset_part, by_order, group_part
+from dataflows.stages import fanned_out
 
 ASSETS = 300
 GROUPS = 3
@@ -172,12 +174,12 @@ def records(count: int, seed: int = 3) -> list[Item]:
 def path(dataflow: Dataflow, source: Records, width: int) -> op.KeyedStream[Item]:
     """lane, asset, fan-out: as in the real dataflow."""
     stream = op.input("source", dataflow, source)
-    by_lane = op.key_on("by_lane", stream, lambda _: "lane")
+    by_lane = keyed("by_lane", stream, lambda _: "lane")
     known = stateful_in_parts("lane", by_lane, Watchful, lambda _: "lane", 1)
-    by_asset = op.key_on("by_asset", op.key_rm("from_lane", known), key_of)
+    by_asset = keyed("by_asset", known, key_of)
     observed = op.stateful_map("asset", by_asset, as_state(lambda _, sealed: Fan(sealed, width)))
-    fanned = op.flat_map("fan_out", op.key_rm("from_asset", observed), list)
-    return op.key_on("by_group", fanned, key_of)
+    fanned = op.flat_map_batch("fan_out", observed, fanned_out)
+    return keyed("by_group", fanned, key_of)
 
 
 def ordered(source: Records, out: list[Item], *, width: int) -> Dataflow:
@@ -185,7 +187,7 @@ def ordered(source: Records, out: list[Item], *, width: int) -> Dataflow:
     dataflow = Dataflow("flow")
     by_group = path(dataflow, source, width)
     rows = stateful_in_parts("group", by_group, Watchful, key_of, 1)
-    by_output = op.key_on("by_output", op.key_rm("from_group", rows), lambda _: "rows")
+    by_output = keyed("by_output", rows, lambda _: "rows")
     op.output("out", op.key_rm("bare", in_order("order", by_output)), TestingSink(out))
     return dataflow
 
@@ -193,14 +195,12 @@ def ordered(source: Records, out: list[Item], *, width: int) -> Dataflow:
 def tally(source: Records, out: list[Item], *, parts: int = 8, size: int = 0) -> Dataflow:
     """One step in parts that counts."""
     dataflow = Dataflow("flow")
-    keyed = op.key_on("key", op.input("source", dataflow, source), key_of)
+    by_key = keyed("key", op.input("source", dataflow, source), key_of)
 
     def build(key: str, main: bytes | None, kept: dict[int, bytes]) -> Tally:
         return Tally(key, main, kept, size)
 
-    op.output(
-        "out", op.key_rm("bare", stateful_in_parts("step", keyed, build, key_of, parts)), TestingSink(out)
-    )
+    op.output("out", stateful_in_parts("step", by_key, build, key_of, parts), TestingSink(out))
     return dataflow
 
 

@@ -58,7 +58,7 @@ def observed(fleet: Fleet, lines: list[bytes]) -> list[Item]:
     assets: dict[str, Asset] = {}
     items: list[Item] = []
     for number, line in enumerate(lines, start=1):
-        for known in lane.process([decoded(Item(number, 0, None, 0, ("pumps", number, 0), line))]):
+        for known in lane.process(decoded([Item(number, 0, None, 0, ("pumps", number, 0), line)])):
             key = asset_of(known)
             asset = assets.get(key) or stages.asset(known, None)
             if asset is not None:

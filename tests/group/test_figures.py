@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -182,8 +183,8 @@ def test_a_period_counts_everything_and_the_summary_from_its_start_on() -> None:
     found = figures(100)
     found.count(99, {"m": 0.5}, 1, HOUR, 1)
     found.count(100, {"m": 0.25}, 0, None, 0)
-    found.censored(99, "maintenance")
-    found.censored(100, "maintenance")
+    found.censored(99, "maintenance", {"m": 0.5})
+    found.censored(100, "maintenance", {"m": 0.5})
     found.contradicted(99, {"m": 0.5}, (1, HOUR), (0, None))
     summary = found.summary()
     assert summary["first_labels"]["m"]["examples"] == summary["final_labels"]["m"]["examples"] == 1
@@ -208,7 +209,7 @@ def test_a_closed_period_leaves_nothing_to_the_next() -> None:
 def test_a_period_of_censored_examples_alone_has_rows() -> None:
     """What was counted is told, also where no example was learned."""
     found = figures()
-    found.censored(1, "silence")
+    found.censored(1, "silence", {"m": 0.5, "n": 0.5})
     rows = found.close_period(["m", "n"])
     expected = {"examples": 0, "positives": 0, "censored": {"silence": 1}, "contradicted": 0}
     assert rows == {"m": expected, "n": expected}
@@ -228,7 +229,48 @@ def test_a_corrected_label_moves_in_the_final_figures_only() -> None:
     again = found.summary()["final_labels"]["m"]
     assert (again["examples"], again["positives"], again["median_lead"]) == (1, 0, None)
     found.contradicted(1, {"m": 0.5}, (0, None), (-1, None))
-    assert found.summary()["final_labels"]["m"] == {"examples": 0, "positives": 0}
+    assert found.summary()["final_labels"]["m"] == {"examples": 0, "positives": 0, "reliability": []}
+
+
+@given(many)
+def test_the_reliability_table_holds_every_example_once(examples: list[tuple[float, int, int]]) -> None:
+    """Its bins follow each other by score, and together they have all examples, positives and scores."""
+    tally = filled(examples)
+    table = tally.reliability()
+    assert len(table) <= 10
+    assert sum(row["examples"] for row in table) == len(examples)
+    positives = sum(row["examples"] * row["share_positive"] for row in table)
+    assert positives == pytest.approx(sum(label for _, label, _ in examples))
+    total = sum(row["examples"] * row["mean_score"] for row in table)
+    assert total == pytest.approx(sum(score for score, _, _ in examples), abs=1e-9)
+    means = [row["mean_score"] for row in table]
+    assert all(lower < upper + 1e-12 for lower, upper in pairwise(means))
+    gaps = [row["examples"] * abs(row["mean_score"] - row["share_positive"]) for row in table]
+    assert tally.row()["calibration_error"] == pytest.approx(sum(gaps) / len(examples))
+
+
+@pytest.mark.parametrize(("factor", "error"), [(1.0, 0.0), (0.5, 0.125)])
+def test_the_calibration_error_is_the_mean_gap(factor: float, error: float) -> None:
+    """Scores that hold have an error near 0; those of half the rate are off by half the rate."""
+    examples = [
+        (factor * tenth / 20, int(number < tenth), HOUR) for tenth in range(1, 10) for number in range(20)
+    ]
+    assert filled(examples).row()["calibration_error"] == pytest.approx(error, abs=1e-9)
+
+
+def test_maintenance_that_hid_a_failure_bounds_precision_and_recall() -> None:
+    """Censored examples at or above the threshold are all false in one bound, all true in the other."""
+    found = figures()
+    for score, label in ((0.9, 1), (0.9, 0), (0.1, 1)):
+        found.count(1, {"m": score}, label, None, label)
+    for score in (THRESHOLD, 0.5, 0.1):
+        found.censored(1, "maintenance", {"m": score, "aside": None})
+    found.censored(1, "silent", {"m": 0.9})
+    row = found.summary()["first_labels"]["m"]
+    assert row["censored_warned"] == 2
+    assert (row["precision"], row["precision_low"], row["precision_high"]) == (1 / 2, 1 / 4, 3 / 4)
+    assert (row["recall"], row["recall_low"], row["recall_high"]) == (1 / 2, 1 / 2, 3 / 4)
+    assert plain(found.state()) == plain(figures(state=plain(found.state())).state())
 
 
 def test_a_model_without_a_score_is_not_counted() -> None:
@@ -264,6 +306,10 @@ def test_final_figures_are_those_of_the_last_labels(
         last, lead = given_leads[-1]
         if last >= 0:
             expected.count(time, {"m": score}, last, lead, last)
-    row = found.summary()["final_labels"].get("m", {"examples": 0, "positives": 0})
-    right = expected.summary()["final_labels"].get("m", {"examples": 0, "positives": 0})
+    nothing: dict[str, Any] = {"examples": 0, "positives": 0}
+    row = found.summary()["final_labels"].get("m", nothing)
+    right = expected.summary()["final_labels"].get("m", nothing)
+    bins = zip(row.pop("reliability", []), right.pop("reliability", []), strict=True)
     assert_equal(row, right)
+    for mine, theirs in bins:
+        assert_equal(mine, theirs)

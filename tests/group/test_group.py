@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 from unittest import mock
 
 import numpy as np
@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from dataflows.fleet.plan import Output
 from dataflows.group import Group, examples, scorer
-from dataflows.group.group import GROUP_PARTS, ChampionError, OrderError
+from dataflows.group.group import _EXAMPLES, GROUP_PARTS, ChampionError, OrderError
 from dataflows.instants import HOUR, format_instant, parse_instant
 from dataflows.items import Item, Matured, Observation, Row, by_order
 from tests.group.fleets import BUILDS, PartStore, fleet, model, target, vector
@@ -65,10 +65,14 @@ def crashing(learn_positives: str) -> Fleet:
     return fleet(target(models, learn_positives=learn_positives), metrics_every=24 * HOUR)
 
 
+def raised(item: Item, error: Exception, stage: str) -> NoReturn:  # noqa: ARG001 - as the stages call it
+    raise error
+
+
 def opened(
     of: Fleet, *, strict: bool = True, main: bytes | None = None, parts: dict[int, bytes] | None = None
 ) -> Group:
-    return Group(of, KEY, strict=strict, main=main, parts=parts or {})
+    return Group(of, KEY, strict=strict, on_error=raised, main=main, parts=parts or {})
 
 
 def decoded(items: Sequence[Item]) -> Rows:
@@ -457,7 +461,7 @@ def test_quiet_parts_are_not_written() -> None:
     store.after_batch(group)
     store.end_epoch(group)
     group.process([scored(2, 2 * HOUR)])
-    assert [part for part in group.changed() if part < GROUP_PARTS - examples.SEGMENTS] == []
+    assert [part for part in group.changed() if part < _EXAMPLES] == []
     group.process([scored(3, 3 * HOUR, example=False, revision=1)])
     assert list(group.changed()) == []
     group.process([seen(4, 3 * HOUR)])

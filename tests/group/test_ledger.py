@@ -14,6 +14,7 @@ from dataflows.group.examples import SEGMENTS, Example, ExampleStore
 from dataflows.group.figures import TargetFigures
 from dataflows.group.ledger import Ledger
 from dataflows.group.scorer import Scorer
+from dataflows.group.usual import Usual
 from dataflows.items import Matured
 from tests.group.fleets import FEATURES, model, target, vector
 
@@ -54,22 +55,24 @@ class Bench:
     def __init__(self, learn_positives: str = "together") -> None:
         self.target = settings(learn_positives)
         self.taught: list[Learned] = []
-        self._open({}, None, None, None, {})
+        self._open({}, None, None, None, None, {})
 
     def _open(
         self,
         segments: dict[int, bytes],
         figures: dict[str, Any] | None,
+        usual: tuple[bytes, bytes] | None,
         ledger: dict[str, Any] | None,
         main: dict[str, Any] | None,
         parts: dict[int, bytes],
     ) -> None:
         self.examples = ExampleStore(segments)
+        self.usual = Usual(FEATURES, usual)
         self.figures = TargetFigures(0.5, HORIZON, FROM, figures)
         self.scorer = Listening(self.target.name, self.target.models, FEATURES, main, parts)
         self.scorer.taught = self.taught
         clock = None if ledger is None else ledger["clock"]
-        self.ledger = Ledger(self.target, self.scorer, self.figures, self.examples, clock)
+        self.ledger = Ledger(self.target, self.scorer, self.figures, self.usual, self.examples, clock)
         if ledger is not None:
             self.ledger.restore_released(ledger["released"])
 
@@ -78,7 +81,7 @@ class Bench:
         state = (self.figures.state(), self.ledger.state(), self.scorer.main_state())
         figures, ledger, main = msgspec.msgpack.decode(msgspec.msgpack.encode(state))
         segments = {number: self.examples.segment(number) for number in range(SEGMENTS)}
-        self._open(segments, figures, ledger, main, {0: self.scorer.part(0)})
+        self._open(segments, figures, self.usual.state(), ledger, main, {0: self.scorer.part(0)})
 
     def take(self, asset: str, time: int) -> None:
         self.ledger.take(Example(asset, time, vector(time), {"prior": SCORES[time % 4]}, "prior"))

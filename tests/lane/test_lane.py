@@ -171,7 +171,8 @@ def test_the_main_part_does_not_grow_with_assets() -> None:
     lane = opened(replace(FLEET, assets=AssetPolicy("adopt", "pump", 10_000)))
     lane.process(records(*(telemetry(f"asset-{number}") for number in range(5_000))))
     assert len(lane.main_snapshot()) < 500
-    assert len(list(lane.changed())) == LANE_PARTS
+    # Without arrivals there is no silence to write: its half of the parts stays asleep.
+    assert list(lane.changed()) == list(range(LANE_PARTS // 2))
 
 
 def test_the_summary_tells_what_came_in() -> None:

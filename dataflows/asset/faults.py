@@ -1,0 +1,119 @@
+"""Error codes of one asset, counted in the same event-time windows as its readings."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from dataflows.instants import HOUR
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from dataflows.fleet.plan import AssetClass
+
+__all__ = ["Faults"]
+
+
+class Faults:
+    """How often each code occurred, by pane.
+
+    Codes are rare beside readings, so panes are kept sparsely: an asset without faults keeps nothing.
+
+    Args:
+        asset_class: its codes and windows.
+        state: what `state` returned, None for a new asset.
+    """
+
+    __slots__ = ("_ahead", "_class", "_depths", "_panes")
+
+    def __init__(self, asset_class: AssetClass, state: dict[str, Any] | None = None) -> None:
+        self._class = asset_class
+        #: Panes of the longest window of each hop.
+        self._depths: dict[int, int] = {}
+        for window in asset_class.windows:
+            if window.faults:
+                self._depths[window.hop] = max(self._depths.get(window.hop, 0), window.length // window.hop)
+        #: By hop and code: pane number to [count, last time].
+        self._panes: dict[tuple[int, str], dict[int, list[int]]] = {}
+        #: Faults after the time that was scored last; they enter the panes with the next telemetry.
+        self._ahead: list[tuple[int, str]] = []
+        if state is None:
+            return
+        self._ahead = [(time, code) for time, code in state["ahead"]]
+        for hop, code, panes in state["panes"]:
+            if hop in self._depths and code in asset_class.faults:
+                self._panes[hop, code] = {number: [count, last] for number, count, last in panes}
+
+    def add(self, time: int, code: str, scored: int | None) -> None:
+        """Take a fault; codes that the class does not name are passed over.
+
+        Args:
+            time: microseconds.
+            code: the code.
+            scored: time that was scored last; a fault after it counts from the next telemetry on.
+        """
+        if code not in self._class.faults:
+            return
+        if scored is None or time > scored:
+            self._ahead.append((time, code))
+        else:
+            self._count(time, code)
+
+    def advance(self) -> None:
+        """Count what lay ahead, since telemetry after it is scored now."""
+        for time, code in self._ahead:
+            self._count(time, code)
+        self._ahead.clear()
+
+    def _count(self, time: int, code: str) -> None:
+        for hop, depth in self._depths.items():
+            panes = self._panes.setdefault((hop, code), {})
+            number = -(-time // hop) - 1
+            found = panes.get(number)
+            if found is None:
+                panes[number] = [1, time]
+                for old in [pane for pane in panes if pane < number - 2 * depth]:
+                    del panes[old]
+            else:
+                found[0] += 1
+                found[1] = max(found[1], time)
+
+    def reset(self, time: int) -> None:
+        """Drop what lies in panes that begin before an instant, and what lies ahead but not after it."""
+        self._ahead = [fault for fault in self._ahead if fault[0] > time]
+        for (hop, _), panes in self._panes.items():
+            for number in [number for number in panes if number * hop < time]:
+                del panes[number]
+
+    def features(self, time: int) -> NDArray[np.float64]:
+        """Statistics of all windows in their order: (windows x faults x fault statistics), NaN is missing.
+
+        Args:
+            time: microseconds, not before any fault that was added.
+        """
+        out = []
+        for window in self._class.windows:
+            oldest = time // window.hop - window.length // window.hop
+            for index in window.faults:
+                panes = self._panes.get((window.hop, self._class.faults[index]), {})
+                count, last = 0, None
+                for number, (more, at) in panes.items():
+                    if number >= oldest:
+                        count += more
+                        last = at if last is None else max(last, at)
+                age = np.nan if last is None else (time - last) / HOUR
+                out += [count if statistic == "count" else age for statistic in window.fault_statistics]
+        return np.array(out, dtype=np.float64)
+
+    def state(self) -> dict[str, Any]:
+        """Plain data."""
+        return {
+            "ahead": self._ahead,
+            "panes": [
+                (hop, code, [(number, *found) for number, found in panes.items()])
+                for (hop, code), panes in self._panes.items()
+                if panes
+            ],
+        }

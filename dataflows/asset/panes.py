@@ -1,0 +1,225 @@
+"""Panes of one asset: the slices of time that its event-time windows are made of.
+
+The layout (`WindowPlan`) is made once for a class, the contents (`Panes`) once for an asset.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from dataflows.asset.kernel import EMPTY, WIDTH, observe, observe_newest, replace_missing, statistics
+from dataflows.fleet.plan import STATISTICS, AssetClass
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from numpy.typing import NDArray
+
+__all__ = ["Panes", "WindowPlan"]
+
+
+class WindowPlan:
+    """Which panes a class needs and where each feature is read off.
+
+    Args:
+        asset_class: sensors, windows and lateness.
+    """
+
+    def __init__(self, asset_class: AssetClass) -> None:
+        self.sensors = {name: index for index, name in enumerate(asset_class.sensors)}
+        self.lateness = asset_class.allowed_lateness
+        hops = sorted({window.hop for window in asset_class.windows})
+        self.hops = np.array(hops, dtype=np.int64)
+        # A pane lies within the panes of every hop that is a multiple of its own.
+        self._widest = [hop for hop in hops if not any(other > hop and other % hop == 0 for other in hops)]
+        self.windows = np.array(
+            [(hops.index(window.hop), window.length // window.hop) for window in asset_class.windows],
+            dtype=np.int64,
+        ).reshape(-1, 2)
+        self.depths = np.zeros(len(hops), dtype=np.int64)
+        for hop, panes in self.windows:
+            self.depths[hop] = max(self.depths[hop], panes)
+        self.values = len(asset_class.sensors) if asset_class.values else 0
+        width = len(STATISTICS)
+        self.picks = np.array(
+            [
+                (number * len(self.sensors) + sensor) * width + STATISTICS.index(statistic)
+                for number, window in enumerate(asset_class.windows)
+                for sensor in window.sensors
+                for statistic in window.statistics
+            ],
+            dtype=np.int64,
+        )
+        self.features = self.values + len(self.picks)
+
+    def oldest(self, time: int) -> NDArray[np.int64]:
+        """(hops) number of the oldest pane that a window at this time covers."""
+        return time // self.hops - self.depths
+
+    def pane_start(self, time: int) -> int:
+        """Where the pane of this time begins; with several hops, the earliest of their panes."""
+        start = time
+        for hop in self._widest:
+            start = min(start, (time - 1) // hop * hop)
+        return start
+
+    def row(self, readings: dict[str, float | None]) -> NDArray[np.float64]:
+        """Readings (sensors) in the order of the class, NaN where missing."""
+        given = map(readings.get, self.sensors)
+        return np.array([math.nan if value is None else value for value in given], dtype=np.float64)
+
+    def panes_of(self, time: int) -> NDArray[np.int64]:
+        """(hops) number of the pane in which this time lies."""
+        return -((-np.full(len(self.hops), time)) // self.hops) - 1
+
+
+class Panes:
+    """What the panes of one asset hold.
+
+    Each hop has a ring of slots; pane p stands in slot p modulo the size of the ring, which grows with what
+    the asset sends, up to the longest window.
+
+    Args:
+        plan: the layout of its class.
+        state: what `state` returned, None for a new asset.
+    """
+
+    __slots__ = ("_folded", "_folds", "_numbers", "_panes", "_plan", "_rings")
+
+    def __init__(self, plan: WindowPlan, state: dict[str, Any] | None = None) -> None:
+        self._plan = plan
+        hops = len(plan.hops)
+        self._rings = np.zeros((hops, 2), dtype=np.int64)
+        self._rings[:, 1] = 1 if state is None else state["rings"]
+        self._rings[:, 0] = np.cumsum(self._rings[:, 1]) - self._rings[:, 1]
+        slots = int(self._rings[:, 1].sum())
+        self._numbers = np.full(slots, EMPTY, dtype=np.int64)
+        self._panes = np.zeros((slots, len(plan.sensors), WIDTH))
+        #: Kept by `statistics` between calls; made anew after a resume.
+        self._folds = np.zeros((len(plan.windows), len(plan.sensors), WIDTH))
+        self._folded = np.full((len(plan.windows), 2), EMPTY, dtype=np.int64)
+        if state is not None:
+            held = state["slots"]
+            self._numbers[held] = state["numbers"]
+            shape = (len(held), len(plan.sensors), WIDTH)
+            self._panes[held] = np.frombuffer(state["panes"]).reshape(shape)
+
+    def insert(self, time: int, row: NDArray[np.float64], now: int) -> None:
+        """Add the readings of a time that the panes do not hold yet.
+
+        Args:
+            time: microseconds.
+            row: (sensors), NaN is missing.
+            now: the time that is scored; panes that no window covers then are not kept.
+        """
+        plan = self._plan
+        self._folded[:] = EMPTY
+        while True:
+            held = plan.hops, self._rings, self._numbers, self._panes
+            full = observe(time, row, plan.oldest(now), *held)
+            if full < 0:
+                return
+            self._grow(full)
+
+    def insert_newest(self, time: int, row: NDArray[np.float64], out: NDArray[np.float64]) -> None:
+        """Add the readings of a time after all others, and write every feature of that time.
+
+        Args:
+            time: microseconds.
+            row: (sensors), NaN is missing.
+            out: (features of the readings) the values where they are features, then the statistics.
+        """
+        plan = self._plan
+        while True:
+            held = plan.hops, self._rings, self._numbers, self._panes, self._folds, self._folded
+            full = observe_newest(time, row, plan.depths, plan.windows, plan.picks, *held, out)
+            if full < 0:
+                return
+            self._grow(full)
+
+    def complete(self, time: int, row: NDArray[np.float64], now: int) -> None:
+        """Add readings that were missing from a time that the panes hold; NaN leaves a sensor as it is."""
+        plan = self._plan
+        replace_missing(time, row, plan.oldest(now), plan.hops, self._rings, self._numbers, self._panes)
+        self._folded[:] = EMPTY
+
+    def rebuild(self, time: int, rows: Mapping[int, NDArray[np.float64]], now: int) -> None:
+        """Make the panes of a time anew from rows by time: extremes and ends cannot be taken back."""
+        panes = self._plan.panes_of(time)
+        slots = self._rings[:, 0] + panes % self._rings[:, 1]
+        self._numbers[slots[self._numbers[slots] == panes]] = EMPTY
+        self._fill(panes, rows, now)
+
+    def drop_before(self, time: int, rows: Mapping[int, NDArray[np.float64]], now: int) -> None:
+        """Drop the panes that begin before an instant; what rows hold after it stays."""
+        for hop in range(len(self._plan.hops)):
+            first, size = self._rings[hop]
+            numbers = self._numbers[first : first + size]
+            numbers[numbers < -(-time // self._plan.hops[hop])] = EMPTY
+        self._fill(self._plan.panes_of(time + 1), rows, now)
+
+    def _fill(self, panes: NDArray[np.int64], rows: Mapping[int, NDArray[np.float64]], now: int) -> None:
+        """Fill one pane of each hop from the rows, where it is empty."""
+        plan = self._plan
+        slots = self._rings[:, 0] + panes % self._rings[:, 1]
+        never = np.full(len(plan.hops), 2**62, dtype=np.int64)
+        oldest = np.where(self._numbers[slots] == panes, never, plan.oldest(now))
+        for at in sorted(rows):
+            same = plan.panes_of(at) == panes
+            if same.any():
+                only = np.where(same, oldest, never)
+                observe(at, rows[at], only, plan.hops, self._rings, self._numbers, self._panes)
+        self._folded[:] = EMPTY
+
+    def statistics(self, now: int, out: NDArray[np.float64]) -> None:
+        """Write every configured statistic of every window at a time not before any that was inserted."""
+        plan = self._plan
+        held = plan.hops, self._rings, self._numbers, self._panes
+        statistics(now, plan.windows, plan.picks, *held, self._folds, self._folded, out)
+
+    def _grow(self, hop: int) -> None:
+        """Double the ring of one hop, up to what its longest window and the current pane need."""
+        rings = self._rings.copy()
+        rings[hop, 1] = min(2 * rings[hop, 1], self._plan.depths[hop] + 1)
+        rings[:, 0] = np.cumsum(rings[:, 1]) - rings[:, 1]
+        slots = int(rings[:, 1].sum())
+        numbers = np.full(slots, EMPTY, dtype=np.int64)
+        panes = np.zeros((slots, len(self._plan.sensors), WIDTH))
+        for ring, (old, size) in zip(rings, self._rings, strict=True):
+            for slot in range(old, old + size):
+                if self._numbers[slot] != EMPTY:
+                    target = ring[0] + self._numbers[slot] % ring[1]
+                    if self._numbers[slot] > numbers[target]:
+                        numbers[target] = self._numbers[slot]
+                        panes[target] = self._panes[slot]
+        self._rings, self._numbers, self._panes = rings, numbers, panes
+
+    def take(self, other: Panes, old_at: list[int], new_at: list[int]) -> None:
+        """Copy the panes of some sensors from another layout, for the hops that both have."""
+        before = {int(hop): index for index, hop in enumerate(other._plan.hops)}
+        for index, hop in enumerate(self._plan.hops):
+            if int(hop) not in before or not new_at:
+                continue
+            first, size = other._rings[before[int(hop)]]
+            while self._rings[index, 1] < min(size, self._plan.depths[index] + 1):
+                self._grow(index)
+            for slot in range(first, first + size):
+                number = other._numbers[slot]
+                target = self._rings[index, 0] + number % self._rings[index, 1]
+                if number > self._numbers[target]:
+                    self._numbers[target] = number
+                    self._panes[target] = 0.0
+                    self._panes[target][new_at] = other._panes[slot][old_at]
+
+    def state(self) -> dict[str, Any]:
+        """Plain data: only panes that hold something."""
+        held = np.flatnonzero(self._numbers != EMPTY)
+        return {
+            "rings": self._rings[:, 1].tolist(),
+            "slots": held.tolist(),
+            "numbers": self._numbers[held].tolist(),
+            "panes": self._panes[held].tobytes(),
+        }

@@ -1,0 +1,51 @@
+"""A log line a minute: how far a run is. It reads clocks, and nothing that it reads reaches an output."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+import structlog
+
+if TYPE_CHECKING:
+    from dataflows.watch import Watch
+
+__all__ = ["Pulse"]
+
+_EVERY = 60.0
+_log = structlog.get_logger()
+
+
+class Pulse:
+    """Tells, at most once a minute, lag, rejects by reason, pending examples and the last epoch.
+
+    Args:
+        watch: what is told.
+    """
+
+    def __init__(self, watch: Watch) -> None:
+        self._watch = watch
+        self._last = self._epoch = time.monotonic()
+
+    def epoch(self) -> None:
+        """An epoch was committed, or is about to be."""
+        self._watch.epochs += 1
+        self._epoch = time.monotonic()
+
+    def beat(self) -> None:
+        """Write the line if a minute has passed."""
+        now = time.monotonic()
+        if now - self._last < _EVERY:
+            return
+        self._last = now
+        watch = self._watch
+        arrival = watch.arrival()
+        _log.info(
+            "progress",
+            records=watch.records,
+            lag_seconds=None if arrival is None else round(time.time() - arrival / 1e6, 1),
+            rejected=dict(sorted(watch.rejected.items())),
+            pending=watch.pending(),
+            epochs=watch.epochs,
+            seconds_since_epoch=round(now - self._epoch, 1),
+        )

@@ -1,0 +1,90 @@
+"""What is published of an asset: which scores are written, and the alerts that follow from them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from dataflows.buckets import Buckets
+from dataflows.group.alerts import AlertBook, Move
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from dataflows.fleet.plan import Output, Target
+
+__all__ = ["Publisher"]
+
+_KIND = "published"
+
+
+class Publisher:
+    """Decides which predictions of a target are written, and keeps its alerts.
+
+    Args:
+        target: the target.
+        output: which predictions are published.
+        parts: what `part` returned, by bucket; empty for a new target.
+    """
+
+    def __init__(self, target: Target, output: Output, parts: Mapping[int, bytes]) -> None:
+        self._policy = output.publish
+        self._changed_by = output.changed_by
+        table = Buckets.read(_KIND, parts)
+        #: Last score written, by asset; kept only where the policy asks for it.
+        self._last: dict[str, float] = {asset: last for asset, (last, _) in table.items() if last is not None}
+        kept = {asset: alert for asset, (_, alert) in table.items() if alert is not None}
+        self._book = None if target.alert is None else AlertBook(target.name, target.alert, kept)
+        self._buckets = Buckets(_KIND, self._entry)
+        self._buckets.restore(table)
+
+    def publishes(self, asset: str, score: float, *, example: bool) -> bool:
+        """Whether a score is written."""
+        if self._policy == "all":
+            return True
+        if self._policy == "grid":
+            return example
+        last = self._last.get(asset)
+        if last is not None and abs(score - last) < self._changed_by:
+            return False
+        self._last[asset] = score
+        self._buckets.touch(asset)
+        return True
+
+    def score(self, asset: str, time: int, score: float) -> list[Move]:
+        """What a published score does to the asset's alert."""
+        if self._book is None:
+            return []
+        before = self._book.entry(asset)
+        moves = self._book.score(asset, time, score)
+        if self._book.entry(asset) != before:
+            self._buckets.touch(asset)
+        return moves
+
+    def end(self, asset: str, time: int, why: str) -> list[Move]:
+        """What a record does to the asset's alert."""
+        if self._book is None or self._book.entry(asset) is None:
+            return []
+        self._buckets.touch(asset)
+        return self._book.end(asset, time, why)
+
+    def forget(self, asset: str) -> None:
+        """Let go of an asset whose state was dropped."""
+        if self._last.pop(asset, None) is not None:
+            self._buckets.touch(asset)
+
+    def open_alerts(self) -> int:
+        """How many alerts are open."""
+        return 0 if self._book is None else self._book.open_count()
+
+    def _entry(self, asset: str) -> tuple[float | None, list[Any] | None] | None:
+        last = self._last.get(asset)
+        alert = None if self._book is None else self._book.entry(asset)
+        return None if last is None and alert is None else (last, alert)
+
+    def changed(self) -> list[int]:
+        """Buckets to write."""
+        return self._buckets.changed()
+
+    def part(self, bucket: int) -> bytes:
+        """One bucket, sealed."""
+        return self._buckets.bucket(bucket)

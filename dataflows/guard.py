@@ -1,0 +1,123 @@
+"""A stage that throws does not stop the run: the record is rejected, and the asset starts anew."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import structlog
+
+from dataflows.asset.asset import Asset, ClassPlan
+from dataflows.events import Reject
+from dataflows.items import Expiry, Item, Known, Observation, Row, asset_part, encode, reject_row
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+__all__ = ["GuardedAsset", "InternalErrors", "TooManyErrors"]
+
+_log = structlog.get_logger()
+
+
+class TooManyErrors(RuntimeError):  # noqa: N818 - says what it is
+    """More internal errors than ``max_internal_errors``."""
+
+
+class InternalErrors:
+    """Counts the internal errors of a process.
+
+    Args:
+        most: how many are borne.
+    """
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self.count = 0
+
+    def note(self, item: Item, error: Exception, stage: str) -> Item:
+        """Log an error with its traceback; return the row that rejects the record.
+
+        Raises:
+            TooManyErrors: there were more than are borne.
+        """
+        self.count += 1
+        source, line, _ = item.position
+        _log.error("internal error", stage=stage, source=source, line=line, exc_info=error)
+        if self.count > self._most:
+            msg = (
+                f"{self.count} internal errors, more than max_internal_errors = {self._most}; the last one: "
+                f"{type(error).__name__}: {error}. The log has the tracebacks"
+            )
+            raise TooManyErrors(msg) from error
+        body = item.body
+        asset = None
+        event = None
+        if isinstance(body, Known):
+            asset = body.event.asset
+            event = None if isinstance(body.event, Expiry) else body.event
+        elif isinstance(body, Observation):
+            asset = body.asset
+        return reject_row(item, Reject("internal_error", f"{type(error).__name__}: {error}", asset), event)
+
+
+class GuardedAsset:
+    """An asset that starts anew where it threw.
+
+    Args:
+        name: of the asset.
+        plans: of every class.
+        asset_class: name of its class.
+        sealed: its snapshot, None for a new asset.
+        errors: where errors are counted.
+    """
+
+    __slots__ = ("_asset", "_errors", "_name", "_plans")
+
+    def __init__(
+        self,
+        name: str,
+        plans: Mapping[str, ClassPlan],
+        asset_class: str,
+        sealed: bytes | None,
+        errors: InternalErrors,
+    ) -> None:
+        self._name = name
+        self._plans = plans
+        self._errors = errors
+        self._asset = Asset(name, plans, asset_class, sealed)
+
+    def process(self, item: Item) -> list[Item]:
+        """As `Asset.process`; an error rejects the record, and is written to the changes."""
+        try:
+            return self._asset.process(item)
+        except Exception as error:  # noqa: BLE001 - whatever it is, the rest of the fleet goes on
+            return self._start_anew(item, error)
+
+    def _start_anew(self, item: Item, error: Exception) -> list[Item]:
+        rejected = self._errors.note(item, error, "asset")
+        asset_class = item.body.asset_class if isinstance(item.body, Known) else next(iter(self._plans))
+        held = self._asset.targets()
+        self._asset = Asset(self._name, self._plans, asset_class)
+        row = {
+            "change": "asset_reset",
+            "asset": self._name,
+            "why": f"internal error: {type(error).__name__}: {error}",
+            "sequence": item.sequence,
+        }
+        bodies: list[Row | Observation] = [Row("changes", encode(row))]
+        bodies += [
+            Observation(self._name, target, None, None, forgotten=True)
+            for target in dict.fromkeys((*self._asset.targets(), *held))
+        ]
+        return [
+            rejected,
+            *(
+                Item(
+                    item.sequence, asset_part(item.part, index), item.arrival, item.known, item.position, body
+                )
+                for index, body in enumerate(bodies, start=1)
+            ),
+        ]
+
+    def to_bytes(self) -> bytes:
+        """As `Asset.to_bytes`."""
+        return self._asset.to_bytes()

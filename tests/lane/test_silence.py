@@ -1,0 +1,302 @@
+"""Silence: expiries come when the brute force says, in its order, and survive any crash."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dataflows.events import Event, Failure, Fault, Maintenance, Registration, Telemetry
+from dataflows.fleet.plan import AssetClass, AssetPolicy, Fleet, Input, Output
+from dataflows.instants import HOUR
+from dataflows.items import Expiry, Item, Known, Row, by_order, lane_part
+from dataflows.lane import Lane
+
+if TYPE_CHECKING:
+    import random
+
+MAX_FUTURE = 6
+BASE = AssetClass("pump", ("x",), True, (), ("x",), 0, HOUR, ())
+
+
+class Rule(NamedTuple):
+    """When assets of a class are silent; None: never."""
+
+    idle: int | None
+    ttl: int | None
+
+
+def fleet_of(rules: dict[str, Rule], most: int = 100, unknown: str | None = "pump") -> Fleet:
+    return Fleet(
+        name="pumps",
+        path=Path("fleet.toml"),
+        figures_from=None,
+        metrics_every=HOUR,
+        input=Input(("-",), 1),
+        output=Output(Path("out"), "none"),
+        assets=AssetPolicy(
+            "adopt" if unknown else "reject", unknown, 100, max_future=MAX_FUTURE, max_tombstones=most
+        ),
+        classes={
+            name: replace(BASE, name=name, idle_timeout=rule.idle, asset_ttl=rule.ttl)
+            for name, rule in rules.items()
+        },
+        targets={},
+    )
+
+
+class Step(NamedTuple):
+    """A record: how long after the last one it arrives, and its time relative to its arrival."""
+
+    kind: str
+    asset: str
+    after: int
+    offset: int = 0
+    to: str = "pump"
+
+
+def bodies_of(steps: list[Step]) -> list[Event]:
+    """The records; an arrival may be smaller than its predecessor's."""
+    bodies: list[Event] = []
+    now = 0
+    for kind, asset, after, offset, to in steps:
+        now += after
+        time = now + offset
+        bodies.append(
+            {
+                "telemetry": Telemetry(asset, time, {"x": 1.0}, None, now),
+                "fault": Fault(asset, time, "E1", None, now),
+                "failure": Failure(asset, time, "leak", None, now),
+                "maintenance": Maintenance(asset, time, None, None, now),
+                "asset": Registration(asset, to, None, {}, False, now),
+            }[kind]
+        )
+    return bodies
+
+
+@dataclass
+class Oracle:
+    """Remembers of each asset when it was last heard, and looks for expiries between any two arrivals."""
+
+    rules: dict[str, Rule]
+    most: int
+    arrival: int | None = None
+    classes: dict[str, str] = field(default_factory=dict)
+    heard: dict[str, tuple[int, Rule]] = field(default_factory=dict)
+    tombstones: list[tuple[int, str]] = field(default_factory=list)
+
+    def take(self, body: Event) -> list[tuple[int, str, str]]:
+        """(due, asset, what) of what comes before a record."""
+        assert body.arrived is not None
+        before = self.arrival
+        self.arrival = body.arrived if before is None else max(before, body.arrived)
+        expired = [] if before is None else self.expiries(before, self.arrival)
+        if isinstance(body, Registration):
+            self.classes[body.asset] = body.asset_class
+            return expired
+        rule = self.rules[self.classes.setdefault(body.asset, "pump")]
+        if isinstance(body, Telemetry | Fault) and body.time <= self.arrival + MAX_FUTURE:
+            self.heard.pop(body.asset, None)
+            self.tombstones = [found for found in self.tombstones if found[1] != body.asset]
+            if rule.idle is not None:
+                self.heard[body.asset] = (self.arrival, rule)
+        return expired
+
+    def expiries(self, since: int, until: int) -> list[tuple[int, str, str]]:
+        found = []
+        for due in range(since, until):
+            for asset, (last, rule) in sorted(self.heard.items()):
+                if rule.ttl is not None and due == last + rule.ttl:
+                    found.append((due, asset, "ttl"))
+                    del self.heard[asset]
+                    self.tombstones.append((due, asset))
+                    while len(self.tombstones) > self.most:
+                        oldest = min(self.tombstones)
+                        self.tombstones.remove(oldest)
+                        found.append((due, oldest[1], "buried"))
+                elif rule.idle is not None and due > last and (due - last) % rule.idle == 0:
+                    found.append((due, asset, "silent"))
+        return found
+
+
+_KINDS = ["telemetry", "telemetry", "telemetry", "fault", "failure", "maintenance", "asset"]
+_STEPS = st.builds(
+    Step,
+    st.sampled_from(_KINDS),
+    st.sampled_from("abcd"),
+    # An arrival that runs back counts as its predecessor's.
+    st.sampled_from([0, 0, 1, 1, 2, 3, 5, 7, 12, 40, -3]),
+    st.sampled_from([0, 0, -1, -50, MAX_FUTURE, MAX_FUTURE + 4]),
+    st.sampled_from(["pump", "fan", "lamp"]),
+)
+_IDLE = st.integers(1, 12)
+
+
+@st.composite
+def histories(draw: st.DrawFn) -> tuple[dict[str, Rule], int, list[Step]]:
+    """Rules of three classes, of which one may know no silence, a number of tombstones, and records."""
+    rules = {}
+    for name in ("pump", "fan", "lamp"):
+        idle = draw(_IDLE if name == "pump" else _IDLE | st.none())
+        ttl = None if idle is None else draw(st.none() | st.integers(idle + 1, 5 * idle + 3))
+        rules[name] = Rule(idle, ttl)
+    return rules, draw(st.sampled_from([0, 1, 1, 2, 9])), draw(st.lists(_STEPS, min_size=1, max_size=20))
+
+
+def records(bodies: list[Event], first: int = 1) -> list[Item]:
+    return [
+        Item(number, 0, None, 0, ("pumps", number, number), body)
+        for number, body in enumerate(bodies, start=first)
+    ]
+
+
+def expiries_in(items: list[Item]) -> list[tuple[int, str, str]]:
+    return [
+        (item.body.event.due, item.body.event.asset, item.body.event.what)
+        for item in items
+        if isinstance(item.body, Known) and isinstance(item.body.event, Expiry)
+    ]
+
+
+def visible(items: list[Item]) -> list[tuple[Any, ...]]:
+    return [(*by_order(item), item.arrival, item.known, item.position, item.body) for item in items]
+
+
+@given(histories())
+def test_expiries_are_those_of_the_brute_force(drawn: tuple[dict[str, Rule], int, list[Step]]) -> None:
+    """Each comes before the first record that arrives later, as of its instant, in order of (due, asset)."""
+    rules, most, steps = drawn
+    lane, oracle = Lane(fleet_of(rules, most), None, {}), Oracle(rules, most)
+    for number, body in enumerate(bodies_of(steps), start=1):
+        classes = dict(oracle.classes)
+        expected = oracle.take(body)
+        *before, last = lane.process(records([body], number))
+        assert expiries_in(before) == expected
+        assert (last.sequence, last.part, last.arrival) == (number, lane_part(0), oracle.arrival)
+        for index, (item, (due, asset, _)) in enumerate(zip(before, expected, strict=True), start=1):
+            assert (item.sequence, item.part) == (number - 1, lane_part(index))
+            assert (item.arrival, item.known) == (due, due)
+            assert isinstance(item.body, Known)
+            assert item.body.asset_class == classes[asset]
+
+
+def merged_order(rules: dict[str, Rule], most: int, steps: list[Step]) -> list[tuple[Any, ...]]:
+    return visible(Lane(fleet_of(rules, most), None, {}).process(records(bodies_of(steps))))
+
+
+@given(histories(), st.randoms(use_true_random=False))
+def test_a_lane_restored_at_any_point_has_the_same_expiries(
+    drawn: tuple[dict[str, Rule], int, list[Step]], shuffler: random.Random
+) -> None:
+    """Rebuilt from the parts that changed, whatever the batches, every later item is the same."""
+    rules, most, steps = drawn
+    bodies, fleet = bodies_of(steps), fleet_of(rules, most)
+    lane = Lane(fleet, None, {})
+    main: bytes | None = None
+    parts: dict[int, bytes] = {}
+    out: list[tuple[Any, ...]] = []
+    at = 0
+    while at < len(bodies):
+        size = shuffler.randint(1, 4)
+        out += visible(lane.process(records(bodies[at : at + size], at + 1)))
+        at += size
+        if shuffler.random() < 0.6:
+            main = lane.main_snapshot()
+            parts.update({part: lane.part_snapshot(part) for part in lane.changed()})
+            lane = Lane(fleet, main, dict(parts))
+    assert out == merged_order(rules, most, steps)
+
+
+def lived(rule: Rule, *steps: Step, most: int = 100) -> list[tuple[int, str, str]]:
+    """All expiries of some records; arrivals begin at the first step's `after`."""
+    return expiries_in(
+        Lane(fleet_of({"pump": rule}, most), None, {}).process(records(bodies_of(list(steps))))
+    )
+
+
+def test_an_expiry_waits_for_a_record_that_arrives_strictly_later() -> None:
+    """What is due at an arrival is not yet executed by it; the next instant executes it, once."""
+    heard = Step("telemetry", "a", 0), Step("maintenance", "b", 10)
+    assert lived(Rule(10, None), *heard) == []
+    later = Step("maintenance", "b", 1)
+    assert lived(Rule(10, None), *heard, later, later) == [(10, "a", "silent")]
+
+
+def test_a_record_at_the_very_instant_of_an_expiry_is_heard_first() -> None:
+    """Who reports at the instant that it was due was not silent."""
+    assert (
+        lived(Rule(10, None), Step("telemetry", "a", 0), Step("telemetry", "a", 10), Step("fault", "b", 9))
+        == []
+    )
+
+
+@pytest.mark.parametrize("kind", ["failure", "maintenance", "asset"])
+def test_only_telemetry_and_faults_are_heard(kind: str) -> None:
+    """Records of people and registry rows do not break an asset's silence."""
+    steps = Step("telemetry", "a", 0), Step(kind, "a", 8), Step("fault", "b", 8)
+    assert lived(Rule(10, None), *steps) == [(10, "a", "silent")]
+
+
+def test_duplicates_and_late_telemetry_are_heard_and_future_telemetry_is_not() -> None:
+    """A wrong clock says nothing; whatever else is well-formed does, though no window takes it."""
+    end = Step("maintenance", "b", 9)
+    for offset in (-8, -1000):
+        assert lived(Rule(10, None), Step("telemetry", "a", 0), Step("telemetry", "a", 8, offset), end) == []
+    ahead = Step("telemetry", "a", 8, MAX_FUTURE + 1)
+    assert lived(Rule(10, None), Step("telemetry", "a", 0), ahead, end) == [(10, "a", "silent")]
+
+
+def test_a_dropped_asset_comes_back_as_if_new() -> None:
+    """After asset_ttl nothing more is due; what it sends then starts its silence anew."""
+    life = Step("telemetry", "a", 0), Step("telemetry", "a", 100), Step("fault", "b", 11)
+    assert lived(Rule(10, 25), *life) == [
+        (10, "a", "silent"),
+        (20, "a", "silent"),
+        (25, "a", "ttl"),
+        (110, "a", "silent"),
+    ]
+
+
+def test_the_oldest_tombstone_goes_and_one_that_came_back_does_not_count() -> None:
+    """Of two dropped and one returned, another fits beside; one more takes the oldest."""
+    steps = [
+        Step("telemetry", "a", 0),
+        Step("telemetry", "b", 1),
+        Step("telemetry", "b", 20),
+        Step("telemetry", "c", 0),
+        Step("telemetry", "d", 0),
+        Step("maintenance", "e", 40),
+    ]
+    found = [expiry for expiry in lived(Rule(10, 15), *steps, most=2) if expiry[2] != "silent"]
+    assert found == [
+        (15, "a", "ttl"),
+        (16, "b", "ttl"),
+        (36, "b", "ttl"),
+        (36, "c", "ttl"),
+        (36, "a", "buried"),
+        (36, "d", "ttl"),
+        (36, "b", "buried"),
+    ]
+
+
+def test_the_end_of_the_input_decides_nothing() -> None:
+    """The summary tells what came in; no expiry comes with it, and no state moves."""
+    lane = Lane(fleet_of({"pump": Rule(10, 20)}), None, {})
+    lane.process(records(bodies_of([Step("telemetry", "a", 0)])))
+    before = lane.main_snapshot()
+    assert [type(item.body) for item in lane.finish()] == [Row]
+    assert lane.main_snapshot() == before
+    assert expiries_in(lane.process(records(bodies_of([Step("maintenance", "b", 11)]), 2))) == [
+        (10, "a", "silent")
+    ]
+
+
+def test_without_arrivals_there_is_no_silence() -> None:
+    """Event times are no clock of the dataflow's, however far they go."""
+    bodies = [Telemetry("a", time, {"x": 1.0}, None, None) for time in (0, 10_000)]
+    lane = Lane(fleet_of({"pump": Rule(10, 20)}), None, {})
+    assert expiries_in(lane.process(records([*bodies, Telemetry("b", 99_999, {}, None, None)]))) == []

@@ -1,0 +1,149 @@
+"""A stage that throws: the record is rejected, its asset starts anew, and the rest of the fleet goes on."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import orjson
+import pytest
+
+from dataflows.asset import Asset
+from dataflows.asset.asset import ClassPlan
+from dataflows.events import Event, Failure, Registration, Telemetry
+from dataflows.fleet.plan import AssetClass, Target
+from dataflows.guard import GuardedAsset, InternalErrors, TooManyErrors
+from dataflows.instants import HOUR
+from dataflows.items import Expiry, Item, Known, Observation, Row, by_order, lane_part
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+def plan_of(name: str) -> tuple[AssetClass, Target]:
+    target = Target(f"{name}/leak/1h", name, "leak", "leak", HOUR, 0, HOUR, "together", 0.5, "prior", ())
+    return AssetClass(name, ("x",), True, (), ("x",), 0, HOUR, (target.name,)), target
+
+
+_CLASSES = [plan_of(name) for name in ("pump", "fan")]
+_TARGETS = {target.name: target for _, target in _CLASSES}
+PLANS = {found.name: ClassPlan(found, _TARGETS) for found, _ in _CLASSES}
+
+
+def guarded(errors: InternalErrors, name: str = "a", sealed: bytes | None = None) -> GuardedAsset:
+    return GuardedAsset(name, PLANS, "pump", sealed, errors)
+
+
+def item_of(number: int, event: Event | Expiry, asset_class: str = "pump") -> Item:
+    return Item(number, lane_part(2), 9, 9, ("feed.jsonl", number, 10 * number), Known(event, asset_class))
+
+
+def reading(time: int, value: float = 1.0, asset: str = "a") -> Telemetry:
+    return Telemetry(asset, time, {"x": value}, None, None)
+
+
+@pytest.fixture
+def poisoned(monkeypatch: pytest.MonkeyPatch) -> None:
+    """From here on every asset throws on a reading of 13."""
+    process: Callable[[Asset, Item], list[Item]] = Asset.process
+
+    def throws(asset: Asset, item: Item) -> list[Item]:
+        out = process(asset, item)
+        event = item.body.event if isinstance(item.body, Known) else None
+        if (isinstance(event, Telemetry) and event.readings["x"] == 13.0) or isinstance(event, Expiry):
+            msg = "out of luck"
+            raise ArithmeticError(msg)
+        return out
+
+    monkeypatch.setattr(Asset, "process", throws)
+
+
+def rows(items: list[Item]) -> dict[str, dict[str, Any]]:
+    return {item.body.output: orjson.loads(item.body.data) for item in items if isinstance(item.body, Row)}
+
+
+@pytest.mark.usefixtures("poisoned")
+def test_the_record_is_rejected_with_its_place_and_the_reset_is_told() -> None:
+    """The rejects hold the event as it came, the changes the asset and why, each group to forget it."""
+    asset = guarded(InternalErrors(5))
+    asset.process(item_of(1, reading(10)))
+    items = asset.process(item_of(2, reading(20, 13.0)))
+    found = rows(items)
+    rejected = found["rejects"]
+    assert (rejected["reason"], rejected["detail"]) == ("internal_error", "ArithmeticError: out of luck")
+    assert (rejected["source"], rejected["line"], rejected["offset"]) == ("feed.jsonl", 2, 20)
+    assert rejected["event"]["readings"] == {"x": 13.0}
+    assert found["changes"] == {
+        "change": "asset_reset",
+        "asset": "a",
+        "why": "internal error: ArithmeticError: out of luck",
+        "sequence": 2,
+    }
+    told = [item.body for item in items if isinstance(item.body, Observation)]
+    assert [(body.target, body.forgotten) for body in told] == [("pump/leak/1h", True)]
+    assert len({by_order(item) for item in items}) == len(items)
+    assert [by_order(item) for item in items] == sorted(by_order(item) for item in items)
+
+
+@pytest.mark.usefixtures("poisoned")
+def test_the_asset_starts_anew() -> None:
+    """Nothing of what it knew is left: its snapshot is that of a new asset, and so is what follows."""
+    asset, new = guarded(InternalErrors(5)), guarded(InternalErrors(5))
+    asset.process(item_of(1, reading(10)))
+    asset.process(item_of(2, reading(20, 13.0)))
+    assert asset.to_bytes() == new.to_bytes()
+    assert asset.process(item_of(3, reading(5))) == new.process(item_of(3, reading(5)))
+
+
+@pytest.mark.usefixtures("poisoned")
+def test_other_assets_go_on() -> None:
+    """An error of one changes nothing of another, and a sound record of the same one is taken."""
+    errors = InternalErrors(5)
+    asset, other = guarded(errors), guarded(errors, "b")
+    other.process(item_of(1, reading(10, asset="b")))
+    before = other.to_bytes()
+    asset.process(item_of(2, reading(20, 13.0)))
+    assert other.to_bytes() == before
+    assert rows(asset.process(item_of(3, reading(21)))) == {}
+    assert errors.count == 1
+
+
+@pytest.mark.usefixtures("poisoned")
+def test_an_expiry_on_which_an_asset_throws_is_rejected_without_an_event() -> None:
+    """Time that passed came in no record; the row tells the asset all the same."""
+    found = rows(guarded(InternalErrors(5)).process(item_of(1, Expiry("a", 9, "silent"))))
+    assert found["rejects"]["asset"] == "a"
+    assert "event" not in found["rejects"]
+    assert found["changes"]["asset"] == "a"
+
+
+@pytest.mark.usefixtures("poisoned")
+def test_too_many_errors_end_the_run() -> None:
+    """As many as are borne are rejected, over all assets; the next ends the run and names the cause."""
+    errors = InternalErrors(2)
+    for name in "ab":
+        guarded(errors, name).process(item_of(1, reading(10, 13.0, name)))
+    with pytest.raises(
+        TooManyErrors, match=r"max_internal_errors = 2.*ArithmeticError: out of luck"
+    ) as caught:
+        guarded(errors, "c").process(item_of(3, reading(10, 13.0, "c")))
+    assert isinstance(caught.value.__cause__, ArithmeticError)
+
+
+@pytest.mark.usefixtures("poisoned")
+def test_groups_of_a_former_class_forget_the_asset_too() -> None:
+    """Examples of the class that an asset had before wait there; nothing will ever decide them."""
+    asset = guarded(InternalErrors(5))
+    asset.process(item_of(1, reading(10)))
+    asset.process(item_of(2, Registration("a", "fan", None, {}, False, None), "fan"))
+    items = asset.process(item_of(3, reading(20, 13.0), "fan"))
+    told = [item.body for item in items if isinstance(item.body, Observation)]
+    assert sorted(body.target for body in told if body.forgotten) == ["fan/leak/1h", "pump/leak/1h"]
+
+
+def test_a_guard_without_an_error_changes_nothing() -> None:
+    """What goes in and comes out, and the snapshot, are those of the asset itself."""
+    asset, bare = guarded(InternalErrors(0)), Asset("a", PLANS, "pump")
+    for number, event in enumerate([reading(10), Failure("a", 20, "leak", None, None), reading(15)]):
+        assert asset.process(item_of(number, event)) == bare.process(item_of(number, event))
+    assert asset.to_bytes() == bare.to_bytes()
+    assert guarded(InternalErrors(0), sealed=bare.to_bytes()).to_bytes() == bare.to_bytes()

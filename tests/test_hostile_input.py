@@ -1,0 +1,178 @@
+"""Hostile input at size: within 1 GB of memory, and every line accounted for.
+
+A test and not a benchmark, since it has a verdict and no figure: the short version runs with the others, more
+than 100 MB of it as ``full``.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections import Counter
+from typing import TYPE_CHECKING
+
+import orjson
+import pytest
+
+from tests.chaos.harness import ROOT, environment
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+FLEET = """
+name = "hostile"
+
+[input]
+files = ["events.jsonl"]
+
+[output]
+features = "none"
+
+[assets]
+unknown = "POLICY"
+max_assets = MOST
+
+[classes.pump]
+sensors = ["pressure", "flow"]
+
+[[classes.pump.windows]]
+length = "24h"
+hop = "2h"
+statistics = ["mean", "max", "slope"]
+
+[[targets]]
+class = "pump"
+mode = "leak"
+horizon = "12h"
+champion = "linear"
+
+[models.linear]
+pipeline = [
+  { estimator = "river.preprocessing.StandardScaler" },
+  { estimator = "river.linear_model.LogisticRegression" },
+]
+"""
+#: Runs the command, then tells the most memory that its process ever held.
+PROGRAM = """
+import sys
+from dataflows.__main__ import app
+
+app(sys.argv[1:], standalone_mode=False)
+with open("/proc/self/status") as status:
+    print(*(line for line in status if line.startswith("VmHWM:")))
+"""
+GIGABYTE = 1 << 20  # in KB of 1,024 bytes, as the kernel counts
+TIME = 1_735_689_600
+#: How often the registry can be filled by the names of a recording.
+OVERFILL = 10
+
+
+def lines(megabytes: int, names: int, longest: int) -> Iterator[tuple[bytes, str | None]]:
+    """Every line with the reason for which it is refused under both policies, None for well-formed ones.
+
+    Args:
+        megabytes: how much there is beside the long lines and those of many names; no less than each once.
+        names: how many assets are named.
+        longest: bytes of a long line; there are three.
+    """
+    kinds = _kinds()
+    size, index = 0, 0
+    while index < len(kinds) or size < megabytes * 1_000_000:
+        line, reason = kinds[index % len(kinds)]
+        size, index = size + len(line), index + 1
+        yield line, reason
+    for filler in (b"[", b"9", b"\xff"):
+        yield filler * longest, "malformed"
+    for number in range(names):
+        name = f"{number:07}"
+        yield (
+            b'{"kind":"telemetry","asset":"%b","time":%d,"readings":{"flow":1}}' % (name.encode(), TIME),
+            None,
+        )
+
+
+def _kinds() -> list[tuple[bytes, str | None]]:
+    start = b'{"kind":"telemetry","asset":"a","time":%d,' % TIME
+    sensors = orjson.dumps({f"sensor number {index}": index / 7 for index in range(10_000)})
+    return [
+        (b"[" * 900_000, "malformed"),
+        (b'{"a":' * 150_000, "malformed"),
+        (start + b'"note":' + b"[" * 1_000 + b"]" * 1_000 + b',"readings":{}}', None),
+        (b'{"kind":' + b"[" * 1_000 + b"]" * 1_000 + b"}", "malformed"),
+        (start + b'"readings":{"flow":' + b"9" * 900_000 + b"}}", "malformed"),
+        (start + b'"readings":{"flow":0.' + b"9" * 900_000 + b"}}", None),
+        (start + b'"readings":{"flow":1e' + b"9" * 900_000 + b"}}", "malformed"),
+        (start + b'"readings":' + sensors + b"}", "malformed"),
+        (start + b'"readings":{"' + b"s" * 900_000 + b'":1}}', None),
+        (start + b'"note":"' + b"n" * 990_000 + b'","readings":{}}', None),
+        (b'{"kind":"telemetry","asset":"' + b"a" * 900_000 + b'"}', "malformed"),
+        (b'{"kind":"' + b"k" * 900_000 + b'"}', "malformed"),
+        (
+            b'{"kind":"asset","asset":"a","class":"pump","attributes":{"a":"' + b"a" * 900_000 + b'"}}',
+            "malformed",
+        ),
+        (
+            b'{"kind":"telemetry","asset":"a","time":"2025-01-01T00:00:00.' + b"1" * 900_000 + b'Z"}',
+            "malformed",
+        ),
+        (bytes(range(1, 10)) * 100_000, "malformed"),
+        (b"\0" * 900_000, "malformed"),
+        (b"\xff\xfe" * 450_000, "malformed"),
+        (b'"' + "\N{GRINNING FACE}".encode() * 240_000 + b'"', "malformed"),
+        (b'{"kind":"telemetry","asset":"' + b"\\u0007" * 30 + b'"}', "malformed"),
+        (b"[" + b"{}," * 300_000 + b"{}]", "malformed"),
+    ]
+
+
+def account(folder: Path, records: int) -> tuple[Counter[int], Counter[str]]:
+    """How many rows each sequence has among predictions, rejects and late; and how many each reason has."""
+    sequences = Counter(range(1, records + 1))
+    reasons: Counter[str] = Counter()
+    for name in ("predictions", "rejects", "late"):
+        path = folder / "out" / f"{name}.jsonl"
+        if path.exists():
+            with path.open("rb") as file:
+                for line in file:
+                    row = orjson.loads(line)
+                    sequences[row["sequence"]] += 1
+                    reasons[row.get("reason", "scored")] += 1
+    return sequences, reasons
+
+
+@pytest.mark.parametrize("policy", ["adopt", "reject"])
+@pytest.mark.parametrize(
+    ("megabytes", "names", "longest"),
+    [(0, 10_000, 3_000_000), pytest.param(100, 1_000_000, 50_000_000, marks=pytest.mark.full)],
+    ids=["short", "full"],
+)
+def test_hostile_input_takes_bounded_memory_and_is_accounted_for(
+    tmp_path: Path, policy: str, megabytes: int, names: int, longest: int
+) -> None:
+    """The process stays within 1 GB, and each line is one row: scored, or refused for the right reason."""
+    expected: list[str | None] = []
+    with (tmp_path / "events.jsonl").open("wb") as file:
+        for line, reason in lines(megabytes, names, longest):
+            file.write(line + b"\n")
+            expected.append(reason)
+    fleet = tmp_path / "fleet.toml"
+    fleet.write_text(FLEET.replace("POLICY", policy).replace("MOST", str(names // OVERFILL)))
+    command = [sys.executable, "-c", PROGRAM, "run", str(fleet), "--recovery", str(tmp_path / "store")]
+    ran = subprocess.run(
+        command, env=environment(), cwd=ROOT, capture_output=True, text=True, timeout=3_000, check=False
+    )
+    assert ran.returncode == 0, (ran.stdout + ran.stderr)[-5_000:]
+    most = int(ran.stdout.split("VmHWM:")[1].split()[0])
+    sequences, reasons = account(tmp_path, len(expected))
+    malformed = expected.count("malformed")
+    assert reasons["malformed"] == malformed
+    assert set(sequences.values()) == {2}, "each sequence once, beside the one it was counted from"
+    assert len(sequences) == len(expected)
+    if policy == "reject":
+        assert reasons == {"malformed": malformed, "unknown_asset": len(expected) - malformed}
+    else:
+        assert reasons["unknown_asset"] == names - names // OVERFILL + 1, "asset `a` came first"
+        assert (
+            reasons["scored"] == names // OVERFILL - 1 + expected[:-names].count(None) - reasons["duplicate"]
+        )
+    assert most < GIGABYTE, f"{most:,} KB"

@@ -1,0 +1,64 @@
+"""The page of reject reasons: it names every code, and its examples are what the dataflow makes."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+import pytest
+
+from dataflows.asset.asset import Asset
+from dataflows.events import REASONS, Telemetry
+from dataflows.fleet import load
+from dataflows.items import LATE_REASONS, Item, Known
+from dataflows.tools.inline import run_lines
+from tests.conftest import ROOT
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+PAGE = (ROOT / "docs" / "rejects.md").read_text(encoding="utf-8")
+SECTIONS = dict(re.findall(r"^### `(\w+)`\n(.*?)(?=^### |\Z)", PAGE, re.MULTILINE | re.DOTALL))
+
+
+def output_of(reason: str) -> str:
+    return "late" if reason in LATE_REASONS else "rejects"
+
+
+def test_the_table_holds_every_reason_in_its_order() -> None:
+    """Code, output and meaning are those of the source, in the same order."""
+    found = re.findall(r"^\| \[`(\w+)`\]\(#(\w+)\) \| `(\w+)\.jsonl` \| (.*) \|$", PAGE, re.MULTILINE)
+    assert found == [(reason, reason, output_of(reason), meaning) for reason, meaning in REASONS.items()]
+
+
+def test_every_reason_has_a_section() -> None:
+    """Each code is explained under its own heading, in the order of the table."""
+    assert list(SECTIONS) == list(REASONS)
+
+
+@pytest.mark.parametrize("reason", REASONS)
+def test_an_example_is_what_the_dataflow_makes(
+    reason: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The lines of an example become the one row that stands below them, and no other reject."""
+    if reason == "internal_error":
+        monkeypatch.setattr(Asset, "process", _failing(Asset.process))
+    fleet = tmp_path / "fleet.toml"
+    fleet.write_text(PAGE.split("```toml\n")[1].split("```")[0], encoding="utf-8")
+    lines, row = re.findall(r"```json\n(.*?)\n```", SECTIONS[reason], re.DOTALL)
+    found = run_lines(load(fleet, environ={}), lines.encode().split(b"\n"), "events.jsonl")
+    output = output_of(reason)
+    assert f"in `{output}.jsonl`" in SECTIONS[reason]
+    assert {name: found[name] for name in ("rejects", "late")} == {
+        name: [row.encode()] if name == output else [] for name in ("rejects", "late")
+    }
+
+
+def _failing(process):  # noqa: ANN001, ANN202 - the method's own
+    def fail(self: Asset, item: Item) -> list[Item]:
+        if isinstance(item.body, Known) and isinstance(item.body.event, Telemetry):
+            msg = "division by zero"
+            raise ZeroDivisionError(msg)
+        return process(self, item)
+
+    return fail

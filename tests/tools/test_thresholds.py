@@ -1,0 +1,274 @@
+"""Choosing thresholds: what each would have done, by cost, by budget, and written into the fleet's file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import orjson
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from rich.console import Console
+from typer.testing import CliRunner
+
+from dataflows.__main__ import app
+from dataflows.fleet import load
+from dataflows.instants import HOUR, format_instant
+from dataflows.tools.thresholds import (
+    Outcome,
+    Scored,
+    Wish,
+    best_by_budget,
+    best_by_cost,
+    choose,
+    outcomes,
+    read_scored,
+    write,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from dataflows.fleet.plan import Target
+
+FLEET = """
+name = "pumps"    # of the north
+
+[input]
+files = ["events.jsonl"]
+
+[output]
+folder = "out"
+
+[assets]
+unknown = "adopt"
+adopt_as = "pump"
+
+[classes.pump]
+sensors = ["pressure"]
+example_every = "1h"
+
+[[targets]]
+class = "pump"
+mode = ["leak", "block"]
+horizon = "24h"
+champion = "prior"
+alert = { open = 0.9, dwell = "0s" }    # as last year
+
+[[targets]]
+class = "pump"
+mode = "leak"
+horizon = "48h"
+champion = "prior"
+
+[models.prior]
+pipeline = [{ estimator = "dataflows.group.estimators.Prior" }]
+"""
+LEAK, BLOCK, LONG = "pump/leak/24h", "pump/block/24h", "pump/leak/2d"
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    """A fleet.toml."""
+    path = tmp_path / "fleet.toml"
+    path.write_text(FLEET)
+    return path
+
+
+@pytest.fixture
+def leak(path: Path) -> Target:
+    """Its first target."""
+    return load(path, environ={}).targets[LEAK]
+
+
+def row(time: int, score: float | None, label: str, **changes: Any) -> dict[str, Any]:
+    """One evaluation row, ``time`` and lead in hours."""
+    asset, target = changes.get("asset", "a"), changes.get("target", LEAK)
+    return {
+        "id": f"{asset}{target}{time}",
+        "asset": asset,
+        "target": target,
+        "time": format_instant(time * HOUR),
+        "label": label,
+        "lead": changes.get("lead"),
+        "champion": "prior",
+        "scores": {"prior": score, "other": 0.5},
+        "correction": changes.get("correction", 0),
+    }
+
+
+def life(asset: str, failure: int | None, target: str = LEAK) -> list[dict[str, Any]]:
+    """Examples of 48 hours; with a failure the score is 0.8 in the 20 hours before it, else 0.1 or 0.4."""
+    rows = []
+    for time in range(48):
+        near = failure is not None and failure - 24 <= time < failure
+        score = 0.8 if failure is not None and failure - 20 <= time < failure else 0.4 if time == 5 else 0.1
+        lead = failure - time if near and failure is not None else None
+        rows.append(
+            row(time, score, "positive" if near else "negative", asset=asset, target=target, lead=lead)
+        )
+    return rows
+
+
+def saved(folder: Path, rows: Sequence[dict[str, Any]]) -> Path:
+    path = folder / "evaluations.jsonl"
+    path.write_bytes(b"".join(orjson.dumps(each) + b"\n" for each in rows))
+    return path
+
+
+def test_final_labels_of_scored_examples_are_read(tmp_path: Path) -> None:
+    """The largest correction counts wherever it stands; censored, unscored and early examples do not."""
+    rows = [
+        row(9, 0.9, "negative"),
+        row(9, 0.9, "positive", correction=2, lead=3.5),
+        row(9, 0.9, "censored", correction=1),
+        row(10, 0.8, "positive", lead=2.5),
+        row(10, 0.8, "censored", correction=1),
+        row(11, None, "negative"),
+        row(1, 0.1, "negative"),
+        row(8, 0.2, "negative", asset="b"),
+        row(9, 0.3, "negative", target=BLOCK),
+    ]
+    found = read_scored(saved(tmp_path, rows), 2 * HOUR)
+    assert found == {
+        BLOCK: [Scored("a", 9 * HOUR, 0.3, None)],
+        LEAK: [Scored("b", 8 * HOUR, 0.2, None), Scored("a", 9 * HOUR, 0.9, round(12.5 * HOUR))],
+    }
+    assert len(read_scored(tmp_path / "evaluations.jsonl", None)[LEAK]) == 3
+
+
+def test_outcomes_tell_alerts_false_ones_and_failures_warned_in_time(leak: Target, tmp_path: Path) -> None:
+    """A low threshold warns and cries wolf, a high one only warns; no score is high any earlier."""
+    rows = [*life("a", 40), *life("b", None), *life("c", None)]
+    examples = read_scored(saved(tmp_path, rows), None)[LEAK]
+    found = {outcome.threshold: outcome for outcome in outcomes(leak, examples, 12 * HOUR)}
+    assert found[0.4] == Outcome(0.4, 4, 3, 1, 1, 6.0)
+    assert found[0.8] == Outcome(0.8, 1, 0, 1, 1, 6.0)
+    assert found[0.4].false_per_asset_day == 0.5
+    assert {outcome.warned for outcome in outcomes(leak, examples, 20 * HOUR)} == {1}
+    assert outcomes(leak, examples, 20 * HOUR + 1)[-1].warned == 0
+
+
+def test_a_failure_ends_its_alert(leak: Target) -> None:
+    """What is scored high after a repair is another alert, and it counts for the next failure."""
+    examples = [
+        Scored("a", HOUR, 0.9, 3 * HOUR),
+        Scored("a", 2 * HOUR, 0.9, 3 * HOUR),
+        Scored("a", 3 * HOUR, 0.9, 5 * HOUR),
+        Scored("a", 4 * HOUR, 0.2, 5 * HOUR),
+        Scored("b", 4 * HOUR, 0.1, None),
+    ]
+    found = next(outcome for outcome in outcomes(leak, examples, HOUR) if outcome.threshold == 0.9)
+    assert (found.opened, found.false, found.failures, found.warned) == (2, 0, 2, 2)
+
+
+counts = st.integers(0, 50)
+found_outcomes = st.lists(
+    st.builds(
+        lambda at, false, missed: Outcome(at, false, false, 50, 50 - missed, 100.0),
+        st.floats(0.01, 0.99),
+        counts,
+        counts,
+    ),
+    min_size=1,
+    max_size=12,
+)
+
+
+@given(found_outcomes, st.floats(0, 100), st.floats(0, 100))
+def test_the_cheapest_threshold_is_chosen(found: list[Outcome], false_alarm: float, missed: float) -> None:
+    """No other costs less; of equal ones the highest."""
+    best = best_by_cost(found, false_alarm, missed)
+    cost = best.false * false_alarm + (best.failures - best.warned) * missed
+    for other in found:
+        assert other.cost(false_alarm, missed) >= cost
+        assert other.cost(false_alarm, missed) > cost or other.threshold <= best.threshold
+
+
+@given(found_outcomes, st.floats(0, 0.5))
+def test_the_budget_is_kept(found: list[Outcome], budget: float) -> None:
+    """Among those within the budget, the one that warns of most failures; None where none is."""
+    within = [outcome for outcome in found if outcome.false <= budget * 100]
+    best = best_by_budget(found, budget)
+    assert (best is None) == (not within)
+    assert best is None or (best in within and best.warned == max(each.warned for each in within))
+
+
+@pytest.mark.parametrize(
+    "told", [(None, None, None), (1.0, None, None), (None, 1.0, None), (1.0, 1.0, 1.0), (1.0, None, 1.0)]
+)
+def test_costs_or_a_budget_but_not_both(told: tuple[float | None, ...]) -> None:
+    """A wish that is half told, or told twice, is refused with what was expected."""
+    with pytest.raises(ValueError, match="--false-alarm-cost and --missed-cost, or else"):
+        Wish(*told, 0)
+
+
+def outcome(at: float) -> Outcome:
+    return Outcome(at, 1, 0, 1, 1, 1.0)
+
+
+def test_thresholds_are_written_and_all_else_stays(path: Path) -> None:
+    """An entry of several targets gets the lowest; entries of other horizons and comments are left alone."""
+    fleet = load(path, environ={})
+    lines = write(fleet, {LEAK: outcome(0.61234), BLOCK: outcome(0.5)})
+    assert lines == ["targets[0].alert: open = 0.5, clear = 0.4"]
+    text = path.read_text().replace("0.4}", "0.4 }")
+    assert text == FLEET.replace('open = 0.9, dwell = "0s"', 'open = 0.5, dwell = "0s", clear = 0.4')
+    write(load(path, environ={}), {LONG: outcome(0.7)})
+    after = load(path, environ={})
+    alerts = {name: target.alert for name, target in after.targets.items()}
+    assert [(alerts[name].open, alerts[name].clear) for name in (LEAK, BLOCK, LONG)] == [
+        (0.5, 0.4),
+        (0.5, 0.4),
+        (0.7, 0.56),
+    ]
+    assert path.read_text().startswith('\nname = "pumps"    # of the north\n')
+
+
+def test_evaluations_of_another_fleet_are_refused(path: Path, tmp_path: Path) -> None:
+    """The message names both files."""
+    source = saved(tmp_path, life("a", 40, "truck/leak/24h"))
+    with pytest.raises(ValueError, match=r"evaluations\.jsonl: no scored example of a target .*fleet\.toml"):
+        choose(load(path, environ={}), source, Wish(1.0, 1.0, None, 0), Console(quiet=True))
+
+
+def test_a_budget_that_none_keeps_chooses_nothing(path: Path, tmp_path: Path) -> None:
+    """The target is named, and its threshold left as it stands."""
+    rows = life("b", None)
+    rows[-1]["scores"]["prior"] = 0.9
+    console = Console(record=True, width=120)
+    chosen = choose(load(path, environ={}), saved(tmp_path, rows), Wish(None, None, 0.0, 0), console)
+    assert chosen == {}
+    assert f"{LEAK}: no threshold is within 0.0 false alarms" in console.export_text()
+
+
+@pytest.mark.parametrize(
+    "options", [("--false-alarm-cost", "1", "--missed-cost", "9"), ("--false-alarms-per-asset-day", "0.1")]
+)
+def test_the_command_prints_and_writes_only_when_asked(
+    path: Path, tmp_path: Path, options: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By costs or by budget it marks the same threshold here; the file changes with ``--write`` alone."""
+    monkeypatch.setenv("COLUMNS", "120")
+    monkeypatch.delenv("FLEET_OUTPUT", raising=False)
+    rows = [each for target in (LEAK, LONG) for each in (*life("a", 40, target), *life("b", None, target))]
+    (tmp_path / "out").mkdir()
+    saved(tmp_path / "out", rows)
+    command = ["thresholds", str(path), *options, "--lead", "6h"]
+    shown = CliRunner().invoke(app, command)
+    assert shown.exit_code == 0, shown.output
+    assert f"{LEAK}: alerts by threshold" in shown.output
+    assert "0.8000" in shown.output
+    assert path.read_text() == FLEET
+    shown = CliRunner().invoke(app, [*command, "--write"])
+    assert "targets[0].alert: open = 0.8, clear = 0.64" in shown.output
+    alert = load(path, environ={}).targets[LONG].alert
+    assert alert is not None
+    assert alert.open == 0.8
+
+
+def test_the_command_explains_a_wish_that_is_half_told(path: Path) -> None:
+    """One line, and exit code 1."""
+    shown = CliRunner().invoke(app, ["thresholds", str(path), "--missed-cost", "9"])
+    assert shown.exit_code == 1
