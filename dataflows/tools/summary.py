@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import orjson
+from rich.box import SIMPLE_HEAD
+from rich.filesize import decimal
 from rich.table import Table
 
 from dataflows.items import OUTPUTS
@@ -25,7 +27,7 @@ _COLUMNS = (
     ("PR AUC", "pr_auc", ".4f"),
     ("precision", "precision", ".3f"),
     ("recall", "recall", ".3f"),
-    ("median lead", "median_lead", ".1f"),
+    ("lead, h", "median_lead", ".1f"),
 )
 
 
@@ -67,28 +69,23 @@ def _figures(fleet: Fleet, name: str, target: dict[str, Any]) -> Table:
             f"{target['learned']:,} examples learned, {target['positives']:,} of them positive; "
             f"{target['pending']:,} wait for their label; {censored:,} censored, "
             f"{target['contradicted']:,} labels contradicted later. "
-            f"Precision and recall at {fleet.targets[name].threshold:g}, lead in hours."
+            f"Precision and recall at {fleet.targets[name].threshold:g}, with the median lead. "
+            "* is the champion."
         ),
+        box=SIMPLE_HEAD,
         title_justify="left",
         caption_justify="left",
     )
     table.add_column("model")
     table.add_column("examples", justify="right")
-    table.add_column("positive", justify="right")
     for title, _, _ in _COLUMNS:
         table.add_column(title, justify="right")
     rows = target["final_labels"].items()
     for model, row in sorted(rows, key=lambda found: found[1].get("log_loss", 9.0)):
         champion = model == target["champion"]
         cells = [format(row[key], form) if row.get(key) is not None else "-" for _, key, form in _COLUMNS]
-        label = f"{model} (champion)" if champion else model
-        table.add_row(
-            label,
-            f"{row['examples']:,}",
-            f"{row['positives']:,}",
-            *cells,
-            style="bold" if champion else None,
-        )
+        label = f"{model} *" if champion else model
+        table.add_row(label, f"{row['examples']:,}", *cells, style="bold" if champion else None)
     return table
 
 
@@ -103,7 +100,7 @@ def _risks(path: Path, console: Console) -> None:
     for line in filter(None, lines):
         row = orjson.loads(line)
         latest[row["asset"], row["target"]] = row
-    table = Table(title="Most at risk, by each asset's latest score", title_justify="left")
+    table = Table(title="Most at risk, by each asset's latest score", title_justify="left", box=SIMPLE_HEAD)
     for title in ("asset", "target", "score", "at"):
         table.add_column(title, justify="right" if title == "score" else "left")
     for row in sorted(latest.values(), key=lambda row: -row["score"])[:_RISKS]:
@@ -116,7 +113,7 @@ def _places(folder: Path, store: Path | None, console: Console) -> None:
     for name in (*OUTPUTS, "log"):
         path = folder / f"{name}.jsonl"
         if path.exists() and path.stat().st_size:
-            console.print(f"  {_shown(path)}  {path.stat().st_size / 1e6:,.1f} MB", highlight=False)
+            console.print(f"  {_shown(path)}  {decimal(path.stat().st_size)}", highlight=False)
     console.print(f"  {_shown(folder / 'summary.json')}", highlight=False)
     if store is not None:
         console.print(f"  {_shown(store)}  recovery store", highlight=False)
