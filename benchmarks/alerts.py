@@ -1,16 +1,17 @@
 """What alerts with a life save: rows of ``alerts`` beside rows of thresholding each score, at equal use.
 
-``python -m benchmarks.alerts [OUT/evaluations.jsonl --fleet FLEET]`` runs the published scores of a run through
-the alert book (two thresholds, a dwell, one open alert an asset), and beside it through the plain rule "a row
-for each score at or above a threshold". Without a run, a fleet of trucks is simulated and run first.
+``python -m benchmarks.alerts [OUT/evaluations.jsonl --fleet FLEET]`` runs the published scores of a run
+through the alert book (two thresholds, a dwell, one open alert an asset), and beside it through the plain
+rule "a row for each score at or above a threshold". Without a run, a fleet of trucks is simulated and run
+first.
 
 Equal use means: both warn of equally many failures, at least 12 h ahead, and both raise equally many false
-alarms. A false alarm is a stretch of an asset that begins with no failure within the horizon; the plain rule's
-stretch is an unbroken run of scores at or above its threshold, which is kind to it: a person who gets its rows
-cannot know that they are one stretch. The plain rule has one threshold only, and so cannot in general match
-both numbers: compared is the plain threshold with the fewest rows among those that warn of at least as many
-failures with at most as many false alarms, and where there is none, the one with equally many warnings and
-the false alarms that it then has, which is told.
+alarms. A false alarm is a stretch of an asset that begins with no failure within the horizon; the plain
+rule's stretch is an unbroken run of scores at or above its threshold, which is kind to it: a person who
+gets its rows cannot know that they are one stretch. The plain rule has one threshold only, and so cannot in
+general match both numbers: compared is the plain threshold with the fewest rows among those that warn of at
+least as many failures with at most as many false alarms, and where there is none, the one with equally many
+warnings and the false alarms that it then has, which is told.
 """
 
 from __future__ import annotations
@@ -174,8 +175,8 @@ def main(arguments: list[str] | None = None) -> None:
         failures = len({(each.asset, each.failure) for each in examples if each.failure is not None})
         console.print(
             f"{len(examples):,} scores, {failures:,} failures; dwell {format_duration(alert.dwell)}, "
-            f"warned at least {lead / HOUR:g} h ahead. {1 - mine.rows / max(plain.rows, 1):.1%} fewer rows at "
-            "no fewer warnings" + (" and no more false alarms." if equal else _MORE_FALSE)
+            f"warned at least {lead / HOUR:g} h ahead. {1 - mine.rows / max(plain.rows, 1):.1%} fewer rows "
+            "at no fewer warnings" + (" and no more false alarms." if equal else _MORE_FALSE)
         )
 
 

@@ -1,9 +1,9 @@
 """Whether scores hold: of the examples with a score of 0.3, do 30 % fail?
 
-``python -m benchmarks.calibration OUT/evaluations.jsonl --fleet FLEET`` prints, for each target and model, the
-reliability table over 10 bins of equal mass and the expected calibration error (M. P. Naeini, G. F. Cooper and
-M. Hauskrecht, "Obtaining well calibrated probabilities using Bayesian binning", AAAI 2015): the mean gap
-between mean score and share of positives, by examples.
+``python -m benchmarks.calibration OUT/evaluations.jsonl --fleet FLEET`` prints, for each target and model,
+the reliability table over 10 bins of equal mass and the expected calibration error (M. P. Naeini, G. F.
+Cooper and M. Hauskrecht, "Obtaining well calibrated probabilities using Bayesian binning", AAAI 2015): the
+mean gap between mean score and share of positives, by examples.
 
 That error is never 0, not even for scores that are true probabilities, since outcomes are few: the examples
 of one machine within one horizon are before the same failure, or not. So beside it stands what a *perfect
@@ -12,8 +12,8 @@ examples are cut into blocks of one horizon, each block gets one number u, unifo
 of it is positive where u < score. So every example is positive with exactly the probability that its score
 says, and examples of one block share their outcome as far as their scores allow. The cut of the blocks is
 moved in each draw. Given are the mean and the 95th percentile of the draws. A u that all models share makes
-the comparison of models fair; blocks that are independent of each other are kind to the model that is judged,
-never to the perfect one.
+the comparison of models fair; blocks that are independent of each other are kind to the model that is
+judged, never to the perfect one.
 """
 
 from __future__ import annotations

@@ -16,7 +16,7 @@ from dataflows.asset import Asset
 from dataflows.asset.asset import ClassPlan
 from dataflows.events import Event, Failure, Fault, Maintenance, Registration, Retraction, Telemetry
 from dataflows.fleet.plan import AssetClass, Target, Window
-from dataflows.items import Item, Known, Observation, Row
+from dataflows.items import Expiry, Item, Known, Observation, Row
 from tests.asset.oracle import HOUR, TargetShape
 from tests.asset.streams import target_of
 
@@ -343,6 +343,22 @@ def test_maintenance_that_is_withdrawn_is_no_feature_any_more() -> None:
     assert [(found[f"{name}:hours"], found[f"{name}:count"]) for name in COMPONENTS] == [(7 / HOUR, 1)] * 2
 
 
+def test_a_dropped_asset_has_empty_windows_and_its_attributes() -> None:
+    """What the registry said stays known; readings and faults from before asset_ttl are gone."""
+    asset = Asset("a", plans_of(HOURLY), "pump")
+    row = Registration("a", "pump", None, {"age": 3}, False, None)
+    for number, event in enumerate([row, fault(10), reading(10)]):
+        asset.process(item_of(number, event))
+    items = asset.process(Item(4, 0, 90, 90, ("", 0, 0), Known(Expiry("a", 90, "ttl"), "pump")))
+    rows = [orjson.loads(item.body.data) for item in items if isinstance(item.body, Row)]
+    assert [(found["change"], found["asset"]) for found in rows] == [("asset_dropped", "a")]
+    assert [item.body.forgotten for item in items if isinstance(item.body, Observation)] == [True]
+    after = features_in(asset.process(item_of(5, reading(11))))
+    assert after is not None
+    named = dict(zip(HOURLY.asset_class().features, after, strict=True))
+    assert (named["speed:count:0"], named["E1:count:0"], named["age"]) == (1, 0, 3)
+
+
 def test_an_earlier_reset_that_comes_later_brings_nothing_back() -> None:
     """What the first one dropped stays dropped, the reading that is scored included."""
     shape = HOURLY._replace(lateness=9, resets=("failure",))
@@ -368,6 +384,7 @@ def test_a_failure_resets_what_it_repaired_and_served_examples_stay() -> None:
 
 
 PUMP = Shape("pump", ((12, 3),), 0, sensors=("speed", "heat"), mode="seal")
+SHORT = LONG._replace(name="fan/blade", mode="blade", component="blade", horizon=5, memory=5)
 FAN = Shape("fan", ((12, 3),), 0, sensors=("load", "speed"), mode="blade")
 
 
@@ -423,10 +440,27 @@ def test_windows_of_sensors_alike_go_on_when_the_class_changes(
 
 
 @pytest.mark.parametrize("restart", [False, True])
+def test_a_former_target_is_forgotten_with_its_last_example(restart: bool) -> None:
+    """Once its example is released, only the targets of the class say which records are too old."""
+    targets = {"pump/seal": PUMP.target(), "fan/blade": target_of(SHORT)}
+    plans = {shape.name: ClassPlan(shape.asset_class(), targets) for shape in (PUMP, FAN)}
+    asset = Asset("a", plans, "pump")
+    asset.process(item_of(1, both(0, 1.0)))
+    asset.process(item_of(2, Registration("a", "fan", None, {}, False, None), "fan"))
+    items = asset.process(item_of(3, both(30_000, 1.0), "fan"))
+    released = {item.body.target: item.body.released for item in items if isinstance(item.body, Observation)}
+    assert released == {"fan/blade": (), "pump/seal": (0,)}
+    if restart:
+        asset = Asset("a", plans, "fan", asset.to_bytes())
+    assert (
+        reason_in(asset.process(item_of(4, Failure("a", 29_900, "blade", None, None), "fan"))) == "unmatched"
+    )
+
+
+@pytest.mark.parametrize("restart", [False, True])
 def test_a_former_target_without_examples_is_forgotten(restart: bool) -> None:
     """How long records are remembered follows from the class and its examples, restarted or not."""
-    short = LONG._replace(name="fan/blade", mode="blade", component="blade", horizon=5, memory=5)
-    targets = {"pump/seal": PUMP.target(), "fan/blade": target_of(short)}
+    targets = {"pump/seal": PUMP.target(), "fan/blade": target_of(SHORT)}
     plans = {shape.name: ClassPlan(shape.asset_class(), targets) for shape in (PUMP, FAN)}
     asset = Asset("a", plans, "pump")
     asset.process(item_of(1, Registration("a", "fan", None, {}, False, None), "fan"))

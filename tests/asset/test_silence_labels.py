@@ -14,7 +14,7 @@ from dataflows.asset.asset import ClassPlan
 from dataflows.events import Event, Failure, Fault, Maintenance, Registration, Retraction, Telemetry
 from dataflows.fleet.plan import AssetClass, AssetPolicy, Fleet, Input, Output
 from dataflows.instants import HOUR
-from dataflows.items import Expiry, Item, Known, Observation
+from dataflows.items import Expiry, Item, Known, Observation, Row
 from dataflows.lane import Lane
 from tests.asset.oracle import CENSORED, NEGATIVE, POSITIVE, TargetShape
 from tests.asset.streams import target_of
@@ -411,6 +411,19 @@ def test_records_of_an_outage_find_the_backlog_of_the_outage() -> None:
     """Silence that moved the label clock far ahead makes neither the telemetry nor its failure too old."""
     events = telemetry(0), elsewhere(500), telemetry(90, 500), Failure("a", 95, "seal", None, 500)
     assert told(SILENT, *events)[-1] == [(90, POSITIVE, "failure", 0)]
+
+
+def test_a_dropped_asset_keeps_its_watermark_and_loses_its_examples() -> None:
+    """What is below the watermark is too late after asset_ttl too; no record finds what was before."""
+    subject = Subject(SILENT._replace(ttl=20))
+    for number, event in enumerate([telemetry(100), elsewhere(130)], start=1):
+        subject.take(number, event)
+    _, late = subject.take(3, telemetry(99, 130))
+    assert [type(item.body) for item in late] == [Row]
+    _, again = subject.take(4, telemetry(100, 130))
+    assert [type(item.body) for item in again] == [Row]
+    _, failure = subject.take(5, Failure("a", 105, "seal", None, 130))
+    assert decided_by(failure) == []
 
 
 def test_retirement_censors_at_once_what_reaches_beyond_it() -> None:

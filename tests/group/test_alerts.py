@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 import pytest
@@ -12,6 +12,9 @@ from hypothesis import strategies as st
 
 from dataflows.fleet.plan import Alert
 from dataflows.group.alerts import AlertBook, Move
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 TARGET = "pump/leak/4h"
 ALERT = Alert(open=0.5, clear=0.3, dwell=4, update_by=0.2)
@@ -58,7 +61,7 @@ class Slow:
     def _high(self, score: float) -> bool:
         return score >= self.alert.open
 
-    def _run(self, holds: Any) -> list[int]:
+    def _run(self, holds: Callable[[float], bool]) -> list[int]:
         """Times of the unbroken run of scores up to now for which something holds."""
         run: list[int] = []
         for time, score in reversed(self.since):
@@ -151,7 +154,7 @@ def test_a_score_between_the_thresholds_clears_nothing() -> None:
 
 
 def test_an_update_says_where_the_score_went() -> None:
-    """It is written when the score has moved by ``update_by`` since the last row, not since the last score."""
+    """It is written when the score has moved by ``update_by`` since the last row, not the last score."""
     of = book(Alert(0.5, 0.3, 0, 0.2))
     of.score("a", 1, 0.5)
     assert of.score("a", 2, 0.65) == []

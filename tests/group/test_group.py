@@ -109,7 +109,7 @@ steps = st.lists(
 )
 
 
-@given(recordings(50), steps, st.sampled_from(["together", "at_once"]), st.integers(1, 6), st.integers(0, 99))
+@given(recordings(32), steps, st.sampled_from(["together", "at_once"]), st.integers(1, 6), st.integers(0, 99))
 def test_a_group_that_crashes_writes_what_one_that_does_not_writes(
     lines: list[bytes], plan: list[tuple[int, str]], learn_positives: str, renew_after: int, seed: int
 ) -> None:
@@ -144,7 +144,7 @@ def test_a_group_that_crashes_writes_what_one_that_does_not_writes(
         assert group._ledger.pending() == unbroken._ledger.pending()
 
 
-@given(recordings(50))
+@given(recordings(40))
 def test_evaluations_hold_what_was_served(lines: list[bytes]) -> None:
     """Scores and features are those of the prediction of the same id, whatever was learned since."""
     pump = pumps(output=Output(pumps().output.folder, "all"), metrics_every=1_000 * HOUR)
@@ -162,7 +162,7 @@ def test_evaluations_hold_what_was_served(lines: list[bytes]) -> None:
         assert row["sequence"] > prediction["sequence"] or row["correction"] == 0
 
 
-@given(recordings(60), st.sampled_from(["together", "at_once"]))
+@given(recordings(48), st.sampled_from(["together", "at_once"]))
 def test_the_summary_counts_the_evaluations(lines: list[bytes], learn_positives: str) -> None:
     """First and final labels equal a recomputation from the rows, for what the target clock passed."""
     pump = fleet(target([model("linear")], learn_positives=learn_positives), metrics_every=1_000 * HOUR)

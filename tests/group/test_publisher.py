@@ -62,7 +62,7 @@ scores = st.lists(st.tuples(st.sampled_from("abc"), st.floats(0, 1), st.booleans
 def test_changed_publishes_what_moved_since_the_last_row(
     plan: list[tuple[str, float, bool]], by: float
 ) -> None:
-    """Each asset's first score, then what differs enough from the last one written; restarts change nothing."""
+    """Each asset's first score, then what differs enough from the last one written, through restarts."""
     of, store, last = publisher("changed", None, by=by), Store(), dict[str, float]()
     for asset, score, restart in plan:
         expected = asset not in last or abs(score - last[asset]) >= by

@@ -283,6 +283,19 @@ def test_the_oldest_tombstone_goes_and_one_that_came_back_does_not_count() -> No
     ]
 
 
+def of_classes(rules: dict[str, Rule], *steps: Step) -> list[tuple[int, str, str]]:
+    return expiries_in(Lane(fleet_of(rules), None, {}).process(records(bodies_of(list(steps)))))
+
+
+def test_silence_is_that_of_the_class_in_which_an_asset_was_heard_last() -> None:
+    """A shorter timeout counts from the next record on, and a class without silence ends it."""
+    to_fan = Step("telemetry", "a", 0), Step("asset", "a", 1, to="fan"), Step("telemetry", "a", 1)
+    end = Step("maintenance", "b", 30)
+    pump = Rule(20, None)
+    assert of_classes({"pump": pump, "fan": Rule(15, None)}, *to_fan, end) == [(17, "a", "silent")]
+    assert of_classes({"pump": pump, "fan": Rule(None, None)}, *to_fan, end) == []
+
+
 def test_the_end_of_the_input_decides_nothing() -> None:
     """The summary tells what came in; no expiry comes with it, and no state moves."""
     lane = Lane(fleet_of({"pump": Rule(10, 20)}), None, {})

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import orjson
@@ -29,6 +28,7 @@ from dataflows.tools.thresholds import (
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
     from dataflows.fleet.plan import Target
 
@@ -82,7 +82,7 @@ def leak(path: Path) -> Target:
     return load(path, environ={}).targets[LEAK]
 
 
-def row(time: int, score: float | None, label: str, **changes: Any) -> dict[str, Any]:
+def row(time: int, score: float | None, label: str, **changes: object) -> dict[str, Any]:
     """One evaluation row, ``time`` and lead in hours."""
     asset, target = changes.get("asset", "a"), changes.get("target", LEAK)
     return {
