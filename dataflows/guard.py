@@ -118,6 +118,11 @@ class GuardedAsset:
             ),
         ]
 
+    @property
+    def finished(self) -> bool:
+        """As `Asset.finished`."""
+        return self._asset.finished
+
     def to_bytes(self) -> bytes:
         """As `Asset.to_bytes`."""
         return self._asset.to_bytes()

@@ -1,9 +1,10 @@
 """What flows between the steps: items, each with its place in the one order of effect.
 
 An item's place is ``(sequence, part)``. The sequence is the number of the record in its lane; the part tells
-apart what one record became. A part is a path of three numbers, 20 bits each: what the lane made of the
-record, what the asset made of that, what the group made of that. Comparing parts as integers compares the
-paths, so any step can put what it receives back into order.
+apart what one record became. A part is a path of three numbers: what the lane made of the record (31
+bits: an outage may silence every asset many times over), what the asset made of that (12 bits: a thing a
+target), what the group made of that (20 bits: a row an example). Comparing parts as integers compares the paths, so any step
+can put what it receives back into order.
 """
 
 from __future__ import annotations
@@ -40,8 +41,7 @@ OUTPUTS = ("predictions", "alerts", "evaluations", "metrics", "changes", "late",
 #: Rejects of these reasons go to the late output.
 LATE_REASONS = frozenset({"too_late", "unmatched"})
 
-_BITS = 20
-_LIMIT = 1 << _BITS
+_LANE_BITS, _ASSET_BITS, _GROUP_BITS = 31, 12, 20
 
 
 class Matured(msgspec.Struct, frozen=True, gc=False):
@@ -156,22 +156,22 @@ by_order = attrgetter("sequence", "part")
 
 def lane_part(index: int) -> int:
     """Part of the index-th thing that the lane made of a record."""
-    return _checked(index) << (2 * _BITS)
+    return _checked(index, _LANE_BITS) << (_ASSET_BITS + _GROUP_BITS)
 
 
 def asset_part(part: int, index: int) -> int:
     """Part of the index-th thing that the asset made of what the lane made."""
-    return part + (_checked(index) << _BITS)
+    return part + (_checked(index, _ASSET_BITS) << _GROUP_BITS)
 
 
 def group_part(part: int, index: int) -> int:
     """Part of the index-th thing that the group made of what the asset made."""
-    return part + _checked(index)
+    return part + _checked(index, _GROUP_BITS)
 
 
-def _checked(index: int) -> int:
-    if index >= _LIMIT:
-        msg = f"one record became more than {_LIMIT:,} items in one step"
+def _checked(index: int, bits: int) -> int:
+    if index >> bits:
+        msg = f"one record became more than {1 << bits:,} items in one step"
         raise OverflowError(msg)
     return index
 

@@ -110,6 +110,7 @@ class Asset:
         "_plans",
         "_revision",
         "_windows",
+        "finished",
     )
 
     def __init__(
@@ -122,6 +123,8 @@ class Asset:
         #: Cell of the example grid in which the last example lies.
         self._cell: int | None = state.get("cell")
         self._revision: int = state.get("revision", 0)
+        #: Nothing of the asset is worth keeping any more.
+        self.finished = False
         #: Event time of the last accepted event of any kind.
         self._last_event: int | None = state.get("last_event")
         self._windows = Windows(self._plan.windows, state.get("windows"))
@@ -247,6 +250,7 @@ class Asset:
 
     def _expiry(self, item: Item, event: Expiry) -> list[Item]:
         if event.what == "buried":
+            self.finished = True
             return []
         matured = self._labels.expire(event.due, self._last_event)
         cleared = dict.fromkeys(self._labels.targets(), "silent")

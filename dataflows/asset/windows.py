@@ -38,6 +38,7 @@ class Windows:
         "_ahead",
         "_contents",
         "_features",
+        "_floor",
         "_ids",
         "_panes",
         "_plan",
@@ -59,6 +60,8 @@ class Windows:
         self._ahead: list[int] = []
         #: At the time that is scored, until something changes them.
         self._features: NDArray[np.float64] | None = None
+        #: Below this the watermark never lies: where it stood under a former class.
+        self._floor: int | None = None
         #: Where the windows begin, if something reset them.
         self._since: int | None = None
         #: The largest time of telemetry that was on time: what is scored.
@@ -71,7 +74,10 @@ class Windows:
     @property
     def watermark(self) -> int | None:
         """The largest event time minus the allowed lateness; None before the first event."""
-        return None if self.newest is None else self.newest - self._plan.lateness
+        if self.newest is None:
+            return None
+        mark = self.newest - self._plan.lateness
+        return mark if self._floor is None else max(mark, self._floor)
 
     def add(self, time: int, readings: dict[str, float | None], identity: str | None) -> Placed:
         """Take one telemetry event, and say what became of it.
@@ -153,7 +159,8 @@ class Windows:
             return Placed.ON_TIME
         if time == self.newest:
             return Placed.MERGED
-        return Placed.LATE if time >= self.newest - self._plan.lateness else Placed.TOO_LATE
+        mark = self.watermark
+        return Placed.LATE if mark is not None and time >= mark else Placed.TOO_LATE
 
     def covers(self, time: int) -> bool:
         """Whether an event at this time lies in a window at the time that is scored."""
@@ -193,13 +200,13 @@ class Windows:
 
     def entomb(self) -> None:
         """Drop everything but the watermark and the identities that count at it."""
-        newest, since, watermark = self.newest, self._since, self.watermark
+        newest, since, floor, watermark = self.newest, self._since, self._floor, self.watermark
         ids = {found: at for found, at in self._ids.items() if watermark is not None and at >= watermark}
         for at in self._rows:
             if watermark is not None and at >= watermark:
                 ids.update(dict.fromkeys(self._contents_of(at), at))
         self.__init__(self._plan)  # type: ignore[misc]
-        self.newest, self._since, self._ids = newest, since, ids
+        self.newest, self._since, self._floor, self._ids = newest, since, floor, ids
 
     def carry(self, plan: WindowPlan, kept: list[tuple[int, int]]) -> Windows:
         """The same contents under another class.
@@ -211,6 +218,7 @@ class Windows:
         old_at, new_at = [old for old, _ in kept], [new for _, new in kept]
         new = Windows(plan)
         new.largest, new.newest, new._since = self.largest, self.newest, self._since
+        new._floor = self.watermark
         new._ids, new._ahead = dict(self._ids), list(self._ahead)
         for time, row in self._rows.items():
             carried = new._rows[time] = np.full(len(plan.sensors), np.nan)
@@ -255,7 +263,8 @@ class Windows:
         if identity is None or self.newest is None:
             return False
         time = self._ids.get(_digest(identity.encode()))
-        return time is not None and time >= self.newest - self._plan.lateness
+        mark = self.watermark
+        return time is not None and mark is not None and time >= mark
 
     def _remember(self, identity: str | None, time: int) -> None:
         if identity is not None:
@@ -287,6 +296,7 @@ class Windows:
             "largest": self.largest,
             "newest": self.newest,
             "since": self._since,
+            "floor": self._floor,
             "ahead": self._ahead,
             "panes": self._panes.state(),
             "times": times.tobytes(),
@@ -299,6 +309,7 @@ class Windows:
         self.largest = state["largest"]
         self.newest = state["newest"]
         self._since = state["since"]
+        self._floor = state["floor"]
         self._ahead = state["ahead"]
         times = np.frombuffer(state["times"], dtype=np.int64).tolist()
         rows = np.frombuffer(state["rows"]).reshape(len(times), len(self._plan.sensors)).copy()

@@ -23,6 +23,11 @@ class Freezing(Protocol):
         """The state, sealed."""
         ...
 
+    @property
+    def finished(self) -> bool:
+        """Whether the state can be let go."""
+        ...
+
 
 class Thawed:
     """Holds a stage while it is at work.
@@ -56,6 +61,7 @@ def as_state(
             if stage is None:
                 return None, [item]
             state = Thawed(stage)
-        return state, state.stage.process(item)
+        items = state.stage.process(item)
+        return (None if state.stage.finished else state), items
 
     return mapper
