@@ -105,7 +105,15 @@ class GuardedAsset:
         }
         bodies: list[Row | Observation] = [Row("changes", encode(row))]
         bodies += [
-            Observation(self._name, target, None, None, forgotten=True)
+            Observation(
+                self._name,
+                target,
+                None,
+                None,
+                cleared="internal error",
+                cleared_at=item.known,
+                forgotten=True,
+            )
             for target in dict.fromkeys((*self._asset.targets(), *held))
         ]
         return [

@@ -1,10 +1,10 @@
 """What flows between the steps: items, each with its place in the one order of effect.
 
 An item's place is ``(sequence, part)``. The sequence is the number of the record in its lane; the part tells
-apart what one record became. A part is a path of three numbers: what the lane made of the record (31
-bits: an outage may silence every asset many times over), what the asset made of that (12 bits: a thing a
-target), what the group made of that (20 bits: a row an example). Comparing parts as integers compares the paths, so any step
-can put what it receives back into order.
+apart what one record became. A part is a path of three numbers: what the lane made of the record (31 bits:
+an outage may silence every asset many times over), what the asset made of that (12 bits: a thing a target),
+what the group made of that (20 bits: a row an example). Comparing parts as integers compares the paths, so
+any step can put what it receives back into order.
 """
 
 from __future__ import annotations

@@ -37,9 +37,9 @@ from dataflows.items import (
 if TYPE_CHECKING:
     import random
 
-LIMIT = 1 << 20
-indices = st.integers(0, LIMIT - 1)
-places = st.tuples(st.integers(1, 2**40), indices, indices, indices)
+#: How many things the lane, the asset and the group can make of what they are given.
+LIMITS = (1 << 31, 1 << 12, 1 << 20)
+places = st.tuples(st.integers(1, 2**40), *(st.integers(0, limit - 1) for limit in LIMITS))
 NOON = parse_instant("2020-01-01T12:00:00Z")
 
 
@@ -77,10 +77,11 @@ def test_parts_fit_into_a_signed_word(path: tuple[int, ...]) -> None:
 
 def test_a_record_that_becomes_too_much_is_an_error() -> None:
     """More items than a part can number would be silently out of order."""
-    for number in (lane_part, lambda index: asset_part(0, index), lambda index: group_part(0, index)):
-        assert number(LIMIT - 1) >= 0
-        with pytest.raises(OverflowError, match="1,048,576"):
-            number(LIMIT)
+    parts = (lane_part, lambda index: asset_part(0, index), lambda index: group_part(0, index))
+    for number, limit in zip(parts, LIMITS, strict=True):
+        assert number(limit - 1) >= 0
+        with pytest.raises(OverflowError, match=f"{limit:,}"):
+            number(limit)
 
 
 @given(st.sampled_from(sorted(REASONS)), st.binary(max_size=40), st.text())

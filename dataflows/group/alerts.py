@@ -111,9 +111,12 @@ class AlertBook:
         return [self._move(state, "updated", why, time, score, self._alert.open)]
 
     def end(self, asset: str, time: int, why: str) -> list[Move]:
-        """Clear at once what is open for an asset, because of a record."""
-        state = self._states.pop(asset, None)
-        if state is None or state.id is None:
+        """Clear at once what is open for an asset, because of a record that is not older than the alert."""
+        state = self._states.get(asset)
+        if state is None or (state.opened is not None and time < state.opened):
+            return []
+        del self._states[asset]
+        if state.id is None:
             return []
         return [self._move(state, "cleared", why, time, state.said, None)]
 

@@ -144,6 +144,8 @@ class Watchful:
 class Fan:
     """An asset that takes nothing out of order, and makes several items of one."""
 
+    finished = False
+
     def __init__(self, sealed: bytes | None, width: int) -> None:
         self.last = int(sealed or 0)
         self.width = width
