@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
+from msgspec.structs import replace
 
 from dataflows.asset.background import Background
 from dataflows.asset.faults import Faults
@@ -304,32 +305,31 @@ class Asset:
     ) -> list[Item]:
         """One observation for each target of the class, and of former ones that still have examples."""
         windows, labels = self._windows, self._labels
-        features = self._features() if scored else None
-        watermark = windows.watermark
+        time, features = (windows.largest, self._features()) if scored else (None, None)
+        clock, watermark = labels.clock, windows.watermark
         targets = labels.targets()
         if cleared:
             targets = tuple(dict.fromkeys((*targets, *cleared)))
         released = labels.release(windows.largest)
+        news = bool(matured or released or at_once or cleared or forgotten)
         active = len(self._plan.targets)
         items = []
         for index, name in enumerate(targets):
-            score = scored and index < active
             body = Observation(
-                self._name,
-                name,
-                labels.clock,
-                watermark,
-                tuple(matured[name]) if name in matured else (),
-                tuple(released[name]) if name in released else (),
-                windows.largest if score else None,
-                features if score else None,
-                self._revision,
-                example,
-                at_once.get(name) if at_once else None,
-                cleared.get(name) if cleared else None,
-                cleared_at,
-                forgotten,
+                self._name, name, clock, watermark, (), (), time, features, self._revision, example
             )
+            if index >= active:
+                body = replace(body, time=None, features=None, example=False)
+            if news:
+                body = replace(
+                    body,
+                    matured=tuple(matured.get(name, ())),
+                    released=tuple(released.get(name, ())),
+                    at_once=(at_once or {}).get(name),
+                    cleared=(cleared or {}).get(name),
+                    cleared_at=cleared_at,
+                    forgotten=forgotten,
+                )
             part = asset_part(item.part, index)
             items.append(Item(item.sequence, part, item.arrival, item.known, item.position, body))
         return items

@@ -117,7 +117,7 @@ class Labels:
         self._heard = clock
         if self.clock is None or clock > self.clock:
             self.clock = clock
-        return self._pass_all(clock, None)
+        return self._pass_all(clock, None) if clock > self._due else {}
 
     def expire(self, due: int, last_event: int | None) -> Decisions:
         """Move the label clock forward by silence: examples whose horizon nobody saw to its end are censored.
@@ -213,7 +213,7 @@ class Labels:
         Args:
             largest: the largest telemetry time; records that its examples may need are kept.
         """
-        if self.clock is None:
+        if self.clock is None or (self.clock <= self._stale and not self._records):
             return {}
         released: dict[str, list[int]] = {}
         if self.clock > self._stale:

@@ -33,6 +33,8 @@ class WindowPlan:
         self.lateness = asset_class.allowed_lateness
         hops = sorted({window.hop for window in asset_class.windows})
         self.hops = np.array(hops, dtype=np.int64)
+        #: How far a row lies behind the newest before it is worth asking whether a pane may still need it.
+        self.kept = self.lateness + max(hops, default=0)
         # A pane lies within the panes of every hop that is a multiple of its own.
         self._widest = [hop for hop in hops if not any(other > hop and other % hop == 0 for other in hops)]
         self.windows = np.array(

@@ -33,6 +33,10 @@ class Records:
         }
         self._oldest = min((time for time, _ in self._seen.values()), default=0)
 
+    def __bool__(self) -> bool:
+        """Whether any record is known."""
+        return bool(self._seen)
+
     def take(self, kind: Kind, time: int, what: str | None, identity: str | None) -> bool:
         """Take a record; False for one that was seen before.
 

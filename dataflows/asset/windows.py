@@ -99,9 +99,10 @@ class Windows:
         self.largest = time
         if self.newest is None or time > self.newest:
             self.newest = time
-        for at in sorted(self._ahead):
-            self._panes.insert(at, self._rows[at], time)
-        self._ahead.clear()
+        if self._ahead:
+            for at in sorted(self._ahead):
+                self._panes.insert(at, self._rows[at], time)
+            self._ahead.clear()
         self._forget(self.newest)
         self._rows[time] = row
         self._features = np.empty(self._plan.features)
@@ -273,14 +274,15 @@ class Windows:
     def _forget(self, time: int) -> None:
         """Drop rows that no pane may need, and identities below the watermark."""
         watermark = time - self._plan.lateness
-        keep = self._plan.pane_start(watermark)
         rows = self._rows
-        while rows:
-            at = next(iter(rows))
-            if at > keep or at >= watermark or at == self.largest or at in self._ahead:
-                break
-            del rows[at]
-            self._contents.pop(at, None)
+        if rows and next(iter(rows)) <= time - self._plan.kept:
+            keep = self._plan.pane_start(watermark)
+            while rows:
+                at = next(iter(rows))
+                if at > keep or at >= watermark or at == self.largest or at in self._ahead:
+                    break
+                del rows[at]
+                self._contents.pop(at, None)
         ids = self._ids
         while ids:
             first = next(iter(ids))

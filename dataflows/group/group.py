@@ -139,7 +139,11 @@ class Group:
         items.sort(key=by_order)
         out: list[Item] = []
         for item in items:
-            self._watch_order(item)
+            order = by_order(item)
+            if order <= self._order:
+                self._out_of_order(order)
+            else:
+                self._order = order
             seen = item.body
             if isinstance(seen, Observation):
                 try:
@@ -153,11 +157,7 @@ class Group:
                     out.append(Item(item.sequence, part, item.arrival, item.known, item.position, body))
         return out
 
-    def _watch_order(self, item: Item) -> None:
-        order = by_order(item)
-        if order > self._order:
-            self._order = order
-            return
+    def _out_of_order(self, order: tuple[int, int]) -> None:
         self._violations += 1
         if self._strict:
             msg = (
@@ -168,7 +168,9 @@ class Group:
 
     def _observe(self, item: Item, seen: Observation) -> list[tuple[str, dict[str, Any]]]:
         rows = self._introduce(item) if self._new else []
-        rows += self._close_period(item)
+        if self._known is None or item.known > self._known:
+            self._known = item.known
+            rows += self._close_period(item, item.known)
         learned = self._scorer.learned
         for matured in seen.matured:
             rows += self._evaluate(item, seen, matured)
@@ -189,9 +191,9 @@ class Group:
         self._changed_figures |= passed
         if self._scorer.learned != learned:
             self._ledger.trim()
-        for model, why in self._scorer.aside:
-            rows.append(self._change(item, "put_aside", model, why))
-        self._scorer.aside.clear()
+        if self._scorer.aside:
+            rows += [self._change(item, "put_aside", model, why) for model, why in self._scorer.aside]
+            self._scorer.aside.clear()
         return rows
 
     def _introduce(self, item: Item) -> list[tuple[str, dict[str, Any]]]:
@@ -256,13 +258,11 @@ class Group:
             features, picks, score, lambda changed: self._scorer.score(changed, champion)[champion][0]
         )
 
-    def _close_period(self, item: Item) -> list[tuple[str, dict[str, Any]]]:
+    def _close_period(self, item: Item, known: int) -> list[tuple[str, dict[str, Any]]]:
         """Rows of the metrics once knowledge time has passed the end of the period."""
-        if self._known is None or item.known > self._known:
-            self._known = item.known
-        if self._period is not None and self._known <= (self._period + 1) * self._every:
+        if self._period is not None and known <= (self._period + 1) * self._every:
             return []
-        period = -(-self._known // self._every) - 1
+        period = -(-known // self._every) - 1
         if self._period is None:
             self._period = period
         if period <= self._period:
