@@ -2,7 +2,21 @@
 
     python -m bytewax.run "dataflows.failure_prediction:flow('examples/cmapss/fleet.toml')"
 
-Without an argument, ``flow`` reads the file that the environment variable ``FLEET_CONFIG`` names.
+Without an argument, ``flow`` reads the file that the environment variable ``FLEET_CONFIG`` names, else
+``fleet.toml``. Every item keeps its place in one order, (sequence, part).
+
+========  ==================  ===========================================================================
+step      key                 what it does
+========  ==================  ===========================================================================
+source    -                   reads records, registry rows first, and numbers them
+decode    -                   makes events of them, or rejects, which pass the following steps as rows
+lane      the one lane        arrival and silence; finds the class of each asset
+asset     asset               windows and labels; an observation for every target of the asset
+fan_out   -                   the observations one by one
+group     target              evaluates, learns, scores; writes rows, alerts among them
+order     output              sorts what arrives together by (sequence, part)
+outputs   output              a file each
+========  ==================  ===========================================================================
 """
 
 from __future__ import annotations

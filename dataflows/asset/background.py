@@ -30,7 +30,7 @@ class Background:
         state: what `state` returned, None for a new asset.
     """
 
-    __slots__ = ("_attributes", "_class", "_earlier", "_maintenance", "width")
+    __slots__ = ("_attributes", "_class", "_earlier", "_maintenance")
 
     def __init__(self, asset_class: AssetClass, state: dict[str, Any] | None = None) -> None:
         self._class = asset_class
@@ -38,8 +38,6 @@ class Background:
         #: Times of maintenance by component, ascending, and how many earlier ones were let go.
         self._maintenance: dict[str, list[int]] = {} if state is None else state["maintenance"]
         self._earlier: dict[str, int] = {} if state is None else state["earlier"]
-        categories = sum(len(values) for _, values in asset_class.categories)
-        self.width = 2 * len(asset_class.maintenance) + len(asset_class.attributes) + categories
 
     def attributes(self, attributes: Mapping[str, Any]) -> None:
         """Replace the attributes by those of a registry row."""
@@ -67,7 +65,7 @@ class Background:
 
         Args:
             time: microseconds; maintenance after it does not count.
-            out: (width) hours since and count of maintenance by component, attributes, categories.
+            out: hours since and count of maintenance by component, attributes, categories.
         """
         at = 0
         for name in self._class.maintenance:

@@ -132,7 +132,7 @@ class AssetClass:
         allowed_lateness: microseconds below the largest event time up to which late events are merged.
         example_every: microseconds, the grid of examples.
         targets: names of the targets of this class.
-        faults: codes that windows can count; as channels they follow the sensors.
+        faults: codes that windows can count.
         maintenance: components whose maintenance makes features.
         attributes: numeric attributes of the registry that are features.
         categories: text attributes, each with the values that are a feature of 0 or 1.

@@ -9,6 +9,7 @@ import structlog
 
 from dataflows.buckets import BUCKETS, Buckets
 from dataflows.events import Event, Fault, Registration, Reject, Telemetry, TimedEvent
+from dataflows.fleet.shape import check_shapes, shapes
 from dataflows.items import Item, Known, Row, by_order, encode, lane_part, reject_row
 from dataflows.lane.registry import Registry
 from dataflows.lane.silence import Silence
@@ -40,6 +41,9 @@ class Lane:
         main: what `main_snapshot` returned, None for a new lane.
         parts: what `part_snapshot` returned, by number.
 
+    Raises:
+        FleetChangedError: the snapshot is of another fleet, or of one that was laid out otherwise.
+
     Attributes:
         arrival: the last one, which never runs back; None without arrivals.
     """
@@ -52,8 +56,11 @@ class Lane:
         self._largest: int | None = None
         self._sequence = 0
         self._counts: Counter[str] = Counter()
+        self._shapes = shapes(fleet)
         if main is not None:
-            self._restore(unseal("lane", _VERSION, main))
+            state = unseal("lane", _VERSION, main)
+            check_shapes(fleet, state["shapes"])
+            self._restore(state)
         registry = Buckets.read("registry", {p: s for p, s in parts.items() if p < _SILENCE})
         silence = Buckets.read("silence", {p - _SILENCE: s for p, s in parts.items() if p >= _SILENCE})
         self._registry = Registry(fleet.assets, fleet.classes, registry)
@@ -69,6 +76,7 @@ class Lane:
         self._largest = state["largest"]
         self._sequence = state["sequence"]
         self._counts.update(state["counts"])
+        self._shapes = state["shapes"] | self._shapes
 
     def process(self, items: list[Item]) -> list[Item]:
         """Records in; each as a `Known` event or a row of the rejects, after the expiries due before it."""
@@ -190,6 +198,7 @@ class Lane:
                 "largest": self._largest,
                 "sequence": self._sequence,
                 "counts": dict(self._counts),
+                "shapes": self._shapes,
             },
         )
 

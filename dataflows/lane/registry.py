@@ -71,7 +71,3 @@ class Registry:
     def entry(self, asset: str) -> tuple[str, str | None]:
         """Plain data of one asset."""
         return self._assets[asset]
-
-    def assets(self) -> list[str]:
-        """Every asset, in the order in which they became known."""
-        return list(self._assets)

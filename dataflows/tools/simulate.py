@@ -175,8 +175,10 @@ def write(settings: Simulation, folder: Path) -> tuple[Path, Path]:
     folder.mkdir(parents=True, exist_ok=True)
     events, truth = folder / "events.jsonl", folder / "truth.jsonl"
     for path, rows in ((events, simulated.events()), (truth, simulated.truth())):
-        with path.open("wb") as file:
+        with path.with_suffix(".part").open("wb") as file:
             file.writelines(orjson.dumps(row, option=orjson.OPT_APPEND_NEWLINE) for row in rows)
+    truth.with_suffix(".part").rename(truth)
+    events.with_suffix(".part").rename(events)
     return events, truth
 
 
