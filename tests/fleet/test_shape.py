@@ -1,13 +1,16 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from dataflows.fleet import Fleet, load
 from dataflows.fleet.shape import FleetChangedError, check_shapes, shapes
 from dataflows.lane import Lane
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 FLEET = """
 name = "pumps"
