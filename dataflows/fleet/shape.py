@@ -53,9 +53,9 @@ def check_shapes(fleet: Fleet, stored: Mapping[str, str]) -> None:
     changed = [name for name, digest in stored.items() if now.get(name, digest) != digest]
     if changed:
         msg = (
-            f"{', '.join(changed)}: sensors, windows, features or horizon are not those that the recovery store "
-            "was made with, so its state would be read wrongly. Take the change back, put it under a new name, "
-            "or begin anew with --fresh"
+            f"{', '.join(changed)}: sensors, windows, features or horizon are not those that the store was "
+            "made with, so its state would be read wrongly. Take the change back, put it under a new name, or "
+            "begin anew with --fresh"
         )
         raise FleetChangedError(msg)
 
