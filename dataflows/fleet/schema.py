@@ -88,7 +88,7 @@ class OutputTable(Table):
         default="all",
         description="Which predictions are written, to bound the volume: every one, those chosen as "
         "examples, or those whose score differs by `changed_by` or more from the last one written of that "
-        "asset and target. Alerts follow what is written; evaluations do not depend on it.",
+        "asset and target. A score that moves an alert is always written. Evaluations do not depend on it.",
     )
     changed_by: Part = Field(
         default=0.02, description='How far a score has to move, with `publish = "changed"`.'

@@ -38,10 +38,10 @@ def shapes(fleet: Fleet) -> dict[str, str]:
 
 
 def check_shapes(fleet: Fleet, stored: Mapping[str, str]) -> None:
-    """Refuse a store whose state would be read wrongly; what is new or gone is no harm.
+    """Refuse a store whose state would be read wrongly; what is new is no harm.
 
     Raises:
-        FleetChangedError: the fleet has another name, or a class or target is laid out otherwise.
+        FleetChangedError: the fleet has another name, or a class or target is gone or laid out otherwise.
     """
     now = shapes(fleet)
     if now["fleet"] != stored["fleet"]:
@@ -50,12 +50,12 @@ def check_shapes(fleet: Fleet, stored: Mapping[str, str]) -> None:
             "name its own store with --recovery"
         )
         raise FleetChangedError(msg)
-    changed = [name for name, digest in stored.items() if now.get(name, digest) != digest]
+    changed = [name for name, digest in stored.items() if now.get(name) != digest]
     if changed:
         msg = (
-            f"{', '.join(changed)}: sensors, windows, features or horizon are not those that the store was "
-            "made with, so its state would be read wrongly. Take the change back, put it under a new name, or "
-            "begin anew with --fresh"
+            f"{', '.join(changed)}: gone, or sensors, windows, features or horizon are not those of the "
+            "recovery store, whose state would be read wrongly. Take the change back, put it under a new "
+            "name, or begin anew with --fresh"
         )
         raise FleetChangedError(msg)
 

@@ -18,6 +18,10 @@ if TYPE_CHECKING:
 __all__ = ["AlertBook", "Move"]
 
 
+#: Records of a time of their own: one from before the alert is about something else.
+_REPORTS = frozenset({"failure", "maintenance"})
+
+
 class _State(msgspec.Struct):
     """Where one asset stands.
 
@@ -113,8 +117,13 @@ class AlertBook:
     def end(self, asset: str, time: int, why: str) -> list[Move]:
         """Clear at once what is open for an asset, because of a record that is not older than the alert."""
         state = self._states.get(asset)
-        if state is None or (state.opened is not None and time < state.opened):
+        if state is None:
             return []
+        if state.opened is not None and time < state.opened:
+            if why in _REPORTS:
+                return []
+            # The asset's clock runs ahead of the arrival at which it was retired, changed or fell silent.
+            time = state.opened
         del self._states[asset]
         if state.id is None:
             return []

@@ -235,15 +235,16 @@ class Group:
         if seen.example:
             scores = {name: answer for name, (answer, _) in answers.items()}
             self._ledger.take(Example(seen.asset, time, features, scores, champion))
-        if not self._publisher.publishes(seen.asset, score, example=seen.example):
+        # The prior is the same for every asset: it warns of none.
+        moves = self._publisher.score(seen.asset, time, score) if link == "class" else []
+        # Whatever moves an alert is published, so that every alert has the prediction that it follows from.
+        if not self._publisher.publishes(seen.asset, score, example=seen.example, moved=bool(moves)):
             return []
         answered = {"model": champion, "version": self._scorer.version(champion), "link": link}
         row = prediction(item, seen, score, answered)
         if self._write_features == "all":
             row["features"] = named(self._features, features)
         rows = [("predictions", row)]
-        # The prior is the same for every asset: it warns of none.
-        moves = self._publisher.score(seen.asset, time, score) if link == "class" else []
         for move in moves:
             told = alert(item, seen, move)
             if move.state == "opened":

@@ -37,21 +37,21 @@ class Publisher:
         self._buckets = Buckets(_KIND, self._entry)
         self._buckets.restore(table)
 
-    def publishes(self, asset: str, score: float, *, example: bool) -> bool:
-        """Whether a score is written."""
+    def publishes(self, asset: str, score: float, *, example: bool, moved: bool = False) -> bool:
+        """Whether a score is written: by the policy, or because it moved an alert."""
         if self._policy == "all":
             return True
         if self._policy == "grid":
-            return example
+            return example or moved
         last = self._last.get(asset)
-        if last is not None and abs(score - last) < self._changed_by:
+        if not moved and last is not None and abs(score - last) < self._changed_by:
             return False
         self._last[asset] = score
         self._buckets.touch(asset)
         return True
 
     def score(self, asset: str, time: int, score: float) -> list[Move]:
-        """What a published score does to the asset's alert."""
+        """What a score does to the asset's alert."""
         if self._book is None:
             return []
         before = self._book.entry(asset)

@@ -45,10 +45,13 @@ def run_lines(fleet: Fleet, lines: Iterable[bytes], source: str = "inline") -> d
             if isinstance(item.body, Row):
                 out[output_of(item)].append(item.body.data)
 
-    offset = 0
+    offset = sequence = 0
     for number, line in enumerate(lines, start=1):
-        record = Item(number, 0, None, 0, (source, number, offset), line)
-        offset += len(line) + 1
+        start, offset = offset, offset + len(line) + 1
+        if not line or line.isspace():
+            continue
+        sequence += 1
+        record = Item(sequence, 0, None, 0, (source, number, start), line)
         for known in lane.process(decoded([record])):
             for seen in _of_asset(stages, assets, known):
                 key = group_of(seen)
@@ -66,7 +69,10 @@ def _of_asset(stages: Stages, assets: dict[str, GuardedAsset], item: Item) -> li
     if asset is None:
         return [item]
     assets[key] = asset
-    return asset.process(item)
+    items = asset.process(item)
+    if asset.finished:
+        del assets[key]
+    return items
 
 
 def run_inline(fleet: Fleet, lines: Iterable[bytes]) -> dict[str, list[dict[str, Any]]]:
