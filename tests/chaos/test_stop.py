@@ -94,12 +94,14 @@ def test_a_store_in_use_is_refused_and_left_alone(
     """A second run on the store of a first is refused, with --fresh too, and does not disturb it."""
     events, complete = expected
     fleet, process = begun()
+    # Held still, so that it cannot come to its end before the others have tried.
+    process.send_signal(signal.SIGSTOP)
     for more in ([], ["--fresh"]):
         second = dataflows(*arguments(fleet, *more), FLEET_INPUT=events)
         assert second.returncode == 1
         assert "in use by another run" in second.stderr
-    assert process.poll() is None, "the first run must still be at work"
     process.send_signal(signal.SIGTERM)
+    process.send_signal(signal.SIGCONT)
     printed = process.communicate(timeout=PATIENCE)[0]
     assert process.returncode == 0, printed
     assert_same(finish(fleet, FLEET_INPUT=events), complete)
