@@ -44,12 +44,12 @@ def expected(lines: list[bytes], tmp_path_factory: pytest.TempPathFactory) -> tu
 def begun(
     expected: tuple[str, dict[str, bytes]], lines: list[bytes], tmp_path: Path
 ) -> Callable[[], tuple[Path, subprocess.Popen[str]]]:
-    """Starts a run, record by record so that it takes its time; returns when it is at work."""
+    """Starts a run that takes its time, a snapshot after every record; returns when it is at work."""
 
     def begin() -> tuple[Path, subprocess.Popen[str]]:
         fleet = prepare(tmp_path, lines[:RECORDS])
         env = environment(FLEET_INPUT=expected[0], FLEET_BATCH="1")
-        command = [sys.executable, "-m", "dataflows", *arguments(fleet)]
+        command = [sys.executable, "-m", "dataflows", *arguments(fleet, "--epoch", "1ms")]
         process = subprocess.Popen(
             command, env=env, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
         )
