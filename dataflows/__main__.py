@@ -115,13 +115,10 @@ def thresholds(
 @app.command()
 def demo(fresh: Fresh = False) -> None:  # noqa: FBT002
     """Simulate a fleet of trucks, run the dataflow on it, and show what it found."""
-    from dataflows.fleet import load
-
     data = _DEMO.parent / "data"
     if not (data / "events.jsonl").exists():
         simulate(data)
-    name = load(_DEMO).name
-    run(_DEMO, recovery=_STORES / name, fresh=fresh)
+    run(_DEMO, fresh=fresh)
 
 
 class _explained:  # noqa: N801 - reads as what it does

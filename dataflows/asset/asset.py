@@ -259,7 +259,7 @@ class Asset:
         items = self._observations(item, matured, cleared=cleared, cleared_at=event.due, forgotten=forgotten)
         if forgotten:
             items.append(self._dropped(item, len(items)))
-            self._windows.entomb()
+            self._windows = self._windows.tombstone()
             self._faults = Faults(self._plan.asset_class)
             self._labels = Labels(self._plan.targets, None, self._plan.known)
         return items

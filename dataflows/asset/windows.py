@@ -199,15 +199,16 @@ class Windows:
             rows = {at: row for at, row in self._rows.items() if at > time and at not in self._ahead}
             self._panes.drop_before(time, rows, self.largest)
 
-    def entomb(self) -> None:
-        """Drop everything but the watermark and the identities that count at it."""
-        newest, since, floor, watermark = self.newest, self._since, self._floor, self.watermark
+    def tombstone(self) -> Windows:
+        """What is left of a dropped asset: the watermark, and the identities that count at it."""
+        watermark = self.watermark
         ids = {found: at for found, at in self._ids.items() if watermark is not None and at >= watermark}
         for at in self._rows:
             if watermark is not None and at >= watermark:
                 ids.update(dict.fromkeys(self._contents_of(at), at))
-        self.__init__(self._plan)  # type: ignore[misc]
-        self.newest, self._since, self._floor, self._ids = newest, since, floor, ids
+        left = Windows(self._plan)
+        left.newest, left._since, left._floor, left._ids = self.newest, self._since, self._floor, ids
+        return left
 
     def carry(self, plan: WindowPlan, kept: list[tuple[int, int]]) -> Windows:
         """The same contents under another class.

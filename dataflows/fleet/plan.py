@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 __all__ = [
+    "CLEAR_SHARE",
     "FAULT_STATISTICS",
     "RESETS",
     "STATISTICS",
@@ -70,6 +71,11 @@ class Model:
     spec: Mapping[str, Any]
     features: tuple[int, ...]
     build: Callable[[], Any]
+
+
+#: Where no other is given, an alert clears at this part of the score that opens it: far enough below for a
+#: score that trembles.
+CLEAR_SHARE = 0.8
 
 
 @dataclass(frozen=True, slots=True)

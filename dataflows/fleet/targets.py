@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from dataflows.fleet.errors import Loc, dotted, listed, nearest, shown
 from dataflows.fleet.models import blueprint
-from dataflows.fleet.plan import Alert, Model, Target
+from dataflows.fleet.plan import CLEAR_SHARE, Alert, Model, Target
 from dataflows.instants import format_duration
 
 if TYPE_CHECKING:
@@ -20,8 +20,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Catalogue", "targets"]
 
-# An alert clears at this part of the score that opens it: far enough below for a score that trembles.
-_CLEAR = 0.8
 # Records that come later than this after maturing correct nothing: the scores are forgotten by then.
 _HORIZONS_REMEMBERED = 3
 
@@ -126,7 +124,7 @@ def _alert(table: TargetTable) -> Alert | None:
     if table.alert is None:
         return None
     opened = table.threshold if table.alert.open is None else table.alert.open
-    cleared = _CLEAR * opened if table.alert.clear is None else table.alert.clear
+    cleared = CLEAR_SHARE * opened if table.alert.clear is None else table.alert.clear
     return Alert(opened, cleared, table.alert.dwell, table.alert.update_by)
 
 

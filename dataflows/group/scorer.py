@@ -312,11 +312,11 @@ def spec_digest(model: Model) -> str:
     return hashlib.blake2b(text, digest_size=12).hexdigest()
 
 
-def _dict(names: tuple[str, ...] | None, values: NDArray[np.float64]) -> dict[str, float]:
+def _dict(names: tuple[str, ...], values: NDArray[np.float64]) -> dict[str, float]:
     """River's form of a feature vector: what is missing is absent."""
     return {
         name: value
-        for name, value in zip(names or (), values.tolist(), strict=True)
+        for name, value in zip(names, values.tolist(), strict=True)
         if value == value  # noqa: PLR0124
     }
 

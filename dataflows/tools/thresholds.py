@@ -16,7 +16,7 @@ import orjson
 import tomlkit
 from rich.table import Table
 
-from dataflows.fleet.plan import Alert, Target
+from dataflows.fleet.plan import CLEAR_SHARE, Alert, Target
 from dataflows.group.alerts import AlertBook
 from dataflows.instants import HOUR, MICROSECONDS, parse_duration, parse_instant
 
@@ -42,7 +42,6 @@ __all__ = [
 ]
 
 _CANDIDATES = 60
-_CLEAR_SHARE = 0.8
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,9 +193,9 @@ def outcomes(target: Target, examples: list[Scored], lead: int) -> list[Outcome]
     scores = np.array([scored.score for scored in examples])
     shares = 1 - np.geomspace(0.5, 1 / max(len(examples), 2), _CANDIDATES)
     candidates = np.unique(np.round(np.quantile(scores, shares), 4))
-    alert = target.alert or Alert(target.threshold, target.threshold * _CLEAR_SHARE, 0, 1.0)
+    alert = target.alert or Alert(target.threshold, target.threshold * CLEAR_SHARE, 0, 1.0)
     return [
-        _outcome(target.name, replace(alert, open=float(at), clear=float(at) * _CLEAR_SHARE), examples, lead)
+        _outcome(target.name, replace(alert, open=float(at), clear=float(at) * CLEAR_SHARE), examples, lead)
         for at in candidates
         if 0 < at < 1
     ]
@@ -285,7 +284,7 @@ def write(fleet: Fleet, chosen: dict[str, Outcome]) -> list[str]:
         opens = round(min(mine), 4)
         alert = entry.setdefault("alert", tomlkit.inline_table())
         alert["open"] = opens
-        alert["clear"] = round(opens * _CLEAR_SHARE, 4)
+        alert["clear"] = round(opens * CLEAR_SHARE, 4)
         lines.append(f"targets[{index}].alert: open = {opens}, clear = {alert['clear']}")
     fleet.path.write_text(tomlkit.dumps(document))
     return lines
