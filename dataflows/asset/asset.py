@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
-from msgspec.structs import replace
 
 from dataflows.asset.background import Background
 from dataflows.asset.faults import Faults
@@ -179,8 +178,10 @@ class Asset:
         self._faults.advance()
         cell = event.time // self._plan.example_every
         example = cell != self._cell
-        self._cell = cell
-        at_once = self._labels.add(event.time) if example else {}
+        at_once = {}
+        if example:
+            self._cell = cell
+            at_once = self._labels.add(event.time)
         return self._observations(item, matured, scored=True, example=example, at_once=at_once)
 
     def _fault(self, item: Item, event: Fault) -> list[Item]:
@@ -306,30 +307,48 @@ class Asset:
         """One observation for each target of the class, and of former ones that still have examples."""
         windows, labels = self._windows, self._labels
         time, features = (windows.largest, self._features()) if scored else (None, None)
-        clock, watermark = labels.clock, windows.watermark
+        clock, watermark, revision = labels.clock, windows.watermark, self._revision
         targets = labels.targets()
+        released = labels.release(windows.largest)
+        if not (matured or released or at_once or cleared or forgotten) and len(targets) == len(
+            self._plan.targets
+        ):
+            # Nearly every event: nothing happened but that there is something to score.
+            return [
+                Item(
+                    item.sequence,
+                    asset_part(item.part, index),
+                    item.arrival,
+                    item.known,
+                    item.position,
+                    Observation(
+                        self._name, name, clock, watermark, (), (), time, features, revision, example
+                    ),
+                )
+                for index, name in enumerate(targets)
+            ]
         if cleared:
             targets = tuple(dict.fromkeys((*targets, *cleared)))
-        released = labels.release(windows.largest)
-        news = bool(matured or released or at_once or cleared or forgotten)
         active = len(self._plan.targets)
         items = []
         for index, name in enumerate(targets):
+            is_active = index < active
             body = Observation(
-                self._name, name, clock, watermark, (), (), time, features, self._revision, example
+                self._name,
+                name,
+                clock,
+                watermark,
+                tuple(matured.get(name, ())),
+                tuple(released.get(name, ())),
+                time if is_active else None,
+                features if is_active else None,
+                revision,
+                example and is_active,
+                (at_once or {}).get(name),
+                (cleared or {}).get(name),
+                cleared_at,
+                forgotten,
             )
-            if index >= active:
-                body = replace(body, time=None, features=None, example=False)
-            if news:
-                body = replace(
-                    body,
-                    matured=tuple(matured.get(name, ())),
-                    released=tuple(released.get(name, ())),
-                    at_once=(at_once or {}).get(name),
-                    cleared=(cleared or {}).get(name),
-                    cleared_at=cleared_at,
-                    forgotten=forgotten,
-                )
             part = asset_part(item.part, index)
             items.append(Item(item.sequence, part, item.arrival, item.known, item.position, body))
         return items

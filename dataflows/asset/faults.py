@@ -63,9 +63,10 @@ class Faults:
 
     def advance(self) -> None:
         """Count what lay ahead, since telemetry after it is scored now."""
-        for time, code in self._ahead:
-            self._count(time, code)
-        self._ahead.clear()
+        if self._ahead:
+            for time, code in self._ahead:
+                self._count(time, code)
+            self._ahead.clear()
 
     def _count(self, time: int, code: str) -> None:
         for hop, depth in self._depths.items():

@@ -270,24 +270,44 @@ def statistics(
 def observe_newest(
     time: int,
     row: NDArray[np.float64],
-    depths: NDArray[np.int64],
-    windows: NDArray[np.int64],
-    picks: NDArray[np.int64],
-    hops: NDArray[np.int64],
-    rings: NDArray[np.int64],
-    numbers: NDArray[np.int64],
-    panes: NDArray[np.float64],
-    folds: NDArray[np.float64],
-    folded: NDArray[np.int64],
+    layout: NDArray[np.int64],
+    index: NDArray[np.int64],
+    cells: NDArray[np.float64],
     out: NDArray[np.float64],
 ) -> int:
     """`observe` at a time after all others, then `statistics` at that time: one call for nearly every event.
 
-    ``depths`` (hops) tells how many panes the longest window of each hop has; ``out`` begins with the
-    readings if they are features too; the rest is as there.
+    Handing an array to compiled code costs as much as some arithmetic on it, so what the other functions
+    take one by one is laid end to end here.
+
+    Args:
+        time: microseconds.
+        row: readings (sensors), NaN where missing.
+        layout: number of hops H and of windows W; hops (H); panes of the longest window of each (H);
+            ``windows`` (W, 2); ``picks`` (all the rest).
+        index: ``rings`` (H, 2); ``folded`` (W, 2); ``numbers`` (all the rest).
+        cells: ``folds`` (W, sensors, `WIDTH`); ``panes`` (slots, sensors, `WIDTH`).
+        out: written: the readings if they are features too, then the statistics.
+
+    Returns:
+        As `observe`.
     """
-    full = observe(time, row, time // hops - depths, hops, rings, numbers, panes)
+    hops_end = 2 + layout[0]
+    depths_end = hops_end + layout[0]
+    windows_end = depths_end + 2 * layout[1]
+    hops = layout[2:hops_end]
+    windows = layout[depths_end:windows_end].reshape(-1, 2)
+    picks = layout[windows_end:]
+    rings_end = 2 * len(hops)
+    folded_end = rings_end + 2 * len(windows)
+    rings = index[:rings_end].reshape(-1, 2)
+    numbers = index[folded_end:]
+    folds_end = len(windows) * len(row) * WIDTH
+    panes = cells[folds_end:].reshape(len(numbers), len(row), WIDTH)
+    full = observe(time, row, time // hops - layout[hops_end:depths_end], hops, rings, numbers, panes)
     if full < 0:
+        folded = index[rings_end:folded_end].reshape(-1, 2)
+        folds = cells[:folds_end].reshape(len(windows), len(row), WIDTH)
         values = len(out) - len(picks)
         out[:values] = row[:values]
         statistics(time, windows, picks, hops, rings, numbers, panes, folds, folded, out[values:])

@@ -238,6 +238,8 @@ class Labels:
 
     def targets(self) -> tuple[str, ...]:
         """The targets of the class, then former ones that still have examples."""
+        if len(self._targets) == len(self._active):
+            return self._active
         former = tuple(
             name for name, labels in self._targets.items() if name not in self._active and labels.examples
         )

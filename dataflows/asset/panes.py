@@ -56,6 +56,9 @@ class WindowPlan:
             dtype=np.int64,
         )
         self.features = self.values + len(self.picks)
+        head = np.array([len(hops), len(self.windows)], dtype=np.int64)
+        #: All of the above, as `observe_newest` takes it.
+        self.layout = np.concatenate([head, self.hops, self.depths, self.windows.ravel(), self.picks])
 
     def oldest(self, time: int) -> NDArray[np.int64]:
         """(hops) number of the oldest pane that a window at this time covers."""
@@ -70,8 +73,7 @@ class WindowPlan:
 
     def row(self, readings: dict[str, float | None]) -> NDArray[np.float64]:
         """Readings (sensors) in the order of the class, NaN where missing."""
-        given = map(readings.get, self.sensors)
-        return np.array([math.nan if value is None else value for value in given], dtype=np.float64)
+        return np.fromiter(map(readings.get, self.sensors), np.float64, len(self.sensors))
 
     def panes_of(self, time: int) -> NDArray[np.int64]:
         """(hops) number of the pane in which this time lies."""
@@ -89,25 +91,57 @@ class Panes:
         state: what `state` returned, None for a new asset.
     """
 
-    __slots__ = ("_folded", "_folds", "_numbers", "_panes", "_plan", "_rings")
+    __slots__ = ("_cells", "_index", "_plan")
 
     def __init__(self, plan: WindowPlan, state: dict[str, Any] | None = None) -> None:
         self._plan = plan
         hops = len(plan.hops)
-        self._rings = np.zeros((hops, 2), dtype=np.int64)
-        self._rings[:, 1] = 1 if state is None else state["rings"]
-        self._rings[:, 0] = np.cumsum(self._rings[:, 1]) - self._rings[:, 1]
-        slots = int(self._rings[:, 1].sum())
-        self._numbers = np.full(slots, EMPTY, dtype=np.int64)
-        self._panes = np.zeros((slots, len(plan.sensors), WIDTH))
-        #: Kept by `statistics` between calls; made anew after a resume.
-        self._folds = np.zeros((len(plan.windows), len(plan.sensors), WIDTH))
-        self._folded = np.full((len(plan.windows), 2), EMPTY, dtype=np.int64)
+        rings = np.ones((hops, 2), dtype=np.int64)
+        if state is not None:
+            rings[:, 1] = state["rings"]
+        self._lay(rings)
         if state is not None:
             held = state["slots"]
             self._numbers[held] = state["numbers"]
             shape = (len(held), len(plan.sensors), WIDTH)
             self._panes[held] = np.frombuffer(state["panes"]).reshape(shape)
+
+    def _lay(self, rings: NDArray[np.int64]) -> None:
+        """Make room, empty yet, for rings whose sizes stand in the second column of (hops, 2).
+
+        One array of integers and one of numbers hold everything, as `observe_newest` takes it: that is
+        quicker to hand over than an array each, and takes less memory for an asset that sent little.
+        """
+        plan = self._plan
+        rings[:, 0] = np.cumsum(rings[:, 1]) - rings[:, 1]
+        slots = int(rings[:, 1].sum())
+        self._index = np.full(rings.size + plan.windows.size + slots, EMPTY, dtype=np.int64)
+        self._index[: rings.size] = rings.ravel()
+        self._cells = np.zeros((len(plan.windows) + slots) * len(plan.sensors) * WIDTH)
+
+    @property
+    def _rings(self) -> NDArray[np.int64]:
+        return self._index[: 2 * len(self._plan.hops)].reshape(-1, 2)
+
+    @property
+    def _folded(self) -> NDArray[np.int64]:
+        """What `statistics` keeps between calls; made anew after a resume."""
+        first = 2 * len(self._plan.hops)
+        return self._index[first : first + self._plan.windows.size].reshape(-1, 2)
+
+    @property
+    def _numbers(self) -> NDArray[np.int64]:
+        return self._index[2 * len(self._plan.hops) + self._plan.windows.size :]
+
+    @property
+    def _folds(self) -> NDArray[np.float64]:
+        shape = (len(self._plan.windows), len(self._plan.sensors), WIDTH)
+        return self._cells[: math.prod(shape)].reshape(shape)
+
+    @property
+    def _panes(self) -> NDArray[np.float64]:
+        shape = (len(self._plan.windows), len(self._plan.sensors), WIDTH)
+        return self._cells[math.prod(shape) :].reshape(-1, *shape[1:])
 
     def insert(self, time: int, row: NDArray[np.float64], now: int) -> None:
         """Add the readings of a time that the panes do not hold yet.
@@ -135,11 +169,7 @@ class Panes:
             out: (features of the readings) the values where they are features, then the statistics.
         """
         plan = self._plan
-        while True:
-            held = plan.hops, self._rings, self._numbers, self._panes, self._folds, self._folded
-            full = observe_newest(time, row, plan.depths, plan.windows, plan.picks, *held, out)
-            if full < 0:
-                return
+        while (full := observe_newest(time, row, plan.layout, self._index, self._cells, out)) >= 0:
             self._grow(full)
 
     def complete(self, time: int, row: NDArray[np.float64], now: int) -> None:
@@ -184,20 +214,19 @@ class Panes:
 
     def _grow(self, hop: int) -> None:
         """Double the ring of one hop, up to what its longest window and the current pane need."""
-        rings = self._rings.copy()
+        before, numbers_before, panes_before = self._rings, self._numbers, self._panes
+        rings = before.copy()
         rings[hop, 1] = min(2 * rings[hop, 1], self._plan.depths[hop] + 1)
-        rings[:, 0] = np.cumsum(rings[:, 1]) - rings[:, 1]
-        slots = int(rings[:, 1].sum())
-        numbers = np.full(slots, EMPTY, dtype=np.int64)
-        panes = np.zeros((slots, len(self._plan.sensors), WIDTH))
-        for ring, (old, size) in zip(rings, self._rings, strict=True):
+        self._lay(rings)
+        numbers, panes = self._numbers, self._panes
+        for ring, (old, size) in zip(rings, before, strict=True):
             for slot in range(old, old + size):
-                if self._numbers[slot] != EMPTY:
-                    target = ring[0] + self._numbers[slot] % ring[1]
-                    if self._numbers[slot] > numbers[target]:
-                        numbers[target] = self._numbers[slot]
-                        panes[target] = self._panes[slot]
-        self._rings, self._numbers, self._panes = rings, numbers, panes
+                number = numbers_before[slot]
+                if number != EMPTY:
+                    target = ring[0] + number % ring[1]
+                    if number > numbers[target]:
+                        numbers[target] = number
+                        panes[target] = panes_before[slot]
 
     def take(self, other: Panes, old_at: list[int], new_at: list[int]) -> None:
         """Copy the panes of some sensors from another layout, for the hops that both have."""

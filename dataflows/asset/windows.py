@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from dataflows.asset.panes import Panes, WindowPlan
+from dataflows.asset.recent import NEVER, Recent
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -51,14 +52,14 @@ class Windows:
     def __init__(self, plan: WindowPlan, state: dict[str, Any] | None = None) -> None:
         self._plan = plan
         self._panes = Panes(plan, None if state is None else state["panes"])
-        #: Readings by time, in order of arrival, back to where a pane may need them.
-        self._rows: dict[int, NDArray[np.float64]] = {}
+        #: Back to where a pane may need them.
+        self._rows = Recent(len(plan.sensors))
         #: Digests of what came for a time, where there was more than one event of it.
         self._contents: dict[int, tuple[int, ...]] = {}
         self._ids: dict[int, int] = {}
         #: Times of late telemetry after the latest that was scored; they enter the panes with the next one.
         self._ahead: list[int] = []
-        #: At the time that is scored, until something changes them.
+        #: At the time that is scored, until something changes them or they are asked for.
         self._features: NDArray[np.float64] | None = None
         #: Below this the watermark never lies: where it stood under a former class.
         self._floor: int | None = None
@@ -104,7 +105,7 @@ class Windows:
                 self._panes.insert(at, self._rows[at], time)
             self._ahead.clear()
         self._forget(self.newest)
-        self._rows[time] = row
+        self._rows.append(time, row)
         self._features = np.empty(self._plan.features)
         self._panes.insert_newest(time, row, self._features)
 
@@ -121,12 +122,11 @@ class Windows:
             # A fault of the same time came first; this is its first telemetry.
             self._take_newest(time, row)
             return Placed.ON_TIME
-        known = self._rows.get(time)
-        if known is not None:
+        if time in self._rows:
             self._contents[time] = (*self._contents_of(time), _digest(row.tobytes()))
-            self._merge(time, known, row)
+            self._merge(time, self._rows[time].copy(), row)
         else:
-            self._rows[time] = row
+            self._rows.append(time, row)
             if self.largest is None or time > self.largest:
                 self._ahead.append(time)
             else:
@@ -179,12 +179,14 @@ class Windows:
         if self.largest is None:
             msg = "no telemetry yet, so no features"
             raise ValueError(msg)
-        if self._features is None:
+        # Given away: to keep them would cost memory for each asset, and nearly no event asks twice.
+        features, self._features = self._features, None
+        if features is None:
             plan = self._plan
-            self._features = np.empty(plan.features)
-            self._features[: plan.values] = self._rows[self.largest][: plan.values]
-            self._panes.statistics(self.largest, self._features[plan.values :])
-        return self._features
+            features = np.empty(plan.features)
+            features[: plan.values] = self._rows[self.largest][: plan.values]
+            self._panes.statistics(self.largest, features[plan.values :])
+        return features
 
     def reset(self, time: int) -> None:
         """Begin anew after an instant: what the windows hold from before it is dropped."""
@@ -193,8 +195,9 @@ class Windows:
         self._since = time
         self._features = None
         self._ahead = [at for at in self._ahead if at > time]
-        self._rows = {at: row for at, row in self._rows.items() if at > time or at == self.largest}
-        self._contents = {at: found for at, found in self._contents.items() if at in self._rows}
+        kept = {at for at in self._rows.times() if at > time or at == self.largest}
+        self._rows.keep(kept)
+        self._contents = {at: found for at, found in self._contents.items() if at in kept}
         if self.largest is not None:
             rows = {at: row for at, row in self._rows.items() if at > time and at not in self._ahead}
             self._panes.drop_before(time, rows, self.largest)
@@ -203,7 +206,7 @@ class Windows:
         """What is left of a dropped asset: the watermark, and the identities that count at it."""
         watermark = self.watermark
         ids = {found: at for found, at in self._ids.items() if watermark is not None and at >= watermark}
-        for at in self._rows:
+        for at in self._rows.times():
             if watermark is not None and at >= watermark:
                 ids.update(dict.fromkeys(self._contents_of(at), at))
         left = Windows(self._plan)
@@ -223,8 +226,9 @@ class Windows:
         new._floor = self.watermark
         new._ids, new._ahead = dict(self._ids), list(self._ahead)
         for time, row in self._rows.items():
-            carried = new._rows[time] = np.full(len(plan.sensors), np.nan)
+            carried = np.full(len(plan.sensors), np.nan)
             carried[new_at] = row[old_at]
+            new._rows.append(time, carried)
             new._contents[time] = self._contents_of(time)
         new._panes.take(self._panes, old_at, new_at)
         return new
@@ -233,7 +237,8 @@ class Windows:
         """Merge a second event of one time: what was missing is added, what differs is replaced."""
         given = ~np.isnan(new)
         before = ~np.isnan(old)
-        merged = self._rows[time] = np.where(given, new, old)
+        merged = np.where(given, new, old)
+        self._rows[time] = merged
         self._features = None
         if time in self._ahead or self.largest is None:
             return
@@ -276,13 +281,12 @@ class Windows:
         """Drop rows that no pane may need, and identities below the watermark."""
         watermark = time - self._plan.lateness
         rows = self._rows
-        if rows and next(iter(rows)) <= time - self._plan.kept:
+        if rows.oldest <= time - self._plan.kept:
             keep = self._plan.pane_start(watermark)
-            while rows:
-                at = next(iter(rows))
+            while (at := rows.oldest) != NEVER:
                 if at > keep or at >= watermark or at == self.largest or at in self._ahead:
                     break
-                del rows[at]
+                rows.drop_oldest()
                 self._contents.pop(at, None)
         ids = self._ids
         while ids:
@@ -293,8 +297,6 @@ class Windows:
 
     def state(self) -> dict[str, Any]:
         """Plain data."""
-        times = np.fromiter(self._rows, dtype=np.int64, count=len(self._rows))
-        rows = list(self._rows.values())
         return {
             "largest": self.largest,
             "newest": self.newest,
@@ -302,8 +304,7 @@ class Windows:
             "floor": self._floor,
             "ahead": self._ahead,
             "panes": self._panes.state(),
-            "times": times.tobytes(),
-            "rows": np.concatenate(rows).tobytes() if rows else b"",
+            "rows": self._rows.state(),
             "contents": [(time, *digests) for time, digests in self._contents.items()],
             "ids": list(self._ids.items()),
         }
@@ -314,9 +315,7 @@ class Windows:
         self._since = state["since"]
         self._floor = state["floor"]
         self._ahead = state["ahead"]
-        times = np.frombuffer(state["times"], dtype=np.int64).tolist()
-        rows = np.frombuffer(state["rows"]).reshape(len(times), len(self._plan.sensors)).copy()
-        self._rows = dict(zip(times, rows, strict=True))
+        self._rows.restore(state["rows"])
         self._contents = {time: tuple(digests) for time, *digests in state["contents"]}
         self._ids = dict(state["ids"])
 

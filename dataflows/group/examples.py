@@ -1,16 +1,18 @@
 """Examples that wait for their label, or may still be corrected, in segments that are written apart.
 
 The store is a log in a fixed number of segments. A new example goes into the current segment; so does a
-*mark*, the news about an example that lies in another segment (its label, or that it was dropped). So an
-epoch writes one segment, however many examples wait. When the current segment is full the one with the
-fewest living bytes takes its place, keeping what lives; a segment is also written again when half of its
-examples are dead. A mark is obsolete once the segment of its example has been written after it.
+*mark*, the news about an example that was packed before (its label, or that it was dropped). So an
+epoch writes one segment, however many examples wait, and packs an example once. When the current segment is
+full the one with the fewest living bytes takes its place, keeping what lives; a segment is also written
+again when half of its examples are dead. A mark is obsolete once the segment of its example has been written after it.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
+
+import msgspec
 
 from dataflows.snapshots import seal, unseal
 
@@ -80,7 +82,9 @@ class Example:
 @dataclass(slots=True)
 class _Segment:
     examples: dict[Key, Example] = field(default_factory=dict)
-    #: By key of an example elsewhere: number of the mark, its news (None: dropped), the segment it lies in.
+    #: The examples as they are written, for the current segment; None where they have to be packed anew.
+    packed: list[bytes] | None = None
+    #: By key of an example that was packed before: number of the mark, its news (None: dropped), its segment.
     marks: dict[Key, tuple[int, tuple[Any, ...] | None, int]] = field(default_factory=dict)
     living: int = 0
     #: Examples that were dropped since this segment was last written, while another was the current one.
@@ -122,6 +126,8 @@ class ExampleStore:
             segment = self._turn()
         example.segment = self._current
         segment.examples[example.key] = example
+        if segment.packed is not None:
+            segment.packed.append(_packed(example))
         segment.living += size
         self._living += size
         self._index[example.key] = example
@@ -142,7 +148,9 @@ class ExampleStore:
         home.living -= size
         self._living -= size
         self._note(example, None)
-        if example.segment != self._current:
+        if example.segment == self._current:
+            home.packed = None
+        else:
             home.dead += 1
             if home.dead > len(home.examples):
                 self._rewrite(example.segment)
@@ -156,21 +164,22 @@ class ExampleStore:
     def segment(self, number: int) -> bytes:
         """One segment, sealed."""
         segment = self._segments[number]
-        examples = [
-            (e.asset, e.time, e.features, e.scores, e.champion, e.news(), e.mark)
-            for e in segment.examples.values()
-        ]
+        packed = segment.packed
+        if packed is None:
+            packed = [_packed(example) for example in segment.examples.values()]
+            for key in [key for key, (_, _, home) in segment.marks.items() if home == number]:
+                del segment.marks[key]
+        current = number == self._current
+        segment.packed = packed if current else None
         marks = [(*key, mark, news) for key, (mark, news, _) in segment.marks.items()]
-        return seal("examples", _VERSION, (number == self._current, self._mark, examples, marks))
+        return seal("examples", _VERSION, (current, self._mark, packed, marks))
 
     def _note(self, example: Example, news: tuple[Any, ...] | None) -> None:
-        """Leave a mark in the current segment, unless the example lies there."""
+        """Leave a mark in the current segment."""
         self._mark += 1
         example.mark = self._mark
         self._changed.add(self._current)
-        if example.segment != self._current:
-            marks = self._segments[self._current].marks
-            marks[example.key] = (self._mark, news, example.segment)
+        self._segments[self._current].marks[example.key] = (self._mark, news, example.segment)
 
     def _turn(self) -> _Segment:
         """Make the segment with the fewest living bytes the current one."""
@@ -183,6 +192,7 @@ class ExampleStore:
 
     def _rewrite(self, number: int) -> None:
         self._segments[number].dead = 0
+        self._segments[number].packed = None
         self._changed.add(number)
         for segment in self._segments:
             for key in [key for key, (_, _, home) in segment.marks.items() if home == number]:
@@ -196,7 +206,8 @@ class ExampleStore:
             if current:
                 self._current = number
             self._mark = max(self._mark, mark)
-            for asset, time, features, scores, champion, news, own in examples:
+            for packed in examples:
+                asset, time, features, scores, champion, news, own = msgspec.msgpack.decode(packed)
                 example = Example(asset, time, features, scores, champion, segment=number, mark=own)
                 example.apply(news)
                 self._index[example.key] = example
@@ -225,3 +236,11 @@ class ExampleStore:
         elif example is not None:
             example.mark = mark
             example.apply(news)
+
+
+def _packed(example: Example) -> bytes:
+    """One example as it is written."""
+    e = example
+    return msgspec.msgpack.encode(
+        (e.asset, e.time, e.features, e.scores, e.champion, e.news(), e.mark),
+    )

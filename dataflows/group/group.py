@@ -140,10 +140,10 @@ class Group:
         out: list[Item] = []
         for item in items:
             order = by_order(item)
-            if order <= self._order:
-                self._out_of_order(order)
-            else:
+            if order > self._order:
                 self._order = order
+            else:
+                self._out_of_order(order)
             seen = item.body
             if isinstance(seen, Observation):
                 try:
@@ -151,10 +151,11 @@ class Group:
                 except Exception as error:  # noqa: BLE001 - the rest of the fleet goes on
                     out.append(self._on_error(item, error, "group"))
                     continue
+                sequence, part, position = item.sequence, item.part, item.position
                 for index, (output, row) in enumerate(rows):
-                    part = group_part(item.part, index)
                     body = Row(output, encode(row))
-                    out.append(Item(item.sequence, part, item.arrival, item.known, item.position, body))
+                    at = group_part(part, index) if index else part
+                    out.append(Item(sequence, at, item.arrival, item.known, position, body))
         return out
 
     def _out_of_order(self, order: tuple[int, int]) -> None:
@@ -228,13 +229,15 @@ class Group:
         self, item: Item, seen: Observation, time: int, features: bytes
     ) -> list[tuple[str, dict[str, Any]]]:
         champion = self._champion
-        answers = self._scorer.score(features, None if seen.example else champion)
-        score, link = answers[champion]
-        if score is None:
-            score = self._scorer.prior
         if seen.example:
+            answers = self._scorer.answers(features)
+            score, link = answers[champion]
             scores = {name: answer for name, (answer, _) in answers.items()}
             self._ledger.take(Example(seen.asset, time, features, scores, champion))
+        else:
+            score, link = self._scorer.answer(champion, features)
+        if score is None:
+            score = self._scorer.prior
         # The prior is the same for every asset: it warns of none.
         moves = self._publisher.score(seen.asset, time, score) if link == "class" else []
         # Whatever moves an alert is published, so that every alert has the prediction that it follows from.
@@ -256,7 +259,7 @@ class Group:
         champion = self._champion
         picks = next(model.features for model in self._target.models if model.name == champion)
         return self._usual.moved(
-            features, picks, score, lambda changed: self._scorer.score(changed, champion)[champion][0]
+            features, picks, score, lambda changed: self._scorer.answer(champion, changed)[0]
         )
 
     def _close_period(self, item: Item, known: int) -> list[tuple[str, dict[str, Any]]]:

@@ -16,13 +16,13 @@ import structlog
 from numba import njit
 from river.compose import Pipeline
 from river.linear_model import LogisticRegression
+from river.optim.losses import BinaryLoss
 from river.preprocessing import StandardScaler
+from river.utils.math import sigmoid
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    #: (features that the model sees) means, deviations, weights.
-    _Arrays = tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]
 
 __all__ = ["LinearReader"]
 
@@ -32,21 +32,18 @@ _log = structlog.get_logger()
 
 
 @njit(cache=True)
-def _logit(
-    values: NDArray[np.float64],
-    picks: NDArray[np.int64],
-    means: NDArray[np.float64],
-    deviations: NDArray[np.float64],
-    weights: NDArray[np.float64],
-) -> float:
-    """Dot product of weights and scaled values; NaN where a value is given that the model never saw."""
+def _logit(values: NDArray[np.float64], picks: NDArray[np.int64], known: NDArray[np.float64]) -> float:
+    """Dot product of weights and scaled values; NaN where a value is given that the model never saw.
+
+    ``known`` (3, features that the model sees) are means, deviations and weights.
+    """
     total = 0.0
     for index in range(len(picks)):
         value = values[picks[index]]
         if not math.isnan(value):
-            deviation = deviations[index]
+            deviation = known[1, index]
             if deviation != 0.0:
-                total += weights[index] * ((value - means[index]) / deviation)
+                total += known[2, index] * ((value - known[0, index]) / deviation)
     return total
 
 
@@ -70,10 +67,12 @@ class LinearReader:
         # River's methods are partly untyped.
         self._scaler: Any = scaler
         self._regression: Any = regression
+        loss: Any = regression.loss
+        self._mean = sigmoid if type(loss).mean_func is BinaryLoss.mean_func else loss.mean_func
         self._names = names
         self._picks = picks.astype(np.int64)
         self._asked = 0
-        self._arrays: _Arrays | None = None
+        self._known: NDArray[np.float64] | None = None
         self._differs = False
 
     @classmethod
@@ -89,7 +88,7 @@ class LinearReader:
 
     def learned(self) -> None:
         """The model is no longer what was read."""
-        self._arrays = None
+        self._known = None
         self._asked = 0
 
     def score(self, features: bytes) -> float | None:
@@ -99,23 +98,23 @@ class LinearReader:
             features: float64 array (features of the class) as bytes.
         """
         values = np.frombuffer(features)
-        if self._arrays is not None:
-            return self._compute(values, self._arrays)
+        if self._known is not None:
+            return self._compute(values, self._known)
         self._asked += 1
         if self._asked < PATIENCE or self._differs:
             return None
-        arrays = self._read()
-        score = self._compute(values, arrays)
+        known = self._read()
+        score = self._compute(values, known)
         self._differs = score != self._rivers(values)
         if self._differs:
             _log.warning("a linear model is read wrongly, so River is asked for every score")
             return None
-        self._arrays = arrays
+        self._known = known
         return score
 
-    def _compute(self, values: NDArray[np.float64], arrays: _Arrays) -> float | None:
-        logit = _logit(values, self._picks, *arrays) + self._regression.intercept
-        return float(self._regression.loss.mean_func(logit)) if math.isfinite(logit) else None
+    def _compute(self, values: NDArray[np.float64], known: NDArray[np.float64]) -> float | None:
+        logit = _logit(values, self._picks, known) + self._regression.intercept
+        return float(self._mean(logit)) if math.isfinite(logit) else None
 
     def _rivers(self, values: NDArray[np.float64]) -> float | None:
         """The same by River; None where `_compute` leaves it to River."""
@@ -126,8 +125,8 @@ class LinearReader:
         scaled = x if self._scaler is None else self._scaler.transform_one(x)
         return float(self._regression.predict_proba_one(scaled)[True])
 
-    def _read(self) -> _Arrays:
-        """What the model knows now; NaN for a feature that it never saw."""
+    def _read(self) -> NDArray[np.float64]:
+        """Means, deviations and weights as they are now; NaN for a feature that the model never saw."""
         weights = self._regression.weights
         scaler = self._scaler
         columns = [(math.nan,) * 3] * len(self._names)
@@ -137,5 +136,4 @@ class LinearReader:
                 mean = 0.0 if scaler is None else scaler.means[name]
                 deviation = scaler.vars[name] ** 0.5 if scaler is not None and scaler.with_std else 1.0
                 columns[index] = (mean, deviation, weights[name])
-        means, deviations, slopes = np.array(columns).reshape(-1, 3).T.copy()
-        return means, deviations, slopes
+        return np.array(columns).reshape(-1, 3).T.copy()

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from dataflows.fleet.plan import Model
 
-__all__ = ["MODEL_PARTS", "Learned", "Scorer"]
+__all__ = ["MODEL_PARTS", "Answer", "Learned", "Scorer"]
 
 #: Models share this many parts; up to so many models, each has one of its own.
 MODEL_PARTS = 16
@@ -41,6 +41,10 @@ _log = structlog.get_logger()
 
 #: One line of the log of what was learned: asset, time, label.
 Learned = tuple[str, int, int]
+
+#: A model's score, None where it was put aside, and its link: which answered. ``class`` is the model,
+#: ``prior`` the prior, because the model has learned nothing or has no opinion.
+Answer = tuple[float | None, str]
 
 
 @dataclass(slots=True)
@@ -176,33 +180,31 @@ class Scorer:
         """The share of positives among what was learned: (positives + 0.5) / (learned + 1)."""
         return (self.positives + 0.5) / (self.learned + 1)
 
-    def score(self, features: bytes, only: str | None = None) -> dict[str, tuple[float | None, str]]:
-        """Score and link of every model, or of one.
-
-        The link says which answered: ``class`` the model, ``prior`` the prior because the model has learned
-        nothing or has no opinion. The score is None where a model was put aside.
+    def answer(self, name: str, features: bytes) -> Answer:
+        """Score and link of one model.
 
         Args:
+            name: of the model.
             features: float64 array (features of the class) as bytes.
-            only: name of the one model to ask.
         """
-        if only is not None:
-            slot = self._slots[only]
-            if slot.reader is not None and slot.learned and slot.failed is None:
-                score = slot.reader.score(features)
-                if score is not None:
-                    return {only: (score, "class")}
-        scores: dict[str, tuple[float | None, str]] = {}
-        for names, picks, members in self._groups:
-            asked = members if only is None else [name for name in members if name == only]
-            if not asked:
-                continue
-            x = _dict(names, np.frombuffer(features)[picks])
-            for name in asked:
-                scores[name] = self._ask(self._slots[name], x)
-        return scores
+        slot = self._slots[name]
+        if slot.reader is not None and slot.learned and slot.failed is None:
+            score = slot.reader.score(features)
+            if score is not None:
+                return score, "class"
+        names, picks = next((names, picks) for names, picks, members in self._groups if name in members)
+        return self._ask(slot, _dict(names, np.frombuffer(features)[picks]))
 
-    def _ask(self, slot: _Slot, x: dict[str, float]) -> tuple[float | None, str]:
+    def answers(self, features: bytes) -> dict[str, Answer]:
+        """Score and link of every model; see `answer`."""
+        answers: dict[str, Answer] = {}
+        for names, picks, members in self._groups:
+            x = _dict(names, np.frombuffer(features)[picks])
+            for name in members:
+                answers[name] = self._ask(self._slots[name], x)
+        return answers
+
+    def _ask(self, slot: _Slot, x: dict[str, float]) -> Answer:
         if slot.failed is not None:
             return None, "prior"
         if slot.learned == 0:
@@ -314,11 +316,10 @@ def spec_digest(model: Model) -> str:
 
 def _dict(names: tuple[str, ...], values: NDArray[np.float64]) -> dict[str, float]:
     """River's form of a feature vector: what is missing is absent."""
-    return {
-        name: value
-        for name, value in zip(names, values.tolist(), strict=True)
-        if value == value  # noqa: PLR0124
-    }
+    given = zip(names, values.tolist(), strict=True)
+    if not np.isnan(values).any():
+        return dict(given)
+    return {name: value for name, value in given if not math.isnan(value)}
 
 
 def _read_parts(parts: Mapping[int, bytes]) -> dict[str, tuple[int, int, bytes]]:

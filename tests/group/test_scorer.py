@@ -74,7 +74,7 @@ class Bench:
         return sizes
 
     def scores(self, count: int = 5) -> list[dict[str, tuple[float | None, str]]]:
-        return [self.scorer.score(example(-1 - number)[0]) for number in range(count)]
+        return [self.scorer.answers(example(-1 - number)[0]) for number in range(count)]
 
 
 def example(number: int) -> tuple[bytes, int]:
@@ -94,7 +94,7 @@ def untouched(models: Sequence[Model], examples: Iterable[int]) -> list[dict[str
     scorer = Scorer("pump/leak/4h", tuple(models), FEATURES, None, {})
     for number in examples:
         scorer.learn("a", number, *example(number))
-    return [scorer.score(example(-1 - number)[0]) for number in range(5)]
+    return [scorer.answers(example(-1 - number)[0]) for number in range(5)]
 
 
 def test_small_models_are_written_when_they_learned() -> None:
@@ -223,17 +223,17 @@ def test_another_river_is_refused() -> None:
 def test_before_anything_is_learned_the_prior_answers() -> None:
     """The prior of nothing is one half, and the link says that it was the prior."""
     bench = Bench([model("linear"), model("tree")])
-    assert bench.scorer.score(vector()) == {"linear": (0.5, "prior"), "tree": (0.5, "prior")}
+    assert bench.scorer.answers(vector()) == {"linear": (0.5, "prior"), "tree": (0.5, "prior")}
 
 
 def test_a_model_without_an_opinion_leaves_the_answer_to_the_prior() -> None:
     """An empty answer of a model that learned becomes (positives + 0.5) / (learned + 1)."""
     bench = Bench([model("undecided", Undecided)])
     bench.scorer.learn("a", 1, vector(), 0)
-    assert bench.scorer.score(vector()) == {"undecided": (0.25, "prior")}
+    assert bench.scorer.answers(vector()) == {"undecided": (0.25, "prior")}
     bench.scorer.learn("a", 2, vector(), 1)
     assert bench.scorer.prior == 0.5
-    assert bench.scorer.score(vector()) == {"undecided": (0.75, "class")}
+    assert bench.scorer.answers(vector()) == {"undecided": (0.75, "class")}
 
 
 @pytest.mark.parametrize(
@@ -268,7 +268,7 @@ def test_scores_are_probabilities() -> None:
         bench = Bench([model("odd", lambda: Breaking(how="never"))])
         bench.learn(1)
         with mock.patch.object(Breaking, "predict_proba_one", lambda *_, s=given_score: {True: s}):
-            assert bench.scorer.score(vector()) == {"odd": (expected, "class")}
+            assert bench.scorer.answers(vector()) == {"odd": (expected, "class")}
 
 
 def test_an_unchanged_model_goes_on_and_a_changed_one_starts_anew() -> None:
@@ -282,7 +282,7 @@ def test_an_unchanged_model_goes_on_and_a_changed_one_starts_anew() -> None:
     assert bench.scorer.version("linear") == 2
     assert bench.scorer.version("bayes") == 1
     assert [each["bayes"] for each in bench.scores()] == [each["bayes"] for each in before]
-    assert bench.scorer.score(vector())["linear"] == (bench.scorer.prior, "prior")
+    assert bench.scorer.answers(vector())["linear"] == (bench.scorer.prior, "prior")
     assert set(bench.end_epoch()) == {0}
     bench.open([model("linear", features=(0, 1), l2=0.1), model("bayes")])
     assert bench.scorer.version("linear") == 3
@@ -378,7 +378,7 @@ def test_a_model_sees_its_features_and_no_missing_one() -> None:
 
     bench = Bench([model("watching", Watching, features=(0, 2, 5))])
     bench.scorer.learn("a", 1, np.array([1.0, 2, math.nan, 4, 5, 6]).tobytes(), 0)
-    bench.scorer.score(np.array([math.nan, 2, 0.0, 4, 5, -0.0]).tobytes())
+    bench.scorer.answers(np.array([math.nan, 2, 0.0, 4, 5, -0.0]).tobytes())
     assert [list(x.items()) for x in seen] == [
         [("x", 1.0), ("y:max:3h", 6.0)],
         [("x:mean:3h", 0.0), ("y:max:3h", 0.0)],
@@ -390,9 +390,9 @@ def test_one_model_can_be_asked_alone() -> None:
     bench = Bench(all_models())
     for number in range(60):
         features, _ = example(-1 - number)
-        together = bench.scorer.score(features)
+        together = bench.scorer.answers(features)
         for name in bench.scorer.names():
-            assert bench.scorer.score(features, name) == {name: together[name]}
+            assert bench.scorer.answer(name, features) == together[name]
         bench.learn(number)
         if number % 20 == 0:
             bench.end_epoch()
