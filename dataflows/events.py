@@ -161,16 +161,22 @@ def _telemetry(document: dict[str, Any]) -> Telemetry:
         msg = f"readings: {len(readings):,} sensors, more than {MAX_SENSORS:,}"
         raise _MalformedError(msg)
     for sensor, value in readings.items():
-        if value is None:
-            continue
-        if type(value) is not float and type(value) is not int:
+        kind = type(value)
+        if kind is not float and kind is not int:
+            if value is None:
+                continue
             msg = f"readings.{sensor[:80]}: expected a number or null, got {_json_type(value)}"
             raise _MalformedError(msg)
         if not -MAX_READING <= value <= MAX_READING:
             msg = f"readings.{sensor[:80]}: {value!r} lies beyond ±{MAX_READING:g}"
             raise _MalformedError(msg)
+    get = document.get
     return Telemetry(
-        _name(document, "asset"), _time(document), readings, _optional(document, "id"), _arrived(document)
+        _name(document, "asset"),
+        _time(document),
+        readings,
+        None if get("id") is None else _name(document, "id"),
+        None if get("arrived") is None else _time(document, "arrived"),
     )
 
 

@@ -90,6 +90,26 @@ def _add(cell: NDArray[np.float64], value: float, hours: float, time: int) -> No
 
 
 @njit(cache=True)
+def _add_row(
+    time: int,
+    row: NDArray[np.float64],
+    hours: float,
+    number: int,
+    slot: int,
+    numbers: NDArray[np.int64],
+    panes: NDArray[np.float64],
+) -> None:
+    if numbers[slot] != number:
+        numbers[slot] = number
+        panes[slot] = 0.0
+    for sensor in range(len(row)):
+        if math.isnan(row[sensor]):
+            panes[slot, sensor, _MISSING] += 1.0
+        else:
+            _add(panes[slot, sensor], row[sensor], hours, time)
+
+
+@njit(cache=True)
 def observe(
     time: int,
     row: NDArray[np.float64],
@@ -123,15 +143,8 @@ def observe(
         if number < oldest[hop]:
             continue
         slot = rings[hop, 0] + number % rings[hop, 1]
-        if numbers[slot] != number:
-            numbers[slot] = number
-            panes[slot] = 0.0
         hours = (time - number * hops[hop]) / _HOUR
-        for sensor in range(len(row)):
-            if math.isnan(row[sensor]):
-                panes[slot, sensor, _MISSING] += 1.0
-            else:
-                _add(panes[slot, sensor], row[sensor], hours, time)
+        _add_row(time, row, hours, number, slot, numbers, panes)
     return -1
 
 
@@ -296,6 +309,7 @@ def observe_newest(
     depths_end = hops_end + layout[0]
     windows_end = depths_end + 2 * layout[1]
     hops = layout[2:hops_end]
+    depths = layout[hops_end:depths_end]
     windows = layout[depths_end:windows_end].reshape(-1, 2)
     picks = layout[windows_end:]
     rings_end = 2 * len(hops)
@@ -304,11 +318,19 @@ def observe_newest(
     numbers = index[folded_end:]
     folds_end = len(windows) * len(row) * WIDTH
     panes = cells[folds_end:].reshape(len(numbers), len(row), WIDTH)
-    full = observe(time, row, time // hops - layout[hops_end:depths_end], hops, rings, numbers, panes)
-    if full < 0:
-        folded = index[rings_end:folded_end].reshape(-1, 2)
-        folds = cells[:folds_end].reshape(len(windows), len(row), WIDTH)
-        values = len(out) - len(picks)
-        out[:values] = row[:values]
-        statistics(time, windows, picks, hops, rings, numbers, panes, folds, folded, out[values:])
-    return full
+    for hop in range(len(hops)):
+        number = _pane_of(time, hops[hop])
+        held = numbers[rings[hop, 0] + number % rings[hop, 1]]
+        if held != number and held >= time // hops[hop] - depths[hop]:
+            return hop
+    for hop in range(len(hops)):
+        number = _pane_of(time, hops[hop])
+        slot = rings[hop, 0] + number % rings[hop, 1]
+        hours = (time - number * hops[hop]) / _HOUR
+        _add_row(time, row, hours, number, slot, numbers, panes)
+    folded = index[rings_end:folded_end].reshape(-1, 2)
+    folds = cells[:folds_end].reshape(len(windows), len(row), WIDTH)
+    values = len(out) - len(picks)
+    out[:values] = row[:values]
+    statistics(time, windows, picks, hops, rings, numbers, panes, folds, folded, out[values:])
+    return -1

@@ -49,6 +49,8 @@ class _Example:
 class _TargetLabels:
     """Examples of one target, in order of time."""
 
+    __slots__ = ("examples", "memory", "passed", "target", "wait")
+
     def __init__(self, target: Target) -> None:
         self.target = target
         self.wait = target.horizon + target.label_delay
@@ -65,7 +67,12 @@ class Labels:
         targets: of the class.
         state: what `state` returned, None for a new asset.
         known: every target of the fleet; examples of former targets go on.
+
+    Attributes:
+        clock: the label clock, None before anything moved it.
     """
+
+    __slots__ = ("_active", "_due", "_heard", "_memory", "_records", "_stale", "_targets", "clock")
 
     def __init__(
         self,
@@ -78,7 +85,7 @@ class Labels:
         self._records = Records(None if state is None else state["records"])
         #: Up to where the asset's own events and records say that nothing more will come.
         self._heard: int | None = None
-        #: The label clock: the same, moved on by silence.
+        #: The same, moved on by silence.
         self.clock: int | None = None
         if state is not None:
             self._restore(state, known or {})

@@ -6,6 +6,7 @@ The layout (`WindowPlan`) is made once for a class, the contents (`Panes`) once 
 from __future__ import annotations
 
 import math
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -30,6 +31,8 @@ class WindowPlan:
 
     def __init__(self, asset_class: AssetClass) -> None:
         self.sensors = {name: index for index, name in enumerate(asset_class.sensors)}
+        #: All readings at once, where an event brings them all; with a single sensor it makes no tuple.
+        self._pick = itemgetter(*self.sensors) if len(self.sensors) > 1 else None
         self.lateness = asset_class.allowed_lateness
         hops = sorted({window.hop for window in asset_class.windows})
         self.hops = np.array(hops, dtype=np.int64)
@@ -73,6 +76,11 @@ class WindowPlan:
 
     def row(self, readings: dict[str, float | None]) -> NDArray[np.float64]:
         """Readings (sensors) in the order of the class, NaN where missing."""
+        if self._pick is not None:
+            try:
+                return np.array(self._pick(readings), dtype=np.float64)
+            except KeyError:
+                pass
         return np.fromiter(map(readings.get, self.sensors), np.float64, len(self.sensors))
 
     def panes_of(self, time: int) -> NDArray[np.int64]:

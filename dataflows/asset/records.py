@@ -23,6 +23,8 @@ class Records:
         state: what `state` returned, None for a new asset.
     """
 
+    __slots__ = ("_failures", "_maintenance", "_oldest", "_seen")
+
     def __init__(self, state: dict[str, Any] | None = None) -> None:
         state = state or {"failures": {}, "maintenance": {}, "seen": {}}
         self._failures: dict[str, list[int]] = state["failures"]

@@ -4,7 +4,8 @@ The store is a log in a fixed number of segments. A new example goes into the cu
 *mark*, the news about an example that was packed before (its label, or that it was dropped). So an
 epoch writes one segment, however many examples wait, and packs an example once. When the current segment is
 full the one with the fewest living bytes takes its place, keeping what lives; a segment is also written
-again when half of its examples are dead. A mark is obsolete once the segment of its example has been written after it.
+again when half of its examples are dead. A mark is obsolete once the segment of its example has been written
+after it.
 """
 
 from __future__ import annotations

@@ -151,11 +151,11 @@ class Group:
                 except Exception as error:  # noqa: BLE001 - the rest of the fleet goes on
                     out.append(self._on_error(item, error, "group"))
                     continue
-                sequence, part, position = item.sequence, item.part, item.position
+                part = item.part
                 for index, (output, row) in enumerate(rows):
                     body = Row(output, encode(row))
                     at = group_part(part, index) if index else part
-                    out.append(Item(sequence, at, item.arrival, item.known, position, body))
+                    out.append(Item(item.sequence, at, item.arrival, item.known, item.position, body))
         return out
 
     def _out_of_order(self, order: tuple[int, int]) -> None:

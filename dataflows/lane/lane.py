@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 import structlog
 
@@ -26,6 +26,7 @@ _REGISTRY, _SILENCE = 0, BUCKETS
 #: The registry and the silence of assets, each in buckets. Frozen: the store knows them by number.
 LANE_PARTS = 2 * BUCKETS
 _VERSION = 1
+_KINDS = {kind: kind.__name__.lower() for kind in get_args(Event)}
 _log = structlog.get_logger()
 
 
@@ -108,7 +109,7 @@ class Lane:
             return
         if self.arrival is not None and isinstance(event, Telemetry | Fault):
             self._hear(event.asset, asset_class)
-        self._counts[type(event).__name__.lower()] += 1
+        self._counts[_KINDS[type(event)]] += 1
         body = Known(event, asset_class)
         out.append(Item(item.sequence, lane_part(0), self.arrival, item.known, item.position, body))
 
