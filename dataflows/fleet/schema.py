@@ -217,7 +217,9 @@ class ClassTable(Table):
         default=None,
         description="At each multiple of it after an asset's last arrival the label clock advances to that "
         "instant, so that the examples of a silent asset get their label. It should be longer than the "
-        "pauses of a healthy asset, and needs arrival times. Default: silence decides nothing.",
+        "pauses of a healthy asset, and needs arrival times. After horizon + label delay + label memory + "
+        "`max_future` nothing is left to decide, and the asset rests; up to there at most 100,000 multiples "
+        "are allowed. Default: silence decides nothing.",
     )
     asset_ttl: PositiveDuration | None = Field(
         default=None,
