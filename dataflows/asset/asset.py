@@ -110,6 +110,7 @@ class Asset:
         "_plan",
         "_plans",
         "_revision",
+        "_scored",
         "_windows",
         "finished",
     )
@@ -124,6 +125,8 @@ class Asset:
         #: Cell of the example grid in which the last example lies.
         self._cell: int | None = state.get("cell")
         self._revision: int = state.get("revision", 0)
+        #: Event time that was scored last, of which the revisions are counted; it outlives the windows.
+        self._scored: int | None = state.get("scored")
         #: Nothing of the asset is worth keeping any more.
         self.finished = False
         #: Event time of the last accepted event of any kind.
@@ -142,6 +145,7 @@ class Asset:
                 "class": self._plan.asset_class.name,
                 "cell": self._cell,
                 "revision": self._revision,
+                "scored": self._scored,
                 "last_event": self._last_event,
                 "windows": self._windows.state(),
                 "faults": self._faults.state(),
@@ -175,7 +179,9 @@ class Asset:
         if placed is not Placed.ON_TIME:
             self._revision += 1
             return self._observations(item, matured, scored=True)
-        self._revision = 0
+        # An asset that asset_ttl dropped may come back at the very time that was scored before.
+        self._revision = self._revision + 1 if event.time == self._scored else 0
+        self._scored = event.time
         self._faults.advance()
         cell = event.time // self._plan.example_every
         example = cell != self._cell

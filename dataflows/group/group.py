@@ -236,7 +236,7 @@ class Group:
             scores = {name: answer for name, (answer, _) in answers.items()}
             self._ledger.take(Example(seen.asset, time, features, scores, champion))
         # The prior is the same for every asset: it warns of none.
-        moves = self._publisher.score(seen.asset, time, score) if link == "class" else []
+        moves = self._publisher.score(seen.asset, time, score, seen.revision) if link == "class" else []
         # Whatever moves an alert is published, so that every alert has the prediction that it follows from.
         if not self._publisher.publishes(seen.asset, score, example=seen.example, moved=bool(moves)):
             return []

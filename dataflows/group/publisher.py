@@ -50,12 +50,12 @@ class Publisher:
         self._buckets.touch(asset)
         return True
 
-    def score(self, asset: str, time: int, score: float) -> list[Move]:
+    def score(self, asset: str, time: int, score: float, revision: int = 0) -> list[Move]:
         """What a score does to the asset's alert."""
         if self._book is None:
             return []
         before = self._book.entry(asset)
-        moves = self._book.score(asset, time, score)
+        moves = self._book.score(asset, time, score, revision)
         if self._book.entry(asset) != before:
             self._buckets.touch(asset)
         return moves

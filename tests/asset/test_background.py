@@ -359,6 +359,19 @@ def test_a_dropped_asset_has_empty_windows_and_its_attributes() -> None:
     assert (named["speed:count:0"], named["E1:count:0"], named["age"]) == (1, 0, 3)
 
 
+def test_an_asset_dropped_and_heard_at_the_time_scored_before_revises() -> None:
+    """It is the same asset and time, so the prediction counts on: no id is given twice."""
+    asset = Asset("a", plans_of(HOURLY), "pump")
+    asset.process(item_of(1, reading(10)))
+    asset.process(Item(2, 0, 90, 90, ("", 0, 0), Known(Expiry("a", 90, "ttl"), "pump")))
+    asset = Asset("a", plans_of(HOURLY), "pump", asset.to_bytes())
+    found = [asset.process(item_of(number, reading(time, 5.0)))[0] for number, time in ((3, 10), (4, 11))]
+    assert [(one.body.time, one.body.revision) for one in found if isinstance(one.body, Observation)] == [
+        (10, 1),
+        (11, 0),
+    ]
+
+
 def test_an_earlier_reset_that_comes_later_brings_nothing_back() -> None:
     """What the first one dropped stays dropped, the reading that is scored included."""
     shape = HOURLY._replace(lateness=9, resets=("failure",))
