@@ -115,15 +115,16 @@ class AlertBook:
         return [self._move(state, "updated", why, time, score, self._alert.open)]
 
     def end(self, asset: str, time: int, why: str) -> list[Move]:
-        """Clear at once what is open for an asset, because of a record that is not older than the alert."""
+        """Clear at once what is open or dwells for an asset, because of a record that is not older than it."""
         state = self._states.get(asset)
         if state is None:
             return []
-        if state.opened is not None and time < state.opened:
+        since = state.above if state.opened is None else state.opened
+        if since is not None and time < since:
             if why in _REPORTS:
                 return []
             # The asset's clock runs ahead of the arrival at which it was retired, changed or fell silent.
-            time = state.opened
+            time = since
         del self._states[asset]
         if state.id is None:
             return []

@@ -185,6 +185,23 @@ def test_a_record_ends_the_dwell_of_an_alert_that_is_not_open_yet() -> None:
     assert [move.state for move in of.score("a", 18, 0.9)] == ["opened"]
 
 
+@pytest.mark.parametrize(("why", "at"), [("failure", 9), ("maintenance", 9), ("failure", 10)])
+def test_a_report_from_before_a_dwell_leaves_it_as_it_is(why: str, at: int) -> None:
+    """Only what happened at its beginning or after it can be what the score warns of."""
+    of = book()
+    of.score("a", 10, 0.9)
+    assert of.end("a", at, why) == []
+    assert [move.state for move in of.score("a", 14, 0.9)] == (["opened"] if at < 10 else [])
+
+
+def test_whatever_else_ends_an_asset_ends_its_dwell() -> None:
+    """Retirement, silence and a change of class are told by arrival, which can lie before the asset's time."""
+    of = book()
+    of.score("a", 10, 0.9)
+    assert of.end("a", 3, "retired") == []
+    assert of.entry("a") is None
+
+
 def test_an_alert_that_opens_again_is_another_one() -> None:
     """The id is made of asset, target, opening and revision: the same in every run, one for each alert."""
     ids = []
