@@ -115,7 +115,7 @@ class AlertBook:
         return [self._move(state, "updated", why, time, score, self._alert.open)]
 
     def end(self, asset: str, time: int, why: str) -> list[Move]:
-        """Clear at once what is open or dwells for an asset, because of a record that is not older than it."""
+        """Clear at once what is open or dwells for an asset, because of a record no older than it."""
         state = self._states.get(asset)
         if state is None:
             return []

@@ -203,7 +203,7 @@ def test_whatever_else_ends_an_asset_ends_its_dwell() -> None:
 
 
 def test_an_alert_that_opens_again_is_another_one() -> None:
-    """The id is made of asset, target, opening and revision: the same in every run, one for each alert."""
+    """The id is of asset, target, opening and revision: the same in every run, one for each alert."""
     ids = []
     for target in ("one", "two"):
         of = AlertBook(target, Alert(0.5, 0.3, 0, 1.0), {})
