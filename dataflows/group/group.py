@@ -241,7 +241,8 @@ class Group:
         if not self._publisher.publishes(seen.asset, score, example=seen.example, moved=bool(moves)):
             return []
         answered = {"model": champion, "version": self._scorer.version(champion), "link": link}
-        row = prediction(item, seen, score, answered)
+        revises = self._publisher.written(seen.asset, time, seen.revision)
+        row = prediction(item, seen, score, revises, answered)
         if self._write_features == "all":
             row["features"] = named(self._features, features)
         rows = [("predictions", row)]

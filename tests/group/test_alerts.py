@@ -195,7 +195,7 @@ def test_a_report_from_before_a_dwell_leaves_it_as_it_is(why: str, at: int) -> N
 
 
 def test_whatever_else_ends_an_asset_ends_its_dwell() -> None:
-    """Retirement, silence and a change of class are told by arrival, which can lie before the asset's time."""
+    """Retirement, silence and change of class are told by arrival, which can lie before the asset's time."""
     of = book()
     of.score("a", 10, 0.9)
     assert of.end("a", 3, "retired") == []
