@@ -291,11 +291,7 @@ class _SummaryPartition(StatefulSinkPartition[Item, None]):
     @override
     def write_batch(self, values: list[Item]) -> None:
         for item in values:
-            for section, content in orjson.loads(cast("Row", item.body).data).items():
-                if isinstance(content, dict):
-                    self._summary.setdefault(section, {}).update(content)
-                else:
-                    self._summary[section] = content
+            _add(self._summary, orjson.loads(cast("Row", item.body).data))
         ordered = {key: self._summary[key] for key in sorted(self._summary)}
         written = self._path.with_suffix(".json.part")
         written.write_bytes(orjson.dumps(ordered, option=orjson.OPT_INDENT_2) + b"\n")
@@ -304,6 +300,18 @@ class _SummaryPartition(StatefulSinkPartition[Item, None]):
     @override
     def snapshot(self) -> None:
         return None
+
+
+def _add(summary: dict[str, Any], said: dict[str, Any]) -> None:
+    """Join tables, and add up the counts that several stages tell."""
+    for key, value in said.items():
+        before = summary.get(key)
+        if isinstance(before, dict) and isinstance(value, dict):
+            _add(before, value)
+        elif isinstance(before, int) and isinstance(value, int):
+            summary[key] = before + value
+        else:
+            summary[key] = value
 
 
 class FileSink(FixedPartitionedSink[Item, Any]):

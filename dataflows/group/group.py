@@ -78,6 +78,7 @@ class Group:
         state: dict[str, Any] | None = None if main is None else unseal("group", _VERSION, main)
         self._order: tuple[int, int] = (0, 0) if state is None else tuple(state["order"])
         self._violations = 0 if state is None else state["violations"]
+        self._errors = 0 if state is None else state["errors"]
         self._known: int | None = None if state is None else state["known"]
         self._period: int | None = None if state is None else state["period"]
         self._champion = self._target.champion if state is None else state["champion"]
@@ -149,6 +150,7 @@ class Group:
                 try:
                     rows = self._observe(item, seen)
                 except Exception as error:  # noqa: BLE001 - the rest of the fleet goes on
+                    self._errors += 1
                     out.append(self._on_error(item, error, "group"))
                     continue
                 for index, (output, row) in enumerate(rows):
@@ -318,6 +320,7 @@ class Group:
             {
                 "order": self._order,
                 "violations": self._violations,
+                "errors": self._errors,
                 "known": self._known,
                 "period": self._period,
                 "champion": self._champion,
@@ -340,8 +343,8 @@ class Group:
         return self._publisher.part(part - _PUBLISHED)
 
     def finish(self) -> list[Item]:
-        """The target's section of the summary."""
-        summary = {
+        """The target's section of the summary, and what it could not use."""
+        targets = {
             self._target.name: {
                 "champion": self._champion,
                 "learned": self._scorer.learned,
@@ -353,5 +356,6 @@ class Group:
             }
         }
         sequence, part = self._order
-        body = Row("summary", encode({"targets": summary}))
+        rejected = {"internal_error": self._errors} if self._errors else {}
+        body = Row("summary", encode({"input": {"rejected": rejected}, "targets": targets}))
         return [Item(sequence, part, None, self._known or 0, ("", 0, 0), body)]

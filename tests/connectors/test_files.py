@@ -340,13 +340,14 @@ def test_each_output_goes_to_the_file_of_its_name(tmp_path: Path) -> None:
 
 
 def test_the_summary_holds_what_all_said_at_this_end(tmp_path: Path) -> None:
-    """Sections of several groups are joined, sorted by name, over what an earlier end had left."""
+    """Sections of several groups are joined, counts of one name added up, over what an earlier end left."""
     written(tmp_path, "summary.json", b'{"targets":{"old":1}}')
     part = FileSink(tmp_path).build_part("outputs", SUMMARY, None)
     part.write_batch([row(SUMMARY, b'{"targets":{"b":1}}'), row(SUMMARY, b'{"input":{"records":3}}')])
-    part.write_batch([row(SUMMARY, b'{"targets":{"a":2}}')])
+    part.write_batch([row(SUMMARY, b'{"targets":{"a":2},"input":{"rejected":{"late":1,"torn":2}}}')])
+    part.write_batch([row(SUMMARY, b'{"input":{"rejected":{"late":4}}}')])
     part.close()
     found = json.loads((tmp_path / "summary.json").read_text())
-    assert found == {"input": {"records": 3}, "targets": {"a": 2, "b": 1}}
+    assert found == {"input": {"records": 3, "rejected": {"late": 5, "torn": 2}}, "targets": {"a": 2, "b": 1}}
     assert list(found) == ["input", "targets"]
     assert [path.name for path in tmp_path.iterdir()] == ["summary.json"]
