@@ -250,7 +250,7 @@ class Asset:
     def _change_class(self, plan: ClassPlan) -> None:
         """Windows of sensors that both classes declare alike go on, the others begin anew."""
         self._windows = self._windows.carry(plan.windows, self._plan.carried(plan))
-        self._faults = Faults(plan.asset_class, self._faults.state())
+        self._faults = self._faults.carry(plan.asset_class)
         self._background = Background(plan.asset_class, self._background.state())
         self._labels.retarget(plan.targets)
         self._plan = plan
