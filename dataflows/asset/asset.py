@@ -191,7 +191,9 @@ class Asset:
 
     def _fault(self, item: Item, event: Fault) -> list[Item]:
         windows = self._windows
-        placed = windows.add_fault(event.time, event.id or f"fault {event.code} {event.time}")
+        # Ids are printable, so none of telemetry is like one of these, and no id like a content.
+        identity = f"\x1f{event.code}\x1f{event.time}" if event.id is None else f"\x1e{event.id}"
+        placed = windows.add_fault(event.time, identity)
         if placed is Placed.DUPLICATE:
             return [_rejected(item, event, "duplicate", "this fault was seen before")]
         if placed is Placed.TOO_LATE:

@@ -319,6 +319,23 @@ def test_a_fault_with_an_id_is_known_by_it() -> None:
     assert found["E1:count:0"] == 2
 
 
+def test_ids_are_compared_within_a_kind() -> None:
+    """Telemetry and a fault of one id are two events; neither can be taken for the content of a fault."""
+    asset = Asset("a", plans_of(HOURLY), "pump")
+    events: list[Event] = [
+        Telemetry("a", 9, {"speed": 1.0}, "x", None),
+        fault(9, "E1", "x"),
+        fault(9, "E1", "fault E1 9"),
+        Telemetry("a", 9, {"speed": 2.0}, "fault E1 9", None),
+        fault(9, "E1"),
+    ]
+    assert [reason_in(asset.process(item_of(number, event))) for number, event in enumerate(events)] == [
+        None
+    ] * 5
+    again = [reason_in(asset.process(item_of(number, event))) for number, event in enumerate(events)]
+    assert again == ["duplicate"] * 5
+
+
 def test_a_repair_is_no_feature_before_its_time_and_censors_no_positive() -> None:
     """Recorded before the failure that it repaired, it neither shows in features nor hides the failure."""
     asset = Asset("a", plans_of(HOURLY._replace(mode="seal")), "pump")
