@@ -317,6 +317,8 @@ def _add(summary: dict[str, Any], said: dict[str, Any]) -> None:
 class FileSink(FixedPartitionedSink[Item, Any]):
     """``<output>.jsonl`` for each output, and ``summary.json``, in one folder; items are keyed by output.
 
+    At the end of the input every output has its file, if only an empty one.
+
     Args:
         folder: made if it is new.
         watch: told what was rejected.
@@ -342,5 +344,9 @@ class FileSink(FixedPartitionedSink[Item, Any]):
     ) -> StatefulSinkPartition[Item, Any]:
         if for_part == SUMMARY:
             self._folder.mkdir(parents=True, exist_ok=True)
+            # The engine asks for a part with its first row, for the summary's at the end: an output that had
+            # none by then is an empty file, for whoever looks for it.
+            for name in OUTPUTS:
+                (self._folder / f"{name}.jsonl").touch()
             return _SummaryPartition(self._folder / "summary.json")
         return _RowsPartition(self._folder / f"{for_part}.jsonl", self._watch, resume_state)
