@@ -317,7 +317,10 @@ class Document(Table):
         "which models know nothing yet is left out. Default: all count.",
     )
     metrics_every: PositiveDuration = Field(
-        default=MICROSECONDS["w"], description="The period of the metrics rows, in knowledge time."
+        default=MICROSECONDS["w"],
+        description="The period of the metrics rows, in knowledge time: from one multiple of it to the next, "
+        "counted from 1970-01-01T00:00Z. Where it is changed under a recovery store, the open period ends at "
+        "the next multiple of the new one.",
     )
     max_internal_errors: int = Field(
         default=100,

@@ -80,7 +80,11 @@ class Group:
         self._violations = 0 if state is None else state["violations"]
         self._errors = 0 if state is None else state["errors"]
         self._known: int | None = None if state is None else state["known"]
-        self._period: int | None = None if state is None else state["period"]
+        #: (start, end] of the open period of the metrics, in knowledge time. It ends at the next multiple of
+        #: metrics_every, also where that was another one when the period began.
+        self._period: tuple[int, int] | None = None
+        if self._known is not None and state is not None:
+            self._period = (state["period_from"], self._end_of_period(self._known))
         self._champion = self._target.champion if state is None else state["champion"]
         self._new = state is None
         self._learned = 0 if state is None else state["scorer"]["learned"]
@@ -262,20 +266,18 @@ class Group:
             features, picks, score, lambda changed: self._scorer.score(changed, champion)[champion][0]
         )
 
+    def _end_of_period(self, known: int) -> int:
+        return -(-known // self._every) * self._every
+
     def _close_period(self, item: Item, known: int) -> list[tuple[str, dict[str, Any]]]:
         """Rows of the metrics once knowledge time has passed the end of the period."""
-        if self._period is not None and known <= (self._period + 1) * self._every:
+        if self._period is not None and known <= self._period[1]:
             return []
-        period = -(-known // self._every) - 1
-        if self._period is None:
-            self._period = period
-        if period <= self._period:
-            return []
-        start = self._period * self._every
-        self._period = period
-        return [("metrics", row) for row in self._metrics(item, start)]
+        closed, end = self._period, self._end_of_period(known)
+        self._period = (end - self._every, end)
+        return [] if closed is None else [("metrics", row) for row in self._metrics(item, *closed)]
 
-    def _metrics(self, item: Item, start: int) -> list[dict[str, Any]]:
+    def _metrics(self, item: Item, start: int, end: int) -> list[dict[str, Any]]:
         pending = self._ledger.pending()
         self._changed_figures = True
         rows = []
@@ -285,7 +287,7 @@ class Group:
                 "model": model,
                 "champion": model == self._champion,
                 "from": format_instant(start),
-                "to": format_instant(start + self._every),
+                "to": format_instant(end),
                 **figures,
                 "pending": pending,
                 "known": format_instant(item.known),
@@ -322,7 +324,7 @@ class Group:
                 "violations": self._violations,
                 "errors": self._errors,
                 "known": self._known,
-                "period": self._period,
+                "period_from": None if self._period is None else self._period[0],
                 "champion": self._champion,
                 "scorer": self._scorer.main_state(),
                 "ledger": self._ledger.state(),
