@@ -50,6 +50,7 @@ class ClassPlan:
         self.known = targets
         self.example_every = asset_class.example_every
         self.resets = frozenset(asset_class.reset_windows_on)
+        self._no_faults = None if asset_class.faults else Faults(asset_class)
         self._place_features(asset_class)
 
     def _place_features(self, asset_class: AssetClass) -> None:
@@ -68,6 +69,10 @@ class ClassPlan:
         self.of_readings = np.array(readings, dtype=np.intp)
         self.of_faults = np.array(faults, dtype=np.intp)
         self.background = slice(at, self.width)
+
+    def faults(self, state: dict[str, Any] | None = None) -> Faults:
+        """The faults of one asset; all assets share those of a class that counts none."""
+        return Faults(self.asset_class, state) if self._no_faults is None else self._no_faults
 
     def carried(self, other: ClassPlan) -> list[tuple[int, int]]:
         """(old, new) index of the sensors that this class and another declare alike, windows and all."""
@@ -132,7 +137,7 @@ class Asset:
         #: Event time of the last accepted event of any kind.
         self._last_event: int | None = state.get("last_event")
         self._windows = Windows(self._plan.windows, state.get("windows"))
-        self._faults = Faults(self._plan.asset_class, state.get("faults"))
+        self._faults = self._plan.faults(state.get("faults"))
         self._labels = Labels(self._plan.targets, state.get("labels"), self._plan.known)
         self._background = Background(self._plan.asset_class, state.get("background"))
 
@@ -252,7 +257,7 @@ class Asset:
     def _change_class(self, plan: ClassPlan) -> None:
         """Windows of sensors that both classes declare alike go on, the others begin anew."""
         self._windows = self._windows.carry(plan.windows, self._plan.carried(plan))
-        self._faults = self._faults.carry(plan.asset_class)
+        self._faults = self._faults.carry(plan.asset_class) if plan.asset_class.faults else plan.faults()
         self._background = Background(plan.asset_class, self._background.state())
         self._labels.retarget(plan.targets)
         self._plan = plan
@@ -268,7 +273,7 @@ class Asset:
         if forgotten:
             items.append(self._dropped(item, len(items)))
             self._windows = self._windows.tombstone()
-            self._faults = Faults(self._plan.asset_class)
+            self._faults = self._plan.faults()
             self._labels = Labels(self._plan.targets, None, self._plan.known)
         return items
 

@@ -49,6 +49,8 @@ class _Example:
 class _TargetLabels:
     """Examples of one target, in order of time."""
 
+    __slots__ = ("examples", "memory", "passed", "target", "wait")
+
     def __init__(self, target: Target) -> None:
         self.target = target
         self.wait = target.horizon + target.label_delay
@@ -66,6 +68,8 @@ class Labels:
         state: what `state` returned, None for a new asset.
         known: every target of the fleet; examples of former targets go on.
     """
+
+    __slots__ = ("_active", "_due", "_heard", "_memory", "_records", "_stale", "_targets", "clock")
 
     def __init__(
         self,
