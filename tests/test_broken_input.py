@@ -18,6 +18,7 @@ from dataflows.instants import HOUR, MICROSECONDS, format_instant, parse_instant
 from dataflows.items import LATE_REASONS
 from dataflows.watch import Watch
 from tests.chaos.harness import dataflows, outputs, prepare, rows
+from tests.tables import LEAK
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -26,7 +27,8 @@ if TYPE_CHECKING:
     #: Lines of one kind at a spot: the last one is broken, those before it are good and make it so.
     Lines = Callable[["Spot"], bytes | tuple[bytes, ...]]
 
-FLEET = """
+FLEET = (
+    """
 name = "broken"
 
 [input]
@@ -43,19 +45,9 @@ faults = ["hot"]
 length = "6h"
 hop = "1h"
 statistics = ["mean", "max"]
-
-[[targets]]
-class = "pump"
-mode = "leak"
-horizon = "12h"
-champion = "linear"
-
-[models.linear]
-pipeline = [
-  { estimator = "river.preprocessing.StandardScaler" },
-  { estimator = "river.linear_model.LogisticRegression" },
-]
 """
+    + LEAK
+)
 START = parse_instant("2025-01-01T00:00:00Z")
 STEP = 10 * MICROSECONDS["m"]
 ASSETS = 20

@@ -15,12 +15,14 @@ import orjson
 import pytest
 
 from tests.chaos.harness import ROOT, environment
+from tests.tables import LEAK
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-FLEET = """
+FLEET = (
+    """
 name = "hostile"
 
 [input]
@@ -40,19 +42,9 @@ sensors = ["pressure", "flow"]
 length = "24h"
 hop = "2h"
 statistics = ["mean", "max", "slope"]
-
-[[targets]]
-class = "pump"
-mode = "leak"
-horizon = "12h"
-champion = "linear"
-
-[models.linear]
-pipeline = [
-  { estimator = "river.preprocessing.StandardScaler" },
-  { estimator = "river.linear_model.LogisticRegression" },
-]
 """
+    + LEAK
+)
 #: Runs the command, then tells the most memory that its process ever held.
 PROGRAM = """
 import sys

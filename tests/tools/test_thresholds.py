@@ -26,6 +26,7 @@ from dataflows.tools.thresholds import (
     read_scored,
     write,
 )
+from tests.tables import PRIOR
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -33,7 +34,8 @@ if TYPE_CHECKING:
 
     from dataflows.fleet.plan import Target
 
-FLEET = """
+FLEET = (
+    """
 name = "pumps"    # of the north
 
 [input]
@@ -62,10 +64,9 @@ class = "pump"
 mode = "leak"
 horizon = "48h"
 champion = "prior"
-
-[models.prior]
-pipeline = [{ estimator = "dataflows.group.estimators.Prior" }]
 """
+    + PRIOR
+)
 LEAK, BLOCK, LONG = "pump/leak/24h", "pump/block/24h", "pump/leak/2d"
 
 
