@@ -54,7 +54,7 @@ app(sys.argv[1:], standalone_mode=False)
 with open("/proc/self/status") as status:
     print(*(line for line in status if line.startswith("VmHWM:")))
 """
-GIGABYTE = 1 << 20  # in KB of 1,024 bytes, as the kernel counts
+GIGABYTE = 10**9 // 1024  # in KB of 1,024 bytes, as the kernel counts
 TIME = 1_735_689_600
 #: How often the registry can be filled by the names of a recording.
 OVERFILL = 10
