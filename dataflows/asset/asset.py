@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Asset", "ClassPlan"]
 
-_VERSION = 1
+_VERSION = 2
 
 
 class ClassPlan:

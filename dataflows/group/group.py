@@ -35,7 +35,7 @@ _PUBLISHED = _EXAMPLES + SEGMENTS
 #: Models, the log of what was learned, the figures, the examples, what was published of each asset. Frozen:
 #: the store knows them by number.
 GROUP_PARTS = _PUBLISHED + BUCKETS
-_VERSION = 1
+_VERSION = 2
 _log = structlog.get_logger()
 
 
