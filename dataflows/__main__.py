@@ -50,10 +50,13 @@ def run(
     from dataflows.fleet import load
     from dataflows.tools.run import run as run_fleet
 
+    interval = timedelta(microseconds=_duration("--epoch", epoch))
+    if not interval:
+        msg = "the time between snapshots has to be longer than zero, such as 500ms or 10s"
+        raise typer.BadParameter(msg, param_hint="--epoch")
     with _explained():
         resolved = load(fleet)
         store = None if no_recovery else recovery or _STORES / resolved.name
-        interval = timedelta(microseconds=parse_duration(epoch))
         run_fleet(resolved, _console, store=store, epoch=interval, fresh=fresh)
 
 
@@ -105,8 +108,9 @@ def thresholds(
     from dataflows.fleet import load
     from dataflows.tools.thresholds import Wish, choose
 
+    before = _duration("--lead", lead)
     with _explained():
-        wish = Wish(false_alarm_cost, missed_cost, false_alarms_per_asset_day, parse_duration(lead))
+        wish = Wish(false_alarm_cost, missed_cost, false_alarms_per_asset_day, before)
         resolved = load(fleet)
         source = evaluations or resolved.output.folder / "evaluations.jsonl"
         choose(resolved, source, wish, _console, write_chosen=write)
@@ -136,7 +140,17 @@ class _explained:  # noqa: N801 - reads as what it does
 
 
 def _is_ours(error: BaseException) -> bool:
-    return type(error).__module__.split(".")[0] == "dataflows" or isinstance(error, ValueError | OSError)
+    """Whether it is one of the project's own, or of a file that cannot be opened; all else is a bug."""
+    of_a_file = isinstance(error, OSError) and error.filename is not None
+    return of_a_file or type(error).__module__.split(".")[0] == "dataflows"
+
+
+def _duration(option: str, text: str) -> int:
+    """Microseconds of an option's value."""
+    try:
+        return parse_duration(text)
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint=option) from None
 
 
 def _fail(message: str) -> NoReturn:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 __all__ = ["BUCKETS", "Buckets"]
 
 BUCKETS = 16
-_VERSION = 1
+_VERSION = 2
 
 
 class Buckets:

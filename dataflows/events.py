@@ -215,7 +215,8 @@ def _retraction(document: dict[str, Any]) -> Retraction:
 
 
 def _registration(document: dict[str, Any]) -> Registration:
-    attributes = document.get("attributes", {})
+    attributes = document.get("attributes")
+    attributes = {} if attributes is None else attributes
     if type(attributes) is not dict or len(attributes) > MAX_ATTRIBUTES:
         msg = f"attributes: expected an object of up to {MAX_ATTRIBUTES}, got {_json_type(attributes)}"
         raise _MalformedError(msg)
@@ -227,7 +228,8 @@ def _registration(document: dict[str, Any]) -> Registration:
         if len(name) > _MAX_NAME or (isinstance(value, str) and len(value) > _MAX_NAME):
             msg = f"attributes.{name[:80]}: its name or its text has more than {_MAX_NAME} characters"
             raise _MalformedError(msg)
-    retired = document.get("retired", False)
+    retired = document.get("retired")
+    retired = False if retired is None else retired
     if type(retired) is not bool:
         msg = f"retired: expected true or false, got {_json_type(retired)}"
         raise _MalformedError(msg)

@@ -101,7 +101,7 @@ class Stages:
     def group(self, key: str, main: bytes | None, parts: dict[int, bytes]) -> Group | Passing:
         """A group, new or resumed."""
         if key == PASSING:
-            return Passing()
+            return Passing(main)
         group = Group(
             self._fleet, key, strict=self._strict, on_error=self._errors.note, main=main, parts=parts
         )

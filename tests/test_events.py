@@ -118,6 +118,10 @@ def test_null_stands_for_absent() -> None:
     """Optional fields may be null."""
     found = decode(orjson.dumps({**MAINTENANCE, "component": None, "id": None, "arrived": None}))
     assert found == Maintenance("a", parse_instant(TIME), None, None, None)
+    nulls = dict.fromkeys(["site", "attributes", "retired", "arrived"])
+    row = {name: value for name, value in REGISTRATION.items() if name not in nulls}
+    assert decode(orjson.dumps({**row, **nulls})) == decode(orjson.dumps(row))
+    assert isinstance(decode(orjson.dumps(row)), Registration)
 
 
 @given(st.binary())

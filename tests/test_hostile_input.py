@@ -15,12 +15,14 @@ import orjson
 import pytest
 
 from tests.chaos.harness import ROOT, environment
+from tests.tables import LEAK
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-FLEET = """
+FLEET = (
+    """
 name = "hostile"
 
 [input]
@@ -40,19 +42,9 @@ sensors = ["pressure", "flow"]
 length = "24h"
 hop = "2h"
 statistics = ["mean", "max", "slope"]
-
-[[targets]]
-class = "pump"
-mode = "leak"
-horizon = "12h"
-champion = "linear"
-
-[models.linear]
-pipeline = [
-  { estimator = "river.preprocessing.StandardScaler" },
-  { estimator = "river.linear_model.LogisticRegression" },
-]
 """
+    + LEAK
+)
 #: Runs the command, then tells the most memory that its process ever held.
 PROGRAM = """
 import sys
@@ -62,7 +54,7 @@ app(sys.argv[1:], standalone_mode=False)
 with open("/proc/self/status") as status:
     print(*(line for line in status if line.startswith("VmHWM:")))
 """
-GIGABYTE = 1 << 20  # in KB of 1,024 bytes, as the kernel counts
+GIGABYTE = 10**9 // 1024  # in KB of 1,024 bytes, as the kernel counts
 TIME = 1_735_689_600
 #: How often the registry can be filled by the names of a recording.
 OVERFILL = 10

@@ -13,6 +13,7 @@ from bytewax.visualize import to_rendered
 from dataflows.failure_prediction import flow
 from dataflows.group.group import GROUP_PARTS
 from dataflows.lane.lane import LANE_PARTS
+from tests.tables import PRIOR
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -23,7 +24,8 @@ GOLDEN = Path(__file__).with_name("step_ids.txt")
 #: The engine's operators that keep state; all others are made of them or keep none.
 STATEFUL = {"input", "stateful_batch", "output"}
 
-FLEET = """
+FLEET = (
+    """
 name = "pumps"
 
 [input]
@@ -40,10 +42,9 @@ class = "pump"
 mode = "seal"
 horizon = "24h"
 champion = "prior"
-
-[models.prior]
-pipeline = [{ estimator = "dataflows.group.estimators.Prior" }]
 """
+    + PRIOR
+)
 
 
 @pytest.fixture

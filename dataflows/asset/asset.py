@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Asset", "ClassPlan"]
 
-_VERSION = 1
+_VERSION = 2
 
 
 class ClassPlan:
@@ -49,6 +49,7 @@ class ClassPlan:
         self.known = targets
         self.example_every = asset_class.example_every
         self.resets = frozenset(asset_class.reset_windows_on)
+        self._no_faults = None if asset_class.faults else Faults(asset_class)
         self._place_features(asset_class)
 
     def _place_features(self, asset_class: AssetClass) -> None:
@@ -67,6 +68,10 @@ class ClassPlan:
         self.of_readings = np.array(readings, dtype=np.intp)
         self.of_faults = np.array(faults, dtype=np.intp)
         self.background = slice(at, self.width)
+
+    def faults(self, state: dict[str, Any] | None = None) -> Faults:
+        """The faults of one asset; all assets share those of a class that counts none."""
+        return Faults(self.asset_class, state) if self._no_faults is None else self._no_faults
 
     def carried(self, other: ClassPlan) -> list[tuple[int, int]]:
         """(old, new) index of the sensors that this class and another declare alike, windows and all."""
@@ -109,6 +114,7 @@ class Asset:
         "_plan",
         "_plans",
         "_revision",
+        "_scored",
         "_windows",
         "finished",
     )
@@ -123,12 +129,14 @@ class Asset:
         #: Cell of the example grid in which the last example lies.
         self._cell: int | None = state.get("cell")
         self._revision: int = state.get("revision", 0)
+        #: Event time that was scored last, of which the revisions are counted; it outlives the windows.
+        self._scored: int | None = state.get("scored")
         #: Nothing of the asset is worth keeping any more.
         self.finished = False
         #: Event time of the last accepted event of any kind.
         self._last_event: int | None = state.get("last_event")
         self._windows = Windows(self._plan.windows, state.get("windows"))
-        self._faults = Faults(self._plan.asset_class, state.get("faults"))
+        self._faults = self._plan.faults(state.get("faults"))
         self._labels = Labels(self._plan.targets, state.get("labels"), self._plan.known)
         self._background = Background(self._plan.asset_class, state.get("background"))
 
@@ -141,6 +149,7 @@ class Asset:
                 "class": self._plan.asset_class.name,
                 "cell": self._cell,
                 "revision": self._revision,
+                "scored": self._scored,
                 "last_event": self._last_event,
                 "windows": self._windows.state(),
                 "faults": self._faults.state(),
@@ -174,7 +183,9 @@ class Asset:
         if placed is not Placed.ON_TIME:
             self._revision += 1
             return self._observations(item, matured, scored=True)
-        self._revision = 0
+        # An asset that asset_ttl dropped may come back at the very time that was scored before.
+        self._revision = self._revision + 1 if event.time == self._scored else 0
+        self._scored = event.time
         self._faults.advance()
         cell = event.time // self._plan.example_every
         example = cell != self._cell
@@ -186,7 +197,9 @@ class Asset:
 
     def _fault(self, item: Item, event: Fault) -> list[Item]:
         windows = self._windows
-        placed = windows.add_fault(event.time, event.id or f"fault {event.code} {event.time}")
+        # Ids are printable, so none of telemetry is like one of these, and no id like a content.
+        identity = f"\x1f{event.code}\x1f{event.time}" if event.id is None else f"\x1e{event.id}"
+        placed = windows.add_fault(event.time, identity)
         if placed is Placed.DUPLICATE:
             return [_rejected(item, event, "duplicate", "this fault was seen before")]
         if placed is Placed.TOO_LATE:
@@ -245,7 +258,7 @@ class Asset:
     def _change_class(self, plan: ClassPlan) -> None:
         """Windows of sensors that both classes declare alike go on, the others begin anew."""
         self._windows = self._windows.carry(plan.windows, self._plan.carried(plan))
-        self._faults = Faults(plan.asset_class, self._faults.state())
+        self._faults = self._faults.carry(plan.asset_class) if plan.asset_class.faults else plan.faults()
         self._background = Background(plan.asset_class, self._background.state())
         self._labels.retarget(plan.targets)
         self._plan = plan
@@ -261,7 +274,7 @@ class Asset:
         if forgotten:
             items.append(self._dropped(item, len(items)))
             self._windows = self._windows.tombstone()
-            self._faults = Faults(self._plan.asset_class)
+            self._faults = self._plan.faults()
             self._labels = Labels(self._plan.targets, None, self._plan.known)
         return items
 

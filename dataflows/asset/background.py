@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 __all__ = ["Background"]
 
 _KEPT = 256
+#: Of the many assets without attributes or maintenance none has a table of its own. Never written to.
+_NONE: dict[str, Any] = {}
 
 
 class Background:
@@ -34,10 +36,10 @@ class Background:
 
     def __init__(self, asset_class: AssetClass, state: dict[str, Any] | None = None) -> None:
         self._class = asset_class
-        self._attributes: Mapping[str, Any] = {} if state is None else state["attributes"]
+        self._attributes: Mapping[str, Any] = (state and state["attributes"]) or _NONE
         #: Times of maintenance by component, ascending, and how many earlier ones were let go.
-        self._maintenance: dict[str, list[int]] = {} if state is None else state["maintenance"]
-        self._earlier: dict[str, int] = {} if state is None else state["earlier"]
+        self._maintenance: dict[str, list[int]] = (state and state["maintenance"]) or _NONE
+        self._earlier: dict[str, int] = (state and state["earlier"]) or _NONE
 
     def attributes(self, attributes: Mapping[str, Any]) -> None:
         """Replace the attributes by those of a registry row."""
@@ -47,6 +49,8 @@ class Background:
         """Note maintenance of a component, or with None of all of them."""
         for name in self._class.maintenance if component is None else (component,):
             if name in self._class.maintenance:
+                if self._maintenance is _NONE:
+                    self._maintenance, self._earlier = {}, dict(self._earlier)
                 times = self._maintenance.setdefault(name, [])
                 insort(times, time)
                 if len(times) > _KEPT:

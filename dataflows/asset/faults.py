@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import insort
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,6 +16,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Faults"]
 
+#: So many of the latest faults are kept one by one, where a reset may have to part those of one pane.
+_RECENT = 128
+
 
 class Faults:
     """How often each code occurred, by pane.
@@ -26,7 +30,7 @@ class Faults:
         state: what `state` returned, None for a new asset.
     """
 
-    __slots__ = ("_ahead", "_class", "_depths", "_panes")
+    __slots__ = ("_ahead", "_class", "_depths", "_panes", "_recent")
 
     def __init__(self, asset_class: AssetClass, state: dict[str, Any] | None = None) -> None:
         self._class = asset_class
@@ -39,12 +43,14 @@ class Faults:
         self._panes: dict[tuple[int, str], dict[int, list[int]]] = {}
         #: Faults after the time that was scored last; they enter the panes with the next telemetry.
         self._ahead: list[tuple[int, str]] = []
+        #: The latest faults that were counted, by time; none in a class whose windows are never reset.
+        self._recent: list[tuple[int, str]] = []
         if state is None:
             return
+        self._recent = [(time, code) for time, code in state["recent"]]
         self._ahead = [(time, code) for time, code in state["ahead"]]
         for hop, code, panes in state["panes"]:
-            if hop in self._depths and code in asset_class.faults:
-                self._panes[hop, code] = {number: [count, last] for number, count, last in panes}
+            self._panes[hop, code] = {number: [count, last] for number, count, last in panes}
 
     def add(self, time: int, code: str, scored: int | None) -> None:
         """Take a fault; codes that the class does not name are passed over.
@@ -69,24 +75,47 @@ class Faults:
             self._ahead.clear()
 
     def _count(self, time: int, code: str) -> None:
-        for hop, depth in self._depths.items():
-            panes = self._panes.setdefault((hop, code), {})
-            number = -(-time // hop) - 1
-            found = panes.get(number)
-            if found is None:
-                panes[number] = [1, time]
-                for old in [pane for pane in panes if pane < number - 2 * depth]:
-                    del panes[old]
-            else:
-                found[0] += 1
-                found[1] = max(found[1], time)
+        for hop in self._depths:
+            self._tally(hop, -(-time // hop) - 1, time, code)
+        if self._class.reset_windows_on:
+            insort(self._recent, (time, code))
+            del self._recent[:-_RECENT]
+
+    def _tally(self, hop: int, number: int, time: int, code: str) -> None:
+        panes = self._panes.setdefault((hop, code), {})
+        found = panes.get(number)
+        if found is None:
+            panes[number] = [1, time]
+            oldest = number - 2 * self._depths[hop]
+            for old in [pane for pane in panes if pane < oldest]:
+                del panes[old]
+        else:
+            found[0] += 1
+            found[1] = max(found[1], time)
 
     def reset(self, time: int) -> None:
-        """Drop what lies in panes that begin before an instant, and what lies ahead but not after it."""
+        """Drop what lies before an instant, and with it what its pane holds from before the latest faults."""
         self._ahead = [fault for fault in self._ahead if fault[0] > time]
+        self._recent = [fault for fault in self._recent if fault[0] > time]
         for (hop, _), panes in self._panes.items():
             for number in [number for number in panes if number * hop < time]:
                 del panes[number]
+        for hop in self._depths:
+            for at, code in self._recent:
+                number = -(-at // hop) - 1
+                if number * hop < time:
+                    self._tally(hop, number, at, code)
+
+    def carry(self, asset_class: AssetClass) -> Faults:
+        """The same faults under another class; windows of codes that it declares otherwise begin anew."""
+        mine, theirs = _declarations(self._class), _declarations(asset_class)
+        alike = {code for code in mine if mine[code] == theirs.get(code)}
+        new = Faults(asset_class)
+        new._ahead = [fault for fault in self._ahead if fault[1] in alike]
+        if asset_class.reset_windows_on:
+            new._recent = [fault for fault in self._recent if fault[1] in alike]
+        new._panes = {key: panes for key, panes in self._panes.items() if key[1] in alike}
+        return new
 
     def features(self, time: int) -> NDArray[np.float64]:
         """Statistics of all windows in their order: (windows x faults x fault statistics), NaN is missing.
@@ -112,9 +141,21 @@ class Faults:
         """Plain data."""
         return {
             "ahead": self._ahead,
+            "recent": self._recent,
             "panes": [
                 (hop, code, [(number, *found) for number, found in panes.items()])
                 for (hop, code), panes in self._panes.items()
                 if panes
             ],
         }
+
+
+def _declarations(asset_class: AssetClass) -> dict[str, set[tuple[int, int, tuple[str, ...]]]]:
+    return {
+        code: {
+            (window.length, window.hop, window.fault_statistics)
+            for window in asset_class.windows
+            if index in window.faults
+        }
+        for index, code in enumerate(asset_class.faults)
+    }

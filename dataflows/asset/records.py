@@ -12,6 +12,8 @@ __all__ = ["CENSORED", "NEGATIVE", "POSITIVE", "Kind", "Records"]
 
 POSITIVE, NEGATIVE, CENSORED = 1, 0, -1
 Kind = Literal["failure", "maintenance"]
+#: Most assets have no record, and none of them a table of its own. Never written to.
+_NONE: dict[str, Any] = {}
 #: Maintenance of the whole asset.
 _WHOLE = ""
 
@@ -26,13 +28,12 @@ class Records:
     __slots__ = ("_failures", "_maintenance", "_oldest", "_seen")
 
     def __init__(self, state: dict[str, Any] | None = None) -> None:
-        state = state or {"failures": {}, "maintenance": {}, "seen": {}}
-        self._failures: dict[str, list[int]] = state["failures"]
-        self._maintenance: dict[str, list[int]] = state["maintenance"]
+        self._failures: dict[str, list[int]] = (state and state["failures"]) or _NONE
+        self._maintenance: dict[str, list[int]] = (state and state["maintenance"]) or _NONE
         #: By identity: time, and what it was of; None once it was withdrawn.
-        self._seen: dict[str, tuple[int, str | None]] = {
-            key: (time, what) for key, (time, what) in state["seen"].items()
-        }
+        self._seen: dict[str, tuple[int, str | None]] = _NONE
+        if state and state["seen"]:
+            self._seen = {key: (time, what) for key, (time, what) in state["seen"].items()}
         self._oldest = min((time for time, _ in self._seen.values()), default=0)
 
     def __bool__(self) -> bool:
@@ -52,6 +53,8 @@ class Records:
         key = f"{kind} id {identity}" if identity is not None else f"{kind} of {named} {time}"
         if key in self._seen:
             return False
+        if self._seen is _NONE:
+            self._seen = {}
         self._oldest = min(self._oldest, time) if self._seen else time
         self._seen[key] = (time, named)
         insort(self._table(kind).setdefault(named, []), time)
@@ -92,7 +95,12 @@ class Records:
         self._oldest = min((time for time, _ in self._seen.values()), default=before)
 
     def _table(self, kind: Kind) -> dict[str, list[int]]:
-        return self._failures if kind == "failure" else self._maintenance
+        """The records of a kind, to be written to."""
+        if kind == "failure":
+            self._failures = {} if self._failures is _NONE else self._failures
+            return self._failures
+        self._maintenance = {} if self._maintenance is _NONE else self._maintenance
+        return self._maintenance
 
     def state(self) -> dict[str, Any]:
         """Plain data."""

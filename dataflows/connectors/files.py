@@ -291,11 +291,7 @@ class _SummaryPartition(StatefulSinkPartition[Item, None]):
     @override
     def write_batch(self, values: list[Item]) -> None:
         for item in values:
-            for section, content in orjson.loads(cast("Row", item.body).data).items():
-                if isinstance(content, dict):
-                    self._summary.setdefault(section, {}).update(content)
-                else:
-                    self._summary[section] = content
+            _add(self._summary, orjson.loads(cast("Row", item.body).data))
         ordered = {key: self._summary[key] for key in sorted(self._summary)}
         written = self._path.with_suffix(".json.part")
         written.write_bytes(orjson.dumps(ordered, option=orjson.OPT_INDENT_2) + b"\n")
@@ -306,8 +302,22 @@ class _SummaryPartition(StatefulSinkPartition[Item, None]):
         return None
 
 
+def _add(summary: dict[str, Any], said: dict[str, Any]) -> None:
+    """Join tables, and add up the counts that several stages tell."""
+    for key, value in said.items():
+        before = summary.get(key)
+        if isinstance(before, dict) and isinstance(value, dict):
+            _add(before, value)
+        elif isinstance(before, int) and isinstance(value, int):
+            summary[key] = before + value
+        else:
+            summary[key] = value
+
+
 class FileSink(FixedPartitionedSink[Item, Any]):
     """``<output>.jsonl`` for each output, and ``summary.json``, in one folder; items are keyed by output.
+
+    At the end of the input every output has its file, if only an empty one.
 
     Args:
         folder: made if it is new.
@@ -334,5 +344,9 @@ class FileSink(FixedPartitionedSink[Item, Any]):
     ) -> StatefulSinkPartition[Item, Any]:
         if for_part == SUMMARY:
             self._folder.mkdir(parents=True, exist_ok=True)
+            # The engine asks for a part with its first row, for the summary's at the end: an output that had
+            # none by then is an empty file, for whoever looks for it.
+            for name in OUTPUTS:
+                (self._folder / f"{name}.jsonl").touch()
             return _SummaryPartition(self._folder / "summary.json")
         return _RowsPartition(self._folder / f"{for_part}.jsonl", self._watch, resume_state)

@@ -8,6 +8,7 @@ from dataflows.fleet.errors import listed, nearest, shown
 from dataflows.fleet.layout import Layout
 from dataflows.fleet.plan import AssetPolicy, Fleet, Input, Output
 from dataflows.fleet.targets import Catalogue, targets
+from dataflows.instants import MICROSECONDS, format_duration
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -15,6 +16,9 @@ if TYPE_CHECKING:
     from dataflows.fleet.draft import Draft
 
 __all__ = ["expand"]
+
+# One record after a long pause has to wait for all of them.
+_MOST_EXPIRIES = 100_000
 
 
 def expand(draft: Draft, path: Path) -> Fleet:
@@ -31,7 +35,7 @@ def expand(draft: Draft, path: Path) -> Fleet:
     made = targets(draft, layouts, catalogue)
     catalogue.check_globs(list(layouts.values()))
     files = tuple(file if file == "-" else str(folder / file) for file in document.input.files)
-    return Fleet(
+    fleet = Fleet(
         name=document.name,
         path=path,
         figures_from=document.figures_from,
@@ -48,6 +52,28 @@ def expand(draft: Draft, path: Path) -> Fleet:
         targets=made,
         max_internal_errors=document.max_internal_errors,
     )
+    _check_expiries(draft, fleet)
+    return fleet
+
+
+def _check_expiries(draft: Draft, fleet: Fleet) -> None:
+    """Refuse an ``idle_timeout`` by which one record could cause too many expiries of one silent asset."""
+    for name, found in fleet.classes.items():
+        places = [("targets",), ("classes", name), ("assets", "max_future")]
+        if found.idle_timeout is None or any(draft.is_broken(*place) for place in places):
+            continue
+        reach = fleet.reach(name)
+        span = reach if found.asset_ttl is None else min(reach, found.asset_ttl)
+        if span > _MOST_EXPIRIES * found.idle_timeout:
+            # Whole seconds read better, and are never less than what is needed.
+            second = MICROSECONDS["s"]
+            least = -(-span // (_MOST_EXPIRIES * second)) * second
+            expected = (
+                f"at least {format_duration(least)}, since a silent asset is looked after for "
+                f"{format_duration(span)}, in up to {_MOST_EXPIRIES:,} steps"
+            )
+            got = format_duration(found.idle_timeout)
+            draft.refuse(("classes", name, "idle_timeout"), expected, got)
 
 
 def _asset_policy(draft: Draft, folder: Path) -> AssetPolicy:

@@ -232,6 +232,14 @@ class Fleet:
     targets: Mapping[str, Target]
     max_internal_errors: int = 100
 
+    def reach(self, asset_class: str) -> int:
+        """Microseconds of arrival time after which a silent asset has nothing left to decide or correct."""
+        targets = (self.targets[name] for name in self.classes[asset_class].targets)
+        longest = max(
+            (found.horizon + found.label_delay + found.label_memory for found in targets), default=0
+        )
+        return self.assets.max_future + longest
+
     @property
     def files(self) -> tuple[str, ...]:
         """What is read, in order: registry rows first."""

@@ -133,7 +133,8 @@ window whose length is not a multiple of its hop, or has more than 2000 of them;
 no fault; two features of one name; a name listed twice; the same target twice; a target on a class without
 features; a champion that is not among the target's models; a glob that matches nothing; an alert that
 clears above the score at which it opens; an `asset_ttl` without `idle_timeout`, or not longer than it and
-than horizon + label delay of each target of the class; unknown assets to be adopted where several classes
+than horizon + label delay of each target of the class; an `idle_timeout` of which more than 100,000 would
+pass before a silent asset's last example is forgotten; unknown assets to be adopted where several classes
 are possible and none is named; an estimator that cannot be imported, built, or asked for a probability or a
 score.
 """

@@ -217,7 +217,9 @@ class ClassTable(Table):
         default=None,
         description="At each multiple of it after an asset's last arrival the label clock advances to that "
         "instant, so that the examples of a silent asset get their label. It should be longer than the "
-        "pauses of a healthy asset, and needs arrival times. Default: silence decides nothing.",
+        "pauses of a healthy asset, and needs arrival times. After horizon + label delay + label memory + "
+        "`max_future` nothing is left to decide, and the asset rests; up to there at most 100,000 multiples "
+        "are allowed. Default: silence decides nothing.",
     )
     asset_ttl: PositiveDuration | None = Field(
         default=None,
@@ -315,7 +317,10 @@ class Document(Table):
         "which models know nothing yet is left out. Default: all count.",
     )
     metrics_every: PositiveDuration = Field(
-        default=MICROSECONDS["w"], description="The period of the metrics rows, in knowledge time."
+        default=MICROSECONDS["w"],
+        description="The period of the metrics rows, in knowledge time: from one multiple of it to the next, "
+        "counted from 1970-01-01T00:00Z. Where it is changed under a recovery store, the open period ends at "
+        "the next multiple of the new one.",
     )
     max_internal_errors: int = Field(
         default=100,

@@ -76,18 +76,18 @@ class AlertBook:
         self._alert = alert
         self._states = {asset: _State(*state) for asset, state in kept.items()}
 
-    def score(self, asset: str, time: int, score: float) -> list[Move]:
-        """Take a published score of an asset, at an event time."""
+    def score(self, asset: str, time: int, score: float, revision: int = 0) -> list[Move]:
+        """Take a published score of an asset, at an event time; the first of that time, or a revision."""
         state = self._states.get(asset)
         if state is None:
             if score < self._alert.open:
                 return []
             state = self._states[asset] = _State()
         if state.id is None:
-            return self._closed(asset, state, time, score)
+            return self._closed(asset, state, time, score, revision)
         return self._opened(asset, state, time, score)
 
-    def _closed(self, asset: str, state: _State, time: int, score: float) -> list[Move]:
+    def _closed(self, asset: str, state: _State, time: int, score: float, revision: int) -> list[Move]:
         if score < self._alert.open:
             del self._states[asset]
             return []
@@ -95,7 +95,7 @@ class AlertBook:
             state.above = time
         if time - state.above < self._alert.dwell:
             return []
-        state.id = _alert_id(asset, self._target, time)
+        state.id = _alert_id(asset, self._target, time, revision)
         state.opened, state.above, state.below, state.said = time, None, None, score
         return [self._move(state, "opened", "score", time, score, self._alert.open)]
 
@@ -115,15 +115,16 @@ class AlertBook:
         return [self._move(state, "updated", why, time, score, self._alert.open)]
 
     def end(self, asset: str, time: int, why: str) -> list[Move]:
-        """Clear at once what is open for an asset, because of a record that is not older than the alert."""
+        """Clear at once what is open or dwells for an asset, because of a record no older than it."""
         state = self._states.get(asset)
         if state is None:
             return []
-        if state.opened is not None and time < state.opened:
+        since = state.above if state.opened is None else state.opened
+        if since is not None and time < since:
             if why in _REPORTS:
                 return []
             # The asset's clock runs ahead of the arrival at which it was retired, changed or fell silent.
-            time = state.opened
+            time = since
         del self._states[asset]
         if state.id is None:
             return []
@@ -148,6 +149,7 @@ class AlertBook:
         return Move(what, state.id or "", why, state.opened or 0, time, score, threshold)
 
 
-def _alert_id(asset: str, target: str, opened: int) -> str:
-    text = f"alert\x1f{asset}\x1f{target}\x1f{opened}"
+def _alert_id(asset: str, target: str, opened: int, revision: int) -> str:
+    # With its revision: revisions of one time can clear an alert, and open another.
+    text = f"alert\x1f{asset}\x1f{target}\x1f{opened}\x1f{revision}"
     return hashlib.blake2b(text.encode(), digest_size=12).hexdigest()

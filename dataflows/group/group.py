@@ -35,7 +35,7 @@ _PUBLISHED = _EXAMPLES + SEGMENTS
 #: Models, the log of what was learned, the figures, the examples, what was published of each asset. Frozen:
 #: the store knows them by number.
 GROUP_PARTS = _PUBLISHED + BUCKETS
-_VERSION = 1
+_VERSION = 2
 _log = structlog.get_logger()
 
 
@@ -78,8 +78,13 @@ class Group:
         state: dict[str, Any] | None = None if main is None else unseal("group", _VERSION, main)
         self._order: tuple[int, int] = (0, 0) if state is None else tuple(state["order"])
         self._violations = 0 if state is None else state["violations"]
+        self._errors = 0 if state is None else state["errors"]
         self._known: int | None = None if state is None else state["known"]
-        self._period: int | None = None if state is None else state["period"]
+        #: (start, end] of the open period of the metrics, in knowledge time. It ends at the next multiple of
+        #: metrics_every, also where that was another one when the period began.
+        self._period: tuple[int, int] | None = None
+        if self._known is not None and state is not None:
+            self._period = (state["period_from"], self._end_of_period(self._known))
         self._champion = self._target.champion if state is None else state["champion"]
         self._new = state is None
         self._learned = 0 if state is None else state["scorer"]["learned"]
@@ -149,6 +154,7 @@ class Group:
                 try:
                     rows = self._observe(item, seen)
                 except Exception as error:  # noqa: BLE001 - the rest of the fleet goes on
+                    self._errors += 1
                     out.append(self._on_error(item, error, "group"))
                     continue
                 part = item.part
@@ -239,12 +245,13 @@ class Group:
         if score is None:
             score = self._scorer.prior
         # The prior is the same for every asset: it warns of none.
-        moves = self._publisher.score(seen.asset, time, score) if link == "class" else []
+        moves = self._publisher.score(seen.asset, time, score, seen.revision) if link == "class" else []
         # Whatever moves an alert is published, so that every alert has the prediction that it follows from.
         if not self._publisher.publishes(seen.asset, score, example=seen.example, moved=bool(moves)):
             return []
         answered = {"model": champion, "version": self._scorer.version(champion), "link": link}
-        row = prediction(item, seen, score, answered)
+        revises = self._publisher.written(seen.asset, time, seen.revision)
+        row = prediction(item, seen, score, revises, answered)
         if self._write_features == "all":
             row["features"] = named(self._features, features)
         rows = [("predictions", row)]
@@ -262,20 +269,18 @@ class Group:
             features, picks, score, lambda changed: self._scorer.answer(champion, changed)[0]
         )
 
+    def _end_of_period(self, known: int) -> int:
+        return -(-known // self._every) * self._every
+
     def _close_period(self, item: Item, known: int) -> list[tuple[str, dict[str, Any]]]:
         """Rows of the metrics once knowledge time has passed the end of the period."""
-        if self._period is not None and known <= (self._period + 1) * self._every:
+        if self._period is not None and known <= self._period[1]:
             return []
-        period = -(-known // self._every) - 1
-        if self._period is None:
-            self._period = period
-        if period <= self._period:
-            return []
-        start = self._period * self._every
-        self._period = period
-        return [("metrics", row) for row in self._metrics(item, start)]
+        closed, end = self._period, self._end_of_period(known)
+        self._period = (end - self._every, end)
+        return [] if closed is None else [("metrics", row) for row in self._metrics(item, *closed)]
 
-    def _metrics(self, item: Item, start: int) -> list[dict[str, Any]]:
+    def _metrics(self, item: Item, start: int, end: int) -> list[dict[str, Any]]:
         pending = self._ledger.pending()
         self._changed_figures = True
         rows = []
@@ -285,7 +290,7 @@ class Group:
                 "model": model,
                 "champion": model == self._champion,
                 "from": format_instant(start),
-                "to": format_instant(start + self._every),
+                "to": format_instant(end),
                 **figures,
                 "pending": pending,
                 "known": format_instant(item.known),
@@ -320,8 +325,9 @@ class Group:
             {
                 "order": self._order,
                 "violations": self._violations,
+                "errors": self._errors,
                 "known": self._known,
-                "period": self._period,
+                "period_from": None if self._period is None else self._period[0],
                 "champion": self._champion,
                 "scorer": self._scorer.main_state(),
                 "ledger": self._ledger.state(),
@@ -342,8 +348,8 @@ class Group:
         return self._publisher.part(part - _PUBLISHED)
 
     def finish(self) -> list[Item]:
-        """The target's section of the summary."""
-        summary = {
+        """The target's section of the summary, and what it could not use."""
+        targets = {
             self._target.name: {
                 "champion": self._champion,
                 "learned": self._scorer.learned,
@@ -355,5 +361,6 @@ class Group:
             }
         }
         sequence, part = self._order
-        body = Row("summary", encode({"targets": summary}))
+        rejected = {"internal_error": self._errors} if self._errors else {}
+        body = Row("summary", encode({"input": {"rejected": rejected}, "targets": targets}))
         return [Item(sequence, part, None, self._known or 0, ("", 0, 0), body)]

@@ -31,8 +31,12 @@ class Publisher:
         self._changed_by = output.changed_by
         table = Buckets.read(_KIND, parts)
         #: Last score written, by asset; kept only where the policy asks for it.
-        self._last: dict[str, float] = {asset: last for asset, (last, _) in table.items() if last is not None}
-        kept = {asset: alert for asset, (_, alert) in table.items() if alert is not None}
+        self._last: dict[str, float] = {asset: row[0] for asset, row in table.items() if row[0] is not None}
+        #: Time and revision of the last prediction written, by asset; kept only where some are not written.
+        self._written: dict[str, tuple[int, int]] = {
+            asset: tuple(row[1]) for asset, row in table.items() if row[1] is not None
+        }
+        kept = {asset: row[2] for asset, row in table.items() if row[2] is not None}
         self._book = None if target.alert is None else AlertBook(target.name, target.alert, kept)
         self._buckets = Buckets(_KIND, self._entry)
         self._buckets.restore(table)
@@ -50,12 +54,21 @@ class Publisher:
         self._buckets.touch(asset)
         return True
 
-    def score(self, asset: str, time: int, score: float) -> list[Move]:
+    def written(self, asset: str, time: int, revision: int) -> int | None:
+        """Note that a prediction is written; return which revision of it was before, None if none was."""
+        if self._policy == "all":
+            return revision - 1 if revision else None
+        before = self._written.get(asset)
+        self._written[asset] = (time, revision)
+        self._buckets.touch(asset)
+        return None if before is None or before[0] != time else before[1]
+
+    def score(self, asset: str, time: int, score: float, revision: int = 0) -> list[Move]:
         """What a score does to the asset's alert."""
         if self._book is None:
             return []
         before = self._book.entry(asset)
-        moves = self._book.score(asset, time, score)
+        moves = self._book.score(asset, time, score, revision)
         if self._book.entry(asset) != before:
             self._buckets.touch(asset)
         return moves
@@ -69,17 +82,19 @@ class Publisher:
 
     def forget(self, asset: str) -> None:
         """Let go of an asset whose state was dropped."""
-        if self._last.pop(asset, None) is not None:
+        last, written = self._last.pop(asset, None), self._written.pop(asset, None)
+        if last is not None or written is not None:
             self._buckets.touch(asset)
 
     def open_alerts(self) -> int:
         """How many alerts are open."""
         return 0 if self._book is None else self._book.open_count()
 
-    def _entry(self, asset: str) -> tuple[float | None, list[Any] | None] | None:
-        last = self._last.get(asset)
+    def _entry(self, asset: str) -> tuple[float | None, tuple[int, int] | None, list[Any] | None] | None:
+        last, written = self._last.get(asset), self._written.get(asset)
         alert = None if self._book is None else self._book.entry(asset)
-        return None if last is None and alert is None else (last, alert)
+        known = last is not None or written is not None or alert is not None
+        return (last, written, alert) if known else None
 
     def changed(self) -> list[int]:
         """Buckets to write."""

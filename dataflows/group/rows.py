@@ -41,19 +41,20 @@ def named(features: tuple[str, ...], values: bytes) -> dict[str, float | None]:
     return dict(zip(features, np.frombuffer(values).tolist(), strict=True))
 
 
-def prediction(item: Item, seen: Observation, score: float, answered: Mapping[str, Any]) -> dict[str, Any]:
-    """One published score."""
+def prediction(
+    item: Item, seen: Observation, score: float, revises: int | None, answered: Mapping[str, Any]
+) -> dict[str, Any]:
+    """One published score; ``revises`` is the revision that was published before it."""
     time = seen.time or 0
-    revision = seen.revision
     return {
-        "id": prediction_id(seen.asset, seen.target, time, revision),
+        "id": prediction_id(seen.asset, seen.target, time, seen.revision),
         "asset": seen.asset,
         "target": seen.target,
         "time": format_instant(time),
         "score": score,
         **answered,
-        "revision": revision,
-        "revises": prediction_id(seen.asset, seen.target, time, revision - 1) if revision else None,
+        "revision": seen.revision,
+        "revises": None if revises is None else prediction_id(seen.asset, seen.target, time, revises),
         **basis(item, seen.watermark),
     }
 

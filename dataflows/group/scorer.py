@@ -43,7 +43,8 @@ _log = structlog.get_logger()
 Learned = tuple[str, int, int]
 
 #: A model's score, None where it was put aside, and its link: which answered. ``class`` is the model,
-#: ``prior`` the prior, because the model has learned nothing or has no opinion.
+#: ``prior`` the prior because the model has learned nothing or has no opinion, or its own prior because it
+#: knows of only one label and would say 0 or 1 (as River's classifiers do).
 Answer = tuple[float | None, str]
 
 
@@ -55,6 +56,7 @@ class _Slot:
         part: where it is written.
         version: counts changes of its configuration.
         learned: examples learned by this version.
+        positives: how many of them were positive.
         pickled: the last pickle, and how many examples of the target had been learned by then.
         failed: why it was put aside, None while it works.
         reader: scores it without River where it can.
@@ -69,6 +71,15 @@ class _Slot:
     pickled_at: int = 0
     failed: str | None = None
     reader: LinearReader | None = None
+    positives: int = 0
+
+    @property
+    def prior(self) -> float:
+        return (self.positives + 0.5) / (self.learned + 1)
+
+    @property
+    def one_sided(self) -> bool:
+        return self.positives in (0, self.learned)
 
     @property
     def big(self) -> bool:
@@ -132,6 +143,7 @@ class Scorer:
             self._changed.add(part)
         else:
             slot = _Slot(model, None, part, version, known["learned"], pickled, at, known["failed"])
+            slot.positives = known["positives"]
             slot.estimator = pickle.loads(slot.pickled)  # noqa: S301 - our own store, sealed
         self._slots[model.name] = slot
 
@@ -205,10 +217,8 @@ class Scorer:
         return answers
 
     def _ask(self, slot: _Slot, x: dict[str, float]) -> Answer:
-        if slot.failed is not None:
-            return None, "prior"
-        if slot.learned == 0:
-            return self.prior, "prior"
+        if slot.failed is not None or not slot.learned:
+            return None if slot.failed is not None else self.prior, "prior"
         try:
             probabilities = slot.estimator.predict_proba_one(x)
             score = float(probabilities.get(True, 0.0)) if probabilities else None
@@ -217,6 +227,8 @@ class Scorer:
             return None, "prior"
         if score is None:
             return self.prior, "prior"
+        if len(probabilities) == 1 and score in (0.0, 1.0) and slot.one_sided:
+            return slot.prior, "prior"
         if not math.isfinite(score):
             self._put_aside(slot, f"score {score}")
             return None, "prior"
@@ -229,6 +241,7 @@ class Scorer:
             for name in members:
                 self._teach(self._slots[name], x, label)
                 self._slots[name].learned += 1
+                self._slots[name].positives += label
         self.learned += 1
         self.positives += label
         self.log.append((asset, time, label))
@@ -290,6 +303,7 @@ class Scorer:
                     "version": slot.version,
                     "part": slot.part,
                     "learned": slot.learned,
+                    "positives": slot.positives,
                     "failed": slot.failed,
                 }
                 for name, slot in self._slots.items()

@@ -10,7 +10,7 @@ import structlog
 from dataflows.buckets import BUCKETS, Buckets
 from dataflows.events import Event, Fault, Registration, Reject, Telemetry, TimedEvent
 from dataflows.fleet.shape import check_shapes, shapes
-from dataflows.items import Item, Known, Row, by_order, encode, lane_part, reject_row
+from dataflows.items import Expiry, Item, Known, Row, by_order, encode, lane_part, reject_row
 from dataflows.lane.registry import Registry
 from dataflows.lane.silence import Silence
 from dataflows.snapshots import seal, unseal
@@ -65,7 +65,8 @@ class Lane:
         registry = Buckets.read("registry", {p: s for p, s in parts.items() if p < _SILENCE})
         silence = Buckets.read("silence", {p - _SILENCE: s for p, s in parts.items() if p >= _SILENCE})
         self._registry = Registry(fleet.assets, fleet.classes, registry)
-        self._silence = Silence(fleet.classes, fleet.assets.max_tombstones, silence)
+        reaches = {name: fleet.reach(name) for name in fleet.classes}
+        self._silence = Silence(fleet.classes, reaches, fleet.assets.max_tombstones, silence)
         self._registered = Buckets("registry", self._registry.entry)
         self._registered.restore(registry)
         self._heard = Buckets("silence", self._silence.entry)
@@ -97,7 +98,7 @@ class Lane:
 
     def _take(self, item: Item, event: Event, out: list[Item]) -> None:
         self._watch_arrivals(item, event)
-        self._expire(event.arrived, out)
+        expired = self._expire(event.arrived, out)
         self._move_time(item, event)
         asset_class = self._resolve(event)
         if isinstance(asset_class, Reject):
@@ -108,6 +109,9 @@ class Lane:
             out.append(self._reject(item, Reject("future", far, event.asset), event))
             return
         if self.arrival is not None and isinstance(event, Telemetry | Fault):
+            missed = self._silence.missed(event.asset, self.arrival)
+            if missed is not None:
+                out.append(self._expired(missed, expired + 1, self.arrival))
             self._hear(event.asset, asset_class)
         self._counts[_KINDS[type(event)]] += 1
         body = Known(event, asset_class)
@@ -131,17 +135,20 @@ class Lane:
             )
             raise MixedArrivalsError(msg)
 
-    def _expire(self, arrival: int | None, out: list[Item]) -> None:
-        """What was due before this arrival takes effect now, as of when it was due."""
+    def _expire(self, arrival: int | None, out: list[Item]) -> int:
+        """What was due before this arrival takes effect now, as of when it was due; return how many."""
         if arrival is None or not self._waits:
-            return
+            return 0
+        index = 0
         for index, expiry in enumerate(self._silence.expiries(arrival), start=1):
             self._heard.touch(expiry.asset)
-            asset_class = self._registry.class_of(expiry.asset) or ""
-            body = Known(expiry, asset_class)
-            part = lane_part(index)
-            out.append(Item(self._sequence, part, expiry.due, expiry.due, ("", 0, 0), body))
+            out.append(self._expired(expiry, index, expiry.due))
             self.arrival = expiry.due
+        return index
+
+    def _expired(self, expiry: Expiry, index: int, now: int) -> Item:
+        body = Known(expiry, self._registry.class_of(expiry.asset) or "")
+        return Item(self._sequence, lane_part(index), now, now, ("", 0, 0), body)
 
     def _move_time(self, item: Item, event: Event) -> None:
         """Arrival never runs back; without arrivals, knowledge follows the largest event time."""
@@ -158,7 +165,10 @@ class Lane:
 
     def _resolve(self, event: Event) -> str | Reject:
         if isinstance(event, Registration):
+            before = self._registry.class_of(event.asset)
             found = self._registry.register(event)
+            if before is not None and not isinstance(found, Reject) and found != before:
+                self._leave(event.asset, before)
         else:
             known = self._registry.class_of(event.asset)
             if known is not None:
@@ -177,8 +187,11 @@ class Lane:
         if self.arrival is not None and self._silence.hear(asset, asset_class, self.arrival):
             self._heard.touch(asset)
 
+    def _leave(self, asset: str, asset_class: str) -> None:
+        if self.arrival is not None and self._silence.leave(asset, asset_class, self.arrival):
+            self._heard.touch(asset)
+
     def _reject(self, item: Item, reject: Reject, event: Event | None) -> Item:
-        self._counts[f"rejected: {reject.reason}"] += 1
         item.arrival = self.arrival
         item.known = self._known()
         return reject_row(item, reject, event)
@@ -209,17 +222,12 @@ class Lane:
 
     def finish(self) -> list[Item]:
         """What came in, for the summary."""
-        rejected, by_kind = {}, {}
-        for name, count in sorted(self._counts.items()):
-            if name.startswith("rejected: "):
-                rejected[name.removeprefix("rejected: ")] = count
-            else:
-                by_kind[name] = count
         counts = {
             "records": self._sequence,
             "assets": len(self._registry),
-            "by_kind": by_kind,
-            "rejected": rejected,
+            "by_kind": dict(sorted(self._counts.items())),
+            # By reason; whoever rejects something adds to it.
+            "rejected": {},
         }
         body = Row("summary", encode({"input": counts}))
         return [Item(self._sequence, lane_part(0), self.arrival, self._known(), ("", 0, 0), body)]

@@ -31,7 +31,12 @@ class Registry:
     ) -> None:
         self._policy = policy
         self._classes = classes
-        self._assets = {asset: (str(name), site) for asset, (name, site) in kept.items()}
+        #: One for all that are adopted.
+        self._adopted = (policy.adopt_as or "", None)
+        self._assets = {
+            asset: self._adopted if (name, site) == self._adopted else (str(name), site)
+            for asset, (name, site) in kept.items()
+        }
 
     def __len__(self) -> int:
         return len(self._assets)
@@ -48,7 +53,7 @@ class Registry:
             return Reject("unknown_asset", "no registry row names it", asset)
         if full := self._full(asset):
             return full
-        self._assets[asset] = (policy.adopt_as, None)
+        self._assets[asset] = self._adopted
         return policy.adopt_as
 
     def register(self, row: Registration) -> str | Reject:

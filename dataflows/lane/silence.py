@@ -3,6 +3,10 @@
 At each multiple of ``idle_timeout`` after its last arrival, an asset's label clock advances to that instant;
 at ``asset_ttl`` its state is dropped. These expiries are due at exact instants of arrival time, so that a
 replay repeats them: they read no clock.
+
+Once an asset has been silent for so long that none of its examples waits or can be corrected (the reach of
+its class), more of them would do nothing, so it rests: one wild arrival must not make millions. Before it
+is heard again, the last expiry that it missed is made up for: its label clock stands where it would stand.
 """
 
 from __future__ import annotations
@@ -22,10 +26,12 @@ if TYPE_CHECKING:
 __all__ = ["Silence"]
 
 _NEVER = 2**63
+#: In place of a number of expiries: a tombstone; an asset whose class knows no silence.
+_DROPPED, _UNWATCHED = -1, -2
 
 
 class _Heard(msgspec.Struct):
-    """When an asset was last heard, and how many expiries it had since; -1 is a tombstone."""
+    """When an asset was last heard, and how many expiries it had since; negative: see below."""
 
     last: int
     fired: int
@@ -36,6 +42,7 @@ class Silence:
 
     Args:
         classes: by name.
+        reaches: by class, microseconds of silence after which nothing is left to decide or to correct.
         max_tombstones: how many dropped assets are remembered.
         kept: what `entry` returned, by asset; empty for a new lane.
     """
@@ -43,10 +50,12 @@ class Silence:
     def __init__(
         self,
         classes: Mapping[str, AssetClass],
+        reaches: Mapping[str, int],
         max_tombstones: int,
-        kept: dict[str, tuple[str, int, int]],
+        kept: dict[str, tuple[str, int, int, int]],
     ) -> None:
         self._classes = classes
+        self._reaches = reaches
         self._max_tombstones = max_tombstones
         self._heard: dict[str, _Heard] = {}
         self._class_of: dict[str, str] = {}
@@ -56,32 +65,72 @@ class Silence:
         self._tombstones: list[tuple[int, str]] = []
         #: How many of the tombstones are of assets that did not come back.
         self._dropped = 0
-        for asset, (asset_class, last, fired) in kept.items():
-            self._class_of[asset] = asset_class
-            self._heard[asset] = _Heard(last, fired)
-            if fired < 0:
-                self._tombstones.append((last, asset))
-                self._dropped += 1
-            else:
-                self._push(asset)
+        #: Up to when the examples that assets have of former classes need expiries.
+        self._former: dict[str, int] = {}
+        self._resting: set[str] = set()
+        for asset, found in kept.items():
+            self._restore(asset, *found)
         heapq.heapify(self._tombstones)
+
+    def _restore(self, asset: str, asset_class: str, last: int, fired: int, former: int) -> None:
+        if former:
+            self._former[asset] = former
+        if fired == _UNWATCHED:
+            return
+        self._class_of[asset] = asset_class
+        self._heard[asset] = _Heard(last, fired)
+        if fired == _DROPPED:
+            self._tombstones.append((last, asset))
+            self._dropped += 1
+        else:
+            self._push(asset)
 
     def hear(self, asset: str, asset_class: str, arrival: int) -> bool:
         """Note a well-formed telemetry or fault; False where that changes nothing."""
         heard = self._heard.get(asset)
-        dropped = heard is not None and heard.fired < 0
-        self._dropped -= dropped
-        if self._classes[asset_class].idle_timeout is None:
-            return self._heard.pop(asset, None) is not None
         changed = self._class_of.get(asset) != asset_class
+        if heard is not None and heard.fired < 0:
+            self._dropped -= 1
+        elif heard is not None and changed:
+            self._remember(asset, heard.last + self._reaches[self._class_of[asset]])
+        if self._classes[asset_class].idle_timeout is None:
+            self._resting.discard(asset)
+            return self._heard.pop(asset, None) is not None
         self._class_of[asset] = asset_class
         if heard is None:
             self._heard[asset] = _Heard(arrival, 0)
-        else:
-            heard.last, heard.fired = arrival, 0
-        if heard is None or dropped or changed:
+            self._push(asset)
+            return True
+        had_expiries = heard.fired != 0
+        heard.last, heard.fired = arrival, 0
+        if had_expiries or changed:
+            self._resting.discard(asset)
             self._push(asset)
         return True
+
+    def leave(self, asset: str, asset_class: str, arrival: int) -> bool:
+        """Note that an asset leaves a class; False where that changes nothing.
+
+        What it leaves behind in a class without silence is known of only here.
+        """
+        if self._classes[asset_class].idle_timeout is not None or asset in self._heard:
+            return False
+        self._remember(asset, arrival + self._reaches[asset_class])
+        return True
+
+    def _remember(self, asset: str, until: int) -> None:
+        self._former[asset] = max(until, self._former.get(asset, until))
+
+    def missed(self, asset: str, arrival: int) -> Expiry | None:
+        """The last expiry that a resting asset did not have before an arrival at which it is heard."""
+        if asset not in self._resting:
+            return None
+        heard = self._heard[asset]
+        idle = self._classes[self._class_of[asset]].idle_timeout
+        passed = 0 if idle is None else (arrival - 1 - heard.last) // idle
+        if idle is None or passed <= heard.fired:
+            return None
+        return Expiry(asset, heard.last + passed * idle, "silent")
 
     def expiries(self, arrival: int) -> Iterator[Expiry]:
         """What is due before a record that arrives at an instant, in order of (due, asset)."""
@@ -109,7 +158,9 @@ class Silence:
             self._push(asset)
             yield Expiry(asset, due, "silent")
             return
-        heard.last, heard.fired = due, -1
+        heard.last, heard.fired = due, _DROPPED
+        self._former.pop(asset, None)
+        self._resting.discard(asset)
         heapq.heappush(self._tombstones, (due, asset))
         self._dropped += 1
         yield Expiry(asset, due, "ttl")
@@ -127,8 +178,21 @@ class Silence:
         asset_class = self._classes[self._class_of[asset]]
         if heard is None or heard.fired < 0 or asset_class.idle_timeout is None:
             return None
+        end = None if asset_class.asset_ttl is None else heard.last + asset_class.asset_ttl
+        if self._rests(asset, heard, asset_class.idle_timeout):
+            return end
         due = heard.last + (heard.fired + 1) * asset_class.idle_timeout
-        return due if asset_class.asset_ttl is None else min(due, heard.last + asset_class.asset_ttl)
+        return due if end is None else min(due, end)
+
+    def _rests(self, asset: str, heard: _Heard, idle: int) -> bool:
+        """Whether the last expiry decided, or let go of, the last example; one there was in any case."""
+        if heard.fired <= 0:
+            return False
+        reach = heard.last + self._reaches[self._class_of[asset]]
+        rests = heard.last + heard.fired * idle > max(reach, self._former.get(asset, reach))
+        if rests:
+            self._resting.add(asset)
+        return rests
 
     def _push(self, asset: str) -> None:
         due = self._next_due(asset)
@@ -136,7 +200,9 @@ class Silence:
             self._queued[asset] = due
             heapq.heappush(self._queue, (due, asset))
 
-    def entry(self, asset: str) -> tuple[str, int, int] | None:
+    def entry(self, asset: str) -> tuple[str, int, int, int] | None:
         """Plain data of one asset, None where nothing is known of it."""
-        heard = self._heard.get(asset)
-        return None if heard is None else (self._class_of[asset], heard.last, heard.fired)
+        heard, former = self._heard.get(asset), self._former.get(asset, 0)
+        if heard is not None:
+            return self._class_of[asset], heard.last, heard.fired, former
+        return ("", 0, _UNWATCHED, former) if former else None

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     Integers = NDArray[np.int64]
     Booleans = NDArray[np.bool_]
 
-__all__ = ["MODE", "SENSORS", "Episode", "Simulated", "Simulation", "simulate", "write"]
+__all__ = ["MODE", "SENSORS", "Episode", "Simulated", "Simulation", "SimulationError", "simulate", "write"]
 
 #: In fraction of full, °C, revolutions a minute, fraction of full load, °C.
 SENSORS = ("coolant_level", "engine_temperature", "fan_speed", "load", "ambient_temperature")
@@ -45,6 +45,10 @@ _TOO_HOT, _ENDURED, _BOILING = 110.0, 0.5, 130.0  # °C, the hours of it that br
 _EMPTY, _LAMP, _LOW = 0.12, 0.4, 0.75  # of full: the pump draws air; the lamp is lit; a check tops up
 
 
+class SimulationError(ValueError):
+    """What is asked for cannot be simulated."""
+
+
 @dataclass(frozen=True, slots=True)
 class Simulation:
     """What to simulate; equal settings give equal bytes.
@@ -55,7 +59,7 @@ class Simulation:
         start: microseconds since 1970-01-01T00:00Z, a midnight; nights and Sundays are those of UTC.
 
     Raises:
-        ValueError: no truck, no day, minutes that do not divide an hour, or a start that is no midnight.
+        SimulationError: no truck, no day, minutes that do not divide an hour, or a start that is no midnight.
     """
 
     trucks: int = 60
@@ -68,7 +72,7 @@ class Simulation:
         small = min(self.trucks, self.days, self.every_minutes, self.start) < 1
         if small or 60 % self.every_minutes or self.start % _DAY:
             msg = f"expected trucks, days >= 1, minutes that divide 60, start at a midnight; got {self}"
-            raise ValueError(msg)
+            raise SimulationError(msg)
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import orjson
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Outcome",
     "Scored",
+    "ThresholdsError",
     "Wish",
     "best_by_budget",
     "best_by_cost",
@@ -42,6 +43,14 @@ __all__ = [
 ]
 
 _CANDIDATES = 60
+
+
+#: What is read of an evaluation.
+_NEEDED = {"id", "asset", "target", "time", "label", "lead", "champion", "scores", "correction"}
+
+
+class ThresholdsError(ValueError):
+    """Thresholds cannot be chosen from what was asked or given."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +104,7 @@ class Wish:
         lead: microseconds before its failure at which a warning has to stand.
 
     Raises:
-        ValueError: neither both costs nor a budget, or all of them.
+        ThresholdsError: neither both costs nor a budget, or all of them.
     """
 
     false_alarm: float | None
@@ -107,7 +116,7 @@ class Wish:
         costs = [cost is not None for cost in (self.false_alarm, self.missed)]
         if (self.budget is None) != all(costs) or any(costs) != all(costs):
             msg = "expected --false-alarm-cost and --missed-cost, or else --false-alarms-per-asset-day"
-            raise ValueError(msg)
+            raise ThresholdsError(msg)
 
     def best(self, found: list[Outcome]) -> Outcome | None:
         """The outcome that meets the wish best; None if none is within the budget."""
@@ -122,7 +131,7 @@ def choose(
     """Print a table for each target, and the threshold chosen for it; write them where asked to.
 
     Raises:
-        ValueError: the evaluations have no scored example of any target of the fleet.
+        ThresholdsError: the evaluations are none, or have no scored example of any target of the fleet.
         OSError: the evaluations cannot be read.
     """
     chosen: dict[str, Outcome] = {}
@@ -130,7 +139,7 @@ def choose(
     known = {name: found for name, found in scored.items() if name in fleet.targets}
     if not known:
         msg = f"{evaluations}: no scored example of a target of {fleet.path}"
-        raise ValueError(msg)
+        raise ThresholdsError(msg)
     for name, examples in known.items():
         target = fleet.targets[name]
         found = outcomes(target, examples, wish.lead)
@@ -152,11 +161,14 @@ def read_scored(path: Path, since: int | None) -> dict[str, list[Scored]]:
     Args:
         path: the evaluations.
         since: examples before it are left out; None keeps all.
+
+    Raises:
+        ThresholdsError: a line is no evaluation.
     """
     final: dict[str, tuple[int, str, Scored | None]] = {}
     with path.open("rb") as rows:
-        for line in rows:
-            row = orjson.loads(line)
+        for number, line in enumerate(rows, start=1):
+            row = _evaluation(line, path, number)
             known = final.get(row["id"])
             if known is not None and known[0] > row["correction"]:
                 continue
@@ -169,6 +181,17 @@ def read_scored(path: Path, since: int | None) -> dict[str, list[Scored]]:
         name: sorted(found, key=lambda scored: (scored.time, scored.asset))
         for name, found in sorted(targets.items())
     }
+
+
+def _evaluation(line: bytes, path: Path, number: int) -> dict[str, Any]:
+    try:
+        row = orjson.loads(line)
+    except orjson.JSONDecodeError:
+        row = None
+    if not isinstance(row, dict) or not row.keys() >= _NEEDED:
+        msg = f"{path}, line {number}: expected a row of the evaluations, got something else"
+        raise ThresholdsError(msg)
+    return row
 
 
 def _scored(row: dict[str, object]) -> Scored | None:

@@ -319,6 +319,23 @@ def test_a_fault_with_an_id_is_known_by_it() -> None:
     assert found["E1:count:0"] == 2
 
 
+def test_ids_are_compared_within_a_kind() -> None:
+    """Telemetry and a fault of one id are two events; neither can be taken for the content of a fault."""
+    asset = Asset("a", plans_of(HOURLY), "pump")
+    events: list[Event] = [
+        Telemetry("a", 9, {"speed": 1.0}, "x", None),
+        fault(9, "E1", "x"),
+        fault(9, "E1", "fault E1 9"),
+        Telemetry("a", 9, {"speed": 2.0}, "fault E1 9", None),
+        fault(9, "E1"),
+    ]
+    assert [reason_in(asset.process(item_of(number, event))) for number, event in enumerate(events)] == [
+        None
+    ] * 5
+    again = [reason_in(asset.process(item_of(number, event))) for number, event in enumerate(events)]
+    assert again == ["duplicate"] * 5
+
+
 def test_a_repair_is_no_feature_before_its_time_and_censors_no_positive() -> None:
     """Recorded before the failure that it repaired, it neither shows in features nor hides the failure."""
     asset = Asset("a", plans_of(HOURLY._replace(mode="seal")), "pump")
@@ -357,6 +374,19 @@ def test_a_dropped_asset_has_empty_windows_and_its_attributes() -> None:
     assert after is not None
     named = dict(zip(HOURLY.asset_class().features, after, strict=True))
     assert (named["speed:count:0"], named["E1:count:0"], named["age"]) == (1, 0, 3)
+
+
+def test_an_asset_dropped_and_heard_at_the_time_scored_before_revises() -> None:
+    """It is the same asset and time, so the prediction counts on: no id is given twice."""
+    asset = Asset("a", plans_of(HOURLY), "pump")
+    asset.process(item_of(1, reading(10)))
+    asset.process(Item(2, 0, 90, 90, ("", 0, 0), Known(Expiry("a", 90, "ttl"), "pump")))
+    asset = Asset("a", plans_of(HOURLY), "pump", asset.to_bytes())
+    found = [asset.process(item_of(number, reading(time, 5.0)))[0] for number, time in ((3, 10), (4, 11))]
+    assert [(one.body.time, one.body.revision) for one in found if isinstance(one.body, Observation)] == [
+        (10, 1),
+        (11, 0),
+    ]
 
 
 def test_an_earlier_reset_that_comes_later_brings_nothing_back() -> None:

@@ -21,6 +21,7 @@ from dataflows.instants import HOUR, format_instant, parse_instant
 from dataflows.items import OUTPUTS
 from dataflows.tools.inline import run_lines
 from dataflows.tools.simulate import MODE, Simulation, simulate
+from tests.tables import PRIOR
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -28,7 +29,8 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).resolve().parents[2]
 PATIENCE = 60.0  # seconds, after which a process that should have ended or moved is a failure
 
-FLEET = """
+FLEET = (
+    """
 name = "chaos"
 figures_from = 2025-05-05T00:00:00Z
 metrics_every = "3d"
@@ -73,10 +75,9 @@ pipeline = [{ estimator = "river.tree.HoeffdingTreeClassifier", grace_period = 5
 
 [models.table]    # 128 KB: big, so between its snapshots what it learned is kept as a log
 pipeline = [{ estimator = "tests.chaos.models.Table", cells = 16_384 }]
-
-[models.prior]
-pipeline = [{ estimator = "dataflows.group.estimators.Prior" }]
 """
+    + PRIOR
+)
 
 
 def recording(days: int = 40, trucks: int = 20, seed: int = 3) -> list[bytes]:
@@ -121,7 +122,7 @@ def prepare(folder: Path, lines: list[bytes], fleet: str = FLEET) -> Path:
 
 
 def outputs(folder: Path) -> dict[str, bytes]:
-    """Contents of the output files; one that never got a row is not made."""
+    """Contents of the output files; one without a row is made only at the end of the input."""
     files = {name: folder / f"{name}.jsonl" for name in OUTPUTS}
     return {name: path.read_bytes() if path.exists() else b"" for name, path in files.items()}
 

@@ -340,13 +340,34 @@ def test_each_output_goes_to_the_file_of_its_name(tmp_path: Path) -> None:
 
 
 def test_the_summary_holds_what_all_said_at_this_end(tmp_path: Path) -> None:
-    """Sections of several groups are joined, sorted by name, over what an earlier end had left."""
+    """Sections of several groups are joined, counts of one name added up, over what an earlier end left."""
     written(tmp_path, "summary.json", b'{"targets":{"old":1}}')
     part = FileSink(tmp_path).build_part("outputs", SUMMARY, None)
     part.write_batch([row(SUMMARY, b'{"targets":{"b":1}}'), row(SUMMARY, b'{"input":{"records":3}}')])
-    part.write_batch([row(SUMMARY, b'{"targets":{"a":2}}')])
+    part.write_batch([row(SUMMARY, b'{"targets":{"a":2},"input":{"rejected":{"late":1,"torn":2}}}')])
+    part.write_batch([row(SUMMARY, b'{"input":{"rejected":{"late":4}}}')])
     part.close()
     found = json.loads((tmp_path / "summary.json").read_text())
-    assert found == {"input": {"records": 3}, "targets": {"a": 2, "b": 1}}
+    assert found == {"input": {"records": 3, "rejected": {"late": 5, "torn": 2}}, "targets": {"a": 2, "b": 1}}
     assert list(found) == ["input", "targets"]
-    assert [path.name for path in tmp_path.iterdir()] == ["summary.json"]
+    assert not list(tmp_path.glob("*.part"))
+
+
+def test_an_output_without_rows_is_an_empty_file_at_the_end(tmp_path: Path) -> None:
+    """What was written stays as it is, through the engine and with or without a summary before."""
+    for expected in (b"1\n", b"2\n"):
+        rows = [row("late", expected.strip()), row(SUMMARY, b'{"input":{}}')]
+        dataflow = Dataflow("flow")
+        stream = op.input("source", dataflow, TestingSource(rows))
+        op.output("outputs", op.key_on("by", stream, lambda item: item.body.output), FileSink(tmp_path))
+        run_main(dataflow)
+        found = {path.name: path.read_bytes() for path in tmp_path.glob("*.jsonl")}
+        assert found == {f"{name}.jsonl": expected if name == "late" else b"" for name in OUTPUTS}
+
+
+def test_an_empty_file_does_not_hide_that_rows_were_lost(tmp_path: Path) -> None:
+    """A file that was lost and made anew, empty, is refused on resume like one that is gone."""
+    FileSink(tmp_path).build_part("outputs", SUMMARY, None).close()
+    assert (tmp_path / "late.jsonl").read_bytes() == b""
+    with pytest.raises(InputError, match="holds 0 bytes, the recovery store knows of 12"):
+        FileSink(tmp_path).build_part("outputs", "late", 12)

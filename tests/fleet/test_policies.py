@@ -91,7 +91,7 @@ def test_every_target_of_an_entry_has_its_alert(expanded: Expanded) -> None:
 
 
 @pytest.mark.parametrize(
-    ("idle", "ttl"), [("1d", None), ("15d", "16d"), ("1h", "217h"), ("8d", "777600000001us")]
+    ("idle", "ttl"), [("1d", None), ("26s", None), ("15d", "16d"), ("8s", "217h"), ("8d", "777600000001us")]
 )
 def test_silence_is_taken_over(expanded: Expanded, idle: str, ttl: str | None) -> None:
     """A state may be dropped one microsecond after the last example of the class was decided."""
@@ -146,6 +146,12 @@ REFUSALS: list[tuple[dict[str, Any], str, str, str | None]] = [
         pump(idle_timeout="1d", asset_ttl="30h") | target(label_delay="7h"),
         "classes.pump.asset_ttl",
         "longer than 31h",
+        None,
+    ),
+    (
+        pump(idle_timeout="1s"),
+        "classes.pump.idle_timeout",
+        "at least 26s, since a silent asset is looked after for 721h, in up to 100,000 steps",
         None,
     ),
 ]

@@ -8,11 +8,13 @@ import pytest
 from dataflows.fleet import Fleet, load
 from dataflows.fleet.shape import FleetChangedError, check_shapes, shapes
 from dataflows.lane import Lane
+from tests.tables import PRIOR
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-FLEET = """
+FLEET = (
+    """
 name = "pumps"
 
 [input]
@@ -30,10 +32,9 @@ class = "pump"
 mode = "seal"
 horizon = "24h"
 champion = "prior"
-
-[models.prior]
-pipeline = [{ estimator = "dataflows.group.estimators.Prior" }]
 """
+    + PRIOR
+)
 
 
 @pytest.fixture

@@ -98,25 +98,27 @@ def test_the_life_of_alerts_equals_the_brute_force(
     plan: list[tuple[str, int, tuple[str, float]]], alert: Alert
 ) -> None:
     """Two thresholds, dwell, updates, records and restarts at any point: the same changes, in order."""
-    found, slow, now = book(alert), {asset: Slow(alert) for asset in "ab"}, 0
+    found, slow, now, revision = book(alert), {asset: Slow(alert) for asset in "ab"}, 0, 0
     ids: dict[str, str] = {}
     seen: set[str] = set()
     for asset, gap, (what, score) in plan:
-        now += gap
+        now, revision = now + gap, 0 if gap else revision + 1
         if what == "restart":
             found = book(alert, written(found, "ab"))
             continue
-        moves = found.score(asset, now, score) if what == "score" else found.end(asset, now, what)
+        moves = found.score(asset, now, score, revision) if what == "score" else found.end(asset, now, what)
         expected = slow[asset].score(now, score) if what == "score" else slow[asset].end()
         assert [(move.state, move.opened, move.score) for move in moves] == ([expected] if expected else [])
         for move in moves:
             assert move.time == now
             if move.state == "opened":
-                assert move.id not in ids.values(), "one alert is open per asset"
+                assert move.id not in seen, "no id comes twice"
+                assert asset not in ids, "one alert is open per asset"
+                seen.add(move.id)
                 ids[asset] = move.id
             assert move.id == ids[asset], "an alert keeps its id"
             if move.state == "cleared":
-                seen.add(ids.pop(asset))
+                del ids[asset]
         assert found.open_count() == len(ids)
         assert [found.is_open(each) for each in "ab"] == [each in ids for each in "ab"]
 
@@ -183,8 +185,25 @@ def test_a_record_ends_the_dwell_of_an_alert_that_is_not_open_yet() -> None:
     assert [move.state for move in of.score("a", 18, 0.9)] == ["opened"]
 
 
+@pytest.mark.parametrize(("why", "at"), [("failure", 9), ("maintenance", 9), ("failure", 10)])
+def test_a_report_from_before_a_dwell_leaves_it_as_it_is(why: str, at: int) -> None:
+    """Only what happened at its beginning or after it can be what the score warns of."""
+    of = book()
+    of.score("a", 10, 0.9)
+    assert of.end("a", at, why) == []
+    assert [move.state for move in of.score("a", 14, 0.9)] == (["opened"] if at < 10 else [])
+
+
+def test_whatever_else_ends_an_asset_ends_its_dwell() -> None:
+    """Retirement, silence and change of class are told by arrival, which can lie before the asset's time."""
+    of = book()
+    of.score("a", 10, 0.9)
+    assert of.end("a", 3, "retired") == []
+    assert of.entry("a") is None
+
+
 def test_an_alert_that_opens_again_is_another_one() -> None:
-    """The id is made of asset, target and opening: the same in every run, different for each alert."""
+    """The id is of asset, target, opening and revision: the same in every run, one for each alert."""
     ids = []
     for target in ("one", "two"):
         of = AlertBook(target, Alert(0.5, 0.3, 0, 1.0), {})

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+import orjson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -74,6 +75,38 @@ def test_changed_publishes_what_moved_since_the_last_row(
             of = publisher("changed", None, store.parts, by=by)
 
 
+served = st.lists(
+    st.tuples(st.sampled_from("ab"), st.integers(0, 1), st.floats(0, 1), st.booleans()), max_size=40
+)
+
+
+@given(served, st.sampled_from(["grid", "changed"]))
+def test_a_revision_names_the_last_row_of_its_time(
+    plan: list[tuple[str, int, float, bool]], policy: Policy
+) -> None:
+    """Whatever was not written in between is not named; a time of which nothing was written names none."""
+    of, store = publisher(policy, None), Store()
+    revisions: dict[tuple[str, int], int] = {}
+    rows: dict[tuple[str, int], int] = {}
+    now = 0
+    for asset, gap, score, restart in plan:
+        now += gap
+        revision = revisions[asset, now] = revisions.get((asset, now), -1) + 1
+        if of.publishes(asset, score, example=revision == 0, moved=score > 0.8):
+            assert of.written(asset, now, revision) == rows.get((asset, now))
+            rows[asset, now] = revision
+        if restart:
+            store.write(of)
+            of = publisher(policy, None, store.parts)
+
+
+def test_where_all_are_written_a_revision_names_the_one_before() -> None:
+    """Nothing is kept for it."""
+    of = publisher("all")
+    assert [of.written("a", 5, revision) for revision in (0, 1, 2)] == [None, 0, 1]
+    assert of.changed() == []
+
+
 def test_an_asset_that_was_dropped_is_published_anew() -> None:
     """Its last score is forgotten, in the store too."""
     of, store = publisher("changed"), Store()
@@ -131,15 +164,28 @@ class Echo:
 def run(
     policy: Policy, served: list[tuple[int, float, bool]], *, taught: bool = True
 ) -> dict[str, list[Row]]:
-    """Rows of a group whose champion repeats the reading, for (time, score, on the grid)."""
+    """Rows of a group whose champion repeats the reading, for (time, score, on the grid).
+
+    What comes again for a time revises it.
+    """
     of = target([model("echo", Echo)], alert=Alert(0.5, 0.3, 0, 0.2))
     pump = fleet(of, output=Output(Path("out"), "none", policy, 0.1), metrics_every=1_000 * HOUR)
     group = Group(pump, of.name, strict=True, on_error=_raised, main=None, parts={})
     if taught:
         group._scorer.learn("z", 0, vector(0.1), 0)
     rows: dict[str, list[Row]] = {}
+    times = [time for time, _, _ in served]
     for number, (time, score, example) in enumerate(served, start=1):
-        seen = Observation("a", of.name, time, time, time=time, features=vector(score), example=example)
+        seen = Observation(
+            "a",
+            of.name,
+            time,
+            time,
+            time=time,
+            features=vector(score),
+            revision=times[: number - 1].count(time),
+            example=example,
+        )
         for item in group.process([Item(number, 0, None, time, ("pumps", number, 0), seen)]):
             assert isinstance(item.body, Row)
             rows.setdefault(item.body.output, []).append(item.body)
@@ -157,6 +203,14 @@ def test_what_moves_an_alert_is_published(policy: Policy, published: int) -> Non
     rows = run(policy, served)
     assert len(rows["predictions"]) == published
     assert len(rows["alerts"]) == 2
+
+
+def test_a_revision_that_was_not_written_is_revised_by_none() -> None:
+    """Of three rows of one time the second is too near the first to be written: the third names the first."""
+    rows = run("changed", [(HOUR, 0.1, True), (HOUR, 0.15, False), (HOUR, 0.3, False), (2 * HOUR, 0.9, True)])
+    first, third, other = (orjson.loads(row.data) for row in rows["predictions"])
+    assert [row["revision"] for row in (first, third, other)] == [0, 2, 0]
+    assert [row["revises"] for row in (first, third, other)] == [None, first["id"], None]
 
 
 def test_the_prior_warns_of_no_asset() -> None:

@@ -226,6 +226,25 @@ def test_before_anything_is_learned_the_prior_answers() -> None:
     assert bench.scorer.answers(vector()) == {"linear": (0.5, "prior"), "tree": (0.5, "prior")}
 
 
+@pytest.mark.parametrize("label", [0, 1])
+def test_a_classifier_that_knows_one_label_answers_with_its_prior(label: int) -> None:
+    """River's say 0 or 1 then, as if nothing else could ever come; a model that says less keeps its word."""
+    bench = Bench([model("bayes"), model("tree"), model("linear")])
+    for number in range(3):
+        bench.scorer.learn("a", number, vector(1.0, float(number)), label)
+    bench.awake.update(bench.scorer.changed())
+    bench.features |= {("a", number): vector(1.0, float(number)) for number in range(3)}
+    prior = (3 * label + 0.5) / 4
+    for _ in range(2):
+        found = bench.scorer.answers(vector(1.0, 1.0))
+        assert found["bayes"] == found["tree"] == (prior, "prior")
+        assert found["linear"][1] == "class"
+        bench.end_epoch()
+        bench.open()
+    bench.scorer.learn("a", 9, vector(-1.0, 5.0), 1 - label)
+    assert {link for _, link in bench.scorer.answers(vector(1.0, 1.0)).values()} == {"class"}
+
+
 def test_a_model_without_an_opinion_leaves_the_answer_to_the_prior() -> None:
     """An empty answer of a model that learned becomes (positives + 0.5) / (learned + 1)."""
     bench = Bench([model("undecided", Undecided)])

@@ -15,19 +15,27 @@ from dataflows.fleet.plan import AssetClass, AssetPolicy, Fleet, Input, Output
 from dataflows.instants import HOUR
 from dataflows.items import Expiry, Item, Known, Row, by_order, lane_part
 from dataflows.lane import Lane
+from tests.asset.oracle import TargetShape
+from tests.asset.streams import target_of
 
 if TYPE_CHECKING:
     import random
 
 MAX_FUTURE = 6
+HORIZON = 2
 BASE = AssetClass("pump", ("x",), True, (), ("x",), 0, HOUR, ())
 
 
 class Rule(NamedTuple):
-    """When assets of a class are silent; None: never."""
+    """When assets of a class are silent; None: never. ``memory``: how long its target remembers."""
 
     idle: int | None
     ttl: int | None
+    memory: int = 1_000
+
+    @property
+    def reach(self) -> int:
+        return MAX_FUTURE + HORIZON + self.memory
 
 
 def fleet_of(rules: dict[str, Rule], most: int = 100, unknown: str | None = "pump") -> Fleet:
@@ -42,10 +50,13 @@ def fleet_of(rules: dict[str, Rule], most: int = 100, unknown: str | None = "pum
             "adopt" if unknown else "reject", unknown, 100, max_future=MAX_FUTURE, max_tombstones=most
         ),
         classes={
-            name: replace(BASE, name=name, idle_timeout=rule.idle, asset_ttl=rule.ttl)
+            name: replace(BASE, name=name, targets=(name,), idle_timeout=rule.idle, asset_ttl=rule.ttl)
             for name, rule in rules.items()
         },
-        targets={},
+        targets={
+            name: target_of(TargetShape(name, "leak", "seal", HORIZON, 0, rule.memory))
+            for name, rule in rules.items()
+        },
     )
 
 
@@ -79,6 +90,17 @@ def bodies_of(steps: list[Step]) -> list[Event]:
 
 
 @dataclass
+class Silent:
+    """An asset since it was heard. ``ticks``: how many expiries it had; ``until``: while it needs any."""
+
+    last: int
+    rule: Rule
+    until: int
+    ticks: int = 0
+    ended: bool = False
+
+
+@dataclass
 class Oracle:
     """Remembers of each asset when it was last heard, and looks for expiries between any two arrivals."""
 
@@ -86,40 +108,68 @@ class Oracle:
     most: int
     arrival: int | None = None
     classes: dict[str, str] = field(default_factory=dict)
-    heard: dict[str, tuple[int, Rule]] = field(default_factory=dict)
+    heard: dict[str, Silent] = field(default_factory=dict)
+    #: Until when examples of former classes matter.
+    former: dict[str, int] = field(default_factory=dict)
     tombstones: list[tuple[int, str]] = field(default_factory=list)
+    #: Expiries that take effect only when the asset is heard.
+    made_up: set[tuple[int, str]] = field(default_factory=set)
 
     def take(self, body: Event) -> list[tuple[int, str, str]]:
         """(due, asset, what) of what comes before a record."""
         assert body.arrived is not None
         before = self.arrival
-        self.arrival = body.arrived if before is None else max(before, body.arrived)
-        expired = [] if before is None else self.expiries(before, self.arrival)
+        now = self.arrival = body.arrived if before is None else max(before, body.arrived)
+        expired = [] if before is None else self.expiries(before, now)
+        asset = body.asset
         if isinstance(body, Registration):
-            self.classes[body.asset] = body.asset_class
+            left = self.rules[self.classes.get(asset, body.asset_class)]
+            away = asset not in self.heard and all(asset != name for _, name in self.tombstones)
+            if self.classes.get(asset, body.asset_class) != body.asset_class and left.idle is None and away:
+                self.former[asset] = max(self.former.get(asset, 0), now + left.reach)
+            self.classes[asset] = body.asset_class
             return expired
-        rule = self.rules[self.classes.setdefault(body.asset, "pump")]
-        if isinstance(body, Telemetry | Fault) and body.time <= self.arrival + MAX_FUTURE:
-            self.heard.pop(body.asset, None)
-            self.tombstones = [found for found in self.tombstones if found[1] != body.asset]
+        rule = self.rules[self.classes.setdefault(asset, "pump")]
+        if isinstance(body, Telemetry | Fault) and body.time <= now + MAX_FUTURE:
+            was = self.heard.pop(asset, None)
+            if was is not None and was.rule is not rule:
+                self.former[asset] = max(self.former.get(asset, 0), was.last + was.rule.reach)
+            missed = (
+                [] if was is None else [due for due in range(was.last + 1, now) if self.skipped(was, due)]
+            )
+            expired += [(due, asset, "silent") for due in missed[-1:]]
+            self.made_up |= {(due, asset) for due in missed[-1:]}
+            self.tombstones = [found for found in self.tombstones if found[1] != asset]
             if rule.idle is not None:
-                self.heard[body.asset] = (self.arrival, rule)
+                self.heard[asset] = Silent(now, rule, max(now + rule.reach, self.former.get(asset, 0)))
         return expired
+
+    def skipped(self, asset: Silent, due: int) -> bool:
+        idle = asset.rule.idle
+        return (
+            idle is not None and (due - asset.last) % idle == 0 and (due - asset.last) // idle > asset.ticks
+        )
 
     def expiries(self, since: int, until: int) -> list[tuple[int, str, str]]:
         found = []
         for due in range(since, until):
-            for asset, (last, rule) in sorted(self.heard.items()):
+            for name, asset in sorted(self.heard.items()):
+                last, rule = asset.last, asset.rule
                 if rule.ttl is not None and due == last + rule.ttl:
-                    found.append((due, asset, "ttl"))
-                    del self.heard[asset]
-                    self.tombstones.append((due, asset))
+                    found.append((due, name, "ttl"))
+                    del self.heard[name]
+                    self.former.pop(name, None)
+                    self.tombstones.append((due, name))
                     while len(self.tombstones) > self.most:
                         oldest = min(self.tombstones)
                         self.tombstones.remove(oldest)
                         found.append((due, oldest[1], "buried"))
-                elif rule.idle is not None and due > last and (due - last) % rule.idle == 0:
-                    found.append((due, asset, "silent"))
+                elif (
+                    rule.idle is not None and due > last and (due - last) % rule.idle == 0 and not asset.ended
+                ):
+                    found.append((due, name, "silent"))
+                    asset.ticks += 1
+                    asset.ended = due > asset.until
         return found
 
 
@@ -143,7 +193,7 @@ def histories(draw: st.DrawFn) -> tuple[dict[str, Rule], int, list[Step]]:
     for name in ("pump", "fan", "lamp"):
         idle = draw(_IDLE if name == "pump" else _IDLE | st.none())
         ttl = None if idle is None else draw(st.none() | st.integers(idle + 1, 5 * idle + 3))
-        rules[name] = Rule(idle, ttl)
+        rules[name] = Rule(idle, ttl, draw(st.sampled_from([0, 3, 20, 1_000])))
     return rules, draw(st.sampled_from([0, 1, 1, 2, 9])), draw(st.lists(_STEPS, min_size=1, max_size=20))
 
 
@@ -179,7 +229,8 @@ def test_expiries_are_those_of_the_brute_force(drawn: tuple[dict[str, Rule], int
         assert (last.sequence, last.part, last.arrival) == (number, lane_part(0), oracle.arrival)
         for index, (item, (due, asset, _)) in enumerate(zip(before, expected, strict=True), start=1):
             assert (item.sequence, item.part) == (number - 1, lane_part(index))
-            assert (item.arrival, item.known) == (due, due)
+            at = oracle.arrival if (due, asset) in oracle.made_up else due
+            assert (item.arrival, item.known) == (at, at)
             assert isinstance(item.body, Known)
             assert item.body.asset_class == classes[asset]
 
@@ -261,6 +312,25 @@ def test_a_dropped_asset_comes_back_as_if_new() -> None:
     ]
 
 
+def test_an_asset_rests_once_nothing_waits_and_makes_up_for_the_last_expiry_when_it_is_heard() -> None:
+    """With a reach of 6 + 2 + 7 = 15 the second expiry is the last, however late the next record arrives."""
+    rule = Rule(10, None, memory=7)
+    century = 3_155_760_000_000_000
+    steps = Step("telemetry", "a", 0), Step("maintenance", "b", century), Step("maintenance", "a", century)
+    assert lived(rule, *steps) == [(10, "a", "silent"), (20, "a", "silent")]
+    again = Step("telemetry", "a", 5), Step("maintenance", "b", 11)
+    assert lived(rule, *steps, *again)[2:] == [
+        (2 * century, "a", "silent"),
+        (2 * century + 15, "a", "silent"),
+    ]
+
+
+def test_a_resting_asset_is_dropped_when_its_time_has_come() -> None:
+    """Between the end of its reach and asset_ttl nothing is due."""
+    steps = Step("telemetry", "a", 0), Step("maintenance", "b", 10**15)
+    assert lived(Rule(10, 10**9, memory=0), *steps) == [(10, "a", "silent"), (10**9, "a", "ttl")]
+
+
 def test_the_oldest_tombstone_goes_and_one_that_came_back_does_not_count() -> None:
     """Of two dropped and one returned, another fits beside; one more takes the oldest."""
     steps = [
@@ -294,6 +364,15 @@ def test_silence_is_that_of_the_class_in_which_an_asset_was_heard_last() -> None
     pump = Rule(20, None)
     assert of_classes({"pump": pump, "fan": Rule(15, None)}, *to_fan, end) == [(17, "a", "silent")]
     assert of_classes({"pump": pump, "fan": Rule(None, None)}, *to_fan, end) == []
+
+
+def test_examples_of_a_former_class_keep_an_asset_awake() -> None:
+    """They were made under a class that remembers longer, whether that class knew silence or not."""
+    short, end = Rule(10, None, memory=0), Step("maintenance", "b", 500)
+    for idle in (10, None):
+        moved = Step("telemetry", "a", 0), Step("asset", "a", 0, to="fan"), Step("telemetry", "a", 0)
+        rules = {"pump": Rule(idle, None, memory=30), "fan": short}
+        assert of_classes(rules, *moved, end) == [(due, "a", "silent") for due in (10, 20, 30, 40)]
 
 
 def test_the_end_of_the_input_decides_nothing() -> None:

@@ -17,6 +17,7 @@ from dataflows.instants import HOUR, format_instant
 from dataflows.tools.thresholds import (
     Outcome,
     Scored,
+    ThresholdsError,
     Wish,
     best_by_budget,
     best_by_cost,
@@ -25,6 +26,7 @@ from dataflows.tools.thresholds import (
     read_scored,
     write,
 )
+from tests.tables import PRIOR
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -32,7 +34,8 @@ if TYPE_CHECKING:
 
     from dataflows.fleet.plan import Target
 
-FLEET = """
+FLEET = (
+    """
 name = "pumps"    # of the north
 
 [input]
@@ -61,10 +64,9 @@ class = "pump"
 mode = "leak"
 horizon = "48h"
 champion = "prior"
-
-[models.prior]
-pipeline = [{ estimator = "dataflows.group.estimators.Prior" }]
 """
+    + PRIOR
+)
 LEAK, BLOCK, LONG = "pump/leak/24h", "pump/block/24h", "pump/leak/2d"
 
 
@@ -230,6 +232,17 @@ def test_evaluations_of_another_fleet_are_refused(path: Path, tmp_path: Path) ->
     """The message names both files."""
     source = saved(tmp_path, life("a", 40, "truck/leak/24h"))
     with pytest.raises(ValueError, match=r"evaluations\.jsonl: no scored example of a target .*fleet\.toml"):
+        choose(load(path, environ={}), source, Wish(1.0, 1.0, None, 0), Console(quiet=True))
+
+
+@pytest.mark.parametrize("line", [b"not json\n", b"[1]\n", b'{"id": "a"}\n'])
+def test_a_line_that_is_no_evaluation_is_refused(path: Path, tmp_path: Path, line: bytes) -> None:
+    """File and line are named."""
+    source = saved(tmp_path, life("a", 40))
+    count = len(source.read_bytes().splitlines())
+    with source.open("ab") as file:
+        file.write(line)
+    with pytest.raises(ThresholdsError, match=rf"evaluations\.jsonl, line {count + 1}: expected a row"):
         choose(load(path, environ={}), source, Wish(1.0, 1.0, None, 0), Console(quiet=True))
 
 

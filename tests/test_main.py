@@ -1,0 +1,81 @@
+"""The commands: what a user did wrong is one message, what we did wrong is a traceback."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+from typer.testing import CliRunner
+
+import dataflows.fleet
+from dataflows.__main__ import app
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@pytest.fixture(autouse=True)
+def wide(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Messages in one line, and nothing of this machine's own settings."""
+    monkeypatch.setenv("COLUMNS", "300")
+    monkeypatch.delenv("FLEET_OUTPUT", raising=False)
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "said"),
+    [
+        ("--epoch", "0s", "longer than zero"),
+        ("--epoch", "0.1us", "longer than zero"),
+        ("--epoch=-1s", None, "not a duration"),
+        ("--epoch", "soon", "'soon' is not a duration"),
+    ],
+)
+def test_an_epoch_that_is_none_is_refused(option: str, value: str | None, said: str, tmp_path: Path) -> None:
+    """Before anything is read: the option is named, and what it takes."""
+    told = CliRunner().invoke(app, ["run", str(tmp_path / "no.toml"), option, *([value] if value else [])])
+    assert told.exit_code == 2
+    assert "--epoch" in told.output
+    assert said in told.output
+
+
+@pytest.mark.parametrize(
+    ("command", "said"),
+    [
+        (["run", "no.toml"], "no.toml: 1 problem"),
+        (["simulate", "--out", "out", "--trucks", "0"], "expected trucks, days >= 1"),
+        (["thresholds", "no.toml", "--lead", "soon"], "'soon' is not a duration"),
+    ],
+)
+def test_what_a_user_can_mend_is_one_message(
+    command: list[str], said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No traceback, and an exit code that a script sees."""
+    monkeypatch.chdir(tmp_path)
+    told = CliRunner().invoke(app, command)
+    assert told.exit_code in {1, 2}
+    assert said in told.output
+    assert "Traceback" not in told.output
+
+
+@pytest.mark.parametrize("bug", [ValueError("not enough values to unpack"), OSError(9, "Bad descriptor")])
+def test_a_bug_is_no_message(bug: Exception, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever the project did not raise by itself keeps its traceback, so that it can be reported."""
+
+    def load(path: Path) -> None:  # noqa: ARG001 - as the command calls it
+        raise bug
+
+    monkeypatch.setattr(dataflows.fleet, "load", load)
+    told = CliRunner().invoke(app, ["run", str(tmp_path / "fleet.toml")])
+    assert told.exception is bug
+
+
+def test_a_file_that_cannot_be_opened_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The system's own message names the file."""
+
+    def load(path: Path) -> None:
+        path.open()
+
+    monkeypatch.setattr(dataflows.fleet, "load", load)
+    told = CliRunner().invoke(app, ["run", str(tmp_path / "gone.toml")])
+    assert told.exit_code == 1
+    assert "gone.toml" in told.output
