@@ -19,10 +19,10 @@ if TYPE_CHECKING:
 
 __all__ = ["Battery"]
 
-_OPEN_CIRCUIT, _DROP = 25.2, 3.2  # volts of a 24 V system: at rest, and lost by a new battery in the warm
+_OPEN_CIRCUIT, _DROP = 25.2, 3.0  # volts of a 24 V system: at rest, and lost by a new battery in the warm
 _NEEDED, _EDGE = 15.5, 0.35  # volts at which half of the starts fail, and the width of that edge
 _WARM = 20.0  # °C, from which cold counts
-_WEAK = 1.5  # multiple of a new battery's resistance that a tester finds
+_WEAK = 1.7  # multiple of a new battery's resistance that a tester finds
 _LIFE = 1.5 * 365.25 * 24  # hours at 20 °C until the fault opens, median
 
 
@@ -49,12 +49,12 @@ class Battery(Part):
 
     def _resistance(self) -> Floats:
         """In multiples of a new battery's in the warm."""
-        return np.asarray(1.0 + 0.35 * self.wear / self.opens + 10.0 * self.severity * self._beyond())
+        return np.asarray(1.0 + 0.5 * self.wear / self.opens + 4.0 * self.severity * self._beyond())
 
     def _live(self, duty: Duty) -> Floats:
         self.wear += self._rate * 2.0 ** ((duty.ambient - _WARM) / 10.0) * duty.hours
-        cold = 1.0 + 0.010 * np.maximum(_WARM - duty.ambient, 0.0)
-        oil = 1.0 + 0.012 * np.maximum(_WARM - duty.engine, 0.0)
+        cold = 1.0 + 0.012 * np.maximum(_WARM - duty.ambient, 0.0)
+        oil = 1.0 + 0.014 * np.maximum(_WARM - duty.engine, 0.0)
         volts = np.maximum(_OPEN_CIRCUIT - _DROP * self._resistance() * cold * oil, 0.0)
         self._cranking = np.where(duty.starting, volts, self._cranking)
         # The chance p that this start fails, as a rate over the step: 1 - exp(-rate * hours) = p.

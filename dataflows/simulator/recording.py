@@ -120,7 +120,7 @@ class Simulated:
             shown = values.astype(object)
             shown[np.isnan(values)] = None
             absent = sent.absent[sent.row[message]]
-            gaps: list[bool] = list(absent.any(axis=1))
+            gaps: list[bool] = np.any(absent, axis=1).tolist()
             columns: list[list[Any]] = [
                 sent.truck[message].tolist(),
                 sent.site[message].tolist(),
