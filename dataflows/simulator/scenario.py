@@ -17,15 +17,19 @@ __all__ = [
     "MODES",
     "Clocks",
     "Delivery",
+    "Dropouts",
     "Firmware",
+    "Gaps",
     "Jumps",
     "NewPart",
+    "Outages",
     "Scenario",
     "ScenarioError",
     "Sensors",
     "Service",
     "Sites",
     "Spells",
+    "Stuck",
     "Weather",
     "load_scenario",
     "shipped",
@@ -84,14 +88,30 @@ class ScenarioError(ValueError):
 
 
 class Spells(Table):
-    """Times during which something is wrong; they begin at random and last at random, both exponentially."""
+    """Times when something is wrong: they begin and last at random."""
 
-    every: PositiveDuration = Field(description="Mean time from one to the next on one device or sensor.")
-    lasts: PositiveDuration = Field(description="Mean length.")
+    every: PositiveDuration = Field(description="Mean time to the next, of one device, exponential.")
+    lasts: PositiveDuration = Field(description="Mean length, exponential.")
+
+
+class Gaps(Spells):
+    """Times when a site's station observes nothing. Without this table there are none."""
+
+
+class Outages(Spells):
+    """Times without network: the device stores what it measures, and sends it in order afterwards."""
+
+
+class Stuck(Spells):
+    """Times when a sensor repeats one reading."""
+
+
+class Dropouts(Spells):
+    """Times when a sensor is missing from messages."""
 
 
 class Jumps(Spells):
-    """Times during which a device's clock is wrong by a jump, until it recovers."""
+    """Times when a truck's clock is wrong by a jump, until it recovers."""
 
     by: PositiveDuration = Field(description="A jump is half to one and a half times this, ahead or behind.")
 
@@ -114,9 +134,7 @@ class Weather(Table):
     )
     late: Share = Field(default=0.02, description="Share of rows that arrive late, after their issue.")
     late_by: PositiveDuration = Field(default=6 * _HOUR, description="By how much, on average.")
-    gaps: Spells | None = Field(
-        default=None, description="Times when a site's station observes nothing. Default: never."
-    )
+    gaps: Gaps | None = Field(default=None, description="When stations are silent. Default: never.")
     forecasts: PositiveDuration = Field(
         default=12 * _HOUR, description="Time between forecasts; each tells of every third hour ahead."
     )
@@ -146,11 +164,7 @@ class Delivery(Table):
         default=10 * _MINUTE, description="How much later the copy arrives, on average."
     )
     lost: Share = Field(default=0.0, description="Share of messages that never arrive.")
-    outages: Spells | None = Field(
-        default=None,
-        description="Times without network; the device stores what it measures and sends it in order when "
-        "the network is back. Default: never.",
-    )
+    outages: Outages | None = Field(default=None, description="When networks are away. Default: never.")
     by_sensor: Share = Field(
         default=0.0, description="Share of trucks whose gateway sends one sensor a message."
     )
@@ -162,9 +176,7 @@ class Clocks(Table):
     wrong: Share = Field(default=0.0, description="Share of trucks with a constant offset and a drift.")
     offset: Duration = Field(default=30_000_000, description="Standard deviation of the offset.")
     drift: float = Field(default=20.0, ge=0, description="Standard deviation of the drift, in millionths.")
-    jumps: Jumps | None = Field(
-        default=None, description="Times when a clock is off by hours, then recovers. Default: never."
-    )
+    jumps: Jumps | None = Field(default=None, description="When clocks jump. Default: never.")
     future: Share = Field(default=0.0, description="Share of messages stamped 1 to 30 days ahead, alone.")
 
 
@@ -173,12 +185,8 @@ class Sensors(Table):
 
     null: Share = Field(default=0.003, description="Share of readings that are null.")
     loose: Share = Field(default=0.004, description="Share of days on which a sensor's plug is loose: null.")
-    stuck: Spells | None = Field(
-        default=None, description="Times when a sensor repeats one reading. Default: never."
-    )
-    dropouts: Spells | None = Field(
-        default=None, description="Times when a sensor is missing from messages. Default: never."
-    )
+    stuck: Stuck | None = Field(default=None, description="When sensors are stuck. Default: never.")
+    dropouts: Dropouts | None = Field(default=None, description="When they are missing. Default: never.")
 
 
 class Firmware(Table):

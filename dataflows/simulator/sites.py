@@ -54,7 +54,7 @@ class Sites:
         date, hour = np.asarray(time) / _DAY, np.asarray(time) % _DAY / _HOUR
         year = np.cos(2 * np.pi * (date % 365.25 - 20) / 365.25)  # the coldest day is 21 January
         day = np.clip(np.floor(days).astype(np.int64), 0, len(self._spells) - 2)
-        part = days - day
+        part = np.clip(days - day, 0.0, 1.0)  # the last spell stays for what is further ahead
         spell = self._spells[day, site] * (1 - part) + self._spells[day + 1, site] * part
         mean = 11.0 + self._climate[site] - 11.0 * year
         return np.asarray(mean + 6.0 * np.cos(2 * np.pi * (hour - 15) / 24) + spell)
