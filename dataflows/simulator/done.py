@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     Integers = NDArray[np.int64]
     Booleans = NDArray[np.bool_]
 
-__all__ = ["LOST", "OF_MESSAGES", "OF_SENSORS", "codes_of", "mark", "mark_sensor"]
+__all__ = ["LOST", "OF_MESSAGES", "OF_SENSORS", "codes_of", "mark", "mark_sensor", "only_sensor"]
 
 #: Things done to a whole message, one bit each from the lowest.
 OF_MESSAGES = {

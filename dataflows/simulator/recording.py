@@ -26,13 +26,13 @@ if TYPE_CHECKING:
 
     Integers = NDArray[np.int64]
 
-__all__ = ["Simulated", "simulate"]
+__all__ = ["Record", "Simulated", "simulate"]
 
 _SECOND = MICROSECONDS["s"]
 _PART = 50_000  # messages at once, to bound what is held as Python objects
 
 
-class _Other(NamedTuple):
+class Record(NamedTuple):
     """A record that comes from no device: its document without arrival, and what was done to it."""
 
     arrival: int
@@ -63,7 +63,7 @@ class Simulated:
     messages: Messages
     troubles: Troubles
     delivered: Delivered
-    records: tuple[_Other, ...]
+    records: tuple[Record, ...]
 
     @property
     def episodes(self) -> tuple[Episode, ...]:
@@ -84,14 +84,14 @@ class Simulated:
         messages = self._sent()
         for record in self._merged(messages):
             yield (
-                record.document | {"arrived": _text(record.arrival)} if isinstance(record, _Other) else record
+                record.document | {"arrived": _text(record.arrival)} if isinstance(record, Record) else record
             )
 
     def deliveries(self) -> Iterator[dict[str, Any]]:
         """A row for each line of the recording, in order, then one for each message that did not arrive."""
         messages = self._told()
         for line, record in enumerate(self._merged(messages), start=1):
-            if isinstance(record, _Other):
+            if isinstance(record, Record):
                 delay = None if record.time is None else (record.arrival - record.time) / _SECOND
                 true, stamp = _text(record.time), record.document.get("time")
                 yield {"line": line, "true_time": true, "time": stamp, "delay": delay, "done": record.done}
@@ -99,7 +99,7 @@ class Simulated:
                 yield record
         yield from messages
 
-    def _merged(self, messages: Iterator[dict[str, Any]]) -> Iterator[dict[str, Any] | _Other]:
+    def _merged(self, messages: Iterator[dict[str, Any]]) -> Iterator[dict[str, Any] | Record]:
         """Messages that arrived and records in one order; equal arrivals: messages first."""
         done, arrivals = 0, self.delivered.arrival[: self.delivered.arrived]
         places = np.searchsorted(arrivals, [each.arrival for each in self.records], side="right")
@@ -111,42 +111,43 @@ class Simulated:
 
     def _sent(self) -> Iterator[dict[str, Any]]:
         """Documents of the messages that arrived."""
-        made, sent = self.delivered, self.messages
         sensors, several = [sensor.name for sensor in self.sensors], len(self.sites) > 1
+        for truck, site, what, time, arrived, row, missing in self._columns():
+            event: dict[str, Any] = {"kind": "telemetry", "asset": self.names[truck], "time": time}
+            if what == WHOLE:
+                event["readings"] = dict(zip(sensors, row, strict=True))
+                for sensor in missing:
+                    del event["readings"][sensors[sensor]]
+            elif what > WHOLE:
+                event["readings"] = {sensors[what]: row[what]}
+            else:
+                event |= {"kind": "fault", "code": FAULT_CODES[-2 - what].name}
+            if several and what >= WHOLE:
+                event["site"] = self.sites[site]
+            event["arrived"] = arrived
+            yield event
+
+    def _columns(self) -> Iterator[tuple[Any, ...]]:
+        """Truck, site, what, time, arrival, readings and missing ones of the messages that arrived."""
+        made, sent = self.delivered, self.messages
         for first in range(0, made.arrived, _PART):
             part = slice(first, min(first + _PART, made.arrived))
             message = made.message[part]
-            values = sent.readings[sent.row[message]]
+            values, absent = sent.readings[sent.row[message]], sent.absent[sent.row[message]]
             shown = values.astype(object)
             shown[np.isnan(values)] = None
-            absent = sent.absent[sent.row[message]]
             gaps: list[bool] = np.any(absent, axis=1).tolist()
-            columns: list[list[Any]] = [
+            missing = zip(absent, gaps, strict=True)
+            yield from zip(
                 sent.truck[message].tolist(),
                 sent.site[message].tolist(),
                 sent.what[message].tolist(),
                 _texts(made.stamp[part], "s"),
                 _texts(made.arrival[part], "ms"),
                 shown.tolist(),
-                [
-                    np.flatnonzero(row).tolist() if some else ()
-                    for row, some in zip(absent, gaps, strict=True)
-                ],
-            ]
-            for truck, site, what, time, arrived, row, missing in zip(*columns, strict=True):
-                event: dict[str, Any] = {"kind": "telemetry", "asset": self.names[truck], "time": time}
-                if what == WHOLE:
-                    event["readings"] = dict(zip(sensors, row, strict=True))
-                    for sensor in missing:
-                        del event["readings"][sensors[sensor]]
-                elif what > WHOLE:
-                    event["readings"] = {sensors[what]: row[what]}
-                else:
-                    event |= {"kind": "fault", "code": FAULT_CODES[-2 - what].name}
-                if several and what >= WHOLE:
-                    event["site"] = self.sites[site]
-                event["arrived"] = arrived
-                yield event
+                [np.flatnonzero(row).tolist() if some else () for row, some in missing],
+                strict=True,
+            )
 
     def _told(self) -> Iterator[dict[str, Any]]:
         """What was done to each message."""
@@ -210,33 +211,33 @@ def simulate(scenario: Scenario) -> Simulated:
     )
 
 
-def _registry(scenario: Scenario, fleet: Fleet, names: tuple[str, ...], sites: Sites) -> Iterator[_Other]:
+def _registry(scenario: Scenario, fleet: Fleet, names: tuple[str, ...], sites: Sites) -> Iterator[Record]:
     """A row a truck, at the very beginning."""
     columns = (names, fleet.home.tolist(), fleet.age.tolist(), fleet.power.tolist())
     for name, home, age, power in zip(*columns, strict=True) if scenario.registry else ():
         attributes = {"age": age, "model": f"H{power}", "power": power}
         row = {"kind": "asset", "asset": name, "class": "truck", "site": sites.names[home]}
-        yield _Other(scenario.start, row | {"attributes": attributes}, None, [])
+        yield Record(scenario.start, row | {"attributes": attributes}, None, [])
 
 
-def _records(scenario: Scenario, lived: Lived, names: tuple[str, ...]) -> Iterator[_Other]:
+def _records(scenario: Scenario, lived: Lived, names: tuple[str, ...]) -> Iterator[Record]:
     """Failures, and maintenance where there are services."""
     for each in lived.episodes:
         if each.failed is not None and each.reported is not None:
             identity = f"{names[each.truck]}-{each.mode}-{each.number}"
             event = {"kind": "failure", "asset": names[each.truck], "time": _text(each.failed)}
-            yield _Other(each.reported, event | {"mode": each.mode, "id": identity}, each.failed, [])
+            yield Record(each.reported, event | {"mode": each.mode, "id": identity}, each.failed, [])
     for number, work in enumerate(lived.work if scenario.service else (), start=1):
         event = {"kind": "maintenance", "asset": names[work.truck], "time": _text(work.time)}
         event |= {"component": work.component, "id": f"work-{number}"}
-        yield _Other(work.arrival, event, work.time, [])
+        yield Record(work.arrival, event, work.time, [])
 
 
-def _weather(sites: Sites) -> Iterator[_Other]:
+def _weather(sites: Sites) -> Iterator[Record]:
     for site, time, issued, arrival, value, what in sites.reports():
         event = {"kind": "weather", "site": sites.names[site], "time": _text(time), "issued": _text(issued)}
         late, _, kind = what.rpartition(" ")
-        yield _Other(
+        yield Record(
             arrival, event | {"values": {"temperature": value}}, time, [kind, late] if late else [kind]
         )
 
