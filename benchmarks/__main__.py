@@ -17,10 +17,11 @@ BENCHMARKS = {
     "disks": "how well failures of hard disks are foretold, from a recording of their SMART values",
     "alerts": "rows of alerts beside rows of thresholding each score, at equal use",
     "calibration": "a run's reliability, and its calibration error beside a perfect predictor's",
+    "simulator": "events a minute that the simulator writes on one core, with their truth",
     "figures": "figures of a run's evaluations.jsonl, with intervals",
 }
 #: They make their own input.
-ALONE = ("speed",)
+ALONE = ("speed", "simulator")
 
 
 def main() -> None:

@@ -31,7 +31,7 @@ from dataflows.fleet import load as load_fleet
 from dataflows.fleet.plan import Alert
 from dataflows.group.alerts import AlertBook
 from dataflows.instants import HOUR, format_duration, parse_duration
-from dataflows.tools.simulate import Simulation, write
+from dataflows.simulator import Scenario, write
 from dataflows.tools.thresholds import Scored, read_scored
 
 if TYPE_CHECKING:
@@ -160,7 +160,7 @@ def main(arguments: list[str] | None = None) -> None:
     with tempfile.TemporaryDirectory() as folder:
         evaluations = given.evaluations
         if evaluations is None:
-            events, _ = write(Simulation(trucks=given.trucks, every_minutes=60), Path(folder))
+            events = write(Scenario(trucks=given.trucks, every="1h"), Path(folder)).events
             run(given.fleet, events, Path(folder) / "out")
             evaluations = Path(folder) / "out/evaluations.jsonl"
         scored = read_scored(evaluations, fleet.figures_from)

@@ -71,21 +71,28 @@ def check(fleet: FleetFile) -> None:
 
 @app.command()
 def simulate(
-    out: Annotated[Path, typer.Option(help="Folder for events.jsonl and truth.jsonl.")],
-    trucks: Annotated[int, typer.Option(help="Trucks in the fleet.")] = 60,
-    days: Annotated[int, typer.Option(help="Days that are recorded.")] = 90,
-    every: Annotated[int, typer.Option(help="Minutes between messages of a driving truck.")] = 15,
-    seed: Annotated[int, typer.Option(help="The same seed gives the same bytes.")] = 7,
+    out: Annotated[Path, typer.Option(help="Folder for the recording and the truth of it.")],
+    scenario: Annotated[
+        str, typer.Option(help="plain, field, or a TOML file; docs/simulator.md has its keys.")
+    ] = "plain",
+    trucks: Annotated[
+        int | None, typer.Option(help="Trucks in the fleet, whatever the scenario says.")
+    ] = None,
+    days: Annotated[int | None, typer.Option(help="Days that are recorded.")] = None,
+    every: Annotated[
+        str | None, typer.Option(help="Time between messages of a driving truck, such as 15m.")
+    ] = None,
+    seed: Annotated[int | None, typer.Option(help="The same seed gives the same bytes.")] = None,
 ) -> None:
-    """Write a simulated fleet of trucks that leak coolant: events, and the truth beside them."""
-    from dataflows.tools.simulate import Simulation, write
+    """Write the recording of a simulated fleet of trucks, and beside it the truth that no sensor shows."""
+    from dataflows.simulator import load_scenario, write
 
     with _explained():
-        settings = Simulation(trucks=trucks, days=days, every_minutes=every, seed=seed)
-        with _console.status(f"Simulating {trucks} trucks over {days} days ..."):
-            events, truth = write(settings, out)
-    _console.print(f"{events}  {events.stat().st_size / 1e6:,.1f} MB", highlight=False)
-    _console.print(f"{truth}  {truth.stat().st_size / 1e6:,.1f} MB", highlight=False)
+        loaded = load_scenario(scenario, trucks=trucks, days=days, every=every, seed=seed)
+        with _console.status(f"Simulating {loaded.trucks} trucks over {loaded.days} days ..."):
+            files = write(loaded, out)
+    for path in files:
+        _console.print(f"{path}  {path.stat().st_size / 1e6:,.1f} MB", highlight=False)
 
 
 @app.command()

@@ -15,14 +15,14 @@ from pydantic_core import PydanticUndefined
 from dataflows.fleet.plan import STATISTICS
 from dataflows.fleet.schema import Document, Table, key_of, nested
 from dataflows.fleet.values import Form
-from dataflows.instants import format_duration
+from dataflows.instants import format_duration, format_instant
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from pydantic.fields import FieldInfo
 
-__all__ = ["reference"]
+__all__ = ["reference", "sections"]
 
 _BEFORE = """\
 # `fleet.toml`
@@ -142,11 +142,11 @@ score.
 
 def reference() -> str:
     """The page, in Markdown."""
-    return "\n".join([_BEFORE, *_sections(Document, "", "The top of the file"), _AFTER])
+    return "\n".join([_BEFORE, *sections(Document, "", "The top of the file"), _AFTER])
 
 
-def _sections(table: type[Table], path: str, title: str) -> Iterator[str]:
-    """The section of a table, then those of the tables below it."""
+def sections(table: type[Table], path: str, title: str) -> Iterator[str]:
+    """The section of a table as Markdown, then those of the tables below it."""
     below = {key_of(name, field): nested(field) for name, field in table.model_fields.items()}
     yield f"## {title}\n\n{table.__doc__}\n"
     yield "| key | value | default | meaning |\n| --- | --- | --- | --- |"
@@ -160,7 +160,7 @@ def _sections(table: type[Table], path: str, title: str) -> Iterator[str]:
             kind, inner_table = inner
             place = f"{path}{key}.<name>" if kind == "map" else f"{path}{key}"
             heading = f"`[[{place}]]`" if kind == "list" else f"`[{place}]`"
-            yield from _sections(inner_table, f"{place}.", heading)
+            yield from sections(inner_table, f"{place}.", heading)
 
 
 def _form(field: FieldInfo) -> str:
@@ -194,8 +194,13 @@ def _default(field: FieldInfo) -> str:
         return "see meaning"
     if value == [*STATISTICS]:
         return "all"
-    if any(isinstance(mark, Form) and mark.text == "duration" for mark in field.metadata):
-        value = format_duration(value)
+    shown: dict[str, Callable[[int], str]] = {
+        "duration": format_duration,
+        "time with offset": format_instant,
+    }
+    for mark in field.metadata:
+        if isinstance(mark, Form) and mark.text in shown:
+            value = shown[mark.text](value)
     return f"`{json.dumps(value)}`"
 
 

@@ -19,8 +19,8 @@ import orjson
 from dataflows.fleet import load
 from dataflows.instants import HOUR, format_instant, parse_instant
 from dataflows.items import OUTPUTS
+from dataflows.simulator import Scenario, simulate
 from dataflows.tools.inline import run_lines
-from dataflows.tools.simulate import MODE, Simulation, simulate
 from tests.tables import PRIOR
 
 if TYPE_CHECKING:
@@ -83,7 +83,7 @@ pipeline = [{ estimator = "tests.chaos.models.Table", cells = 16_384 }]
 def recording(days: int = 40, trucks: int = 20, seed: int = 3) -> list[bytes]:
     """Lines of a simulated fleet with everything that goes wrong in one: about 165 a day for 20 trucks."""
     chance = random.Random(seed)
-    clean = list(simulate(Simulation(trucks=trucks, days=days, every_minutes=60, seed=seed)).events())
+    clean = list(simulate(Scenario(trucks=trucks, days=days, every="1h", seed=seed)).events())
     lines: list[bytes] = []
     for index, event in enumerate(clean):
         lines.append(orjson.dumps(event))
@@ -108,7 +108,7 @@ def _trouble(chance: random.Random, clean: list[dict[str, Any]], index: int) -> 
             yield orjson.dumps({**late, "time": time, "arrived": arrived})
     else:
         time = format_instant(parse_instant(event["time"]) - chance.randrange(0, 60) * HOUR)
-        what = {"kind": "failure", "mode": MODE} if kind == 4 else {"kind": "maintenance"}
+        what = {"kind": "failure", "mode": "coolant_leak"} if kind == 4 else {"kind": "maintenance"}
         yield orjson.dumps({**what, "asset": event["asset"], "time": time, "arrived": arrived})
 
 

@@ -1,0 +1,20 @@
+"""The simulator: trucks with hidden wear, the messages their devices send, and the truth of both."""
+
+from __future__ import annotations
+
+from dataflows.simulator.parts import Episode
+from dataflows.simulator.recording import Simulated, simulate
+from dataflows.simulator.scenario import Scenario, ScenarioError, load_scenario, shipped
+from dataflows.simulator.truth import Files, write
+
+__all__ = [
+    "Episode",
+    "Files",
+    "Scenario",
+    "ScenarioError",
+    "Simulated",
+    "load_scenario",
+    "shipped",
+    "simulate",
+    "write",
+]
