@@ -10,7 +10,7 @@ import structlog
 from dataflows.buckets import BUCKETS, Buckets
 from dataflows.events import Event, Fault, Registration, Reject, Telemetry, TimedEvent
 from dataflows.fleet.shape import check_shapes, shapes
-from dataflows.items import Item, Known, Row, by_order, encode, lane_part, reject_row
+from dataflows.items import Item, Known, Row, Tick, by_order, encode, lane_part, reject_row
 from dataflows.lane.registry import Registry
 from dataflows.lane.silence import Silence
 from dataflows.snapshots import seal, unseal
@@ -55,6 +55,8 @@ class Lane:
         self._with_arrivals: bool | None = None
         self._largest: int | None = None
         self._sequence = 0
+        #: Expiries since the last record: several ticks may follow it.
+        self._expired = 0
         self._counts: Counter[str] = Counter()
         self._shapes = shapes(fleet)
         if main is not None:
@@ -75,6 +77,7 @@ class Lane:
         self._with_arrivals = state["with_arrivals"]
         self._largest = state["largest"]
         self._sequence = state["sequence"]
+        self._expired = state.get("expired", 0)
         self._counts.update(state["counts"])
         self._shapes = state["shapes"] | self._shapes
 
@@ -88,10 +91,14 @@ class Lane:
                 out.append(self._reject(item, body, None))
             elif isinstance(body, Event):
                 self._take(item, body, out)
+            elif isinstance(body, Tick):
+                self._tick(body.arrival, out)
+                continue
             else:
-                msg = f"the lane takes events and rejects, not {type(body).__name__}"
+                msg = f"the lane takes events, rejects and ticks, not {type(body).__name__}"
                 raise TypeError(msg)
             self._sequence = item.sequence
+            self._expired = 0
         return out
 
     def _take(self, item: Item, event: Event, out: list[Item]) -> None:
@@ -111,6 +118,12 @@ class Lane:
         self._counts[type(event).__name__.lower()] += 1
         body = Known(event, asset_class)
         out.append(Item(item.sequence, lane_part(0), self.arrival, item.known, item.position, body))
+
+    def _tick(self, arrival: int, out: list[Item]) -> None:
+        """Time passed while nothing arrived; a record that arrived before that has come too late for it."""
+        self._expire(arrival, out)
+        if self.arrival is None or arrival > self.arrival:
+            self.arrival = arrival
 
     def _watch_arrivals(self, item: Item, event: Event) -> None:
         """All records of a recording have arrivals, or none; a file of registry rows may do without."""
@@ -134,11 +147,12 @@ class Lane:
         """What was due before this arrival takes effect now, as of when it was due."""
         if arrival is None or not self._waits:
             return
-        for index, expiry in enumerate(self._silence.expiries(arrival), start=1):
+        for expiry in self._silence.expiries(arrival):
+            self._expired += 1
             self._heard.touch(expiry.asset)
             asset_class = self._registry.class_of(expiry.asset) or ""
             body = Known(expiry, asset_class)
-            part = lane_part(index)
+            part = lane_part(self._expired)
             out.append(Item(self._sequence, part, expiry.due, expiry.due, ("", 0, 0), body))
             self.arrival = expiry.due
 
@@ -197,6 +211,7 @@ class Lane:
                 "with_arrivals": self._with_arrivals,
                 "largest": self._largest,
                 "sequence": self._sequence,
+                "expired": self._expired,
                 "counts": dict(self._counts),
                 "shapes": self._shapes,
             },
