@@ -271,7 +271,7 @@ def _read(path: Path, *, last: bool) -> _File | None:
         whole.append(content)
         length += len(line) + 1
     rest = lines[len(whole) :]
-    if rest != [b""] and (not last or any(_checked(line) is not None for line in rest)):
+    if rest != [b""] and (not last or any(_checked(line) is not None for line in rest[1:])):
         msg = f"{path} is damaged after byte {length:,}; {_RESTORE}"
         raise JournalError(msg)
     if not whole:
