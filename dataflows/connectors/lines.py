@@ -77,7 +77,7 @@ class Lines:
             None at the end of the file; of a growing one, at its end for now.
 
         Raises:
-            InputError: the file is damaged, was replaced or cut, or its last line went on after it was read.
+            InputError: the file is damaged, or its last line went on after it was read.
         """
         while self._next >= len(self._chunk):
             if self._end or not self._fill():
@@ -99,7 +99,6 @@ class Lines:
             msg = f"{self._path} is damaged somewhere after byte {self.offset:,} of its contents: {error}"
             raise InputError(msg) from error
         if not data and self._growing:
-            self._check_still_there()
             return False
         if data and self._unended:
             data = self._after_unended(data)
@@ -129,9 +128,15 @@ class Lines:
         self.offset += 1
         return data[1:] or self._file.read(_CHUNK)
 
-    def _check_still_there(self) -> None:
-        """Refuse to wait for what will never come: the file was moved, replaced, or cut."""
+    def check_still_there(self) -> None:
+        """Refuse to wait for what will never come.
+
+        Raises:
+            InputError: the file was cut; or it was removed or replaced, and has been read to its end.
+        """
         held = os.fstat(self._file.fileno())
+        if held.st_size > self._file.tell():
+            return
         try:
             named = Path(self._path).stat()
         except FileNotFoundError:

@@ -93,6 +93,11 @@ class _Feed:
             self._lines = Lines(self.path, self._offset, growing=self._growing)
         return self._lines
 
+    def check(self) -> None:
+        """Refuse to wait for a growing file that will not grow."""
+        if self._growing and self._lines is not None:
+            self._lines.check_still_there()
+
     def sleep(self) -> None:
         """Let go of the file until the next record is asked for."""
         if self._lines is not None:
@@ -253,6 +258,10 @@ class Merge:
         Returns:
             The records as items, whose body is the event, or its bytes where nothing was decoded; and how
             they were chosen. Nothing at the end, or if nothing is there now.
+
+        Raises:
+            InputError: a file is damaged; or one that is followed was cut, removed or replaced, and all that
+                it held was taken.
         """
         items: list[Item] = []
         runs: list[Run] = []
@@ -266,6 +275,9 @@ class Merge:
                 room = self._merged(items, runs, batch, sequence, room, until)
             if not self._next_group():
                 break
+        if self._follow and not items:
+            for feed in self._feeds:
+                feed.check()
         return items, runs
 
     def _next_group(self) -> bool:
