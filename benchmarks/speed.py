@@ -52,6 +52,7 @@ from dataflows.connectors.files import FileSink, FileSource
 from dataflows.engine.store import open_store
 from dataflows.failure_prediction import flow
 from dataflows.fleet import load
+from dataflows.fleet.plan import Input
 from dataflows.instants import MICROSECONDS, format_instant, parse_instant
 from dataflows.items import Item, Row
 from dataflows.watch import Watch
@@ -266,7 +267,7 @@ def floor(folder: Path, warm: int, epoch: timedelta) -> Measured:
     """Time the engine's floor over ``recording.jsonl`` in a folder."""
     clock = Clock(warm)
     dataflow = Dataflow("floor")
-    source = FileSource((str(folder / "recording.jsonl"),), BATCH, clock)
+    source = FileSource(Input((str(folder / "recording.jsonl"),), BATCH), clock)
     events = op.map("decode", op.input("source", dataflow, source), _loaded)
     counted = op.stateful_map("count", op.key_on("by_asset", events, _asset), _count)
     op.output("rows", op.map("encode", counted, _encoded), FileSink(folder / "out", clock))

@@ -61,6 +61,41 @@ def run(
 
 
 @app.command()
+def replay(
+    recording: Annotated[
+        list[str] | None,
+        typer.Argument(
+            help="Files or globs, merged by arrival [default: the fleet's input].", show_default=False
+        ),
+    ] = None,
+    fleet: Annotated[Path, typer.Option(help="The fleet.toml.", envvar="FLEET_CONFIG")] = Path("fleet.toml"),
+    speed: Annotated[str, typer.Option(help="A multiple of real time, such as 100, or max.")] = "max",
+    journal: Annotated[
+        Path | None,
+        typer.Option(help="Repeat the order and the ticks of a live run: the folder journal of its store."),
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder of the outputs [default: the fleet's].", show_default=False)
+    ] = None,
+    into: Annotated[
+        Path | None,
+        typer.Option(help="Run nothing: append the recording to this file, as a live source would."),
+    ] = None,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Delete the outputs of earlier runs first.")] = False,  # noqa: FBT002
+) -> None:
+    """Play a recording in its order of arrival: through the dataflow, or into a growing file."""
+    from dataflows.tools.replay import play, speed_of
+    from dataflows.tools.replay import replay as replay_fleet
+
+    with _explained():
+        times = speed_of(speed)
+        if into is not None:
+            play(recording or [], into, times, _console)
+        else:
+            replay_fleet(fleet, recording or [], _console, out=out, speed=times, journal=journal, fresh=fresh)
+
+
+@app.command()
 def check(fleet: FleetFile) -> None:
     """Print what a fleet.toml expands to: sensors, features, targets, models. Runs nothing."""
     from dataflows.tools.check import check as check_fleet

@@ -8,7 +8,7 @@ Without an argument, ``flow`` reads the file that the environment variable ``FLE
 ========  ==================  ===========================================================================
 step      key                 what it does
 ========  ==================  ===========================================================================
-source    -                   reads records, registry rows first, and numbers them
+source    -                   reads records, registry rows first, and numbers them; live, ticks between them
 decode    -                   makes events of them, or rejects, which pass the following steps as rows
 lane      the one lane        arrival and silence; finds the class of each asset
 asset     asset               windows and labels; an observation for every target of the asset
@@ -31,6 +31,7 @@ from dataflows.connectors.files import FileSink, FileSource
 from dataflows.engine.keys import keyed
 from dataflows.engine.order import in_order
 from dataflows.engine.parts import stateful_in_parts
+from dataflows.engine.store import named_store
 from dataflows.engine.thaw import as_state
 from dataflows.engine.workers import one_worker
 from dataflows.fleet import Fleet, load
@@ -46,7 +47,9 @@ if TYPE_CHECKING:
 __all__ = ["flow"]
 
 
-def flow(fleet: Fleet | str | Path | None = None, *, watch: Watch | None = None) -> Dataflow:
+def flow(
+    fleet: Fleet | str | Path | None = None, *, watch: Watch | None = None, source: FileSource | None = None
+) -> Dataflow:
     """The dataflow of a fleet.
 
     The names of the steps are frozen: the recovery store finds state by them.
@@ -54,6 +57,7 @@ def flow(fleet: Fleet | str | Path | None = None, *, watch: Watch | None = None)
     Args:
         fleet: a fleet, or the path of its ``fleet.toml``; None for the one that ``FLEET_CONFIG`` names.
         watch: to follow the run from outside, and to stop it.
+        source: where records come from instead of the configured input.
 
     Raises:
         FleetError: the configuration cannot be used.
@@ -65,7 +69,7 @@ def flow(fleet: Fleet | str | Path | None = None, *, watch: Watch | None = None)
     stages = Stages(fleet, strict=one_worker(), watch=watch)
 
     dataflow = Dataflow("highwater")
-    source = FileSource(fleet.files, fleet.input.batch, watch)
+    source = source or FileSource.of(fleet, watch, named_store())
     records = op.input("source", dataflow, source)
     events = op.flat_map_batch("decode", records, decoded)
 

@@ -27,6 +27,7 @@ __all__ = [
     "Matured",
     "Observation",
     "Row",
+    "Tick",
     "asset_part",
     "by_order",
     "encode",
@@ -62,6 +63,15 @@ class Matured(msgspec.Struct, frozen=True, gc=False):
     lead: int | None
     clock: int
     correction: int
+
+
+class Tick(msgspec.Struct, frozen=True, gc=False):
+    """Time that passed while nothing arrived, put into the sequence by a live source.
+
+    It has no sequence of its own: its place is that of the last record, its part counts the ticks since.
+    """
+
+    arrival: int
 
 
 class Expiry(msgspec.Struct, frozen=True, gc=False):
@@ -147,7 +157,7 @@ class Item(msgspec.Struct, gc=False):
     arrival: int | None
     known: int
     position: tuple[str, int, int]
-    body: bytes | Event | Reject | Known | Observation | Row
+    body: bytes | Event | Reject | Tick | Known | Observation | Row
 
 
 #: Sort key: the order of effect.

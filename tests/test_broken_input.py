@@ -14,6 +14,7 @@ import pytest
 
 from dataflows.connectors.files import FileSource
 from dataflows.events import MAX_ATTRIBUTES, MAX_BYTES, MAX_SENSORS, Reject, decode
+from dataflows.fleet.plan import Input
 from dataflows.instants import HOUR, MICROSECONDS, format_instant, parse_instant
 from dataflows.items import LATE_REASONS
 from dataflows.watch import Watch
@@ -453,7 +454,7 @@ def test_a_batch_of_long_lines_is_short(tmp_path: Path) -> None:
     path = tmp_path / "long.jsonl"
     long = b"x" * (MAX_BYTES - 10)
     path.write_bytes((long + b"\n") * 30 + b"y\n" * 30)
-    part = FileSource((str(path),), 1000, Watch()).build_part("source", "lane-0", None)
+    part = FileSource(Input((str(path),), 1000), Watch()).build_part("source", "lane-0", None)
     batches = [part.next_batch()]
     while sum(map(len, batches)) < 60:
         batches.append(part.next_batch())

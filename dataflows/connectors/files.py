@@ -1,240 +1,241 @@
 """Files in and files out, both exact across a kill.
 
-The source remembers the next unread byte and the next sequence. The sink remembers its length, and cuts the
+The source remembers the next unread byte of each file and the next sequence; following files that grow, it
+writes what it chose to the order journal before it emits it. The sink remembers its length, and cuts the
 file back to it on resume: rows of an epoch that a kill undid are written again by the epoch that redoes it.
 """
 
 from __future__ import annotations
 
-import glob
-import gzip
 import os
-import sys
-import zlib
-from pathlib import Path
-from typing import Any, BinaryIO, cast
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any, cast
 
 import orjson
 from bytewax.inputs import FixedPartitionedSource, StatefulSourcePartition
 from bytewax.outputs import FixedPartitionedSink, StatefulSinkPartition
 from typing_extensions import override
 
+from dataflows.connectors.clocks import Pace, Ticker, now
+from dataflows.connectors.journal import Entry, Journal, Run, entries_of
+from dataflows.connectors.lines import STDIN, InputError, expand, is_packed
+from dataflows.connectors.merge import Merge, Place
 from dataflows.connectors.pulse import Pulse
-from dataflows.events import MAX_BYTES
-from dataflows.items import OUTPUTS, Item, Row
+from dataflows.items import OUTPUTS, Item, Row, Tick
 from dataflows.snapshots import seal, unseal
 from dataflows.watch import Watch
 
-__all__ = ["SUMMARY", "FileSink", "FileSource", "InputError", "expand"]
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from dataflows.fleet.plan import Fleet, Input
+
+__all__ = ["SUMMARY", "FileSink", "FileSource"]
 
 SUMMARY = "summary"
-_VERSION = 1
-_CHUNK = 1 << 20
-# A batch of lines that are all nearly oversized would be a gigabyte.
-_BATCH_BYTES = 4 << 20
-_STDIN = "-"
-
-
-class InputError(RuntimeError):
-    """The configured input cannot be read, or is not the one that the recovery store knows."""
-
-
-def expand(patterns: tuple[str, ...]) -> list[str]:
-    """Paths of files and globs, in the order given, each glob's matches by name.
-
-    Raises:
-        InputError: a file does not exist, a glob matches nothing, standard input beside other files.
-    """
-    paths: list[str] = []
-    for pattern in patterns:
-        found = [pattern] if pattern == _STDIN else sorted(glob.glob(pattern))  # noqa: PTH207 - absolute patterns too
-        if not found:
-            msg = f"input {pattern!r}: no such file; set `files` under [input] in fleet.toml, or FLEET_INPUT"
-            raise InputError(msg)
-        paths += found
-    if _STDIN in paths and len(paths) > 1:
-        msg = "standard input ('-') cannot be read beside other files"
-        raise InputError(msg)
-    if not paths:
-        msg = "no input: set `files` under [input] in fleet.toml, or FLEET_INPUT"
-        raise InputError(msg)
-    return paths
-
-
-class _Lines:
-    """Lines of one file from a byte offset on; of an oversized line only its beginning is kept."""
-
-    def __init__(self, path: str, offset: int) -> None:
-        self._path = path
-        self._file = _open(path, offset)
-        self._chunk: list[bytes] = []
-        self._next = 0
-        self._rest = b""
-        self._skipped = 0
-        self._end = False
-        self.offset = offset
-
-    def read(self) -> tuple[bytes, int] | None:
-        """The next line without its end, and its length in the file; None at the end of the file."""
-        while self._next >= len(self._chunk):
-            if self._end:
-                return None
-            self._fill()
-        line = self._chunk[self._next]
-        self._next += 1
-        last = self._end and self._next == len(self._chunk)
-        length = len(line) + self._skipped + (0 if last else 1)
-        self._skipped = 0
-        self.offset += length
-        # How much of an oversized line was gathered depends on where reading began; what is kept must not.
-        return line[: MAX_BYTES + 1], length
-
-    def _fill(self) -> None:
-        try:
-            data = self._file.read(_CHUNK)
-        except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-            msg = f"{self._path} is damaged somewhere after byte {self.offset:,} of its contents: {error}"
-            raise InputError(msg) from error
-        self._end = not data
-        lines = (self._rest + data).split(b"\n")
-        # What follows the last line end is the beginning of the next line, or nothing.
-        self._rest = b"" if self._end else lines.pop()
-        if self._end and lines == [b""]:
-            lines = []
-        if len(self._rest) > MAX_BYTES + _CHUNK:
-            keep = MAX_BYTES + 1
-            self._skipped += len(self._rest) - keep
-            self._rest = self._rest[:keep]
-        self._chunk, self._next = lines, 0
-
-    def tell(self) -> int:
-        """How many bytes of the file on disk were read, packed ones where it is packed."""
-        file: Any = self._file.fileobj if isinstance(self._file, gzip.GzipFile) else self._file
-        return 0 if file is sys.stdin.buffer else int(file.tell())
-
-    def close(self) -> None:
-        """Let go of the file."""
-        self._file.close()
-
-
-def _size(path: str) -> int:
-    return 0 if path == _STDIN else Path(path).stat().st_size
-
-
-def _open(path: str, offset: int) -> BinaryIO | gzip.GzipFile:
-    if path == _STDIN:
-        return sys.stdin.buffer
-    with Path(path).open("rb") as probe:
-        packed = probe.read(2) == b"\x1f\x8b"
-    file = gzip.GzipFile(path, "rb") if packed else Path(path).open("rb")  # noqa: SIM115 - closed by its reader
-    file.seek(offset)
-    end = file.tell() if packed else _size(path)
-    if end < offset:
-        file.close()
-        msg = (
-            f"{path} ends at byte {end:,}, but {offset:,} bytes of it were read before; restore it, "
-            "or start with a new store"
-        )
-        raise InputError(msg)
-    return file
+_VERSION = 2
+#: How long a source waits before it looks again into files that had nothing new.
+_POLL = timedelta(milliseconds=50)
 
 
 class _FilePartition(StatefulSourcePartition[Item, bytes]):
-    def __init__(self, paths: list[str], batch: int, watch: Watch, resume: bytes | None) -> None:
-        self._paths = paths
-        self._batch = batch
-        self._watch = watch
-        self._pulse = Pulse(watch)
-        self._before = 0
-        self._room = 0
-        self._index, self._offset, self._line, self._sequence = 0, 0, 0, 0
-        self._ended = False
-        self._lines: _Lines | None = None
+    def __init__(self, source: FileSource, resume: bytes | None) -> None:
+        self._source = source
+        self._watch = source.watch
+        self._pulse = Pulse(source.watch)
+        self._sequence = self._entry = self._ticks = 0
+        self._snapped = 0
+        places: list[Place] = []
         if resume is not None:
-            self._restore(unseal("files", _VERSION, resume))
-            self._lines = self._open()
+            places = self._restore(unseal("files", _VERSION, resume))
+        self._journal = source.open_journal()
+        self._merge = Merge(source.groups, places, follow=source.follow, plain=source.plain)
+        self._repeated = self._entries()
+        self._ticker = Ticker(source.input.tick_every, source.input.tick_slack) if source.ticks else None
+        self._pace = None if source.speed is None else Pace(source.speed)
+        self._idle = False
 
-    def _restore(self, state: list[Any]) -> None:
-        read, self._index, self._offset, self._line, self._sequence = state
-        if read == [_STDIN]:
+    def _restore(self, state: list[Any]) -> list[Place]:
+        self._sequence, self._entry, begun = state
+        self._snapped = self._entry
+        read, paths = [path for path, _ in begun], self._source.paths
+        if STDIN in {*read, *paths}:
             msg = "standard input cannot be resumed; give files, or run without recovery"
             raise InputError(msg)
-        if self._paths[: len(read)] != read:
+        if paths[: len(read)] != read:
             msg = (
-                f"the recovery store has read {read}, the input is now {self._paths}; files already read "
+                f"the recovery store has read {read}, the input is now {paths}; files already read "
                 "must stay, in their order (new ones may follow); or start with a new store"
             )
             raise InputError(msg)
+        return [Place(*place) for _, place in begun]
 
-    def _open(self) -> _Lines:
-        self._before = sum(map(_size, self._paths[: self._index]))
-        return _Lines(self._paths[self._index], self._offset)
+    def _entries(self) -> Iterator[Entry]:
+        """What was chosen before, and is repeated."""
+        if self._source.replayed is not None:
+            return entries_of(self._source.replayed, len(self._source.paths))
+        return iter(()) if self._journal is None else self._journal.entries(self._entry)
 
     @override
     def next_batch(self) -> list[Item]:
         self._pulse.beat()
         if self._watch.stop:
             raise StopIteration
-        items: list[Item] = []
-        self._room = _BATCH_BYTES
-        while len(items) < self._batch and self._room > 0 and not self._ended:
-            self._lines = self._lines or self._open()
-            self._read(self._lines, items)
-        self._watch.records = self._sequence
-        if not items:
+        entry = next(self._repeated, None)
+        items = self._take() if entry is None else self._repeat(entry)
+        self._idle = not items
+        if self._idle and not self._source.follow and not self._waits():
             raise StopIteration
-        if self._lines is not None:
-            self._watch.done = self._before + self._lines.tell()
+        self._watch.records = self._sequence
+        self._watch.done = self._merge.read
         return items
 
-    def _read(self, lines: _Lines, items: list[Item]) -> None:
-        path = self._paths[self._index]
-        while len(items) < self._batch and self._room > 0:
-            start = lines.offset
-            found = lines.read()
-            if found is None:
-                lines.close()
-                self._lines = None
-                # A resume starts at the end of the last file: to read what has been added to it since.
-                self._ended = self._index + 1 == len(self._paths)
-                if not self._ended:
-                    self._index += 1
-                    self._offset = self._line = 0
-                return
-            self._line += 1
-            self._offset = lines.offset
-            line = found[0]
-            if not line or (line.isspace() and len(line) <= MAX_BYTES):
-                continue
-            self._sequence += 1
-            self._room -= len(line)
-            items.append(Item(self._sequence, 0, None, 0, (path, self._line, start), line))
+    def _waits(self) -> bool:
+        """Whether there is more, but not yet."""
+        return self._pace is not None and self._merge.due() is not None
+
+    def _repeat(self, entry: Entry) -> list[Item]:
+        if entry.sequence != self._sequence or entry.number != self._entry:
+            msg = (
+                f"entry {entry.number:,} of the order journal follows record {entry.sequence:,}, the source "
+                f"has read {self._sequence:,} records in {self._entry:,} entries: a part was read without "
+                "this journal. Restore the journal and its store from one backup, or start over (--fresh)"
+            )
+            raise InputError(msg)
+        self._entry += 1
+        if isinstance(entry.chosen, int):
+            return [self._tick(entry.chosen)]
+        return self._taken(self._merge.repeat(entry.chosen, self._sequence))
+
+    def _take(self) -> list[Item]:
+        """What is there now; where nothing is, perhaps a tick."""
+        if self._source.replayed is not None:
+            return []
+        # The clock comes before the look into the files: a process that was stopped in between, for
+        # however long, must not take what is in them by now for silence.
+        asked = now()
+        until = None if self._pace is None else self._pace.until(self._merge.due())
+        items, runs = self._merge.take(self._source.input.batch, self._sequence, until)
+        if items:
+            self._write(tuple(runs))
+            if self._ticker is not None:
+                self._ticker.read(self._merge.latest)
+            return self._taken(items)
+        arrival = None if self._ticker is None else self._ticker.tick(asked)
+        if arrival is None:
+            return []
+        self._write(arrival)
+        return [self._tick(arrival)]
+
+    def _taken(self, items: list[Item]) -> list[Item]:
+        self._sequence += len(items)
+        self._ticks = 0
+        return items
+
+    def _tick(self, arrival: int) -> Item:
+        self._ticks += 1
+        return Item(self._sequence, self._ticks, arrival, arrival, ("", 0, 0), Tick(arrival))
+
+    def _write(self, chosen: tuple[Run, ...] | int) -> None:
+        if self._journal is not None:
+            self._journal.append(self._sequence, chosen)
+            self._entry += 1
+
+    @override
+    def next_awake(self) -> datetime | None:
+        return datetime.now(UTC) + _POLL if self._idle else None
 
     @override
     def snapshot(self) -> bytes:
         self._pulse.epoch()
-        read = self._paths[: self._index + 1]
-        return seal("files", _VERSION, (read, self._index, self._offset, self._line, self._sequence))
+        if self._journal is not None:
+            self._journal.sync()
+            # The epoch before this one is committed, so no resume goes back behind it.
+            self._journal.forget(self._snapped)
+            self._snapped = self._entry
+        begun = list(zip(self._source.paths, self._merge.places(), strict=False))
+        return seal("files", _VERSION, (self._sequence, self._entry, begun))
 
     @override
     def close(self) -> None:
-        if self._lines is not None:
-            self._lines.close()
+        self._merge.close()
+        if self._journal is not None:
+            self._journal.close()
 
 
 class FileSource(FixedPartitionedSource[Item, bytes]):
-    """One lane: all files one after the other, as one sequence.
+    """One lane: registry files first, then the input files merged by arrival, as one sequence.
 
     Args:
-        files: paths and globs; ``-`` alone is standard input. Gzip is recognised by its first bytes.
-        batch: records handed to the engine at a time; fewer where they are long.
+        given: paths and globs; ``-`` alone is standard input. Gzip is recognised by its first bytes. With
+            ``follow`` they are read as they grow, and the run ends only when it is stopped.
         watch: told how far the source is; says when to stop.
+        registry: files of registry rows.
+        ticks: put ticks into the sequence where nothing arrives.
+        journal: folder of the order journal; None keeps none.
+        replayed: folder of an order journal to repeat; when it ends, so does the input.
+        speed: multiple of real time at which records are played, by their arrival, else by their own time;
+            None for as fast as possible.
+
+    Raises:
+        InputError: a file does not exist, or cannot be read in this way.
     """
 
-    def __init__(self, files: tuple[str, ...], batch: int, watch: Watch) -> None:
-        self._paths = expand(files)
-        self._batch = batch
-        self._watch = watch
+    def __init__(
+        self,
+        given: Input,
+        watch: Watch,
+        *,
+        registry: tuple[str, ...] = (),
+        ticks: bool = False,
+        journal: Path | None = None,
+        replayed: Path | None = None,
+        speed: float | None = None,
+    ) -> None:
+        self.input = given
+        self.watch = watch
+        first, files = expand(registry) if registry else [], expand(given.files)
+        self.groups = [*([path] for path in first), files]
+        self.paths = [*first, *files]
+        self.follow = given.follow and replayed is None
+        self.ticks = ticks and self.follow
+        self.replayed = replayed
+        self.speed = speed
+        self._journal = journal
+        for path in files if self.follow else ():
+            if path == STDIN or is_packed(path):
+                msg = f"{path!r} cannot be followed, only plain files can; set `follow = false` under [input]"
+                raise InputError(msg)
+
+    @classmethod
+    def of(cls, fleet: Fleet, watch: Watch, store: Path | None) -> FileSource:
+        """The source of a fleet's configured input.
+
+        Args:
+            fleet: the fleet.
+            watch: see the class.
+            store: folder of the recovery store, beside which the order journal is kept; None without one.
+        """
+        waits = any(found.idle_timeout is not None for found in fleet.classes.values())
+        journal = None if store is None else store / "journal"
+        return cls(fleet.input, watch, registry=fleet.assets.registry, ticks=waits, journal=journal)
+
+    @property
+    def plain(self) -> bool:
+        """Whether records need not be decoded to be put in order."""
+        return not self.follow and self.replayed is None and self.speed is None and not self._journaled
+
+    @property
+    def _journaled(self) -> bool:
+        """A store that was once followed goes on with its journal, whatever it reads now."""
+        return self._journal is not None and (self.follow or self._journal.exists())
+
+    def open_journal(self) -> Journal | None:
+        """The order journal, None where what is read is its own order."""
+        if self._journal is None or not self._journaled or self.replayed is not None:
+            return None
+        return Journal(self._journal, self.paths, self.input.journal_keep)
 
     @override
     def list_parts(self) -> list[str]:
@@ -242,7 +243,7 @@ class FileSource(FixedPartitionedSource[Item, bytes]):
 
     @override
     def build_part(self, step_id: str, for_part: str, resume_state: bytes | None) -> _FilePartition:
-        return _FilePartition(self._paths, self._batch, self._watch, resume_state)
+        return _FilePartition(self, resume_state)
 
 
 class _RowsPartition(StatefulSinkPartition[Item, int]):

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import argparse
 import fcntl
+import os
+import sys
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bytewax.recovery import RecoveryConfig, init_db_dir
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
-__all__ = ["PARTITIONS", "StoreError", "open_store"]
+__all__ = ["PARTITIONS", "StoreError", "named_store", "open_store"]
 
 #: SQLite files of a new store. Resuming many assets is several times faster from many files than from one.
 PARTITIONS = 16
@@ -20,6 +23,15 @@ PARTITIONS = 16
 
 class StoreError(RuntimeError):
     """The recovery store cannot be used."""
+
+
+def named_store() -> Path | None:
+    """The store that Bytewax's own command line or environment names, None without recovery."""
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    default = os.environ.get("BYTEWAX_RECOVERY_DIRECTORY")
+    parser.add_argument("-r", "--recovery-directory", nargs="?", default=default)
+    found = parser.parse_known_args(sys.argv[1:])[0].recovery_directory
+    return Path(found) if found else None
 
 
 @contextmanager

@@ -40,7 +40,14 @@ def expand(draft: Draft, path: Path) -> Fleet:
         path=path,
         figures_from=document.figures_from,
         metrics_every=document.metrics_every,
-        input=Input(files, document.input.batch),
+        input=Input(
+            files,
+            document.input.batch,
+            document.input.follow,
+            document.input.tick_every,
+            document.input.tick_slack,
+            document.input.journal_keep,
+        ),
         output=Output(
             folder=folder / document.output.folder,
             features=document.output.features,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from dataflows.instants import HOUR
+from dataflows.instants import HOUR, MICROSECONDS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -187,10 +187,23 @@ class AssetPolicy:
 
 @dataclass(frozen=True, slots=True)
 class Input:
-    """Where records come from: paths or globs, ``-`` for standard input; records a source batch."""
+    """Where records come from.
+
+    Attributes:
+        files: paths or globs, ``-`` for standard input.
+        batch: records that the source emits at once.
+        follow: the files are growing, and read as they grow.
+        tick_every: microseconds from one tick to the next, while nothing arrives.
+        tick_slack: microseconds by which ticks lag behind, for records that are on their way.
+        journal_keep: microseconds for which the order journal keeps what no resume needs.
+    """
 
     files: tuple[str, ...]
     batch: int
+    follow: bool = False
+    tick_every: int = MICROSECONDS["s"]
+    tick_slack: int = 5 * MICROSECONDS["s"]
+    journal_keep: int = 7 * MICROSECONDS["d"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -68,6 +68,28 @@ class InputTable(Table):
         description="Records the source emits at once. It changes the speed, never the outputs. "
         "`FLEET_BATCH` overrides it.",
     )
+    follow: bool = Field(
+        default=False,
+        description="The files are still being written: read them as they grow, until the run is stopped. "
+        "Every record needs `arrived`. A last line without its line end is not yet a record; a file that is "
+        "cut or replaced ends the run with an error. What the source chose is kept in the order journal, in "
+        "the folder `journal` of the recovery store.",
+    )
+    tick_every: PositiveDuration = Field(
+        default=MICROSECONDS["s"],
+        description="With `follow`, and where a class has an `idle_timeout`: while nothing arrives, time is "
+        "let pass in steps of at least this.",
+    )
+    tick_slack: Duration = Field(
+        default=5 * MICROSECONDS["s"],
+        description="How far those steps lag behind the time that has passed since the last record. A record "
+        "that takes longer than this from its `arrived` to the file counts as arrived at the last step.",
+    )
+    journal_keep: Duration = Field(
+        default=7 * MICROSECONDS["d"],
+        description="How long the order journal keeps what no resume needs any more; `replay --journal` "
+        "needs all of it since the first record.",
+    )
 
 
 class OutputTable(Table):

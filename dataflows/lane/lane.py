@@ -10,7 +10,7 @@ import structlog
 from dataflows.buckets import BUCKETS, Buckets
 from dataflows.events import Event, Fault, Registration, Reject, Telemetry, TimedEvent
 from dataflows.fleet.shape import check_shapes, shapes
-from dataflows.items import Expiry, Item, Known, Row, by_order, encode, lane_part, reject_row
+from dataflows.items import Expiry, Item, Known, Row, Tick, by_order, encode, lane_part, reject_row
 from dataflows.lane.registry import Registry
 from dataflows.lane.silence import Silence
 from dataflows.snapshots import seal, unseal
@@ -56,6 +56,8 @@ class Lane:
         self._with_arrivals: bool | None = None
         self._largest: int | None = None
         self._sequence = 0
+        #: Expiries since the last record: several ticks may follow it.
+        self._expired = 0
         self._counts: Counter[str] = Counter()
         self._shapes = shapes(fleet)
         if main is not None:
@@ -77,6 +79,7 @@ class Lane:
         self._with_arrivals = state["with_arrivals"]
         self._largest = state["largest"]
         self._sequence = state["sequence"]
+        self._expired = state.get("expired", 0)
         self._counts.update(state["counts"])
         self._shapes = state["shapes"] | self._shapes
 
@@ -90,15 +93,19 @@ class Lane:
                 out.append(self._reject(item, body, None))
             elif isinstance(body, Event):
                 self._take(item, body, out)
+            elif isinstance(body, Tick):
+                self._tick(body.arrival, out)
+                continue
             else:
-                msg = f"the lane takes events and rejects, not {type(body).__name__}"
+                msg = f"the lane takes events, rejects and ticks, not {type(body).__name__}"
                 raise TypeError(msg)
             self._sequence = item.sequence
+            self._expired = 0
         return out
 
     def _take(self, item: Item, event: Event, out: list[Item]) -> None:
         self._watch_arrivals(item, event)
-        expired = self._expire(event.arrived, out)
+        self._expire(event.arrived, out)
         self._move_time(item, event)
         asset_class = self._resolve(event)
         if isinstance(asset_class, Reject):
@@ -111,11 +118,17 @@ class Lane:
         if self.arrival is not None and isinstance(event, Telemetry | Fault):
             missed = self._silence.missed(event.asset, self.arrival)
             if missed is not None:
-                out.append(self._expired(missed, expired + 1, self.arrival))
+                out.append(self._passed(missed, self.arrival))
             self._hear(event.asset, asset_class)
         self._counts[_KINDS[type(event)]] += 1
         body = Known(event, asset_class)
         out.append(Item(item.sequence, lane_part(0), self.arrival, item.known, item.position, body))
+
+    def _tick(self, arrival: int, out: list[Item]) -> None:
+        """Time passed while nothing arrived; a record that arrived before that has come too late for it."""
+        self._expire(arrival, out)
+        if self.arrival is None or arrival > self.arrival:
+            self.arrival = arrival
 
     def _watch_arrivals(self, item: Item, event: Event) -> None:
         """All records of a recording have arrivals, or none; a file of registry rows may do without."""
@@ -135,20 +148,20 @@ class Lane:
             )
             raise MixedArrivalsError(msg)
 
-    def _expire(self, arrival: int | None, out: list[Item]) -> int:
-        """What was due before this arrival takes effect now, as of when it was due; return how many."""
+    def _expire(self, arrival: int | None, out: list[Item]) -> None:
+        """What was due before this arrival takes effect now, as of when it was due."""
         if arrival is None or not self._waits:
-            return 0
-        index = 0
-        for index, expiry in enumerate(self._silence.expiries(arrival), start=1):
+            return
+        for expiry in self._silence.expiries(arrival):
             self._heard.touch(expiry.asset)
-            out.append(self._expired(expiry, index, expiry.due))
+            out.append(self._passed(expiry, expiry.due))
             self.arrival = expiry.due
-        return index
 
-    def _expired(self, expiry: Expiry, index: int, now: int) -> Item:
+    def _passed(self, expiry: Expiry, now: int) -> Item:
+        """Time that passed for an asset, as the next thing after the last record."""
+        self._expired += 1
         body = Known(expiry, self._registry.class_of(expiry.asset) or "")
-        return Item(self._sequence, lane_part(index), now, now, ("", 0, 0), body)
+        return Item(self._sequence, lane_part(self._expired), now, now, ("", 0, 0), body)
 
     def _move_time(self, item: Item, event: Event) -> None:
         """Arrival never runs back; without arrivals, knowledge follows the largest event time."""
@@ -211,6 +224,7 @@ class Lane:
                 "with_arrivals": self._with_arrivals,
                 "largest": self._largest,
                 "sequence": self._sequence,
+                "expired": self._expired,
                 "counts": dict(self._counts),
                 "shapes": self._shapes,
             },

@@ -88,7 +88,7 @@ def _streams(fleet: Fleet) -> Iterator[tuple[str, str]]:
     policy = fleet.assets
     adopted = f"adopted as {policy.adopt_as}, at most {policy.max_assets:,}"
     yield "file", str(fleet.path)
-    yield "input", "  ".join(fleet.input.files)
+    yield "input", "  ".join(fleet.input.files) + (", followed" if fleet.input.follow else "")
     yield "batch", f"{fleet.input.batch:,} records"
     yield "output", f"{fleet.output.folder}, features in {_CARRIERS[fleet.output.features]}"
     yield "predictions", _PUBLISHED[fleet.output.publish].format(fleet.output.changed_by)

@@ -5,13 +5,14 @@ from __future__ import annotations
 import signal
 import threading
 from contextlib import contextmanager, nullcontext
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bytewax.run import cli_main
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
-from dataflows.connectors.files import InputError, expand
+from dataflows.connectors.files import FileSource
+from dataflows.connectors.journal import delete_journal
+from dataflows.connectors.lines import STDIN, InputError, expand, size_of
 from dataflows.engine.store import StoreError, open_store
 from dataflows.failure_prediction import flow
 from dataflows.items import OUTPUTS
@@ -20,15 +21,16 @@ from dataflows.tools.summary import show
 from dataflows.watch import Watch
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator, Sequence
     from datetime import timedelta
+    from pathlib import Path
     from types import FrameType
 
     from rich.console import Console
 
     from dataflows.fleet import Fleet
 
-__all__ = ["run"]
+__all__ = ["bytes_of", "progress", "run", "signals"]
 
 _REFRESH = 0.2
 
@@ -40,6 +42,7 @@ def run(
     store: Path | None,
     epoch: timedelta,
     fresh: bool = False,
+    source: Callable[[Watch], FileSource] | None = None,
 ) -> None:
     """Run a fleet to the end of its input, or until Ctrl-C or SIGTERM, and show what came out.
 
@@ -49,6 +52,7 @@ def run(
         store: folder of the recovery store, made if it is new; None runs without recovery.
         epoch: time between snapshots.
         fresh: forget the store and the outputs of earlier runs first.
+        source: makes what is read instead of the configured input.
 
     Raises:
         StoreError: the store is in use, or new beside outputs of an earlier run.
@@ -64,10 +68,14 @@ def run(
         if fresh:
             # Not before the store is ours: another run could be at work on these files.
             _delete_outputs(folder)
+            if store is not None:
+                delete_journal(store / "journal")
         with (folder / "log.jsonl").open("a", buffering=1) as log:
             to_stream(log)
-            dataflow = flow(fleet, watch=watch)
-            with _signals(watch, console), _progress(fleet, watch, console):
+            reading = FileSource.of(fleet, watch, store) if source is None else source(watch)
+            dataflow = flow(fleet, watch=watch, source=reading)
+            total = None if reading.follow else bytes_of(reading.paths)
+            with signals(watch, console), progress(fleet.name, total, watch, console):
                 cli_main(dataflow, epoch_interval=epoch, recovery_config=recovery)  # type: ignore[no-untyped-call]
     if watch.stop:
         resume = "Run the same command again to go on." if store else "Without a store it cannot be resumed."
@@ -77,7 +85,7 @@ def run(
 
 def _check_input(fleet: Fleet, store: Path | None) -> None:
     """Refuse a resume that would be impossible."""
-    if expand(fleet.input.files) == ["-"] and store is not None:
+    if expand(fleet.input.files) == [STDIN] and store is not None:
         msg = "standard input cannot be read again after a stop; add --no-recovery, or give files"
         raise InputError(msg)
 
@@ -104,7 +112,7 @@ def _delete_outputs(folder: Path) -> None:
 
 
 @contextmanager
-def _signals(watch: Watch, console: Console) -> Iterator[None]:
+def signals(watch: Watch, console: Console) -> Iterator[None]:
     """Ctrl-C and SIGTERM end the input at an epoch boundary; a second Ctrl-C ends the process at once."""
 
     def stop(number: int, frame: FrameType | None) -> None:  # noqa: ARG001 - the signature of a handler
@@ -120,11 +128,21 @@ def _signals(watch: Watch, console: Console) -> Iterator[None]:
             signal.signal(number, handler)
 
 
+def bytes_of(paths: Sequence[str]) -> int | None:
+    """Bytes on disk of all files, None of standard input."""
+    return None if STDIN in paths else sum(map(size_of, paths))
+
+
 @contextmanager
-def _progress(fleet: Fleet, watch: Watch, console: Console) -> Iterator[None]:
-    """A bar of the bytes read, where there is a person to see it."""
-    paths = expand(fleet.files)
-    total = None if paths == ["-"] else sum(Path(path).stat().st_size for path in paths)
+def progress(name: str, total: int | None, watch: Watch, console: Console) -> Iterator[None]:
+    """A bar of the bytes read, where there is a person to see it.
+
+    Args:
+        name: shown before it.
+        total: bytes there are, None where that is not known.
+        watch: asked how far it is.
+        console: where it is shown.
+    """
     columns = (
         TextColumn("[bold]{task.description}"),
         BarColumn(),
@@ -133,12 +151,12 @@ def _progress(fleet: Fleet, watch: Watch, console: Console) -> Iterator[None]:
         TimeRemainingColumn(),
     )
     ended = threading.Event()
-    with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
-        task = progress.add_task(fleet.name, total=total, records=0)
+    with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
+        task = bar.add_task(name, total=total, records=0)
 
         def follow() -> None:
             while not ended.wait(_REFRESH):
-                progress.update(task, completed=watch.done, records=watch.records)
+                bar.update(task, completed=watch.done, records=watch.records)
 
         thread = threading.Thread(target=follow, daemon=True)
         thread.start()
@@ -147,4 +165,4 @@ def _progress(fleet: Fleet, watch: Watch, console: Console) -> Iterator[None]:
         finally:
             ended.set()
             thread.join()
-            progress.update(task, completed=watch.done, records=watch.records)
+            bar.update(task, completed=watch.done, records=watch.records)

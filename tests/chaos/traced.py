@@ -20,6 +20,8 @@ from dataflows.engine import parts, store, thaw
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from dataflows.connectors.merge import Place
+
 _TRACE = int(os.environ["CHAOS_TRACE"])
 _PAUSE = float(os.environ["CHAOS_PAUSE"])
 
@@ -49,9 +51,10 @@ def main() -> None:
     wrap(source, "snapshot", lambda self: tell("snapshot", self._sequence))
     restore = source._restore
 
-    def opened(self: Any, state: list[Any]) -> None:  # noqa: ANN401
-        restore(self, state)
-        tell("resumed", self._offset)
+    def opened(self: Any, state: list[Any]) -> list[Place]:  # noqa: ANN401
+        places = restore(self, state)
+        tell("resumed", places[-1].offset)
+        return places
 
     source._restore = opened
     steps = [(parts._Main, "snapshot"), (parts._Part, "snapshot"), (thaw.Thawed, "__deepcopy__")]

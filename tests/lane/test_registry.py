@@ -16,6 +16,7 @@ from dataflows.fleet.plan import AssetClass, AssetPolicy, Fleet, Input, Output
 from dataflows.instants import HOUR
 from dataflows.items import Item, Known, Row
 from dataflows.lane import Lane
+from dataflows.stages import decoded
 from dataflows.watch import Watch
 
 PUMP = AssetClass("pump", ("x",), True, (), ("x",), 0, HOUR, ())
@@ -167,7 +168,7 @@ pipeline = [{ estimator = "dataflows.group.estimators.Prior" }]
 
 def sequence_of(fleet: Fleet) -> list[tuple[str, str]]:
     """File and outcome of each record, in the order of the sequence."""
-    source = FileSource(fleet.files, 1, Watch()).build_part("source", "lane-0", None)
+    source = FileSource.of(fleet, Watch(), None).build_part("source", "lane-0", None)
     lane = Lane(fleet, None, {})
     found: list[tuple[str, str]] = []
     while True:
@@ -177,11 +178,8 @@ def sequence_of(fleet: Fleet) -> list[tuple[str, str]]:
             source.close()
             return found
         for item in items:
-            assert isinstance(item.body, bytes)
-            event = decode(item.body)
-            assert not isinstance(event, Reject)
+            decoded([item])
             name = Path(item.position[0]).name
-            item.body = event
             (out,) = lane.process([item])
             what = out.body.asset_class if isinstance(out.body, Known) else rejected(out)["reason"]
             found.append((name, what))

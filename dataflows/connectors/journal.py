@@ -1,0 +1,307 @@
+"""The order journal: what a live source chose, written before it is emitted, so that it can be repeated.
+
+A live source takes what is there when it looks, and looks when it can; no second run would do the same. So
+each choice becomes an entry: either runs of records (partition, from, to), or a tick. After a kill the
+source repeats the entries that follow its snapshot, and only then looks again; a replay repeats them all.
+
+The journal is a folder of text files, ``order-<number of its first entry>.log``. A line is a CRC-32 in hex
+and a JSON text: first the head of the file, ``{"journal":1,"first":17,"partitions":[names]}``, then entries,
+``[17,2000,[[0,81234,90210,40]]]`` (its number, records before it, runs) or ``[18,2040,1735689600000000]``
+(the arrival of a tick). The end of the last file may be torn by a kill; what is torn was never emitted.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+import zlib
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import orjson
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from pathlib import Path
+
+__all__ = ["Entry", "Journal", "JournalError", "Run", "delete_journal", "entries_of"]
+
+_VERSION = 1
+_FILES = "order-*.log"
+#: Bytes after which a new file is begun, so that old ones can be deleted.
+_FILE_BYTES = 8 << 20
+
+
+class JournalError(RuntimeError):
+    """The order journal cannot be used: damaged, of other inputs, or not of this store."""
+
+
+class Run(NamedTuple):
+    """Consecutive records of one partition.
+
+    Attributes:
+        partition: its number among the partitions of the journal.
+        start: offset of the first.
+        end: offset after the last.
+        records: how many.
+    """
+
+    partition: int
+    start: int
+    end: int
+    records: int
+
+
+class Entry(NamedTuple):
+    """One choice.
+
+    Attributes:
+        number: of the entry, from 0.
+        sequence: of the last record before it.
+        chosen: runs of records, or the arrival of a tick in microseconds.
+    """
+
+    number: int
+    sequence: int
+    chosen: tuple[Run, ...] | int
+
+
+class _File(NamedTuple):
+    """A file of the journal, as far as it is whole."""
+
+    path: Path
+    first: int
+    partitions: tuple[str, ...]
+    entries: list[Entry]
+    length: int
+    torn: bool
+
+
+class Journal:
+    """The journal of a live source, to repeat and to go on.
+
+    Args:
+        folder: made if it is new.
+        partitions: names of what is read; those of an older journal have to come first among them.
+        keep: microseconds of the host's clock for which a file that no resume needs any more is kept.
+
+    Raises:
+        JournalError: it is damaged, or its partitions are others.
+
+    Attributes:
+        next: number of the entry that comes next.
+    """
+
+    def __init__(self, folder: Path, partitions: Sequence[str], keep: int) -> None:
+        self._folder = folder
+        self._partitions = tuple(partitions)
+        self._keep = keep
+        folder.mkdir(parents=True, exist_ok=True)
+        self.next = 0
+        self._file: int | None = None
+        self._length = 0
+        self._open_last()
+
+    def _open_last(self) -> None:
+        """Cut off what is torn, and go on where the last file ends."""
+        paths = _paths(self._folder)
+        if not paths:
+            return
+        last = _read(paths[-1], last=True)
+        if last is None:
+            # Not even its head was written.
+            paths[-1].unlink()
+            self._open_last()
+            return
+        _check_partitions(last, self._partitions)
+        self.next = last.first + len(last.entries)
+        if last.torn:
+            os.truncate(last.path, last.length)
+        if last.partitions == self._partitions:
+            self._file = os.open(last.path, os.O_WRONLY | os.O_APPEND)
+            self._length = last.length
+
+    def entries(self, since: int) -> Iterator[Entry]:
+        """What was chosen from an entry on, up to now.
+
+        Raises:
+            JournalError: it does not reach from that entry on without a gap.
+        """
+        until = self.next
+        if since > until:
+            msg = (
+                f"{self._folder} ends before entry {until:,}, the recovery store has read up to {since:,}; "
+                "restore both from one backup, or start over (--fresh)"
+            )
+            raise JournalError(msg)
+        if since < until:
+            for file in _files(self._folder, since):
+                _check_partitions(file, self._partitions)
+                yield from (entry for entry in file.entries if since <= entry.number < until)
+
+    def append(self, sequence: int, chosen: tuple[Run, ...] | int) -> None:
+        """Write the next entry; when this returns, it survives the end of this process.
+
+        To survive a power cut too it takes `sync`. Outputs that a resume can take back do not need that
+        before the snapshot; those that it cannot have to wait for it.
+        """
+        if self._file is None or self._length >= _FILE_BYTES:
+            self._begin()
+        plain = chosen if isinstance(chosen, int) else [[*run] for run in chosen]
+        self._write([self.next, sequence, plain])
+        self.next += 1
+
+    def _begin(self) -> None:
+        """Begin a new file."""
+        self.close()
+        path = self._folder / f"order-{self.next:012}.log"
+        self._file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_TRUNC, 0o644)
+        self._length = 0
+        self._write({"journal": _VERSION, "first": self.next, "partitions": self._partitions})
+        folder = os.open(self._folder, os.O_RDONLY)
+        os.fsync(folder)
+        os.close(folder)
+
+    def _write(self, content: object) -> None:
+        body = orjson.dumps(content)
+        line = b"%08x %s\n" % (zlib.crc32(body), body)
+        assert self._file is not None  # noqa: S101 - opened before
+        if os.write(self._file, line) != len(line):
+            msg = f"{self._folder}: the disk is full; make room and run again"
+            raise JournalError(msg)
+        self._length += len(line)
+
+    def sync(self) -> None:
+        """Bring all entries to the disk."""
+        if self._file is not None:
+            os.fdatasync(self._file)
+
+    def forget(self, before: int) -> None:
+        """Delete files whose entries all come before one that no resume goes back behind, and are old."""
+        paths = _paths(self._folder)
+        for path, following in pairwise(paths):
+            # The host's clock decides only how long a file is kept that nothing needs.
+            age = time.time() - path.stat().st_mtime
+            if _first(following) > before or age * 1e6 < self._keep:
+                break
+            path.unlink()
+
+    def close(self) -> None:
+        """Let go of the file."""
+        if self._file is not None:
+            self.sync()
+            os.close(self._file)
+            self._file = None
+
+
+def entries_of(folder: Path, partitions: int) -> Iterator[Entry]:
+    """All entries of a journal, from the first record on, as a replay repeats them.
+
+    Args:
+        folder: of the journal; nothing in it is changed.
+        partitions: how many the replay has, in the order of those of the journal.
+
+    Raises:
+        JournalError: there is none, it is damaged, its beginning was deleted, or its partitions are others.
+    """
+    paths = _paths(folder)
+    if not paths:
+        msg = f"{folder} holds no order journal; a live run keeps it in the folder `journal` of its store"
+        raise JournalError(msg)
+    if _first(paths[0]):
+        msg = (
+            f"{folder} begins with entry {_first(paths[0]):,}: what came before was deleted, so it cannot be "
+            "replayed; `journal_keep` under [input] says how long it is kept"
+        )
+        raise JournalError(msg)
+    for file in _files(folder, 0):
+        if len(file.partitions) > partitions:
+            msg = (
+                f"{file.path} was written by a run that read {len(file.partitions)} files "
+                f"({', '.join(file.partitions)}), this replay has {partitions}: name them all, in that order"
+            )
+            raise JournalError(msg)
+        yield from file.entries
+
+
+def delete_journal(folder: Path) -> None:
+    """Delete a journal, and nothing else that the folder may hold."""
+    for path in _paths(folder):
+        path.unlink()
+
+
+def _paths(folder: Path) -> list[Path]:
+    return sorted(folder.glob(_FILES))
+
+
+def _first(path: Path) -> int:
+    return int(path.stem.removeprefix("order-"))
+
+
+def _files(folder: Path, since: int) -> Iterator[_File]:
+    """The files that hold entries from one on, without a gap."""
+    paths = _paths(folder)
+    expected = since
+    for path, following in zip(paths, [*paths[1:], None], strict=True):
+        if following is not None and _first(following) <= since:
+            continue
+        file = _read(path, last=following is None)
+        if file is None:
+            return
+        if file.first > expected:
+            msg = f"{path} begins with entry {file.first:,}, but entry {expected:,} is needed; {_RESTORE}"
+            raise JournalError(msg)
+        yield file
+        expected = file.first + len(file.entries)
+
+
+_RESTORE = "restore the journal together with its store, or start over (--fresh)"
+
+
+def _read(path: Path, *, last: bool) -> _File | None:
+    """A file of the journal; None for a last one that has no head yet."""
+    data = path.read_bytes()
+    lines = data.split(b"\n")
+    whole: list[Any] = []
+    length = 0
+    for line in lines[:-1]:
+        content = _checked(line)
+        if content is None:
+            break
+        whole.append(content)
+        length += len(line) + 1
+    rest = lines[len(whole) :]
+    if rest != [b""] and (not last or any(_checked(line) is not None for line in rest[1:])):
+        msg = f"{path} is damaged after byte {length:,}; {_RESTORE}"
+        raise JournalError(msg)
+    if not whole:
+        return None
+    head, *entries = whole
+    if not isinstance(head, dict) or head.get("journal") != _VERSION:
+        msg = f"{path} is no order journal of version {_VERSION}, the one that this release reads; {_RESTORE}"
+        raise JournalError(msg)
+    found = [_entry(entry) for entry in entries]
+    if [entry.number for entry in found] != list(range(head["first"], head["first"] + len(found))):
+        msg = f"{path} lacks entries; {_RESTORE}"
+        raise JournalError(msg)
+    return _File(path, head["first"], tuple(head["partitions"]), found, length, torn=rest != [b""])
+
+
+def _checked(line: bytes) -> Any:  # noqa: ANN401 - JSON of any shape
+    """The content of a line, None if it is not whole."""
+    code, _, body = line.partition(b" ")
+    return orjson.loads(body) if code == b"%08x" % zlib.crc32(body) and body else None
+
+
+def _entry(content: list[Any]) -> Entry:
+    number, sequence, chosen = content
+    return Entry(number, sequence, chosen if isinstance(chosen, int) else tuple(Run(*run) for run in chosen))
+
+
+def _check_partitions(file: _File, partitions: tuple[str, ...]) -> None:
+    if partitions[: len(file.partitions)] != file.partitions:
+        msg = (
+            f"{file.path} is of {list(file.partitions)}, the input is now {list(partitions)}; files already "
+            "read must stay, in their order (new ones may follow); or start over (--fresh)"
+        )
+        raise JournalError(msg)

@@ -1,0 +1,369 @@
+"""Several files as one sequence: registry files first, then the input merged by arrival.
+
+Of the next records of all files the one that arrived first is taken. Where ``arrived`` runs back inside a
+file, the running maximum counts, and so it does for a record that has none. Ties go by the order of the
+files. So files without arrivals are read one after the other.
+
+A live source cannot repeat such a choice, since it depends on when it looked; so every choice can be told as
+`Run` s, and repeated from them.
+"""
+
+from __future__ import annotations
+
+import heapq
+from operator import attrgetter
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from dataflows.connectors.journal import Run
+from dataflows.connectors.lines import InputError, Lines, size_of
+from dataflows.events import MAX_BYTES, Event, Registration, Reject, decode
+from dataflows.items import Item
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+__all__ = ["Head", "Merge", "Place"]
+
+#: Before any arrival.
+_NEVER = -(1 << 62)
+# A batch of lines that are all nearly oversized would be a gigabyte.
+_BATCH_BYTES = 4 << 20
+
+
+class Place(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """Where reading of one file stands.
+
+    Attributes:
+        offset: byte from which on nothing was taken.
+        line: number of the line that ends there, from 1; 0 before the first.
+        latest: the largest ``arrived`` that was decoded before it, in microseconds.
+        size: bytes on disk when the file was read to its end; -1 before that.
+    """
+
+    offset: int = 0
+    line: int = 0
+    latest: int = _NEVER
+    size: int = -1
+
+
+class Head(msgspec.Struct, frozen=True, gc=False):
+    """The next record of a file.
+
+    Attributes:
+        latest: as of `Place`, with this record.
+        due: when it plays: its arrival, else its own time, else None.
+    """
+
+    raw: bytes
+    event: Event | Reject
+    start: int
+    end: int
+    line: int
+    latest: int
+    due: int | None
+
+
+class _Feed:
+    """One file: its next record, and where it stands."""
+
+    __slots__ = ("_growing", "_lines", "_offset", "_read", "_seen", "ended", "head", "path", "place")
+
+    def __init__(self, path: str, place: Place, *, growing: bool) -> None:
+        self.path = path
+        self.place = place
+        self.head: Head | None = None
+        #: Whether the file was read to its end, for good.
+        self.ended = False
+        self._read = 0
+        self._growing = growing
+        self._lines: Lines | None = None
+        # Where the line after the head begins, and the number of the last line that was looked at.
+        self._offset, self._seen = place.offset, place.line
+
+    def opened(self) -> Lines | None:
+        """The lines from where reading stands; None for a file that was read to its end."""
+        if self.ended:
+            return None
+        if self._lines is None:
+            if not self._growing and self.place.size >= 0 and size_of(self.path) == self.place.size:
+                self._read, self.ended = self.place.size, True
+                return None
+            self._lines = Lines(self.path, self._offset, growing=self._growing)
+        return self._lines
+
+    def check(self) -> None:
+        """Refuse to wait for a growing file that will not grow."""
+        if self._growing and self._lines is not None:
+            self._lines.check_still_there()
+
+    def sleep(self) -> None:
+        """Let go of the file until the next record is asked for."""
+        if self._lines is not None:
+            self._offset, self._read = self._lines.offset, self._lines.tell()
+            self._lines.close()
+            self._lines = None
+
+    @property
+    def read(self) -> int:
+        """Bytes on disk that were read."""
+        return self._read if self._lines is None else self._lines.tell()
+
+    def peek(self) -> bool:
+        """Whether there is a next record: it is the head."""
+        if self.head is not None:
+            return True
+        lines = self.opened()
+        if lines is None:
+            return False
+        while (found := lines.read()) is not None:
+            self._seen += 1
+            raw, start, end = found
+            if raw and not (raw.isspace() and len(raw) <= MAX_BYTES):
+                self.head = self._head(raw, start, end)
+                return True
+        self._end()
+        return False
+
+    def _head(self, raw: bytes, start: int, end: int) -> Head:
+        event = decode(raw)
+        latest, due = self.place.latest, None
+        if not isinstance(event, Reject):
+            due = event.arrived
+            if due is not None:
+                latest = max(latest, due)
+            elif self._growing and not isinstance(event, Registration):
+                msg = (
+                    f"{self.path}, line {self._seen} lacks `arrived`; followed records need it, since no "
+                    "clock of this machine may decide what they mean: let the gateway that writes them add it"
+                )
+                raise InputError(msg)
+            else:
+                due = getattr(event, "time", None)
+        return Head(raw, event, start, end, self._seen, latest, due)
+
+    def pop(self) -> Head:
+        """Take the head."""
+        head, self.head = self.head, None
+        assert head is not None  # noqa: S101 - callers peek first
+        self.place = Place(head.end, head.line, head.latest)
+        return head
+
+    def straight(self, items: list[Item], batch: int, sequence: int, room: int) -> int:
+        """Fill up a batch with records as they are, of a file that nothing is merged with; the room left."""
+        lines = self.opened()
+        if lines is None:
+            return room
+        path, seen, sequence = self.path, self._seen, sequence + len(items)
+        while len(items) < batch and room > 0:
+            found = lines.read()
+            if found is None:
+                self._end()
+                break
+            raw, start, _ = found
+            seen += 1
+            if not raw or (raw.isspace() and len(raw) <= MAX_BYTES):
+                continue
+            sequence += 1
+            room -= len(raw)
+            items.append(Item(sequence, 0, None, 0, (path, seen, start), raw))
+        self._seen = seen
+        self.place = Place(lines.offset, seen, self.place.latest, self._read if self.ended else -1)
+        return room
+
+    def _end(self) -> None:
+        """There was nothing more: for now, or for good."""
+        if not self._growing:
+            self.sleep()
+            self.place = msgspec.structs.replace(self.place, size=self._read)
+            self.ended = True
+
+
+class Merge:
+    """All files of a lane as one sequence.
+
+    Args:
+        groups: paths; the files of a group are merged, one group is read after the other.
+        places: where reading stands, by number of the file over all groups; as `places` returned it.
+        follow: the files of the last group are growing.
+        plain: where nothing has to be merged, hand on records as bytes, undecoded, which is faster.
+        body: what an item carries of a record.
+
+    Raises:
+        InputError: a file is shorter than where its reading stands.
+    """
+
+    def __init__(
+        self,
+        groups: Sequence[Sequence[str]],
+        places: Sequence[Place] = (),
+        *,
+        follow: bool = False,
+        plain: bool = True,
+        body: Callable[[Head], bytes | Event | Reject] = attrgetter("event"),
+    ) -> None:
+        self._feeds: list[_Feed] = []
+        self._groups: list[list[int]] = []
+        for index, group in enumerate(groups):
+            growing = follow and index + 1 == len(groups)
+            first = len(self._feeds)
+            for number, path in enumerate(group, start=first):
+                place = places[number] if number < len(places) else Place()
+                self._feeds.append(_Feed(path, place, growing=growing))
+            self._groups.append(list(range(first, len(self._feeds))))
+        self._follow = follow
+        self._plain = plain
+        self._body = body
+        self._begun = len(places)
+        self._group = 0
+        #: Feeds of the group whose head is known, by (arrival, number), and those that are to be asked.
+        self._ready: list[tuple[int, int]] = []
+        self._asked = self._groups[0]
+        for feed in self._feeds:
+            if feed.place.offset:
+                feed.opened()
+
+    @property
+    def read(self) -> int:
+        """Bytes on disk read so far, of all files."""
+        return sum(feed.read for feed in self._feeds)
+
+    @property
+    def latest(self) -> int | None:
+        """The largest ``arrived`` that was taken, None without any."""
+        latest = max(feed.place.latest for feed in self._feeds)
+        return None if latest == _NEVER else latest
+
+    def due(self) -> int | None:
+        """When the next record plays (`Head.due`); None if at any time, or if there is none."""
+        self._ask()
+        while not self._ready and self._next_group():
+            self._ask()
+        head = self._feeds[self._ready[0][1]].head if self._ready else None
+        return None if head is None else head.due
+
+    def places(self) -> list[Place]:
+        """Where reading stands, of each file that was begun."""
+        return [feed.place for feed in self._feeds[: self._begun]]
+
+    def take(self, batch: int, sequence: int, until: int | None = None) -> tuple[list[Item], list[Run]]:
+        """The next records.
+
+        Args:
+            batch: how many at most; fewer where they are long.
+            sequence: of the last record before them.
+            until: none that is due later (`Head.due`).
+
+        Returns:
+            The records as items, whose body is the event, or its bytes where nothing was decoded; and how
+            they were chosen. Nothing at the end, or if nothing is there now.
+
+        Raises:
+            InputError: a file is damaged; or one that is followed was cut, removed or replaced, and all that
+                it held was taken.
+        """
+        items: list[Item] = []
+        runs: list[Run] = []
+        room = _BATCH_BYTES
+        while len(items) < batch and room > 0:
+            group = self._groups[self._group]
+            self._begun = max(self._begun, group[-1] + 1)
+            if self._plain and len(group) == 1:
+                room = self._feeds[group[0]].straight(items, batch, sequence, room)
+            else:
+                room = self._merged(items, runs, batch, sequence, room, until)
+            if not self._next_group():
+                break
+        if self._follow and not items:
+            for feed in self._feeds:
+                feed.check()
+        return items, runs
+
+    def _next_group(self) -> bool:
+        """Go on to the next group if this one was read to its end; False if there is none, or not yet."""
+        group = self._groups[self._group]
+        if not all(self._feeds[number].ended for number in group) or self._group + 1 == len(self._groups):
+            return False
+        self._group += 1
+        self._asked = self._groups[self._group]
+        return True
+
+    def _ask(self) -> None:
+        """Look for the next records of the files that had none."""
+        asked, self._asked = self._asked, []
+        for number in asked:
+            feed = self._feeds[number]
+            self._stand(number, feed)
+            if not self._follow and feed.place.offset == 0:
+                # Of a thousand files only those are open at once whose time has come.
+                feed.sleep()
+
+    def _stand(self, number: int, feed: _Feed) -> None:
+        if feed.peek() and feed.head is not None:
+            heapq.heappush(self._ready, (feed.head.latest, number))
+        elif not feed.ended:
+            self._asked.append(number)
+
+    def _merged(
+        self, items: list[Item], runs: list[Run], batch: int, sequence: int, room: int, until: int | None
+    ) -> int:
+        self._ask()
+        ready = self._ready
+        while ready and len(items) < batch and room > 0:
+            number = ready[0][1]
+            feed = self._feeds[number]
+            start, before = feed.place.offset, len(items)
+            if until is not None and _waits(feed, until):
+                break
+            heapq.heappop(ready)
+            bound = ready[0] if ready else None
+            while (head := feed.head) is not None and len(items) < batch and room > 0:
+                if (bound is not None and (head.latest, number) > bound) or (
+                    until is not None and _waits(feed, until)
+                ):
+                    break
+                feed.pop()
+                room -= len(head.raw)
+                place = (feed.path, head.line, head.start)
+                items.append(Item(sequence + len(items) + 1, 0, None, 0, place, self._body(head)))
+                feed.peek()
+            runs.append(Run(number, start, feed.place.offset, len(items) - before))
+            self._stand(number, feed)
+        return room
+
+    def repeat(self, runs: Iterable[Run], sequence: int) -> list[Item]:
+        """The records of runs that were chosen before.
+
+        Raises:
+            InputError: the files do not hold them.
+        """
+        items: list[Item] = []
+        for run in runs:
+            feed = self._feeds[run.partition]
+            self._begun = max(self._begun, run.partition + 1)
+            fits = feed.place.offset == run.start
+            for _ in range(run.records):
+                fits = fits and feed.peek()
+                if not fits:
+                    break
+                head = feed.pop()
+                place = (feed.path, head.line, head.start)
+                items.append(Item(sequence + len(items) + 1, 0, None, 0, place, self._body(head)))
+            if not fits or feed.place.offset != run.end:
+                msg = (
+                    f"{feed.path}: the order journal has {run.records:,} records from byte {run.start:,} to "
+                    f"{run.end:,}, which the file does not hold; restore it together with its store"
+                )
+                raise InputError(msg)
+        return items
+
+    def close(self) -> None:
+        """Let go of all files."""
+        for feed in self._feeds:
+            feed.sleep()
+
+
+def _waits(feed: _Feed, until: int) -> bool:
+    head = feed.head
+    return head is not None and head.due is not None and head.due > until

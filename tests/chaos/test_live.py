@@ -1,0 +1,307 @@
+"""Live files, followed through kills, stops and wrong clocks: the outputs are those of a replay."""
+
+from __future__ import annotations
+
+import random
+import signal
+import subprocess
+import sys
+import time
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import libfaketime
+import orjson
+import pytest
+
+from dataflows.connectors.journal import Entry, entries_of
+from dataflows.instants import HOUR, MICROSECONDS, format_instant, parse_instant
+from tests.chaos.harness import (
+    PATIENCE,
+    ROOT,
+    arguments,
+    assert_same,
+    dataflows,
+    environment,
+    eventually,
+    outputs,
+    rows,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+FLEET = """
+name = "live"
+
+[input]
+files = ["telemetry.jsonl", "reports.jsonl"]
+follow = true
+tick_every = "100ms"
+tick_slack = "100ms"
+
+[output]
+folder = "out"
+
+[classes.pump]
+sensors = ["pressure"]
+allowed_lateness = "1s"
+label_delay = "2s"
+example_every = "2s"
+idle_timeout = "1s"
+asset_ttl = "14s"
+
+[[classes.pump.windows]]
+length = "12s"
+
+[[targets]]
+class = "pump"
+mode = "seal"
+horizon = "8s"
+champion = "linear"
+alert = { open = 0.3, clear = 0.2 }
+
+[models.linear]
+pipeline = [
+  { estimator = "river.preprocessing.StandardScaler" },
+  { estimator = "river.linear_model.LogisticRegression" },
+]
+"""
+
+SECOND = MICROSECONDS["s"]
+START = parse_instant("2025-01-01T00:00:00Z")
+PUMPS = 30
+SPEED = 100
+
+
+def recorded(folder: Path, seconds: int, seed: int = 5) -> list[Path]:
+    """Two files of what a gateway received: some 7 messages a second of telemetry, and reports."""
+    chance = random.Random(seed)
+    files: dict[str, list[tuple[int, bytes]]] = {"telemetry": [], "reports": []}
+    for number in range(PUMPS):
+        at, wear = START + chance.randrange(4 * SECOND), chance.random()
+        while at < START + seconds * SECOND:
+            # Now and then an asset is silent for so long that it is dropped.
+            at += int(chance.choice([2, 3, 4, 5, 5, 5, 20]) * SECOND * chance.uniform(0.8, 1.2))
+            arrived = at + chance.choice([10, 10, 20, 900, 2_500]) * MICROSECONDS["ms"]
+            event = {
+                "asset": f"pump-{number}",
+                "time": format_instant(at),
+                "arrived": format_instant(arrived),
+            }
+            readings = {"readings": {"pressure": round(9 - 5 * wear + chance.gauss(0, 0.5), 3)}}
+            line = orjson.dumps({"kind": "telemetry", **event, **readings})
+            copies = 1 + (chance.random() < 0.03)
+            files["telemetry"] += [(arrived, line)] * copies
+            if chance.random() < 0.02:
+                files["telemetry"].append((arrived, line[:-9]))
+            wear += 0.02
+            if wear > 1 or chance.random() < 0.02:
+                what = {"kind": "failure", "mode": "seal"} if wear > 1 else {"kind": "maintenance"}
+                later = arrived + chance.randrange(4 * SECOND)
+                row = orjson.dumps({**what, **event, "arrived": format_instant(later)})
+                files["reports"].append((later, row))
+                wear = 0.0
+    paths = []
+    for name, lines in files.items():
+        path = folder / f"{name}.recorded"
+        path.write_bytes(b"".join(line + b"\n" for _, line in sorted(lines)))
+        paths.append(path)
+    return paths
+
+
+def begin(folder: Path, seconds: int) -> tuple[Path, list[Path]]:
+    """A fleet whose live files are still empty, and the recordings that will be played into them."""
+    fleet = folder / "fleet.toml"
+    fleet.write_text(FLEET, encoding="utf-8")
+    played = recorded(folder, seconds)
+    for path in played:
+        path.with_suffix(".jsonl").touch()
+    return fleet, played
+
+
+@contextmanager
+def players(played: list[Path]) -> Iterator[list[subprocess.Popen[bytes]]]:
+    """Processes that write the live files at 100 times real time."""
+    with ExitStack() as stack:
+        running = []
+        for path in played:
+            into = str(path.with_suffix(".jsonl"))
+            command = [sys.executable, "-m", "dataflows", "replay", str(path), "--into", into]
+            process = subprocess.Popen(
+                [*command, "--speed", str(SPEED)], env=environment(), stdout=subprocess.DEVNULL
+            )
+            stack.callback(process.wait)
+            stack.callback(process.kill)
+            running.append(process)
+        yield running
+
+
+def ahead_of(by: str) -> dict[str, str]:
+    """What makes a process see the host's clock moved; the monotonic one stays."""
+    return {**libfaketime.get_reload_information()[1], "FAKETIME": by}
+
+
+@contextmanager
+def following(fleet: Path, *, ahead: str | None = None, batch: int = 40) -> Iterator[subprocess.Popen[bytes]]:
+    """A run that follows; in a process that sees the host's clock ahead, if asked."""
+    env = environment(FLEET_BATCH=str(batch))
+    if ahead is not None:
+        env |= ahead_of(ahead)
+    command = [sys.executable, "-m", "dataflows", *arguments(fleet)]
+    with (fleet.parent / "run.log").open("ab") as log:
+        process = subprocess.Popen(command, env=env, cwd=ROOT, stdout=log, stderr=log)
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.wait()
+
+
+def latest(fleet: Path) -> list[Entry]:
+    """The last entries of the journal, of which one may be half written."""
+    paths = sorted((fleet.parent / "store" / "journal").glob("*.log"))
+    if not paths:
+        return []
+    with paths[-1].open("rb") as file:
+        file.seek(max(0, paths[-1].stat().st_size - 2_000))
+        lines = file.read().split(b"\n")[1:-1]
+    contents = [orjson.loads(line[9:]) for line in lines]
+    return [Entry(*content) for content in contents if isinstance(content, list)]
+
+
+def read(fleet: Path) -> int:
+    """Records chosen so far, or a few less."""
+    entries = latest(fleet)
+    return entries[-1].sequence if entries else 0
+
+
+def is_silent(fleet: Path) -> bool:
+    """Whether time has gone on for a second and more since the last record."""
+    last = latest(fleet)[-12:]
+    return len(last) == 12 and all(isinstance(entry.chosen, int) for entry in last)
+
+
+def told(running: list[subprocess.Popen[bytes]], number: signal.Signals) -> None:
+    for player in running:
+        player.send_signal(number)
+
+
+def silence(fleet: Path, running: list[subprocess.Popen[bytes]], process: subprocess.Popen[bytes]) -> None:
+    """Stop the players until ticks have gone on for a while."""
+    told(running, signal.SIGSTOP)
+    eventually(lambda: is_silent(fleet), process)
+    told(running, signal.SIGCONT)
+
+
+def all_read(fleet: Path, played: list[Path], process: subprocess.Popen[bytes]) -> None:
+    """Wait until everything was read, and time went on for a while after the last record."""
+    eventually(lambda: is_up(fleet, process), process)
+    total = sum(path.read_bytes().count(b"\n") for path in played)
+    eventually(lambda: read(fleet) == total and is_silent(fleet), process)
+
+
+def is_up(fleet: Path, process: subprocess.Popen[bytes]) -> bool:
+    """Whether a run has opened its input."""
+    folder = Path(f"/proc/{process.pid}/fd")
+    return any(link.resolve() == fleet.parent / "reports.jsonl" for link in folder.iterdir())
+
+
+def ended(process: subprocess.Popen[bytes], fleet: Path) -> None:
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(PATIENCE) == 0, (fleet.parent / "run.log").read_text()
+
+
+def replayed(fleet: Path, out: str, *more: str) -> tuple[dict[str, bytes], dict[str, Any]]:
+    """Outputs and summary of a replay at full speed."""
+    ran = dataflows("replay", "--fleet", str(fleet), "--out", str(fleet.parent / out), *more)
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    return found(fleet, out)
+
+
+def found(fleet: Path, out: str) -> tuple[dict[str, bytes], dict[str, Any]]:
+    folder = fleet.parent / out
+    return outputs(folder), orjson.loads((folder / "summary.json").read_bytes())
+
+
+def assert_replay_equals_live(fleet: Path) -> dict[str, bytes]:
+    """Byte by byte, with the journal; without it, arrivals that ticks had overtaken make a difference."""
+    live, live_summary = found(fleet, "out")
+    again, summary = replayed(fleet, "again", "--journal", str(fleet.parent / "store" / "journal"))
+    assert_same(again, live)
+    assert summary == live_summary
+    plain, _ = replayed(fleet, "plain")
+    assert plain["evaluations"] != live["evaluations"], "the ticks must matter"
+    return live
+
+
+@pytest.mark.parametrize(
+    "stopped", [3.0, pytest.param(30.0, marks=pytest.mark.full)], ids=["3 s stop", "30 s stop"]
+)
+def test_replay_equals_live(tmp_path: Path, stopped: float) -> None:
+    """Through a stop of seconds, a kill, a clock an hour ahead and one that is right again, and silences."""
+    fleet, played = begin(tmp_path, 500)
+    with following(fleet) as first, players(played) as running:
+        eventually(lambda: read(fleet) > 300, first)
+        silence(fleet, running, first)
+        first.send_signal(signal.SIGSTOP)
+        time.sleep(stopped)  # what it is stopped for is what is tested
+        first.send_signal(signal.SIGCONT)
+        eventually(lambda: read(fleet) > 900, first)
+        first.kill()
+        first.wait()
+        told(running, signal.SIGSTOP)
+        with following(fleet, ahead="+1h") as second:
+            eventually(lambda: is_up(fleet, second), second)
+            told(running, signal.SIGCONT)
+            eventually(lambda: read(fleet) > 1_500, second)
+            silence(fleet, running, second)
+            ended(second, fleet)
+        with following(fleet) as third:
+            all_read(fleet, played, third)
+            ended(third, fleet)
+    ticks = [entry.chosen for entry in entries_of(tmp_path / "store" / "journal", 2)]
+    ticks = [tick for tick in ticks if isinstance(tick, int)]
+    arrivals = [parse_instant(row["arrival"]) for row in rows(outputs(tmp_path / "out")["predictions"])]
+    assert max(ticks) < max(arrivals) + HOUR / 2, "a clock an hour ahead must not move time"
+    live = assert_replay_equals_live(fleet)
+    assert all(live[name] for name in ("predictions", "alerts", "evaluations", "changes", "late", "rejects"))
+
+
+@pytest.mark.parametrize(
+    ("seed", "kills"), [(1, 3), *(pytest.param(n, 8, marks=pytest.mark.full) for n in range(2, 6))]
+)
+def test_kills_while_following_change_nothing(tmp_path: Path, seed: int, kills: int) -> None:
+    """Killed with -9 at moments drawn by chance, some in silence, and gone on with each time."""
+    chance = random.Random(seed)
+    fleet, played = begin(tmp_path, 100 + 100 * kills)
+    with players(played) as running:
+        for _ in range(kills):
+            told(running, signal.SIGSTOP)
+            with following(fleet, batch=chance.choice([1, 7, 40])) as process:
+                eventually(lambda process=process: is_up(fleet, process), process)
+                told(running, signal.SIGCONT)
+                goal = read(fleet) + chance.randrange(50, 400)
+                eventually(lambda goal=goal: read(fleet) > goal, process)
+                if chance.random() < 0.5:
+                    silence(fleet, running, process)
+                time.sleep(chance.random() / 10)
+        told(running, signal.SIGCONT)
+        with following(fleet) as last:
+            all_read(fleet, played, last)
+            ended(last, fleet)
+    assert_replay_equals_live(fleet)
+
+
+def test_the_clock_of_a_process_can_be_moved() -> None:
+    """What the test above rests on: its second run sees the hour, and the same monotonic clock."""
+    code = "import time; print(time.time(), time.monotonic())"
+    moved = environment() | ahead_of("+1h")
+    shown = [
+        subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, check=True).stdout
+        for env in (environment(), moved)
+    ]
+    (wall, steady), (moved_wall, moved_steady) = (map(float, text.split()) for text in shown)
+    assert moved_wall - wall == pytest.approx(3600, abs=60)
+    assert moved_steady - steady == pytest.approx(0, abs=60)
