@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import structlog
 
@@ -133,4 +133,8 @@ class GuardedAsset:
 
     def to_bytes(self) -> bytes:
         """As `Asset.to_bytes`."""
+        return self._asset.to_bytes()
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> bytes:
+        """The state, sealed: what the engine's `stateful_map` keeps of it."""
         return self._asset.to_bytes()

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 
     from dataflows.items import Item
 
-__all__ = ["Freezing", "Thawed", "as_state"]
+__all__ = ["Freezing", "as_state"]
 
 
 class Freezing(Protocol):
@@ -19,8 +19,13 @@ class Freezing(Protocol):
         """Take one item; return what follows from it."""
         ...
 
-    def to_bytes(self) -> bytes:
-        """The state, sealed."""
+    def __deepcopy__(self, memo: dict[int, Any]) -> bytes:
+        """The state, sealed.
+
+        `stateful_map` deep-copies its state at the end of an epoch, and pickles the copy into the recovery
+        store. A pickled stage would tie the store to this release's classes; so the deep copy of a stage is
+        its bytes, and the first item after a resume thaws them.
+        """
         ...
 
     @property
@@ -29,39 +34,21 @@ class Freezing(Protocol):
         ...
 
 
-class Thawed:
-    """Holds a stage while it is at work.
-
-    `stateful_map` deep-copies its state at the end of an epoch, and pickles the copy into the recovery store.
-    A pickled stage would tie the store to this release's classes; so the deep copy of a stage is its bytes,
-    and the first item after a resume thaws them.
-    """
-
-    __slots__ = ("stage",)
-
-    def __init__(self, stage: Freezing) -> None:
-        self.stage = stage
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> bytes:
-        return self.stage.to_bytes()
-
-
 def as_state(
     build: Callable[[Item, bytes | None], Freezing | None],
-) -> Callable[[Thawed | bytes | None, Item], tuple[Thawed | None, list[Item]]]:
+) -> Callable[[Freezing | bytes | None, Item], tuple[Freezing | None, list[Item]]]:
     """A mapper for `stateful_map` that runs one stage a key.
 
     Args:
         build: makes the stage for an item's key, from its bytes after a resume; None for an item that passes.
     """
 
-    def mapper(state: Thawed | bytes | None, item: Item) -> tuple[Thawed | None, list[Item]]:
-        if not isinstance(state, Thawed):
-            stage = build(item, state)
-            if stage is None:
+    def mapper(state: Freezing | bytes | None, item: Item) -> tuple[Freezing | None, list[Item]]:
+        if state is None or isinstance(state, bytes):
+            state = build(item, state)
+            if state is None:
                 return None, [item]
-            state = Thawed(stage)
-        items = state.stage.process(item)
-        return (None if state.stage.finished else state), items
+        items = state.process(item)
+        return (None if state.finished else state), items
 
     return mapper

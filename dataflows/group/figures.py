@@ -30,12 +30,15 @@ _LEAD_BINS = 64
 
 #: 1, 0 or -1, and microseconds to the failure.
 _Label = tuple[int, int | None]
+#: Log loss, squared error, and step of the histogram.
+_Measured = tuple[float, float, int]
 
 
-def _bin(score: float) -> int:
+def _measured(score: float, label: int) -> _Measured:
     clipped = min(max(score, CLIP), 1 - CLIP)
     odds = math.log(clipped / (1 - clipped))
-    return min(int((odds + _EDGE) / (2 * _EDGE) * _BINS), _BINS - 1)
+    index = min(int((odds + _EDGE) / (2 * _EDGE) * _BINS), _BINS - 1)
+    return -math.log(clipped if label else 1 - clipped), (score - label) ** 2, index
 
 
 class Tally:
@@ -83,11 +86,14 @@ class Tally:
 
     def add(self, score: float, label: int, lead: int | None, sign: int = 1) -> None:
         """Count one example, or with ``sign`` -1 take it back."""
-        clipped = min(max(score, CLIP), 1 - CLIP)
-        self._sums[0] -= sign * math.log(clipped if label else 1 - clipped)
-        self._sums[1] += sign * (score - label) ** 2
+        self.take(score, label, lead, _measured(score, label), sign)
+
+    def take(self, score: float, label: int, lead: int | None, measured: _Measured, sign: int = 1) -> None:
+        """`add`, where the score was measured already."""
+        loss, squared, index = measured
+        self._sums[0] += sign * loss
+        self._sums[1] += sign * squared
         self._sums[2] += sign * score
-        index = _bin(score)
         self._histogram[label, index] += sign
         self._scores[index] += sign * score
         if score >= self._threshold:
@@ -258,11 +264,18 @@ class TargetFigures:
         self, time: int, scores: Mapping[str, float | None], label: int, lead: int | None, final: int
     ) -> None:
         """Count an example under its first label, and under the label that stands now and has this lead."""
-        scopes = ["period"] if self._before(time) else ["period", "first"]
-        for scope in scopes:
-            self._add(scope, scores, label, lead if label == final else None)
-        if not self._before(time) and final >= 0:
-            self._add("final", scores, final, lead)
+        before = self._before(time)
+        scopes = ("period",) if before else ("period", "first")
+        first_lead = lead if label == final else None
+        for model, score in scores.items():
+            if score is None:
+                continue
+            measured = _measured(score, label)
+            for scope in scopes:
+                self._tally(scope, model).take(score, label, first_lead, measured)
+            if not before and final >= 0:
+                measured = measured if label == final else _measured(score, final)
+                self._tally("final", model).take(score, final, lead, measured)
 
     def censored(self, time: int, why: str, scores: Mapping[str, float | None]) -> None:
         """Count an example that is not learned, by reason; maintenance may have prevented its failure."""

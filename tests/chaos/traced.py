@@ -15,7 +15,8 @@ from bytewax.recovery import RecoveryConfig
 
 from dataflows.__main__ import app
 from dataflows.connectors import files
-from dataflows.engine import parts, store, thaw
+from dataflows.engine import parts, store
+from dataflows.guard import GuardedAsset
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -57,7 +58,7 @@ def main() -> None:
         return places
 
     source._restore = opened
-    steps = [(parts._Main, "snapshot"), (parts._Part, "snapshot"), (thaw.Thawed, "__deepcopy__")]
+    steps = [(parts._Main, "snapshot"), (parts._Part, "snapshot"), (GuardedAsset, "__deepcopy__")]
     for owner, name in [*steps, (files._RowsPartition, "snapshot")]:
         wrap(owner, name, lambda _: tell("snapshot", -1))
     if os.environ.get("CHAOS_KEEP"):

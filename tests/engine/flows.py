@@ -9,6 +9,7 @@ import sqlite3
 import sys
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import bytewax.operators as op
 import msgspec
@@ -164,7 +165,7 @@ class Fan:
             for index in range(self.width)
         ]
 
-    def to_bytes(self) -> bytes:
+    def __deepcopy__(self, memo: dict[int, Any]) -> bytes:
         return b"%d" % self.last
 
 
