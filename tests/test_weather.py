@@ -134,55 +134,55 @@ def same(found: list[Published], expected: list[Published]) -> None:
 
 
 _SITES = st.sampled_from(["north", "south"])
-#: Half hours: close together, or further apart than weather is kept.
-_HALVES = st.one_of(st.integers(0, 8), st.integers(0, 40))
-_VALUE = st.one_of(st.none(), st.integers(-20, 40).map(float))
-_WEATHER = st.tuples(
-    st.just("weather"), _SITES, _HALVES, st.one_of(st.none(), st.integers(-6, 6)), _VALUE, _VALUE
+_TELEMETRY, _WEATHER, _FAULT, _MOVE = "telemetry", "weather", "fault", "move"
+_STEP = st.tuples(
+    st.sampled_from([_TELEMETRY] * 4 + [_WEATHER] * 5 + [_FAULT, _MOVE]),
+    st.sampled_from("aabbc"),
+    st.sampled_from(["north", "north", "south", None]),
+    st.floats(0, 1, exclude_max=True),
+    st.sampled_from([None, None, -4, -2, -1, 0, 1, 2]),
+    st.integers(-3, 3),
+    st.integers(-3, 3),
+    st.sampled_from([0, 0, 0, 1, 2]),
+    st.sampled_from([False, False, True]),
 )
-_TELEMETRY = st.tuples(
-    st.just("telemetry"),
-    st.sampled_from("abc"),
-    _HALVES,
-    st.one_of(st.none(), _SITES),
-    st.integers(0, 100),
-    st.booleans(),
-)
-_FAULT = st.tuples(st.just("fault"), st.sampled_from("abc"), _HALVES)
-_MOVE = st.tuples(st.just("move"), st.sampled_from("abc"), st.one_of(st.none(), _SITES))
 
 
 @st.composite
 def streams(draw: st.DrawFn) -> tuple[str, list[tuple[Event, bool]]]:
     """Records, each with whether everything is resumed after it; and for how long weather is kept."""
     with_arrivals = draw(st.booleans())
-    arrived = START
-    out: list[tuple[Event, bool]] = []
-    steps = st.one_of(_TELEMETRY, _WEATHER, _TELEMETRY, _WEATHER, _FAULT, _MOVE)
-    classes = [
-        Registration(asset, kind, None, {}, False, START if with_arrivals else None)
-        for asset, kind in (("a", "truck"), ("b", "truck"), ("c", "van"))
+    # Half hours: close together, or further apart than weather is kept.
+    span = draw(st.sampled_from([5, 12, 40]))
+    arrived = START + draw(st.integers(0, 4)) * HALF
+    first = arrived if with_arrivals else None
+    out: list[tuple[Event, bool]] = [
+        (Registration(asset, "van" if asset == "c" else "truck", "north", {}, False, first), False)
+        for asset in "abc"
     ]
-    out += [(row, False) for row in classes]
-    for number, (step, waited, resumed) in enumerate(
-        draw(st.lists(st.tuples(steps, st.integers(0, 3), st.booleans()), max_size=40))
-    ):
+    length = draw(st.integers(1, 60))
+    for number, step in enumerate(draw(st.lists(_STEP, min_size=length, max_size=length))):
+        what, asset, site, share, ago, one, other, waited, resumed = step
         arrived += waited * HALF
         at = arrived if with_arrivals else None
-        match step:
-            case ("weather", site, when, ago, temp, rain):
-                time = START + when * HALF
-                issued = None if ago is None else time + ago * HALF
-                event: Event = Weather(site, time, issued, {"temp": temp, "rain": rain, "fog": 1.0}, at)
-            case ("telemetry", asset, when, site, coolant, missing):
-                readings = {"coolant": None if missing else float(coolant)}
-                event = Telemetry(asset, START + when * HALF, readings, str(number), at, site)
-            case ("fault", asset, when):
-                event = Fault(asset, START + when * HALF, f"code {number}", None, at)
-            case (_, asset, site):
-                event = Registration(asset, "van" if asset == "c" else "truck", site, {}, False, at)
+        time = START + int(share * span) * HALF
+        if what == _WEATHER:
+            issued = None if ago is None else time + ago * HALF
+            # 3 is missing.
+            values = {"temp": _given(one), "rain": _given(other), "fog": 1.0}
+            event: Event = Weather(site or "south", time, issued, values, at)
+        elif what == _TELEMETRY:
+            event = Telemetry(asset, time, {"coolant": _given(one)}, str(number), at, site)
+        elif what == _FAULT:
+            event = Fault(asset, time, f"code {number}", None, at)
+        else:
+            event = Registration(asset, "van" if asset == "c" else "truck", site, {}, False, at)
         out.append((event, resumed))
     return draw(st.sampled_from(["0s", "2h", "7d"])), out
+
+
+def _given(value: int) -> float | None:
+    return None if value == 3 else float(value)
 
 
 def asked(world: World, event: Event) -> list[Published]:

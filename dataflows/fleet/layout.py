@@ -148,12 +148,11 @@ class Layout:
         known = [*self.table.sensors, *(f"weather.{name}" for name in (weather.values if weather else ()))]
         whole = not any(self._draft.is_broken(*self._loc, key) for key in ("sensors", "weather"))
         for name, text in self.table.expressions.items():
-            yield name, text
             loc = (*self._loc, "expressions", name)
-            if self._draft.is_broken(*loc):
-                continue
             if name in self.table.sensors:
                 self._draft.refuse(loc, "a name that no sensor has", shown(name))
+                continue
+            yield name, text
             try:
                 names = parse(text).names
             except ExpressionError as error:
