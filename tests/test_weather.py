@@ -15,7 +15,7 @@ from dataflows.asset import Asset
 from dataflows.asset.asset import ClassPlan
 from dataflows.events import Event, Fault, Registration, Telemetry, Weather
 from dataflows.fleet import Fleet, load
-from dataflows.items import Item, Known, Observation
+from dataflows.items import Item, Known, Observation, by_order
 from dataflows.lane import Lane
 from tests.weather_oracle import HOUR, Kind, Published, World
 
@@ -213,3 +213,22 @@ def test_features_hold_the_weather_that_was_valid_and_known(
         same(published(product.take([event])), asked(world, event))
         if resumed:
             product.resume()
+
+
+@given(streams(), st.lists(st.integers(1, 20), min_size=60, max_size=60))
+def test_what_arrives_together_changes_nothing(
+    stream: tuple[str, list[tuple[Event, bool]]], sizes: list[int]
+) -> None:
+    """In batches of any sizes items, places and contents are those of one record at a time."""
+    memory, records = stream
+    events = [event for event, _ in records]
+    one, together = Product(fleet(memory)), Product(fleet(memory))
+    expected = [item for event in events for item in one.take([event])]
+    found: list[Item] = []
+    while events:
+        size = sizes.pop()
+        found += together.take(events[:size])
+        events = events[size:]
+    assert [(*by_order(item), item.arrival, item.known, repr(item.body)) for item in found] == [
+        (*by_order(item), item.arrival, item.known, repr(item.body)) for item in expected
+    ]
