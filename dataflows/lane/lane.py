@@ -134,10 +134,7 @@ class Lane:
         self._made = 0
         if isinstance(event, Weather):
             self._take_weather(item, event, out)
-        else:
-            self._take_event(item, event, out)
-
-    def _take_event(self, item: Item, event: AssetEvent, out: list[Item]) -> None:
+            return
         asset_class = self._resolve(event)
         if isinstance(asset_class, Reject):
             out.append(self._reject(item, asset_class, event))
@@ -149,12 +146,8 @@ class Lane:
         if self.arrival is not None and isinstance(event, Telemetry | Fault):
             self._hear(event.asset, asset_class)
         self._counts[type(event).__name__.lower()] += 1
-        body = Known(event, asset_class)
-        if self._surroundings is not None:
-            if isinstance(event, Telemetry):
-                body = Known(event, asset_class, self._surroundings.join(event, asset_class))
-            elif isinstance(event, Fault):
-                self._surroundings.hear(event, asset_class)
+        around = self._surroundings
+        body = Known(event, asset_class, None if around is None else around.see(event, asset_class))
         out.append(Item(item.sequence, lane_part(0), self.arrival, item.known, item.position, body))
 
     def _take_weather(self, item: Item, event: Weather, out: list[Item]) -> None:
@@ -234,7 +227,9 @@ class Lane:
         return self._largest if self.arrival is None else self.arrival
 
     def _known(self) -> int:
-        return self._now or 0
+        if self.arrival is not None:
+            return self.arrival
+        return self._largest if self._largest is not None else 0
 
     def _resolve(self, event: AssetEvent) -> str | Reject:
         if isinstance(event, Registration):

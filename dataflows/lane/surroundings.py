@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import structlog
 
 from dataflows.buckets import BUCKETS, Buckets
-from dataflows.events import Reject
+from dataflows.events import AssetEvent, Fault, Reject, Telemetry
 from dataflows.events import Weather as Row
 from dataflows.items import Expiry, Joined, LateWeather
 from dataflows.lane.weather import Entry, Found, Issue, WeatherRows
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
     from typing import Any
 
-    from dataflows.events import Fault, Telemetry
     from dataflows.fleet.plan import Fleet
     from dataflows.lane.registry import Registry
 
@@ -88,8 +87,18 @@ class Surroundings:
         """Plain data beside the parts."""
         return {"names": self._names, "clocks": self._rows.clocks, "missed": self.missed}
 
-    def join(self, event: Telemetry, asset_class: str) -> Joined | None:
-        """The weather of telemetry; None where its class sees none, or it has no site."""
+    def see(self, event: AssetEvent, asset_class: str) -> Joined | None:
+        """Note an event; the weather of telemetry, None where its class sees none or it has no site."""
+        if isinstance(event, Telemetry):
+            return self._join(event, asset_class)
+        if isinstance(event, Fault):
+            self._rows.see(event.time)
+            if asset_class in self._views:
+                self._where.failing(event.asset, event.time)
+                self._assets.touch(event.asset)
+        return None
+
+    def _join(self, event: Telemetry, asset_class: str) -> Joined | None:
         view = self._views.get(asset_class)
         self._rows.see(event.time)
         if view is None:
@@ -110,13 +119,6 @@ class Surroundings:
                 "telemetry is older than the weather that is kept, so it may lack some; "
                 f"classes.{asset_class}.weather.memory keeps more"
             )
-
-    def hear(self, fault: Fault, asset_class: str) -> None:
-        """Note a fault: telemetry before it is late."""
-        self._rows.see(fault.time)
-        if asset_class in self._views:
-            self._where.failing(fault.asset, fault.time)
-            self._assets.touch(fault.asset)
 
     def expire(self, expiry: Expiry) -> None:
         """Note an asset that was dropped; it hears of no weather."""
