@@ -149,7 +149,7 @@ one time, the one issued last. Rows of one time and one issue are merged; values
 passed over, and so is a row that has no others.
 
 The site of an event is its own `site`, else that of the asset's latest registry row, else there is no
-weather.
+weather. `summary.json` counts telemetry that got none as `without_weather`, under `input`.
 
 An event is never held back for its weather. A row that becomes known later, and would now be chosen for the
 latest event of an asset that is still at the site, publishes that prediction again with `revision` + 1:
