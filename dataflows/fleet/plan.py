@@ -201,6 +201,7 @@ class AssetPolicy:
         registry: files of registry rows, read before the input.
         max_future: microseconds that an event time may lie after its arrival.
         max_tombstones: how many dropped assets are remembered.
+        max_weather: how many rows of weather are held.
     """
 
     unknown: Literal["adopt", "reject"]
@@ -209,6 +210,7 @@ class AssetPolicy:
     registry: tuple[str, ...] = ()
     max_future: int = HOUR
     max_tombstones: int = 1_000_000
+    max_weather: int = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)

@@ -127,6 +127,12 @@ class AssetsTable(Table):
         "`future`, since one wrong clock must not make everything else of the asset too late. Without "
         "arrival times nothing is.",
     )
+    max_weather: int = Field(
+        default=1_000_000,
+        gt=0,
+        description="How many rows of weather are held at once, of all sites; beyond it they are rejected as "
+        "`no_room`. A million takes about 300 MB.",
+    )
     max_tombstones: int = Field(
         default=1_000_000,
         gt=0,

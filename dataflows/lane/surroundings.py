@@ -73,7 +73,8 @@ class Surroundings:
         if state is not None:
             clocks = tuple(state["clocks"])
             rows = _renamed(rows, state["names"], self._names)
-        self._rows = WeatherRows(memory + self._max_future, rows, clocks)
+        most = fleet.assets.max_weather
+        self._rows = WeatherRows(memory + self._max_future, rows, clocks, most)
         self._where = Whereabouts(where)
         self._sites = Buckets("weather", self._rows.entry)
         self._sites.restore(rows)
@@ -144,6 +145,8 @@ class Surroundings:
             return Reject("future", "it was issued more than max_future after its arrival")
         if arrival is not None and row.time > arrival + _FURTHEST:
             return Reject("future", "its time lies more than 366 days after its arrival")
+        for site in self._rows.sweep():
+            self._sites.touch(site)
         values = tuple(math.nan if value is None else float(value) for value in given)
         # Without `issued` it is an observation, known from its place in the sequence on.
         issued, known = (row.time, row.time) if row.issued is None else (row.issued, known)
@@ -172,8 +175,6 @@ class Surroundings:
 
     def changed(self) -> list[int]:
         """Parts to write."""
-        for site in self._rows.sweep():
-            self._sites.touch(site)
         return [
             *(_ROWS + bucket for bucket in self._sites.changed()),
             *(_WHEREABOUTS + bucket for bucket in self._assets.changed()),

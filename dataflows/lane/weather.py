@@ -62,12 +62,15 @@ class WeatherRows:
         memory: microseconds for which a row is held behind the stream, see `mark`.
         kept: what `entry` returned, by site; empty for a new lane.
         clocks: what `clocks` returned.
+        most: how many rows are held.
     """
 
-    def __init__(self, memory: int, kept: dict[str, Entry], clocks: tuple[int, int]) -> None:
+    def __init__(self, memory: int, kept: dict[str, Entry], clocks: tuple[int, int, int], most: int) -> None:
         self._memory = memory
-        self._seen, self._issued = clocks
-        self._swept = self.mark
+        self._most = most
+        self._seen, self._issued, self._swept = clocks
+        #: How many rows are held, those that are not issued yet too.
+        self._held = sum(len(known) for known, _ in kept.values())
         self._sites: dict[str, _Site] = {}
         self._unissued: list[Issue] = []
         for name, (known, unissued) in kept.items():
@@ -79,14 +82,14 @@ class WeatherRows:
                 self._defer(Issue(issued, sequence, name, time, tuple(values)))
 
     @staticmethod
-    def new_clocks() -> tuple[int, int]:
+    def new_clocks() -> tuple[int, int, int]:
         """Those of a lane that has seen nothing."""
-        return _NEVER, _NEVER
+        return _NEVER, _NEVER, _NEVER
 
     @property
-    def clocks(self) -> tuple[int, int]:
-        """The largest time of telemetry or fault, and the largest ``issued`` of known rows."""
-        return self._seen, self._issued
+    def clocks(self) -> tuple[int, int, int]:
+        """The largest time of telemetry or fault, the largest ``issued`` of known rows, the last sweep."""
+        return self._seen, self._issued, self._swept
 
     @property
     def mark(self) -> int:
@@ -109,7 +112,13 @@ class WeatherRows:
         """
         if row.time < self.mark:
             return Reject("too_late", "weather from before what is kept; classes.*.weather.memory keeps more")
-        if known is None or row.issued > known:
+        waits = known is None or row.issued > known
+        if not waits:
+            # Also where there is no room: it is what lets go of older rows.
+            self._issued = max(self._issued, row.issued)
+        if self._held >= self._most:
+            return Reject("no_room", f"max_weather = {self._most:,} rows are held already")
+        if waits:
             self._defer(row)
             return False
         return self._insert(row)
@@ -119,6 +128,7 @@ class WeatherRows:
         while self._unissued and self._unissued[0].issued <= until:
             row = heapq.heappop(self._unissued)
             del self._sites[row.site].unissued[row.sequence]
+            self._held -= 1
             yield row, row.time >= self.mark and self._insert(row) is True
 
     def find(self, site: str, time: int, max_age: int) -> Found | None:
@@ -141,12 +151,14 @@ class WeatherRows:
     def _defer(self, row: Issue) -> None:
         self._sites.setdefault(row.site, _Site()).unissued[row.sequence] = row
         heapq.heappush(self._unissued, row)
+        self._held += 1
 
     def _insert(self, row: Issue) -> bool | Reject:
         self._issued = max(self._issued, row.issued)
         site = self._sites.setdefault(row.site, _Site())
         index = bisect_left(site.times, row.time)
         if index == len(site.times) or site.times[index] != row.time:
+            self._held += 1
             site.times.insert(index, row.time)
             site.rows.insert(index, Found(row.time, row.issued, row.values))
             return True
@@ -168,11 +180,12 @@ class WeatherRows:
         """Let go of rows before the mark, now and then; the sites that changed."""
         if self.mark < self._swept + self._memory // _SWEEPS:
             return []
-        self._swept = self.mark
+        self._swept = max(self.mark, _NEVER)
         changed = []
         for name, site in list(self._sites.items()):
             gone = bisect_left(site.times, self.mark)
             if gone:
+                self._held -= gone
                 del site.times[:gone], site.rows[:gone]
                 changed.append(name)
             if not site.times and not site.unissued:

@@ -168,6 +168,22 @@ def test_weather_is_let_go_behind_the_stream() -> None:
     assert told(out) == ["b"]
 
 
+def test_no_more_rows_are_held_than_max_weather() -> None:
+    """Those that wait for their issue count too; room comes back as rows are let go, in any batches."""
+    fleet = replace(OUTSIDE, assets=replace(FLEET.assets, max_weather=3))
+    bodies = [rain(0), rain(1, issued=200), rain(2, site="south"), rain(3), telemetry("a", 40), rain(41)]
+    bodies += [telemetry("a", 80), rain(41, 2.0), rain(90), telemetry("a", 250), rain(250)]
+    together = opened(fleet).process(records(*bodies))
+    lane, alone = opened(fleet), []
+    for number, body in enumerate(bodies, start=1):
+        alone += lane.process(records(body, first=number))
+        lane = resumed(lane, fleet)
+    rejected = [item.sequence for item in alone if reason(item) == "no_room"]
+    assert rejected == [item.sequence for item in together if reason(item) == "no_room"]
+    assert rejected == [4, 6]
+    assert told(alone[-1:]) == ["a"]
+
+
 def test_one_wrong_clock_takes_the_weather_from_nobody() -> None:
     """Without arrivals nothing tells a wrong clock: weather goes when telemetry and weather are ahead."""
     lane = after(rain(0), telemetry("broken", 24 * 365))
