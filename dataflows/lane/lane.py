@@ -54,7 +54,7 @@ class MixedArrivalsError(RuntimeError):
 
 
 class Lane:
-    """Gives each record its arrival and knowledge time, resolves its asset, lets time pass for silent ones.
+    """Gives each record its time of arrival, its asset and its weather; lets time pass for the silent.
 
     Args:
         fleet: the fleet.
