@@ -19,6 +19,7 @@ __all__ = [
     "MAX_READING",
     "MAX_SENSORS",
     "REASONS",
+    "AssetEvent",
     "Event",
     "Failure",
     "Fault",
@@ -28,6 +29,7 @@ __all__ = [
     "Retraction",
     "Telemetry",
     "TimedEvent",
+    "Weather",
     "decode",
 ]
 
@@ -46,22 +48,28 @@ REASONS = {
     "malformed": "not JSON, a missing field, a wrong type, a time without offset, a reading beyond ±1e15",
     "unknown_asset": "no registry row names the asset, and the fleet rejects unknown assets or is full",
     "unknown_class": "a registry row names a class that the fleet does not have",
-    "future": "its time lies more than max_future after its arrival: a wrong clock",
+    "future": "its time, or the issue of weather, lies more than max_future after its arrival: a wrong clock",
+    "no_room": "weather: max_weather rows are held already",
     "duplicate": "the same id, or the same asset, kind, time and content, was seen before",
-    "too_late": "below the asset's watermark: later than the allowed lateness",
+    "too_late": "below the watermark: later than the allowed lateness; weather: older than what is kept",
     "unmatched": "a failure, maintenance or retraction record that no remembered example or record matches",
     "internal_error": "a stage failed on it: the traceback is in the log, its asset's state started anew",
 }
 
 
 class Telemetry(msgspec.Struct, frozen=True, gc=False):
-    """Readings of one asset at one time; None is a missing reading."""
+    """Readings of one asset at one time; None is a missing reading.
+
+    Attributes:
+        site: where it was then; None: where the registry says.
+    """
 
     asset: str
     time: int
     readings: dict[str, float | None]
     id: str | None
     arrived: int | None
+    site: str | None = None
 
 
 class Failure(msgspec.Struct, frozen=True, gc=False):
@@ -113,7 +121,25 @@ class Registration(msgspec.Struct, frozen=True, gc=False):
     arrived: int | None
 
 
-Event = Telemetry | Failure | Maintenance | Fault | Retraction | Registration
+class Weather(msgspec.Struct, frozen=True, gc=False):
+    """The weather at one site at one time, observed or forecast.
+
+    Attributes:
+        time: when it is valid.
+        issued: when it became known; None: an observation made at its time.
+        values: by name; None is a missing value.
+    """
+
+    site: str
+    time: int
+    issued: int | None
+    values: dict[str, float | None]
+    arrived: int | None
+
+
+#: Events of one asset.
+AssetEvent = Telemetry | Failure | Maintenance | Fault | Retraction | Registration
+Event = AssetEvent | Weather
 #: Events that happened at a time of the asset's own.
 TimedEvent = Telemetry | Failure | Maintenance | Fault
 
@@ -153,31 +179,37 @@ def decode(raw: bytes) -> Event | Reject:
 
 
 def _telemetry(document: dict[str, Any]) -> Telemetry:
-    readings = document.get("readings")
-    if type(readings) is not dict:
-        msg = f"readings: expected an object, got {_json_type(readings)}"
-        raise _MalformedError(msg)
-    if len(readings) > MAX_SENSORS:
-        msg = f"readings: {len(readings):,} sensors, more than {MAX_SENSORS:,}"
-        raise _MalformedError(msg)
-    for sensor, value in readings.items():
-        kind = type(value)
-        if kind is not float and kind is not int:
-            if value is None:
-                continue
-            msg = f"readings.{sensor[:80]}: expected a number or null, got {_json_type(value)}"
-            raise _MalformedError(msg)
-        if not -MAX_READING <= value <= MAX_READING:
-            msg = f"readings.{sensor[:80]}: {value!r} lies beyond ±{MAX_READING:g}"
-            raise _MalformedError(msg)
     get = document.get
     return Telemetry(
         _name(document, "asset"),
         _time(document),
-        readings,
+        _numbers(document, "readings"),
         None if get("id") is None else _name(document, "id"),
         None if get("arrived") is None else _time(document, "arrived"),
+        None if get("site") is None else _name(document, "site"),
     )
+
+
+def _numbers(document: dict[str, Any], field: str) -> dict[str, float | None]:
+    """Numbers by name; None is a missing one."""
+    numbers = document.get(field)
+    if type(numbers) is not dict:
+        msg = f"{field}: expected an object, got {_json_type(numbers)}"
+        raise _MalformedError(msg)
+    if len(numbers) > MAX_SENSORS:
+        msg = f"{field}: {len(numbers):,} numbers, more than {MAX_SENSORS:,}"
+        raise _MalformedError(msg)
+    for name, value in numbers.items():
+        kind = type(value)
+        if kind is not float and kind is not int:
+            if value is None:
+                continue
+            msg = f"{field}.{name[:80]}: expected a number or null, got {_json_type(value)}"
+            raise _MalformedError(msg)
+        if not -MAX_READING <= value <= MAX_READING:
+            msg = f"{field}.{name[:80]}: {value!r} lies beyond ±{MAX_READING:g}"
+            raise _MalformedError(msg)
+    return numbers
 
 
 def _failure(document: dict[str, Any]) -> Failure:
@@ -243,6 +275,16 @@ def _registration(document: dict[str, Any]) -> Registration:
     )
 
 
+def _weather(document: dict[str, Any]) -> Weather:
+    return Weather(
+        _name(document, "site"),
+        _time(document),
+        None if document.get("issued") is None else _time(document, "issued"),
+        _numbers(document, "values"),
+        _arrived(document),
+    )
+
+
 _READERS: dict[str, Callable[[dict[str, Any]], Event]] = {
     "telemetry": _telemetry,
     "failure": _failure,
@@ -250,6 +292,7 @@ _READERS: dict[str, Callable[[dict[str, Any]], Event]] = {
     "fault": _fault,
     "retraction": _retraction,
     "asset": _registration,
+    "weather": _weather,
 }
 
 

@@ -10,7 +10,7 @@ step      key                 what it does
 ========  ==================  ===========================================================================
 source    -                   reads records, registry rows first, and numbers them; live, ticks between them
 decode    -                   makes events of them, or rejects, which pass the following steps as rows
-lane      the one lane        arrival and silence; finds the class of each asset
+lane      the one lane        arrival and silence; finds the class, site and weather of each asset
 asset     asset               windows and labels; an observation for every target of the asset
 fan_out   -                   the observations one by one
 group     target              evaluates, learns, scores; writes rows, alerts among them

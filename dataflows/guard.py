@@ -8,7 +8,7 @@ import structlog
 
 from dataflows.asset.asset import Asset, ClassPlan
 from dataflows.events import Reject
-from dataflows.items import Expiry, Item, Known, Observation, Row, asset_part, encode, reject_row
+from dataflows.items import Expiry, Item, Known, LateWeather, Observation, Row, asset_part, encode, reject_row
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -53,7 +53,7 @@ class InternalErrors:
         event = None
         if isinstance(body, Known):
             asset = body.event.asset
-            event = None if isinstance(body.event, Expiry) else body.event
+            event = None if isinstance(body.event, Expiry | LateWeather) else body.event
         elif isinstance(body, Observation):
             asset = body.asset
         return reject_row(item, Reject("internal_error", f"{type(error).__name__}: {error}", asset), event)

@@ -15,7 +15,7 @@ from typing import Any, Literal
 import msgspec
 import orjson
 
-from dataflows.events import Event, Registration, Reject
+from dataflows.events import AssetEvent, Event, Registration, Reject, Telemetry
 from dataflows.instants import format_instant
 
 __all__ = [
@@ -23,7 +23,9 @@ __all__ = [
     "OUTPUTS",
     "Expiry",
     "Item",
+    "Joined",
     "Known",
+    "LateWeather",
     "Matured",
     "Observation",
     "Row",
@@ -34,6 +36,7 @@ __all__ = [
     "group_part",
     "lane_part",
     "reject_row",
+    "same_values",
 ]
 
 #: The outputs, one JSON Lines file or topic each.
@@ -89,11 +92,44 @@ class Expiry(msgspec.Struct, frozen=True, gc=False):
     what: Literal["silent", "ttl", "buried"]
 
 
-class Known(msgspec.Struct, frozen=True, gc=False):
-    """An event, or an expiry, whose asset the lane resolved."""
+class Joined(msgspec.Struct, frozen=True, gc=False):
+    """The weather at a site as an asset's class sees it.
 
-    event: Event | Expiry
+    Attributes:
+        site: its name.
+        time: when it was valid, microseconds; None where none is known that is young enough.
+        issued: when it became known, microseconds; before ``time`` for a forecast.
+        values: in the order of the class, NaN is missing.
+    """
+
+    site: str
+    time: int | None
+    issued: int
+    values: tuple[float, ...]
+
+
+def same_values(one: tuple[float, ...], other: tuple[float, ...]) -> bool:
+    """Whether two rows say the same; a value missing in both is the same."""
+    return all(a == b or (a != a and b != b) for a, b in zip(one, other, strict=True))  # noqa: PLR0124
+
+
+class LateWeather(msgspec.Struct, frozen=True, gc=False):
+    """Weather that became known after an asset at its site was scored."""
+
+    asset: str
+    weather: Joined
+
+
+class Known(msgspec.Struct, frozen=True, gc=False):
+    """An event, or what the lane made of time or weather, whose asset the lane resolved.
+
+    Attributes:
+        weather: of telemetry, None where its class sees none or it has no site.
+    """
+
+    event: AssetEvent | Expiry | LateWeather
     asset_class: str
+    weather: Joined | None = None
 
 
 class Observation(msgspec.Struct, frozen=True, gc=False):
@@ -194,9 +230,11 @@ def encode(row: dict[str, Any]) -> bytes:
 def _sent(event: Event) -> dict[str, Any]:
     """An event in the form in which it came in, so that it can be sent again."""
     content = msgspec.structs.asdict(event)
-    for field in ("time", "arrived"):
+    for field in ("time", "issued", "arrived"):
         if content.get(field) is not None:
             content[field] = format_instant(content[field])
+    if isinstance(event, Telemetry) and event.site is None:
+        del content["site"]
     if isinstance(event, Registration):
         return {"kind": "asset", "class": content.pop("asset_class"), **content}
     return {"kind": type(event).__name__.lower(), **content}

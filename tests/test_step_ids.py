@@ -71,7 +71,7 @@ def test_the_ids_of_steps_with_state_are_those_of_every_release(steps: list[Rend
 
 
 def test_lane_and_group_have_a_step_for_each_part() -> None:
-    """The list names 16 parts of the lane and 34 of the group: as many as the stages have."""
+    """The list names as many parts of the lane and of the group as the stages have."""
     frozen = GOLDEN.read_text(encoding="utf-8").splitlines()
     for stage, parts in (("lane", LANE_PARTS), ("group", GROUP_PARTS)):
         expected = [f"highwater.{stage}.part_{part:02}" for part in range(parts)]

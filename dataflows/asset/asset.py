@@ -9,9 +9,10 @@ import numpy as np
 from dataflows.asset.background import Background
 from dataflows.asset.faults import Faults
 from dataflows.asset.labels import Decisions, Labels
+from dataflows.asset.weather import LatestWeather
 from dataflows.asset.windows import Placed, WindowPlan, Windows
 from dataflows.events import (
-    Event,
+    AssetEvent,
     Failure,
     Fault,
     Maintenance,
@@ -20,7 +21,19 @@ from dataflows.events import (
     Retraction,
     Telemetry,
 )
-from dataflows.items import Expiry, Item, Known, Matured, Observation, Row, asset_part, encode, reject_row
+from dataflows.items import (
+    Expiry,
+    Item,
+    Joined,
+    Known,
+    LateWeather,
+    Matured,
+    Observation,
+    Row,
+    asset_part,
+    encode,
+    reject_row,
+)
 from dataflows.snapshots import seal, unseal
 
 if TYPE_CHECKING:
@@ -53,7 +66,7 @@ class ClassPlan:
         self._place_features(asset_class)
 
     def _place_features(self, asset_class: AssetClass) -> None:
-        """Where the features of readings, of faults and of the background stand in the vector."""
+        """Where the features of readings, faults, background and weather stand in the vector."""
         readings = list(range(self.windows.values))
         faults: list[int] = []
         at = self.windows.values
@@ -67,14 +80,16 @@ class ClassPlan:
         self.only_readings = self.width == len(readings)
         self.of_readings = np.array(readings, dtype=np.intp)
         self.of_faults = np.array(faults, dtype=np.intp)
-        self.background = slice(at, self.width)
+        of_weather = 0 if asset_class.weather is None else len(asset_class.weather.values) + 2
+        self.background = slice(at, self.width - of_weather)
+        self.of_weather = slice(self.width - of_weather, self.width)
 
     def faults(self, state: dict[str, Any] | None = None) -> Faults:
         """The faults of one asset; all assets share those of a class that counts none."""
         return Faults(self.asset_class, state) if self._no_faults is None else self._no_faults
 
     def carried(self, other: ClassPlan) -> list[tuple[int, int]]:
-        """(old, new) index of the sensors that this class and another declare alike, windows and all."""
+        """(old, new) index of the channels that this class and another declare alike, windows and all."""
         mine, theirs = self._declarations(), other._declarations()
         return [
             (self.windows.sensors[name], other.windows.sensors[name])
@@ -82,15 +97,18 @@ class ClassPlan:
             if mine[name] == theirs.get(name)
         ]
 
-    def _declarations(self) -> dict[str, set[tuple[int, int, tuple[str, ...]]]]:
-        names = self.asset_class.sensors
+    def _declarations(self) -> dict[str, tuple[str | None, set[tuple[int, int, tuple[str, ...]]]]]:
+        texts = dict(self.asset_class.expressions)
         return {
-            name: {
-                (window.length, window.hop, window.statistics)
-                for window in self.asset_class.windows
-                if index in window.sensors
-            }
-            for index, name in enumerate(names)
+            name: (
+                texts.get(name),
+                {
+                    (window.length, window.hop, window.statistics)
+                    for window in self.asset_class.windows
+                    if index in window.sensors
+                },
+            )
+            for index, name in enumerate(self.asset_class.channels)
         }
 
 
@@ -115,6 +133,7 @@ class Asset:
         "_plans",
         "_revision",
         "_scored",
+        "_weather",
         "_windows",
         "finished",
     )
@@ -139,6 +158,7 @@ class Asset:
         self._faults = self._plan.faults(state.get("faults"))
         self._labels = Labels(self._plan.targets, state.get("labels"), self._plan.known)
         self._background = Background(self._plan.asset_class, state.get("background"))
+        self._weather = self._latest_weather(state.get("weather"))
 
     def to_bytes(self) -> bytes:
         """The whole state, sealed."""
@@ -155,6 +175,7 @@ class Asset:
                 "faults": self._faults.state(),
                 "labels": self._labels.state(),
                 "background": self._background.state(),
+                "weather": None if self._weather is None else self._weather.state(),
             },
         )
 
@@ -168,15 +189,20 @@ class Asset:
         if not isinstance(body, Known):
             msg = f"an asset takes known events, not {type(body).__name__}"
             raise TypeError(msg)
+        if body.weather is not None and isinstance(body.event, Telemetry):
+            return self._telemetry(item, body.event, body.weather)
         return self._TAKES[type(body.event)](self, item, body.event)
 
-    def _telemetry(self, item: Item, event: Telemetry) -> list[Item]:
-        placed = self._windows.add(event.time, event.readings, event.id)
+    def _telemetry(self, item: Item, event: Telemetry, joined: Joined | None = None) -> list[Item]:
+        weather = None if joined is None else joined.values
+        placed = self._windows.add(event.time, event.readings, event.id, weather)
         if placed is Placed.DUPLICATE:
             return [_rejected(item, event, "duplicate", "this telemetry was seen before")]
         if placed is Placed.TOO_LATE:
             return [_rejected(item, event, "too_late", "below the watermark of its asset")]
         self._heard(event.time)
+        if self._weather is not None and event.time == self._windows.largest:
+            self._weather.take(joined)
         if placed is Placed.LATE and not self._windows.covers(event.time):
             return []
         matured = self._labels.advance(self._windows.watermark)
@@ -262,6 +288,13 @@ class Asset:
         self._background = Background(plan.asset_class, self._background.state())
         self._labels.retarget(plan.targets)
         self._plan = plan
+        self._weather = self._latest_weather(None if self._weather is None else self._weather.state())
+
+    def _late_weather(self, item: Item, event: LateWeather) -> list[Item]:
+        if self._weather is None or not self._weather.offer(event.weather, self._windows.largest):
+            return []
+        self._revision += 1
+        return self._observations(item, {}, scored=True)
 
     def _expiry(self, item: Item, event: Expiry) -> list[Item]:
         if event.what == "buried":
@@ -276,6 +309,7 @@ class Asset:
             self._windows = self._windows.tombstone()
             self._faults = self._plan.faults()
             self._labels = Labels(self._plan.targets, None, self._plan.known)
+            self._weather = self._latest_weather(None)
         return items
 
     def _dropped(self, item: Item, index: int) -> Item:
@@ -288,6 +322,10 @@ class Asset:
         body = Row("changes", encode(row))
         part = asset_part(item.part, index)
         return Item(item.sequence, part, item.arrival, item.known, item.position, body)
+
+    def _latest_weather(self, state: dict[str, Any] | None) -> LatestWeather | None:
+        weather = self._plan.asset_class.weather
+        return None if weather is None else LatestWeather(weather, state)
 
     def _heard(self, time: int) -> None:
         if self._last_event is None or time > self._last_event:
@@ -303,6 +341,11 @@ class Asset:
         if len(plan.of_faults):
             out[plan.of_faults] = self._faults.features(time)
         self._background.features(time, out[plan.background])
+        if self._weather is not None:
+            self._weather.features(time, out[plan.of_weather])
+            if self._weather.revised:
+                values = windows.values_with(self._weather.values)
+                out[: len(values)] = values
         return out.tobytes()
 
     def _observations(
@@ -374,8 +417,9 @@ class Asset:
         Retraction: _retraction,
         Registration: _registration,
         Expiry: _expiry,
+        LateWeather: _late_weather,
     }
 
 
-def _rejected(item: Item, event: Event, reason: str, detail: str) -> Item:
+def _rejected(item: Item, event: AssetEvent, reason: str, detail: str) -> Item:
     return reject_row(item, Reject(reason, detail, event.asset), event)

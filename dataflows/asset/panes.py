@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from dataflows.asset.kernel import EMPTY, WIDTH, observe, observe_newest, replace_missing, statistics
+from dataflows.fleet.expressions import evaluator, parse
 from dataflows.fleet.plan import STATISTICS, AssetClass
 
 if TYPE_CHECKING:
@@ -30,9 +31,17 @@ class WindowPlan:
     """
 
     def __init__(self, asset_class: AssetClass) -> None:
-        self.sensors = {name: index for index, name in enumerate(asset_class.sensors)}
+        self.readings = asset_class.sensors
+        #: Index of each channel: the sensors, then the expressions.
+        self.sensors = {name: index for index, name in enumerate(asset_class.channels)}
+        weather = asset_class.weather.values if asset_class.weather is not None else ()
+        self._no_weather = (math.nan,) * len(weather)
+        places = {f"weather.{name}": index for index, name in enumerate(weather, len(self.readings))}
+        places |= {name: index for index, name in enumerate(self.readings)}
+        parsed = [parse(text) for _, text in asset_class.expressions]
+        self._evaluate = evaluator(parsed, places) if parsed else None
         #: All readings at once, where an event brings them all; with a single sensor it makes no tuple.
-        self._pick = itemgetter(*self.sensors) if len(self.sensors) > 1 else None
+        self._pick = itemgetter(*self.readings) if len(self.readings) > 1 else None
         self.lateness = asset_class.allowed_lateness
         hops = sorted({window.hop for window in asset_class.windows})
         self.hops = np.array(hops, dtype=np.int64)
@@ -47,7 +56,7 @@ class WindowPlan:
         self.depths = np.zeros(len(hops), dtype=np.int64)
         for hop, panes in self.windows:
             self.depths[hop] = max(self.depths[hop], panes)
-        self.values = len(asset_class.sensors) if asset_class.values else 0
+        self.values = len(self.sensors) if asset_class.values else 0
         width = len(STATISTICS)
         self.picks = np.array(
             [
@@ -74,14 +83,32 @@ class WindowPlan:
             start = min(start, (time - 1) // hop * hop)
         return start
 
-    def row(self, readings: dict[str, float | None]) -> NDArray[np.float64]:
-        """Readings (sensors) in the order of the class, NaN where missing."""
+    def row(
+        self, readings: dict[str, float | None], weather: tuple[float, ...] | None = None
+    ) -> NDArray[np.float64]:
+        """Readings and expressions (sensors) in the order of the class, NaN where missing."""
+        row = self._read(readings)
+        return row if self._evaluate is None else self.worked_out(row, weather)
+
+    def _read(self, readings: dict[str, float | None]) -> NDArray[np.float64]:
         if self._pick is not None:
             try:
                 return np.array(self._pick(readings), dtype=np.float64)
             except KeyError:
                 pass
-        return np.fromiter(map(readings.get, self.sensors), np.float64, len(self.sensors))
+        return np.fromiter(map(readings.get, self.readings), np.float64, len(self.readings))
+
+    def worked_out(self, row: NDArray[np.float64], weather: tuple[float, ...] | None) -> NDArray[np.float64]:
+        """A row of readings, and maybe more, with the expressions worked out on them and the weather."""
+        if self._evaluate is None:
+            return row
+        readings = row[: len(self.readings)].tolist()
+        operands = [*readings, *(self._no_weather if weather is None else weather)]
+        return np.array(readings + self._evaluate(operands), dtype=np.float64)
+
+    def content(self, row: NDArray[np.float64]) -> bytes:
+        """What came, without what was worked out from it."""
+        return row[: len(self.readings)].tobytes()
 
     def panes_of(self, time: int) -> NDArray[np.int64]:
         """(hops) number of the pane in which this time lies."""

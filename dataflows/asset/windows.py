@@ -80,20 +80,27 @@ class Windows:
         mark = self.newest - self._plan.lateness
         return mark if self._floor is None else max(mark, self._floor)
 
-    def add(self, time: int, readings: dict[str, float | None], identity: str | None) -> Placed:
+    def add(
+        self,
+        time: int,
+        readings: dict[str, float | None],
+        identity: str | None,
+        weather: tuple[float, ...] | None = None,
+    ) -> Placed:
         """Take one telemetry event, and say what became of it.
 
         Args:
             time: microseconds.
             readings: by sensor; unknown sensors are passed over.
             identity: the event's own id, if it has one.
+            weather: what it was joined with, in the order of the class.
         """
         newest, since = self.newest, self._since
         if (newest is None or time > newest) and (since is None or time > since) and not self._saw(identity):
-            self._take_newest(time, self._plan.row(readings))
+            self._take_newest(time, self._plan.row(readings, weather))
             self._remember(identity, time)
             return Placed.ON_TIME
-        return self._take_other(time, readings, identity)
+        return self._take_other(time, readings, identity, weather)
 
     def _take_newest(self, time: int, row: NDArray[np.float64]) -> None:
         """Make this the time that is scored; what was ahead of the last one enters the panes first."""
@@ -109,12 +116,18 @@ class Windows:
         self._features = np.empty(self._plan.features)
         self._panes.insert_newest(time, row, self._features)
 
-    def _take_other(self, time: int, readings: dict[str, float | None], identity: str | None) -> Placed:
+    def _take_other(
+        self,
+        time: int,
+        readings: dict[str, float | None],
+        identity: str | None,
+        weather: tuple[float, ...] | None,
+    ) -> Placed:
         """Take telemetry that is not newer than all that was seen."""
         placed = self._place(time)
         if placed is Placed.TOO_LATE:
             return Placed.DUPLICATE if self._saw(identity) else placed
-        row = self._plan.row(readings)
+        row = self._plan.row(readings, weather)
         if self._is_duplicate(time, row, identity):
             return Placed.DUPLICATE
         self._remember(identity, time)
@@ -123,8 +136,8 @@ class Windows:
             self._take_newest(time, row)
             return Placed.ON_TIME
         if time in self._rows:
-            self._contents[time] = (*self._contents_of(time), _digest(row.tobytes()))
-            self._merge(time, self._rows[time].copy(), row)
+            self._contents[time] = (*self._contents_of(time), _digest(self._plan.content(row)))
+            self._merge(time, self._rows[time].copy(), row, weather)
         else:
             self._rows.append(time, row)
             if self.largest is None or time > self.largest:
@@ -188,6 +201,17 @@ class Windows:
             self._panes.statistics(self.largest, features[plan.values :])
         return features
 
+    def values_with(self, weather: tuple[float, ...]) -> NDArray[np.float64]:
+        """Values at the time that is scored, with expressions of other weather; windows stay as they are.
+
+        Raises:
+            ValueError: there was no telemetry yet.
+        """
+        if self.largest is None:
+            msg = "no telemetry yet, so no values"
+            raise ValueError(msg)
+        return self._plan.worked_out(self._rows[self.largest], weather)[: self._plan.values]
+
     def reset(self, time: int) -> None:
         """Begin anew after an instant: what the windows hold from before it is dropped."""
         if self._since is not None and time <= self._since:
@@ -233,11 +257,16 @@ class Windows:
         new._panes.take(self._panes, old_at, new_at)
         return new
 
-    def _merge(self, time: int, old: NDArray[np.float64], new: NDArray[np.float64]) -> None:
+    def _merge(
+        self,
+        time: int,
+        old: NDArray[np.float64],
+        new: NDArray[np.float64],
+        weather: tuple[float, ...] | None,
+    ) -> None:
         """Merge a second event of one time: what was missing is added, what differs is replaced."""
-        given = ~np.isnan(new)
         before = ~np.isnan(old)
-        merged = np.where(given, new, old)
+        merged = self._plan.worked_out(np.where(np.isnan(new), old, new), weather)
         self._rows[time] = merged
         self._features = None
         if time in self._ahead or self.largest is None:
@@ -250,20 +279,20 @@ class Windows:
                 if at not in self._ahead and (since is None or at > since)
             }
             self._panes.rebuild(time, rows, self.largest)
-        elif (given & ~before).any():
+        elif not np.isnan(merged[~before]).all():
             self._panes.complete(time, np.where(before, np.nan, merged), self.largest)
 
     def _is_duplicate(self, time: int, row: NDArray[np.float64], identity: str | None) -> bool:
         if identity is not None:
             return self._saw(identity)
         if time in self._rows:
-            return _digest(row.tobytes()) in self._contents_of(time)
+            return _digest(self._plan.content(row)) in self._contents_of(time)
         # Only a tombstone remembers contents as identities.
-        return bool(self._ids) and self._ids.get(_digest(row.tobytes())) == time
+        return bool(self._ids) and self._ids.get(_digest(self._plan.content(row))) == time
 
     def _contents_of(self, time: int) -> tuple[int, ...]:
         """Digests of what came for a time that is known."""
-        return self._contents.get(time) or (_digest(self._rows[time].tobytes()),)
+        return self._contents.get(time) or (_digest(self._plan.content(self._rows[time])),)
 
     def _saw(self, identity: str | None) -> bool:
         """Whether an id is known; it counts while its time is not below the watermark."""

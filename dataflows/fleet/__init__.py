@@ -15,6 +15,7 @@ from dataflows.fleet.plan import (
     Model,
     Output,
     Target,
+    Weather,
     Window,
 )
 
@@ -31,6 +32,7 @@ __all__ = [
     "Output",
     "Problem",
     "Target",
+    "Weather",
     "Window",
     "load",
 ]

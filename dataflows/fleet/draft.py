@@ -34,6 +34,8 @@ _STAND_INS: Mapping[str, Any] = {
     "horizon": "1h",
     "champion": "-",
     "length": "1h",
+    "values": ["-"],
+    "max_age": "1h",
     "pipeline": [{"estimator": "-"}],
 }
 

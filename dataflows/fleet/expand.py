@@ -100,4 +100,5 @@ def _asset_policy(draft: Draft, folder: Path) -> AssetPolicy:
         registry=tuple(str(folder / file) for file in table.registry),
         max_future=table.max_future,
         max_tombstones=table.max_tombstones,
+        max_weather=table.max_weather,
     )

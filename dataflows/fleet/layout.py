@@ -1,4 +1,4 @@
-"""The sensors, faults, windows and feature names of a class of assets."""
+"""The sensors, expressions, faults, windows, weather and feature names of a class of assets."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from dataflows.fleet.errors import Loc, dotted, listed, nearest, shown
-from dataflows.fleet.plan import FAULT_STATISTICS, RESETS, STATISTICS, AssetClass, Window
+from dataflows.fleet.expressions import ExpressionError, parse
+from dataflows.fleet.plan import FAULT_STATISTICS, RESETS, STATISTICS, AssetClass, Weather, Window
 from dataflows.instants import format_duration
 
 if TYPE_CHECKING:
@@ -23,7 +24,19 @@ __all__ = ["MOST_PANES", "Layout"]
 MOST_PANES = 2_000
 _DEFAULT_PANES = 12
 #: Keys of a class that make features.
-_MAKERS = ("sensors", "values", "windows", "faults", "maintenance", "attributes", "categories")
+_MAKERS = (
+    "sensors",
+    "values",
+    "expressions",
+    "windows",
+    "faults",
+    "maintenance",
+    "attributes",
+    "categories",
+    "weather",
+)
+#: What else is known of the weather that an event sees.
+_OF_WEATHER = ("age", "forecast")
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +64,10 @@ class Layout:
             for name, values in table.categories.items()
         }
         resets = self._once((*self._loc, "reset_windows_on"), table.reset_windows_on)
+        weather = self._weather()
         self.sensors = tuple(sensors)
+        self.expressions = tuple(self._expressions())
+        self.channels = (*self.sensors, *(name for name, _ in self.expressions))
         self.faults = tuple(self._once((*self._loc, "faults"), table.faults))
         self.maintenance = tuple(maintenance)
         self.attributes = tuple(attributes)
@@ -64,6 +80,11 @@ class Layout:
         self.windows = tuple(window for _, window in windows)
         self._makers = [
             *(_Maker(loc, "a sensor", (name,)) for name, loc in sensors.items() if table.values),
+            *(
+                _Maker((*self._loc, "expressions", name), "an expression", (name,))
+                for name, _ in self.expressions
+                if table.values
+            ),
             *(_Maker(loc, "a window", tuple(self._names(window))) for loc, window in windows),
             *(_Maker(loc, "a component", _work(name)) for name, loc in maintenance.items()),
             *(_Maker(loc, "an attribute", (name,)) for name, loc in attributes.items()),
@@ -72,7 +93,11 @@ class Layout:
                 for name, values in categories.items()
                 for value, loc in values.items()
             ),
+            *(_Maker(loc, "a weather value", (f"weather:{name}",)) for name, loc in weather.items()),
         ]
+        if weather:
+            known = tuple(f"weather:{name}" for name in _OF_WEATHER)
+            self._makers.append(_Maker((*self._loc, "weather"), "weather", known))
         self._check_features_once()
         self._check_silence()
 
@@ -83,11 +108,15 @@ class Layout:
 
     @cached_property
     def features(self) -> tuple[str, ...]:
-        """Readings, windows (sensors, then faults), maintenance, attributes, categories."""
+        """Values, windows (sensors, then faults), maintenance, attributes, categories, weather."""
         return tuple(feature for maker in self._makers for feature in maker.features)
 
     def asset_class(self, targets: Mapping[str, Target]) -> AssetClass:
         """The class as the plan has it."""
+        table = self.table.weather
+        weather = None
+        if table is not None:
+            weather = Weather(tuple(dict.fromkeys(table.values)), table.max_age, table.memory)
         return AssetClass(
             name=self.name,
             sensors=self.sensors,
@@ -104,7 +133,35 @@ class Layout:
             reset_windows_on=self.resets,
             idle_timeout=self.table.idle_timeout,
             asset_ttl=self.table.asset_ttl,
+            expressions=self.expressions,
+            weather=weather,
         )
+
+    def _weather(self) -> dict[str, Loc]:
+        """The values of the weather with their places."""
+        table = self.table.weather
+        return {} if table is None else self._once((*self._loc, "weather", "values"), table.values)
+
+    def _expressions(self) -> Iterator[tuple[str, str]]:
+        """Name and text of each expression; what it names has to be there."""
+        weather = self.table.weather
+        known = [*self.table.sensors, *(f"weather.{name}" for name in (weather.values if weather else ()))]
+        whole = not any(self._draft.is_broken(*self._loc, key) for key in ("sensors", "weather"))
+        for name, text in self.table.expressions.items():
+            loc = (*self._loc, "expressions", name)
+            if name in self.table.sensors:
+                self._draft.refuse(loc, "a name that no sensor has", shown(name))
+                continue
+            yield name, text
+            try:
+                names = parse(text).names
+            except ExpressionError as error:
+                self._draft.refuse(loc, error.expected, error.got, error.hint)
+                continue
+            unknown = next((found for found in names if found not in known), None)
+            if whole and unknown is not None:
+                expected = f"names of sensors, or weather.<value> of the class's weather: {listed(known)}"
+                self._draft.refuse(loc, expected, shown(unknown), nearest(unknown, known))
 
     def _check_silence(self) -> None:
         """Refuse an ``asset_ttl`` at which silence would not yet have decided every example."""
@@ -134,7 +191,7 @@ class Layout:
     def _names(self, window: Window) -> Iterator[str]:
         length = format_duration(window.length)
         for index in window.sensors:
-            yield from (f"{self.sensors[index]}:{statistic}:{length}" for statistic in window.statistics)
+            yield from (f"{self.channels[index]}:{statistic}:{length}" for statistic in window.statistics)
         for index in window.faults:
             yield from (f"{self.faults[index]}:{statistic}:{length}" for statistic in window.fault_statistics)
 
@@ -156,7 +213,7 @@ class Layout:
             length=table.length,
             hop=table.hop or table.length // _DEFAULT_PANES,
             statistics=tuple(statistic for statistic in STATISTICS if statistic in statistics),
-            sensors=self._chosen(loc, "sensors", table.sensors, self.sensors),
+            sensors=self._chosen(loc, "sensors", table.sensors, self.channels),
             faults=self._chosen(loc, "faults", table.faults, self.faults),
             fault_statistics=tuple(name for name in FAULT_STATISTICS if name in fault_statistics),
         )
@@ -169,17 +226,19 @@ class Layout:
             return tuple(range(len(known)))
         place = (*loc, key)
         chosen = self._once(place, names)
-        if not self._draft.is_broken(*self._loc, key):
+        makers = (key, "expressions") if key == "sensors" else (key,)
+        what = "sensor or expression" if known == self.channels != self.sensors else key.removesuffix("s")
+        if not any(self._draft.is_broken(*self._loc, maker) for maker in makers):
             for at, name in self._draft.numbered(place, names):
                 if name not in known:
-                    expected = f"a {key.removesuffix('s')} of the class, {listed(known)}"
+                    expected = f"a {what} of the class, {listed(known)}"
                     self._draft.refuse(at, expected, shown(name), nearest(name, known))
         return tuple(index for index, name in enumerate(known) if name in chosen)
 
     def _check_not_empty(self, loc: Loc, table: WindowTable) -> None:
-        sensors = self.sensors if table.sensors is None else table.sensors
+        sensors = self.channels if table.sensors is None else table.sensors
         faults = self.faults if table.faults is None else table.faults
-        places = [(*at, key) for at in (self._loc, loc) for key in ("sensors", "faults")]
+        places = [(*at, key) for at in (self._loc, loc) for key in ("sensors", "faults", "expressions")]
         if not sensors and not faults and not any(self._draft.is_broken(*place) for place in places):
             self._draft.refuse(loc, "a window over at least one sensor or fault", "a window over none")
 

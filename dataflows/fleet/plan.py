@@ -24,6 +24,7 @@ __all__ = [
     "Model",
     "Output",
     "Target",
+    "Weather",
     "Window",
 ]
 
@@ -43,7 +44,7 @@ class Window:
         length: microseconds, a multiple of ``hop``.
         hop: microseconds.
         statistics: a subset of `STATISTICS`, in that order.
-        sensors: indices into the sensors of the class, ascending.
+        sensors: indices into the channels of the class, ascending.
         faults: indices into the faults of the class, ascending.
         fault_statistics: a subset of `FAULT_STATISTICS`, in that order.
     """
@@ -125,16 +126,32 @@ class Target:
 
 
 @dataclass(frozen=True, slots=True)
+class Weather:
+    """What a class sees of the weather.
+
+    Attributes:
+        values: names, each a feature.
+        max_age: microseconds that weather may be older than an event that gets it.
+        memory: microseconds that it is kept beyond that, for late telemetry and backlogs.
+    """
+
+    values: tuple[str, ...]
+    max_age: int
+    memory: int
+
+
+@dataclass(frozen=True, slots=True)
 class AssetClass:
     """Assets that share sensors, features and models.
 
     Attributes:
         sensors: names, in the order of the readings arrays.
-        values: whether the event's own readings are features.
+        values: whether the event's own readings, and its expressions, are features.
         windows: in configured order.
         features: names, in the order of the feature arrays: the values; for each window, for each of its
             sensors, its statistics, then for each of its faults, its fault statistics; for each component
-            of ``maintenance`` the hours since and the count; the attributes; the categories.
+            of ``maintenance`` the hours since and the count; the attributes; the categories; the weather's
+            values, its age in hours, and whether it is a forecast.
         allowed_lateness: microseconds below the largest event time up to which late events are merged.
         example_every: microseconds, the grid of examples.
         targets: names of the targets of this class.
@@ -146,6 +163,8 @@ class AssetClass:
         idle_timeout: microseconds of arrival time after which silence moves the label clock; None: never.
         asset_ttl: microseconds of arrival time after which a silent asset's state is dropped, longer than
             ``idle_timeout`` and than any example of its targets may wait; None: never.
+        expressions: name and text of each channel that is worked out from sensors and weather.
+        weather: None if the class sees none.
     """
 
     name: str
@@ -163,6 +182,13 @@ class AssetClass:
     reset_windows_on: tuple[str, ...] = ()
     idle_timeout: int | None = None
     asset_ttl: int | None = None
+    expressions: tuple[tuple[str, str], ...] = ()
+    weather: Weather | None = None
+
+    @property
+    def channels(self) -> tuple[str, ...]:
+        """What windows can hold: the sensors, then the expressions."""
+        return (*self.sensors, *(name for name, _ in self.expressions))
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,6 +201,7 @@ class AssetPolicy:
         registry: files of registry rows, read before the input.
         max_future: microseconds that an event time may lie after its arrival.
         max_tombstones: how many dropped assets are remembered.
+        max_weather: how many rows of weather are held.
     """
 
     unknown: Literal["adopt", "reject"]
@@ -183,6 +210,7 @@ class AssetPolicy:
     registry: tuple[str, ...] = ()
     max_future: int = HOUR
     max_tombstones: int = 1_000_000
+    max_weather: int = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -252,6 +280,12 @@ class Fleet:
             (found.horizon + found.label_delay + found.label_memory for found in targets), default=0
         )
         return self.assets.max_future + longest
+
+    @property
+    def weather(self) -> tuple[str, ...]:
+        """Names of all weather values that any class sees, ascending."""
+        seen = (found.weather.values for found in self.classes.values() if found.weather is not None)
+        return tuple(sorted({name for values in seen for name in values}))
 
     @property
     def files(self) -> tuple[str, ...]:

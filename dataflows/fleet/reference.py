@@ -100,17 +100,66 @@ The features of a class are, in this order:
 | what | such as | meaning |
 | --- | --- | --- |
 | readings, unless `values = false` | `flow` | the event's own |
-| for each window, for each of its sensors, its statistics | `flow:mean:24h` | in the order above |
+| likewise `expressions` | `over_air` | worked out on the event |
+| for each window, for each sensor and expression in it, its statistics | `flow:mean:24h` | as above |
 | then for each of its faults, its fault statistics | `error1:count:24h`, `error1:age:24h` | likewise |
 | for each component of `maintenance` | `comp1:since`, `comp1:times` | hours since the last, how many so far |
 | `attributes` | `age` | the registry's number |
 | `categories` | `model=model3` | 1 if the attribute has this value, else 0 |
+| `values` of `weather` | `weather:rain` | of the weather that the event got |
+| then | `weather:age`, `weather:forecast` | hours before the event; 1 a forecast, 0 an observation |
 
 No two may have one name. A model sees those that any of its globs matches. A glob has to match a feature of
 at least one class that uses the model, and a model has to see at least one feature of each.
 
 In names a duration has its shortest whole form, with days from two days on: a window written as `"48h"` or
 `"2880m"` makes features such as `flow:mean:2d`, and a horizon of `"1d"` a target such as `pump/seal/24h`.
+
+## Expressions
+
+```toml
+[classes.pump.expressions]
+head = "outlet_pressure - inlet_pressure"
+over_air = 'max(0, "oil temp" - weather.air_temperature)'
+air = "weather.air_temperature"
+```
+
+An expression is made of numbers, names, `+ - * /`, unary minus, parentheses, comparisons (1 or 0), `a if b
+else c`, and `abs`, `min`, `max`, `sqrt`, `log` (natural) and `exp`. A name is a sensor, or `weather.` and
+one of the class's weather values; a name with other signs than letters, digits and `_` stands in quotes.
+Expressions do not name each other. The value is missing if anything the expression names is missing, or if
+it is not finite, as after a division by zero.
+
+An expression is worked out once for each event, on its readings and the weather joined with it; windows
+hold what came of that. So weather values are windowed through an expression, as `air` above. Messages of
+one time are worked out together, with the weather of the last of them.
+
+## Weather
+
+```json
+{"kind":"weather","site":"north","time":"2025-05-01T08:00:00Z","values":{"air_temperature":11.5,"rain":0}}
+{"kind":"weather","site":"north","time":"2025-05-01T12:00:00Z","issued":1746079200,"values":{"rain":2}}
+```
+
+`time` is when the weather holds, `issued` when it became known: before `time` for a forecast, after it for
+an observation that took a while. Without `issued` a row is an observation made at its time. A row is known
+from its place in the stream on, and not before `issued`. A telemetry event gets the latest row of its site
+that is not after the event, not older than `max_age`, and known when the event comes; of several rows for
+one time, the one issued last. Rows of one time and one issue are merged; values that no class names are
+passed over, and so is a row that has no others.
+
+The site of an event is its own `site`, else that of the asset's latest registry row, else there is no
+weather. `summary.json` counts telemetry that got none as `without_weather`, under `input`.
+
+An event is never held back for its weather. A row that becomes known later, and would now be chosen for the
+latest event of an asset that is still at the site, publishes that prediction again with `revision` + 1:
+weather features and expressions of the event are those of the new row, while windows go on holding what was
+joined before. Examples stay as they were served.
+
+Rows are let go when their time lies further behind the stream than the longest `max_age` +
+`allowed_lateness` + `memory` of a class, + `max_future`; rows that come later than that go to the late
+output. The stream's time is the largest time of telemetry or fault, or the largest `issued`, whichever is
+smaller.
 
 ## Estimators
 
@@ -132,11 +181,11 @@ what came, and the nearest valid name. Beyond wrong types and unknown keys or na
 window whose length is not a multiple of its hop, or has more than 2000 of them; a window over no sensor and
 no fault; two features of one name; a name listed twice; the same target twice; a target on a class without
 features; a champion that is not among the target's models; a glob that matches nothing; an alert that
-clears above the score at which it opens; an `asset_ttl` without `idle_timeout`, or not longer than it and
-than horizon + label delay of each target of the class; an `idle_timeout` of which more than 100,000 would
-pass before a silent asset's last example is forgotten; unknown assets to be adopted where several classes
-are possible and none is named; an estimator that cannot be imported, built, or asked for a probability or a
-score.
+clears above the score at which it opens; an expression that is none of the language, or names what the
+class has not; an `asset_ttl` without `idle_timeout`, or not longer than it and than horizon + label delay
+of each target of the class; an `idle_timeout` of which more than 100,000 would pass before a silent asset's
+last example is forgotten; unknown assets to be adopted where several classes are possible and none is
+named; an estimator that cannot be imported, built, or asked for a probability or a score.
 """
 
 

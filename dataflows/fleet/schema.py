@@ -38,6 +38,7 @@ __all__ = [
     "OutputTable",
     "Table",
     "TargetTable",
+    "WeatherTable",
     "WindowTable",
     "key_of",
     "nested",
@@ -148,6 +149,12 @@ class AssetsTable(Table):
         "`future`, since one wrong clock must not make everything else of the asset too late. Without "
         "arrival times nothing is.",
     )
+    max_weather: int = Field(
+        default=1_000_000,
+        gt=0,
+        description="How many rows of weather are held at once, of all sites; beyond it they are rejected as "
+        "`no_room`. A million takes about 300 MB.",
+    )
     max_tombstones: int = Field(
         default=1_000_000,
         gt=0,
@@ -173,8 +180,8 @@ class WindowTable(Table):
     )
     sensors: list[Name] | None = Field(
         default=None,
-        description="The sensors it is kept for; `[]` for a window over faults alone. Default: all of the "
-        "class.",
+        description="The sensors and expressions it is kept for; `[]` for a window over faults alone. "
+        "Default: all of the class.",
     )
     faults: list[Name] | None = Field(
         default=None, description="The fault codes it counts. Default: all of the class."
@@ -186,6 +193,25 @@ class WindowTable(Table):
     )
 
 
+class WeatherTable(Table):
+    """What a class sees of the weather at an asset's site, see Weather below; by default nothing."""
+
+    values: list[Name] = Field(
+        min_length=1,
+        description="Values of the weather rows. Each is a feature, `weather:<value>`, and a name for "
+        "expressions, `weather.<value>`. Two features come with them: `weather:age`, the hours from the time "
+        "it was valid to the event, and `weather:forecast`, 1 for a forecast, 0 for an observation.",
+    )
+    max_age: PositiveDuration = Field(
+        description="How much older than the event it may be; beyond it the weather is missing."
+    )
+    memory: Duration = Field(
+        default=MICROSECONDS["w"],
+        description="How long it is kept beyond `max_age` and `allowed_lateness`, for backlogs: telemetry "
+        "that comes later than that finds none. It is measured behind the newest telemetry of the stream.",
+    )
+
+
 class ClassTable(Table):
     """Assets that share sensors, features and models. The key is the name of the class."""
 
@@ -194,7 +220,13 @@ class ClassTable(Table):
         description="The readings that are kept; others in a record are ignored.",
     )
     values: bool = Field(
-        default=True, description="Whether the event's own readings are features, beside the windows."
+        default=True,
+        description="Whether the event's own readings and expressions are features, beside the windows.",
+    )
+    expressions: Annotated[dict[Name, str], Form("table of expressions")] = Field(
+        default={},
+        description="Channels that are worked out on every event, and count as sensors after it: "
+        '`{ over_air = "coolant_temperature - weather.air_temperature" }`; see Expressions below.',
     )
     allowed_lateness: Duration = Field(
         default=0,
@@ -249,6 +281,7 @@ class ClassTable(Table):
         "`idle_timeout`, which it needs, and than horizon + label delay of each target, so that no example "
         "is lost. Default: never.",
     )
+    weather: WeatherTable | None = Field(default=None, description="What it sees of the weather.")
     windows: list[WindowTable] = Field(default=[], description="The windows over readings and faults.")
 
 

@@ -18,7 +18,7 @@ class FleetChangedError(RuntimeError):
 
 
 def shapes(fleet: Fleet) -> dict[str, str]:
-    """A digest of each class's sensors, windows and features, and of each target's horizon, by name."""
+    """A digest of what each class sees and makes features of, and of each target's horizon, by name."""
     found = {"fleet": fleet.name}
     for name, table in fleet.classes.items():
         layout = (
@@ -30,6 +30,8 @@ def shapes(fleet: Fleet) -> dict[str, str]:
             table.maintenance,
             table.attributes,
             table.categories,
+            table.expressions,
+            table.weather and (table.weather.values, table.weather.max_age),
         )
         found[f"class {name}"] = _digest(layout)
     for name, target in fleet.targets.items():

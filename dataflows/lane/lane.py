@@ -8,23 +8,44 @@ from typing import TYPE_CHECKING, Any, get_args
 import structlog
 
 from dataflows.buckets import BUCKETS, Buckets
-from dataflows.events import Event, Fault, Registration, Reject, Telemetry, TimedEvent
+from dataflows.events import (
+    AssetEvent,
+    Event,
+    Fault,
+    Registration,
+    Reject,
+    Telemetry,
+    TimedEvent,
+    Weather,
+)
 from dataflows.fleet.shape import check_shapes, shapes
-from dataflows.items import Expiry, Item, Known, Row, Tick, by_order, encode, lane_part, reject_row
+from dataflows.items import (
+    Expiry,
+    Item,
+    Known,
+    LateWeather,
+    Row,
+    Tick,
+    by_order,
+    encode,
+    lane_part,
+    reject_row,
+)
 from dataflows.lane.registry import Registry
 from dataflows.lane.silence import Silence
+from dataflows.lane.surroundings import SURROUNDINGS_PARTS, Surroundings
 from dataflows.snapshots import seal, unseal
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
     from dataflows.fleet.plan import Fleet
 
 __all__ = ["LANE_PARTS", "Lane", "MixedArrivalsError"]
 
-_REGISTRY, _SILENCE = 0, BUCKETS
-#: The registry and the silence of assets, each in buckets. Frozen: the store knows them by number.
-LANE_PARTS = 2 * BUCKETS
+_REGISTRY, _SILENCE, _SURROUNDINGS = 0, BUCKETS, 2 * BUCKETS
+#: Registry, silence and surroundings, each in buckets. Frozen: the store knows them by number.
+LANE_PARTS = 2 * BUCKETS + SURROUNDINGS_PARTS
 _VERSION = 1
 _KINDS = {kind: kind.__name__.lower() for kind in get_args(Event)}
 _log = structlog.get_logger()
@@ -35,7 +56,7 @@ class MixedArrivalsError(RuntimeError):
 
 
 class Lane:
-    """Gives each record its arrival and knowledge time, resolves its asset, lets time pass for silent ones.
+    """Gives each record its time of arrival, its asset and its weather; lets time pass for the silent.
 
     Args:
         fleet: the fleet.
@@ -56,16 +77,18 @@ class Lane:
         self._with_arrivals: bool | None = None
         self._largest: int | None = None
         self._sequence = 0
-        #: Expiries since the last record: several ticks may follow it.
-        self._expired = 0
+        #: How many things the lane made after the record of this sequence, or of it beside the record itself.
+        self._made = 0
         self._counts: Counter[str] = Counter()
         self._shapes = shapes(fleet)
+        surroundings = None
         if main is not None:
             state = unseal("lane", _VERSION, main)
             check_shapes(fleet, state["shapes"])
             self._restore(state)
-        registry = Buckets.read("registry", {p: s for p, s in parts.items() if p < _SILENCE})
-        silence = Buckets.read("silence", {p - _SILENCE: s for p, s in parts.items() if p >= _SILENCE})
+            surroundings = state["surroundings"]
+        registry = Buckets.read("registry", _between(parts, _REGISTRY, _SILENCE))
+        silence = Buckets.read("silence", _between(parts, _SILENCE, _SURROUNDINGS))
         self._registry = Registry(fleet.assets, fleet.classes, registry)
         reaches = {name: fleet.reach(name) for name in fleet.classes}
         self._silence = Silence(fleet.classes, reaches, fleet.assets.max_tombstones, silence)
@@ -73,13 +96,18 @@ class Lane:
         self._registered.restore(registry)
         self._heard = Buckets("silence", self._silence.entry)
         self._heard.restore(silence)
+        #: None where no class sees weather.
+        self._surroundings: Surroundings | None = None
+        if fleet.weather:
+            around = _between(parts, _SURROUNDINGS, LANE_PARTS)
+            self._surroundings = Surroundings(fleet, self._registry, surroundings, around)
 
     def _restore(self, state: dict[str, Any]) -> None:
         self.arrival = state["arrival"]
         self._with_arrivals = state["with_arrivals"]
         self._largest = state["largest"]
         self._sequence = state["sequence"]
-        self._expired = state.get("expired", 0)
+        self._made = state["made"]
         self._counts.update(state["counts"])
         self._shapes = state["shapes"] | self._shapes
 
@@ -91,6 +119,7 @@ class Lane:
             body = item.body
             if isinstance(body, Reject):
                 out.append(self._reject(item, body, None))
+                self._made = 0
             elif isinstance(body, Event):
                 self._take(item, body, out)
             elif isinstance(body, Tick):
@@ -100,13 +129,22 @@ class Lane:
                 msg = f"the lane takes events, rejects and ticks, not {type(body).__name__}"
                 raise TypeError(msg)
             self._sequence = item.sequence
-            self._expired = 0
         return out
 
     def _take(self, item: Item, event: Event, out: list[Item]) -> None:
         self._watch_arrivals(item, event)
         self._expire(event.arrived, out)
         self._move_time(item, event)
+        if self._surroundings is not None and self._now is not None:
+            self._issue(self._now, out)
+        if isinstance(event, Weather):
+            self._made = 0
+            self._take_weather(item, event, out)
+        else:
+            self._take_of_asset(item, event, out)
+            self._made = 0
+
+    def _take_of_asset(self, item: Item, event: AssetEvent, out: list[Item]) -> None:
         asset_class = self._resolve(event)
         if isinstance(asset_class, Reject):
             out.append(self._reject(item, asset_class, event))
@@ -118,17 +156,52 @@ class Lane:
         if self.arrival is not None and isinstance(event, Telemetry | Fault):
             missed = self._silence.missed(event.asset, self.arrival)
             if missed is not None:
-                out.append(self._passed(missed, self.arrival))
+                self._emit(missed, self.arrival, out)
             self._hear(event.asset, asset_class)
         self._counts[_KINDS[type(event)]] += 1
-        body = Known(event, asset_class)
+        around = self._surroundings
+        body = Known(event, asset_class, None if around is None else around.see(event, asset_class))
         out.append(Item(item.sequence, lane_part(0), self.arrival, item.known, item.position, body))
+
+    def _take_weather(self, item: Item, event: Weather, out: list[Item]) -> None:
+        """Weather goes to no asset but those at its site whose latest prediction it revises."""
+        taken: list[LateWeather] | Reject = []
+        if self._surroundings is not None:
+            taken = self._surroundings.take(event, item.sequence, self.arrival, self._now)
+        if isinstance(taken, Reject):
+            out.append(self._reject(item, taken, event))
+            return
+        self._counts["weather"] += 1
+        for late in taken:
+            known = Known(late, self._registry.class_of(late.asset) or "")
+            out.append(Item(item.sequence, self._next_part(), self.arrival, item.known, item.position, known))
 
     def _tick(self, arrival: int, out: list[Item]) -> None:
         """Time passed while nothing arrived; a record that arrived before that has come too late for it."""
         self._expire(arrival, out)
         if self.arrival is None or arrival > self.arrival:
             self.arrival = arrival
+        self._issue(self.arrival, out)
+
+    def _issue(self, until: int, out: list[Item]) -> None:
+        """Weather that came before it was issued is known from that instant on."""
+        if self._surroundings is None:
+            return
+        for issued, taken in self._surroundings.due(until):
+            if self.arrival is not None:
+                self.arrival = issued
+            for late in taken:
+                self._emit(late, issued, out)
+
+    def _emit(self, what: Expiry | LateWeather, at: int, out: list[Item]) -> None:
+        """Something that took effect at an instant between the last record and the next."""
+        known = Known(what, self._registry.class_of(what.asset) or "")
+        arrival = None if self.arrival is None else at
+        out.append(Item(self._sequence, self._next_part(), arrival, at, ("", 0, 0), known))
+
+    def _next_part(self) -> int:
+        self._made += 1
+        return lane_part(self._made)
 
     def _watch_arrivals(self, item: Item, event: Event) -> None:
         """All records of a recording have arrivals, or none; a file of registry rows may do without."""
@@ -153,15 +226,12 @@ class Lane:
         if arrival is None or not self._waits:
             return
         for expiry in self._silence.expiries(arrival):
+            if self._surroundings is not None:
+                self._issue(expiry.due, out)
+                self._surroundings.expire(expiry)
             self._heard.touch(expiry.asset)
-            out.append(self._passed(expiry, expiry.due))
             self.arrival = expiry.due
-
-    def _passed(self, expiry: Expiry, now: int) -> Item:
-        """Time that passed for an asset, as the next thing after the last record."""
-        self._expired += 1
-        body = Known(expiry, self._registry.class_of(expiry.asset) or "")
-        return Item(self._sequence, lane_part(self._expired), now, now, ("", 0, 0), body)
+            self._emit(expiry, expiry.due, out)
 
     def _move_time(self, item: Item, event: Event) -> None:
         """Arrival never runs back; without arrivals, knowledge follows the largest event time."""
@@ -171,12 +241,17 @@ class Lane:
             self._largest = event.time
         item.known = self._known()
 
+    @property
+    def _now(self) -> int | None:
+        """Knowledge time, None where nothing is known yet."""
+        return self._largest if self.arrival is None else self.arrival
+
     def _known(self) -> int:
         if self.arrival is not None:
             return self.arrival
         return self._largest if self._largest is not None else 0
 
-    def _resolve(self, event: Event) -> str | Reject:
+    def _resolve(self, event: AssetEvent) -> str | Reject:
         if isinstance(event, Registration):
             before = self._registry.class_of(event.asset)
             found = self._registry.register(event)
@@ -191,7 +266,7 @@ class Lane:
             self._registered.touch(event.asset)
         return found
 
-    def _is_future(self, event: Event) -> bool:
+    def _is_future(self, event: AssetEvent) -> bool:
         if self.arrival is None or not isinstance(event, TimedEvent):
             return False
         return event.time > self.arrival + self._max_future
@@ -212,7 +287,10 @@ class Lane:
     def changed(self) -> Iterable[int]:
         """Parts to write."""
         registered = [_REGISTRY + bucket for bucket in self._registered.changed()]
-        return registered + [_SILENCE + bucket for bucket in self._heard.changed()]
+        registered += [_SILENCE + bucket for bucket in self._heard.changed()]
+        if self._surroundings is not None:
+            registered += [_SURROUNDINGS + part for part in self._surroundings.changed()]
+        return registered
 
     def main_snapshot(self) -> bytes:
         """Clocks and counts."""
@@ -224,15 +302,20 @@ class Lane:
                 "with_arrivals": self._with_arrivals,
                 "largest": self._largest,
                 "sequence": self._sequence,
-                "expired": self._expired,
+                "made": self._made,
+                "surroundings": self._surroundings and self._surroundings.state(),
                 "counts": dict(self._counts),
                 "shapes": self._shapes,
             },
         )
 
     def part_snapshot(self, part: int) -> bytes:
-        """One bucket of the registry, or of the silence."""
-        return self._registered.bucket(part) if part < _SILENCE else self._heard.bucket(part - _SILENCE)
+        """One bucket of the registry, of the silence or of the surroundings."""
+        if part < _SILENCE:
+            return self._registered.bucket(part)
+        if part < _SURROUNDINGS or self._surroundings is None:
+            return self._heard.bucket(part - _SILENCE)
+        return self._surroundings.part(part - _SURROUNDINGS)
 
     def finish(self) -> list[Item]:
         """What came in, for the summary."""
@@ -243,5 +326,12 @@ class Lane:
             # By reason; whoever rejects something adds to it.
             "rejected": {},
         }
+        if self._surroundings is not None:
+            counts["without_weather"] = self._surroundings.missed
         body = Row("summary", encode({"input": counts}))
         return [Item(self._sequence, lane_part(0), self.arrival, self._known(), ("", 0, 0), body)]
+
+
+def _between(parts: Mapping[int, bytes], first: int, stop: int) -> dict[int, bytes]:
+    """The parts of one table, numbered from 0."""
+    return {part - first: sealed for part, sealed in parts.items() if first <= part < stop}

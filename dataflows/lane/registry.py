@@ -46,6 +46,11 @@ class Registry:
         found = self._assets.get(asset)
         return None if found is None else found[0]
 
+    def site_of(self, asset: str) -> str | None:
+        """Where the latest registry row of an asset says that it is."""
+        found = self._assets.get(asset)
+        return None if found is None else found[1]
+
     def adopt(self, asset: str) -> str | Reject:
         """The class that an unknown asset is given, or why it is given none."""
         policy = self._policy

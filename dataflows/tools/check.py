@@ -130,10 +130,16 @@ def _class_facts(asset_class: AssetClass) -> Iterator[tuple[str, str]]:
         ("maintenance", asset_class.maintenance),
         ("attributes", asset_class.attributes),
         *((f"values of {name}", values) for name, values in asset_class.categories),
+        ("weather", asset_class.weather.values if asset_class.weather else ()),
     ]
     for what, names in named:
         if names or what == "sensors":
             yield what, f"{len(names)}: {'  '.join(names)}" if names else "none"
+    if asset_class.weather is not None:
+        age, memory = asset_class.weather.max_age, asset_class.weather.memory
+        yield "its age", f"up to {format_duration(age)}, kept {format_duration(memory)} longer"
+    for name, text in asset_class.expressions:
+        yield f"expression {name}", text
     lateness = format_duration(asset_class.allowed_lateness)
     yield "lateness", f"up to {lateness} is merged" if asset_class.allowed_lateness else "none is merged"
     yield "examples", f"every {format_duration(asset_class.example_every)}"
@@ -155,7 +161,7 @@ def _windows(asset_class: AssetClass) -> Table:
             "window": format_duration(window.length),
             "hop": format_duration(window.hop),
             "panes": str(window.length // window.hop),
-            "sensors": _part(window.sensors, asset_class.sensors),
+            "sensors": _part(window.sensors, asset_class.channels),
             "faults": _part(window.faults, asset_class.faults),
             "features": str(_width(window)),
             "statistics": _chosen(window.statistics, STATISTICS) if window.sensors else "",

@@ -112,7 +112,7 @@ def test_a_rejecting_fleet_says_so(printed: Printed) -> None:
 
 
 def test_what_else_a_class_has_is_told(printed: Printed) -> None:
-    """Faults, maintenance, attributes, categories, resets and silence each have a line, if there are any."""
+    """Faults, maintenance, attributes, weather, resets and silence each have a line, if there are any."""
     more = {
         "faults": ["hot", "dry"],
         "maintenance": ["shaft"],
@@ -121,6 +121,8 @@ def test_what_else_a_class_has_is_told(printed: Printed) -> None:
         "reset_windows_on": ["maintenance", "failure"],
         "idle_timeout": "5d",
         "asset_ttl": "30d",
+        "weather": {"values": ["rain"], "max_age": "90m"},
+        "expressions": {"wet": "flow * weather.rain"},
     }
     lines = {" ".join(line.split()) for line in printed({"classes": {"pump": more}}).splitlines()}
     assert {
@@ -131,9 +133,13 @@ def test_what_else_a_class_has_is_told(printed: Printed) -> None:
         "windows start anew after failure and maintenance",
         "silence moves the label clock every 5d",
         "forgotten after 30d of silence",
+        "weather 1: rain",
+        "its age up to 90m, kept 7d longer",
+        "expression wet flow * weather.rain",
     } <= lines
     words = printed()
-    assert not any(word in words for word in ("faults", "maintenance", "anew", "silence", "forgotten"))
+    absent = ("faults", "maintenance", "anew", "silence", "forgotten", "weather", "its age", "expression")
+    assert not any(word in words for word in absent)
 
 
 def test_windows_over_faults_are_told(printed: Printed) -> None:

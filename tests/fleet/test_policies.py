@@ -112,6 +112,7 @@ def test_a_class_without_targets_may_forget_early(expanded: Expanded) -> None:
 # Each refusal: overrides, the key that is named, a part of what was expected, and the hint.
 REFUSALS: list[tuple[dict[str, Any], str, str, str | None]] = [
     ({"max_internal_errors": 0}, "max_internal_errors", "greater than 0", None),
+    ({"assets": {"max_weather": 0}}, "assets.max_weather", "greater than 0", None),
     ({"assets": {"max_tombstones": 0}}, "assets.max_tombstones", "greater than 0", None),
     ({"assets": {"max_future": "-1h"}}, "assets.max_future", "a duration", None),
     ({"assets": {"registry": "pumps.jsonl"}}, "assets.registry", "a list", None),

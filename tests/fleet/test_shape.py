@@ -22,6 +22,8 @@ files = ["events.jsonl"]
 
 [classes.pump]
 sensors = ["pressure", "flow"]
+expressions = { wet = "flow * weather.rain" }
+weather = { values = ["rain"], max_age = "2h" }
 
 [[classes.pump.windows]]
 length = "6h"
@@ -62,16 +64,26 @@ def test_another_fleets_store_is_refused(fleet: Fleet) -> None:
         ('"pressure", "flow"', '"flow", "pressure"', "class pump"),
         ('"pressure", "flow"', '"pressure", "flow", "heat"', "class pump"),
         ('length = "6h"', 'length = "7h"', "class pump"),
+        ("flow * weather.rain", "flow - weather.rain", "class pump"),
+        ('max_age = "2h"', 'max_age = "3h"', "class pump"),
+        ('["rain"]', '["rain", "wind"]', "class pump"),
     ],
 )
 def test_a_class_laid_out_otherwise_is_refused(
     fleet: Fleet, tmp_path: Path, before: str, after: str, what: str
 ) -> None:
-    """Reordered or added sensors and other windows are refused by name, with what to do."""
+    """Reordered or added sensors, other windows, expressions or weather are refused, with what to do."""
     path = tmp_path / "changed.toml"
     path.write_text(FLEET.replace(before, after), encoding="utf-8")
     with pytest.raises(FleetChangedError, match=f"{what}.*--fresh"):
         check_shapes(load(path), shapes(fleet))
+
+
+def test_weather_may_be_kept_for_longer(fleet: Fleet, tmp_path: Path) -> None:
+    """How long it is kept changes no feature, so a live store goes on."""
+    path = tmp_path / "longer.toml"
+    path.write_text(FLEET.replace('"2h" }', '"2h", memory = "30d" }'), encoding="utf-8")
+    check_shapes(load(path), shapes(fleet))
 
 
 def test_a_new_target_is_no_harm(fleet: Fleet, tmp_path: Path) -> None:

@@ -1,0 +1,99 @@
+"""The weather of an asset's latest event, and the fresher weather that revises it."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+from dataflows.instants import HOUR
+from dataflows.items import Joined, same_values
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from dataflows.fleet.plan import Weather
+
+__all__ = ["LatestWeather"]
+
+
+class LatestWeather:
+    """What the latest on-time event of one asset got of the weather, as features.
+
+    Args:
+        plan: what the class sees.
+        state: what `state` returned, None for a new asset.
+    """
+
+    __slots__ = ("_joined", "_plan", "revised")
+
+    def __init__(self, plan: Weather, state: dict[str, Any] | None = None) -> None:
+        self._plan = plan
+        #: None where the event has no site.
+        self._joined: Joined | None = None
+        #: Whether this is fresher weather than the event was joined with when it came.
+        self.revised = False
+        if state is not None and state["joined"] is not None:
+            site, time, issued, values = state["joined"]
+            given = dict(zip(state["names"], values, strict=True))
+            # After a change of class some values may be new to the asset.
+            self._joined = Joined(
+                site, time, issued, tuple(given.get(name, math.nan) for name in plan.values)
+            )
+            self.revised = state["revised"] and tuple(state["names"]) == plan.values
+
+    @property
+    def values(self) -> tuple[float, ...]:
+        """In the order of the class, NaN is missing."""
+        return (math.nan,) * len(self._plan.values) if self._joined is None else self._joined.values
+
+    def take(self, joined: Joined | None) -> None:
+        """Note what the latest event was joined with; None where it has no site."""
+        self._joined = joined
+        self.revised = False
+
+    def offer(self, late: Joined, time: int | None) -> bool:
+        """Take weather that became known after the latest event, if that would now be joined with it.
+
+        Args:
+            late: the row.
+            time: of the latest event, None where there is none.
+
+        Returns:
+            Whether it was taken.
+        """
+        held = self._joined
+        if held is None or time is None or late.time is None or held.site != late.site:
+            return False
+        if not late.time <= time <= late.time + self._plan.max_age:
+            return False
+        if held.time is not None and (late.time, late.issued) < (held.time, held.issued):
+            return False
+        if (late.time, late.issued) == (held.time, held.issued) and same_values(late.values, held.values):
+            return False
+        self._joined = late
+        self.revised = True
+        return True
+
+    def features(self, time: int, out: NDArray[Any]) -> None:
+        """Write the values, the age in hours and whether it is a forecast; all NaN where there is none.
+
+        Args:
+            time: of the latest event.
+            out: (values + 2).
+        """
+        joined = self._joined
+        if joined is None or joined.time is None:
+            out[:] = math.nan
+            return
+        out[:-2] = joined.values
+        out[-2] = (time - joined.time) / HOUR
+        out[-1] = joined.issued < joined.time
+
+    def state(self) -> dict[str, Any]:
+        """Plain data."""
+        joined = self._joined
+        return {
+            "names": self._plan.values,
+            "joined": None if joined is None else (joined.site, joined.time, joined.issued, joined.values),
+            "revised": self.revised,
+        }

@@ -1,0 +1,234 @@
+"""Weather from lane to features: of the event's time, of what was known, at the place where the asset was."""
+
+from __future__ import annotations
+
+import functools
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dataflows.asset import Asset
+from dataflows.asset.asset import ClassPlan
+from dataflows.events import Event, Fault, Registration, Telemetry, Weather
+from dataflows.fleet import Fleet, load
+from dataflows.items import Item, Known, Observation, by_order
+from dataflows.lane import Lane
+from tests.weather_oracle import HOUR, Kind, Published, World
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+FLEET = """
+name = "moving"
+input.files = ["-"]
+
+[assets]
+adopt_as = "truck"
+max_future = "1h"
+
+[classes.truck]
+sensors = ["coolant"]
+allowed_lateness = "2h"
+weather = { values = ["temp", "rain"], max_age = "3h", memory = "MEMORY" }
+
+[classes.truck.expressions]
+over_air = "coolant - weather.temp"
+air = "weather.temp"
+
+[[classes.truck.windows]]
+length = "2h"
+hop = "1h"
+sensors = ["air"]
+statistics = ["count", "mean", "last"]
+
+[classes.van]
+sensors = ["coolant"]
+weather = { values = ["rain"], max_age = "1h", memory = "0s" }
+
+[[targets]]
+class = "truck"
+mode = "leak"
+horizon = "24h"
+champion = "prior"
+
+[[targets]]
+class = "van"
+mode = "leak"
+horizon = "24h"
+champion = "prior"
+
+[models.prior]
+pipeline = [{ estimator = "dataflows.group.estimators.Prior" }]
+"""
+KINDS = {
+    "a": Kind(("temp", "rain"), 3 * HOUR, 2 * HOUR, works_out=True),
+    "b": Kind(("temp", "rain"), 3 * HOUR, 2 * HOUR, works_out=True),
+    "c": Kind(("rain",), HOUR, 0, works_out=False),
+}
+#: 2020-01-01T00:00:00Z.
+START = 1_577_836_800_000_000
+HALF = HOUR // 2
+
+
+@functools.cache
+def fleet(memory: str) -> Fleet:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "fleet.toml"
+        path.write_text(FLEET.replace("MEMORY", memory), encoding="utf-8")
+        return load(path)
+
+
+class Product:
+    """Lane and assets, without engine and models."""
+
+    def __init__(self, fleet: Fleet) -> None:
+        self.fleet = fleet
+        self.plans = {name: ClassPlan(table, fleet.targets) for name, table in fleet.classes.items()}
+        self.lane = Lane(fleet, None, {})
+        self.parts: dict[int, bytes] = {}
+        self.assets: dict[str, Asset] = {}
+        self.sequence = 0
+
+    def take(self, events: Iterable[Event]) -> list[Item]:
+        """Observations of some records that come together."""
+        items = []
+        for event in events:
+            self.sequence += 1
+            items.append(Item(self.sequence, 0, None, 0, ("", 0, 0), event))
+        out = []
+        for item in self.lane.process(items):
+            if isinstance(item.body, Known):
+                name, kind = item.body.event.asset, item.body.asset_class
+                if name not in self.assets:
+                    self.assets[name] = Asset(name, self.plans, kind)
+                out += self.assets[name].process(item)
+        self.parts |= {part: self.lane.part_snapshot(part) for part in self.lane.changed()}
+        return out
+
+    def resume(self) -> None:
+        """Go on from snapshots."""
+        self.lane = Lane(self.fleet, self.lane.main_snapshot(), self.parts)
+        self.assets = {
+            name: Asset(name, self.plans, "truck", asset.to_bytes()) for name, asset in self.assets.items()
+        }
+
+
+def published(items: Iterable[Item]) -> list[Published]:
+    out = []
+    for item in items:
+        body = item.body
+        if isinstance(body, Observation) and body.features is not None and body.time is not None:
+            features = tuple(np.frombuffer(body.features).tolist())
+            out.append(Published(body.asset, body.time, body.revision, features))
+    return out
+
+
+def same(found: list[Published], expected: list[Published]) -> None:
+    assert [each[:3] for each in found] == [each[:3] for each in expected]
+    for one, other in zip(found, expected, strict=True):
+        np.testing.assert_allclose(one.features, other.features, rtol=1e-9, atol=1e-9)
+
+
+_SITES = st.sampled_from(["north", "south"])
+_TELEMETRY, _WEATHER, _FAULT, _MOVE = "telemetry", "weather", "fault", "move"
+_STEP = st.tuples(
+    st.sampled_from([_TELEMETRY] * 4 + [_WEATHER] * 5 + [_FAULT, _MOVE]),
+    st.sampled_from("aabbc"),
+    st.sampled_from(["north", "north", "south", None]),
+    st.floats(0, 1, exclude_max=True),
+    st.sampled_from([None, None, -4, -2, -1, 0, 1, 2]),
+    st.integers(-3, 3),
+    st.integers(-3, 3),
+    st.sampled_from([0, 0, 0, 1, 2]),
+    st.sampled_from([False, False, True]),
+)
+
+
+@st.composite
+def streams(draw: st.DrawFn) -> tuple[str, list[tuple[Event, bool]]]:
+    """Records, each with whether everything is resumed after it; and for how long weather is kept."""
+    with_arrivals = draw(st.booleans())
+    # Half hours: close together, or further apart than weather is kept.
+    span = draw(st.sampled_from([5, 12, 40]))
+    arrived = START + draw(st.integers(0, 4)) * HALF
+    first = arrived if with_arrivals else None
+    out: list[tuple[Event, bool]] = [
+        (Registration(asset, "van" if asset == "c" else "truck", "north", {}, False, first), False)
+        for asset in "abc"
+    ]
+    length = draw(st.integers(1, 60))
+    for number, step in enumerate(draw(st.lists(_STEP, min_size=length, max_size=length))):
+        what, asset, site, share, ago, one, other, waited, resumed = step
+        arrived += waited * HALF
+        at = arrived if with_arrivals else None
+        time = START + int(share * span) * HALF
+        if what == _WEATHER:
+            issued = None if ago is None else time + ago * HALF
+            # 3 is missing.
+            values = {"temp": _given(one), "rain": _given(other), "fog": 1.0}
+            event: Event = Weather(site or "south", time, issued, values, at)
+        elif what == _TELEMETRY:
+            event = Telemetry(asset, time, {"coolant": _given(one)}, str(number), at, site)
+        elif what == _FAULT:
+            event = Fault(asset, time, f"code {number}", None, at)
+        else:
+            event = Registration(asset, "van" if asset == "c" else "truck", site, {}, False, at)
+        out.append((event, resumed))
+    return draw(st.sampled_from(["0s", "2h", "7d"])), out
+
+
+def _given(value: int) -> float | None:
+    return None if value == 3 else float(value)
+
+
+def asked(world: World, event: Event) -> list[Published]:
+    """What the oracle says of a record."""
+    match event:
+        case Weather(site=site, time=time, issued=issued, values=values, arrived=arrived):
+            seen = {name: values[name] for name in ("temp", "rain")}
+            return world.weather_row(site, time, issued, seen, arrived)
+        case Telemetry(asset=asset, time=time, readings=readings, site=site, arrived=arrived):
+            return world.telemetry(asset, time, readings["coolant"], site, arrived)
+        case Fault(asset=asset, time=time, arrived=arrived):
+            return world.fault(asset, time, arrived)
+        case Registration(asset=asset, site=site, arrived=arrived):
+            return world.registration(asset, site, arrived)
+    raise TypeError(event)
+
+
+@given(streams())
+def test_features_hold_the_weather_that_was_valid_and_known(
+    stream: tuple[str, list[tuple[Event, bool]]],
+) -> None:
+    """Late, missing, re-issued weather, moving assets, any resumes: as the list of all rows has it."""
+    memory, records = stream
+    held = {"0s": 0, "2h": 2 * HOUR, "7d": 168 * HOUR}[memory]
+    world = World(KINDS, (2 * HOUR, HOUR), kept=5 * HOUR + held + HOUR, max_future=HOUR)
+    product = Product(fleet(memory))
+    for event, resumed in records:
+        same(published(product.take([event])), asked(world, event))
+        if resumed:
+            product.resume()
+
+
+@given(streams(), st.lists(st.integers(1, 20), min_size=60, max_size=60))
+def test_what_arrives_together_changes_nothing(
+    stream: tuple[str, list[tuple[Event, bool]]], sizes: list[int]
+) -> None:
+    """In batches of any sizes items, places and contents are those of one record at a time."""
+    memory, records = stream
+    events = [event for event, _ in records]
+    one, together = Product(fleet(memory)), Product(fleet(memory))
+    expected = [item for event in events for item in one.take([event])]
+    found: list[Item] = []
+    while events:
+        size = sizes.pop()
+        found += together.take(events[:size])
+        events = events[size:]
+    assert [(*by_order(item), item.arrival, item.known, repr(item.body)) for item in found] == [
+        (*by_order(item), item.arrival, item.known, repr(item.body)) for item in expected
+    ]
