@@ -17,6 +17,7 @@ BENCHMARKS = {
     "disks": "how well failures of hard disks are foretold, from a recording of their SMART values",
     "alerts": "rows of alerts beside rows of thresholding each score, at equal use",
     "calibration": "a run's reliability, and its calibration error beside a perfect predictor's",
+    "azure": "the four components of Azure's machines pooled, beside a model that only counts errors",
     "figures": "figures of a run's evaluations.jsonl, with intervals",
 }
 #: They make their own input.

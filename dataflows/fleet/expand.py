@@ -30,6 +30,7 @@ def expand(draft: Draft, path: Path) -> Fleet:
     catalogue = Catalogue(draft)
     made = targets(draft, layouts, catalogue)
     catalogue.check_globs(list(layouts.values()))
+    catalogue.check_scores()
     files = tuple(file if file == "-" else str(folder / file) for file in document.input.files)
     return Fleet(
         name=document.name,

@@ -17,6 +17,7 @@ import numpy as np
 import orjson
 import structlog
 
+from dataflows.group.bayes import BayesianLogistic, BayesianReader
 from dataflows.group.linear import LinearReader
 from dataflows.snapshots import SnapshotError, seal, unseal
 
@@ -53,7 +54,9 @@ class _Slot:
         learned: examples learned by this version.
         pickled: the last pickle, and how many examples of the target had been learned by then.
         failed: why it was put aside, None while it works.
-        reader: scores it without River where it can.
+        reader: scores it from arrays where it can.
+        names: of the features that it sees; none where it sees scores.
+        picks: their indices among the features of the class.
     """
 
     model: Model
@@ -64,7 +67,9 @@ class _Slot:
     pickled: bytes = b""
     pickled_at: int = 0
     failed: str | None = None
-    reader: LinearReader | None = None
+    reader: BayesianReader | LinearReader | None = None
+    names: tuple[str, ...] = ()
+    picks: NDArray[np.intp] | None = None
 
     @property
     def big(self) -> bool:
@@ -111,9 +116,12 @@ class Scorer:
         for model in models:
             self._open(model, known.get(model.name), pickles, taken)
         self._groups = self._by_features()
+        #: Models that see scores of others, which are asked first.
+        self._stacked = [name for name, slot in self._slots.items() if slot.model.scores]
         for names, picks, members in self._groups:
             for slot in map(self._slots.__getitem__, members):
-                slot.reader = LinearReader.of(slot.estimator, names, picks)
+                slot.names, slot.picks = names, picks
+                slot.reader = _reader(slot.estimator, names, picks)
 
     def _open(
         self, model: Model, known: Mapping[str, Any] | None, pickles: Mapping[str, Any], taken: list[int]
@@ -141,19 +149,25 @@ class Scorer:
         """Models that see the same features share one dict of them."""
         groups: dict[tuple[int, ...], list[str]] = {}
         for name, slot in self._slots.items():
-            groups.setdefault(slot.model.features, []).append(name)
+            if not slot.model.scores:
+                groups.setdefault(slot.model.features, []).append(name)
         return [
             (tuple(self._features[index] for index in picks), np.array(picks, dtype=np.intp), names)
             for picks, names in groups.items()
         ]
 
-    def replay(self, log: list[Learned], log_start: int, examples: Mapping[tuple[str, int], bytes]) -> None:
+    def replay(
+        self,
+        log: list[Learned],
+        log_start: int,
+        examples: Mapping[tuple[str, int], tuple[bytes, Mapping[str, float | None]]],
+    ) -> None:
         """After a resume: let the big models learn again what they learned since their pickle.
 
         Args:
             log: what was learned, from the ``log_start``-th example on.
             log_start: see above.
-            examples: features of the examples in the log.
+            examples: features and scores, both as served, of the examples in the log.
         """
         if log_start + len(log) < self.learned:
             return  # what was learned after it needed no log: no model was big any more
@@ -161,7 +175,11 @@ class Scorer:
         self.logged = {(asset, time) for asset, time, _ in log}
         for slot in self._slots.values():
             for asset, time, label in log[max(0, slot.pickled_at - log_start) :]:
-                self._teach(slot, self._dicts(examples[asset, time])[slot.model.name], label)
+                features, scores = examples[asset, time]
+                if slot.model.scores:
+                    self._teach(slot, _served(slot.model, scores), label)
+                else:
+                    self._teach(slot, _dict(slot.names, np.frombuffer(features)[slot.picks]), label)
 
     def version(self, name: str) -> int:
         """Version of a model's configuration."""
@@ -186,21 +204,41 @@ class Scorer:
             features: float64 array (features of the class) as bytes.
             only: name of the one model to ask.
         """
-        if only is not None:
-            slot = self._slots[only]
-            if slot.reader is not None and slot.learned and slot.failed is None:
-                score = slot.reader.score(features)
-                if score is not None:
-                    return {only: (score, "class")}
-        scores: dict[str, tuple[float | None, str]] = {}
+        if only is None:
+            answers = self._ask_all(features)
+            for name in self._stacked:
+                answers[name] = self._ask_stacked(self._slots[name], answers)
+            return {name: answers[name] for name in self._slots}
+        slot = self._slots[only]
+        if slot.model.scores:
+            below = {name: self._ask_one(self._slots[name], features) for name in slot.model.scores}
+            return {only: self._ask_stacked(slot, below)}
+        return {only: self._ask_one(slot, features)}
+
+    def _ask_all(self, features: bytes) -> dict[str, tuple[float | None, str]]:
+        answers = {}
         for names, picks, members in self._groups:
-            asked = members if only is None else [name for name in members if name == only]
-            if not asked:
-                continue
             x = _dict(names, np.frombuffer(features)[picks])
-            for name in asked:
-                scores[name] = self._ask(self._slots[name], x)
-        return scores
+            for name in members:
+                answers[name] = self._ask(self._slots[name], x)
+        return answers
+
+    def _ask_one(self, slot: _Slot, features: bytes) -> tuple[float | None, str]:
+        if slot.reader is not None and slot.learned and slot.failed is None:
+            score = slot.reader.score(features)
+            if score is not None and math.isfinite(score):
+                return score, "class"
+        return self._ask(slot, _dict(slot.names, np.frombuffer(features)[slot.picks]))
+
+    def _ask_stacked(
+        self, slot: _Slot, answers: Mapping[str, tuple[float | None, str]]
+    ) -> tuple[float | None, str]:
+        """What the prior answered is no model's score, and so there is nothing to see."""
+        seen = {name: answers[name] for name in slot.model.scores}
+        given = {name: score for name, (score, link) in seen.items() if link == "class" and score is not None}
+        if slot.failed is None and not given:
+            return self.prior, "prior"
+        return self._ask(slot, given)
 
     def _ask(self, slot: _Slot, x: dict[str, float]) -> tuple[float | None, str]:
         if slot.failed is not None:
@@ -220,13 +258,26 @@ class Scorer:
             return None, "prior"
         return min(max(score, 0.0), 1.0), "class"
 
-    def learn(self, asset: str, time: int, features: bytes, label: int) -> None:
-        """Every model learns one example."""
+    def learn(
+        self, asset: str, time: int, features: bytes, label: int, scores: Mapping[str, float | None]
+    ) -> None:
+        """Every model learns one example.
+
+        Args:
+            asset: of the example.
+            time: of the example.
+            features: as served.
+            label: 1 or 0.
+            scores: of every model, as served.
+        """
         for names, picks, members in self._groups:
             x = _dict(names, np.frombuffer(features)[picks])
             for name in members:
                 self._teach(self._slots[name], x, label)
                 self._slots[name].learned += 1
+        for slot in map(self._slots.__getitem__, self._stacked):
+            self._teach(slot, _served(slot.model, scores), label)
+            slot.learned += 1
         self.learned += 1
         self.positives += label
         self.log.append((asset, time, label))
@@ -254,13 +305,6 @@ class Scorer:
     def _due(self, slot: _Slot) -> bool:
         since = self.learned - slot.pickled_at
         return since > 0 and (not slot.big or since >= RENEW_AFTER)
-
-    def _dicts(self, features: bytes) -> dict[str, dict[str, float]]:
-        return {
-            name: _dict(names, np.frombuffer(features)[picks])
-            for names, picks, members in self._groups
-            for name in members
-        }
 
     def trim(self) -> list[Learned]:
         """Cut off the log what no big model needs any more, and return it."""
@@ -310,6 +354,20 @@ def spec_digest(model: Model) -> str:
     """What makes two configurations of a model the same: its pipeline and the features it sees."""
     text = orjson.dumps((model.spec, model.features), option=orjson.OPT_SORT_KEYS)
     return hashlib.blake2b(text, digest_size=12).hexdigest()
+
+
+def _reader(
+    estimator: object, names: tuple[str, ...], picks: NDArray[np.intp]
+) -> BayesianReader | LinearReader | None:
+    if type(estimator) is BayesianLogistic:
+        return BayesianReader(estimator, names, picks)
+    return LinearReader.of(estimator, names, picks)
+
+
+def _served(model: Model, scores: Mapping[str, float | None]) -> dict[str, float]:
+    """What a model of scores learns from: the scores of the others as they were served."""
+    given = {name: scores.get(name) for name in model.scores}
+    return {name: score for name, score in given.items() if score is not None}
 
 
 def _dict(names: tuple[str, ...], values: NDArray[np.float64]) -> dict[str, float]:

@@ -136,7 +136,7 @@ def run(
     pump = fleet(of, output=Output(Path("out"), "none", policy, 0.1), metrics_every=1_000 * HOUR)
     group = Group(pump, of.name, strict=True, on_error=_raised, main=None, parts={})
     if taught:
-        group._scorer.learn("z", 0, vector(0.1), 0)
+        group._scorer.learn("z", 0, vector(0.1), 0, {})
     rows: dict[str, list[Row]] = {}
     for number, (time, score, example) in enumerate(served, start=1):
         seen = Observation("a", of.name, time, time, time=time, features=vector(score), example=example)
