@@ -122,11 +122,11 @@ def perfect(
     random = np.random.default_rng(seed)
     bins = _bin_of(scores)
     errors = np.empty(draws)
+    start = int(times.min())
     for draw in range(draws):
         cut = int(random.integers(horizon))
-        blocks = np.column_stack([assets, (times + cut) // horizon])
-        _, of_example = np.unique(blocks, axis=0, return_inverse=True)
-        drawn = random.random(int(of_example.max()) + 1)[of_example.ravel()]
+        blocks = (times - start + cut) // horizon
+        drawn = random.random((int(assets.max()) + 1, int(blocks.max()) + 1))[assets, blocks]
         errors[draw] = _error(scores, drawn < scores, bins)
     return errors
 
