@@ -18,6 +18,7 @@ BENCHMARKS = {
     "alerts": "rows of alerts beside rows of thresholding each score, at equal use",
     "calibration": "a run's reliability, and its calibration error beside a perfect predictor's",
     "simulator": "events a minute that the simulator writes on one core, with their truth",
+    "azure": "the four components of Azure's machines pooled, beside a model that only counts errors",
     "figures": "figures of a run's evaluations.jsonl, with intervals",
 }
 #: They make their own input.

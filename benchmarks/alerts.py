@@ -1,9 +1,10 @@
 """What alerts with a life save: rows of ``alerts`` beside rows of thresholding each score, at equal use.
 
-``python -m benchmarks.alerts [OUT/evaluations.jsonl --fleet FLEET]`` runs the published scores of a run
-through the alert book (two thresholds, a dwell, one open alert an asset), and beside it through the plain
-rule "a row for each score at or above a threshold". Without a run, a fleet of trucks is simulated and run
-first.
+``python -m benchmarks.alerts [OUT --fleet FLEET]`` runs every score of a run's ``predictions.jsonl``, also
+those between examples, through the alert book (two thresholds, a dwell, one open alert an asset), and beside
+it through the plain rule "a row for each score at or above a threshold". Which failures there were is taken
+from ``evaluations.jsonl``; scores later than the last example that is known to be negative are left out,
+since of them only positives are known. Without a run, a fleet of trucks is simulated and run first.
 
 Equal use means: both warn of equally many failures, at least 12 h ahead, and both raise equally many false
 alarms. A false alarm is a stretch of an asset that begins with no failure within the horizon; the plain
@@ -17,12 +18,16 @@ warnings and the false alarms that it then has, which is told.
 from __future__ import annotations
 
 import argparse
+import sys
 import tempfile
+from bisect import bisect_right
+from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+import orjson
 from rich.console import Console
 from rich.table import Table
 
@@ -30,14 +35,14 @@ from benchmarks.quality import run
 from dataflows.fleet import load as load_fleet
 from dataflows.fleet.plan import Alert
 from dataflows.group.alerts import AlertBook
-from dataflows.instants import HOUR, format_duration, parse_duration
+from dataflows.instants import HOUR, format_duration, parse_duration, parse_instant
 from dataflows.simulator import Scenario, write
 from dataflows.tools.thresholds import Scored, read_scored
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-__all__ = ["Use", "booked", "compare", "main", "thresholded"]
+__all__ = ["Use", "booked", "compare", "main", "published", "thresholded"]
 
 _TRUCKS = Path(__file__).resolve().parents[1] / "examples/trucks/fleet.toml"
 _LEAD = "12h"
@@ -86,6 +91,40 @@ def _walk(
         if stands and scored.failure is not None and scored.failure - scored.time >= lead:
             warned.add((scored.asset, scored.failure))
     return [rows, stretches, false, len(warned)]
+
+
+def published(path: Path, name: str, horizon: int, examples: Iterable[Scored]) -> list[Scored]:
+    """Every score of one target that a model published, in the order of the file, with what came of it.
+
+    Args:
+        path: the predictions.
+        name: the target.
+        horizon: microseconds.
+        examples: matured ones, which tell the failures and the span that counts.
+    """
+    failures: dict[str, set[int]] = defaultdict(set)
+    first, last = sys.maxsize, -sys.maxsize
+    for scored in examples:
+        first = min(first, scored.time)
+        if scored.failure is None:
+            last = max(last, scored.time)
+        else:
+            failures[scored.asset].add(scored.failure)
+    ordered = {asset: sorted(times) for asset, times in failures.items()}
+    found = []
+    with path.open("rb") as rows:
+        for line in rows:
+            row = orjson.loads(line)
+            if row["target"] != name or row["link"] != "class":
+                continue
+            asset, time = row["asset"], parse_instant(row["time"])
+            if not first <= time <= last:
+                continue
+            mine = ordered.get(asset, [])
+            place = bisect_right(mine, time)
+            failure = mine[place] if place < len(mine) and mine[place] <= time + horizon else None
+            found.append(Scored(asset, time, row["score"], failure))
+    return found
 
 
 def booked(alert: Alert, examples: Iterable[Scored], lead: int) -> Use:
@@ -147,7 +186,9 @@ def _table(name: str, mine: Use, plain: Use) -> Table:
 def main(arguments: list[str] | None = None) -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description="Rows of alerts beside rows of thresholding each score.")
-    parser.add_argument("evaluations", type=Path, nargs="?", help="of a run; default: a simulated fleet")
+    parser.add_argument(
+        "output", type=Path, nargs="?", help='of a run that published "all"; default: a simulated fleet'
+    )
     parser.add_argument("--fleet", type=Path, default=_TRUCKS, help="the fleet.toml of the run")
     parser.add_argument("--lead", default=_LEAD, help="how long before a failure a warning has to stand")
     parser.add_argument("--trucks", type=int, default=120, help="of the simulated fleet")
@@ -158,12 +199,15 @@ def main(arguments: list[str] | None = None) -> None:
     given = parser.parse_args(arguments)
     fleet, lead, console = load_fleet(given.fleet), parse_duration(given.lead), Console()
     with tempfile.TemporaryDirectory() as folder:
-        evaluations = given.evaluations
-        if evaluations is None:
+        output = given.output
+        if output is None:
             events = write(Scenario(trucks=given.trucks, every="1h"), Path(folder)).events
-            run(given.fleet, events, Path(folder) / "out")
-            evaluations = Path(folder) / "out/evaluations.jsonl"
-        scored = read_scored(evaluations, fleet.figures_from)
+            output = Path(folder) / "out"
+            run(given.fleet, events, output)
+        scored = {
+            name: published(output / "predictions.jsonl", name, fleet.targets[name].horizon, examples)
+            for name, examples in read_scored(output / "evaluations.jsonl", fleet.figures_from).items()
+        }
     for name, examples in scored.items():
         target = fleet.targets[name]
         alert = target.alert

@@ -14,6 +14,9 @@ says, and examples of one block share their outcome as far as their scores allow
 moved in each draw. Given are the mean and the 95th percentile of the draws. A u that all models share makes
 the comparison of models fair; blocks that are independent of each other are kind to the model that is
 judged, never to the perfect one.
+
+Of the last stretch of a recording only positives are known yet: negatives wait until their horizon and the
+label delay have passed. So examples later than the last negative one are left out.
 """
 
 from __future__ import annotations
@@ -27,7 +30,7 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.figures import instant_from, labelled, load
+from benchmarks.figures import Evaluations, instant_from, labelled, load
 from dataflows.fleet import load as load_fleet
 from dataflows.instants import format_instant
 
@@ -36,7 +39,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-__all__ = ["Bin", "Judged", "judge", "main", "perfect", "reliability"]
+__all__ = ["Bin", "Judged", "decided", "judge", "main", "perfect", "reliability"]
 
 BINS = 10
 DRAWS = 400
@@ -119,11 +122,11 @@ def perfect(
     random = np.random.default_rng(seed)
     bins = _bin_of(scores)
     errors = np.empty(draws)
+    start = int(times.min())
     for draw in range(draws):
         cut = int(random.integers(horizon))
-        blocks = np.column_stack([assets, (times + cut) // horizon])
-        _, of_example = np.unique(blocks, axis=0, return_inverse=True)
-        drawn = random.random(int(of_example.max()) + 1)[of_example.ravel()]
+        blocks = (times - start + cut) // horizon
+        drawn = random.random((int(assets.max()) + 1, int(blocks.max()) + 1))[assets, blocks]
         errors[draw] = _error(scores, drawn < scores, bins)
     return errors
 
@@ -147,6 +150,13 @@ def judge(
         float(errors.mean()),
         float(np.quantile(errors, 0.95)),
     )
+
+
+def decided(rows: Evaluations) -> Evaluations:
+    """Labelled rows up to the last negative one, without those that are censored."""
+    negatives = rows.times[rows.labels == 0]
+    last = int(negatives.max()) if len(negatives) else 0
+    return rows.where((rows.labels >= 0) & (rows.times <= last))
 
 
 def _tables(target: str, found: dict[str, Judged], shown: Sequence[str]) -> list[Table]:
@@ -196,7 +206,7 @@ def main(arguments: list[str] | None = None) -> None:
         if since is not None:
             mine = mine.where(mine.times >= since)
             console.print(f"{name}: examples from {format_instant(since)} on, {given.labels} labels")
-        mine = labelled(mine, given.labels)
+        mine = decided(labelled(mine, given.labels))
         horizon = fleet.targets[str(name)].horizon
         found = {}
         for model, scores in mine.by_model().items():

@@ -31,7 +31,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 __all__ = [
+    "CLIP",
     "METRICS",
+    "PUBLISHED",
     "Entry",
     "Evaluations",
     "Figures",

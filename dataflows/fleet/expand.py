@@ -34,6 +34,7 @@ def expand(draft: Draft, path: Path) -> Fleet:
     catalogue = Catalogue(draft)
     made = targets(draft, layouts, catalogue)
     catalogue.check_globs(list(layouts.values()))
+    catalogue.check_scores()
     files = tuple(file if file == "-" else str(folder / file) for file in document.input.files)
     fleet = Fleet(
         name=document.name,

@@ -64,14 +64,17 @@ class Model:
     Attributes:
         name: its name in the catalogue.
         spec: the pipeline as configured; what makes two models the same model.
-        features: indices into the feature names of the class, ascending.
+        features: indices into the feature names of the class, ascending; of a model of scores those that the
+            models below it see.
         build: makes a fresh estimator with River's protocol.
+        scores: names of the models whose scores, as served, it sees instead of features.
     """
 
     name: str
     spec: Mapping[str, Any]
     features: tuple[int, ...]
     build: Callable[[], Any]
+    scores: tuple[str, ...] = ()
 
 
 #: Where no other is given, an alert clears at this part of the score that opens it: far enough below for a

@@ -355,6 +355,13 @@ class ModelTable(Table):
         "`sensor_02:mean:30h` (sensor:statistic:window); all forms are under Features below. Each glob must "
         "match something.",
     )
+    scores: Annotated[list[str], Form("list of models")] = Field(
+        default=[],
+        description="Instead of features it sees the scores of these other models, and learns from them as "
+        "they were served. A target that uses it uses those too. Calibrated scores come from "
+        '`{ estimator = "dataflows.group.bayes.Calibration" }`, over one model; another estimator, over '
+        "several, weighs them against each other.",
+    )
     pipeline: Annotated[list[dict[str, Any]], Form("list of estimators")] = Field(
         min_length=1,
         description='Estimators with their parameters, `{ estimator = "river.tree.HoeffdingTreeClassifier", '

@@ -7,7 +7,7 @@ from itertools import product
 from typing import TYPE_CHECKING
 
 from dataflows.fleet.errors import Loc, dotted, listed, nearest, shown
-from dataflows.fleet.models import blueprint
+from dataflows.fleet.models import Blueprint, blueprint
 from dataflows.fleet.plan import CLEAR_SHARE, Alert, Model, Target
 from dataflows.instants import format_duration
 
@@ -39,6 +39,11 @@ class Catalogue:
             if not draft.is_broken("models", name, "pipeline")
         }
 
+    def below(self, name: str) -> Sequence[str]:
+        """The models whose scores a model sees."""
+        table = self._tables.get(name)
+        return () if table is None else table.scores
+
     def model(self, name: str, layout: Layout) -> Model | None:
         """A model as the targets of a class use it; None if something is wrong with it."""
         key = (name, layout.name)
@@ -52,6 +57,8 @@ class Catalogue:
         if build is None:
             return None
         table = self._tables[name]
+        if table.scores:
+            return self._stacked(name, layout, build)
         seen = tuple(
             index
             for index, feature in enumerate(layout.features)
@@ -59,9 +66,45 @@ class Catalogue:
         )
         return Model(name, {"pipeline": table.pipeline}, seen, build)
 
+    def _stacked(self, name: str, layout: Layout, build: Blueprint) -> Model | None:
+        """A model of scores; its spec holds those of the models below, since it stands on what they are."""
+        table = self._tables[name]
+        below = [self._seen_by(below, layout) for below in table.scores]
+        known = [model for model in below if model is not None]
+        if len(known) < len(below):
+            return None
+        spec = {
+            "pipeline": table.pipeline,
+            "scores": {model.name: {**model.spec, "features": model.features} for model in known},
+        }
+        features = sorted({index for model in known for index in model.features})
+        return Model(name, spec, tuple(features), build, tuple(table.scores))
+
+    def _seen_by(self, name: str, layout: Layout) -> Model | None:
+        table = self._tables.get(name)
+        return None if table is None or table.scores else self.model(name, layout)
+
+    def check_scores(self) -> None:
+        """Refuse scores of models that are unknown or see scores themselves, and globs beside scores."""
+        for name, table in self._tables.items():
+            if table.scores and "features" in table.model_fields_set:
+                found = "both"
+                self._draft.refuse(("models", name, "features"), "features or scores", found)
+            plain = [
+                other for other in self.names if other in self._tables and not self._tables[other].scores
+            ]
+            for loc, other in self._draft.numbered(("models", name, "scores"), table.scores):
+                if other in self.names and other not in self._tables:
+                    continue
+                if other not in plain:
+                    expected = f"a model that sees features, {listed(plain)}"
+                    self._draft.refuse(loc, expected, shown(other), nearest(other, plain))
+
     def check_globs(self, layouts: Sequence[Layout]) -> None:
         """Refuse globs that match nothing in the classes whose targets use the model (if none: in all)."""
         for name, table in self._tables.items():
+            if table.scores:
+                continue
             users = self._users.get(name, layouts)
             if not all(layout.is_whole for layout in users):
                 continue
@@ -79,6 +122,7 @@ def targets(draft: Draft, layouts: Mapping[str, Layout], catalogue: Catalogue) -
     for loc, table in draft.numbered(("targets",), draft.document.targets):
         names = _model_names(draft, loc, table, catalogue)
         _check_champion(draft, loc, table, names, catalogue)
+        _check_scores(draft, loc, names, catalogue)
         _check_alert(draft, loc, table)
         layout = _layout(draft, loc, table, layouts)
         if layout is None:
@@ -164,6 +208,16 @@ def _check_champion(
         return
     expected = f"a model of the target, {listed(names)}"
     draft.refuse((*loc, "champion"), expected, shown(table.champion), nearest(table.champion, names))
+
+
+def _check_scores(draft: Draft, loc: Loc, names: Sequence[str], catalogue: Catalogue) -> None:
+    for name in names:
+        missing = [
+            other for other in catalogue.below(name) if other in catalogue.names and other not in names
+        ]
+        if missing and not draft.is_broken(*loc, "models"):
+            expected = f"also {', '.join(missing)}, whose scores {name} sees"
+            draft.refuse((*loc, "models"), expected, listed(names))
 
 
 def _layout(draft: Draft, loc: Loc, table: TargetTable, layouts: Mapping[str, Layout]) -> Layout | None:

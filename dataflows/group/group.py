@@ -123,8 +123,8 @@ class Group:
             self._ledger.restore_released(state["ledger"]["released"])
         if _LOG in parts:
             log, start = unseal("log", _VERSION, parts[_LOG])
-            features = {example.key: example.features for example in self._examples}
-            self._scorer.replay([tuple(line) for line in log], start, features)
+            served = {example.key: (example.features, example.scores) for example in self._examples}
+            self._scorer.replay([tuple(line) for line in log], start, served)
 
     def _check_champion(self, state: dict[str, Any] | None) -> None:
         if state is None:

@@ -111,7 +111,7 @@ class Ledger:
     def _learn(self, example: Example) -> None:
         if not example.learned and example.label is not None and example.label >= 0:
             example.learned = True
-            self._scorer.learn(example.asset, example.time, example.features, example.label)
+            self._scorer.learn(example.asset, example.time, example.features, example.label, example.scores)
             if not example.label:
                 self._usual.learn(np.frombuffer(example.features))
 

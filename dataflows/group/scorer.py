@@ -17,7 +17,7 @@ import numpy as np
 import orjson
 import structlog
 
-from dataflows.group.linear import LinearReader
+from dataflows.group.readers import Reader, reader_of
 from dataflows.snapshots import SnapshotError, seal, unseal
 
 if TYPE_CHECKING:
@@ -59,7 +59,9 @@ class _Slot:
         positives: how many of them were positive.
         pickled: the last pickle, and how many examples of the target had been learned by then.
         failed: why it was put aside, None while it works.
-        reader: scores it without River where it can.
+        reader: scores it from arrays where it can.
+        names: of the features that it sees; none where it sees scores.
+        picks: their indices among the features of the class.
     """
 
     model: Model
@@ -70,7 +72,9 @@ class _Slot:
     pickled: bytes = b""
     pickled_at: int = 0
     failed: str | None = None
-    reader: LinearReader | None = None
+    reader: Reader | None = None
+    names: tuple[str, ...] = ()
+    picks: NDArray[np.intp] | None = None
     positives: int = 0
 
     @property
@@ -126,9 +130,12 @@ class Scorer:
         for model in models:
             self._open(model, known.get(model.name), pickles, taken)
         self._groups = self._by_features()
+        #: Models that see scores of others, which are asked first.
+        self._stacked = [name for name, slot in self._slots.items() if slot.model.scores]
         for names, picks, members in self._groups:
             for slot in map(self._slots.__getitem__, members):
-                slot.reader = LinearReader.of(slot.estimator, names, picks)
+                slot.names, slot.picks = names, picks
+                slot.reader = reader_of(slot.estimator, names, picks)
 
     def _open(
         self, model: Model, known: Mapping[str, Any] | None, pickles: Mapping[str, Any], taken: list[int]
@@ -157,19 +164,25 @@ class Scorer:
         """Models that see the same features share one dict of them."""
         groups: dict[tuple[int, ...], list[str]] = {}
         for name, slot in self._slots.items():
-            groups.setdefault(slot.model.features, []).append(name)
+            if not slot.model.scores:
+                groups.setdefault(slot.model.features, []).append(name)
         return [
             (tuple(self._features[index] for index in picks), np.array(picks, dtype=np.intp), names)
             for picks, names in groups.items()
         ]
 
-    def replay(self, log: list[Learned], log_start: int, examples: Mapping[tuple[str, int], bytes]) -> None:
+    def replay(
+        self,
+        log: list[Learned],
+        log_start: int,
+        examples: Mapping[tuple[str, int], tuple[bytes, Mapping[str, float | None]]],
+    ) -> None:
         """After a resume: let the big models learn again what they learned since their pickle.
 
         Args:
             log: what was learned, from the ``log_start``-th example on.
             log_start: see above.
-            examples: features of the examples in the log.
+            examples: features and scores, both as served, of the examples in the log.
         """
         if log_start + len(log) < self.learned:
             return  # what was learned after it needed no log: no model was big any more
@@ -177,7 +190,11 @@ class Scorer:
         self.logged = {(asset, time) for asset, time, _ in log}
         for slot in self._slots.values():
             for asset, time, label in log[max(0, slot.pickled_at - log_start) :]:
-                self._teach(slot, self._dicts(examples[asset, time])[slot.model.name], label)
+                features, scores = examples[asset, time]
+                if slot.model.scores:
+                    self._teach(slot, _served(slot.model, scores), label)
+                else:
+                    self._teach(slot, _dict(slot.names, np.frombuffer(features)[slot.picks]), label)
 
     def version(self, name: str) -> int:
         """Version of a model's configuration."""
@@ -200,12 +217,10 @@ class Scorer:
             features: float64 array (features of the class) as bytes.
         """
         slot = self._slots[name]
-        if slot.reader is not None and slot.learned and slot.failed is None:
-            score = slot.reader.score(features)
-            if score is not None:
-                return score, "class"
-        names, picks = next((names, picks) for names, picks, members in self._groups if name in members)
-        return self._ask(slot, _dict(names, np.frombuffer(features)[picks]))
+        if slot.model.scores:
+            below = {of: self._ask_one(self._slots[of], features) for of in slot.model.scores}
+            return self._ask_stacked(slot, below)
+        return self._ask_one(slot, features)
 
     def answers(self, features: bytes) -> dict[str, Answer]:
         """Score and link of every model; see `answer`."""
@@ -214,7 +229,24 @@ class Scorer:
             x = _dict(names, np.frombuffer(features)[picks])
             for name in members:
                 answers[name] = self._ask(self._slots[name], x)
-        return answers
+        for name in self._stacked:
+            answers[name] = self._ask_stacked(self._slots[name], answers)
+        return {name: answers[name] for name in self._slots}
+
+    def _ask_one(self, slot: _Slot, features: bytes) -> Answer:
+        if slot.reader is not None and slot.learned and slot.failed is None:
+            score = slot.reader.score(features)
+            if score is not None and math.isfinite(score):
+                return score, "class"
+        return self._ask(slot, _dict(slot.names, np.frombuffer(features)[slot.picks]))
+
+    def _ask_stacked(self, slot: _Slot, answers: Mapping[str, Answer]) -> Answer:
+        """What the prior answered is no model's score, and so there is nothing to see."""
+        seen = {name: answers[name] for name in slot.model.scores}
+        given = {name: score for name, (score, link) in seen.items() if link == "class" and score is not None}
+        if slot.failed is None and not given:
+            return self.prior, "prior"
+        return self._ask(slot, given)
 
     def _ask(self, slot: _Slot, x: dict[str, float]) -> Answer:
         if slot.failed is not None or not slot.learned:
@@ -234,14 +266,28 @@ class Scorer:
             return None, "prior"
         return min(max(score, 0.0), 1.0), "class"
 
-    def learn(self, asset: str, time: int, features: bytes, label: int) -> None:
-        """Every model learns one example."""
+    def learn(
+        self, asset: str, time: int, features: bytes, label: int, scores: Mapping[str, float | None]
+    ) -> None:
+        """Every model learns one example.
+
+        Args:
+            asset: of the example.
+            time: of the example.
+            features: as served.
+            label: 1 or 0.
+            scores: of every model, as served.
+        """
         for names, picks, members in self._groups:
             x = _dict(names, np.frombuffer(features)[picks])
             for name in members:
                 self._teach(self._slots[name], x, label)
                 self._slots[name].learned += 1
                 self._slots[name].positives += label
+        for slot in map(self._slots.__getitem__, self._stacked):
+            self._teach(slot, _served(slot.model, scores), label)
+            slot.learned += 1
+            slot.positives += label
         self.learned += 1
         self.positives += label
         self.log.append((asset, time, label))
@@ -269,13 +315,6 @@ class Scorer:
     def _due(self, slot: _Slot) -> bool:
         since = self.learned - slot.pickled_at
         return since > 0 and (not slot.big or since >= RENEW_AFTER)
-
-    def _dicts(self, features: bytes) -> dict[str, dict[str, float]]:
-        return {
-            name: _dict(names, np.frombuffer(features)[picks])
-            for names, picks, members in self._groups
-            for name in members
-        }
 
     def trim(self) -> list[Learned]:
         """Cut off the log what no big model needs any more, and return it."""
@@ -326,6 +365,12 @@ def spec_digest(model: Model) -> str:
     """What makes two configurations of a model the same: its pipeline and the features it sees."""
     text = orjson.dumps((model.spec, model.features), option=orjson.OPT_SORT_KEYS)
     return hashlib.blake2b(text, digest_size=12).hexdigest()
+
+
+def _served(model: Model, scores: Mapping[str, float | None]) -> dict[str, float]:
+    """What a model of scores learns from: the scores of the others as they were served."""
+    given = {name: scores.get(name) for name in model.scores}
+    return {name: score for name, score in given.items() if score is not None}
 
 
 def _dict(names: tuple[str, ...], values: NDArray[np.float64]) -> dict[str, float]:

@@ -114,11 +114,17 @@ def candidates() -> list[Candidate]:
         {"estimator": "river.tree.HoeffdingTreeClassifier", "grace_period": grace, "max_depth": depth}
         for grace, depth in itertools.product((400, 200, 50), (3, 6))
     ]
+    bayesian = [
+        {"estimator": "dataflows.group.bayes.BayesianLogistic", "variance": variance}
+        for variance in (0.1, 1.0, 10.0)
+    ]
     estimators: dict[str, list[dict[str, Any]]] = {
         "linear": linear,
+        "bayesian": bayesian,
         "tree": tree,
         "bayes": [{"estimator": "river.naive_bayes.GaussianNB"}],
     }
+    sets["bayesian"] = sets["linear"]
     found: list[Candidate] = []
     for family, steps in estimators.items():
         for features, step in itertools.product(sets[family], steps):
@@ -265,7 +271,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("recordings", type=Path, nargs="+", help="made by reader.py")
     parser.add_argument("--fleet", type=Path, default=Path(__file__).parent / "fleet.toml")
     parser.add_argument(
-        "--only", action="append", choices=["linear", "tree", "bayes"], help="families to try"
+        "--only", action="append", choices=["linear", "bayesian", "tree", "bayes"], help="families to try"
     )
     parser.add_argument("--folds", type=int, default=3)
     parser.add_argument("--passes", type=int, default=3)

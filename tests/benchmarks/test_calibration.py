@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from benchmarks.calibration import BAR, judge, perfect, reliability
+from benchmarks.calibration import BAR, decided, judge, perfect, reliability
+from tests.benchmarks.test_azure import rows
 
 HORIZON = 24
 
@@ -39,3 +40,9 @@ def test_the_reliability_table_has_bins_of_equal_mass() -> None:
     assert table[0].share_positive == 0.0
     assert table[9].share_positive == 1.0
     assert len(reliability(np.full(50, 0.3), np.zeros(50, dtype=bool))) == 1
+
+
+def test_the_stretch_of_which_only_positives_are_known_is_left_out() -> None:
+    """After the last negative; censored examples count nowhere."""
+    found = rows({"m": [0.1, 0.2, 0.3, 0.4, 0.5]}, [0, 1, -1, 0, 1], ["a"] * 5)
+    assert decided(found).times.tolist() == [0, 1, 3]

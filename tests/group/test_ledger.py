@@ -19,6 +19,8 @@ from dataflows.items import Matured
 from tests.group.fleets import FEATURES, model, target, vector
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from dataflows.fleet.plan import Target
 
 HORIZON, DELAY = 10, 3
@@ -34,9 +36,11 @@ class Listening(Scorer):
 
     taught: list[Learned]
 
-    def learn(self, asset: str, time: int, features: bytes, label: int) -> None:
+    def learn(
+        self, asset: str, time: int, features: bytes, label: int, scores: Mapping[str, float | None]
+    ) -> None:
         self.taught.append((asset, time, label))
-        super().learn(asset, time, features, label)
+        super().learn(asset, time, features, label, scores)
 
 
 def settings(learn_positives: str = "together") -> Target:

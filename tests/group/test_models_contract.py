@@ -29,14 +29,14 @@ class Estimator(Protocol):
 
 
 def catalogue() -> dict[str, tuple[Model, tuple[str, ...]]]:
-    """Every model of every target, with the names of its features; once where targets use it alike."""
+    """Every model of every target, with the names of what it sees; once where targets use it alike."""
     found: dict[str, tuple[Model, tuple[str, ...]]] = {}
     for path in sorted(ROOT.glob("examples/*/fleet.toml")):
         fleet = load(path, environ={})
         for target in fleet.targets.values():
             names = fleet.classes[target.asset_class].features
             for model in target.models:
-                seen = tuple(names[index] for index in model.features)
+                seen = model.scores or tuple(names[index] for index in model.features)
                 if (model.spec, seen) not in [(known.spec, kept) for known, kept in found.values()]:
                     found[f"{fleet.name}: {target.name}: {model.name}"] = model, seen
     return found
@@ -52,10 +52,15 @@ def fresh(key: str) -> Estimator:
 
 
 def examples(key: str, count: int = 400, seed: int = 1) -> list[Example]:
-    """Examples with gaps, a tenth of them positive, that can be told apart."""
+    """Examples with gaps, a tenth positive, that can be told apart; of scores no gaps, and most positive."""
     draw = random.Random(seed)
     made = []
     for _ in range(count):
+        if CATALOGUE[key][0].scores:
+            positive = draw.random() < 0.7
+            served = {name: draw.betavariate(2 + positive, 3 - positive) for name in CATALOGUE[key][1]}
+            made.append((served, positive))
+            continue
         positive = draw.random() < 0.1
         x = {
             name: draw.gauss(50 + 30 * positive * (place % 3), 10 + place)

@@ -45,7 +45,8 @@ class Bench:
         self.scorer = Scorer("pump/leak/4h", self.models, FEATURES, self.main, self.parts)
         if self.log is not None:
             log, start = self.log
-            self.scorer.replay(list(log), start, self.features)
+            served = {key: (features, {}) for key, features in self.features.items()}
+            self.scorer.replay(list(log), start, served)
         assert self.scorer.log_start + len(self.scorer.log) == self.scorer.learned
         self.awake.clear()
         self.learned = self.scorer.learned
@@ -54,7 +55,7 @@ class Bench:
         """Learn the example of this number, and cut the log, as the group does."""
         features, label = example(number)
         self.features["a", number] = features
-        self.scorer.learn("a", number, features, label)
+        self.scorer.learn("a", number, features, label, {})
         for asset, time, _ in self.scorer.trim():
             del self.features[asset, time]
         self.awake.update(self.scorer.changed())
@@ -93,7 +94,7 @@ def untouched(models: Sequence[Model], examples: Iterable[int]) -> list[dict[str
     """Scores of a scorer that learned the examples and was never written."""
     scorer = Scorer("pump/leak/4h", tuple(models), FEATURES, None, {})
     for number in examples:
-        scorer.learn("a", number, *example(number))
+        scorer.learn("a", number, *example(number), {})
     return [scorer.answers(example(-1 - number)[0]) for number in range(5)]
 
 
@@ -231,7 +232,7 @@ def test_a_classifier_that_knows_one_label_answers_with_its_prior(label: int) ->
     """River's say 0 or 1 then, as if nothing else could ever come; a model that says less keeps its word."""
     bench = Bench([model("bayes"), model("tree"), model("linear")])
     for number in range(3):
-        bench.scorer.learn("a", number, vector(1.0, float(number)), label)
+        bench.scorer.learn("a", number, vector(1.0, float(number)), label, {})
     bench.awake.update(bench.scorer.changed())
     bench.features |= {("a", number): vector(1.0, float(number)) for number in range(3)}
     prior = (3 * label + 0.5) / 4
@@ -248,9 +249,9 @@ def test_a_classifier_that_knows_one_label_answers_with_its_prior(label: int) ->
 def test_a_model_without_an_opinion_leaves_the_answer_to_the_prior() -> None:
     """An empty answer of a model that learned becomes (positives + 0.5) / (learned + 1)."""
     bench = Bench([model("undecided", Undecided)])
-    bench.scorer.learn("a", 1, vector(), 0)
+    bench.scorer.learn("a", 1, vector(), 0, {})
     assert bench.scorer.answers(vector()) == {"undecided": (0.25, "prior")}
-    bench.scorer.learn("a", 2, vector(), 1)
+    bench.scorer.learn("a", 2, vector(), 1, {})
     assert bench.scorer.prior == 0.5
     assert bench.scorer.answers(vector()) == {"undecided": (0.75, "class")}
 
@@ -396,7 +397,7 @@ def test_a_model_sees_its_features_and_no_missing_one() -> None:
             return super().predict_proba_one(x)
 
     bench = Bench([model("watching", Watching, features=(0, 2, 5))])
-    bench.scorer.learn("a", 1, np.array([1.0, 2, math.nan, 4, 5, 6]).tobytes(), 0)
+    bench.scorer.learn("a", 1, np.array([1.0, 2, math.nan, 4, 5, 6]).tobytes(), 0, {})
     bench.scorer.answers(np.array([math.nan, 2, 0.0, 4, 5, -0.0]).tobytes())
     assert [list(x.items()) for x in seen] == [
         [("x", 1.0), ("y:max:3h", 6.0)],
