@@ -144,12 +144,14 @@ def ahead_of(by: str) -> dict[str, str]:
 
 
 @contextmanager
-def following(fleet: Path, *, ahead: str | None = None, batch: int = 40) -> Iterator[subprocess.Popen[bytes]]:
+def following(
+    fleet: Path, *, ahead: str | None = None, batch: int = 200
+) -> Iterator[subprocess.Popen[bytes]]:
     """A run that follows; in a process that sees the host's clock ahead, if asked."""
     env = environment(FLEET_BATCH=str(batch))
     if ahead is not None:
         env |= ahead_of(ahead)
-    command = [sys.executable, "-m", "dataflows", *arguments(fleet)]
+    command = [sys.executable, "-m", "dataflows", *arguments(fleet, "--epoch", "300ms")]
     with (fleet.parent / "run.log").open("ab") as log:
         process = subprocess.Popen(command, env=env, cwd=ROOT, stdout=log, stderr=log)
     try:
@@ -279,7 +281,7 @@ def test_kills_while_following_change_nothing(tmp_path: Path, seed: int, kills: 
     with players(played) as running:
         for _ in range(kills):
             told(running, signal.SIGSTOP)
-            with following(fleet, batch=chance.choice([1, 7, 40])) as process:
+            with following(fleet, batch=chance.choice([7, 40, 400])) as process:
                 eventually(lambda process=process: is_up(fleet, process), process)
                 told(running, signal.SIGCONT)
                 goal = read(fleet) + chance.randrange(50, 400)
