@@ -197,10 +197,14 @@ def silence(fleet: Path, running: list[subprocess.Popen[bytes]], process: subpro
     told(running, signal.SIGCONT)
 
 
+def count(played: list[Path]) -> int:
+    return sum(path.read_bytes().count(b"\n") for path in played)
+
+
 def all_read(fleet: Path, played: list[Path], process: subprocess.Popen[bytes]) -> None:
     """Wait until everything was read, and time went on for a while after the last record."""
     eventually(lambda: is_up(fleet, process), process)
-    total = sum(path.read_bytes().count(b"\n") for path in played)
+    total = count(played)
     eventually(lambda: read(fleet) == total and is_silent(fleet), process)
 
 
@@ -277,9 +281,10 @@ def test_replay_equals_live(tmp_path: Path, stopped: float) -> None:
 def test_kills_while_following_change_nothing(tmp_path: Path, seed: int, kills: int) -> None:
     """Killed with -9 at moments drawn by chance, some in silence, and gone on with each time."""
     chance = random.Random(seed)
-    fleet, played = begin(tmp_path, 100 + 100 * kills)
+    fleet, played = begin(tmp_path, 300 * kills)
+    most, killed = count(played) - 500, 0
     with players(played) as running:
-        for _ in range(kills):
+        while killed < kills and read(fleet) < most:
             told(running, signal.SIGSTOP)
             with following(fleet, batch=chance.choice([7, 40, 400])) as process:
                 eventually(lambda process=process: is_up(fleet, process), process)
@@ -289,10 +294,12 @@ def test_kills_while_following_change_nothing(tmp_path: Path, seed: int, kills: 
                 if chance.random() < 0.5:
                     silence(fleet, running, process)
                 time.sleep(chance.random() / 10)
+            killed += 1
         told(running, signal.SIGCONT)
         with following(fleet) as last:
             all_read(fleet, played, last)
             ended(last, fleet)
+    assert killed >= 2
     assert_replay_equals_live(fleet)
 
 
