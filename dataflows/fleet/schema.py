@@ -74,7 +74,7 @@ class InputTable(Table):
         description="The files are still being written: read them as they grow, until the run is stopped. "
         "Every record needs `arrived`. A last line without its line end is not yet a record; a file that is "
         "cut or replaced ends the run with an error. What the source chose is kept in the order journal, in "
-        "the folder `journal` of the recovery store.",
+        "the folder `journal` of the recovery store; without recovery none is kept.",
     )
     tick_every: PositiveDuration = Field(
         default=MICROSECONDS["s"],

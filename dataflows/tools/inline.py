@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from dataflows.items import OUTPUTS, Item, Row
+from dataflows.items import OUTPUTS, Item, Row, Tick
 from dataflows.stages import LANE, Stages, asset_of, decoded, group_of, output_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
     from dataflows.fleet.plan import Fleet
     from dataflows.group import Group
@@ -23,12 +23,12 @@ if TYPE_CHECKING:
 __all__ = ["run_inline", "run_lines"]
 
 
-def run_lines(fleet: Fleet, lines: Iterable[bytes], source: str = "inline") -> dict[str, list[bytes]]:
+def run_lines(fleet: Fleet, lines: Iterable[bytes | Tick], source: str = "inline") -> dict[str, list[bytes]]:
     """Run records through the stages, one at a time.
 
     Args:
         fleet: the fleet.
-        lines: JSON records, without line ends.
+        lines: JSON records, without line ends, and ticks where a live source put them.
         source: their name in the positions of rejects.
 
     Returns:
@@ -45,13 +45,7 @@ def run_lines(fleet: Fleet, lines: Iterable[bytes], source: str = "inline") -> d
             if isinstance(item.body, Row):
                 out[output_of(item)].append(item.body.data)
 
-    offset = sequence = 0
-    for number, line in enumerate(lines, start=1):
-        start, offset = offset, offset + len(line) + 1
-        if not line or line.isspace():
-            continue
-        sequence += 1
-        record = Item(sequence, 0, None, 0, (source, number, start), line)
+    for record in _numbered(lines, source):
         for known in lane.process(decoded([record])):
             for seen in _of_asset(stages, assets, known):
                 key = group_of(seen)
@@ -61,6 +55,19 @@ def run_lines(fleet: Fleet, lines: Iterable[bytes], source: str = "inline") -> d
     for stage in (lane, *groups.values()):
         write(stage.finish())
     return out
+
+
+def _numbered(lines: Iterable[bytes | Tick], source: str) -> Iterator[Item]:
+    """As a source would hand them on."""
+    offset = sequence = number = 0
+    for line in lines:
+        if isinstance(line, Tick):
+            yield Item(sequence, 1, None, 0, ("", 0, 0), line)
+            continue
+        start, offset, number = offset, offset + len(line) + 1, number + 1
+        if line and not line.isspace():
+            sequence += 1
+            yield Item(sequence, 0, None, 0, (source, number, start), line)
 
 
 def _of_asset(stages: Stages, assets: dict[str, GuardedAsset], item: Item) -> list[Item]:

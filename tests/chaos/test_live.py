@@ -16,7 +16,10 @@ import orjson
 import pytest
 
 from dataflows.connectors.journal import Entry, entries_of
+from dataflows.fleet import load
 from dataflows.instants import HOUR, MICROSECONDS, format_instant, parse_instant
+from dataflows.items import Tick
+from dataflows.tools.inline import run_lines
 from tests.chaos.harness import (
     PATIENCE,
     ROOT,
@@ -72,7 +75,6 @@ pipeline = [
 SECOND = MICROSECONDS["s"]
 START = parse_instant("2025-01-01T00:00:00Z")
 PUMPS = 30
-SPEED = 100
 
 
 def recorded(folder: Path, seconds: int, seed: int = 5) -> list[Path]:
@@ -122,15 +124,15 @@ def begin(folder: Path, seconds: int) -> tuple[Path, list[Path]]:
 
 
 @contextmanager
-def players(played: list[Path]) -> Iterator[list[subprocess.Popen[bytes]]]:
-    """Processes that write the live files at 100 times real time."""
+def players(played: list[Path], speed: int) -> Iterator[list[subprocess.Popen[bytes]]]:
+    """Processes that write the live files at a multiple of real time."""
     with ExitStack() as stack:
         running = []
         for path in played:
             into = str(path.with_suffix(".jsonl"))
             command = [sys.executable, "-m", "dataflows", "replay", str(path), "--into", into]
             process = subprocess.Popen(
-                [*command, "--speed", str(SPEED)], env=environment(), stdout=subprocess.DEVNULL
+                [*command, "--speed", str(speed)], env=environment(), stdout=subprocess.DEVNULL
             )
             stack.callback(process.wait)
             stack.callback(process.kill)
@@ -144,12 +146,14 @@ def ahead_of(by: str) -> dict[str, str]:
 
 
 @contextmanager
-def following(fleet: Path, *, ahead: str | None = None, batch: int = 40) -> Iterator[subprocess.Popen[bytes]]:
+def following(
+    fleet: Path, *, ahead: str | None = None, batch: int = 200
+) -> Iterator[subprocess.Popen[bytes]]:
     """A run that follows; in a process that sees the host's clock ahead, if asked."""
     env = environment(FLEET_BATCH=str(batch))
     if ahead is not None:
         env |= ahead_of(ahead)
-    command = [sys.executable, "-m", "dataflows", *arguments(fleet)]
+    command = [sys.executable, "-m", "dataflows", *arguments(fleet, "--epoch", "500ms")]
     with (fleet.parent / "run.log").open("ab") as log:
         process = subprocess.Popen(command, env=env, cwd=ROOT, stdout=log, stderr=log)
     try:
@@ -195,10 +199,14 @@ def silence(fleet: Path, running: list[subprocess.Popen[bytes]], process: subpro
     told(running, signal.SIGCONT)
 
 
+def count(played: list[Path]) -> int:
+    return sum(path.read_bytes().count(b"\n") for path in played)
+
+
 def all_read(fleet: Path, played: list[Path], process: subprocess.Popen[bytes]) -> None:
     """Wait until everything was read, and time went on for a while after the last record."""
     eventually(lambda: is_up(fleet, process), process)
-    total = sum(path.read_bytes().count(b"\n") for path in played)
+    total = count(played)
     eventually(lambda: read(fleet) == total and is_silent(fleet), process)
 
 
@@ -226,14 +234,26 @@ def found(fleet: Path, out: str) -> tuple[dict[str, bytes], dict[str, Any]]:
 
 
 def assert_replay_equals_live(fleet: Path) -> dict[str, bytes]:
-    """Byte by byte, with the journal; without it, arrivals that ticks had overtaken make a difference."""
+    """Byte by byte, with the journal; and the stages alone make the same of what it chose."""
     live, live_summary = found(fleet, "out")
     again, summary = replayed(fleet, "again", "--journal", str(fleet.parent / "store" / "journal"))
     assert_same(again, live)
     assert summary == live_summary
-    plain, _ = replayed(fleet, "plain")
-    assert plain["evaluations"] != live["evaluations"], "the ticks must matter"
+    inline = run_lines(load(fleet), chosen(fleet))
+    for name in ("predictions", "alerts", "evaluations", "metrics", "changes"):
+        assert live[name].splitlines() == inline[name], name
     return live
+
+
+def chosen(fleet: Path) -> Iterator[bytes | Tick]:
+    """Records and ticks as the journal has them, cut out of the files by hand."""
+    contents = [(fleet.parent / f"{name}.jsonl").read_bytes() for name in ("telemetry", "reports")]
+    for entry in entries_of(fleet.parent / "store" / "journal", 2):
+        if isinstance(entry.chosen, int):
+            yield Tick(entry.chosen)
+            continue
+        for run in entry.chosen:
+            yield from contents[run.partition][run.start : run.end].splitlines()
 
 
 @pytest.mark.parametrize(
@@ -242,7 +262,7 @@ def assert_replay_equals_live(fleet: Path) -> dict[str, bytes]:
 def test_replay_equals_live(tmp_path: Path, stopped: float) -> None:
     """Through a stop of seconds, a kill, a clock an hour ahead and one that is right again, and silences."""
     fleet, played = begin(tmp_path, 500)
-    with following(fleet) as first, players(played) as running:
+    with following(fleet) as first, players(played, 100) as running:
         eventually(lambda: read(fleet) > 300, first)
         silence(fleet, running, first)
         first.send_signal(signal.SIGSTOP)
@@ -266,6 +286,8 @@ def test_replay_equals_live(tmp_path: Path, stopped: float) -> None:
     arrivals = [parse_instant(row["arrival"]) for row in rows(outputs(tmp_path / "out")["predictions"])]
     assert max(ticks) < max(arrivals) + HOUR / 2, "a clock an hour ahead must not move time"
     live = assert_replay_equals_live(fleet)
+    plain, _ = replayed(fleet, "plain")
+    assert plain["evaluations"] != live["evaluations"], "the ticks must matter"
     assert all(live[name] for name in ("predictions", "alerts", "evaluations", "changes", "late", "rejects"))
 
 
@@ -275,11 +297,12 @@ def test_replay_equals_live(tmp_path: Path, stopped: float) -> None:
 def test_kills_while_following_change_nothing(tmp_path: Path, seed: int, kills: int) -> None:
     """Killed with -9 at moments drawn by chance, some in silence, and gone on with each time."""
     chance = random.Random(seed)
-    fleet, played = begin(tmp_path, 100 + 100 * kills)
-    with players(played) as running:
-        for _ in range(kills):
+    fleet, played = begin(tmp_path, 300 * kills)
+    most, killed = count(played) - 500, 0
+    with players(played, 300) as running:
+        while killed < kills and read(fleet) < most:
             told(running, signal.SIGSTOP)
-            with following(fleet, batch=chance.choice([1, 7, 40])) as process:
+            with following(fleet, batch=chance.choice([100, 1_000])) as process:
                 eventually(lambda process=process: is_up(fleet, process), process)
                 told(running, signal.SIGCONT)
                 goal = read(fleet) + chance.randrange(50, 400)
@@ -287,10 +310,12 @@ def test_kills_while_following_change_nothing(tmp_path: Path, seed: int, kills: 
                 if chance.random() < 0.5:
                     silence(fleet, running, process)
                 time.sleep(chance.random() / 10)
+            killed += 1
         told(running, signal.SIGCONT)
         with following(fleet) as last:
             all_read(fleet, played, last)
             ended(last, fleet)
+    assert killed >= 2
     assert_replay_equals_live(fleet)
 
 

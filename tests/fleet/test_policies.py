@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from dataflows.fleet import Alert, Fleet, Problem
-from dataflows.instants import HOUR
+from dataflows.instants import HOUR, MICROSECONDS
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -15,6 +15,7 @@ Expanded = Callable[..., Fleet]
 Refused = Callable[..., dict[str, Problem]]
 
 DAY = 24 * HOUR
+SECOND = MICROSECONDS["s"]
 TARGET = {"class": "pump", "mode": "seal", "horizon": "24h", "champion": "tree"}
 
 
@@ -54,6 +55,26 @@ def test_policies_are_taken_over(expanded: Expanded) -> None:
     )
     assert (fleet.max_internal_errors, fleet.assets.max_future, fleet.assets.max_tombstones) == (3, 0, 7)
     assert (fleet.output.publish, fleet.output.changed_by) == ("changed", 0.5)
+
+
+def test_input_is_recorded_unless_it_is_followed(expanded: Expanded) -> None:
+    """A tick a second, five seconds behind, and a journal of a week; or as the file says."""
+    given = expanded().input
+    assert (given.follow, given.tick_every, given.tick_slack) == (False, SECOND, 5 * SECOND)
+    assert given.journal_keep == 7 * DAY
+    keys = {"follow": True, "tick_every": "100ms", "tick_slack": "0s", "journal_keep": "0s"}
+    given = expanded({"input": keys}).input
+    assert (given.follow, given.tick_every, given.tick_slack, given.journal_keep) == (
+        True,
+        SECOND // 10,
+        0,
+        0,
+    )
+
+
+def test_a_tick_without_a_step_is_refused(refused: Refused) -> None:
+    """Time that passes in steps of nothing would fill the journal."""
+    assert "input.tick_every" in refused({"input": {"tick_every": "0s"}})
 
 
 def test_the_registry_belongs_to_the_files_folder(expanded: Expanded, tmp_path: Path) -> None:

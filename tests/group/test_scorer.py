@@ -242,7 +242,7 @@ def test_a_classifier_that_knows_one_label_answers_with_its_prior(label: int) ->
         assert found["linear"][1] == "class"
         bench.end_epoch()
         bench.open()
-    bench.scorer.learn("a", 9, vector(-1.0, 5.0), 1 - label)
+    bench.scorer.learn("a", 9, vector(-1.0, 5.0), 1 - label, {})
     assert {link for _, link in bench.scorer.answers(vector(1.0, 1.0)).values()} == {"class"}
 
 
