@@ -92,6 +92,7 @@ class Product:
         self.parts: dict[int, bytes] = {}
         self.assets: dict[str, Asset] = {}
         self.sequence = 0
+        self.known = -(2**63)
 
     def take(self, events: Iterable[Event]) -> list[Item]:
         """Observations of some records that come together."""
@@ -101,6 +102,9 @@ class Product:
             items.append(Item(self.sequence, 0, None, 0, ("", 0, 0), event))
         out = []
         for item in self.lane.process(items):
+            assert item.known >= self.known or item.arrival is None, "knowledge never runs back"
+            assert item.arrival in {None, item.known}
+            self.known = item.known
             if isinstance(item.body, Known):
                 name, kind = item.body.event.asset, item.body.asset_class
                 if name not in self.assets:

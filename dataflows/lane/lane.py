@@ -188,8 +188,6 @@ class Lane:
         if self._surroundings is None:
             return
         for issued, taken in self._surroundings.due(until):
-            if self.arrival is not None:
-                self.arrival = issued
             for late in taken:
                 self._emit(late, issued, out)
 

@@ -36,6 +36,7 @@ class _View(NamedTuple):
 
     places: tuple[int, ...]
     max_age: int
+    lateness: int
 
 
 class Surroundings:
@@ -63,7 +64,7 @@ class Surroundings:
         for name, found in fleet.classes.items():
             if found.weather is not None:
                 places = tuple(self._names.index(value) for value in found.weather.values)
-                self._views[name] = _View(places, found.weather.max_age)
+                self._views[name] = _View(places, found.weather.max_age, found.allowed_lateness)
                 memory = max(memory, found.weather.max_age + found.allowed_lateness + found.weather.memory)
         rows = Buckets.read("weather", {p: s for p, s in parts.items() if p < _WHEREABOUTS})
         where = Buckets.read(
@@ -105,7 +106,7 @@ class Surroundings:
         if view is None:
             return None
         site = event.site if event.site is not None else self._registry.site_of(event.asset)
-        self._where.scored(event.asset, event.time, site)
+        self._where.scored(event.asset, event.time, site, view.lateness)
         self._assets.touch(event.asset)
         found = None if site is None else self._rows.find(site, event.time, view.max_age)
         if found is None:

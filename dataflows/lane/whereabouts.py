@@ -38,12 +38,12 @@ class Whereabouts:
             if site is not None:
                 self._at.setdefault(site, set()).add(asset)
 
-    def scored(self, asset: str, time: int, site: str | None) -> None:
-        """Note telemetry, and where the asset was."""
+    def scored(self, asset: str, time: int, site: str | None, lateness: int) -> None:
+        """Note telemetry, and where the asset was; what is late, or too late to merge, moves it nowhere."""
         seen = self._seen.get(asset)
         if seen is None:
             seen = self._seen[asset] = _Seen(time, None, None)
-        elif time < seen.newest and time != seen.scored:
+        elif time < seen.newest and (time != seen.scored or time < seen.newest - lateness):
             return
         seen.newest = max(seen.newest, time)
         seen.scored = time

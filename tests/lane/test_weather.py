@@ -234,6 +234,17 @@ def test_a_row_ahead_of_its_issue_is_known_when_that_comes() -> None:
     ]
 
 
+def test_arrival_goes_on_after_a_row_that_was_issued_before_it() -> None:
+    """What a row revises has the instant of its issue as arrival; the record after it has its own."""
+    lane = after(telemetry("a", 1, arrived=1), rain(0.5, issued=1.5, arrived=1))
+    out = lane.process(records(telemetry("b", 4, arrived=4), first=3))
+    assert told(out) == ["a"]
+    assert [(item.arrival, item.known) for item in out] == [
+        (START + round(at * HOUR), START + round(at * HOUR)) for at in (1.5, 4)
+    ]
+    assert lane.arrival == START + 4 * HOUR
+
+
 def test_things_made_between_two_records_have_parts_of_their_own() -> None:
     """What a row sends out and the silence that follows it share a sequence, but no part."""
     watched = replace(PUMP, idle_timeout=HOUR)
