@@ -45,7 +45,13 @@ def test_what_was_chosen_comes_back_from_any_entry_on(
     runs: list[list[tuple[Run, ...] | int]], size: int
 ) -> None:
     """Over any number of processes and files, from the entry that a snapshot names."""
-    with tempfile.TemporaryDirectory() as name, mock.patch.object(module, "_FILE_BYTES", size):
+    with (
+        tempfile.TemporaryDirectory() as name,
+        mock.patch.object(module, "_FILE_BYTES", size),
+        # Thousands of times to the disk and back would take minutes where disks are slow.
+        mock.patch("os.fdatasync"),
+        mock.patch("os.fsync"),
+    ):
         folder = Path(name) / "journal"
         written = [entry for chosen in runs for entry in made(folder, chosen)]
         for since in range(len(written) + 1):
