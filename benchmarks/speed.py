@@ -140,7 +140,7 @@ STEPS = {
     ],
     "asset: items": ["dataflows.asset.asset:Asset.process"],
     "group: order": ["dataflows.group.group:Group.process"],
-    "group: scores": ["dataflows.group.scorer:Scorer.score"],
+    "group: scores": ["dataflows.group.scorer:Scorer.answer", "dataflows.group.scorer:Scorer.answers"],
     "group: learning": ["dataflows.group.scorer:Scorer.learn"],
     "group: ledger": [
         "dataflows.group.ledger:Ledger.take",

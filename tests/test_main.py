@@ -42,7 +42,7 @@ def test_an_epoch_that_is_none_is_refused(option: str, value: str | None, said: 
     ("command", "said"),
     [
         (["run", "no.toml"], "no.toml: 1 problem"),
-        (["simulate", "--out", "out", "--trucks", "0"], "expected trucks, days >= 1"),
+        (["simulate", "--out", "out", "--trucks", "0"], "trucks: expected greater than 0, got 0"),
         (["thresholds", "no.toml", "--lead", "soon"], "'soon' is not a duration"),
     ],
 )

@@ -144,7 +144,8 @@ class Labels:
             for index, example in enumerate(labels.examples):
                 if index >= labels.passed and example.time + labels.target.horizon > time:
                     example.cut = "retired"
-                    if example.label is None:
+                    # A positive whose failure was withdrawn is decided too: nothing holds it any more.
+                    if self._verdict(labels, example)[0] != example.label:
                         decided.setdefault(name, []).append(self._decide(labels, example))
         return decided
 
