@@ -104,6 +104,7 @@ class Layout:
             reset_windows_on=self.resets,
             idle_timeout=self.table.idle_timeout,
             asset_ttl=self.table.asset_ttl,
+            compare=self.table.compare,
         )
 
     def _check_silence(self) -> None:

@@ -146,6 +146,7 @@ class AssetClass:
         idle_timeout: microseconds of arrival time after which silence moves the label clock; None: never.
         asset_ttl: microseconds of arrival time after which a silent asset's state is dropped, longer than
             ``idle_timeout`` and than any example of its targets may wait; None: never.
+        compare: share of its assets, from 0 to 1, of whose examples the features are computed again.
     """
 
     name: str
@@ -163,6 +164,12 @@ class AssetClass:
     reset_windows_on: tuple[str, ...] = ()
     idle_timeout: int | None = None
     asset_ttl: int | None = None
+    compare: float = 0.0
+
+    @property
+    def compared(self) -> float:
+        """``compare`` where something can come late, else 0: then what is served is complete."""
+        return self.compare if self.allowed_lateness else 0.0
 
 
 @dataclass(frozen=True, slots=True)
