@@ -278,15 +278,16 @@ class Group:
 
     def _compare(self, seen: Observation) -> None:
         """Hold examples as served against their features from complete data."""
+        if self._skew is None:
+            return
+        self._changed_figures = True
         for compared in seen.compared:
-            example = self._examples.get((seen.asset, compared.time))
-            # There is none where the target is newer, or where nothing can correct it any more.
-            if self._skew is not None and example is not None:
-                self._skew.take(
-                    example, compared, lambda asked: self._scorer.answer(self._champion, asked)[0]
-                )
+            example = self._ledger.remembered(seen.asset, compared.time)
+            if example is not None:
+                self._skew.take(example, compared, lambda x: self._scorer.answer(self._champion, x)[0])
                 self._examples.update(example)
-                self._changed_figures = True
+            elif compared.features is not None:
+                self._skew.give_up(compared.time, "not remembered")
 
     def _moved_by(self, features: bytes, score: float) -> list[dict[str, Any]]:
         champion = self._champion

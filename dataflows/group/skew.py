@@ -189,8 +189,7 @@ class Skew:
             ask: the champion's score of a feature vector.
         """
         if compared.features is None:
-            for tally in self._tallies(example.time):
-                tally.give_up(compared.why or "")
+            self.give_up(example.time, compared.why or "")
             return
         before = after = ask(example.features)
         if compared.features != example.features:
@@ -220,6 +219,11 @@ class Skew:
         if label is not None and label >= 0 and before is not None and after is not None:
             for tally in self._tallies(example.time):
                 tally.mature(log_loss(after, label) - log_loss(before, label))
+
+    def give_up(self, time: int, why: str) -> None:
+        """Count an example that cannot be compared, by reason."""
+        for tally in self._tallies(time):
+            tally.give_up(why)
 
     def _tallies(self, time: int) -> tuple[_Tally, ...]:
         if self._from is not None and time < self._from:
