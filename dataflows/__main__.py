@@ -187,6 +187,17 @@ def audit(
 
 
 @app.command()
+def skew(
+    out: Annotated[Path, typer.Argument(help="Folder of the outputs of a run that has ended.")],
+) -> None:
+    """Show what late data changed in features that were served, for classes with `compare`."""
+    from dataflows.tools.skew import show_skew
+
+    with _explained():
+        show_skew(out, _console)
+
+
+@app.command()
 def demo(fresh: Fresh = False) -> None:  # noqa: FBT002
     """Simulate a fleet of trucks, run the dataflow on it, and show what it found."""
     data = _DEMO.parent / "data"

@@ -32,6 +32,10 @@ def log_loss(score: float, label: int) -> float:
     return -math.log(clipped if label else 1 - clipped)
 
 
+#: The same readings in another order change a feature by no more than this part of its size.
+_ROUNDING = 1e-9
+
+
 class _Spread:
     """Running mean and variance of every feature, by Welford's updates; a missing value is passed over."""
 
@@ -180,8 +184,9 @@ class Skew:
     def take(self, example: Example, compared: Compared, ask: Callable[[bytes], float | None]) -> None:
         """Count one example, and note in it what its label will need.
 
-        A feature that is missing in both vectors did not change. By how much one changed is unknown where it
-        is missing in either, or where all values that were served so far are equal.
+        A feature that is missing in both vectors did not change, nor one that differs by rounding alone, as
+        the order in which readings come makes it. By how much one changed is unknown where it is missing in
+        either, or where all values that were served so far are equal.
 
         Args:
             example: as served.
@@ -205,11 +210,15 @@ class Skew:
     def _changes(
         self, served: NDArray[np.float64], complete: NDArray[np.float64]
     ) -> tuple[NDArray[np.bool_], NDArray[np.float64]]:
-        changed = (served != complete) & ~(np.isnan(served) & np.isnan(complete))
         spread = self._spread.deviations()
-        known = changed & (spread > 0) & ~np.isnan(served) & ~np.isnan(complete)
+        missing = np.isnan(served), np.isnan(complete)
+        # NaN where either is missing, and a NaN exceeds nothing.
+        by = np.abs(complete - served)
+        size = np.maximum(np.maximum(np.abs(served), np.abs(complete)), spread)
+        changed = (by > _ROUNDING * size) | (missing[0] != missing[1])
+        known = changed & (spread > 0) & ~missing[0] & ~missing[1]
         distances = np.full(len(served), np.nan)
-        distances[known] = np.abs(complete - served)[known] / spread[known]
+        distances[known] = by[known] / spread[known]
         return changed, distances
 
     def mature(self, example: Example) -> None:
