@@ -17,6 +17,7 @@ BENCHMARKS = {
     "disks": "how well failures of hard disks are foretold, from a recording of their SMART values",
     "alerts": "rows of alerts beside rows of thresholding each score, at equal use",
     "calibration": "a run's reliability, and its calibration error beside a perfect predictor's",
+    "audit": "a million events, features served against those of the recording; honest, and tampered with",
     "simulator": "events a minute that the simulator writes on one core, with their truth",
     "memory": "memory and store that an asset costs: one that sends a million events, many that send one",
     "azure": "the four components of Azure's machines pooled, beside a model that only counts errors",

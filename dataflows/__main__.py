@@ -159,6 +159,45 @@ def thresholds(
 
 
 @app.command()
+def audit(
+    fleet: FleetFile,
+    recording: Annotated[
+        list[str] | None,
+        typer.Argument(help="The recording of the run [default: the fleet's input].", show_default=False),
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder of the outputs [default: the fleet's].", show_default=False)
+    ] = None,
+    sample: Annotated[float, typer.Option(min=0.0, max=1.0, help="Share of the assets, by a hash.")] = 1.0,
+    assets: Annotated[str, typer.Option(help="Assets by name instead, with commas between them.")] = "",
+    journal: Annotated[
+        Path | None, typer.Option(help="The order of a live run: the folder journal of its store.")
+    ] = None,
+) -> None:
+    """Compute features again from the raw recording, and hold them against those served, bit by bit."""
+    from dataflows.tools.audit import audit as audit_fleet
+
+    named = [name.strip() for name in assets.split(",") if name.strip()]
+    with _explained():
+        equal = audit_fleet(
+            fleet, recording or [], _console, out=out, sample=sample, assets=named, journal=journal
+        )
+    if not equal:
+        raise typer.Exit(1)
+
+
+@app.command()
+def skew(
+    out: Annotated[Path, typer.Argument(help="Folder of the outputs of a run that has ended.")],
+) -> None:
+    """Show what late data changed in features that were served, for classes with `compare`."""
+    from dataflows.tools.skew import show_skew
+
+    with _explained():
+        show_skew(out, _console)
+
+
+@app.command()
 def demo(fresh: Fresh = False) -> None:  # noqa: FBT002
     """Simulate a fleet of trucks, run the dataflow on it, and show what it found."""
     data = _DEMO.parent / "data"

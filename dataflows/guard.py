@@ -96,6 +96,7 @@ class GuardedAsset:
         rejected = self._errors.note(item, error, "asset")
         asset_class = item.body.asset_class if isinstance(item.body, Known) else next(iter(self._plans))
         held = self._asset.targets()
+        dropped = self._asset.give_up("internal error")
         self._asset = Asset(self._name, self._plans, asset_class)
         row = {
             "change": "asset_reset",
@@ -113,6 +114,7 @@ class GuardedAsset:
                 cleared="internal error",
                 cleared_at=item.known,
                 forgotten=True,
+                compared=dropped,
             )
             for target in dict.fromkeys((*self._asset.targets(), *held))
         ]

@@ -21,6 +21,7 @@ from dataflows.instants import format_instant
 __all__ = [
     "LATE_REASONS",
     "OUTPUTS",
+    "Compared",
     "Expiry",
     "Item",
     "Joined",
@@ -66,6 +67,20 @@ class Matured(msgspec.Struct, frozen=True, gc=False):
     lead: int | None
     clock: int
     correction: int
+
+
+class Compared(msgspec.Struct, frozen=True, gc=False):
+    """An example whose features were computed again, from complete data.
+
+    Attributes:
+        time: of the example.
+        features: float64 array (features of the class) as bytes; None where it was given up.
+        why: it was given up; None where it was not.
+    """
+
+    time: int
+    features: bytes | None
+    why: str | None = None
 
 
 class Tick(msgspec.Struct, frozen=True, gc=False):
@@ -150,6 +165,7 @@ class Observation(msgspec.Struct, frozen=True, gc=False):
         cleared: why any open alert of this asset ends now, None where it does not.
         cleared_at: event time of that.
         forgotten: the asset's state was dropped, and with it every example.
+        compared: earlier examples that the watermark has passed, with their features from complete data.
     """
 
     asset: str
@@ -166,6 +182,7 @@ class Observation(msgspec.Struct, frozen=True, gc=False):
     cleared: str | None = None
     cleared_at: int = 0
     forgotten: bool = False
+    compared: tuple[Compared, ...] = ()
 
 
 class Row(msgspec.Struct, frozen=True, gc=False):

@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from dataflows.asset.background import Background
-from dataflows.asset.faults import Faults
+from dataflows.asset.complete import CompleteWindows
 from dataflows.asset.labels import Decisions, Labels
+from dataflows.asset.plan import ClassPlan
 from dataflows.asset.weather import LatestWeather
-from dataflows.asset.windows import Placed, WindowPlan, Windows
+from dataflows.asset.windows import Placed, Windows
 from dataflows.events import (
     AssetEvent,
     Failure,
@@ -34,82 +35,18 @@ from dataflows.items import (
     encode,
     reject_row,
 )
+from dataflows.sampling import in_sample
 from dataflows.snapshots import seal, unseal
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from dataflows.asset.records import Kind
-    from dataflows.fleet.plan import AssetClass, Target
+    from dataflows.items import Compared
 
 __all__ = ["Asset", "ClassPlan"]
 
 _VERSION = 2
-
-
-class ClassPlan:
-    """What all assets of a class share.
-
-    Args:
-        asset_class: the class.
-        targets: all targets of the fleet, by name.
-    """
-
-    def __init__(self, asset_class: AssetClass, targets: Mapping[str, Target]) -> None:
-        self.asset_class = asset_class
-        self.windows = WindowPlan(asset_class)
-        self.targets = tuple(targets[name] for name in asset_class.targets)
-        self.known = targets
-        self.example_every = asset_class.example_every
-        self.resets = frozenset(asset_class.reset_windows_on)
-        self._no_faults = None if asset_class.faults else Faults(asset_class)
-        self._place_features(asset_class)
-
-    def _place_features(self, asset_class: AssetClass) -> None:
-        """Where the features of readings, faults, background and weather stand in the vector."""
-        readings = list(range(self.windows.values))
-        faults: list[int] = []
-        at = self.windows.values
-        for window in asset_class.windows:
-            of_readings = len(window.sensors) * len(window.statistics)
-            of_faults = len(window.faults) * len(window.fault_statistics)
-            readings += range(at, at + of_readings)
-            faults += range(at + of_readings, at + of_readings + of_faults)
-            at += of_readings + of_faults
-        self.width = len(asset_class.features)
-        self.only_readings = self.width == len(readings)
-        self.of_readings = np.array(readings, dtype=np.intp)
-        self.of_faults = np.array(faults, dtype=np.intp)
-        of_weather = 0 if asset_class.weather is None else len(asset_class.weather.values) + 2
-        self.background = slice(at, self.width - of_weather)
-        self.of_weather = slice(self.width - of_weather, self.width)
-
-    def faults(self, state: dict[str, Any] | None = None) -> Faults:
-        """The faults of one asset; all assets share those of a class that counts none."""
-        return Faults(self.asset_class, state) if self._no_faults is None else self._no_faults
-
-    def carried(self, other: ClassPlan) -> list[tuple[int, int]]:
-        """(old, new) index of the channels that this class and another declare alike, windows and all."""
-        mine, theirs = self._declarations(), other._declarations()
-        return [
-            (self.windows.sensors[name], other.windows.sensors[name])
-            for name in mine
-            if mine[name] == theirs.get(name)
-        ]
-
-    def _declarations(self) -> dict[str, tuple[str | None, set[tuple[int, int, tuple[str, ...]]]]]:
-        texts = dict(self.asset_class.expressions)
-        return {
-            name: (
-                texts.get(name),
-                {
-                    (window.length, window.hop, window.statistics)
-                    for window in self.asset_class.windows
-                    if index in window.sensors
-                },
-            )
-            for index, name in enumerate(self.asset_class.channels)
-        }
 
 
 class Asset:
@@ -125,6 +62,7 @@ class Asset:
     __slots__ = (
         "_background",
         "_cell",
+        "_complete",
         "_faults",
         "_labels",
         "_last_event",
@@ -160,6 +98,14 @@ class Asset:
         self._background = Background(self._plan.asset_class, state.get("background"))
         self._weather = self._latest_weather(state.get("weather"))
 
+        self._complete = self._complete_windows(state.get("complete"))
+
+    def _complete_windows(self, state: dict[str, Any] | None = None) -> CompleteWindows | None:
+        """What compares the features as served with those of complete data; nothing in most assets."""
+        if not self._plan.compared or not in_sample(self._name, self._plan.compared):
+            return None
+        return CompleteWindows(self._plan, self._windows.newest, state)
+
     def to_bytes(self) -> bytes:
         """The whole state, sealed."""
         return seal(
@@ -176,6 +122,7 @@ class Asset:
                 "labels": self._labels.state(),
                 "background": self._background.state(),
                 "weather": None if self._weather is None else self._weather.state(),
+                "complete": None if self._complete is None else self._complete.state(),
             },
         )
 
@@ -203,6 +150,8 @@ class Asset:
         self._heard(event.time)
         if self._weather is not None and event.time == self._windows.largest:
             self._weather.take(joined)
+        if self._complete is not None:
+            self._complete.take(event.time, self._windows.row(event.time))
         if placed is Placed.LATE and not self._windows.covers(event.time):
             return []
         matured = self._labels.advance(self._windows.watermark)
@@ -231,6 +180,8 @@ class Asset:
         if placed is Placed.TOO_LATE:
             return [_rejected(item, event, "too_late", "below the watermark of its asset")]
         self._heard(event.time)
+        if self._complete is not None:
+            self._complete.take_fault(event.time, event.code)
         self._faults.add(event.time, event.code, windows.largest)
         matured = self._labels.advance(windows.watermark)
         revises = event.code in self._plan.asset_class.faults and windows.covers(event.time)
@@ -251,10 +202,19 @@ class Asset:
         if kind == "maintenance":
             self._background.work(event.time, what)
         if kind in self._plan.resets:
-            self._windows.reset(event.time)
-            self._faults.reset(event.time)
+            self._reset_windows(event.time)
         cleared = dict.fromkeys(labels.affected(kind, what), kind)
         return self._observations(item, decided, cleared=cleared, cleared_at=event.time)
+
+    def _reset_windows(self, time: int) -> None:
+        began_anew = self._windows.reset(time)
+        self._faults.reset(time)
+        if self._complete is not None and began_anew:
+            self._complete.reset(time, self._windows.rows_after(time))
+
+    def give_up(self, why: str) -> tuple[Compared, ...]:
+        """Forget every example that was to be computed again, and return them."""
+        return () if self._complete is None else self._complete.give_up(why)
 
     def _retraction(self, item: Item, event: Retraction) -> list[Item]:
         decided, withdrawn = self._labels.retract(event.id)
@@ -289,6 +249,10 @@ class Asset:
         self._labels.retarget(plan.targets)
         self._plan = plan
         self._weather = self._latest_weather(None if self._weather is None else self._weather.state())
+        given_up = self.give_up("class changed")
+        self._complete = self._complete_windows()
+        if self._complete is not None:
+            self._complete.given_up = given_up
 
     def _late_weather(self, item: Item, event: LateWeather) -> list[Item]:
         if self._weather is None or not self._weather.offer(event.weather, self._windows.largest):
@@ -303,6 +267,8 @@ class Asset:
         matured = self._labels.expire(event.due, self._last_event)
         cleared = dict.fromkeys(self._labels.targets(), "silent")
         forgotten = event.what == "ttl"
+        if forgotten:
+            self.give_up("asset dropped")
         items = self._observations(item, matured, cleared=cleared, cleared_at=event.due, forgotten=forgotten)
         if forgotten:
             items.append(self._dropped(item, len(items)))
@@ -310,6 +276,8 @@ class Asset:
             self._faults = self._plan.faults()
             self._labels = Labels(self._plan.targets, None, self._plan.known)
             self._weather = self._latest_weather(None)
+            # The windows begin empty too, so nothing is missing from these.
+            self._complete = None if self._complete is None else CompleteWindows(self._plan)
         return items
 
     def _dropped(self, item: Item, index: int) -> Item:
@@ -366,7 +334,12 @@ class Asset:
         clock, watermark, revision = labels.clock, windows.watermark, self._revision
         targets = labels.targets()
         released = labels.release(windows.largest)
-        if not (matured or released or at_once or cleared or forgotten) and len(targets) == len(
+        compared: tuple[Compared, ...] = ()
+        if self._complete is not None:
+            if example and features is not None:
+                self._complete.expect(windows.largest or 0, features)
+            compared = self._complete.advance(windows.watermark, self._background)
+        if not (matured or released or at_once or cleared or forgotten or compared) and len(targets) == len(
             self._plan.targets
         ):
             # Nearly every event: nothing happened but that there is something to score.
@@ -404,6 +377,7 @@ class Asset:
                 (cleared or {}).get(name),
                 cleared_at,
                 forgotten,
+                compared,
             )
             part = asset_part(item.part, index)
             items.append(Item(item.sequence, part, item.arrival, item.known, item.position, body))

@@ -212,10 +212,26 @@ class Windows:
             raise ValueError(msg)
         return self._plan.worked_out(self._rows[self.largest], weather)[: self._plan.values]
 
-    def reset(self, time: int) -> None:
-        """Begin anew after an instant: what the windows hold from before it is dropped."""
+    def row(self, time: int) -> NDArray[np.float64]:
+        """The readings (sensors) of a time that was just accepted, merged where there were several events.
+
+        Raises:
+            KeyError: none of this time are held.
+        """
+        return self._rows[time]
+
+    def rows_after(self, time: int) -> dict[int, NDArray[np.float64]]:
+        """The readings (sensors) that are still held of times after an instant."""
+        return {at: row for at, row in self._rows.items() if at > time}
+
+    def reset(self, time: int) -> bool:
+        """Begin anew after an instant: what the windows hold from before it is dropped.
+
+        Returns:
+            Whether they did; they did not where they began anew after a later one before.
+        """
         if self._since is not None and time <= self._since:
-            return
+            return False
         self._since = time
         self._features = None
         self._ahead = [at for at in self._ahead if at > time]
@@ -225,6 +241,7 @@ class Windows:
         if self.largest is not None:
             rows = {at: row for at, row in self._rows.items() if at > time and at not in self._ahead}
             self._panes.drop_before(time, rows, self.largest)
+        return True
 
     def tombstone(self) -> Windows:
         """What is left of a dropped asset: the watermark, and the identities that count at it."""

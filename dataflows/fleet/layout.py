@@ -135,6 +135,7 @@ class Layout:
             asset_ttl=self.table.asset_ttl,
             expressions=self.expressions,
             weather=weather,
+            compare=self.table.compare,
         )
 
     def _weather(self) -> dict[str, Loc]:

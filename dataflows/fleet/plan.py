@@ -168,6 +168,7 @@ class AssetClass:
             ``idle_timeout`` and than any example of its targets may wait; None: never.
         expressions: name and text of each channel that is worked out from sensors and weather.
         weather: None if the class sees none.
+        compare: share of its assets, from 0 to 1, of whose examples the features are computed again.
     """
 
     name: str
@@ -187,11 +188,17 @@ class AssetClass:
     asset_ttl: int | None = None
     expressions: tuple[tuple[str, str], ...] = ()
     weather: Weather | None = None
+    compare: float = 0.0
 
     @property
     def channels(self) -> tuple[str, ...]:
         """What windows can hold: the sensors, then the expressions."""
         return (*self.sensors, *(name for name, _ in self.expressions))
+
+    @property
+    def compared(self) -> float:
+        """``compare`` where something can come late, else 0: then what is served is complete."""
+        return self.compare if self.allowed_lateness else 0.0
 
 
 @dataclass(frozen=True, slots=True)

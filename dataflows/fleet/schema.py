@@ -22,6 +22,7 @@ from dataflows.fleet.values import (
     Names,
     Part,
     PositiveDuration,
+    Share,
 )
 from dataflows.instants import MICROSECONDS
 
@@ -282,6 +283,14 @@ class ClassTable(Table):
         "is lost. Default: never.",
     )
     weather: WeatherTable | None = Field(default=None, description="What it sees of the weather.")
+    compare: Share = Field(
+        default=0.0,
+        description="The share of its assets, chosen by a hash of their names, whose examples are computed "
+        "again when the watermark has passed them: what late data changed in their features, in the score "
+        "and in the log loss is told in rows of the metrics with `kind` = `skew`, and in the summary. Such "
+        "an asset keeps its windows twice. 0 compares nothing and costs nothing, and so does an "
+        "`allowed_lateness` of 0.",
+    )
     windows: list[WindowTable] = Field(default=[], description="The windows over readings and faults.")
 
 

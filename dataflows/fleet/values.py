@@ -22,6 +22,7 @@ __all__ = [
     "Names",
     "Part",
     "PositiveDuration",
+    "Share",
 ]
 
 
@@ -77,6 +78,13 @@ def _inside_0_1(value: float) -> float:
     return value
 
 
+def _from_0_to_1(value: float) -> float:
+    if not 0 <= value <= 1:
+        msg = "a number from 0 to 1"
+        raise ValueError(msg)
+    return value
+
+
 def _file_name(value: str) -> str:
     if value in {"", "-"}:
         msg = "the path of a file, which standard input has not"
@@ -101,6 +109,7 @@ Duration = Annotated[int, BeforeValidator(_duration), Form("duration")]
 PositiveDuration = Annotated[int, BeforeValidator(_positive_duration), Form("duration")]
 Instant = Annotated[int, BeforeValidator(_instant), Form("time with offset")]
 Part = Annotated[float, AfterValidator(_inside_0_1), Form("number above 0 and below 1")]
+Share = Annotated[float, AfterValidator(_from_0_to_1), Form("number from 0 to 1")]
 FileName = Annotated[str, AfterValidator(_file_name), Form("path")]
 Category = Annotated[str, AfterValidator(_category), Form("text")]
 Names = Annotated[

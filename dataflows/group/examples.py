@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 __all__ = ["SEGMENTS", "Example", "ExampleStore"]
 
 SEGMENTS = 16
-_VERSION = 1
+_VERSION = 2
 _SMALLEST = 64 * 1024
 _OVERHEAD = 96
 
@@ -46,6 +46,7 @@ class Example:
         lead: microseconds to the failure.
         learned: the models learned it.
         counted: it is in the figures.
+        compared: scores of its features as served and of complete ones, None where they were not compared.
     """
 
     asset: str
@@ -59,6 +60,7 @@ class Example:
     lead: int | None = None
     learned: bool = False
     counted: bool = False
+    compared: tuple[float | None, float | None] | None = None
     segment: int = -1
     mark: int = 0
 
@@ -69,11 +71,20 @@ class Example:
 
     def news(self) -> tuple[Any, ...]:
         """What changes after the example was taken."""
-        return (self.label, self.first, self.correction, self.lead, self.learned, self.counted)
+        return (
+            self.label,
+            self.first,
+            self.correction,
+            self.lead,
+            self.learned,
+            self.counted,
+            self.compared,
+        )
 
     def apply(self, news: Iterable[Any]) -> None:
         """Set what `news` returned."""
-        self.label, self.first, self.correction, self.lead, self.learned, self.counted = news
+        self.label, self.first, self.correction, self.lead, self.learned, self.counted, compared = news
+        self.compared = None if compared is None else tuple(compared)
 
     def size(self) -> int:
         """Roughly the bytes it takes in a segment."""

@@ -16,6 +16,7 @@ from dataflows.group.ledger import Ledger
 from dataflows.group.publisher import Publisher
 from dataflows.group.rows import alert, basis, evaluation, named, prediction
 from dataflows.group.scorer import MODEL_PARTS, Scorer, spec_digest
+from dataflows.group.skew import Skew
 from dataflows.group.usual import Usual
 from dataflows.instants import format_instant
 from dataflows.items import Item, Matured, Observation, Row, by_order, encode, group_part
@@ -102,6 +103,10 @@ class Group:
             None if kept is None else kept["tallies"],
         )
         self._usual = Usual(self._features, None if kept is None else kept["usual"])
+        #: None where no asset of the class computes its features again.
+        self._skew: Skew | None = None
+        if fleet.classes[target.asset_class].compared:
+            self._skew = Skew(self._features, fleet.figures_from, None if kept is None else kept.get("skew"))
         self._examples = ExampleStore(
             {part - _EXAMPLES: sealed for part, sealed in parts.items() if _EXAMPLES <= part < _PUBLISHED}
         )
@@ -182,6 +187,8 @@ class Group:
         for matured in seen.matured:
             rows += self._evaluate(item, seen, matured)
         passed = self._ledger.advance(seen.clock)
+        if seen.compared:
+            self._compare(seen)
         if seen.cleared is not None:
             moves = self._publisher.end(seen.asset, seen.cleared_at, seen.cleared)
             rows += [("alerts", alert(item, seen, move)) for move in moves]
@@ -198,9 +205,11 @@ class Group:
         self._changed_figures |= passed
         if self._scorer.learned != learned:
             self._ledger.trim()
-        if self._scorer.aside:
-            rows += [self._change(item, "put_aside", model, why) for model, why in self._scorer.aside]
-            self._scorer.aside.clear()
+        return rows + self._put_aside(item)
+
+    def _put_aside(self, item: Item) -> list[tuple[str, dict[str, Any]]]:
+        rows = [self._change(item, "put_aside", model, why) for model, why in self._scorer.aside]
+        self._scorer.aside.clear()
         return rows
 
     def _introduce(self, item: Item) -> list[tuple[str, dict[str, Any]]]:
@@ -224,6 +233,8 @@ class Group:
             return []
         self._changed_figures = True
         example, learns = found
+        if self._skew is not None and not matured.correction:
+            self._skew.mature(example)
         row = evaluation(item, seen, example, matured, learned=learns)
         if self._write_features != "none":
             row["features"] = named(self._features, example.features)
@@ -240,6 +251,9 @@ class Group:
             score, link = answers[champion]
             scores = {name: answer for name, (answer, _) in answers.items()}
             self._ledger.take(Example(seen.asset, time, features, scores, champion))
+            if self._skew is not None:
+                self._skew.serve(features)
+                self._changed_figures = True
         else:
             score, link = self._scorer.answer(champion, features)
         if score is None:
@@ -262,6 +276,19 @@ class Group:
             rows.append(("alerts", told))
         return rows
 
+    def _compare(self, seen: Observation) -> None:
+        """Hold examples as served against their features from complete data."""
+        if self._skew is None:
+            return
+        self._changed_figures = True
+        for compared in seen.compared:
+            example = self._ledger.remembered(seen.asset, compared.time)
+            if example is not None:
+                self._skew.take(example, compared, lambda x: self._scorer.answer(self._champion, x)[0])
+                self._examples.update(example)
+            elif compared.features is not None:
+                self._skew.give_up(compared.time, "not remembered")
+
     def _moved_by(self, features: bytes, score: float) -> list[dict[str, Any]]:
         champion = self._champion
         picks = next(model.features for model in self._target.models if model.name == champion)
@@ -283,21 +310,17 @@ class Group:
     def _metrics(self, item: Item, start: int, end: int) -> list[dict[str, Any]]:
         pending = self._ledger.pending()
         self._changed_figures = True
-        rows = []
+        name, period = self._target.name, {"from": format_instant(start), "to": format_instant(end)}
+        told = {"known": format_instant(item.known), **basis(item, None)}
+        rows: list[dict[str, Any]] = []
         for model, figures in self._figures.close_period(self._scorer.names()).items():
-            row = {
-                "target": self._target.name,
-                "model": model,
-                "champion": model == self._champion,
-                "from": format_instant(start),
-                "to": format_instant(end),
-                **figures,
-                "pending": pending,
-                "known": format_instant(item.known),
-                **basis(item, None),
-            }
+            head = {"target": name, "model": model, "champion": model == self._champion}
+            rows.append({**head, **period, **figures, "pending": pending, **told})
+        skew = None if self._skew is None else self._skew.close_period()
+        if skew is not None:
+            rows.append({"target": name, "kind": "skew", **period, **skew, **told})
+        for row in rows:
             _log.info("metrics", **row)
-            rows.append(row)
         return rows
 
     def pending(self) -> int:
@@ -341,7 +364,9 @@ class Group:
         if part == _LOG:
             return seal("log", _VERSION, (self._scorer.log, self._scorer.log_start))
         if part == _FIGURES:
-            kept = {"tallies": self._figures.state(), "usual": self._usual.state()}
+            kept: dict[str, Any] = {"tallies": self._figures.state(), "usual": self._usual.state()}
+            if self._skew is not None:
+                kept["skew"] = self._skew.state()
             return seal("figures", _VERSION, kept)
         if part < _PUBLISHED:
             return self._examples.segment(part - _EXAMPLES)
@@ -358,6 +383,7 @@ class Group:
                 "open_alerts": self._publisher.open_alerts(),
                 "order_violations": self._violations,
                 **self._figures.summary(),
+                **({} if self._skew is None else {"skew": self._skew.summary()}),
             }
         }
         sequence, part = self._order

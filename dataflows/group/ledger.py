@@ -62,6 +62,10 @@ class Ledger:
         """Remember a prediction that was just served."""
         self._examples.add(example)
 
+    def remembered(self, asset: str, time: int) -> Example | None:
+        """An example; None where it was released, though a big model may still hold on to it."""
+        return None if (asset, time) in self._released else self._examples.get((asset, time))
+
     def mature(self, asset: str, matured: Matured) -> tuple[Example, bool] | None:
         """Give an example its label, or another one.
 

@@ -11,6 +11,7 @@ from rich.filesize import decimal
 from rich.table import Table
 
 from dataflows.items import OUTPUTS
+from dataflows.tools.skew import skew_table
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -21,6 +22,8 @@ __all__ = ["show"]
 
 _TAIL = 4_000_000
 _RISKS = 5
+#: Features shown that late data changed.
+_CHANGED = 8
 _COLUMNS = (
     ("log loss", "log_loss", ".4f"),
     ("ROC AUC", "roc_auc", ".4f"),
@@ -48,6 +51,8 @@ def show(fleet: Fleet, store: Path | None, console: Console) -> None:
     _input(summary.get("input", {}), console)
     for name, target in summary.get("targets", {}).items():
         console.print(_figures(fleet, name, target))
+        if "skew" in target:
+            console.print(skew_table(name, target["skew"], _CHANGED))
     _risks(folder / "predictions.jsonl", console)
     _places(folder, store, console)
 

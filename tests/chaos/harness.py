@@ -52,6 +52,7 @@ sensors = ["coolant_level", "engine_temperature", "fan_speed"]
 allowed_lateness = "2h"
 label_delay = "12h"
 example_every = "2h"
+compare = 0.5
 
 [[classes.truck.windows]]
 length = "6h"

@@ -205,7 +205,7 @@ def test_marks_do_not_pile_up() -> None:
         for _ in churn(store, 50, 400, 40):
             written.end_epoch(store)
     held = sum(len(segment.marks) for segment in store._segments)
-    on_disk = sum(len(unseal("examples", 1, sealed)[3]) for sealed in written.segments.values())
+    on_disk = sum(len(unseal("examples", 2, sealed)[3]) for sealed in written.segments.values())
     assert held < 2 * len(store)
     assert on_disk < 3 * len(store)
 
@@ -249,7 +249,7 @@ def test_stale_news_do_not_come_back() -> None:
     found.label = 1
     store.update(found)
     written.end_epoch(store)
-    assert any(unseal("examples", 1, sealed)[3] for sealed in written.segments.values()), (
+    assert any(unseal("examples", 2, sealed)[3] for sealed in written.segments.values()), (
         "a stale mark is there"
     )
     restored = ExampleStore(written.segments).get(("a", 0))
@@ -265,7 +265,7 @@ def test_just_one_segment_claims_to_be_current() -> None:
         store.drop(("a", time - 50))
         if time % 7 == 0:
             written.end_epoch(store)
-            current = [n for n, sealed in written.segments.items() if unseal("examples", 1, sealed)[0]]
+            current = [n for n, sealed in written.segments.items() if unseal("examples", 2, sealed)[0]]
             assert current == [store._current]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NoReturn
 from unittest import mock
 
@@ -55,14 +56,15 @@ def _quiet_log() -> Iterator[None]:
 
 
 def crashing(learn_positives: str) -> Fleet:
-    """As `pumps`, with few and long periods: closing one takes milliseconds a model."""
+    """As `pumps`, comparing all assets, with few and long periods: closing one takes milliseconds a model."""
     models = [
         model("linear"),
         model("hashed", lambda: Hashed(9_000)),
         model("memory", lambda: Memory(4)),
         model("breaking", lambda: Breaking(5)),
     ]
-    return fleet(target(models, learn_positives=learn_positives), metrics_every=24 * HOUR)
+    made = fleet(target(models, learn_positives=learn_positives), metrics_every=24 * HOUR)
+    return replace(made, classes={"pump": replace(made.classes["pump"], compare=1.0)})
 
 
 def raised(item: Item, error: Exception, stage: str) -> NoReturn:  # noqa: ARG001 - as the stages call it
@@ -141,6 +143,7 @@ def test_a_group_that_crashes_writes_what_one_that_does_not_writes(
                 del out[durable[1] :]
         assert encoded(out) == encoded(expected)
         assert group._figures.state() == unbroken._figures.state()
+        assert group._skew.state() == unbroken._skew.state()
         assert group._ledger.pending() == unbroken._ledger.pending()
 
 

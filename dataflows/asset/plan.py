@@ -1,0 +1,86 @@
+"""What all assets of a class share: its windows, its targets, and where its features stand."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from dataflows.asset.faults import Faults
+from dataflows.asset.panes import WindowPlan
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from dataflows.fleet.plan import AssetClass, Target
+
+__all__ = ["ClassPlan"]
+
+
+class ClassPlan:
+    """What all assets of a class share.
+
+    Args:
+        asset_class: the class.
+        targets: all targets of the fleet, by name.
+    """
+
+    def __init__(self, asset_class: AssetClass, targets: Mapping[str, Target]) -> None:
+        self.asset_class = asset_class
+        self.windows = WindowPlan(asset_class)
+        self.targets = tuple(targets[name] for name in asset_class.targets)
+        self.known = targets
+        self.example_every = asset_class.example_every
+        self.resets = frozenset(asset_class.reset_windows_on)
+        #: Share of the assets whose examples are computed again from complete data.
+        self.compared = asset_class.compared
+        #: How far back a feature may look, in microseconds.
+        self.reach = max((window.length + window.hop for window in asset_class.windows), default=0)
+        self._no_faults = None if asset_class.faults else Faults(asset_class)
+        self._place_features(asset_class)
+
+    def _place_features(self, asset_class: AssetClass) -> None:
+        """Where the features of readings, faults, background and weather stand in the vector."""
+        readings = list(range(self.windows.values))
+        faults: list[int] = []
+        at = self.windows.values
+        for window in asset_class.windows:
+            of_readings = len(window.sensors) * len(window.statistics)
+            of_faults = len(window.faults) * len(window.fault_statistics)
+            readings += range(at, at + of_readings)
+            faults += range(at + of_readings, at + of_readings + of_faults)
+            at += of_readings + of_faults
+        self.width = len(asset_class.features)
+        self.only_readings = self.width == len(readings)
+        self.of_readings = np.array(readings, dtype=np.intp)
+        self.of_faults = np.array(faults, dtype=np.intp)
+        of_weather = 0 if asset_class.weather is None else len(asset_class.weather.values) + 2
+        self.background = slice(at, self.width - of_weather)
+        self.of_weather = slice(self.width - of_weather, self.width)
+
+    def faults(self, state: dict[str, Any] | None = None) -> Faults:
+        """The faults of one asset; all assets share those of a class that counts none."""
+        return Faults(self.asset_class, state) if self._no_faults is None else self._no_faults
+
+    def carried(self, other: ClassPlan) -> list[tuple[int, int]]:
+        """(old, new) index of the channels that this class and another declare alike, windows and all."""
+        mine, theirs = self._declarations(), other._declarations()
+        return [
+            (self.windows.sensors[name], other.windows.sensors[name])
+            for name in mine
+            if mine[name] == theirs.get(name)
+        ]
+
+    def _declarations(self) -> dict[str, tuple[str | None, set[tuple[int, int, tuple[str, ...]]]]]:
+        texts = dict(self.asset_class.expressions)
+        return {
+            name: (
+                texts.get(name),
+                {
+                    (window.length, window.hop, window.statistics)
+                    for window in self.asset_class.windows
+                    if index in window.sensors
+                },
+            )
+            for index, name in enumerate(self.asset_class.channels)
+        }

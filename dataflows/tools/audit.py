@@ -1,0 +1,295 @@
+"""``python -m dataflows audit``: the proof that models were served what their recording says.
+
+Feature vectors as served, from the outputs of a run, are held against those that the same stages compute
+from the raw recording, to the last bit. Both are read once, side by side; held is only what has no
+counterpart yet.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import orjson
+from rich.table import Table
+
+from dataflows.connectors.files import FileSource
+from dataflows.connectors.lines import InputError
+from dataflows.fleet import load
+from dataflows.instants import format_instant, parse_instant
+from dataflows.items import Observation
+from dataflows.sampling import in_sample
+from dataflows.stages import LANE, Stages, asset_of, decoded
+from dataflows.tools.explain import Explanation, explain, told
+from dataflows.tools.matching import Made, Matching, Served, Share
+from dataflows.tools.run import bytes_of, progress, signals
+from dataflows.watch import Watch
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from rich.console import Console
+
+    from dataflows.fleet import Fleet
+    from dataflows.guard import GuardedAsset
+    from dataflows.items import Item
+    from dataflows.tools.matching import Difference
+
+__all__ = ["Audit", "AuditError", "Report", "audit"]
+
+
+class AuditError(RuntimeError):
+    """There is nothing to audit, or not by this configuration."""
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What an audit found.
+
+    Attributes:
+        compared: feature vectors; all but the last are equal where there is a difference.
+        assets: of how many assets.
+        records: read of the recording.
+        difference: the first one, None where all is equal.
+        why: what can be said of it.
+    """
+
+    compared: int
+    assets: int
+    records: int
+    difference: Difference | None = None
+    why: Explanation | None = None
+
+
+def audit(
+    fleet: Path,
+    recording: Sequence[str],
+    console: Console,
+    *,
+    out: Path | None = None,
+    sample: float = 1.0,
+    assets: Sequence[str] = (),
+    journal: Path | None = None,
+) -> bool:
+    """Audit a run and print what was found.
+
+    Args:
+        fleet: the ``fleet.toml`` of the run.
+        recording: files and globs, relative to the working directory; none for the fleet's own input.
+        console: where progress and the report are shown.
+        out: folder of the outputs instead of the fleet's own.
+        sample: share of the assets, chosen by a hash of their names.
+        assets: names of assets instead of a share.
+        journal: folder of the order journal of a live run.
+
+    Returns:
+        Whether all is equal.
+
+    Raises:
+        AuditError: the outputs hold no features, or those of other features, or none of the sample.
+        FleetError: the configuration cannot be used.
+        InputError: the recording cannot be read.
+    """
+    overrides: dict[str, Any] = {"input": {"follow": False}}
+    if recording:
+        overrides["input"]["files"] = [str(Path.cwd() / name) for name in recording]
+    if out is not None:
+        overrides["output"] = {"folder": str(Path.cwd() / out)}
+    resolved = load(fleet, overrides)
+    named = frozenset(assets)
+    chosen = named.__contains__ if named else lambda asset: in_sample(asset, sample)
+    report = Audit(resolved, chosen, journal).run(console)
+    _show(report, console)
+    return report.difference is None
+
+
+class Audit:
+    """One audit.
+
+    Args:
+        fleet: the fleet.
+        chosen: whether an asset is audited.
+        journal: folder of an order journal whose order is repeated.
+    """
+
+    def __init__(self, fleet: Fleet, chosen: Callable[[str], bool], journal: Path | None = None) -> None:
+        self._fleet = fleet
+        self._chosen = chosen
+        self._journal = journal
+        self._path, share = _served_in(fleet)
+        self._examples = share == "any"
+        self._matching = Matching(share)
+        self._forgotten: list[tuple[str, str]] = []
+        self._features = {
+            name: fleet.classes[target.asset_class].features for name, target in fleet.targets.items()
+        }
+
+    def run(self, console: Console) -> Report:
+        """Read both sides to the end, or to the first difference.
+
+        Raises:
+            AuditError: nothing was compared, or the features served are others than those configured.
+            InputError: the recording cannot be read, or the audit was stopped.
+        """
+        watch = Watch()
+        source = self._source(watch)
+        total = bytes_of(source.paths)
+        with signals(watch, console), progress("audit", total, watch, console):
+            self._read(watch, source)
+        matching = self._matching
+        if watch.stop:
+            msg = f"stopped after record {watch.records:,}; nothing is proved"
+            raise InputError(msg)
+        if not matching.differences and not matching.compared:
+            msg = f"{self._path} holds no features of the chosen assets, so nothing was compared"
+            raise AuditError(msg)
+        report = Report(matching.compared, matching.assets, watch.records)
+        if not matching.differences:
+            return report
+        found = matching.differences
+        mine = [one for one in found if (one.asset, one.target) == (found[0].asset, found[0].target)]
+        first = min(mine, key=lambda one: (one.time, one.revision))
+        records = _records(self._source(Watch()))
+        predictions = self._fleet.output.folder / "predictions.jsonl"
+        why = explain(first, self._features[first.target], records, predictions)
+        return Report(report.compared, report.assets, report.records, first, why)
+
+    def _source(self, watch: Watch) -> FileSource:
+        fleet = self._fleet
+        return FileSource(fleet.input, watch, registry=fleet.assets.registry, replayed=self._journal)
+
+    def _read(self, watch: Watch, source: FileSource) -> None:
+        """Both sides, side by side: rows are read as far as the record that they followed."""
+        stages = Stages(self._fleet, strict=True)
+        lane = stages.lane(LANE, None, {})
+        assets: dict[str, GuardedAsset] = {}
+        served = self._served()
+        row = next(served, None)
+        matching = self._matching
+        for batch in _records(source):
+            read = max((item.sequence for item in batch), default=watch.records)
+            for known in lane.process(decoded(batch)):
+                if self._chosen(asset_of(known)):
+                    self._make(stages, assets, known)
+            matching.settle(read)
+            while row is not None and row.sequence <= read:
+                matching.serve(row, read)
+                row = next(served, None)
+            for place in self._forgotten:
+                matching.forget(*place)
+            self._forgotten.clear()
+            if matching.differences or watch.stop:
+                return
+        while row is not None and not matching.differences:
+            matching.serve(row, watch.records)
+            matching.settle(watch.records, ended=True)
+            row = next(served, None)
+        matching.settle(watch.records, ended=True)
+
+    def _make(self, stages: Stages, assets: dict[str, GuardedAsset], known: Item) -> None:
+        """Features by the very stage that served them."""
+        name = asset_of(known)
+        asset = assets.get(name) or stages.asset(known, None)
+        if asset is None:
+            return
+        assets[name] = asset
+        for item in asset.process(known):
+            seen = item.body
+            if not isinstance(seen, Observation):
+                continue
+            wanted = seen.example or not self._examples
+            if wanted and seen.time is not None and seen.features is not None:
+                made = Made(item.sequence, seen.features)
+                self._matching.make(name, seen.target, (seen.time, seen.revision), made)
+            if seen.forgotten and self._examples:
+                self._forgotten.append((name, seen.target))
+        if asset.finished:
+            del assets[name]
+
+    def _served(self) -> Iterator[Served]:
+        """Vectors in the outputs, of the chosen assets."""
+        with self._path.open("rb") as file:
+            for number, line in enumerate(file, start=1):
+                if not line.endswith(b"\n"):
+                    return  # a run is still writing
+                row = orjson.loads(line)
+                asset, features = row["asset"], row.get("features")
+                if features is None or row.get("correction") or not self._chosen(asset):
+                    continue
+                target = row["target"]
+                if tuple(features) != self._features.get(target):
+                    msg = (
+                        f"{self._path}, line {number} has other features of {target!r} than "
+                        f"{self._fleet.path} makes; audit a run with the fleet.toml that it had"
+                    )
+                    raise AuditError(msg)
+                time, revision = parse_instant(row["time"]), row.get("revision", 0)
+                values = np.array(list(features.values()), dtype=np.float64)
+                yield Served(row["sequence"], asset, target, time, revision, values)
+
+
+def _served_in(fleet: Fleet) -> tuple[Path, Share]:
+    """The output that holds features, and which of those that are computed it holds.
+
+    Raises:
+        AuditError: none does.
+    """
+    folder = fleet.output.folder
+    predictions, evaluations = (folder / f"{name}.jsonl" for name in ("predictions", "evaluations"))
+    if _has_features(predictions):
+        return predictions, "every" if fleet.output.publish == "all" else "some"
+    if _has_features(evaluations):
+        return evaluations, "any"
+    msg = (
+        f"neither {predictions} nor {evaluations} holds features; run with `features` under [output] set to "
+        '"examples" or "all", or name another folder with --out'
+    )
+    raise AuditError(msg)
+
+
+def _has_features(path: Path) -> bool:
+    if not path.exists():
+        return False
+    with path.open("rb") as file:
+        line = file.readline()
+    return line.endswith(b"\n") and orjson.loads(line).get("features") is not None
+
+
+def _records(source: FileSource) -> Iterator[list[Item]]:
+    """The recording in the order in which a run reads it."""
+    partition = source.build_part("audit", LANE, None)
+    try:
+        while True:
+            try:
+                batch = partition.next_batch()
+            except StopIteration:
+                return
+            yield batch
+    finally:
+        partition.close()
+
+
+def _show(report: Report, console: Console) -> None:
+    read = f"{report.compared:,} feature vectors of {report.assets:,} assets, {report.records:,} records read"
+    if report.difference is None or report.why is None:
+        console.print(f"Equal to the last bit: {read}.", highlight=False)
+        return
+    console.print(f"Not equal. Compared: {read}.", style="bold red", highlight=False)
+    for line in told(report.difference, report.why):
+        console.print(line, highlight=False, soft_wrap=True, markup=False)
+    if report.why.changed:
+        table = Table("feature", "served", "from the recording", title="What differs", title_justify="left")
+        for changed in report.why.changed:
+            table.add_row(changed.feature, repr(changed.served), repr(changed.made))
+        console.print(table)
+    if report.why.events:
+        title = f"Events of {report.difference.asset} since the last equal vector"
+        if report.why.among > len(report.why.events):
+            title += f": those nearest in time, of {report.why.among:,}"
+        table = Table("record", "where", "kind", "time", "content", title=title, title_justify="left")
+        for event in report.why.events:
+            time = "" if event.time is None else format_instant(event.time)
+            table.add_row(f"{event.sequence:,}", event.place, event.kind, time, event.content)
+        console.print(table)

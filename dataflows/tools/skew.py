@@ -1,0 +1,97 @@
+"""``python -m dataflows skew``: what late data changed in served features, as tables."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import orjson
+from rich.box import SIMPLE_HEAD
+from rich.table import Table
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from rich.console import Console
+
+__all__ = ["SkewError", "show_skew", "skew_table"]
+
+
+class SkewError(RuntimeError):
+    """A folder without anything to show."""
+
+
+def show_skew(folder: Path, console: Console) -> None:
+    """Print, for each target of the last run into a folder, every feature that late data changed.
+
+    Args:
+        folder: of the outputs.
+        console: where to print.
+
+    Raises:
+        SkewError: no run ended there, or none that compared anything.
+    """
+    path = folder / "summary.json"
+    if not path.exists():
+        msg = f"{path} does not exist; name the folder of the outputs of a run that has ended"
+        raise SkewError(msg)
+    targets = orjson.loads(path.read_bytes()).get("targets", {})
+    shown = False
+    for name, target in targets.items():
+        if "skew" in target:
+            console.print(skew_table(name, target["skew"]))
+            shown = True
+    if not shown:
+        msg = (
+            f"the run into {folder} compared nothing; set `compare` (a share of the assets, such as 0.05) "
+            "and an `allowed_lateness` in a class of its fleet.toml"
+        )
+        raise SkewError(msg)
+
+
+def skew_table(name: str, skew: dict[str, Any], most: int | None = None) -> Table:
+    """Share changed, mean and worst change of each feature, those that change most first.
+
+    Args:
+        name: of the target.
+        skew: its section of the summary.
+        most: rows at most; None for all.
+    """
+    table = Table(
+        title=f"{name}: features as served against those of complete data",
+        caption=_caption(skew, most),
+        box=SIMPLE_HEAD,
+        title_justify="left",
+        caption_justify="left",
+    )
+    table.add_column("feature")
+    for column in ("changed", "mean change, sd", "worst, sd"):
+        table.add_column(column, justify="right")
+    rows = sorted(skew["features"].items(), key=lambda row: (-_weight(row[1]), row[0]))
+    for feature, row in rows[:most]:
+        cells = ("-" if row[key] is None else f"{row[key]:.3f}" for key in ("mean", "worst"))
+        table.add_row(feature, f"{row['share']:.1%}", *cells)
+    return table
+
+
+def _weight(row: dict[str, Any]) -> float:
+    """Mean change over all examples that were compared."""
+    return float(row["share"] * (row["mean"] or 0.0))
+
+
+def _caption(skew: dict[str, Any], most: int | None) -> str:
+    compared = skew["compared"]
+    told = f"{compared:,} examples compared, {skew['changed']:,} of them changed"
+    given_up = sum(skew["given_up"].values())
+    if given_up:
+        told += f", {given_up:,} given up"
+    score, loss = skew["score"], skew["log_loss"]
+    if score["examples"]:
+        told += (
+            f". Score: {score['mean']:+.5f} on average, {score['mean_absolute']:.5f} either way, "
+            f"{score['worst']:+.4f} at worst"
+        )
+    if loss["examples"]:
+        told += f". Log loss: {loss['mean']:+.6f} over {loss['examples']:,} labels"
+    hidden = 0 if most is None else max(0, len(skew["features"]) - most)
+    more = f" {hidden:,} more features changed: `python -m dataflows skew FOLDER`." if hidden else ""
+    return f"{told}. Changes are in standard deviations of the feature.{more}"
