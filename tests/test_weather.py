@@ -219,7 +219,7 @@ def test_features_hold_the_weather_that_was_valid_and_known(
             product.resume()
 
 
-@given(streams(), st.lists(st.integers(1, 20), min_size=60, max_size=60))
+@given(streams(), st.lists(st.integers(1, 20), min_size=63, max_size=63))
 def test_what_arrives_together_changes_nothing(
     stream: tuple[str, list[tuple[Event, bool]]], sizes: list[int]
 ) -> None:
