@@ -47,6 +47,7 @@ REASONS = {
     "unknown_asset": "no registry row names the asset, and the fleet rejects unknown assets or is full",
     "unknown_class": "a registry row names a class that the fleet does not have",
     "future": "its time lies more than max_future after its arrival: a wrong clock",
+    "wrong_clock": "the clock of its asset was found wrong, and the fleet has `quarantine` on",
     "duplicate": "the same id, or the same asset, kind, time and content, was seen before",
     "too_late": "below the asset's watermark: later than the allowed lateness",
     "unmatched": "a failure, maintenance or retraction record that no remembered example or record matches",

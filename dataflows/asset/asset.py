@@ -20,7 +20,18 @@ from dataflows.events import (
     Retraction,
     Telemetry,
 )
-from dataflows.items import Expiry, Item, Known, Matured, Observation, Row, asset_part, encode, reject_row
+from dataflows.items import (
+    Expiry,
+    Item,
+    Known,
+    Late,
+    Matured,
+    Observation,
+    Row,
+    asset_part,
+    encode,
+    reject_row,
+)
 from dataflows.snapshots import seal, unseal
 
 if TYPE_CHECKING:
@@ -178,11 +189,12 @@ class Asset:
             return [_rejected(item, event, "too_late", "below the watermark of its asset")]
         self._heard(event.time)
         if placed is Placed.LATE and not self._windows.covers(event.time):
-            return []
+            return [_late(item, 0)]
         matured = self._labels.advance(self._windows.watermark)
         if placed is not Placed.ON_TIME:
             self._revision += 1
-            return self._observations(item, matured, scored=True)
+            items = self._observations(item, matured, scored=True)
+            return items if placed is Placed.MERGED else [*items, _late(item, len(items))]
         # An asset that asset_ttl dropped may come back at the very time that was scored before.
         self._revision = self._revision + 1 if event.time == self._scored else 0
         self._scored = event.time
@@ -210,7 +222,8 @@ class Asset:
         revises = event.code in self._plan.asset_class.faults and windows.covers(event.time)
         if revises:
             self._revision += 1
-        return self._observations(item, matured, scored=revises)
+        items = self._observations(item, matured, scored=revises)
+        return [*items, _late(item, len(items))] if placed is Placed.LATE else items
 
     def _record(self, item: Item, event: Failure | Maintenance) -> list[Item]:
         labels = self._labels
@@ -379,3 +392,8 @@ class Asset:
 
 def _rejected(item: Item, event: Event, reason: str, detail: str) -> Item:
     return reject_row(item, Reject(reason, detail, event.asset), event)
+
+
+def _late(item: Item, index: int) -> Item:
+    """The note that an event came late and was merged, as the index-th thing that the asset made of it."""
+    return Item(item.sequence, asset_part(item.part, index), item.arrival, item.known, item.position, Late())

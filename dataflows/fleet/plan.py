@@ -19,6 +19,7 @@ __all__ = [
     "Alert",
     "AssetClass",
     "AssetPolicy",
+    "ClockPolicy",
     "Fleet",
     "Input",
     "Model",
@@ -146,6 +147,8 @@ class AssetClass:
         idle_timeout: microseconds of arrival time after which silence moves the label clock; None: never.
         asset_ttl: microseconds of arrival time after which a silent asset's state is dropped, longer than
             ``idle_timeout`` and than any example of its targets may wait; None: never.
+        required: indices of the sensors that a time waits for until it is scored, ascending; None: it is
+            scored with its first message.
     """
 
     name: str
@@ -163,6 +166,20 @@ class AssetClass:
     reset_windows_on: tuple[str, ...] = ()
     idle_timeout: int | None = None
     asset_ttl: int | None = None
+    required: tuple[int, ...] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ClockPolicy:
+    """When an asset's clock counts as wrong, and what follows.
+
+    Attributes:
+        tolerance: microseconds that events may be stamped ahead of, or may steadily lag behind their arrival.
+        quarantine: telemetry and faults of an asset with a wrong clock are rejected.
+    """
+
+    tolerance: int
+    quarantine: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,6 +192,7 @@ class AssetPolicy:
         registry: files of registry rows, read before the input.
         max_future: microseconds that an event time may lie after its arrival.
         max_tombstones: how many dropped assets are remembered.
+        clock: how clocks are checked; None: they are not.
     """
 
     unknown: Literal["adopt", "reject"]
@@ -183,6 +201,7 @@ class AssetPolicy:
     registry: tuple[str, ...] = ()
     max_future: int = HOUR
     max_tombstones: int = 1_000_000
+    clock: ClockPolicy | None = None
 
 
 @dataclass(frozen=True, slots=True)

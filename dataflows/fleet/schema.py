@@ -32,6 +32,7 @@ __all__ = [
     "AlertTable",
     "AssetsTable",
     "ClassTable",
+    "ClockTable",
     "Document",
     "InputTable",
     "ModelTable",
@@ -117,6 +118,23 @@ class OutputTable(Table):
     )
 
 
+class ClockTable(Table):
+    """How clocks are checked, as `clock = { tolerance = "10m" }` in `[assets]`; without it they are not."""
+
+    tolerance: PositiveDuration = Field(
+        default=10 * MICROSECONDS["m"],
+        description="How far an asset's clock may be wrong. It is found wrong by three events further ahead "
+        "of their arrival than this, or by nine that lag by more, a tenth of it apart at least. Longer than "
+        "what messages regularly take on their way, or honest clocks seem to be behind. Without arrival "
+        "times nothing is found; what is found is in `changes` and in the lane's rows of `metrics`.",
+    )
+    quarantine: bool = Field(
+        default=False,
+        description="Whether telemetry and faults of an asset whose clock is wrong are rejected, as "
+        "`wrong_clock`, until it is right again; to silence they count as not arrived.",
+    )
+
+
 class AssetsTable(Table):
     """Which assets there are, and what happens to those that no registry row named."""
 
@@ -154,6 +172,7 @@ class AssetsTable(Table):
         description="How many assets that `asset_ttl` dropped are remembered, by watermark and last "
         "identities, so that one which comes back is not taken for new. The oldest are forgotten first.",
     )
+    clock: ClockTable | None = Field(default=None, description="How clocks are checked. Default: not at all.")
 
 
 class WindowTable(Table):
@@ -248,6 +267,17 @@ class ClassTable(Table):
         description="How long after its last arrival the state of a silent asset is dropped: longer than "
         "`idle_timeout`, which it needs, and than horizon + label delay of each target, so that no example "
         "is lost. Default: never.",
+    )
+    score_on: Literal["arrival", "complete"] = Field(
+        default="arrival",
+        description="When a time is scored: `arrival`, with each of its messages (the first prediction, then "
+        "revisions); `complete`, once, when each of `required` has come with a reading, or else when "
+        "telemetry or a fault of a newer time does. For gateways that send one sensor a message.",
+    )
+    required: list[Name] | None = Field(
+        default=None,
+        description='The sensors that a time waits for with `score_on = "complete"`. Without one that often '
+        "is missing or null, since such times wait for the next. Default: all of the class.",
     )
     windows: list[WindowTable] = Field(default=[], description="The windows over readings and faults.")
 
