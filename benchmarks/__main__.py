@@ -17,11 +17,12 @@ BENCHMARKS = {
     "disks": "how well failures of hard disks are foretold, from a recording of their SMART values",
     "alerts": "rows of alerts beside rows of thresholding each score, at equal use",
     "calibration": "a run's reliability, and its calibration error beside a perfect predictor's",
+    "clocks": "how soon wrong clocks are found, and how many honest ones are accused",
     "simulator": "events a minute that the simulator writes on one core, with their truth",
     "figures": "figures of a run's evaluations.jsonl, with intervals",
 }
 #: They make their own input.
-ALONE = ("speed", "simulator")
+ALONE = ("speed", "simulator", "clocks")
 
 
 def main() -> None:

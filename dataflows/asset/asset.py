@@ -8,7 +8,9 @@ import numpy as np
 
 from dataflows.asset.background import Background
 from dataflows.asset.faults import Faults
+from dataflows.asset.gathering import Gathering
 from dataflows.asset.labels import Decisions, Labels
+from dataflows.asset.notes import dropped, late, rejected, then
 from dataflows.asset.windows import Placed, WindowPlan, Windows
 from dataflows.events import (
     Event,
@@ -16,22 +18,10 @@ from dataflows.events import (
     Fault,
     Maintenance,
     Registration,
-    Reject,
     Retraction,
     Telemetry,
 )
-from dataflows.items import (
-    Expiry,
-    Item,
-    Known,
-    Late,
-    Matured,
-    Observation,
-    Row,
-    asset_part,
-    encode,
-    reject_row,
-)
+from dataflows.items import Expiry, Item, Known, Matured, Observation, asset_part
 from dataflows.snapshots import seal, unseal
 
 if TYPE_CHECKING:
@@ -60,6 +50,7 @@ class ClassPlan:
         self.known = targets
         self.example_every = asset_class.example_every
         self.resets = frozenset(asset_class.reset_windows_on)
+        self._windows_kind = Windows if asset_class.required is None else Gathering
         self._no_faults = None if asset_class.faults else Faults(asset_class)
         self._place_features(asset_class)
 
@@ -79,6 +70,10 @@ class ClassPlan:
         self.of_readings = np.array(readings, dtype=np.intp)
         self.of_faults = np.array(faults, dtype=np.intp)
         self.background = slice(at, self.width)
+
+    def new_windows(self, state: dict[str, Any] | None = None) -> Windows:
+        """The windows of one asset."""
+        return self._windows_kind(self.windows, state)
 
     def faults(self, state: dict[str, Any] | None = None) -> Faults:
         """The faults of one asset; all assets share those of a class that counts none."""
@@ -146,7 +141,7 @@ class Asset:
         self.finished = False
         #: Event time of the last accepted event of any kind.
         self._last_event: int | None = state.get("last_event")
-        self._windows = Windows(self._plan.windows, state.get("windows"))
+        self._windows = self._plan.new_windows(state.get("windows"))
         self._faults = self._plan.faults(state.get("faults"))
         self._labels = Labels(self._plan.targets, state.get("labels"), self._plan.known)
         self._background = Background(self._plan.asset_class, state.get("background"))
@@ -179,43 +174,63 @@ class Asset:
         if not isinstance(body, Known):
             msg = f"an asset takes known events, not {type(body).__name__}"
             raise TypeError(msg)
-        return self._TAKES[type(body.event)](self, item, body.event)
+        take = self._TAKES[type(body.event)]
+        windows = self._windows
+        if isinstance(windows, Gathering) and self._ends_wait(windows, body.event):
+            scored = self._first_score(item, windows.close(), {})
+            return then(scored, take(self, item, body.event))
+        return take(self, item, body.event)
+
+    def _ends_wait(self, windows: Gathering, event: Event | Expiry) -> bool:
+        """Whether the time that waits for sensors is scored before an event takes effect."""
+        if isinstance(event, Telemetry):
+            return windows.closes(event.time, event.id)
+        if isinstance(event, Fault):
+            return windows.closes(event.time, _identity(event))
+        if isinstance(event, Failure | Maintenance):
+            # What is reset is gone, also at its very time.
+            return _kind(event) in self._plan.resets and windows.closes(event.time + 1, None)
+        changes_class = isinstance(event, Registration) and self._plans[event.asset_class] is not self._plan
+        return changes_class and windows.held is not None
 
     def _telemetry(self, item: Item, event: Telemetry) -> list[Item]:
         placed = self._windows.add(event.time, event.readings, event.id)
         if placed is Placed.DUPLICATE:
-            return [_rejected(item, event, "duplicate", "this telemetry was seen before")]
+            return [rejected(item, event, "duplicate", "this telemetry was seen before")]
         if placed is Placed.TOO_LATE:
-            return [_rejected(item, event, "too_late", "below the watermark of its asset")]
+            return [rejected(item, event, "too_late", "below the watermark of its asset")]
         self._heard(event.time)
         if placed is Placed.LATE and not self._windows.covers(event.time):
-            return [_late(item, 0)]
+            return [late(item, 0)]
         matured = self._labels.advance(self._windows.watermark)
-        if placed is not Placed.ON_TIME:
-            self._revision += 1
-            items = self._observations(item, matured, scored=True)
-            return items if placed is Placed.MERGED else [*items, _late(item, len(items))]
+        if placed is Placed.ON_TIME:
+            return self._first_score(item, event.time, matured)
+        if placed is Placed.HELD:
+            return self._observations(item, matured)
+        self._revision += 1
+        items = self._observations(item, matured, scored=True)
+        return items if placed is Placed.MERGED else [*items, late(item, len(items))]
+
+    def _first_score(self, item: Item, time: int, matured: Decisions) -> list[Item]:
         # An asset that asset_ttl dropped may come back at the very time that was scored before.
-        self._revision = self._revision + 1 if event.time == self._scored else 0
-        self._scored = event.time
+        self._revision = self._revision + 1 if time == self._scored else 0
+        self._scored = time
         self._faults.advance()
-        cell = event.time // self._plan.example_every
+        cell = time // self._plan.example_every
         example = cell != self._cell
         at_once = {}
         if example:
             self._cell = cell
-            at_once = self._labels.add(event.time)
+            at_once = self._labels.add(time)
         return self._observations(item, matured, scored=True, example=example, at_once=at_once)
 
     def _fault(self, item: Item, event: Fault) -> list[Item]:
         windows = self._windows
-        # Ids are printable, so none of telemetry is like one of these, and no id like a content.
-        identity = f"\x1f{event.code}\x1f{event.time}" if event.id is None else f"\x1e{event.id}"
-        placed = windows.add_fault(event.time, identity)
+        placed = windows.add_fault(event.time, _identity(event))
         if placed is Placed.DUPLICATE:
-            return [_rejected(item, event, "duplicate", "this fault was seen before")]
+            return [rejected(item, event, "duplicate", "this fault was seen before")]
         if placed is Placed.TOO_LATE:
-            return [_rejected(item, event, "too_late", "below the watermark of its asset")]
+            return [rejected(item, event, "too_late", "below the watermark of its asset")]
         self._heard(event.time)
         self._faults.add(event.time, event.code, windows.largest)
         matured = self._labels.advance(windows.watermark)
@@ -223,17 +238,17 @@ class Asset:
         if revises:
             self._revision += 1
         items = self._observations(item, matured, scored=revises)
-        return [*items, _late(item, len(items))] if placed is Placed.LATE else items
+        return [*items, late(item, len(items))] if placed is Placed.LATE else items
 
     def _record(self, item: Item, event: Failure | Maintenance) -> list[Item]:
         labels = self._labels
-        kind: Kind = "failure" if isinstance(event, Failure) else "maintenance"
+        kind = _kind(event)
         what = event.mode if isinstance(event, Failure) else event.component
         if not labels.remembers(event.time):
-            return [_rejected(item, event, "unmatched", "no example that it could label is remembered")]
+            return [rejected(item, event, "unmatched", "no example that it could label is remembered")]
         decided = labels.record(kind, event.time, what, event.id)
         if decided is None:
-            return [_rejected(item, event, "duplicate", "this record was seen before")]
+            return [rejected(item, event, "duplicate", "this record was seen before")]
         self._heard(event.time)
         if kind == "maintenance":
             self._background.work(event.time, what)
@@ -246,7 +261,7 @@ class Asset:
     def _retraction(self, item: Item, event: Retraction) -> list[Item]:
         decided, withdrawn = self._labels.retract(event.id)
         if not withdrawn:
-            return [_rejected(item, event, "unmatched", "no failure or maintenance record of this id stands")]
+            return [rejected(item, event, "unmatched", "no failure or maintenance record of this id stands")]
         for kind, time, what in withdrawn:
             if kind == "maintenance":
                 self._background.undo(time, what)
@@ -270,7 +285,7 @@ class Asset:
 
     def _change_class(self, plan: ClassPlan) -> None:
         """Windows of sensors that both classes declare alike go on, the others begin anew."""
-        self._windows = self._windows.carry(plan.windows, self._plan.carried(plan))
+        self._windows = self._windows.carry(plan.new_windows(), self._plan.carried(plan))
         self._faults = self._faults.carry(plan.asset_class) if plan.asset_class.faults else plan.faults()
         self._background = Background(plan.asset_class, self._background.state())
         self._labels.retarget(plan.targets)
@@ -285,22 +300,11 @@ class Asset:
         forgotten = event.what == "ttl"
         items = self._observations(item, matured, cleared=cleared, cleared_at=event.due, forgotten=forgotten)
         if forgotten:
-            items.append(self._dropped(item, len(items)))
-            self._windows = self._windows.tombstone()
+            items.append(dropped(item, self._name, len(items)))
+            self._windows = self._windows.tombstone(self._plan.new_windows())
             self._faults = self._plan.faults()
             self._labels = Labels(self._plan.targets, None, self._plan.known)
         return items
-
-    def _dropped(self, item: Item, index: int) -> Item:
-        row = {
-            "change": "asset_dropped",
-            "asset": self._name,
-            "why": "silent for asset_ttl",
-            "sequence": item.sequence,
-        }
-        body = Row("changes", encode(row))
-        part = asset_part(item.part, index)
-        return Item(item.sequence, part, item.arrival, item.known, item.position, body)
 
     def _heard(self, time: int) -> None:
         if self._last_event is None or time > self._last_event:
@@ -390,10 +394,11 @@ class Asset:
     }
 
 
-def _rejected(item: Item, event: Event, reason: str, detail: str) -> Item:
-    return reject_row(item, Reject(reason, detail, event.asset), event)
+def _identity(fault: Fault) -> str:
+    """What a fault is known again by."""
+    # Ids are printable, so none of telemetry is like one of these, and no id like a content.
+    return f"\x1f{fault.code}\x1f{fault.time}" if fault.id is None else f"\x1e{fault.id}"
 
 
-def _late(item: Item, index: int) -> Item:
-    """The note that an event came late and was merged, as the index-th thing that the asset made of it."""
-    return Item(item.sequence, asset_part(item.part, index), item.arrival, item.known, item.position, Late())
+def _kind(record: Failure | Maintenance) -> Kind:
+    return "failure" if isinstance(record, Failure) else "maintenance"

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from dataflows.events import Event, Failure, Fault, Maintenance, Registration, Telemetry
 from dataflows.fleet.plan import AssetClass, AssetPolicy, Fleet, Input, Output
 from dataflows.instants import HOUR
-from dataflows.items import Expiry, Item, Known, Row, by_order, lane_part
+from dataflows.items import Expiry, Item, Known, LanePeriod, Row, by_order, lane_part
 from dataflows.lane import Lane
 from tests.asset.oracle import TargetShape
 from tests.asset.streams import target_of
