@@ -110,8 +110,8 @@ class Clocks:
                 if offset > last.offset:
                     last.time, last.offset = time, offset
                 return None
-            # The copy of an event from the future tells nothing that its original did not.
-            if self._side(offset) == "ahead" and any(look.time == time for look in clock.looks):
+            # A copy, or what a gateway sends later of one time, accuses no clock a second time.
+            if self._side(offset) != "right" and any(look.time == time for look in clock.looks):
                 return None
             found = self._judge(asset, clock)
             clock = self._clocks.get(asset)
