@@ -58,13 +58,17 @@ class _Clock(msgspec.Struct, array_like=True):
     Attributes:
         known: whether it was right once, or found wrong, so that a jump can be told.
         offset: as last found.
-        looks: the last is still open.
+        looks: those that count.
+        before: the last look that was closed, whether it counts or not; None if there was none.
+        open: the look that goes on.
     """
 
     known: bool
     state: State
     offset: int
     looks: list[_Look]
+    before: _Look | None
+    open: _Look
 
 
 class Clocks:
@@ -103,24 +107,22 @@ class Clocks:
             arrival: of the event, microseconds; it never runs back.
         """
         offset = time - arrival
-        clock, found = self._clocks.get(asset), None
-        if clock is not None and clock.looks:
-            last = clock.looks[-1]
+        clock, found, look = self._clocks.get(asset), None, _Look(arrival, time, offset)
+        if clock is not None:
+            last = clock.open
             if arrival - last.arrival < self._span:
                 if offset > last.offset:
                     last.time, last.offset = time, offset
                 return None
             # A copy, or what a gateway sends later of one time, accuses no clock a second time.
-            if self._side(offset) != "right" and any(look.time == time for look in clock.looks):
+            if self._side(offset) != "right" and any(each.time == time for each in (*clock.looks, last)):
                 return None
             found = self._judge(asset, clock)
-            clock = self._clocks.get(asset)
-        if clock is None:
-            if self._side(offset) == "right":
-                self._clocks[asset] = None
-                return found
-            clock = self._clocks[asset] = _Clock(asset in self._clocks, "right", 0, [])
-        clock.looks.append(_Look(arrival, time, offset))
+            clock.open = look
+        if self._clocks.get(asset) is None:
+            honest = self._side(offset) == "right"
+            known = asset in self._clocks
+            self._clocks[asset] = None if honest else _Clock(known, "right", 0, [], None, look)
         return found
 
     def _side(self, offset: int) -> State:
@@ -129,9 +131,9 @@ class Clocks:
         return "behind" if offset < -self._tolerance else "right"
 
     def _judge(self, asset: str, clock: _Clock) -> Finding | None:
-        """What the looks say, of which the last is complete now."""
-        self._leave_out(clock)
+        """What the looks say once the open one is closed."""
         looks = clock.looks
+        self._close(clock)
         del looks[:-_LOOKS]
         sides = [self._side(look.offset) for look in looks]
         state: State = "right"
@@ -156,16 +158,14 @@ class Clocks:
         else:
             del self._clocks[asset]
 
-    def _leave_out(self, clock: _Clock) -> None:
-        """Take back the last look if it is of a backlog."""
-        looks = clock.looks
-        if len(looks) < 2 or self._side(looks[-1].offset) == "ahead":  # noqa: PLR2004 - one before the last
-            return
-        before, last = looks[-2:]
-        if last.time - before.time <= 2 * (last.arrival - before.arrival):
-            return
-        looks.pop()
-        if clock.state == "right":
+    def _close(self, clock: _Clock) -> None:
+        """Count the open look, unless it is of a backlog: that takes one back that seemed to lag."""
+        looks, before, last = clock.looks, clock.before, clock.open
+        clock.before = last
+        hurried = before is not None and last.time - before.time > 2 * (last.arrival - before.arrival)
+        if not hurried or self._side(last.offset) == "ahead":
+            looks.append(last)
+        elif clock.state == "right":
             lagging = (index for index, look in enumerate(looks) if self._side(look.offset) == "behind")
             index = next(lagging, None)
             if index is not None:
