@@ -18,13 +18,14 @@ BENCHMARKS = {
     "alerts": "rows of alerts beside rows of thresholding each score, at equal use",
     "calibration": "a run's reliability, and its calibration error beside a perfect predictor's",
     "audit": "a million events, features served against those of the recording; honest, and tampered with",
+    "clocks": "how soon wrong clocks are found, and how many honest ones are accused",
     "simulator": "events a minute that the simulator writes on one core, with their truth",
     "memory": "memory and store that an asset costs: one that sends a million events, many that send one",
     "azure": "the four components of Azure's machines pooled, beside a model that only counts errors",
     "figures": "figures of a run's evaluations.jsonl, with intervals",
 }
 #: They make their own input.
-ALONE = ("speed", "simulator", "memory")
+ALONE = ("speed", "simulator", "clocks", "memory")
 
 
 def main() -> None:

@@ -49,6 +49,7 @@ REASONS = {
     "unknown_asset": "no registry row names the asset, and the fleet rejects unknown assets or is full",
     "unknown_class": "a registry row names a class that the fleet does not have",
     "future": "its time, or the issue of weather, lies more than max_future after its arrival: a wrong clock",
+    "wrong_clock": "the clock of its asset was found wrong, and the fleet has `quarantine` on",
     "no_room": "weather: max_weather rows are held already",
     "duplicate": "the same id, or the same asset, kind, time and content, was seen before",
     "too_late": "below the watermark: later than the allowed lateness; weather: older than what is kept",

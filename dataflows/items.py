@@ -26,6 +26,8 @@ __all__ = [
     "Item",
     "Joined",
     "Known",
+    "LanePeriod",
+    "Late",
     "LateWeather",
     "Matured",
     "Observation",
@@ -147,6 +149,29 @@ class Known(msgspec.Struct, frozen=True, gc=False):
     weather: Joined | None = None
 
 
+class LanePeriod(msgspec.Struct, frozen=True, gc=False):
+    """What a lane counted in one period of the metrics.
+
+    Attributes:
+        lane: its name.
+        start: of the period, in knowledge time; it covers (start, end].
+        end: of the period.
+        by_kind: accepted events.
+        clocks: how many are wrong (ahead, behind) at its end, and how often one jumped in it; None where
+            they are not checked.
+    """
+
+    lane: str
+    start: int
+    end: int
+    by_kind: dict[str, int]
+    clocks: dict[str, int] | None
+
+
+class Late(msgspec.Struct, frozen=True, gc=False):
+    """A late event was merged: only to be counted."""
+
+
 class Observation(msgspec.Struct, frozen=True, gc=False):
     """What one record means for one target of one asset.
 
@@ -210,7 +235,7 @@ class Item(msgspec.Struct, gc=False):
     arrival: int | None
     known: int
     position: tuple[str, int, int]
-    body: bytes | Event | Reject | Tick | Known | Observation | Row
+    body: bytes | Event | Reject | Tick | Known | LanePeriod | Late | Observation | Row
 
 
 #: Sort key: the order of effect.

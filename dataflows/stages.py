@@ -85,9 +85,9 @@ class Stages:
             name: ClassPlan(asset_class, fleet.targets) for name, asset_class in fleet.classes.items()
         }
 
-    def lane(self, key: str, main: bytes | None, parts: dict[int, bytes]) -> Lane:  # noqa: ARG002 - one lane
+    def lane(self, key: str, main: bytes | None, parts: dict[int, bytes]) -> Lane:
         """A lane, new or resumed."""
-        lane = Lane(self._fleet, main, parts)
+        lane = Lane(self._fleet, main, parts, key)
         self._watch.arrival = lambda: lane.arrival
         return lane
 

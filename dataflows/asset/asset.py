@@ -8,40 +8,29 @@ import numpy as np
 
 from dataflows.asset.background import Background
 from dataflows.asset.complete import CompleteWindows
+from dataflows.asset.faults import identity_of
+from dataflows.asset.gathering import Gathering
 from dataflows.asset.labels import Decisions, Labels
+from dataflows.asset.notes import dropped, late, rejected, then
 from dataflows.asset.plan import ClassPlan
-from dataflows.asset.weather import LatestWeather
-from dataflows.asset.windows import Placed, Windows
+from dataflows.asset.records import kind_of
+from dataflows.asset.windows import Placed
 from dataflows.events import (
     AssetEvent,
     Failure,
     Fault,
     Maintenance,
     Registration,
-    Reject,
     Retraction,
     Telemetry,
 )
-from dataflows.items import (
-    Expiry,
-    Item,
-    Joined,
-    Known,
-    LateWeather,
-    Matured,
-    Observation,
-    Row,
-    asset_part,
-    encode,
-    reject_row,
-)
+from dataflows.items import Expiry, Item, Joined, Known, LateWeather, Matured, Observation, asset_part
 from dataflows.sampling import in_sample
 from dataflows.snapshots import seal, unseal
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from dataflows.asset.records import Kind
     from dataflows.items import Compared
 
 __all__ = ["Asset", "ClassPlan"]
@@ -92,11 +81,11 @@ class Asset:
         self.finished = False
         #: Event time of the last accepted event of any kind.
         self._last_event: int | None = state.get("last_event")
-        self._windows = Windows(self._plan.windows, state.get("windows"))
+        self._windows = self._plan.new_windows(state.get("windows"))
         self._faults = self._plan.faults(state.get("faults"))
         self._labels = Labels(self._plan.targets, state.get("labels"), self._plan.known)
         self._background = Background(self._plan.asset_class, state.get("background"))
-        self._weather = self._latest_weather(state.get("weather"))
+        self._weather = self._plan.latest_weather(state.get("weather"))
 
         self._complete = self._complete_windows(state.get("complete"))
 
@@ -136,49 +125,77 @@ class Asset:
         if not isinstance(body, Known):
             msg = f"an asset takes known events, not {type(body).__name__}"
             raise TypeError(msg)
+        windows = self._windows
+        if isinstance(windows, Gathering) and self._ends_wait(windows, body.event):
+            held = windows.close()
+            if self._weather is not None:
+                self._weather.take_held()
+            scored = self._first_score(item, held, {})
+            return then(scored, self._take(item, body))
+        return self._take(item, body)
+
+    def _take(self, item: Item, body: Known) -> list[Item]:
         if body.weather is not None and isinstance(body.event, Telemetry):
             return self._telemetry(item, body.event, body.weather)
         return self._TAKES[type(body.event)](self, item, body.event)
+
+    def _ends_wait(self, windows: Gathering, event: AssetEvent | Expiry | LateWeather) -> bool:
+        """Whether the time that waits for sensors is scored before an event takes effect."""
+        if isinstance(event, Telemetry):
+            return windows.closes(event.time, event.id)
+        if isinstance(event, Fault):
+            return windows.closes(event.time, identity_of(event))
+        if isinstance(event, Failure | Maintenance):
+            # What is reset is gone, also at its very time.
+            return kind_of(event) in self._plan.resets and windows.closes(event.time + 1, None)
+        changes_class = isinstance(event, Registration) and self._plans[event.asset_class] is not self._plan
+        return changes_class and windows.held is not None
 
     def _telemetry(self, item: Item, event: Telemetry, joined: Joined | None = None) -> list[Item]:
         weather = None if joined is None else joined.values
         placed = self._windows.add(event.time, event.readings, event.id, weather)
         if placed is Placed.DUPLICATE:
-            return [_rejected(item, event, "duplicate", "this telemetry was seen before")]
+            return [rejected(item, event, "duplicate", "this telemetry was seen before")]
         if placed is Placed.TOO_LATE:
-            return [_rejected(item, event, "too_late", "below the watermark of its asset")]
+            return [rejected(item, event, "too_late", "below the watermark of its asset")]
         self._heard(event.time)
         if self._weather is not None and event.time == self._windows.largest:
             self._weather.take(joined)
         if self._complete is not None:
             self._complete.take(event.time, self._windows.row(event.time))
         if placed is Placed.LATE and not self._windows.covers(event.time):
-            return []
+            return [late(item, 0)]
         matured = self._labels.advance(self._windows.watermark)
-        if placed is not Placed.ON_TIME:
-            self._revision += 1
-            return self._observations(item, matured, scored=True)
+        if placed is Placed.ON_TIME:
+            return self._first_score(item, event.time, matured)
+        if placed is Placed.HELD:
+            if self._weather is not None:
+                self._weather.hold(joined)
+            return self._observations(item, matured)
+        self._revision += 1
+        items = self._observations(item, matured, scored=True)
+        return items if placed is Placed.MERGED else [*items, late(item, len(items))]
+
+    def _first_score(self, item: Item, time: int, matured: Decisions) -> list[Item]:
         # An asset that asset_ttl dropped may come back at the very time that was scored before.
-        self._revision = self._revision + 1 if event.time == self._scored else 0
-        self._scored = event.time
+        self._revision = self._revision + 1 if time == self._scored else 0
+        self._scored = time
         self._faults.advance()
-        cell = event.time // self._plan.example_every
+        cell = time // self._plan.example_every
         example = cell != self._cell
         at_once = {}
         if example:
             self._cell = cell
-            at_once = self._labels.add(event.time)
+            at_once = self._labels.add(time)
         return self._observations(item, matured, scored=True, example=example, at_once=at_once)
 
     def _fault(self, item: Item, event: Fault) -> list[Item]:
         windows = self._windows
-        # Ids are printable, so none of telemetry is like one of these, and no id like a content.
-        identity = f"\x1f{event.code}\x1f{event.time}" if event.id is None else f"\x1e{event.id}"
-        placed = windows.add_fault(event.time, identity)
+        placed = windows.add_fault(event.time, identity_of(event))
         if placed is Placed.DUPLICATE:
-            return [_rejected(item, event, "duplicate", "this fault was seen before")]
+            return [rejected(item, event, "duplicate", "this fault was seen before")]
         if placed is Placed.TOO_LATE:
-            return [_rejected(item, event, "too_late", "below the watermark of its asset")]
+            return [rejected(item, event, "too_late", "below the watermark of its asset")]
         self._heard(event.time)
         if self._complete is not None:
             self._complete.take_fault(event.time, event.code)
@@ -187,17 +204,18 @@ class Asset:
         revises = event.code in self._plan.asset_class.faults and windows.covers(event.time)
         if revises:
             self._revision += 1
-        return self._observations(item, matured, scored=revises)
+        items = self._observations(item, matured, scored=revises)
+        return [*items, late(item, len(items))] if placed is Placed.LATE else items
 
     def _record(self, item: Item, event: Failure | Maintenance) -> list[Item]:
         labels = self._labels
-        kind: Kind = "failure" if isinstance(event, Failure) else "maintenance"
+        kind = kind_of(event)
         what = event.mode if isinstance(event, Failure) else event.component
         if not labels.remembers(event.time):
-            return [_rejected(item, event, "unmatched", "no example that it could label is remembered")]
+            return [rejected(item, event, "unmatched", "no example that it could label is remembered")]
         decided = labels.record(kind, event.time, what, event.id)
         if decided is None:
-            return [_rejected(item, event, "duplicate", "this record was seen before")]
+            return [rejected(item, event, "duplicate", "this record was seen before")]
         self._heard(event.time)
         if kind == "maintenance":
             self._background.work(event.time, what)
@@ -219,7 +237,7 @@ class Asset:
     def _retraction(self, item: Item, event: Retraction) -> list[Item]:
         decided, withdrawn = self._labels.retract(event.id)
         if not withdrawn:
-            return [_rejected(item, event, "unmatched", "no failure or maintenance record of this id stands")]
+            return [rejected(item, event, "unmatched", "no failure or maintenance record of this id stands")]
         for kind, time, what in withdrawn:
             if kind == "maintenance":
                 self._background.undo(time, what)
@@ -243,12 +261,12 @@ class Asset:
 
     def _change_class(self, plan: ClassPlan) -> None:
         """Windows of sensors that both classes declare alike go on, the others begin anew."""
-        self._windows = self._windows.carry(plan.windows, self._plan.carried(plan))
+        self._windows = self._windows.carry(plan.new_windows(), self._plan.carried(plan))
         self._faults = self._faults.carry(plan.asset_class) if plan.asset_class.faults else plan.faults()
         self._background = Background(plan.asset_class, self._background.state())
         self._labels.retarget(plan.targets)
         self._plan = plan
-        self._weather = self._latest_weather(None if self._weather is None else self._weather.state())
+        self._weather = self._plan.latest_weather(None if self._weather is None else self._weather.state())
         given_up = self.give_up("class changed")
         self._complete = self._complete_windows()
         if self._complete is not None:
@@ -271,29 +289,14 @@ class Asset:
             self.give_up("asset dropped")
         items = self._observations(item, matured, cleared=cleared, cleared_at=event.due, forgotten=forgotten)
         if forgotten:
-            items.append(self._dropped(item, len(items)))
-            self._windows = self._windows.tombstone()
+            items.append(dropped(item, self._name, len(items)))
+            self._windows = self._windows.tombstone(self._plan.new_windows())
             self._faults = self._plan.faults()
             self._labels = Labels(self._plan.targets, None, self._plan.known)
-            self._weather = self._latest_weather(None)
+            self._weather = self._plan.latest_weather(None)
             # The windows begin empty too, so nothing is missing from these.
             self._complete = None if self._complete is None else CompleteWindows(self._plan)
         return items
-
-    def _dropped(self, item: Item, index: int) -> Item:
-        row = {
-            "change": "asset_dropped",
-            "asset": self._name,
-            "why": "silent for asset_ttl",
-            "sequence": item.sequence,
-        }
-        body = Row("changes", encode(row))
-        part = asset_part(item.part, index)
-        return Item(item.sequence, part, item.arrival, item.known, item.position, body)
-
-    def _latest_weather(self, state: dict[str, Any] | None) -> LatestWeather | None:
-        weather = self._plan.asset_class.weather
-        return None if weather is None else LatestWeather(weather, state)
 
     def _heard(self, time: int) -> None:
         if self._last_event is None or time > self._last_event:
@@ -393,7 +396,3 @@ class Asset:
         Expiry: _expiry,
         LateWeather: _late_weather,
     }
-
-
-def _rejected(item: Item, event: AssetEvent, reason: str, detail: str) -> Item:
-    return reject_row(item, Reject(reason, detail, event.asset), event)

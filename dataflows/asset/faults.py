@@ -12,9 +12,10 @@ from dataflows.instants import HOUR
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from dataflows.events import Fault
     from dataflows.fleet.plan import AssetClass
 
-__all__ = ["Faults"]
+__all__ = ["Faults", "identity_of"]
 
 #: So many of the latest faults are kept one by one, where a reset may have to part those of one pane.
 _RECENT = 128
@@ -159,3 +160,9 @@ def _declarations(asset_class: AssetClass) -> dict[str, set[tuple[int, int, tupl
         }
         for index, code in enumerate(asset_class.faults)
     }
+
+
+def identity_of(fault: Fault) -> str:
+    """What a fault is known again by."""
+    # Ids are printable, so none of telemetry is like one of these, and no id like a content.
+    return f"\x1f{fault.code}\x1f{fault.time}" if fault.id is None else f"\x1e{fault.id}"

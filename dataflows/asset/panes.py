@@ -57,6 +57,8 @@ class WindowPlan:
         for hop, panes in self.windows:
             self.depths[hop] = max(self.depths[hop], panes)
         self.values = len(self.sensors) if asset_class.values else 0
+        #: Sensors that a time waits for, where it is scored when it is complete.
+        self.required = np.array(asset_class.required or (), dtype=np.intp)
         width = len(STATISTICS)
         self.picks = np.array(
             [

@@ -7,7 +7,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from dataflows.asset.faults import Faults
+from dataflows.asset.gathering import Gathering
 from dataflows.asset.panes import WindowPlan
+from dataflows.asset.weather import LatestWeather
+from dataflows.asset.windows import Windows
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -36,6 +39,7 @@ class ClassPlan:
         self.compared = asset_class.compared
         #: How far back a feature may look, in microseconds.
         self.reach = max((window.length + window.hop for window in asset_class.windows), default=0)
+        self._windows_kind = Windows if asset_class.required is None else Gathering
         self._no_faults = None if asset_class.faults else Faults(asset_class)
         self._place_features(asset_class)
 
@@ -57,6 +61,15 @@ class ClassPlan:
         of_weather = 0 if asset_class.weather is None else len(asset_class.weather.values) + 2
         self.background = slice(at, self.width - of_weather)
         self.of_weather = slice(self.width - of_weather, self.width)
+
+    def new_windows(self, state: dict[str, Any] | None = None) -> Windows:
+        """The windows of one asset."""
+        return self._windows_kind(self.windows, state)
+
+    def latest_weather(self, state: dict[str, Any] | None) -> LatestWeather | None:
+        """The weather of one asset's latest event, None where the class sees none."""
+        weather = self.asset_class.weather
+        return None if weather is None else LatestWeather(weather, state)
 
     def faults(self, state: dict[str, Any] | None = None) -> Faults:
         """The faults of one asset; all assets share those of a class that counts none."""

@@ -5,10 +5,12 @@ from __future__ import annotations
 from bisect import bisect_right, insort
 from typing import TYPE_CHECKING, Any, Literal
 
+from dataflows.events import Failure, Maintenance
+
 if TYPE_CHECKING:
     from dataflows.fleet.plan import Target
 
-__all__ = ["CENSORED", "NEGATIVE", "POSITIVE", "Kind", "Records"]
+__all__ = ["CENSORED", "NEGATIVE", "POSITIVE", "Kind", "Records", "kind_of"]
 
 POSITIVE, NEGATIVE, CENSORED = 1, 0, -1
 Kind = Literal["failure", "maintenance"]
@@ -113,3 +115,8 @@ def _first_after(times: list[int] | None, after: int, until: int) -> int | None:
         return None
     index = bisect_right(times, after)
     return times[index] if index < len(times) and times[index] <= until else None
+
+
+def kind_of(record: Failure | Maintenance) -> Kind:
+    """Whether a record is one of failure or of maintenance."""
+    return "failure" if isinstance(record, Failure) else "maintenance"

@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
 from dataflows.instants import HOUR
 from dataflows.items import Joined, same_values
 
@@ -24,22 +26,28 @@ class LatestWeather:
         state: what `state` returned, None for a new asset.
     """
 
-    __slots__ = ("_joined", "_plan", "revised")
+    __slots__ = ("_held", "_joined", "_plan", "revised")
 
     def __init__(self, plan: Weather, state: dict[str, Any] | None = None) -> None:
         self._plan = plan
         #: None where the event has no site.
         self._joined: Joined | None = None
+        #: What the latest message of a time that waits for sensors was joined with.
+        self._held: Joined | None = None
         #: Whether this is fresher weather than the event was joined with when it came.
         self.revised = False
-        if state is not None and state["joined"] is not None:
-            site, time, issued, values = state["joined"]
-            given = dict(zip(state["names"], values, strict=True))
-            # After a change of class some values may be new to the asset.
-            self._joined = Joined(
-                site, time, issued, tuple(given.get(name, math.nan) for name in plan.values)
-            )
+        if state is not None:
+            self._joined = self._again(state["joined"], state["names"])
+            self._held = self._again(state["held"], state["names"])
             self.revised = state["revised"] and tuple(state["names"]) == plan.values
+
+    def _again(self, kept: list[Any] | None, names: list[str]) -> Joined | None:
+        """A row that was kept; after a change of class some values may be new to the asset."""
+        if kept is None:
+            return None
+        site, time, issued, values = kept
+        given = dict(zip(names, values, strict=True))
+        return Joined(site, time, issued, tuple(given.get(name, math.nan) for name in self._plan.values))
 
     @property
     def values(self) -> tuple[float, ...]:
@@ -50,6 +58,14 @@ class LatestWeather:
         """Note what the latest event was joined with; None where it has no site."""
         self._joined = joined
         self.revised = False
+
+    def hold(self, joined: Joined | None) -> None:
+        """Note what a message was joined with whose time is not scored yet."""
+        self._held = joined
+
+    def take_held(self) -> None:
+        """The time that was held is scored."""
+        self.take(self._held)
 
     def offer(self, late: Joined, time: int | None) -> bool:
         """Take weather that became known after the latest event, if that would now be joined with it.
@@ -91,9 +107,9 @@ class LatestWeather:
 
     def state(self) -> dict[str, Any]:
         """Plain data."""
-        joined = self._joined
         return {
             "names": self._plan.values,
-            "joined": None if joined is None else (joined.site, joined.time, joined.issued, joined.values),
+            "joined": None if self._joined is None else msgspec.structs.astuple(self._joined),
+            "held": None if self._held is None else msgspec.structs.astuple(self._held),
             "revised": self.revised,
         }

@@ -23,6 +23,7 @@ class Placed(Enum):
     ON_TIME = "on_time"
     MERGED = "merged"
     LATE = "late"
+    HELD = "held"
     TOO_LATE = "too_late"
     DUPLICATE = "duplicate"
 
@@ -97,22 +98,27 @@ class Windows:
         """
         newest, since = self.newest, self._since
         if (newest is None or time > newest) and (since is None or time > since) and not self._saw(identity):
-            self._take_newest(time, self._plan.row(readings, weather))
+            placed = self._take_newest(time, self._plan.row(readings, weather))
             self._remember(identity, time)
-            return Placed.ON_TIME
+            return placed
         return self._take_other(time, readings, identity, weather)
 
-    def _take_newest(self, time: int, row: NDArray[np.float64]) -> None:
-        """Make this the time that is scored; what was ahead of the last one enters the panes first."""
-        self.largest = time
+    def _take_newest(self, time: int, row: NDArray[np.float64]) -> Placed:
+        """Take the first telemetry of a time after all others."""
         if self.newest is None or time > self.newest:
             self.newest = time
+        self._forget(self.newest)
+        self._rows.append(time, row)
+        self._enter(time, row)
+        return Placed.ON_TIME
+
+    def _enter(self, time: int, row: NDArray[np.float64]) -> None:
+        """Make this the time that is scored; what was ahead of the last one enters the panes first."""
+        self.largest = time
         if self._ahead:
             for at in sorted(self._ahead):
                 self._panes.insert(at, self._rows[at], time)
             self._ahead.clear()
-        self._forget(self.newest)
-        self._rows.append(time, row)
         self._features = np.empty(self._plan.features)
         self._panes.insert_newest(time, row, self._features)
 
@@ -131,10 +137,9 @@ class Windows:
         if self._is_duplicate(time, row, identity):
             return Placed.DUPLICATE
         self._remember(identity, time)
-        if placed is Placed.MERGED and time != self.largest:
+        if placed is Placed.MERGED and time != self.largest and time not in self._rows:
             # A fault of the same time came first; this is its first telemetry.
-            self._take_newest(time, row)
-            return Placed.ON_TIME
+            return self._take_newest(time, row)
         if time in self._rows:
             self._contents[time] = (*self._contents_of(time), _digest(self._plan.content(row)))
             self._merge(time, self._rows[time].copy(), row, weather)
@@ -243,26 +248,29 @@ class Windows:
             self._panes.drop_before(time, rows, self.largest)
         return True
 
-    def tombstone(self) -> Windows:
-        """What is left of a dropped asset: the watermark, and the identities that count at it."""
+    def tombstone(self, left: Windows) -> Windows:
+        """What is left of a dropped asset: the watermark, and the identities that count at it.
+
+        Args:
+            left: new ones of the same class.
+        """
         watermark = self.watermark
         ids = {found: at for found, at in self._ids.items() if watermark is not None and at >= watermark}
         for at in self._rows.times():
             if watermark is not None and at >= watermark:
                 ids.update(dict.fromkeys(self._contents_of(at), at))
-        left = Windows(self._plan)
         left.newest, left._since, left._floor, left._ids = self.newest, self._since, self._floor, ids
         return left
 
-    def carry(self, plan: WindowPlan, kept: list[tuple[int, int]]) -> Windows:
-        """The same contents under another class.
+    def carry(self, new: Windows, kept: list[tuple[int, int]]) -> Windows:
+        """The same contents under another class; no time may be held.
 
         Args:
-            plan: of the other class.
+            new: of the other class, empty yet.
             kept: (old, new) index of the sensors whose windows go on; the others begin anew.
         """
         old_at, new_at = [old for old, _ in kept], [new for _, new in kept]
-        new = Windows(plan)
+        plan = new._plan
         new.largest, new.newest, new._since = self.largest, self.newest, self._since
         new._floor = self.watermark
         new._ids, new._ahead = dict(self._ids), list(self._ahead)

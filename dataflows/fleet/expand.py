@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from dataflows.fleet.errors import listed, nearest, shown
 from dataflows.fleet.layout import Layout
-from dataflows.fleet.plan import AssetPolicy, Fleet, Input, Output
+from dataflows.fleet.plan import AssetPolicy, ClockPolicy, Fleet, Input, Output
 from dataflows.fleet.targets import Catalogue, targets
 from dataflows.instants import MICROSECONDS, format_duration
 
@@ -102,4 +102,5 @@ def _asset_policy(draft: Draft, folder: Path) -> AssetPolicy:
         max_future=table.max_future,
         max_tombstones=table.max_tombstones,
         max_weather=table.max_weather,
+        clock=None if table.clock is None else ClockPolicy(table.clock.tolerance, table.clock.quarantine),
     )

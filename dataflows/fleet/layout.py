@@ -100,6 +100,7 @@ class Layout:
             self._makers.append(_Maker((*self._loc, "weather"), "weather", known))
         self._check_features_once()
         self._check_silence()
+        self.required = self._required()
 
     @property
     def is_whole(self) -> bool:
@@ -136,6 +137,7 @@ class Layout:
             expressions=self.expressions,
             weather=weather,
             compare=self.table.compare,
+            required=self.required,
         )
 
     def _weather(self) -> dict[str, Loc]:
@@ -163,6 +165,17 @@ class Layout:
             if whole and unknown is not None:
                 expected = f"names of sensors, or weather.<value> of the class's weather: {listed(known)}"
                 self._draft.refuse(loc, expected, shown(unknown), nearest(unknown, known))
+
+    def _required(self) -> tuple[int, ...] | None:
+        """Indices of the sensors that a time waits for; None where it waits for none."""
+        names, at = self.table.required, (*self._loc, "required")
+        if self.table.score_on == "arrival":
+            if names is not None and not self._draft.is_broken(*self._loc, "score_on"):
+                self._draft.refuse(at, 'no such key without score_on = "complete"')
+            return None
+        if names == []:
+            self._draft.refuse(at, "at least one sensor", "none")
+        return self._chosen(self._loc, "sensors", names, self.sensors, listed_as="required")
 
     def _check_silence(self) -> None:
         """Refuse an ``asset_ttl`` at which silence would not yet have decided every example."""
@@ -220,12 +233,18 @@ class Layout:
         )
 
     def _chosen(
-        self, loc: Loc, key: str, names: Sequence[str] | None, known: tuple[str, ...]
+        self,
+        loc: Loc,
+        key: str,
+        names: Sequence[str] | None,
+        known: tuple[str, ...],
+        *,
+        listed_as: str | None = None,
     ) -> tuple[int, ...]:
-        """The indices of the sensors or faults of a window, by default of all."""
+        """The indices of some sensors or faults of the class, by default of all."""
         if names is None:
             return tuple(range(len(known)))
-        place = (*loc, key)
+        place = (*loc, listed_as or key)
         chosen = self._once(place, names)
         makers = (key, "expressions") if key == "sensors" else (key,)
         what = "sensor or expression" if known == self.channels != self.sensors else key.removesuffix("s")

@@ -19,6 +19,7 @@ __all__ = [
     "Alert",
     "AssetClass",
     "AssetPolicy",
+    "ClockPolicy",
     "Fleet",
     "Input",
     "Model",
@@ -169,6 +170,8 @@ class AssetClass:
         expressions: name and text of each channel that is worked out from sensors and weather.
         weather: None if the class sees none.
         compare: share of its assets, from 0 to 1, of whose examples the features are computed again.
+        required: indices of the sensors that a time waits for until it is scored, ascending; None: it is
+            scored with its first message.
     """
 
     name: str
@@ -189,6 +192,7 @@ class AssetClass:
     expressions: tuple[tuple[str, str], ...] = ()
     weather: Weather | None = None
     compare: float = 0.0
+    required: tuple[int, ...] | None = None
 
     @property
     def channels(self) -> tuple[str, ...]:
@@ -202,6 +206,19 @@ class AssetClass:
 
 
 @dataclass(frozen=True, slots=True)
+class ClockPolicy:
+    """When an asset's clock counts as wrong, and what follows.
+
+    Attributes:
+        tolerance: microseconds that events may be stamped ahead of, or may steadily lag behind their arrival.
+        quarantine: telemetry and faults of an asset with a wrong clock are rejected.
+    """
+
+    tolerance: int
+    quarantine: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class AssetPolicy:
     """Which assets there are, and what happens to those that no registry row named.
 
@@ -212,6 +229,7 @@ class AssetPolicy:
         max_future: microseconds that an event time may lie after its arrival.
         max_tombstones: how many dropped assets are remembered.
         max_weather: how many rows of weather are held.
+        clock: how clocks are checked; None: they are not.
     """
 
     unknown: Literal["adopt", "reject"]
@@ -221,6 +239,7 @@ class AssetPolicy:
     max_future: int = HOUR
     max_tombstones: int = 1_000_000
     max_weather: int = 1_000_000
+    clock: ClockPolicy | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,13 +6,13 @@ The reference in ``docs/fleet.md`` is made from the descriptions below.
 
 from __future__ import annotations
 
-from types import NoneType
-from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args, get_origin
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
+from dataflows.fleet.class_schema import ClassTable, WeatherTable, WindowTable
+from dataflows.fleet.tables import Table, key_of, nested
 from dataflows.fleet.values import (
-    Category,
     Duration,
     Durations,
     FileName,
@@ -22,17 +22,14 @@ from dataflows.fleet.values import (
     Names,
     Part,
     PositiveDuration,
-    Share,
 )
 from dataflows.instants import MICROSECONDS
-
-if TYPE_CHECKING:
-    from pydantic.fields import FieldInfo
 
 __all__ = [
     "AlertTable",
     "AssetsTable",
     "ClassTable",
+    "ClockTable",
     "Document",
     "InputTable",
     "ModelTable",
@@ -44,16 +41,6 @@ __all__ = [
     "key_of",
     "nested",
 ]
-
-
-Statistic = Literal["count", "missing", "mean", "std", "min", "max", "slope", "delta", "last", "age"]
-FaultStatistic = Literal["count", "age"]
-
-
-class Table(BaseModel):
-    """A table of the document: no unknown key, no value of another type."""
-
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
 
 class InputTable(Table):
@@ -119,6 +106,23 @@ class OutputTable(Table):
     )
 
 
+class ClockTable(Table):
+    """How clocks are checked, as `clock = { tolerance = "10m" }` in `[assets]`; without it they are not."""
+
+    tolerance: PositiveDuration = Field(
+        default=10 * MICROSECONDS["m"],
+        description="How far an asset's clock may be wrong. It is found wrong by three events further ahead "
+        "of their arrival than this, or by nine that lag by more, a tenth of it apart at least. Longer than "
+        "what messages regularly take on their way, or honest clocks seem to be behind. Without arrival "
+        "times nothing is found; what is found is in `changes` and in the lane's rows of `metrics`.",
+    )
+    quarantine: bool = Field(
+        default=False,
+        description="Whether telemetry and faults of an asset whose clock is wrong are rejected, as "
+        "`wrong_clock`, until it is right again; to silence they count as not arrived.",
+    )
+
+
 class AssetsTable(Table):
     """Which assets there are, and what happens to those that no registry row named."""
 
@@ -162,136 +166,7 @@ class AssetsTable(Table):
         description="How many assets that `asset_ttl` dropped are remembered, by watermark and last "
         "identities, so that one which comes back is not taken for new. The oldest are forgotten first.",
     )
-
-
-class WindowTable(Table):
-    """One event-time window; at time t it covers (floor(t / hop) * hop - length, t]."""
-
-    length: PositiveDuration = Field(description="How far it looks back: a multiple of `hop`.")
-    hop: PositiveDuration | None = Field(
-        default=None,
-        description="The grain in which old events leave the window; length / hop is at most 2000, since "
-        "that many panes are kept for each asset. Default: length / 12.",
-    )
-    statistics: list[Statistic] = Field(
-        default=[*get_args(Statistic)],
-        min_length=1,
-        description="Each is one feature a sensor; `std` is the population's, `slope` is by least squares "
-        "and per hour, `delta` is last minus first, `age` is the hours since the last value.",
-    )
-    sensors: list[Name] | None = Field(
-        default=None,
-        description="The sensors and expressions it is kept for; `[]` for a window over faults alone. "
-        "Default: all of the class.",
-    )
-    faults: list[Name] | None = Field(
-        default=None, description="The fault codes it counts. Default: all of the class."
-    )
-    fault_statistics: list[FaultStatistic] = Field(
-        default=[*get_args(FaultStatistic)],
-        min_length=1,
-        description="Each is one feature a fault code: how many came, and the hours since the last.",
-    )
-
-
-class WeatherTable(Table):
-    """What a class sees of the weather at an asset's site, see Weather below; by default nothing."""
-
-    values: list[Name] = Field(
-        min_length=1,
-        description="Values of the weather rows. Each is a feature, `weather:<value>`, and a name for "
-        "expressions, `weather.<value>`. Two features come with them: `weather:age`, the hours from the time "
-        "it was valid to the event, and `weather:forecast`, 1 for a forecast, 0 for an observation.",
-    )
-    max_age: PositiveDuration = Field(
-        description="How much older than the event it may be; beyond it the weather is missing."
-    )
-    memory: Duration = Field(
-        default=MICROSECONDS["w"],
-        description="How long it is kept beyond `max_age` and `allowed_lateness`, for backlogs: telemetry "
-        "that comes later than that finds none. It is measured behind the newest telemetry of the stream.",
-    )
-
-
-class ClassTable(Table):
-    """Assets that share sensors, features and models. The key is the name of the class."""
-
-    sensors: list[Name] = Field(
-        default=[],
-        description="The readings that are kept; others in a record are ignored.",
-    )
-    values: bool = Field(
-        default=True,
-        description="Whether the event's own readings and expressions are features, beside the windows.",
-    )
-    expressions: Annotated[dict[Name, str], Form("table of expressions")] = Field(
-        default={},
-        description="Channels that are worked out on every event, and count as sensors after it: "
-        '`{ over_air = "coolant_temperature - weather.air_temperature" }`; see Expressions below.',
-    )
-    allowed_lateness: Duration = Field(
-        default=0,
-        description="How far below an asset's largest event time a late record is still merged into its "
-        "windows; later ones go to the late output.",
-    )
-    label_delay: Duration = Field(
-        default=0,
-        description="How long after the horizon a failure may still be reported before an example counts as "
-        "negative. Too short makes wrong negatives, too long makes learning late.",
-    )
-    example_every: PositiveDuration = Field(
-        default=MICROSECONDS["h"],
-        description="The grid of examples: of the on-time telemetry of an asset in a cell of this grid the "
-        "first to arrive is evaluated and learned. It is aligned to 1970-01-01T00:00Z.",
-    )
-    faults: list[Name] = Field(
-        default=[], description="The fault codes that windows can count; others are ignored."
-    )
-    maintenance: list[Name] = Field(
-        default=[],
-        description="Components whose maintenance makes two features: `<component>:since`, the hours since "
-        "the last, and `<component>:times`, how many there were. A record without a component counts for "
-        "each of them.",
-    )
-    attributes: list[Name] = Field(
-        default=[],
-        description="Attributes of the registry that are features as they are. One that an asset has not, or "
-        "that is no number, is a missing value.",
-    )
-    categories: Annotated[dict[Name, list[Category]], Form("table of lists of text")] = Field(
-        default={},
-        description="Text attributes, each with the values that make a feature of 0 or 1: "
-        '`{ model = ["model1", "model2"] }` makes `model=model1` and `model=model2`.',
-    )
-    reset_windows_on: list[Literal["failure", "maintenance"]] = Field(
-        default=[],
-        description="Records after which an asset's windows start anew, since it is a repaired machine. "
-        "Later events from before it are too late for windows.",
-    )
-    idle_timeout: PositiveDuration | None = Field(
-        default=None,
-        description="At each multiple of it after an asset's last arrival the label clock advances to that "
-        "instant, so that the examples of a silent asset get their label. It should be longer than the "
-        "pauses of a healthy asset, and needs arrival times. After horizon + label delay + label memory + "
-        "`max_future` nothing is left to decide, and the asset rests; up to there at most 100,000 multiples "
-        "are allowed. Default: silence decides nothing.",
-    )
-    asset_ttl: PositiveDuration | None = Field(
-        default=None,
-        description="How long after its last arrival the state of a silent asset is dropped: longer than "
-        "`idle_timeout`, which it needs, and than horizon + label delay of each target, so that no example "
-        "is lost. Default: never.",
-    )
-    weather: WeatherTable | None = Field(default=None, description="What it sees of the weather.")
-    compare: Share = Field(
-        default=0.0,
-        description="The share of its assets, chosen by a hash of their names, whose examples are computed "
-        "again when the watermark has passed them: what late data changed in their features, in the score "
-        "and in the log loss is told in rows of the metrics with `kind` = `skew`, and in the summary. Such "
-        "an asset keeps its windows twice. 0 compares nothing and costs nothing, and so does an "
-        "`allowed_lateness` of 0.",
-    )
-    windows: list[WindowTable] = Field(default=[], description="The windows over readings and faults.")
+    clock: ClockTable | None = Field(default=None, description="How clocks are checked. Default: not at all.")
 
 
 class AlertTable(Table):
@@ -409,22 +284,3 @@ class Document(Table):
     )
     targets: list[TargetTable] = Field(default=[], description="What is predicted.")
     models: dict[Name, ModelTable] = Field(default={}, description="The catalogue of models, by name.")
-
-
-def key_of(name: str, field: FieldInfo) -> str:
-    """The key of a field as the document writes it."""
-    return field.alias or name
-
-
-def nested(field: FieldInfo) -> tuple[Literal["table", "list", "map"], type[Table]] | None:
-    """The table below a field, and whether the field holds one, a list of them or one a name."""
-    annotation: Any = field.annotation
-    choices = get_args(annotation)
-    if choices[1:] == (NoneType,):  # an optional table
-        annotation, choices = choices[0], ()
-    if isinstance(annotation, type) and issubclass(annotation, Table):
-        return "table", annotation
-    inner = choices[-1:]
-    if not inner or not isinstance(inner[0], type) or not issubclass(inner[0], Table):
-        return None
-    return ("list" if get_origin(annotation) is list else "map"), inner[0]

@@ -1,11 +1,15 @@
-"""Rows that were finished before the groups, on their way to the outputs."""
+"""What was finished before the groups, on its way to the outputs."""
 
 from __future__ import annotations
 
 from collections import Counter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from dataflows.items import Item, Row, encode
+import structlog
+
+from dataflows.group.rows import basis
+from dataflows.instants import format_instant
+from dataflows.items import Item, LanePeriod, Late, Row, by_order, encode
 from dataflows.snapshots import seal, unseal
 
 if TYPE_CHECKING:
@@ -13,25 +17,61 @@ if TYPE_CHECKING:
 
 __all__ = ["Passing"]
 
-_VERSION = 1
+_VERSION = 2
+_log = structlog.get_logger()
 
 
 class Passing:
-    """A stage that hands on what it is given, and counts by reason what lane and assets could not use.
+    """A stage that hands on rows, and counts what lane and assets could not use or merged late.
 
     Args:
         main: what `main_snapshot` returned, None for a new stage.
     """
 
     def __init__(self, main: bytes | None) -> None:
-        self._rejected: Counter[str] = Counter({} if main is None else unseal("passing", _VERSION, main))
+        state: dict[str, Any] = {} if main is None else unseal("passing", _VERSION, main)
+        #: By reason, in all and in the open period of the metrics.
+        self._rejected: Counter[str] = Counter(state.get("rejected"))
+        self._lately: Counter[str] = Counter(state.get("lately"))
+        #: Events that came late and were merged, likewise.
+        self._late: int = state.get("late", 0)
+        self._late_lately: int = state.get("late_lately", 0)
 
     def process(self, items: list[Item]) -> list[Item]:
-        """The same items."""
+        """The same rows, with one of the metrics for each period of the lane."""
+        items.sort(key=by_order)
+        out = []
         for item in items:
-            if isinstance(item.body, Row) and item.body.reason is not None:
-                self._rejected[item.body.reason] += 1
-        return items
+            body = item.body
+            if isinstance(body, Late):
+                self._late += 1
+                self._late_lately += 1
+                continue
+            if isinstance(body, LanePeriod):
+                item.body = self._metrics(item, body)
+            elif isinstance(body, Row) and body.reason is not None:
+                self._rejected[body.reason] += 1
+                self._lately[body.reason] += 1
+            out.append(item)
+        return out
+
+    def _metrics(self, item: Item, period: LanePeriod) -> Row:
+        """The row of a period; what several workers reject at its very end may count in the next."""
+        row = {
+            "lane": period.lane,
+            "from": format_instant(period.start),
+            "to": format_instant(period.end),
+            "by_kind": period.by_kind,
+            "late": self._late_lately,
+            "rejected": dict(sorted(self._lately.items())),
+            **({} if period.clocks is None else {"clocks": period.clocks}),
+            "known": format_instant(item.known),
+            **basis(item, None),
+        }
+        self._late_lately = 0
+        self._lately.clear()
+        _log.info("metrics", **row)
+        return Row("metrics", encode(row))
 
     def changed(self) -> Iterable[int]:
         """Nothing ever: there are no parts."""
@@ -39,13 +79,20 @@ class Passing:
 
     def main_snapshot(self) -> bytes:
         """The counts."""
-        return seal("passing", _VERSION, self._rejected)
+        state = {
+            "rejected": self._rejected,
+            "lately": self._lately,
+            "late": self._late,
+            "late_lately": self._late_lately,
+        }
+        return seal("passing", _VERSION, state)
 
     def part_snapshot(self, part: int) -> bytes:  # noqa: ARG002 - the protocol of a stage in parts
         """Nothing."""
         return b""
 
     def finish(self) -> list[Item]:
-        """What could not be used, for the summary."""
-        body = Row("summary", encode({"input": {"rejected": dict(sorted(self._rejected.items()))}}))
+        """What could not be used, and what came late, for the summary."""
+        told = {"rejected": dict(sorted(self._rejected.items())), "late": self._late}
+        body = Row("summary", encode({"input": told}))
         return [Item(0, 0, None, 0, ("", 0, 0), body)]

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, Any
 
 import structlog
 
@@ -23,6 +22,7 @@ from dataflows.items import (
     Expiry,
     Item,
     Known,
+    LanePeriod,
     LateWeather,
     Row,
     Tick,
@@ -31,6 +31,8 @@ from dataflows.items import (
     lane_part,
     reject_row,
 )
+from dataflows.lane.clocks import Clocks, clock_row
+from dataflows.lane.counts import Counts
 from dataflows.lane.registry import Registry
 from dataflows.lane.silence import Silence
 from dataflows.lane.surroundings import SURROUNDINGS_PARTS, Surroundings
@@ -43,11 +45,11 @@ if TYPE_CHECKING:
 
 __all__ = ["LANE_PARTS", "Lane", "MixedArrivalsError"]
 
-_REGISTRY, _SILENCE, _SURROUNDINGS = 0, BUCKETS, 2 * BUCKETS
-#: Registry, silence and surroundings, each in buckets. Frozen: the store knows them by number.
+_REGISTRY, _HEARD, _SURROUNDINGS = 0, BUCKETS, 2 * BUCKETS
+#: Registry, what was heard of assets (silence and clocks), and surroundings, each in buckets. Frozen: the
+#: store knows them by number.
 LANE_PARTS = 2 * BUCKETS + SURROUNDINGS_PARTS
-_VERSION = 1
-_KINDS = {kind: kind.__name__.lower() for kind in get_args(Event)}
+_VERSION = 2
 _log = structlog.get_logger()
 
 
@@ -62,6 +64,7 @@ class Lane:
         fleet: the fleet.
         main: what `main_snapshot` returned, None for a new lane.
         parts: what `part_snapshot` returned, by number.
+        name: of the lane, in its rows.
 
     Raises:
         FleetChangedError: the snapshot is of another fleet, or of one that was laid out otherwise.
@@ -70,7 +73,10 @@ class Lane:
         arrival: the last one, which never runs back; None without arrivals.
     """
 
-    def __init__(self, fleet: Fleet, main: bytes | None, parts: dict[int, bytes]) -> None:
+    def __init__(
+        self, fleet: Fleet, main: bytes | None, parts: dict[int, bytes], name: str = "lane-0"
+    ) -> None:
+        self._name = name
         self._max_future = fleet.assets.max_future
         self._waits = any(found.idle_timeout is not None for found in fleet.classes.values())
         self.arrival: int | None = None
@@ -79,36 +85,51 @@ class Lane:
         self._sequence = 0
         #: How many things the lane made after the record of this sequence, or of it beside the record itself.
         self._made = 0
-        self._counts: Counter[str] = Counter()
+        self._counts = Counts(fleet.metrics_every)
+        #: Of clocks, in the open period.
+        self._jumps = 0
         self._shapes = shapes(fleet)
         surroundings = None
         if main is not None:
             state = unseal("lane", _VERSION, main)
             check_shapes(fleet, state["shapes"])
-            self._restore(state)
+            self._restore(state, fleet.metrics_every)
             surroundings = state["surroundings"]
-        registry = Buckets.read("registry", _between(parts, _REGISTRY, _SILENCE))
-        silence = Buckets.read("silence", _between(parts, _SILENCE, _SURROUNDINGS))
+        registry = Buckets.read("registry", _between(parts, _REGISTRY, _HEARD))
+        heard = Buckets.read("heard", _between(parts, _HEARD, _SURROUNDINGS))
+        silences = {asset: silence for asset, (silence, _) in heard.items() if silence is not None}
+        clocks = {asset: clock for asset, (_, clock) in heard.items() if clock is not None}
         self._registry = Registry(fleet.assets, fleet.classes, registry)
         reaches = {name: fleet.reach(name) for name in fleet.classes}
-        self._silence = Silence(fleet.classes, reaches, fleet.assets.max_tombstones, silence)
+        self._silence = Silence(fleet.classes, reaches, fleet.assets.max_tombstones, silences)
+        policy = fleet.assets.clock
+        self._quarantine = policy is not None and policy.quarantine
+        #: None where they are not checked.
+        self._clocks = None if policy is None else Clocks(policy, clocks)
         self._registered = Buckets("registry", self._registry.entry)
         self._registered.restore(registry)
-        self._heard = Buckets("silence", self._silence.entry)
-        self._heard.restore(silence)
+        self._heard = Buckets("heard", self._heard_of)
+        self._heard.restore(heard)
         #: None where no class sees weather.
         self._surroundings: Surroundings | None = None
         if fleet.weather:
             around = _between(parts, _SURROUNDINGS, LANE_PARTS)
             self._surroundings = Surroundings(fleet, self._registry, surroundings, around)
 
-    def _restore(self, state: dict[str, Any]) -> None:
+    def _heard_of(self, asset: str) -> tuple[object, object] | None:
+        """Plain data of an asset's silence and clock, None where there is neither."""
+        silence = self._silence.entry(asset)
+        clock = None if self._clocks is None else self._clocks.entry(asset)
+        return None if silence is None and clock is None else (silence, clock)
+
+    def _restore(self, state: dict[str, Any], metrics_every: int) -> None:
         self.arrival = state["arrival"]
         self._with_arrivals = state["with_arrivals"]
         self._largest = state["largest"]
         self._sequence = state["sequence"]
         self._made = state["made"]
-        self._counts.update(state["counts"])
+        self._counts = Counts(metrics_every, state["counts"])
+        self._jumps = state["jumps"]
         self._shapes = state["shapes"] | self._shapes
 
     def process(self, items: list[Item]) -> list[Item]:
@@ -137,6 +158,7 @@ class Lane:
         self._move_time(item, event)
         if self._surroundings is not None and self._now is not None:
             self._issue(self._now, out)
+        self._close_period(item, out)
         if isinstance(event, Weather):
             self._made = 0
             self._take_weather(item, event, out)
@@ -149,16 +171,22 @@ class Lane:
         if isinstance(asset_class, Reject):
             out.append(self._reject(item, asset_class, event))
             return
+        if self._clocks is not None and self.arrival is not None and isinstance(event, Telemetry | Fault):
+            self._look(self._clocks, item, event, self.arrival, out)
         if self._is_future(event):
             far = "its time lies more than max_future after its arrival"
             out.append(self._reject(item, Reject("future", far, event.asset), event))
+            return
+        if self._quarantine and self._is_quarantined(event):
+            wrong = "the clock of its asset is wrong; `changes` tells since when and by how much"
+            out.append(self._reject(item, Reject("wrong_clock", wrong, event.asset), event))
             return
         if self.arrival is not None and isinstance(event, Telemetry | Fault):
             missed = self._silence.missed(event.asset, self.arrival)
             if missed is not None:
                 self._emit(missed, self.arrival, out)
             self._hear(event.asset, asset_class)
-        self._counts[_KINDS[type(event)]] += 1
+        self._counts.count(event)
         around = self._surroundings
         body = Known(event, asset_class, None if around is None else around.see(event, asset_class))
         out.append(Item(item.sequence, lane_part(0), self.arrival, item.known, item.position, body))
@@ -171,7 +199,7 @@ class Lane:
         if isinstance(taken, Reject):
             out.append(self._reject(item, taken, event))
             return
-        self._counts["weather"] += 1
+        self._counts.count(event)
         for late in taken:
             known = Known(late, self._registry.class_of(late.asset) or "")
             out.append(Item(item.sequence, self._next_part(), self.arrival, item.known, item.position, known))
@@ -201,6 +229,38 @@ class Lane:
         self._made += 1
         return lane_part(self._made)
 
+    def _look(
+        self, clocks: Clocks, item: Item, event: Telemetry | Fault, arrival: int, out: list[Item]
+    ) -> None:
+        """What an event says of its asset's clock; of an honest one nearly always nothing."""
+        if not clocks.doubts(event.asset, event.time - arrival):
+            return
+        found = clocks.look(event.asset, event.time, arrival)
+        self._heard.touch(event.asset)
+        if found is not None:
+            self._jumps += found.jumped
+            out.append(self._between_records(item, clock_row(item, event.asset, found)))
+
+    def _is_quarantined(self, event: Event) -> bool:
+        clocks = self._clocks
+        return clocks is not None and isinstance(event, Telemetry | Fault) and clocks.is_wrong(event.asset)
+
+    def _close_period(self, item: Item, out: list[Item]) -> None:
+        """What was counted goes out once knowledge time has passed the end of the period."""
+        if self.arrival is None and self._largest is None:
+            return
+        closed = self._counts.close(item.known)
+        if closed is None:
+            return
+        clocks = None if self._clocks is None else {**self._clocks.counts(), "jumped": self._jumps}
+        self._jumps = 0
+        out.append(self._between_records(item, LanePeriod(self._name, *closed, clocks)))
+
+    def _between_records(self, item: Item, body: Row | LanePeriod) -> Item:
+        """The next thing after the last record, made because of this one."""
+        self._made += 1
+        return Item(self._sequence, lane_part(self._made), self.arrival, item.known, ("", 0, 0), body)
+
     def _watch_arrivals(self, item: Item, event: Event) -> None:
         """All records of a recording have arrivals, or none; a file of registry rows may do without."""
         with_arrivals = event.arrived is not None
@@ -228,6 +288,8 @@ class Lane:
                 self._issue(expiry.due, out)
                 self._surroundings.expire(expiry)
             self._heard.touch(expiry.asset)
+            if self._clocks is not None and expiry.what == "ttl":
+                self._clocks.forget(expiry.asset)
             self.arrival = expiry.due
             self._emit(expiry, expiry.due, out)
 
@@ -285,7 +347,7 @@ class Lane:
     def changed(self) -> Iterable[int]:
         """Parts to write."""
         registered = [_REGISTRY + bucket for bucket in self._registered.changed()]
-        registered += [_SILENCE + bucket for bucket in self._heard.changed()]
+        registered += [_HEARD + bucket for bucket in self._heard.changed()]
         if self._surroundings is not None:
             registered += [_SURROUNDINGS + part for part in self._surroundings.changed()]
         return registered
@@ -301,18 +363,19 @@ class Lane:
                 "largest": self._largest,
                 "sequence": self._sequence,
                 "made": self._made,
+                "counts": self._counts.state(self._known()),
+                "jumps": self._jumps,
                 "surroundings": self._surroundings and self._surroundings.state(),
-                "counts": dict(self._counts),
                 "shapes": self._shapes,
             },
         )
 
     def part_snapshot(self, part: int) -> bytes:
-        """One bucket of the registry, of the silence or of the surroundings."""
-        if part < _SILENCE:
+        """One bucket of the registry, of what was heard or of the surroundings."""
+        if part < _HEARD:
             return self._registered.bucket(part)
         if part < _SURROUNDINGS or self._surroundings is None:
-            return self._heard.bucket(part - _SILENCE)
+            return self._heard.bucket(part - _HEARD)
         return self._surroundings.part(part - _SURROUNDINGS)
 
     def finish(self) -> list[Item]:
@@ -320,7 +383,7 @@ class Lane:
         counts = {
             "records": self._sequence,
             "assets": len(self._registry),
-            "by_kind": dict(sorted(self._counts.items())),
+            "by_kind": self._counts.by_kind(),
             # By reason; whoever rejects something adds to it.
             "rejected": {},
         }

@@ -63,6 +63,8 @@ def _input(counts: dict[str, Any], console: Console) -> None:
     rejected = counts.get("rejected", {})
     if rejected:
         line += " Rejected: " + ", ".join(f"{count:,} {reason}" for reason, count in rejected.items()) + "."
+    if late := counts.get("late"):
+        line += f" Late, and merged: {late:,}."
     console.print(line, highlight=False)
 
 

@@ -78,24 +78,29 @@ class WindowOracle:
             return "on_time"
         return "merged" if time == largest else "late"
 
-    def covers(self, time: int) -> bool:
-        return time <= self.largest and any(time > window.start(self.largest) for window in self.windows)
+    def covers(self, time: int, now: int | None = None) -> bool:
+        now = self.largest if now is None else now
+        return time <= now and any(time > window.start(now) for window in self.windows)
 
-    def features(self) -> list[Expected]:
+    def merged(self) -> dict[int, dict[str, float]]:
         merged: dict[int, dict[str, float]] = {}
         for time, content, _ in self.accepted:
             merged.setdefault(time, {}).update(content)
-        rows = sorted(merged.items())
+        return merged
+
+    def features(self, now: int | None = None) -> list[Expected]:
+        now = self.largest if now is None else now
+        rows = sorted(row for row in self.merged().items() if row[0] <= now)
         times = [time for time, _ in rows]
         expected = []
         if self.values:
             newest = rows[-1][1]
             expected += [Expected(newest.get(name, math.nan)) for name in self.sensors]
         for window in self.windows:
-            inside = rows[bisect_right(times, window.start(self.largest)) :]
+            inside = rows[bisect_right(times, window.start(now)) :]
             for name in window.sensors:
                 points = [(time, row[name]) for time, row in inside if name in row]
-                described = _describe(points, len(inside), self.largest, window.length)
+                described = _describe(points, len(inside), now, window.length)
                 expected += [described[statistic] for statistic in window.statistics]
         return expected
 
@@ -278,6 +283,10 @@ class AssetOracle:
         self.example_every = example_every
         self.cells: set[int] = set()
         self.revision = 0
+        #: The time that was scored last.
+        self.scored: int | None = None
+        #: How many events came late and were merged.
+        self.late = 0
 
     def telemetry(
         self, time: int, readings: dict[str, float | None], identity: str | None
@@ -285,16 +294,22 @@ class AssetOracle:
         placed = self.windows.add(time, readings, identity)
         if placed in {"duplicate", "too_late"}:
             return placed
+        self.late += placed == "late"
         matured = self.labels.advance(self.windows.watermark)
+        if placed == "on_time":
+            return self._score(time, matured)
         if placed == "late" and not self.windows.covers(time):
             return []
+        self.revision += 1
+        return self._observations(matured, {}, scored=True, example=False)
+
+    def _score(self, time: int, matured: dict[str, list[Decision]]) -> list[ExpectedObservation]:
+        """The first prediction of a time."""
+        self.scored, self.revision = time, 0
         cell = time // self.example_every
-        example = placed == "on_time" and cell not in self.cells
-        self.revision = 0 if placed == "on_time" else self.revision + 1
-        at_once = {}
-        if example:
-            self.cells.add(cell)
-            at_once = self.labels.add(time)
+        example = cell not in self.cells
+        self.cells.add(cell)
+        at_once = self.labels.add(time) if example else {}
         return self._observations(matured, at_once, scored=True, example=example)
 
     def record(
@@ -315,7 +330,7 @@ class AssetOracle:
         scored: bool,
         example: bool,
     ) -> list[ExpectedObservation]:
-        released = self.labels.release(self.windows.largest)
+        released = self.labels.release(self.scored)
         return [
             ExpectedObservation(
                 target.name,
@@ -323,11 +338,45 @@ class AssetOracle:
                 self.windows.watermark,
                 matured.get(target.name, []),
                 released.get(target.name, []),
-                self.windows.largest if scored else None,
-                self.windows.features() if scored else None,
+                self.scored if scored else None,
+                self.windows.features(self.scored) if scored else None,
                 self.revision,
                 example,
                 at_once.get(target.name),
             )
             for target in self.labels.targets
         ]
+
+
+class CompleteOracle(AssetOracle):
+    """As `AssetOracle`, of a class that scores a time when each required sensor has come, or a newer time."""
+
+    def __init__(
+        self, windows: WindowOracle, labels: LabelOracle, example_every: int, required: tuple[str, ...]
+    ) -> None:
+        super().__init__(windows, labels, example_every)
+        self.required = required
+
+    def telemetry(
+        self, time: int, readings: dict[str, float | None], identity: str | None
+    ) -> str | list[ExpectedObservation]:
+        windows, before = self.windows, self.windows.largest
+        held = before if before != self.scored else None
+        others = WindowOracle(
+            windows.sensors, windows.windows, windows.lateness, windows.values, [*windows.accepted]
+        )
+        placed = others.add(time, readings, identity)
+        if placed in {"duplicate", "too_late"}:
+            return placed
+        self.late += placed == "late"
+        closed = self._score(held, {}) if held is not None and placed == "on_time" else []
+        windows.add(time, readings, identity)
+        matured = self.labels.advance(windows.watermark)
+        if placed == "on_time" or time == held:
+            if set(self.required) <= set(windows.merged()[time]):
+                return closed + self._score(time, matured)
+            return closed + self._observations(matured, {}, scored=False, example=False)
+        if self.scored is None or (placed == "late" and not windows.covers(time, self.scored)):
+            return []
+        self.revision += 1
+        return self._observations(matured, {}, scored=True, example=False)

@@ -31,12 +31,13 @@ class Event(NamedTuple):
 
 
 class Layout(NamedTuple):
-    """Sensors, windows and lateness of a class."""
+    """Sensors, windows and lateness of a class, and the sensors that a time waits for."""
 
     sensors: tuple[str, ...]
     windows: tuple[WindowShape, ...]
     lateness: int
     values: bool
+    required: tuple[str, ...] | None = None
 
     def asset_class(self, example_every: int = HOUR, targets: tuple[str, ...] = ()) -> AssetClass:
         windows = tuple(
@@ -59,6 +60,7 @@ class Layout(NamedTuple):
             allowed_lateness=self.lateness,
             example_every=example_every,
             targets=targets,
+            required=None if self.required is None else tuple(map(self.sensors.index, self.required)),
         )
 
     def plan(self) -> WindowPlan:

@@ -10,10 +10,11 @@ from hypothesis import strategies as st
 
 from dataflows.asset import Asset
 from dataflows.events import Failure, Maintenance, Telemetry
-from dataflows.items import Item, Known, Observation, Row, lane_part
+from dataflows.items import Item, Known, Late, Observation, Row, lane_part
 from dataflows.snapshots import SnapshotError, seal
 from tests.asset.oracle import (
     AssetOracle,
+    CompleteOracle,
     Decision,
     ExpectedObservation,
     LabelOracle,
@@ -46,7 +47,9 @@ class Setting(NamedTuple):
         return Asset("pump 1", {"pump": plan}, "pump", sealed)
 
     def oracle(self) -> AssetOracle:
-        return AssetOracle(self.layout.oracle(), LabelOracle(self.targets), self.example_every)
+        parts = self.layout.oracle(), LabelOracle(self.targets), self.example_every
+        required = self.layout.required
+        return AssetOracle(*parts) if required is None else CompleteOracle(*parts, required)
 
 
 class Record(NamedTuple):
@@ -125,8 +128,24 @@ def test_an_asset_says_of_each_record_what_all_records_so_far_say(
     drawn: tuple[Setting, list[Event | Record]],
 ) -> None:
     """Observations, revisions, examples, labels, releases and refusals equal the brute force's."""
+    check_life(*drawn)
+
+
+@given(lives(), st.sets(st.integers(0, 2), min_size=1))
+def test_a_time_is_scored_once_when_its_sensors_or_a_newer_time_have_come(
+    drawn: tuple[Setting, list[Event | Record]], required: set[int]
+) -> None:
+    """With score_on = "complete", all of the above; the example is the first scored of its cell."""
     setting, life = drawn
+    names = setting.layout.sensors
+    chosen = tuple(name for index, name in enumerate(names) if index in required) or names[:1]
+    check_life(setting._replace(layout=setting.layout._replace(required=chosen)), life)
+
+
+def check_life(setting: Setting, life: list[Event | Record]) -> None:
+    """Compare what an asset makes of each record with the brute force's."""
     asset, oracle = setting.asset(), setting.oracle()
+    late = 0
     for number, happened in enumerate(life, start=1):
         item = item_of(number, happened)
         items = asset.process(item)
@@ -134,6 +153,10 @@ def test_an_asset_says_of_each_record_what_all_records_so_far_say(
         if isinstance(expected, str):
             check_refused(item, items, expected)
             continue
+        if oracle.late > late:
+            late += 1
+            *items, note = items
+            assert (note.part, note.body) == (item.part + len(items) * 2**20, Late())
         assert len(items) == len(expected)
         for index, (got, want) in enumerate(zip(items, expected, strict=True)):
             assert got.part == item.part + index * 2**20
@@ -175,12 +198,14 @@ def check_observed(got: object, want: ExpectedObservation) -> None:
         assert wrong == []
 
 
-@given(lives(), st.sets(st.integers(0, 24)))
+@given(lives(), st.sets(st.integers(0, 24)), st.booleans())
 def test_an_asset_restored_at_any_points_goes_on_bit_for_bit(
-    drawn: tuple[Setting, list[Event | Record]], crashes: set[int]
+    drawn: tuple[Setting, list[Event | Record]], crashes: set[int], complete: bool
 ) -> None:
     """A snapshot before any record, also before the first, changes no byte of what follows."""
     setting, life = drawn
+    if complete:
+        setting = setting._replace(layout=setting.layout._replace(required=setting.layout.sensors))
     steady, resumed = setting.asset(), setting.asset()
     for index, happened in enumerate(life):
         if index in crashes:
@@ -209,7 +234,7 @@ def speed(time: int, value: float | None = 1.0, identity: str | None = None) -> 
 
 
 def observed(items: list[Item]) -> list[Observation]:
-    bodies = [item.body for item in items]
+    bodies = [item.body for item in items if not isinstance(item.body, Late)]
     assert all(isinstance(body, Observation) for body in bodies)
     return bodies
 
@@ -243,9 +268,9 @@ def test_merged_and_covered_late_telemetry_revise_the_latest_prediction() -> Non
     assert memoryview(seen[2].features or b"").cast("d").tolist() == [3.0, 5.5]
 
 
-def test_late_telemetry_that_no_window_covers_says_nothing() -> None:
+def test_late_telemetry_that_no_window_covers_is_only_counted() -> None:
     """It is neither refused nor scored."""
-    assert sent(PUMP.asset(), speed(4 * HOUR), speed(2 * HOUR)) == []
+    assert [item.body for item in sent(PUMP.asset(), speed(4 * HOUR), speed(2 * HOUR))] == [Late()]
 
 
 def test_a_failure_before_any_telemetry_is_a_clock_and_nothing_to_score() -> None:

@@ -13,7 +13,7 @@ from dataflows.asset.asset import ClassPlan
 from dataflows.events import AssetEvent, Failure, Registration, Telemetry
 from dataflows.fleet.plan import AssetClass, Target, Weather, Window
 from dataflows.instants import HOUR
-from dataflows.items import Expiry, Item, Joined, Known, LateWeather, Observation, Row
+from dataflows.items import Expiry, Item, Joined, Known, Late, LateWeather, Observation, Row
 
 TARGET = Target("pump/leak/1h", "pump", "leak", "leak", HOUR, 0, HOUR, "together", 0.5, "m", ())
 PUMP = AssetClass(
@@ -69,7 +69,7 @@ def heat(
 
 
 def features(items: list[Item], of: AssetClass = PUMP) -> dict[str, float]:
-    (item,) = items
+    (item,) = [item for item in items if not isinstance(item.body, Late)]
     assert isinstance(item.body, Observation)
     assert item.body.features is not None
     found = dict(zip(of.features, np.frombuffer(item.body.features).tolist(), strict=True))
@@ -77,7 +77,7 @@ def features(items: list[Item], of: AssetClass = PUMP) -> dict[str, float]:
 
 
 def revision(items: list[Item]) -> int:
-    (item,) = items
+    (item,) = [item for item in items if not isinstance(item.body, Late)]
     assert isinstance(item.body, Observation)
     return item.body.revision
 

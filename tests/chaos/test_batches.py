@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import orjson
 import pytest
 
-from tests.chaos.harness import assert_same, finish, inline_outputs, prepare
+from tests.chaos.harness import FLEET, assert_same, finish, inline_outputs, prepare
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 RECORDS = 3_000
+SENSORS = ("coolant_level", "engine_temperature", "fan_speed")
+COMPLETE = FLEET.replace('example_every = "2h"', 'example_every = "2h"\nscore_on = "complete"')
 
 
 @pytest.fixture(scope="module")
@@ -30,3 +33,36 @@ def test_the_batch_size_changes_no_byte(
     fleet = prepare(tmp_path, lines[:RECORDS])
     # Epochs that are shorter than their snapshots take would be one batch long each: 3,000 of one record.
     assert_same(finish(fleet, "--epoch", "1s", FLEET_BATCH=str(batch), FLEET_INPUT=events), inline)
+
+
+def one_sensor_a_message(lines: list[bytes]) -> list[bytes]:
+    """The same telemetry as a gateway sends it that knows one sensor at a time."""
+    parts: list[bytes] = []
+    for line in lines:
+        try:
+            event = orjson.loads(line)
+        except orjson.JSONDecodeError:
+            event = {}
+        readings = event.get("readings") or {}
+        parts += [
+            orjson.dumps({**event, "readings": {name: value}})
+            for name, value in readings.items()
+            if name in SENSORS
+        ]
+        if not readings:
+            parts.append(line)
+    return parts
+
+
+def test_what_waits_for_its_sensors_waits_alike_in_batches_of_any_size(
+    lines: list[bytes], tmp_path: Path
+) -> None:
+    """With score_on = "complete" and one sensor a message, in batches of 7, every byte is the stages' own."""
+    parts = one_sensor_a_message(lines[:RECORDS])
+    fleet = prepare(tmp_path, parts, COMPLETE)
+    inline = inline_outputs(fleet)
+    assert_same(finish(fleet, "--epoch", "1s", FLEET_BATCH="7"), inline)
+    predictions = [orjson.loads(row) for row in inline["predictions"].splitlines()]
+    first = sum(row["revision"] == 0 for row in predictions)
+    # Without waiting, each message beyond the first would be a revision.
+    assert 0 < len(predictions) - first < first

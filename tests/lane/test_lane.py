@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from dataflows.buckets import BUCKETS
 from dataflows.events import Event, Failure, Maintenance, Reject, Telemetry
 from dataflows.fleet.plan import AssetClass, AssetPolicy, Fleet, Input, Output
-from dataflows.instants import HOUR
+from dataflows.instants import HOUR, MICROSECONDS
 from dataflows.items import Item, Known, Row, by_order
 from dataflows.lane import Lane
 from dataflows.lane.lane import LANE_PARTS, MixedArrivalsError
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     import random
 
 #: 2020-01-01T00:00:00Z; times and arrivals lie within microseconds of it.
+DAY = MICROSECONDS["d"]
 START = 1_577_836_800_000_000
 
 PUMP = AssetClass("pump", ("x",), True, (), ("x",), 0, HOUR, ())
@@ -31,7 +32,7 @@ FLEET = Fleet(
     name="pumps",
     path=Path("fleet.toml"),
     figures_from=None,
-    metrics_every=HOUR,
+    metrics_every=7 * DAY,
     input=Input(("-",), 1),
     output=Output(Path("out"), "none"),
     assets=AssetPolicy("adopt", "pump", 4),

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from dataflows.events import Event, Telemetry
 from dataflows.items import Expiry, Item, Known, Row, Tick, by_order, lane_part
 from dataflows.lane import Lane
-from tests.lane.test_silence import Rule, Step, bodies_of, fleet_of, histories
+from tests.lane.test_silence import Rule, Step, bodies_of, fleet_of, histories, without_periods
 
 if TYPE_CHECKING:
     import random
@@ -23,7 +23,7 @@ Seen = tuple[Any, ...]
 def seen(items: list[Item]) -> list[Seen]:
     """All that follows from records, but for when each said that it arrived."""
     found: list[Seen] = []
-    for item in items:
+    for item in without_periods(items):
         body: Any = item.body
         if isinstance(body, Known) and not isinstance(body.event, Expiry):
             body = Known(msgspec.structs.replace(body.event, arrived=None), body.asset_class)

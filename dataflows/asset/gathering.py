@@ -1,0 +1,98 @@
+"""Windows of an asset whose gateway sends one sensor a message: a time is scored when it is complete.
+
+The newest time is held until each required sensor has a reading for it, or until something newer comes. Until
+then it moves the watermark and can be merged and repeated like any other, but no window holds it yet.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from typing_extensions import override
+
+from dataflows.asset.windows import Placed, WindowPlan, Windows
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+__all__ = ["Gathering"]
+
+
+class Gathering(Windows):
+    """Windows that hold the newest time until it is complete.
+
+    Args:
+        plan: the layout of its class, with the sensors that are required.
+        state: what `state` returned, None for a new asset.
+    """
+
+    __slots__ = ("held",)
+
+    def __init__(self, plan: WindowPlan, state: dict[str, Any] | None = None) -> None:
+        super().__init__(plan, state)
+        #: The time that waits for sensors, after all that were scored.
+        self.held: int | None = None if state is None else state.get("held")
+
+    def closes(self, time: int, identity: str | None) -> bool:
+        """Whether telemetry or a fault ends the wait of the time that is held."""
+        return self.held is not None and time > self.held and not self._saw(identity)
+
+    def close(self) -> int:
+        """Score the time that is held as it is, and return it.
+
+        Raises:
+            ValueError: none is held.
+        """
+        if self.held is None:
+            msg = "no time is held"
+            raise ValueError(msg)
+        time = self.held
+        self._score(time)
+        return time
+
+    @override
+    def add(
+        self,
+        time: int,
+        readings: dict[str, float | None],
+        identity: str | None,
+        weather: tuple[float, ...] | None = None,
+    ) -> Placed:
+        placed = super().add(time, readings, identity, weather)
+        if time == self.held and placed in {Placed.MERGED, Placed.HELD}:
+            if not self._is_complete(self._rows[time]):
+                return Placed.HELD
+            self._score(time)
+            return Placed.ON_TIME
+        return placed
+
+    @override
+    def _take_newest(self, time: int, row: NDArray[np.float64]) -> Placed:
+        if self._is_complete(row):
+            return super()._take_newest(time, row)
+        self.newest = self.held = time
+        self._forget(time)
+        self._rows.append(time, row)
+        self._ahead.append(time)
+        return Placed.HELD
+
+    def _is_complete(self, row: NDArray[np.float64]) -> bool:
+        return not np.isnan(row[self._plan.required]).any()
+
+    def _score(self, time: int) -> None:
+        """Let the held time, and late ones before it, into the panes."""
+        row = self._rows[time].copy()
+        self._ahead.remove(time)
+        self.held = None
+        self._enter(time, row)
+
+    @override
+    def reset(self, time: int) -> bool:
+        if self.held is not None and self.held <= time:
+            self.held = None
+        return super().reset(time)
+
+    @override
+    def state(self) -> dict[str, Any]:
+        return {**super().state(), "held": self.held}

@@ -1,0 +1,42 @@
+"""What an asset makes of a record beside observations: rows, and the place of each thing among the others."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from dataflows.events import Reject
+from dataflows.items import Item, Late, Row, asset_part, encode, reject_row
+
+if TYPE_CHECKING:
+    from dataflows.events import AssetEvent
+
+__all__ = ["dropped", "late", "rejected", "then"]
+
+
+def rejected(item: Item, event: AssetEvent, reason: str, detail: str) -> Item:
+    """The row of an event that cannot be used."""
+    return reject_row(item, Reject(reason, detail, event.asset), event)
+
+
+def late(item: Item, index: int) -> Item:
+    """The note that an event came late and was merged, as the index-th thing that the asset made of it."""
+    return Item(item.sequence, asset_part(item.part, index), item.arrival, item.known, item.position, Late())
+
+
+def dropped(item: Item, asset: str, index: int) -> Item:
+    """The row that tells that an asset's state was dropped, as the index-th thing made of an expiry."""
+    row = {
+        "change": "asset_dropped",
+        "asset": asset,
+        "why": "silent for asset_ttl",
+        "sequence": item.sequence,
+    }
+    body = Row("changes", encode(row))
+    return Item(item.sequence, asset_part(item.part, index), item.arrival, item.known, item.position, body)
+
+
+def then(first: list[Item], second: list[Item]) -> list[Item]:
+    """What an asset made of a record in two steps, each numbered from its beginning."""
+    for item in second:
+        item.part = asset_part(item.part, len(first))
+    return first + second

@@ -1,0 +1,228 @@
+"""Clock health: which assets stamp their events with a clock that is wrong, and by how much.
+
+What can be seen of a clock is the offset of each event, its time minus its arrival. A delay makes it smaller,
+never larger, and may do so for hours; what a device stored while its network was away comes in a burst, with
+offsets that shrink towards its end. So
+
+- events that arrive within a tenth of the tolerance are one *look* at the clock; the quickest counts,
+- a look whose events were made more than twice as fast as they arrived since the look before tells of the
+  network and not of the clock: it counts for nothing, and takes back one look that seemed to lag,
+- of the last 11 looks, 3 beyond the tolerance make a clock that is ahead: one event or two stamped into the
+  future accuse nobody; 9 that lag by more than it make one that is behind: delays seldom come in such rows.
+
+Of an asset whose clock is right and gives no reason to doubt it, nothing is kept but that.
+"""
+
+from __future__ import annotations
+
+from statistics import median_low
+from typing import TYPE_CHECKING, Literal
+
+import msgspec
+import structlog
+
+from dataflows.instants import MICROSECONDS, format_instant
+from dataflows.items import Row, encode
+
+if TYPE_CHECKING:
+    from dataflows.fleet.plan import ClockPolicy
+    from dataflows.items import Item
+
+__all__ = ["Clocks", "Finding", "clock_row"]
+
+State = Literal["right", "ahead", "behind"]
+_LOOKS, _AHEAD, _STEADY = 11, 3, 9
+_SPANS = 10
+_log = structlog.get_logger()
+
+
+class Finding(msgspec.Struct, frozen=True, gc=False):
+    """What became known of an asset's clock.
+
+    Attributes:
+        state: what the clock is now.
+        offset: microseconds that it is ahead, by the median of the looks that say so.
+        jumped: whether it moved by more than the tolerance from where it was known to be.
+    """
+
+    state: State
+    offset: int
+    jumped: bool
+
+
+class _Look(msgspec.Struct, array_like=True):
+    """One look at a clock: when it began, and time and offset of its quickest event."""
+
+    arrival: int
+    time: int
+    offset: int
+
+
+class _Clock(msgspec.Struct, array_like=True):
+    """A clock that is wrong, or that there is reason to doubt.
+
+    Attributes:
+        known: whether it was right once, or found wrong, so that a jump can be told.
+        offset: as last found.
+        looks: those that count.
+        before: the last look that was closed, whether it counts or not; None if there was none.
+        open: the look that goes on.
+    """
+
+    known: bool
+    state: State
+    offset: int
+    looks: list[_Look]
+    before: _Look | None
+    open: _Look
+
+
+class Clocks:
+    """The clocks of all assets of a lane.
+
+    Args:
+        policy: the tolerance.
+        kept: what `entry` returned, by asset; empty for a new lane.
+    """
+
+    def __init__(self, policy: ClockPolicy, kept: dict[str, list[object]]) -> None:
+        self._tolerance = policy.tolerance
+        self._span = policy.tolerance // _SPANS
+        #: None is a clock that is right and that nothing speaks against.
+        self._clocks: dict[str, _Clock | None] = {
+            asset: msgspec.convert(found, _Clock) if found else None for asset, found in kept.items()
+        }
+        self._wrong: dict[str, State] = {
+            asset: clock.state
+            for asset, clock in self._clocks.items()
+            if clock is not None and clock.state != "right"
+        }
+
+    def doubts(self, asset: str, offset: int) -> bool:
+        """Whether an event has to be looked at; for nearly every event of an honest clock it need not."""
+        if -self._tolerance <= offset <= self._tolerance:
+            return self._clocks.get(asset, self) is not None
+        return True
+
+    def look(self, asset: str, time: int, arrival: int) -> Finding | None:
+        """Take an event that `doubts` asks for; return what it makes known of the clock, if anything.
+
+        Args:
+            asset: its name.
+            time: of the event, microseconds.
+            arrival: of the event, microseconds; it never runs back.
+        """
+        offset = time - arrival
+        clock, found, look = self._clocks.get(asset), None, _Look(arrival, time, offset)
+        if clock is not None:
+            last = clock.open
+            if arrival - last.arrival < self._span:
+                if offset > last.offset:
+                    last.time, last.offset = time, offset
+                return None
+            # A copy, or what a gateway sends later of one time, accuses no clock a second time.
+            if self._side(offset) != "right" and any(each.time == time for each in (*clock.looks, last)):
+                return None
+            found = self._judge(asset, clock)
+            clock.open = look
+        if self._clocks.get(asset) is None:
+            honest = self._side(offset) == "right"
+            known = asset in self._clocks
+            self._clocks[asset] = None if honest else _Clock(known, "right", 0, [], None, look)
+        return found
+
+    def _side(self, offset: int) -> State:
+        if offset > self._tolerance:
+            return "ahead"
+        return "behind" if offset < -self._tolerance else "right"
+
+    def _judge(self, asset: str, clock: _Clock) -> Finding | None:
+        """What the looks say once the open one is closed."""
+        looks = clock.looks
+        self._close(clock)
+        del looks[:-_LOOKS]
+        sides = [self._side(look.offset) for look in looks]
+        state: State = "right"
+        if sides.count("ahead") >= _AHEAD:
+            state = "ahead"
+        elif sides.count("behind") >= _STEADY:
+            state = "behind"
+        found = self._found(clock, state, [each.offset for each in looks if self._side(each.offset) == state])
+        if all(side == "right" for side in sides):
+            self._let_go(asset, clock)
+        if found is not None:
+            clock.known, clock.state, clock.offset = True, state, found.offset
+            self._wrong[asset] = state
+            if state == "right":
+                del self._wrong[asset]
+        return found
+
+    def _let_go(self, asset: str, clock: _Clock) -> None:
+        """Nothing speaks against a clock any more; whether anything spoke for it has to be remembered."""
+        if clock.known or clock.looks:
+            self._clocks[asset] = None
+        else:
+            del self._clocks[asset]
+
+    def _close(self, clock: _Clock) -> None:
+        """Count the open look, unless it is of a backlog: that takes one back that seemed to lag."""
+        looks, before, last = clock.looks, clock.before, clock.open
+        clock.before = last
+        hurried = before is not None and last.time - before.time > 2 * (last.arrival - before.arrival)
+        if not hurried or self._side(last.offset) == "ahead":
+            looks.append(last)
+        elif clock.state == "right":
+            lagging = (index for index, look in enumerate(looks) if self._side(look.offset) == "behind")
+            index = next(lagging, None)
+            if index is not None:
+                del looks[index]
+
+    def _found(self, clock: _Clock, state: State, offsets: list[int]) -> Finding | None:
+        """What is new about a clock, by the offsets of the looks that speak for its state."""
+        tolerance = self._tolerance
+        offset = median_low(offsets) if offsets else 0
+        if state != clock.state:
+            # Where right is, only the tolerance tells: the move is at least from its border.
+            before = max(-tolerance, min(tolerance, offset)) if clock.state == "right" else clock.offset
+            after = max(-tolerance, min(tolerance, before)) if state == "right" else offset
+            return Finding(state, offset, clock.known and abs(after - before) > tolerance)
+        if state == "right":
+            return None
+        moved = sum(abs(each - clock.offset) > tolerance for each in offsets)
+        return Finding(state, offset, jumped=True) if moved >= _STEADY else None
+
+    def is_wrong(self, asset: str) -> bool:
+        """Whether an asset's clock was found wrong, and not right again."""
+        return asset in self._wrong
+
+    def forget(self, asset: str) -> None:
+        """Let go of an asset whose state was dropped."""
+        self._clocks.pop(asset, None)
+        self._wrong.pop(asset, None)
+
+    def counts(self) -> dict[str, int]:
+        """How many clocks are wrong now."""
+        states = list(self._wrong.values())
+        return {"wrong": len(states), "ahead": states.count("ahead"), "behind": states.count("behind")}
+
+    def entry(self, asset: str) -> list[object] | None:
+        """Plain data of one asset, None where nothing is known of it."""
+        if asset not in self._clocks:
+            return None
+        clock = self._clocks[asset]
+        return [] if clock is None else list(msgspec.to_builtins(clock))
+
+
+def clock_row(item: Item, asset: str, found: Finding) -> Row:
+    """The row of the changes that tells of a finding, which is logged too."""
+    row = {
+        "change": "clock",
+        "asset": asset,
+        "state": found.state,
+        "offset": found.offset / MICROSECONDS["s"],
+        "jumped": found.jumped,
+        "known": format_instant(item.known),
+        "sequence": item.sequence,
+    }
+    _log.info("clock", asset=asset, state=found.state, offset=row["offset"], jumped=found.jumped)
+    return Row("changes", encode(row))

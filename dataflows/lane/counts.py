@@ -1,0 +1,70 @@
+"""What a lane counts: by kind of record, in all and by period of the metrics."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING, Any, get_args
+
+from dataflows.events import Event
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+__all__ = ["Counts"]
+
+_KINDS = {kind: kind.__name__.lower() for kind in get_args(Event)}
+
+
+class Counts:
+    """Accepted events by kind, and the periods in which they came.
+
+    Args:
+        every: microseconds of knowledge time in one period.
+        state: what `state` returned, None for a new lane.
+    """
+
+    def __init__(self, every: int, state: Mapping[str, Any] | None = None) -> None:
+        self._every = every
+        self._all: Counter[str] = Counter({} if state is None else state["all"])
+        #: When the open period began and ends, in knowledge time, and what had been counted before it.
+        self._start = self._end = 0
+        self._before: Counter[str] = Counter()
+        self._begun = state is not None and state["start"] is not None
+        if state is not None and state["start"] is not None:
+            # It ends at the next multiple, also where that was another one when the period began.
+            self._start, self._end = state["start"], -(-state["known"] // every) * every
+            self._before.update(state["before"])
+
+    def count(self, event: Event) -> None:
+        """One accepted event."""
+        self._all[_KINDS[type(event)]] += 1
+
+    def by_kind(self) -> dict[str, int]:
+        """Accepted events so far."""
+        return dict(sorted(self._all.items()))
+
+    def close(self, known: int) -> tuple[int, int, dict[str, int]] | None:
+        """Begin the period of a knowledge time.
+
+        Returns:
+            Start, end and accepted events by kind of the period before, None while that goes on.
+        """
+        if self._begun and known <= self._end:
+            return None
+        closed = None
+        if self._begun:
+            closed = self._start, self._end, dict(sorted((self._all - self._before).items()))
+            self._before = self._all.copy()
+        self._begun = True
+        self._end = -(-known // self._every) * self._every
+        self._start = self._end - self._every
+        return closed
+
+    def state(self, known: int) -> dict[str, Any]:
+        """Plain data."""
+        return {
+            "all": dict(self._all),
+            "start": self._start if self._begun else None,
+            "known": known,
+            "before": dict(self._before),
+        }
