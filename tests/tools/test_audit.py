@@ -10,6 +10,7 @@ import orjson
 import pytest
 from rich.console import Console
 
+from dataflows.connectors.journal import Journal, Run
 from dataflows.fleet import load
 from dataflows.instants import HOUR, format_instant, parse_instant
 from dataflows.simulator import load_scenario, write
@@ -293,6 +294,31 @@ def test_the_report_names_asset_time_and_event(everything: Served) -> None:
     assert not equal
     assert "made of engine_temperature." in text
     assert f"line {index + 1}" in text
+
+
+def test_the_order_of_a_live_run_is_that_of_its_journal(recorded: list[Event], tmp_path: Path) -> None:
+    """Two files, taken in turns of fifty lines: equal in the order of the journal, and in no other."""
+    lines = [orjson.dumps(event) + b"\n" for event in recorded[:2_000]]
+    halves = lines[::2], lines[1::2]
+    paths = [tmp_path / "a.jsonl", tmp_path / "b.jsonl"]
+    for path, half in zip(paths, halves, strict=True):
+        path.write_bytes(b"".join(half))
+    journal = Journal(tmp_path / "journal", [str(path) for path in paths], 0)
+    taken: list[bytes] = []
+    offsets = [0, 0]
+    for turn in range(0, 1_000, 50):
+        for number, half in enumerate(halves):
+            some = half[turn : turn + 50]
+            end = offsets[number] + sum(map(len, some))
+            journal.append(len(taken), (Run(number, offsets[number], end, len(some)),))
+            offsets[number] = end
+            taken += some
+    journal.close()
+    run = Served(tmp_path, [orjson.loads(line) for line in taken], "all", "all")
+    files = [str(path) for path in paths]
+    console = Console(file=io.StringIO(), width=200)
+    assert audit(run.path, files, console, journal=tmp_path / "journal")
+    assert not audit(run.path, files, console)
 
 
 def test_predictions_that_were_published_in_part_are_compared(recorded: list[Event], tmp_path: Path) -> None:
