@@ -58,7 +58,7 @@ pipeline = [{ estimator = "dataflows.group.estimators.Prior" }]
 def main(arguments: list[str] | None = None) -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description="Audit a run over a million events, honest and tampered.")
-    parser.add_argument("--trucks", type=int, default=130, help="of the simulated fleet")
+    parser.add_argument("--trucks", type=int, default=150, help="of the simulated fleet")
     parser.add_argument("--days", type=int, default=180, help="that are recorded")
     parser.add_argument(
         "--least", type=int, default=1_000_000, help="messages of telemetry that there have to be"
