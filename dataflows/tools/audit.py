@@ -294,7 +294,9 @@ def _show(report: Report, console: Console) -> None:
         title = f"Events of {report.difference.asset} since the last equal vector"
         if report.why.among > len(report.why.events):
             title += f": those nearest in time, of {report.why.among:,}"
-        table = Table("record", "where", "kind", "time", "content", title=title, title_justify="left")
+        table = Table(title=title, title_justify="left")
+        for column in ("record", "where", "kind", "time", "content"):
+            table.add_column(column, overflow="fold", no_wrap=column in {"record", "time"})
         for event in report.why.events:
             time = "" if event.time is None else format_instant(event.time)
             table.add_row(f"{event.sequence:,}", event.place, event.kind, time, event.content)

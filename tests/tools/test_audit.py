@@ -64,11 +64,13 @@ def recorded(tmp_path_factory: pytest.TempPathFactory) -> list[Event]:
 class Served:
     """A folder with a run of a recording, and how to audit another recording against it."""
 
-    def __init__(self, folder: Path, events: list[Event], features: str, publish: str) -> None:
+    def __init__(
+        self, folder: Path, events: list[Event], features: str, publish: str, fleet: str = FLEET
+    ) -> None:
         self.folder = folder
         self.events = events
         self.path = folder / "fleet.toml"
-        self.path.write_text(FLEET.format(features=features, publish=publish) + PRIOR)
+        self.path.write_text(fleet.format(features=features, publish=publish) + PRIOR)
         self.record(events)
         self.fleet = load(self.path, environ={})
         out = run_lines(self.fleet, [orjson.dumps(event) for event in events])
@@ -319,6 +321,29 @@ def test_the_order_of_a_live_run_is_that_of_its_journal(recorded: list[Event], t
     console = Console(file=io.StringIO(), width=200)
     assert audit(run.path, files, console, journal=tmp_path / "journal")
     assert not audit(run.path, files, console)
+
+
+def test_an_altered_row_of_weather_is_named(tmp_path: Path) -> None:
+    """What differs is made of weather, and the row is among those told."""
+    files = write(load_scenario("field", trucks=4, days=8, every="30m"), tmp_path / "field")
+    events = [orjson.loads(line) for line in files.events.read_bytes().splitlines()]
+    weather = '[classes.truck.weather]\nvalues = ["temperature"]\nmax_age = "3h"\n[[targets]]'
+    run = Served(tmp_path, events, "all", "all", FLEET.replace("[[targets]]", weather))
+    assert run.audited(events).difference is None
+    observed = [
+        (index, event)
+        for index, event in enumerate(events)
+        if event["kind"] == "weather" and "T12" in event["time"] and event["issued"] > event["time"]
+    ]
+    for index, event in observed[:: len(observed) // 4]:
+        values = {"temperature": event["values"]["temperature"] + 0.5}
+        report = run.audited([*events[:index], event | {"values": values}, *events[index + 1 :]])
+        if report.why is not None:
+            assert report.why.sensors == ("weather",)
+            assert index + 1 in [near.sequence for near in report.why.events]
+            break
+    else:
+        pytest.fail("no prediction was served on any of the altered rows")
 
 
 def test_predictions_that_were_published_in_part_are_compared(recorded: list[Event], tmp_path: Path) -> None:
