@@ -1,4 +1,4 @@
-"""The proof at size: a million events, one in ten of them late, audited to the last bit.
+"""The proof at size: a million events, one in ten of them late, with weather, audited to the last bit.
 
 ``python -m benchmarks audit`` simulates a fleet as it is in the field, runs the dataflow on it with all
 features written, and audits that run: against its recording, against one from which one event was taken, and
@@ -41,6 +41,10 @@ allowed_lateness = "2h"
 label_delay = "4d"
 example_every = "4h"
 compare = 0.1
+expressions = { over_air = "engine_temperature - weather.temperature" }
+[classes.truck.weather]
+values = ["temperature"]
+max_age = "6h"
 [[classes.truck.windows]]
 length = "6h"
 hop = "30m"
@@ -58,7 +62,7 @@ pipeline = [{ estimator = "dataflows.group.estimators.Prior" }]
 def main(arguments: list[str] | None = None) -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description="Audit a run over a million events, honest and tampered.")
-    parser.add_argument("--trucks", type=int, default=130, help="of the simulated fleet")
+    parser.add_argument("--trucks", type=int, default=150, help="of the simulated fleet")
     parser.add_argument("--days", type=int, default=180, help="that are recorded")
     parser.add_argument(
         "--least", type=int, default=1_000_000, help="messages of telemetry that there have to be"

@@ -167,6 +167,7 @@ class Audit:
         assets: dict[str, GuardedAsset] = {}
         served = self._served()
         row = next(served, None)
+        last = 0
         matching = self._matching
         for batch in _records(source):
             read = max((item.sequence for item in batch), default=watch.records)
@@ -175,6 +176,7 @@ class Audit:
                     self._make(stages, assets, known)
             matching.settle(read)
             while row is not None and row.sequence <= read:
+                last = max(last, row.sequence)
                 matching.serve(row, read)
                 row = next(served, None)
             for place in self._forgotten:
@@ -182,11 +184,15 @@ class Audit:
             self._forgotten.clear()
             if matching.differences or watch.stop:
                 return
+            if row is None and not matching.waiting:
+                break  # what the recording holds beyond the outputs was served by nobody
         while row is not None and not matching.differences:
             matching.serve(row, watch.records)
             matching.settle(watch.records, ended=True)
             row = next(served, None)
         matching.settle(watch.records, ended=True)
+        if not matching.differences:
+            matching.end(last)
 
     def _make(self, stages: Stages, assets: dict[str, GuardedAsset], known: Item) -> None:
         """Features by the very stage that served them."""
@@ -288,7 +294,9 @@ def _show(report: Report, console: Console) -> None:
         title = f"Events of {report.difference.asset} since the last equal vector"
         if report.why.among > len(report.why.events):
             title += f": those nearest in time, of {report.why.among:,}"
-        table = Table("record", "where", "kind", "time", "content", title=title, title_justify="left")
+        table = Table(title=title, title_justify="left")
+        for column in ("record", "where", "kind", "time", "content"):
+            table.add_column(column, overflow="fold", no_wrap=column in {"record", "time"})
         for event in report.why.events:
             time = "" if event.time is None else format_instant(event.time)
             table.add_row(f"{event.sequence:,}", event.place, event.kind, time, event.content)

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 import orjson
 
-from dataflows.events import AssetEvent, Telemetry
-from dataflows.instants import format_instant, parse_instant
+from dataflows.events import AssetEvent, Telemetry, Weather
+from dataflows.instants import HOUR, format_instant, parse_instant
 from dataflows.stages import decoded
 from dataflows.tools.matching import differing
 
@@ -23,6 +23,8 @@ __all__ = ["Changed", "Explanation", "Nearby", "explain", "told"]
 
 _NEAR = 20
 _LONGEST = 200
+#: Weather is told that is valid so near to what differs.
+_WEATHER = 12 * HOUR
 
 
 class Changed(NamedTuple):
@@ -58,7 +60,8 @@ class Explanation(NamedTuple):
         changed: features that differ, in their order.
         sensors: readings, fault codes or others that these features are made of; where the event's own
             readings are among them, only those.
-        events: of the asset, read since the last vector that was equal, at most 20, those nearest in time.
+        events: of the asset, read since the last vector that was equal, and weather of its site from within
+            half a day where it makes features; at most 20, those nearest in time.
         among: how many there are.
         gone: times of predictions since then for which the recording holds no telemetry.
     """
@@ -82,7 +85,7 @@ def explain(
         predictions: those of the run, with or without features.
     """
     changed = _changed(difference, features)
-    events = _events(difference, records)
+    events = _events(difference, records, weather=any(name.startswith("weather:") for name in features))
     told = {event.time for event in events if event.kind == "telemetry"}
     gone = sorted(_predicted(difference, predictions) - told)
     near = sorted(events, key=lambda event: abs((event.time or difference.time) - difference.time))[:_NEAR]
@@ -104,7 +107,8 @@ def _sensors(changed: tuple[Changed, ...]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(own or [found.feature.split(":")[0] for found in changed]))
 
 
-def _events(difference: Difference, records: Iterable[list[Item]]) -> list[Nearby]:
+def _events(difference: Difference, records: Iterable[list[Item]], *, weather: bool) -> list[Nearby]:
+    site = None
     first = 0 if difference.after is None else difference.after[1]
     events: list[Nearby] = []
     for batch in records:
@@ -112,12 +116,18 @@ def _events(difference: Difference, records: Iterable[list[Item]]) -> list[Nearb
             if item.sequence > difference.sequence:
                 return events
             body = item.body
-            if isinstance(body, AssetEvent) and body.asset == difference.asset and item.sequence > first:
-                events.append(_nearby(item, body))
+            if isinstance(body, AssetEvent) and body.asset == difference.asset:
+                site = getattr(body, "site", None) or site
+                if item.sequence > first:
+                    events.append(_nearby(item, body))
+            elif weather and isinstance(body, Weather):
+                near = abs(body.time - difference.time) <= _WEATHER
+                if near and body.site == site:
+                    events.append(_nearby(item, body))
     return events
 
 
-def _nearby(item: Item, event: AssetEvent) -> Nearby:
+def _nearby(item: Item, event: AssetEvent | Weather) -> Nearby:
     source, line, _ = item.position
     time = getattr(event, "time", None)
     shown = {

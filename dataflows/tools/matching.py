@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import deque
+from collections import OrderedDict, deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
@@ -75,7 +75,7 @@ class Difference(NamedTuple):
 class _Stream:
     """One asset and target."""
 
-    made: dict[Key, Made] = field(default_factory=dict)
+    made: OrderedDict[Key, Made] = field(default_factory=OrderedDict)
     #: The largest key that was computed.
     last: Key | None = None
     #: Served, and not computed yet.
@@ -103,6 +103,11 @@ class Matching:
         self._waiting: set[tuple[str, str]] = set()
         self.compared = 0
         self.differences: list[Difference] = []
+
+    @property
+    def waiting(self) -> bool:
+        """Whether something was served that was not computed yet."""
+        return bool(self._waiting)
 
     @property
     def assets(self) -> int:
@@ -162,12 +167,27 @@ class Matching:
 
     def _skip(self, stream: _Stream, served: Served, key: Key) -> None:
         """What was computed before this vector, and never served."""
-        for before in [found for found in stream.made if found < key]:
-            made = stream.made.pop(before)
-            if self._share == "some":
-                continue
-            extra = served._replace(time=before[0], revision=before[1])
-            self._differ("extra", extra, made.sequence, stream, None, np.frombuffer(made.features))
+        while stream.made and next(iter(stream.made)) < key:
+            before, made = stream.made.popitem(last=False)
+            if self._share == "every":
+                self._extra(stream, (served.asset, served.target), before, made)
+
+    def _extra(self, stream: _Stream, place: tuple[str, str], key: Key, made: Made) -> None:
+        values = np.frombuffer(made.features)
+        self._differ(
+            "extra", Served(made.sequence, *place, *key, values), made.sequence, stream, None, values
+        )
+
+    def end(self, last: int) -> None:
+        """Nothing more was served.
+
+        Args:
+            last: the largest sequence of what was served; what was computed after it is of no interest.
+        """
+        for place, stream in self._streams.items():
+            for key, made in stream.made.items() if self._share == "every" else ():
+                if made.sequence <= last:
+                    self._extra(stream, place, key, made)
 
     def _differ(
         self,
