@@ -10,7 +10,7 @@ from dataflows.asset.background import Background
 from dataflows.asset.faults import Faults
 from dataflows.asset.gathering import Gathering
 from dataflows.asset.labels import Decisions, Labels
-from dataflows.asset.notes import dropped, late, rejected, then
+from dataflows.asset.notes import dropped, identity, kind_of, late, rejected, then
 from dataflows.asset.windows import Placed, WindowPlan, Windows
 from dataflows.events import (
     Event,
@@ -27,7 +27,6 @@ from dataflows.snapshots import seal, unseal
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from dataflows.asset.records import Kind
     from dataflows.fleet.plan import AssetClass, Target
 
 __all__ = ["Asset", "ClassPlan"]
@@ -186,10 +185,10 @@ class Asset:
         if isinstance(event, Telemetry):
             return windows.closes(event.time, event.id)
         if isinstance(event, Fault):
-            return windows.closes(event.time, _identity(event))
+            return windows.closes(event.time, identity(event))
         if isinstance(event, Failure | Maintenance):
             # What is reset is gone, also at its very time.
-            return _kind(event) in self._plan.resets and windows.closes(event.time + 1, None)
+            return kind_of(event) in self._plan.resets and windows.closes(event.time + 1, None)
         changes_class = isinstance(event, Registration) and self._plans[event.asset_class] is not self._plan
         return changes_class and windows.held is not None
 
@@ -226,7 +225,7 @@ class Asset:
 
     def _fault(self, item: Item, event: Fault) -> list[Item]:
         windows = self._windows
-        placed = windows.add_fault(event.time, _identity(event))
+        placed = windows.add_fault(event.time, identity(event))
         if placed is Placed.DUPLICATE:
             return [rejected(item, event, "duplicate", "this fault was seen before")]
         if placed is Placed.TOO_LATE:
@@ -242,7 +241,7 @@ class Asset:
 
     def _record(self, item: Item, event: Failure | Maintenance) -> list[Item]:
         labels = self._labels
-        kind = _kind(event)
+        kind = kind_of(event)
         what = event.mode if isinstance(event, Failure) else event.component
         if not labels.remembers(event.time):
             return [rejected(item, event, "unmatched", "no example that it could label is remembered")]
@@ -392,13 +391,3 @@ class Asset:
         Registration: _registration,
         Expiry: _expiry,
     }
-
-
-def _identity(fault: Fault) -> str:
-    """What a fault is known again by."""
-    # Ids are printable, so none of telemetry is like one of these, and no id like a content.
-    return f"\x1f{fault.code}\x1f{fault.time}" if fault.id is None else f"\x1e{fault.id}"
-
-
-def _kind(record: Failure | Maintenance) -> Kind:
-    return "failure" if isinstance(record, Failure) else "maintenance"

@@ -1,16 +1,17 @@
-"""What an asset makes of a record beside observations: rows, and the place of each thing among the others."""
+"""What an asset makes of a record beside observations: rows, places among the others, what it is known by."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from dataflows.events import Reject
+from dataflows.events import Failure, Reject
 from dataflows.items import Item, Late, Row, asset_part, encode, reject_row
 
 if TYPE_CHECKING:
-    from dataflows.events import Event
+    from dataflows.asset.records import Kind
+    from dataflows.events import Event, Fault, Maintenance
 
-__all__ = ["dropped", "late", "rejected", "then"]
+__all__ = ["dropped", "identity", "kind_of", "late", "rejected", "then"]
 
 
 def rejected(item: Item, event: Event, reason: str, detail: str) -> Item:
@@ -40,3 +41,14 @@ def then(first: list[Item], second: list[Item]) -> list[Item]:
     for item in second:
         item.part = asset_part(item.part, len(first))
     return first + second
+
+
+def identity(fault: Fault) -> str:
+    """What a fault is known again by."""
+    # Ids are printable, so none of telemetry is like one of these, and no id like a content.
+    return f"\x1f{fault.code}\x1f{fault.time}" if fault.id is None else f"\x1e{fault.id}"
+
+
+def kind_of(record: Failure | Maintenance) -> Kind:
+    """The kind of a record, by its name."""
+    return "failure" if isinstance(record, Failure) else "maintenance"

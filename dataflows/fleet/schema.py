@@ -6,11 +6,11 @@ The reference in ``docs/fleet.md`` is made from the descriptions below.
 
 from __future__ import annotations
 
-from types import NoneType
-from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args, get_origin
+from typing import Annotated, Any, Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
+from dataflows.fleet.table import Table, key_of, nested
 from dataflows.fleet.values import (
     Category,
     Duration,
@@ -24,9 +24,6 @@ from dataflows.fleet.values import (
     PositiveDuration,
 )
 from dataflows.instants import MICROSECONDS
-
-if TYPE_CHECKING:
-    from pydantic.fields import FieldInfo
 
 __all__ = [
     "AlertTable",
@@ -47,12 +44,6 @@ __all__ = [
 
 Statistic = Literal["count", "missing", "mean", "std", "min", "max", "slope", "delta", "last", "age"]
 FaultStatistic = Literal["count", "age"]
-
-
-class Table(BaseModel):
-    """A table of the document: no unknown key, no value of another type."""
-
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
 
 class InputTable(Table):
@@ -390,22 +381,3 @@ class Document(Table):
     )
     targets: list[TargetTable] = Field(default=[], description="What is predicted.")
     models: dict[Name, ModelTable] = Field(default={}, description="The catalogue of models, by name.")
-
-
-def key_of(name: str, field: FieldInfo) -> str:
-    """The key of a field as the document writes it."""
-    return field.alias or name
-
-
-def nested(field: FieldInfo) -> tuple[Literal["table", "list", "map"], type[Table]] | None:
-    """The table below a field, and whether the field holds one, a list of them or one a name."""
-    annotation: Any = field.annotation
-    choices = get_args(annotation)
-    if choices[1:] == (NoneType,):  # an optional table
-        annotation, choices = choices[0], ()
-    if isinstance(annotation, type) and issubclass(annotation, Table):
-        return "table", annotation
-    inner = choices[-1:]
-    if not inner or not isinstance(inner[0], type) or not issubclass(inner[0], Table):
-        return None
-    return ("list" if get_origin(annotation) is list else "map"), inner[0]

@@ -1,0 +1,38 @@
+"""What every table of a document is: its form, and what lies below its keys."""
+
+from __future__ import annotations
+
+from types import NoneType
+from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin
+
+from pydantic import BaseModel, ConfigDict
+
+if TYPE_CHECKING:
+    from pydantic.fields import FieldInfo
+
+__all__ = ["Table", "key_of", "nested"]
+
+
+class Table(BaseModel):
+    """A table of the document: no unknown key, no value of another type."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+def key_of(name: str, field: FieldInfo) -> str:
+    """The key of a field as the document writes it."""
+    return field.alias or name
+
+
+def nested(field: FieldInfo) -> tuple[Literal["table", "list", "map"], type[Table]] | None:
+    """The table below a field, and whether the field holds one, a list of them or one a name."""
+    annotation: Any = field.annotation
+    choices = get_args(annotation)
+    if choices[1:] == (NoneType,):  # an optional table
+        annotation, choices = choices[0], ()
+    if isinstance(annotation, type) and issubclass(annotation, Table):
+        return "table", annotation
+    inner = choices[-1:]
+    if not inner or not isinstance(inner[0], type) or not issubclass(inner[0], Table):
+        return None
+    return ("list" if get_origin(annotation) is list else "map"), inner[0]
