@@ -179,13 +179,14 @@ run draws the same numbers, and two forests in one model draw different ones; to
 Everything that is wrong is reported at once, before anything runs, each with its key, what was expected,
 what came, and the nearest valid name. Beyond wrong types and unknown keys or names these are refused: a
 window whose length is not a multiple of its hop, or has more than 2000 of them; a window over no sensor and
-no fault; two features of one name; a name listed twice; the same target twice; a target on a class without
-features; a champion that is not among the target's models; a glob that matches nothing; an alert that
-clears above the score at which it opens; an expression that is none of the language, or names what the
-class has not; an `asset_ttl` without `idle_timeout`, or not longer than it and than horizon + label delay
-of each target of the class; an `idle_timeout` of which more than 100,000 would pass before a silent asset's
-last example is forgotten; unknown assets to be adopted where several classes are possible and none is
-named; an estimator that cannot be imported, built, or asked for a probability or a score.
+no fault; two features of one name; `required` without `score_on = "complete"`; a name listed twice; the
+same target twice; a target on a class without features; a champion that is not among the target's models;
+a glob that matches nothing; an alert that clears above the score at which it opens; an expression that is
+none of the language, or names what the class has not; an `asset_ttl` without `idle_timeout`, or not longer
+than it and than horizon + label delay of each target of the class; an `idle_timeout` of which more than
+100,000 would pass before a silent asset's last example is forgotten; unknown assets to be adopted where
+several classes are possible and none is named; an estimator that cannot be imported, built, or asked for a
+probability or a score.
 """
 
 

@@ -96,6 +96,9 @@ def _streams(fleet: Fleet) -> Iterator[tuple[str, str]]:
         yield "registry", "  ".join(policy.registry)
     yield "unknown assets", "rejected" if policy.unknown == "reject" else adopted
     yield "wrong clocks", f"rejected from {format_duration(policy.max_future)} ahead of their arrival"
+    if policy.clock is not None:
+        kept = "; what such an asset sends is rejected" if policy.clock.quarantine else ""
+        yield "clock health", f"a clock is wrong beyond {format_duration(policy.clock.tolerance)}{kept}"
     yield "figures", "all" if fleet.figures_from is None else f"from {format_instant(fleet.figures_from)}"
     yield "metrics", f"every {format_duration(fleet.metrics_every)}"
 
@@ -142,6 +145,8 @@ def _class_facts(asset_class: AssetClass) -> Iterator[tuple[str, str]]:
         yield f"expression {name}", text
     lateness = format_duration(asset_class.allowed_lateness)
     yield "lateness", f"up to {lateness} is merged" if asset_class.allowed_lateness else "none is merged"
+    if asset_class.required is not None:
+        yield "scored", "when there are " + "  ".join(asset_class.sensors[at] for at in asset_class.required)
     yield "examples", f"every {format_duration(asset_class.example_every)}"
     if asset_class.reset_windows_on:
         yield "windows start anew", "after " + " and ".join(asset_class.reset_windows_on)

@@ -163,6 +163,7 @@ def test_registry_clocks_and_publishing_are_told(printed: Printed, tmp_path: Pat
         "output": {"publish": "changed", "changed_by": 0.25},
     }
     lines = [" ".join(line.split()) for line in printed(overrides, width=400).splitlines()]
+    assert not any(line.startswith(("clock health", "scored when")) for line in lines)
     assert f"registry {tmp_path}/pumps.jsonl" in lines
     assert "wrong clocks rejected from 5m ahead of their arrival" in lines
     assert "predictions where the score moved by 0.25" in lines
@@ -208,3 +209,15 @@ def test_a_refused_file_is_told_problem_by_problem(pumps: Path) -> None:
         'got "liner"',
         "did you mean linear?",
     ]
+
+
+def test_clock_health_and_required_sensors_are_told(printed: Printed) -> None:
+    """The tolerance, what quarantine does, and the sensors that a time waits for."""
+    overrides = {
+        "assets": {"clock": {"quarantine": True}},
+        "classes": {"pump": {"score_on": "complete", "required": ["flow", "pressure"]}},
+    }
+    lines = [" ".join(line.split()) for line in printed(overrides, width=400).splitlines()]
+    assert "clock health a clock is wrong beyond 10m; what such an asset sends is rejected" in lines
+    # In the order of the class.
+    assert "scored when there are pressure flow" in lines
