@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Counts"]
 
+_NEVER_BEGUN = -(2**63)
 _KINDS = {kind: kind.__name__.lower() for kind in get_args(Event)}
 
 
@@ -21,18 +22,22 @@ class Counts:
     Args:
         every: microseconds of knowledge time in one period.
         state: what `state` returned, None for a new lane.
+
+    Attributes:
+        end: of the open period, before all times as long as there is none.
     """
 
     def __init__(self, every: int, state: Mapping[str, Any] | None = None) -> None:
         self._every = every
         self._all: Counter[str] = Counter({} if state is None else state["all"])
         #: When the open period began and ends, in knowledge time, and what had been counted before it.
-        self._start = self._end = 0
+        self._start = 0
+        self.end = _NEVER_BEGUN
         self._before: Counter[str] = Counter()
         self._begun = state is not None and state["start"] is not None
         if state is not None and state["start"] is not None:
             # It ends at the next multiple, also where that was another one when the period began.
-            self._start, self._end = state["start"], -(-state["known"] // every) * every
+            self._start, self.end = state["start"], -(-state["known"] // every) * every
             self._before.update(state["before"])
 
     def count(self, event: Event) -> None:
@@ -44,20 +49,18 @@ class Counts:
         return dict(sorted(self._all.items()))
 
     def close(self, known: int) -> tuple[int, int, dict[str, int]] | None:
-        """Begin the period of a knowledge time.
+        """Begin the period of a knowledge time, once that has passed the `end` of the one before.
 
         Returns:
-            Start, end and accepted events by kind of the period before, None while that goes on.
+            Start, end and accepted events by kind of the period before, None if this is the first.
         """
-        if self._begun and known <= self._end:
-            return None
         closed = None
         if self._begun:
-            closed = self._start, self._end, dict(sorted((self._all - self._before).items()))
+            closed = self._start, self.end, dict(sorted((self._all - self._before).items()))
             self._before = self._all.copy()
         self._begun = True
-        self._end = -(-known // self._every) * self._every
-        self._start = self._end - self._every
+        self.end = -(-known // self._every) * self._every
+        self._start = self.end - self._every
         return closed
 
     def state(self, known: int) -> dict[str, Any]:

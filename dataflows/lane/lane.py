@@ -49,6 +49,8 @@ _REGISTRY, _HEARD, _SURROUNDINGS = 0, BUCKETS, 2 * BUCKETS
 #: Registry, what was heard of assets (silence and clocks), and surroundings, each in buckets. Frozen: the
 #: store knows them by number.
 LANE_PARTS = 2 * BUCKETS + SURROUNDINGS_PARTS
+#: Places between two records after all that time and weather make: a period that ends, a finding of a clock.
+_PERIOD, _CLOCK = 2**30, 2**30 + 1
 _VERSION = 2
 _log = structlog.get_logger()
 
@@ -158,7 +160,8 @@ class Lane:
         self._move_time(item, event)
         if self._surroundings is not None and self._now is not None:
             self._issue(self._now, out)
-        self._close_period(item, out)
+        if item.known > self._counts.end:
+            self._close_period(item, out)
         if isinstance(event, Weather):
             self._made = 0
             self._take_weather(item, event, out)
@@ -239,7 +242,7 @@ class Lane:
         self._heard.touch(event.asset)
         if found is not None:
             self._jumps += found.jumped
-            out.append(self._between_records(item, clock_row(item, event.asset, found)))
+            out.append(self._before_record(item, _CLOCK, clock_row(item, event.asset, found)))
 
     def _is_quarantined(self, event: Event) -> bool:
         clocks = self._clocks
@@ -254,12 +257,11 @@ class Lane:
             return
         clocks = None if self._clocks is None else {**self._clocks.counts(), "jumped": self._jumps}
         self._jumps = 0
-        out.append(self._between_records(item, LanePeriod(self._name, *closed, clocks)))
+        out.append(self._before_record(item, _PERIOD, LanePeriod(self._name, *closed, clocks)))
 
-    def _between_records(self, item: Item, body: Row | LanePeriod) -> Item:
-        """The next thing after the last record, made because of this one."""
-        self._made += 1
-        return Item(self._sequence, lane_part(self._made), self.arrival, item.known, ("", 0, 0), body)
+    def _before_record(self, item: Item, place: int, body: Row | LanePeriod) -> Item:
+        """Something that this record brings about, and that takes effect before it."""
+        return Item(self._sequence, lane_part(place), self.arrival, item.known, ("", 0, 0), body)
 
     def _watch_arrivals(self, item: Item, event: Event) -> None:
         """All records of a recording have arrivals, or none; a file of registry rows may do without."""
