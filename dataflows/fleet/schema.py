@@ -9,8 +9,10 @@ from __future__ import annotations
 from types import NoneType
 from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args, get_origin
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
+from dataflows.fleet.streams import KafkaInputTable, KafkaOutputTable, KafkaTable
+from dataflows.fleet.table import Table
 from dataflows.fleet.values import (
     Category,
     Duration,
@@ -48,17 +50,11 @@ Statistic = Literal["count", "missing", "mean", "std", "min", "max", "slope", "d
 FaultStatistic = Literal["count", "age"]
 
 
-class Table(BaseModel):
-    """A table of the document: no unknown key, no value of another type."""
-
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
-
-
 class InputTable(Table):
-    """Where records come from."""
+    """Where records come from: `files`, or `kafka`."""
 
     files: Annotated[list[str], Form("list of paths or globs")] = Field(
-        min_length=1,
+        default=[],
         description="JSON Lines files, plain or gzip, relative to this file; `-` is standard input. "
         "`FLEET_INPUT` overrides it: paths or globs separated by spaces, relative to the working directory.",
     )
@@ -90,6 +86,7 @@ class InputTable(Table):
         description="How long the order journal keeps what no resume needs any more; `replay --journal` "
         "needs all of it since the first record.",
     )
+    kafka: KafkaInputTable | None = Field(default=None, description="Topics to read instead of files.")
 
 
 class OutputTable(Table):
@@ -115,6 +112,7 @@ class OutputTable(Table):
     changed_by: Part = Field(
         default=0.02, description='How far a score has to move, with `publish = "changed"`.'
     )
+    kafka: KafkaOutputTable | None = Field(default=None, description="Topics to write instead of files.")
 
 
 class AssetsTable(Table):
@@ -350,6 +348,7 @@ class Document(Table):
         description="The run ends after so many records on which a stage failed. Each is rejected as "
         "`internal_error` and its asset's state starts anew; where many fail, going on does harm.",
     )
+    kafka: KafkaTable = Field(default=KafkaTable(), description="The Kafka cluster.")
     input: InputTable = Field(description="Where records come from.")
     output: OutputTable = Field(default=OutputTable(), description="Where rows go.")
     assets: AssetsTable = Field(
