@@ -50,6 +50,8 @@ def source_of(
             registry=registry,
             ticks=ticks,
             journal=journal,
+            # What is in a topic cannot be taken back, so the order that made it has to be repeated.
+            always_journal=fleet.output.kafka is not None,
             replayed=replayed,
             speed=speed,
         )

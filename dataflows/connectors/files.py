@@ -70,6 +70,7 @@ class FileSource(LaneSource):
         registry: files of registry rows.
         ticks: put ticks into the sequence where nothing arrives.
         journal: folder of the order journal; None keeps none.
+        always_journal: keep it for files that do not grow, too.
         replayed: folder of an order journal to repeat; when it ends, so does the input.
         speed: multiple of real time at which records are played, by their arrival, else by their own time;
             None for as fast as possible.
@@ -89,6 +90,7 @@ class FileSource(LaneSource):
         registry: tuple[str, ...] = (),
         ticks: bool = False,
         journal: Path | None = None,
+        always_journal: bool = False,
         replayed: Path | None = None,
         speed: float | None = None,
     ) -> None:
@@ -102,6 +104,7 @@ class FileSource(LaneSource):
         self.replayed = replayed
         self.speed = speed
         self._journal = journal
+        self._always_journal = always_journal
         for path in files if self.follow else ():
             if path == STDIN or is_packed(path):
                 msg = f"{path!r} cannot be followed, only plain files can; set `follow = false` under [input]"
@@ -116,7 +119,7 @@ class FileSource(LaneSource):
     @property
     def _journaled(self) -> bool:
         """A store that was once followed goes on with its journal, whatever it reads now."""
-        return self._journal is not None and (self.follow or self._journal.exists())
+        return self._journal is not None and (self.follow or self._always_journal or self._journal.exists())
 
     def open_journal(self) -> Journal | None:
         """The order journal, None where what is read is its own order."""

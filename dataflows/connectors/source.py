@@ -151,7 +151,8 @@ class LanePartition(StatefulSourcePartition[Item, bytes]):
         return self._pace is not None and self._reading.due() is not None
 
     def _repeat(self, entry: Entry) -> list[Item]:
-        if entry.sequence != self._sequence or entry.number != self._entry:
+        moves = isinstance(entry.chosen, int) or any(run.records for run in entry.chosen)
+        if (moves and entry.sequence != self._sequence) or entry.number != self._entry:
             msg = (
                 f"entry {entry.number:,} of the order journal follows record {entry.sequence:,}, the source "
                 f"has read {self._sequence:,} records in {self._entry:,} entries: a part was read without "

@@ -34,7 +34,8 @@ def load(
         overrides: tables merged into the document before it is checked; they win over the environment, which
             wins over the file. Lists replace lists. Their relative paths belong to the file's folder.
         environ: where ``FLEET_INPUT``, ``FLEET_OUTPUT``, ``FLEET_BATCH`` and ``FLEET_KAFKA`` are looked up,
-            by default `os.environ`. Files named there are used instead of Kafka. Their relative paths belong to the working directory. Empty means not set.
+            by default `os.environ`. Files named there are used instead of Kafka. Their relative paths belong
+            to the working directory. Empty means not set.
 
     Raises:
         FleetError: the file cannot be read, is not TOML, or does not describe a fleet; with every problem.
