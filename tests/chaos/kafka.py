@@ -179,8 +179,14 @@ partitions = 3
     def finish(self, total: int) -> None:
         """Run until all records were read, then stop."""
         with self.running() as process:
+            eventually(lambda: self.is_up(process), process)
             eventually(lambda: read(self.fleet) + records_of_last(self.fleet) >= total, process)
             self.stop(process)
+
+    def is_up(self, process: subprocess.Popen[bytes]) -> bool:
+        """Whether a run has opened its journal."""
+        folder = Path(f"/proc/{process.pid}/fd")
+        return any("/journal/order-" in str(link.resolve()) for link in folder.iterdir())
 
     def written(self, output: str) -> list[tuple[tuple[int, int], bytes, str | None]]:
         """Rows of a topic, by their place in the order of effect, with it and the header ``id``."""
@@ -227,7 +233,12 @@ def topic_rows(bootstrap: str, topic: str) -> list[tuple[tuple[int, int], bytes,
                 found = headers.get("id")
                 rows.append(((int(sequence), int(part)), message.value(), found and found.decode()))
             elif message.error().code() == _END:
-                left.discard(message.partition())
+                # Committed is visible a moment later: the end is where nothing is open any more.
+                end = consumer.get_watermark_offsets(TopicPartition(topic, message.partition()), timeout=10)[
+                    1
+                ]
+                if message.offset() >= end:
+                    left.discard(message.partition())
     consumer.close()
     return sorted(rows)
 

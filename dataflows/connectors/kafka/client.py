@@ -123,7 +123,7 @@ class Clients:
             "security.protocol": _PROTOCOLS[kafka.security],
             "error_cb": self._on_error,
             "logger": logger,
-            "log_level": 4,
+            "log_level": 2,  # what brokers being away looks like comes to `error_cb` too
             "log.connection.close": False,
             "socket.keepalive.enable": True,
             "reconnect.backoff.max.ms": 1_000,

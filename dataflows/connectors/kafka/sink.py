@@ -16,7 +16,6 @@ The engine alone repeats, after a kill, what it wrote since its last snapshot. H
 
 from __future__ import annotations
 
-import time
 import zlib
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, cast
@@ -32,13 +31,16 @@ from dataflows.connectors.files import SUMMARY, SummaryPartition
 from dataflows.connectors.kafka.client import Clients, KafkaOutputError, is_passing, patiently
 from dataflows.connectors.kafka.readback import Written, identity_of, read_back
 from dataflows.connectors.kafka.topics import Topics
+from dataflows.engine.workers import one_worker
 from dataflows.items import OUTPUTS, Item, Row
 from dataflows.snapshots import seal, unseal
 
 if TYPE_CHECKING:
+    from concurrent.futures import Future
+
     from confluent_kafka import Producer
 
-    from dataflows.connectors.kafka.topics import Asked, Name, Topic
+    from dataflows.connectors.kafka.topics import Name, Topic
     from dataflows.fleet.plan import Fleet, KafkaOutput
     from dataflows.watch import Watch
 
@@ -48,8 +50,6 @@ _log = structlog.get_logger()
 _VERSION = 1
 #: Seconds that one attempt may block, and with it a signal.
 _ATTEMPT = 2.0
-#: Seconds between questions where partitions end; in between, a resume reads back a little more.
-_ASK_EVERY = 5.0
 #: A raw record longer than this is cut where its row would be longer than a message may be.
 _LONGEST_ROW, _LONGEST_RAW = 900_000, 100_000
 
@@ -72,33 +72,24 @@ class _TopicPartition(StatefulSinkPartition[Item, bytes]):
         self._sink = sink
         self._output = output
         self.topic = sink.kafka.prefix + output
-        places: dict[int, int] = {}
         #: Rows that were left out since the store was new, and how many of them differed.
         self.repeated = self.divergent = 0
-        known = None
+        known, places, waiting = None, {}, {}
         if resume is not None:
-            known, places, self.repeated, self.divergent = unseal("topic", _VERSION, resume)
+            known, places, waiting, self.repeated, self.divergent = unseal("topic", _VERSION, resume)
         found = sink.topic(self.topic, known)
         self._id = found.id
-        self._parts = [(self.topic, number) for number in range(found.partitions)]
-        self._producer = self._fence()
-        self._written = self._read_back(places, new=resume is None)
-        self._places = places
-        self._asked: Asked | None = None
-        self._ask_next = 0.0
-        self._open = False
-
-    def _fence(self) -> Producer:
-        """Take over from whoever wrote before, who can commit nothing from now on."""
-        clients, timeout = self._sink.clients, self._sink.kafka.transaction_timeout // 1_000
-        producer = clients.producer(f"highwater-{self.topic}", timeout)
-        what = f"take over the topic {self.topic}"
-        patiently(clients, what, lambda: producer.init_transactions(_ATTEMPT), KafkaOutputError)
-        return producer
+        self.parts = [(self.topic, number) for number in range(found.partitions)]
+        self._producer = sink.fenced(output)
+        #: Up to where a later resume need not read, by number of the partition.
+        self.places: dict[int, int] = {}
+        #: Rows of the topic that this run will come to: checksum by identity.
+        self._written = waiting | self._read_back(places, new=resume is None)
+        self.is_open = False
 
     def _read_back(self, places: dict[int, int], *, new: bool) -> dict[bytes, int]:
         """What is there and was written after the snapshot: checksum of each row by its identity."""
-        bounds = self._sink.topics.bounds(self._parts)
+        bounds = self._sink.topics.bounds(self.parts)
         begin: dict[Name, int] = {}
         for name, (first, end) in bounds.items():
             place = places.get(name[1], first)
@@ -112,8 +103,7 @@ class _TopicPartition(StatefulSinkPartition[Item, bytes]):
         ends = {name: end for name, (_, end) in bounds.items()}
         written = Written(self._output, self._sink.lineage, strict=new)
         found = read_back(self._sink.clients, begin, ends, written)
-        for name, (_, end) in bounds.items():
-            places[name[1]] = begin[name] if found else end
+        self.places = {number: end for (_, number), end in ends.items()}
         if found:
             _log.info("rows that were published before", topic=self.topic, rows=len(found))
         return found
@@ -129,7 +119,7 @@ class _TopicPartition(StatefulSinkPartition[Item, bytes]):
             values = [item for item in values if not self._is_written(item)]
         if not values:
             return
-        if not self._open:
+        if not self.is_open:
             self._begin()
         produce, topic, lineage = self._producer.produce, self.topic, self._sink.lineage_header
         with_arrival = self._sink.with_arrival
@@ -185,10 +175,7 @@ class _TopicPartition(StatefulSinkPartition[Item, bytes]):
             self._producer.begin_transaction()
         except KafkaException as error:
             raise self._failed("write", error) from error
-        self._open = True
-        if self._asked is None and time.monotonic() >= self._ask_next:
-            # Answers of any time before the snapshot will do: they say from where on to read back.
-            self._asked = self._sink.topics.ask_ends(self._parts)
+        self.is_open = True
 
     def commit(self) -> None:
         """End the transaction; brokers that are away are waited for.
@@ -196,7 +183,7 @@ class _TopicPartition(StatefulSinkPartition[Item, bytes]):
         Raises:
             KafkaOutputError: a row cannot be written, another run took over, or brokers were away for too long.
         """
-        if not self._open:
+        if not self.is_open:
             return
         what = f"commit rows of {self.topic}"
         try:
@@ -210,7 +197,7 @@ class _TopicPartition(StatefulSinkPartition[Item, bytes]):
         except KafkaOutputError as error:
             cause = error.__cause__
             raise self._failed("commit", cast("KafkaException", cause)) from error
-        self._open = False
+        self.is_open = False
 
     def _failed(self, what: str, error: KafkaException) -> KafkaOutputError:
         """What went wrong for good, and what to do."""
@@ -232,12 +219,8 @@ class _TopicPartition(StatefulSinkPartition[Item, bytes]):
     @override
     def snapshot(self) -> bytes:
         self._sink.commit()
-        if self._asked is not None and self._asked.done():
-            ends, self._asked = self._asked.offsets(), None
-            self._ask_next = time.monotonic() + _ASK_EVERY
-            if ends is not None and not self._written:
-                self._places = {name[1]: end for name, end in ends.items()}
-        return seal("topic", _VERSION, (self._id, self._places, self.repeated, self.divergent))
+        state = self._id, self.places, self._written, self.repeated, self.divergent
+        return seal("topic", _VERSION, state)
 
     @override
     def close(self) -> None:
@@ -287,6 +270,7 @@ class KafkaSink(FixedPartitionedSink[Item, Any]):
         self.clients = Clients(fleet.kafka)
         self.parts: list[_TopicPartition] = []
         self._topics: Topics | None = None
+        self._fenced: dict[str, Future[Producer]] = {}
         self._numbers = {name: number for number, name in enumerate(sorted([*OUTPUTS, SUMMARY]))}
         self._pool = ThreadPoolExecutor(len(OUTPUTS), "commit")
 
@@ -322,9 +306,31 @@ class KafkaSink(FixedPartitionedSink[Item, Any]):
             raise KafkaOutputError(msg)
         return found
 
+    def fenced(self, output: str) -> Producer:
+        """The writer of an output; who wrote to its topic before can commit nothing from now on."""
+        if not self._fenced and one_worker():
+            # It takes a second each, and there is no other worker to which one could belong.
+            self._fenced = {name: self._pool.submit(self._fence, name) for name in OUTPUTS}
+        made = self._fenced.pop(output, None)
+        return self._fence(output) if made is None else made.result()
+
+    def _fence(self, output: str) -> Producer:
+        topic, timeout = self.kafka.prefix + output, self.kafka.transaction_timeout // 1_000
+        producer = self.clients.producer(f"highwater-{topic}", timeout)
+        what = f"take over the topic {topic}"
+        patiently(self.clients, what, lambda: producer.init_transactions(_ATTEMPT), KafkaOutputError)
+        return producer
+
     def commit(self) -> None:
         """Commit what is open in any topic; all at once, since each has to wait for brokers' disks."""
-        list(self._pool.map(_TopicPartition.commit, self.parts))
+        opened = [part for part in self.parts if part.is_open]
+        if not opened:
+            return
+        list(self._pool.map(_TopicPartition.commit, opened))
+        # Without an answer a resume reads back more than it needs, and leaves it aside.
+        ends = self.topics.ends([name for part in opened for name in part.parts])
+        for part in opened if ends else ():
+            part.places = {number: ends[topic, number] for topic, number in part.parts}
 
     @override
     def list_parts(self) -> list[str]:

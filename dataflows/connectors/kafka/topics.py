@@ -103,6 +103,12 @@ class Topics:
         )
         return Asked(found)
 
+    def ends(self, parts: Sequence[Name]) -> dict[Name, int]:
+        """Where partitions end, what is not committed included; empty if there is no answer in a second."""
+        wanted = {TopicPartition(*part): OffsetSpec.latest() for part in parts}
+        asked = Asked(self._admin.list_offsets(wanted, request_timeout=1.0))
+        return asked.offsets() or {}
+
     def find(self, names: Sequence[str]) -> dict[str, Topic | None]:
         """The topics; None for one that does not exist. Waits for brokers that are away."""
 
