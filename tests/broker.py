@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import importlib.util
 import os
+import random
 import shutil
 import signal
 import socket
@@ -24,10 +25,11 @@ from confluent_kafka.admin import AdminClient
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["Broker", "NoBrokerError", "apache_is_possible", "brokers"]
+__all__ = ["PASSWORD", "USER", "Broker", "NoBrokerError", "apache_is_possible", "brokers"]
 
 _SCRIPT = Path(__file__).with_name("kafka.sh")
 _PATIENCE = 120.0
+USER, PASSWORD = "tester", "tester-secret"
 
 
 class NoBrokerError(RuntimeError):
@@ -41,9 +43,14 @@ class Broker:
         bootstrap: its address.
         what: it is, for the head of a test run.
         can_die: whether `kill` and `start` work.
+        sasl: address where `USER` logs in with `PASSWORD` by SASL, None where there is none.
+        tls: address of TLS, whose authority is in the file ``authority``; None where there is none.
     """
 
     can_die = False
+    sasl: str | None = None
+    tls: str | None = None
+    authority: Path | None = None
 
     def __init__(self, bootstrap: str, what: str) -> None:
         self.bootstrap = bootstrap
@@ -78,14 +85,22 @@ class ApacheBroker(Broker):
 
     Args:
         folder: for its data.
-        settings: environment of kafka.sh.
     """
 
     can_die = True
 
-    def __init__(self, folder: Path, **settings: str) -> None:
+    def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._env = {**os.environ, **settings}
+        sasl, tls = _free_ports(2)
+        self.sasl, self.tls = f"127.0.0.1:{sasl}", f"127.0.0.1:{tls}"
+        self.authority = folder / "tls" / "ca.pem"
+        self._env = {
+            **os.environ,
+            "HIGHWATER_KAFKA_SASL_PORT": str(sasl),
+            "HIGHWATER_KAFKA_SSL_PORT": str(tls),
+            "HIGHWATER_KAFKA_USER": USER,
+            "HIGHWATER_KAFKA_PASSWORD": PASSWORD,
+        }
         self._run("fetch")
         bootstrap = self._run("start", str(folder), "0")
         super().__init__(bootstrap, f"Apache Kafka, {bootstrap}")
@@ -125,8 +140,7 @@ class NoidaBroker(Broker):
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            self._port = free.getsockname()[1]
+        (self._port,) = _free_ports(1)
         super().__init__(f"127.0.0.1:{self._port}", f"noida-db, 127.0.0.1:{self._port}")
         self._process: subprocess.Popen[bytes] | None = None
         self.start()
@@ -145,6 +159,18 @@ class NoidaBroker(Broker):
 
     def stop(self) -> None:
         self.kill()
+
+
+def _free_ports(count: int) -> list[int]:
+    """Below those that the kernel takes for outgoing connections, so that a restart finds them free."""
+    chance = random.Random()
+    found: list[int] = []
+    while len(found) < count:
+        port = chance.randrange(15_000, 20_000)
+        with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", port)):
+            if port not in found:
+                found.append(port)
+    return found
 
 
 def apache_is_possible() -> bool:

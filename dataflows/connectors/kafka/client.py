@@ -22,6 +22,7 @@ __all__ = ["Clients", "KafkaInputError", "KafkaOutputError", "code_of", "is_pass
 
 _log = structlog.get_logger()
 _Result = TypeVar("_Result")
+_Client = TypeVar("_Client", AdminClient, Producer)
 
 #: Seconds for which brokers may be away when a run starts.
 START_PATIENCE = 60.0
@@ -113,6 +114,7 @@ class Clients:
     def __init__(self, kafka: Kafka) -> None:
         self.bootstrap = kafka.bootstrap
         self._reminder = _Reminder()
+        self._made: list[AdminClient | Producer] = []
         #: What the cluster refused, for messages about what then did not work.
         self.refusal: str | None = None
         logger = logging.Logger("librdkafka")  # noqa: LOG001 - not one of the program's tree
@@ -145,11 +147,11 @@ class Clients:
 
     def admin(self) -> AdminClient:
         """To ask about topics, and to make them."""
-        return AdminClient(self._config)
+        return self._noted(AdminClient(self._config))
 
-    def consumer(self, group: str, **more: Any) -> Consumer:  # noqa: ANN401 - librdkafka's own properties
+    def consumer(self, group: str) -> Consumer:
         """Reads what was committed; never jumps where it was not told to."""
-        own = {
+        own: dict[str, Any] = {
             "group.id": group,
             "enable.auto.commit": False,
             "enable.auto.offset.store": False,
@@ -163,9 +165,7 @@ class Clients:
             "fetch.error.backoff.ms": 100,
             "queued.max.messages.kbytes": 16_384,
         }
-        return Consumer(
-            {**self._config, **own, **{key.replace("_", "."): value for key, value in more.items()}}
-        )
+        return Consumer({**self._config, **own})
 
     def producer(self, transactional_id: str, timeout_ms: int) -> Producer:
         """Writes in transactions, in order."""
@@ -177,17 +177,24 @@ class Clients:
             "queue.buffering.max.kbytes": 65_536,
             "partitioner": "murmur2_random",
         }
-        return Producer({**self._config, **own})
+        return self._noted(Producer({**self._config, **own}))
+
+    def _noted(self, client: _Client) -> _Client:
+        self._made.append(client)
+        return client
 
     def _on_error(self, error: KafkaError) -> None:
         """Brokers come and go; the client connects again by itself."""
         refusal = _REFUSALS.get(error.code())
-        self.refusal = refusal or (None if error.code() == KafkaError._ALL_BROKERS_DOWN else self.refusal)  # noqa: SLF001
+        self.refusal = refusal or self.refusal
         if self._reminder.due(error.name()):
             _log.warning("kafka", bootstrap=self.bootstrap, error=error.name(), detail=refusal or error.str())
 
     def away(self) -> str:
         """What to say when nothing answered."""
+        for client in self._made:
+            # What a client heard of brokers it tells when it is asked.
+            client.poll(0)
         because = f": {self.refusal}" if self.refusal else ""
         return f"no answer from Kafka at {self.bootstrap}{because}"
 
@@ -197,7 +204,7 @@ def patiently(
     what: str,
     attempt: Callable[[], _Result],
     error: type[RuntimeError],
-    patience: float = START_PATIENCE,
+    patience: float | None = None,
 ) -> _Result:
     """Try until it works, while all that is in the way is brokers that are away.
 
@@ -206,13 +213,13 @@ def patiently(
         what: is tried, for the log and the error.
         attempt: tries, for at most a few seconds.
         error: raised when patience has ended.
-        patience: seconds.
+        patience: seconds, `START_PATIENCE` by default.
     """
-    deadline = time.monotonic() + patience
+    deadline = time.monotonic() + (START_PATIENCE if patience is None else patience)
     reminder = _Reminder()
     while True:
         try:
-            return attempt()
+            result = attempt()
         except KafkaException as failed:
             if not is_passing(failed):
                 msg = f"Kafka at {clients.bootstrap}: cannot {what}: {failed.args[0].str()}"
@@ -225,6 +232,9 @@ def patiently(
                     "waiting for kafka", bootstrap=clients.bootstrap, to=what, error=failed.args[0].name()
                 )
             time.sleep(0.1)
+        else:
+            clients.refusal = None
+            return result
 
 
 def _read(secret: Secret | None, what: str) -> str | None:

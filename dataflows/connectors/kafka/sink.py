@@ -190,14 +190,21 @@ class _TopicPartition(StatefulSinkPartition[Item, bytes]):
             patiently(
                 self._sink.clients,
                 what,
-                lambda: self._producer.commit_transaction(_ATTEMPT),
+                self._try_to_commit,
                 KafkaOutputError,
                 patience=float("inf"),
             )
         except KafkaOutputError as error:
-            cause = error.__cause__
-            raise self._failed("commit", cast("KafkaException", cause)) from error
+            if not isinstance(error.__cause__, KafkaException):
+                raise
+            raise self._failed("commit", error.__cause__) from error
         self.is_open = False
+
+    def _try_to_commit(self) -> None:
+        if self._sink.given_up:
+            msg = f"{self._sink.clients.away()}; given up"
+            raise KafkaOutputError(msg)
+        self._producer.commit_transaction(_ATTEMPT)
 
     def _failed(self, what: str, error: KafkaException) -> KafkaOutputError:
         """What went wrong for good, and what to do."""
@@ -269,6 +276,8 @@ class KafkaSink(FixedPartitionedSink[Item, Any]):
         self.with_arrival = fleet.input.kafka is not None
         self.clients = Clients(fleet.kafka)
         self.parts: list[_TopicPartition] = []
+        #: Whether brokers that are away are not waited for any more.
+        self.given_up = False
         self._topics: Topics | None = None
         self._fenced: dict[str, Future[Producer]] = {}
         self._numbers = {name: number for number, name in enumerate(sorted([*OUTPUTS, SUMMARY]))}
@@ -326,7 +335,12 @@ class KafkaSink(FixedPartitionedSink[Item, Any]):
         opened = [part for part in self.parts if part.is_open]
         if not opened:
             return
-        list(self._pool.map(_TopicPartition.commit, opened))
+        try:
+            list(self._pool.map(_TopicPartition.commit, opened))
+        except BaseException:
+            # A second Ctrl-C, or one of them failed for good: the others are not waited for either.
+            self.given_up = True
+            raise
         # Without an answer a resume reads back more than it needs, and leaves it aside.
         ends = self.topics.ends([name for part in opened for name in part.parts])
         for part in opened if ends else ():
