@@ -120,6 +120,7 @@ class Rig:
     name: str
     partitions: int = 4
     settings: str = ""
+    follow: bool = True
     more: dict[str, str] = field(default_factory=dict)
 
     @property
@@ -134,6 +135,8 @@ class Rig:
         """Write the fleet and make the topic of its input."""
         self.folder.mkdir(parents=True, exist_ok=True)
         text = FLEET.replace('files = ["telemetry.jsonl", "reports.jsonl"]\n', "")
+        if not self.follow:
+            text = text.replace("follow = true", "follow = false")
         kafka = f"""
 [kafka]
 bootstrap = "{self.bootstrap}"
@@ -150,9 +153,9 @@ partitions = 3
         make_topic(self.bootstrap, self.topic, self.partitions)
 
     @contextmanager
-    def running(self, *more: str, batch: int = 100) -> Iterator[subprocess.Popen[bytes]]:
+    def running(self, *, batch: int = 100, module: str = "dataflows") -> Iterator[subprocess.Popen[bytes]]:
         """A run, killed at the end of the block if it still goes on."""
-        command = [sys.executable, "-m", "dataflows", *arguments(self.fleet, *more)]
+        command = [sys.executable, "-m", module, *arguments(self.fleet)]
         with (self.folder / "run.log").open("ab") as log:
             process = subprocess.Popen(
                 command,

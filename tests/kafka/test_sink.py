@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 import pytest
 
-from dataflows.connectors.kafka import client
+from dataflows.connectors.kafka import client, topics
 from dataflows.connectors.kafka.client import KafkaOutputError
 from dataflows.connectors.kafka.sink import KafkaSink
 from dataflows.items import Item, Row
@@ -215,6 +215,7 @@ def test_a_broker_that_dies_and_comes_back_delays_a_commit(writer: Writer) -> No
 
 def test_a_cluster_that_does_not_answer_is_named(writer: Writer, monkeypatch: pytest.MonkeyPatch) -> None:
     """After a while, before anything is read."""
+    monkeypatch.setattr(topics, "_TIMEOUT", 0.5)
     monkeypatch.setattr(client, "START_PATIENCE", 0.3)
     with pytest.raises(KafkaOutputError, match=r"no answer from Kafka at 127.0.0.1:9\D"):
         writer.run(bootstrap="127.0.0.1:9")

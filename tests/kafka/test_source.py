@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 from confluent_kafka import Consumer, TopicPartition
 
-from dataflows.connectors.kafka import client
+from dataflows.connectors.kafka import client, topics
 from dataflows.connectors.kafka.client import KafkaInputError
 from dataflows.connectors.kafka.sentinel import Sentinel
 from dataflows.connectors.kafka.source import KafkaSource
@@ -136,6 +136,7 @@ def test_a_deleted_topic_is_refused_at_a_resume(cluster: Cluster, *, again: bool
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """A sentinel that looks at once, and little patience with brokers that are away."""
     monkeypatch.setattr(Sentinel.__init__, "__defaults__", (0.05,))
+    monkeypatch.setattr(topics, "_TIMEOUT", 0.5)
     monkeypatch.setattr(client, "START_PATIENCE", 0.3)
 
 
