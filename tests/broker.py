@@ -198,7 +198,10 @@ def brokers(folder: Path) -> Iterator[Broker]:
     elif importlib.util.find_spec("noida_db") is not None:
         broker = NoidaBroker(folder)
     else:
-        msg = "no Kafka broker: name one with KAFKA_BOOTSTRAP, or install Java 17 and Maven, or pip install noida-db"
+        msg = (
+            "no Kafka broker: name one with KAFKA_BOOTSTRAP, or install Java 17 and Maven, or "
+            "pip install noida-db"
+        )
         raise NoBrokerError(msg)
     try:
         yield broker

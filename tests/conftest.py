@@ -43,7 +43,7 @@ _used: list[str] = []
 
 @pytest.fixture(scope="session")
 def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
-    """A Kafka broker, which the end of the output names; HIGHWATER_BROKER=required makes a lack of it fail."""
+    """A Kafka broker, which the output names at its end; HIGHWATER_BROKER=required lets a lack of it fail."""
     try:
         with brokers(tmp_path_factory.mktemp("broker")) as found:
             _used.append(found.what)

@@ -1,6 +1,6 @@
-"""``python -m dataflows``, which kills itself with -9 at a commit: before it, among its topics, or after it.
+"""``python -m dataflows``, which kills itself at a commit: before, among its topics, or after.
 
-Environment: ``CHAOS_CUT`` is ``before``, ``among`` or ``after``, and ``CHAOS_COMMIT`` the number of the commit.
+Environment: ``CHAOS_CUT`` is ``before``, ``among`` or ``after``, ``CHAOS_COMMIT`` the number of the commit.
 """
 
 from __future__ import annotations

@@ -19,6 +19,7 @@ import threading
 import time
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -265,7 +266,7 @@ def assert_topics_equal_replay(rig: Rig) -> dict[str, int]:
     for name in OUTPUTS:
         rows = rig.written(name)
         places = [place for place, _, _ in rows]
-        twice = {place for place, following in zip(places, places[1:], strict=False) if place == following}
+        twice = {place for place, following in pairwise(places) if place == following}
         assert not twice, f"{name}: {len(twice)} rows are there twice, the first {min(twice)}"
         if name == "predictions":
             ids = [found for _, _, found in rows]

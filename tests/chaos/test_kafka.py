@@ -54,7 +54,7 @@ def test_a_kill_at_a_commit_publishes_nothing_twice(broker: Broker, tmp_path: Pa
 
 
 def test_topics_are_a_recording_too(broker: Broker, tmp_path: Path) -> None:
-    """Without `follow` a run ends with what is there, goes on with what came since, and a replay equals it."""
+    """Without `follow` a run ends with what is there, and the next goes on with what came since."""
     rig = Rig(tmp_path, broker.bootstrap, f"recorded-{time.time_ns()}", follow=False)
     rig.make()
     found = messages(tmp_path, 60, 4)

@@ -145,7 +145,7 @@ def test_rows_of_another_run_are_refused_by_a_new_store(writer: Writer) -> None:
     part = writer.run()
     part.write_batch([prediction(1)])
     part.snapshot()
-    with pytest.raises(KafkaOutputError, match="rows of another run.*prefix"):
+    with pytest.raises(KafkaOutputError, match=r"rows of another run.*prefix"):
         writer.run(lineage="other")
 
 

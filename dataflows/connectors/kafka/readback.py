@@ -76,8 +76,8 @@ class Written:
             self.rows[identity_of(self._output, data, order)] = zlib.crc32(data)
         elif self._strict:
             msg = (
-                f"the topic {message.topic()} holds rows of another run, which the recovery store knows nothing of; "
-                "set another `prefix` under [output.kafka], or delete the topic"
+                f"the topic {message.topic()} holds rows of another run, which the recovery store knows "
+                "nothing of; set another `prefix` under [output.kafka], or delete the topic"
             )
             raise KafkaOutputError(msg)
 

@@ -1,9 +1,10 @@
 """Partitions of topics as one sequence: registry files first, then all partitions merged by timestamp.
 
-Of the next messages of all partitions the one with the smallest timestamp is taken; where timestamps run back
-inside a partition, the running maximum counts, and ties go by the order of the partitions. That needs the next
-message of every partition, or to know that it has none now: so a backlog, read from partitions at different
-speeds, comes in the order in which it was written, and no asset seems silent because its partition lags.
+Of the next messages of all partitions the one with the smallest timestamp is taken; where timestamps run
+back inside a partition, the running maximum counts, and ties go by the order of the partitions. That needs
+the next message of every partition, or to know that it has none now: so a backlog, read from partitions at
+different speeds, comes in the order in which it was written, and no asset seems silent because its partition
+lags.
 """
 
 from __future__ import annotations
@@ -63,8 +64,19 @@ class Part:
     """
 
     __slots__ = (
-        "buffer", "bytes", "end", "fetched", "handle", "known", "label", "latest", "name", "offset", "paused", "stop"
-    )  # fmt: skip
+        "buffer",
+        "bytes",
+        "end",
+        "fetched",
+        "handle",
+        "known",
+        "label",
+        "latest",
+        "name",
+        "offset",
+        "paused",
+        "stop",
+    )
 
     def __init__(
         self, name: Name, offset: int, latest: int = NEVER, *, stop: int | None = None, known: bool = False
@@ -255,9 +267,9 @@ class KafkaReading:
         where = f"{message.topic()}/{message.partition()}"
         if error.code() == KafkaError._AUTO_OFFSET_RESET:  # noqa: SLF001 - named so by the client
             msg = (
-                f"{where} has no offset {message.offset():,} any more: messages were deleted before they were "
-                "read (retention), or the topic was made anew. Start over with what is left (--fresh), and keep "
-                "messages for longer than any stop lasts"
+                f"{where} has no offset {message.offset():,} any more: messages were deleted before they "
+                "were read (retention), or the topic was made anew. Start over with what is left (--fresh), "
+                "and keep messages for longer than any stop lasts"
             )
             raise KafkaInputError(msg)
         if is_passing(error) or error.code() in {
@@ -321,8 +333,9 @@ class KafkaReading:
                 continue
             if (before == 0 and part.offset != run.start) or max(part.fetched, part.end) >= run.end:
                 msg = (
-                    f"{part.label}: the order journal has {run.records:,} messages from offset {run.start:,} to "
-                    f"{run.end:,}, which the partition does not hold any more (retention or compaction)"
+                    f"{part.label}: the order journal has {run.records:,} messages from offset "
+                    f"{run.start:,} to {run.end:,}, which the partition does not hold any more (retention or "
+                    "compaction)"
                 )
                 raise KafkaInputError(msg)
             return False
@@ -344,7 +357,7 @@ class KafkaReading:
         )
 
     def silent_since(self, asked: int) -> int | None:
-        """See `Reading`; the cluster is asked, since a broker that is away looks like one with nothing new."""
+        """See `Reading`; the cluster is asked: a broker that is away looks like one with nothing new."""
         if self._files is not None:
             return None
         return self._sentinel.silent_since(asked, self._parts)
@@ -356,7 +369,7 @@ class KafkaReading:
         return self._parts[self._ready[0][1]].buffer[0][1]
 
     def state(self) -> Any:  # noqa: ANN401 - plain data
-        """See `Reading`: places of the files, id of each topic, offset and latest timestamp of each partition."""
+        """See `Reading`: places of files, ids of topics, offset and latest timestamp of each partition."""
         files = list(zip(self._paths, self._file_places.places(), strict=False)) if self._paths else []
         return files, self._topics, [(*part.name, part.offset, part.latest) for part in self._parts]
 

@@ -28,8 +28,8 @@ def refuse_change(name: str, before: Topic, found: Topic | None) -> None:
         raise KafkaInputError(msg)
     if found.id != before.id:
         msg = (
-            f"the topic {name} was deleted and made anew: its offsets mean other messages than those that the "
-            "recovery store knows; start over (--fresh)"
+            f"the topic {name} was deleted and made anew: its offsets mean other messages than those that "
+            "the recovery store knows; start over (--fresh)"
         )
         raise KafkaInputError(msg)
 
@@ -75,9 +75,9 @@ class Sentinel:
             refuse_change(name, before, topic)
             if topic is not None and topic.partitions != before.partitions:
                 msg = (
-                    f"the topic {name} has {topic.partitions} partitions, this run reads {before.partitions}: "
-                    "records of one asset may now lie in two. Stop the producers, run until all else was "
-                    'read, then set `new_partitions = "read"` under [input.kafka] and run again'
+                    f"the topic {name} has {topic.partitions} partitions, this run reads "
+                    f"{before.partitions}: records of one asset may now lie in two. See `new_partitions` "
+                    'under [input.kafka]; set it to "read" and run again'
                 )
                 raise KafkaInputError(msg)
 

@@ -95,8 +95,9 @@ class _TopicPartition(StatefulSinkPartition[Item, bytes]):
             place = places.get(name[1], first)
             if place > end:
                 msg = (
-                    f"{name[0]}/{name[1]} ends at offset {end:,}, the recovery store knows of {place:,}: rows are "
-                    "gone. Restore the topic together with its store, or use new topics and start over (--fresh)"
+                    f"{name[0]}/{name[1]} ends at offset {end:,}, the recovery store knows of {place:,}: "
+                    "rows are gone. Restore the topic together with its store, or use new topics and start "
+                    "over (--fresh)"
                 )
                 raise KafkaOutputError(msg)
             begin[name] = max(place, first)
@@ -121,30 +122,32 @@ class _TopicPartition(StatefulSinkPartition[Item, bytes]):
             return
         if not self.is_open:
             self._begin()
-        produce, topic, lineage = self._producer.produce, self.topic, self._sink.lineage_header
-        with_arrival = self._sink.with_arrival
         for item in values:
-            data = self._fitting(cast("Row", item.body).data)
-            head = _head.decode(data)
-            headers: list[tuple[str, str | bytes | None]] = [
-                ("order", b"%d.%d" % (item.sequence, item.part)),
-                lineage,
-            ]
-            if head.id is not None:
-                headers.append(("id", head.id.encode()))
-            key = head.asset or head.target
-            stamp = item.known // 1_000 if with_arrival else 0
-            while True:
-                try:
-                    produce(topic, data, key, timestamp=stamp, headers=headers)
-                except BufferError:
-                    # Back-pressure: what is on its way has to arrive first.
-                    self._producer.poll(0.1)
-                except KafkaException as error:
-                    raise self._failed("write", error) from error
-                else:
-                    break
+            self._produce(item)
         self._producer.poll(0)
+
+    def _produce(self, item: Item) -> None:
+        sink = self._sink
+        data = self._fitting(cast("Row", item.body).data)
+        head = _head.decode(data)
+        headers: list[tuple[str, str | bytes | None]] = [
+            ("order", b"%d.%d" % (item.sequence, item.part)),
+            sink.lineage_header,
+        ]
+        if head.id is not None:
+            headers.append(("id", head.id))
+        key = head.asset or head.target
+        stamp = item.known // 1_000 if sink.with_arrival else 0
+        while True:
+            try:
+                self._producer.produce(self.topic, data, key, timestamp=stamp, headers=headers)
+            except BufferError:
+                # Back-pressure: what is on its way has to arrive first.
+                self._producer.poll(0.1)
+            except KafkaException as error:
+                raise self._failed(error) from error
+            else:
+                return
 
     def _fitting(self, data: bytes) -> bytes:
         """The row, with a shorter ``raw`` if brokers would refuse it for its length."""
@@ -167,21 +170,21 @@ class _TopicPartition(StatefulSinkPartition[Item, bytes]):
         self.repeated += 1
         if checksum != zlib.crc32(data):
             self.divergent += 1
-            _log.warning("resume_divergence", topic=self.topic, identity=identity.decode(), row=data[:500])
+            _log.warning("resume_divergence", topic=self.topic, identity=identity.decode())
         return True
 
     def _begin(self) -> None:
         try:
             self._producer.begin_transaction()
         except KafkaException as error:
-            raise self._failed("write", error) from error
+            raise self._failed(error) from error
         self.is_open = True
 
     def commit(self) -> None:
         """End the transaction; brokers that are away are waited for.
 
         Raises:
-            KafkaOutputError: a row cannot be written, another run took over, or brokers were away for too long.
+            KafkaOutputError: a row cannot be written, another run took over, or brokers were away too long.
         """
         if not self.is_open:
             return
@@ -197,7 +200,7 @@ class _TopicPartition(StatefulSinkPartition[Item, bytes]):
         except KafkaOutputError as error:
             if not isinstance(error.__cause__, KafkaException):
                 raise
-            raise self._failed("commit", error.__cause__) from error
+            raise self._failed(error.__cause__) from error
         self.is_open = False
 
     def _try_to_commit(self) -> None:
@@ -206,16 +209,17 @@ class _TopicPartition(StatefulSinkPartition[Item, bytes]):
             raise KafkaOutputError(msg)
         self._producer.commit_transaction(_ATTEMPT)
 
-    def _failed(self, what: str, error: KafkaException) -> KafkaOutputError:
+    def _failed(self, error: KafkaException) -> KafkaOutputError:
         """What went wrong for good, and what to do."""
         found = error.args[0]
         where = (
-            f"cannot {what} rows of the topic {self.topic} at {self._sink.clients.bootstrap}: {found.str()}"
+            f"cannot write rows to the topic {self.topic} at {self._sink.clients.bootstrap}: {found.str()}"
         )
         if found.fatal():
             where += (
-                ". Another run took over this topic, or brokers were away for longer than `transaction_timeout`; "
-                "if no other run is meant to, run again: it goes on where this one stopped"
+                ". Another run took over this topic, or brokers were away for longer than "
+                "`transaction_timeout`; if no other run is meant to, run again: it goes on where this one "
+                "stopped"
             )
         elif is_passing(found) or self._sink.clients.refusal:
             where += f"; {self._sink.clients.away()}. Run again when it is back: nothing is lost or repeated"
@@ -305,12 +309,15 @@ class KafkaSink(FixedPartitionedSink[Item, Any]):
             self.topics.make(name, self.kafka.partitions)
             found = self.topics.find([name])[name]
         if found is None:
-            msg = f"there is no topic {name} at {self.clients.bootstrap}; make it, or set `partitions` under [output.kafka]"
+            msg = (
+                f"there is no topic {name} at {self.clients.bootstrap}; make it, or set `partitions` under "
+                "[output.kafka]"
+            )
             raise KafkaOutputError(msg)
         if known is not None and known != found.id:
             msg = (
-                f"the topic {name} was deleted and made anew, so rows that the recovery store knows are gone; "
-                "start over (--fresh)"
+                f"the topic {name} was deleted and made anew, so rows that the recovery store knows are "
+                "gone; start over (--fresh)"
             )
             raise KafkaOutputError(msg)
         return found

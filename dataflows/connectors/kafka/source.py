@@ -107,8 +107,11 @@ class KafkaSource(LaneSource):
     def _places(self, begun: list[Any]) -> list[Place]:
         read = [path for path, _ in begun]
         if read and read != self._paths:
-            msg = f"the recovery store has read the registry files {read}, they are now {self._paths}"
-            raise InputError(f"{msg}; they must stay as they are, or start over (--fresh)")
+            msg = (
+                f"the recovery store has read the registry files {read}, they are now {self._paths}; they "
+                "must stay as they are, or start over (--fresh)"
+            )
+            raise InputError(msg)
         return [Place(*place) for _, place in begun]
 
     def _found(self, topics: Topics, known: dict[str, str]) -> dict[str, Topic]:
@@ -116,8 +119,9 @@ class KafkaSource(LaneSource):
         gone = known.keys() - set(self._kafka.topics)
         if gone:
             msg = (
-                f"the recovery store has read {', '.join(sorted(gone))}, which `topics` under [input.kafka] lacks; "
-                "topics already read must stay (new ones may follow), or start over (--fresh)"
+                f"the recovery store has read {', '.join(sorted(gone))}, which `topics` under "
+                "[input.kafka] lacks; topics already read must stay (new ones may follow), or start over "
+                "(--fresh)"
             )
             raise KafkaInputError(msg)
         found: dict[str, Topic] = {}
@@ -142,7 +146,7 @@ class KafkaSource(LaneSource):
         for topic, number, offset, latest in begun:
             name = (topic, number)
             if name not in bounds:
-                msg = f"the topic {topic} lost partition {number}, which the recovery store has read; start over (--fresh)"
+                msg = f"the topic {topic} lost its partition {number}, which was read; start over (--fresh)"
                 raise KafkaInputError(msg)
             self._check_bounds(name, offset, bounds[name])
             parts.append(Part(name, offset, latest, stop=stops[name], known=True))
@@ -161,10 +165,9 @@ class KafkaSource(LaneSource):
         grown = sorted({topic for topic, _ in new} & known)
         if grown and self._kafka.new_partitions == "refuse":
             msg = (
-                f"{', '.join(grown)} has more partitions than the recovery store knows, so records of one asset may "
-                "lie in two. Stop the producers and run until everything else was read "
-                "(on a cluster where that was not done before, nothing promises the order of such records); then "
-                'set `new_partitions = "read"` under [input.kafka]'
+                f"{', '.join(grown)} has more partitions than the recovery store knows, so records of one "
+                "asset may lie in two, and overtake each other. If that was seen to, or does not matter, set "
+                '`new_partitions = "read"` under [input.kafka] and run again'
             )
             raise KafkaInputError(msg)
 
@@ -176,13 +179,14 @@ class KafkaSource(LaneSource):
         where = f"{name[0]}/{name[1]}"
         if offset < first:
             msg = (
-                f"{where}: {first - offset:,} messages from offset {offset:,} on were deleted before they were read; "
-                "start over with what is left (--fresh), and keep messages for longer than any stop lasts"
+                f"{where}: {first - offset:,} messages from offset {offset:,} on were deleted before they "
+                "were read; start over with what is left (--fresh), and keep messages for longer than any "
+                "stop lasts"
             )
         else:
             msg = (
-                f"{where} ends at offset {end:,}, the recovery store has read up to {offset:,}: the topic is not "
-                "what it was; restore it, or start over (--fresh)"
+                f"{where} ends at offset {end:,}, the recovery store has read up to {offset:,}: the topic "
+                "is not what it was; restore it, or start over (--fresh)"
             )
         raise KafkaInputError(msg)
 
