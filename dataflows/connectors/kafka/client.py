@@ -179,6 +179,10 @@ class Clients:
         }
         return self._noted(Producer({**self._config, **own}))
 
+    def sender(self) -> Producer:
+        """Writes without transactions, in order, each message once."""
+        return self._noted(Producer({**self._config, "enable.idempotence": True, "compression.type": "lz4"}))
+
     def _noted(self, client: _Client) -> _Client:
         self._made.append(client)
         return client
