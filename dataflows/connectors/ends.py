@@ -86,13 +86,13 @@ def _lineage(store: Path | None) -> str:
     made = uuid.uuid4().hex
     if store is None:
         return made
-    path = store / "lineage"
+    path, own = store / "lineage", store / f"lineage.{made}"
+    own.write_text(made, encoding="ascii")
     try:
-        with path.open("x", encoding="ascii") as file:
-            file.write(made)
+        # Whole or not at all, and only once: several processes may run on one store.
+        path.hardlink_to(own)
     except FileExistsError:
-        found = path.read_text(encoding="ascii")
-        if found:
-            return found
-        path.write_text(made, encoding="ascii")
+        return path.read_text(encoding="ascii")
+    finally:
+        own.unlink()
     return made

@@ -200,7 +200,8 @@ class KafkaReading:
             self._files = None
         self._sentinel.check()
         items, runs, room = [], [], _BATCH_BYTES
-        while len(items) < batch and room > 0 and self._stand():
+        known = self._stand()
+        while len(items) < batch and room > 0 and known:
             number = self._ready[0][1]
             part = self._parts[number]
             if until is not None and part.buffer[0][1] > until:
@@ -216,7 +217,11 @@ class KafkaReading:
                 room -= len(part.buffer[0][2])
                 items.append(self._item(part, sequence + len(items) + 1))
             runs.append(Run(len(self._paths) + number, start, part.offset, len(items) - before))
-            self._asked.append(number)
+            if part.buffer:
+                heapq.heappush(self._ready, part.order(number))
+            else:
+                self._asked.append(number)
+                known = self._stand()
         return items, runs
 
     def _stand(self) -> bool:
