@@ -9,7 +9,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input --quiet
 
-.PHONY: help venv run test test-full lint format lock bench clean
+.PHONY: help venv run test test-full chaos lint format lock bench clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -24,6 +24,9 @@ test: $(VENV)/.ready ## run the tests (PYTEST_FLAGS="-k name" narrows them)
 
 test-full: $(VENV)/.ready ## run every test, the long versions too, with 10,000 examples a property
 	HYPOTHESIS_PROFILE=full $(BIN)/python -m pytest --timeout=3600 $(PYTEST_FLAGS)
+
+chaos: $(VENV)/.ready ## kill runs and a Kafka broker under load (CHAOS_FLAGS="--seed 7 --kills 30 --broker-kills 3")
+	$(BIN)/python -m tests.chaos.kafka $(CHAOS_FLAGS)
 
 lint: $(VENV)/.ready ## check style, format, types and the borders between packages
 	$(BIN)/ruff check

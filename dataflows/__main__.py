@@ -81,15 +81,26 @@ def replay(
         Path | None,
         typer.Option(help="Run nothing: append the recording to this file, as a live source would."),
     ] = None,
+    topic: Annotated[
+        str | None,
+        typer.Option(
+            help="Run nothing: send the recording to this topic; one that is new gets 4 partitions."
+        ),
+    ] = None,
     fresh: Annotated[bool, typer.Option("--fresh", help="Delete the outputs of earlier runs first.")] = False,  # noqa: FBT002
 ) -> None:
-    """Play a recording in its order of arrival: through the dataflow, or into a growing file."""
+    """Play a recording in its order of arrival: through the dataflow, into a growing file, or to Kafka."""
+    from dataflows.fleet import load
     from dataflows.tools.replay import play, speed_of
     from dataflows.tools.replay import replay as replay_fleet
 
     with _explained():
         times = speed_of(speed)
-        if into is not None:
+        if topic is not None:
+            from dataflows.tools.send import send
+
+            send(load(fleet), recording or [], topic, times, _console)
+        elif into is not None:
             play(recording or [], into, times, _console)
         else:
             replay_fleet(fleet, recording or [], _console, out=out, speed=times, journal=journal, fresh=fresh)

@@ -15,7 +15,7 @@ asset     asset               windows and labels; an observation for every targe
 fan_out   -                   the observations one by one
 group     target              evaluates, learns, scores; writes rows, alerts among them
 order     output              sorts what arrives together by (sequence, part)
-outputs   output              a file each
+outputs   output              a file each, or a topic
 ========  ==================  ===========================================================================
 """
 
@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING
 import bytewax.operators as op
 from bytewax.dataflow import Dataflow
 
-from dataflows.connectors.files import FileSink, FileSource
+from dataflows.connectors.ends import sink_of, source_of
 from dataflows.engine.keys import keyed
 from dataflows.engine.order import in_order
 from dataflows.engine.parts import stateful_in_parts
@@ -44,11 +44,17 @@ from dataflows.watch import Watch
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from dataflows.connectors.source import LaneSource
+
 __all__ = ["flow"]
 
 
 def flow(
-    fleet: Fleet | str | Path | None = None, *, watch: Watch | None = None, source: FileSource | None = None
+    fleet: Fleet | str | Path | None = None,
+    *,
+    watch: Watch | None = None,
+    source: LaneSource | None = None,
+    store: Path | None = None,
 ) -> Dataflow:
     """The dataflow of a fleet.
 
@@ -58,6 +64,7 @@ def flow(
         fleet: a fleet, or the path of its ``fleet.toml``; None for the one that ``FLEET_CONFIG`` names.
         watch: to follow the run from outside, and to stop it.
         source: where records come from instead of the configured input.
+        store: folder of the recovery store; None for the one that Bytewax's own command line names, if any.
 
     Raises:
         FleetError: the configuration cannot be used.
@@ -69,8 +76,8 @@ def flow(
     stages = Stages(fleet, strict=one_worker(), watch=watch)
 
     dataflow = Dataflow("highwater")
-    source = source or FileSource.of(fleet, watch, named_store())
-    records = op.input("source", dataflow, source)
+    store = store or named_store()
+    records = op.input("source", dataflow, source or source_of(fleet, watch, store))
     events = op.flat_map_batch("decode", records, decoded)
 
     by_lane = keyed("by_lane", events, lane_of)
@@ -85,5 +92,5 @@ def flow(
 
     by_output = keyed("by_output", rows, output_of)
     ordered = in_order("order", by_output)
-    op.output("outputs", ordered, FileSink(fleet.output.folder, watch))
+    op.output("outputs", ordered, sink_of(fleet, watch, store))
     return dataflow

@@ -24,6 +24,7 @@ class Watch:
         rejected: rows of the rejects and late outputs that this process wrote, by reason.
         arrival: the last arrival, None without arrivals.
         pending: examples that wait for their label.
+        behind: messages that are there and were not read; None where that is not known.
     """
 
     stop: bool = False
@@ -33,3 +34,4 @@ class Watch:
     rejected: Counter[str] = field(default_factory=Counter)
     arrival: Callable[[], int | None] = lambda: None
     pending: Callable[[], int] = lambda: 0
+    behind: Callable[[], int | None] = lambda: None

@@ -4,9 +4,15 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import HealthCheck, settings
+
+from tests.broker import Broker, NoBrokerError, brokers
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -30,3 +36,25 @@ def data_folder() -> Path:
     if not folder.is_dir():
         pytest.skip(f"no recordings at {folder}; HIGHWATER_DATA names their folder")
     return folder
+
+
+_used: list[str] = []
+
+
+@pytest.fixture(scope="session")
+def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
+    """A Kafka broker, which the output names at its end; HIGHWATER_BROKER=required lets a lack of it fail."""
+    try:
+        with brokers(tmp_path_factory.mktemp("broker")) as found:
+            _used.append(found.what)
+            yield found
+    except NoBrokerError as error:
+        if os.environ.get("HIGHWATER_BROKER") == "required":
+            pytest.fail(str(error))
+        pytest.skip(str(error))
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say which broker the tests ran with."""
+    for what in _used:
+        terminalreporter.write_line(f"broker: {what}")

@@ -8,163 +8,59 @@ file back to it on resume: rows of an epoch that a kill undid are written again 
 from __future__ import annotations
 
 import os
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any, cast
 
 import orjson
-from bytewax.inputs import FixedPartitionedSource, StatefulSourcePartition
 from bytewax.outputs import FixedPartitionedSink, StatefulSinkPartition
 from typing_extensions import override
 
-from dataflows.connectors.clocks import Pace, Ticker, now
-from dataflows.connectors.journal import Entry, Journal, Run, entries_of
-from dataflows.connectors.lines import STDIN, InputError, expand, is_packed
+from dataflows.connectors.clocks import Pace, Ticker
+from dataflows.connectors.journal import Journal, entries_of
+from dataflows.connectors.lines import STDIN, InputError, expand, is_packed, size_of
 from dataflows.connectors.merge import Merge, Place
-from dataflows.connectors.pulse import Pulse
-from dataflows.items import OUTPUTS, Item, Row, Tick
-from dataflows.snapshots import seal, unseal
+from dataflows.connectors.source import LanePartition, LaneSource
+from dataflows.items import OUTPUTS, Item, Row
 from dataflows.watch import Watch
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Sequence
     from pathlib import Path
 
-    from dataflows.fleet.plan import Fleet, Input
+    from dataflows.fleet.plan import Input
 
-__all__ = ["SUMMARY", "FileSink", "FileSource"]
+__all__ = ["SUMMARY", "FileSink", "FileSource", "SummaryPartition"]
 
 SUMMARY = "summary"
-_VERSION = 2
-#: How long a source waits before it looks again into files that had nothing new.
-_POLL = timedelta(milliseconds=50)
+_KIND, _VERSION = "files", 2
 
 
-class _FilePartition(StatefulSourcePartition[Item, bytes]):
-    def __init__(self, source: FileSource, resume: bytes | None) -> None:
-        self._source = source
-        self._watch = source.watch
-        self._pulse = Pulse(source.watch)
-        self._sequence = self._entry = self._ticks = 0
-        self._snapped = 0
-        places: list[Place] = []
-        if resume is not None:
-            places = self._restore(unseal("files", _VERSION, resume))
-        self._journal = source.open_journal()
-        self._merge = Merge(source.groups, places, follow=source.follow, plain=source.plain)
-        self._repeated = self._entries()
-        self._ticker = Ticker(source.input.tick_every, source.input.tick_slack) if source.ticks else None
-        self._pace = None if source.speed is None else Pace(source.speed)
-        self._idle = False
+class _Files(Merge):
+    """Files as a source reads them."""
 
-    def _restore(self, state: list[Any]) -> list[Place]:
-        self._sequence, self._entry, begun = state
-        self._snapped = self._entry
-        read, paths = [path for path, _ in begun], self._source.paths
-        if STDIN in {*read, *paths}:
-            msg = "standard input cannot be resumed; give files, or run without recovery"
-            raise InputError(msg)
-        if paths[: len(read)] != read:
-            msg = (
-                f"the recovery store has read {read}, the input is now {paths}; files already read "
-                "must stay, in their order (new ones may follow); or start with a new store"
-            )
-            raise InputError(msg)
-        return [Place(*place) for _, place in begun]
+    kind = _KIND
+    version = _VERSION
+    poll = timedelta(milliseconds=50)
 
-    def _entries(self) -> Iterator[Entry]:
-        """What was chosen before, and is repeated."""
-        if self._source.replayed is not None:
-            return entries_of(self._source.replayed, len(self._source.paths))
-        return iter(()) if self._journal is None else self._journal.entries(self._entry)
+    def __init__(self, source: FileSource, places: Sequence[Place]) -> None:
+        super().__init__(source.groups, places, follow=source.follow, plain=source.plain)
+        self._paths = source.paths
+        self._endless = source.follow
 
-    @override
-    def next_batch(self) -> list[Item]:
-        self._pulse.beat()
-        if self._watch.stop:
-            raise StopIteration
-        entry = next(self._repeated, None)
-        items = self._take() if entry is None else self._repeat(entry)
-        self._idle = not items
-        if self._idle and not self._source.follow and not self._waits():
-            raise StopIteration
-        self._watch.records = self._sequence
-        self._watch.done = self._merge.read
-        return items
+    def ended(self) -> bool:
+        return not self._endless
 
-    def _waits(self) -> bool:
-        """Whether there is more, but not yet."""
-        return self._pace is not None and self._merge.due() is not None
+    def silent_since(self, asked: int) -> int:
+        return asked
 
-    def _repeat(self, entry: Entry) -> list[Item]:
-        if entry.sequence != self._sequence or entry.number != self._entry:
-            msg = (
-                f"entry {entry.number:,} of the order journal follows record {entry.sequence:,}, the source "
-                f"has read {self._sequence:,} records in {self._entry:,} entries: a part was read without "
-                "this journal. Restore the journal and its store from one backup, or start over (--fresh)"
-            )
-            raise InputError(msg)
-        self._entry += 1
-        if isinstance(entry.chosen, int):
-            return [self._tick(entry.chosen)]
-        return self._taken(self._merge.repeat(entry.chosen, self._sequence))
+    def state(self) -> list[tuple[str, Place]]:
+        return list(zip(self._paths, self.places(), strict=False))
 
-    def _take(self) -> list[Item]:
-        """What is there now; where nothing is, perhaps a tick."""
-        if self._source.replayed is not None:
-            return []
-        # The clock comes before the look into the files: a process that was stopped in between, for
-        # however long, must not take what is in them by now for silence.
-        asked = now()
-        until = None if self._pace is None else self._pace.until(self._merge.due())
-        items, runs = self._merge.take(self._source.input.batch, self._sequence, until)
-        if items:
-            self._write(tuple(runs))
-            if self._ticker is not None:
-                self._ticker.read(self._merge.latest)
-            return self._taken(items)
-        arrival = None if self._ticker is None else self._ticker.tick(asked)
-        if arrival is None:
-            return []
-        self._write(arrival)
-        return [self._tick(arrival)]
-
-    def _taken(self, items: list[Item]) -> list[Item]:
-        self._sequence += len(items)
-        self._ticks = 0
-        return items
-
-    def _tick(self, arrival: int) -> Item:
-        self._ticks += 1
-        return Item(self._sequence, self._ticks, arrival, arrival, ("", 0, 0), Tick(arrival))
-
-    def _write(self, chosen: tuple[Run, ...] | int) -> None:
-        if self._journal is not None:
-            self._journal.append(self._sequence, chosen)
-            self._entry += 1
-
-    @override
-    def next_awake(self) -> datetime | None:
-        return datetime.now(UTC) + _POLL if self._idle else None
-
-    @override
-    def snapshot(self) -> bytes:
-        self._pulse.epoch()
-        if self._journal is not None:
-            self._journal.sync()
-            # The epoch before this one is committed, so no resume goes back behind it.
-            self._journal.forget(self._snapped)
-            self._snapped = self._entry
-        begun = list(zip(self._source.paths, self._merge.places(), strict=False))
-        return seal("files", _VERSION, (self._sequence, self._entry, begun))
-
-    @override
-    def close(self) -> None:
-        self._merge.close()
-        if self._journal is not None:
-            self._journal.close()
+    def committed(self, state: list[tuple[str, Place]]) -> None:
+        """Nobody but the recovery store needs to know."""
 
 
-class FileSource(FixedPartitionedSource[Item, bytes]):
+class FileSource(LaneSource):
     """One lane: registry files first, then the input files merged by arrival, as one sequence.
 
     Args:
@@ -174,6 +70,7 @@ class FileSource(FixedPartitionedSource[Item, bytes]):
         registry: files of registry rows.
         ticks: put ticks into the sequence where nothing arrives.
         journal: folder of the order journal; None keeps none.
+        always_journal: keep it for files that do not grow, too.
         replayed: folder of an order journal to repeat; when it ends, so does the input.
         speed: multiple of real time at which records are played, by their arrival, else by their own time;
             None for as fast as possible.
@@ -181,6 +78,9 @@ class FileSource(FixedPartitionedSource[Item, bytes]):
     Raises:
         InputError: a file does not exist, or cannot be read in this way.
     """
+
+    kind = _KIND
+    version = _VERSION
 
     def __init__(
         self,
@@ -190,6 +90,7 @@ class FileSource(FixedPartitionedSource[Item, bytes]):
         registry: tuple[str, ...] = (),
         ticks: bool = False,
         journal: Path | None = None,
+        always_journal: bool = False,
         replayed: Path | None = None,
         speed: float | None = None,
     ) -> None:
@@ -203,23 +104,12 @@ class FileSource(FixedPartitionedSource[Item, bytes]):
         self.replayed = replayed
         self.speed = speed
         self._journal = journal
+        self._always_journal = always_journal
         for path in files if self.follow else ():
             if path == STDIN or is_packed(path):
                 msg = f"{path!r} cannot be followed, only plain files can; set `follow = false` under [input]"
                 raise InputError(msg)
-
-    @classmethod
-    def of(cls, fleet: Fleet, watch: Watch, store: Path | None) -> FileSource:
-        """The source of a fleet's configured input.
-
-        Args:
-            fleet: the fleet.
-            watch: see the class.
-            store: folder of the recovery store, beside which the order journal is kept; None without one.
-        """
-        waits = any(found.idle_timeout is not None for found in fleet.classes.values())
-        journal = None if store is None else store / "journal"
-        return cls(fleet.input, watch, registry=fleet.assets.registry, ticks=waits, journal=journal)
+        self.total = None if self.follow or STDIN in files else sum(map(size_of, self.paths))
 
     @property
     def plain(self) -> bool:
@@ -229,7 +119,7 @@ class FileSource(FixedPartitionedSource[Item, bytes]):
     @property
     def _journaled(self) -> bool:
         """A store that was once followed goes on with its journal, whatever it reads now."""
-        return self._journal is not None and (self.follow or self._journal.exists())
+        return self._journal is not None and (self.follow or self._always_journal or self._journal.exists())
 
     def open_journal(self) -> Journal | None:
         """The order journal, None where what is read is its own order."""
@@ -238,12 +128,32 @@ class FileSource(FixedPartitionedSource[Item, bytes]):
         return Journal(self._journal, self.paths, self.input.journal_keep)
 
     @override
-    def list_parts(self) -> list[str]:
-        return ["lane-0"]
+    def begun(self, sequence: int, entry: int, state: Any) -> LanePartition:
+        reading = _Files(self, () if state is None else self._places(state))
+        return LanePartition(
+            reading,
+            self.watch,
+            self.input.batch,
+            (sequence, entry),
+            journal=self.open_journal(),
+            replayed=None if self.replayed is None else entries_of(self.replayed, len(self.paths)),
+            ticker=Ticker(self.input.tick_every, self.input.tick_slack) if self.ticks else None,
+            pace=None if self.speed is None else Pace(self.speed),
+        )
 
-    @override
-    def build_part(self, step_id: str, for_part: str, resume_state: bytes | None) -> _FilePartition:
-        return _FilePartition(self, resume_state)
+    def _places(self, begun: list[Any]) -> list[Place]:
+        """Where reading stands of each file, if they are still those of the store."""
+        read = [path for path, _ in begun]
+        if STDIN in {*read, *self.paths}:
+            msg = "standard input cannot be resumed; give files, or run without recovery"
+            raise InputError(msg)
+        if self.paths[: len(read)] != read:
+            msg = (
+                f"the recovery store has read {read}, the input is now {self.paths}; files already read "
+                "must stay, in their order (new ones may follow); or start with a new store"
+            )
+            raise InputError(msg)
+        return [Place(*place) for _, place in begun]
 
 
 class _RowsPartition(StatefulSinkPartition[Item, int]):
@@ -282,7 +192,7 @@ class _RowsPartition(StatefulSinkPartition[Item, int]):
         self._file.close()
 
 
-class _SummaryPartition(StatefulSinkPartition[Item, None]):
+class SummaryPartition(StatefulSinkPartition[Item, None]):
     """``summary.json``: written anew at each end of the input."""
 
     def __init__(self, path: Path) -> None:
@@ -349,5 +259,5 @@ class FileSink(FixedPartitionedSink[Item, Any]):
             # none by then is an empty file, for whoever looks for it.
             for name in OUTPUTS:
                 (self._folder / f"{name}.jsonl").touch()
-            return _SummaryPartition(self._folder / "summary.json")
+            return SummaryPartition(self._folder / "summary.json")
         return _RowsPartition(self._folder / f"{for_part}.jsonl", self._watch, resume_state)

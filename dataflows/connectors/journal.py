@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
-__all__ = ["Entry", "Journal", "JournalError", "Run", "delete_journal", "entries_of"]
+__all__ = ["Entry", "Journal", "JournalError", "Run", "delete_journal", "entries_of", "partitions_of"]
 
 _VERSION = 1
 _FILES = "order-*.log"
@@ -222,6 +222,15 @@ def entries_of(folder: Path, partitions: int) -> Iterator[Entry]:
             )
             raise JournalError(msg)
         yield from file.entries
+
+
+def partitions_of(folder: Path) -> tuple[str, ...]:
+    """Names of all partitions of a journal, in its order; none of one that is new."""
+    for path in reversed(_paths(folder)):
+        file = _read(path, last=True)
+        if file is not None:
+            return file.partitions
+    return ()
 
 
 def delete_journal(folder: Path) -> None:

@@ -44,6 +44,7 @@ class Pulse:
             "progress",
             records=watch.records,
             lag_seconds=None if arrival is None else round(time.time() - arrival / 1e6, 1),
+            behind=watch.behind(),
             rejected=dict(sorted(watch.rejected.items())),
             pending=watch.pending(),
             epochs=watch.epochs,

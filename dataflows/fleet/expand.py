@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from dataflows.fleet.ends import made_input, made_kafka, made_output
 from dataflows.fleet.errors import listed, nearest, shown
 from dataflows.fleet.layout import Layout
-from dataflows.fleet.plan import AssetPolicy, ClockPolicy, Fleet, Input, Output
+from dataflows.fleet.plan import AssetPolicy, ClockPolicy, Fleet
 from dataflows.fleet.targets import Catalogue, targets
 from dataflows.instants import MICROSECONDS, format_duration
 
@@ -35,30 +36,18 @@ def expand(draft: Draft, path: Path) -> Fleet:
     made = targets(draft, layouts, catalogue)
     catalogue.check_globs(list(layouts.values()))
     catalogue.check_scores()
-    files = tuple(file if file == "-" else str(folder / file) for file in document.input.files)
     fleet = Fleet(
         name=document.name,
         path=path,
         figures_from=document.figures_from,
         metrics_every=document.metrics_every,
-        input=Input(
-            files,
-            document.input.batch,
-            document.input.follow,
-            document.input.tick_every,
-            document.input.tick_slack,
-            document.input.journal_keep,
-        ),
-        output=Output(
-            folder=folder / document.output.folder,
-            features=document.output.features,
-            publish=document.output.publish,
-            changed_by=document.output.changed_by,
-        ),
+        input=made_input(draft, folder),
+        output=made_output(draft, folder),
         assets=assets,
         classes={name: layout.asset_class(made) for name, layout in layouts.items()},
         targets=made,
         max_internal_errors=document.max_internal_errors,
+        kafka=made_kafka(draft, folder),
     )
     _check_expiries(draft, fleet)
     return fleet

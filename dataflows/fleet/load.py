@@ -33,8 +33,9 @@ def load(
         path: the TOML file.
         overrides: tables merged into the document before it is checked; they win over the environment, which
             wins over the file. Lists replace lists. Their relative paths belong to the file's folder.
-        environ: where ``FLEET_INPUT``, ``FLEET_OUTPUT`` and ``FLEET_BATCH`` are looked up, by default
-            `os.environ`. Their relative paths belong to the working directory. Empty means not set.
+        environ: where ``FLEET_INPUT``, ``FLEET_OUTPUT``, ``FLEET_BATCH`` and ``FLEET_KAFKA`` are looked up,
+            by default `os.environ`. Files named there are used instead of Kafka. Their relative paths belong
+            to the working directory. Empty means not set.
 
     Raises:
         FleetError: the file cannot be read, is not TOML, or does not describe a fleet; with every problem.
@@ -78,14 +79,17 @@ def _from_environment(environ: Mapping[str, str], problems: list[Problem]) -> di
             expected = "paths or globs separated by spaces, in quotes if they have spaces of their own"
             problems.append(Problem("FLEET_INPUT", expected, shown(files)))
             names = [files]
-        document["input"] = {"files": [name if name == "-" else str(Path.cwd() / name) for name in names]}
+        paths = [name if name == "-" else str(Path.cwd() / name) for name in names]
+        document["input"] = {"files": paths, "kafka": None}
     if batch := environ.get("FLEET_BATCH", "").strip():
         if batch.isascii() and batch.isdigit() and int(batch) > 0:
             document.setdefault("input", {})["batch"] = int(batch)
         else:
             problems.append(Problem("FLEET_BATCH", "a whole number greater than 0", shown(batch)))
     if folder := environ.get("FLEET_OUTPUT", "").strip():
-        document["output"] = {"folder": str(Path.cwd() / folder)}
+        document["output"] = {"folder": str(Path.cwd() / folder), "kafka": None}
+    if brokers := environ.get("FLEET_KAFKA", "").strip():
+        document["kafka"] = {"bootstrap": brokers}
     return document
 
 

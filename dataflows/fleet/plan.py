@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 from dataflows.instants import HOUR, MICROSECONDS
@@ -22,8 +22,12 @@ __all__ = [
     "ClockPolicy",
     "Fleet",
     "Input",
+    "Kafka",
+    "KafkaInput",
+    "KafkaOutput",
     "Model",
     "Output",
+    "Secret",
     "Target",
     "Weather",
     "Window",
@@ -243,6 +247,66 @@ class AssetPolicy:
 
 
 @dataclass(frozen=True, slots=True)
+class Secret:
+    """Where a secret is kept: the name of an environment variable, or else the path of a file."""
+
+    env: str | None = None
+    file: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Kafka:
+    """How to reach the Kafka cluster; secrets are only named.
+
+    Attributes:
+        bootstrap: addresses, separated by commas.
+        ca_file: PEM; None for the system's authorities.
+        mechanism: of SASL.
+    """
+
+    bootstrap: str = "localhost:9092"
+    security: Literal["none", "tls", "sasl", "sasl_tls"] = "none"
+    ca_file: str | None = None
+    certificate_file: str | None = None
+    key_file: str | None = None
+    key_password: Secret | None = None
+    mechanism: str = "SCRAM-SHA-512"
+    user: str | None = None
+    password: Secret | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class KafkaInput:
+    """Topics that are read.
+
+    Attributes:
+        group: under which offsets are committed for others to see.
+        start: where a new store begins.
+        new_partitions: what is done about partitions that the store does not know.
+    """
+
+    topics: tuple[str, ...]
+    group: str
+    start: Literal["beginning", "end"] = "beginning"
+    new_partitions: Literal["refuse", "read"] = "refuse"
+
+
+@dataclass(frozen=True, slots=True)
+class KafkaOutput:
+    """Topics that are written.
+
+    Attributes:
+        prefix: of the topic of each output.
+        partitions: of a topic that is made; None makes none.
+        transaction_timeout: microseconds.
+    """
+
+    prefix: str
+    partitions: int | None = None
+    transaction_timeout: int = 5 * MICROSECONDS["m"]
+
+
+@dataclass(frozen=True, slots=True)
 class Input:
     """Where records come from.
 
@@ -253,6 +317,7 @@ class Input:
         tick_every: microseconds from one tick to the next, while nothing arrives.
         tick_slack: microseconds by which ticks lag behind, for records that are on their way.
         journal_keep: microseconds for which the order journal keeps what no resume needs.
+        kafka: topics, instead of files.
     """
 
     files: tuple[str, ...]
@@ -261,6 +326,7 @@ class Input:
     tick_every: int = MICROSECONDS["s"]
     tick_slack: int = 5 * MICROSECONDS["s"]
     journal_keep: int = 7 * MICROSECONDS["d"]
+    kafka: KafkaInput | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -270,12 +336,14 @@ class Output:
     Attributes:
         publish: ``grid`` are the examples, ``changed`` what moved by ``changed_by``.
         changed_by: difference to the last score published of that asset and target.
+        kafka: topics for the rows, instead of files.
     """
 
     folder: Path
     features: Literal["none", "examples", "all"]
     publish: Literal["all", "grid", "changed"] = "all"
     changed_by: float = 0.02
+    kafka: KafkaOutput | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -289,6 +357,7 @@ class Fleet:
         classes: by name.
         targets: by name.
         max_internal_errors: the run ends after so many records on which a stage failed.
+        kafka: the cluster of what is read from, or written to, Kafka.
     """
 
     name: str
@@ -301,6 +370,7 @@ class Fleet:
     classes: Mapping[str, AssetClass]
     targets: Mapping[str, Target]
     max_internal_errors: int = 100
+    kafka: Kafka = field(default_factory=Kafka)
 
     def reach(self, asset_class: str) -> int:
         """Microseconds of arrival time after which a silent asset has nothing left to decide or correct."""

@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from dataflows.fleet.class_schema import ClassTable, WeatherTable, WindowTable
+from dataflows.fleet.streams import KafkaInputTable, KafkaOutputTable, KafkaTable
 from dataflows.fleet.tables import Table, key_of, nested
 from dataflows.fleet.values import (
     Duration,
@@ -44,10 +45,10 @@ __all__ = [
 
 
 class InputTable(Table):
-    """Where records come from."""
+    """Where records come from: `files`, or `kafka`."""
 
     files: Annotated[list[str], Form("list of paths or globs")] = Field(
-        min_length=1,
+        default=[],
         description="JSON Lines files, plain or gzip, relative to this file; `-` is standard input. "
         "`FLEET_INPUT` overrides it: paths or globs separated by spaces, relative to the working directory.",
     )
@@ -79,6 +80,7 @@ class InputTable(Table):
         description="How long the order journal keeps what no resume needs any more; `replay --journal` "
         "needs all of it since the first record.",
     )
+    kafka: KafkaInputTable | None = Field(default=None, description="Topics to read instead of files.")
 
 
 class OutputTable(Table):
@@ -104,6 +106,7 @@ class OutputTable(Table):
     changed_by: Part = Field(
         default=0.02, description='How far a score has to move, with `publish = "changed"`.'
     )
+    kafka: KafkaOutputTable | None = Field(default=None, description="Topics to write instead of files.")
 
 
 class ClockTable(Table):
@@ -274,6 +277,7 @@ class Document(Table):
         description="The run ends after so many records on which a stage failed. Each is rejected as "
         "`internal_error` and its asset's state starts anew; where many fail, going on does harm.",
     )
+    kafka: KafkaTable = Field(default=KafkaTable(), description="The Kafka cluster.")
     input: InputTable = Field(description="Where records come from.")
     output: OutputTable = Field(default=OutputTable(), description="Where rows go.")
     assets: AssetsTable = Field(

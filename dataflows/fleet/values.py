@@ -23,6 +23,7 @@ __all__ = [
     "Part",
     "PositiveDuration",
     "Share",
+    "topic_name",
 ]
 
 
@@ -35,6 +36,7 @@ class Form:
 
 _NAME = re.compile(r"[^\s/:*?\[\]]+(?: [^\s/:*?\[\]]+)*")
 _LONGEST_NAME = 120
+_TOPIC = re.compile(r"[a-zA-Z0-9._-]{1,249}")
 
 
 def _name(value: str) -> str:
@@ -96,6 +98,18 @@ def _category(value: str) -> str:
     if not value.isprintable() or value != value.strip() or not 0 < len(value) <= _LONGEST_NAME:
         # It stands in a feature's name, but is the data's own: only what could not be read there is refused.
         msg = f"text of 1 to {_LONGEST_NAME} printable characters, without spaces around it"
+        raise ValueError(msg)
+    return value
+
+
+def topic_name(value: str) -> str:
+    """The value, if Kafka takes it as the name of a topic.
+
+    Raises:
+        ValueError: it does not.
+    """
+    if _TOPIC.fullmatch(value) is None or value in {".", ".."}:
+        msg = "the name of a topic: at most 249 of letters, digits, '.', '_' and '-'"
         raise ValueError(msg)
     return value
 

@@ -88,9 +88,14 @@ def _streams(fleet: Fleet) -> Iterator[tuple[str, str]]:
     policy = fleet.assets
     adopted = f"adopted as {policy.adopt_as}, at most {policy.max_assets:,}"
     yield "file", str(fleet.path)
-    yield "input", "  ".join(fleet.input.files) + (", followed" if fleet.input.follow else "")
+    kafka = fleet.input.kafka
+    read = "  ".join(fleet.input.files if kafka is None else (f"topic {name}" for name in kafka.topics))
+    yield "input", read + (", followed" if fleet.input.follow else "")
     yield "batch", f"{fleet.input.batch:,} records"
-    yield "output", f"{fleet.output.folder}, features in {_CARRIERS[fleet.output.features]}"
+    written = fleet.output.folder if fleet.output.kafka is None else f"topics {fleet.output.kafka.prefix}*"
+    yield "output", f"{written}, features in {_CARRIERS[fleet.output.features]}"
+    if kafka is not None or fleet.output.kafka is not None:
+        yield "kafka", f"{fleet.kafka.bootstrap}, security: {fleet.kafka.security}"
     yield "predictions", _PUBLISHED[fleet.output.publish].format(fleet.output.changed_by)
     if policy.registry:
         yield "registry", "  ".join(policy.registry)

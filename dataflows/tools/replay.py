@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from dataflows.connectors.clocks import Pace
-from dataflows.connectors.files import FileSource
+from dataflows.connectors.ends import source_of
 from dataflows.connectors.lines import InputError, expand
 from dataflows.connectors.merge import Merge
 from dataflows.fleet import load
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from rich.console import Console
+
+    from dataflows.connectors.source import LaneSource
 
 __all__ = ["play", "replay", "speed_of"]
 
@@ -76,16 +78,16 @@ def replay(
     if journal is not None and speed is not None:
         msg = "a journal says in which order records came, not when: leave out --speed, or --journal"
         raise InputError(msg)
-    overrides: dict[str, Any] = {"input": {"follow": False}}
+    # A replay never writes to topics: who reads those counts on what happened.
+    overrides: dict[str, Any] = {"input": {"follow": False}, "output": {"kafka": None}}
     if recording:
-        overrides["input"]["files"] = [str(Path.cwd() / name) for name in recording]
+        overrides["input"] |= {"files": [str(Path.cwd() / name) for name in recording], "kafka": None}
     if out is not None:
-        overrides["output"] = {"folder": str(Path.cwd() / out)}
+        overrides["output"]["folder"] = str(Path.cwd() / out)
     resolved = load(fleet, overrides)
 
-    def source(watch: Watch) -> FileSource:
-        registry = resolved.assets.registry
-        return FileSource(resolved.input, watch, registry=registry, replayed=journal, speed=speed)
+    def source(watch: Watch) -> LaneSource:
+        return source_of(resolved, watch, replayed=journal, speed=speed)
 
     run(resolved, console, store=None, epoch=_EPOCH, fresh=fresh, source=source)
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from bytewax.run import cli_main
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
-from dataflows.connectors.files import FileSource
+from dataflows.connectors.ends import delete_lineage, source_of
 from dataflows.connectors.journal import delete_journal
 from dataflows.connectors.lines import STDIN, InputError, expand, size_of
 from dataflows.engine.store import StoreError, open_store
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
+    from dataflows.connectors.source import LaneSource
     from dataflows.fleet import Fleet
 
 __all__ = ["bytes_of", "progress", "run", "signals"]
@@ -42,7 +43,7 @@ def run(
     store: Path | None,
     epoch: timedelta,
     fresh: bool = False,
-    source: Callable[[Watch], FileSource] | None = None,
+    source: Callable[[Watch], LaneSource] | None = None,
 ) -> None:
     """Run a fleet to the end of its input, or until Ctrl-C or SIGTERM, and show what came out.
 
@@ -70,12 +71,12 @@ def run(
             _delete_outputs(folder)
             if store is not None:
                 delete_journal(store / "journal")
+                delete_lineage(store)
         with (folder / "log.jsonl").open("a", buffering=1) as log:
             to_stream(log)
-            reading = FileSource.of(fleet, watch, store) if source is None else source(watch)
-            dataflow = flow(fleet, watch=watch, source=reading)
-            total = None if reading.follow else bytes_of(reading.paths)
-            with signals(watch, console), progress(fleet.name, total, watch, console):
+            reading = source_of(fleet, watch, store) if source is None else source(watch)
+            dataflow = flow(fleet, watch=watch, source=reading, store=store)
+            with signals(watch, console), progress(fleet.name, reading.total, watch, console):
                 cli_main(dataflow, epoch_interval=epoch, recovery_config=recovery)  # type: ignore[no-untyped-call]
     if watch.stop:
         resume = "Run the same command again to go on." if store else "Without a store it cannot be resumed."
@@ -85,7 +86,7 @@ def run(
 
 def _check_input(fleet: Fleet, store: Path | None) -> None:
     """Refuse a resume that would be impossible."""
-    if expand(fleet.input.files) == [STDIN] and store is not None:
+    if fleet.input.kafka is None and expand(fleet.input.files) == [STDIN] and store is not None:
         msg = "standard input cannot be read again after a stop; add --no-recovery, or give files"
         raise InputError(msg)
 

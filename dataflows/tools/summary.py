@@ -54,7 +54,7 @@ def show(fleet: Fleet, store: Path | None, console: Console) -> None:
         if "skew" in target:
             console.print(skew_table(name, target["skew"], _CHANGED))
     _risks(folder / "predictions.jsonl", console)
-    _places(folder, store, console)
+    _places(fleet, store, console)
 
 
 def _input(counts: dict[str, Any], console: Console) -> None:
@@ -115,13 +115,17 @@ def _risks(path: Path, console: Console) -> None:
     console.print(table)
 
 
-def _places(folder: Path, store: Path | None, console: Console) -> None:
+def _places(fleet: Fleet, store: Path | None, console: Console) -> None:
+    folder = fleet.output.folder
     console.print("Where it is:", highlight=False)
     for name in (*OUTPUTS, "log"):
         path = folder / f"{name}.jsonl"
         if path.exists() and path.stat().st_size:
             console.print(f"  {_shown(path)}  {decimal(path.stat().st_size)}", highlight=False)
     console.print(f"  {_shown(folder / 'summary.json')}", highlight=False)
+    if fleet.output.kafka is not None:
+        topics = ", ".join(fleet.output.kafka.prefix + name for name in OUTPUTS)
+        console.print(f"  {topics}  topics at {fleet.kafka.bootstrap}", highlight=False)
     if store is not None:
         console.print(f"  {_shown(store)}  recovery store", highlight=False)
 

@@ -15,6 +15,7 @@ from bytewax.recovery import RecoveryConfig
 
 from dataflows.__main__ import app
 from dataflows.connectors import files
+from dataflows.connectors.source import LanePartition
 from dataflows.engine import parts, store
 from dataflows.guard import GuardedAsset
 
@@ -47,17 +48,17 @@ def read(source: Any) -> None:  # noqa: ANN401
 
 
 def main() -> None:
-    source = files._FilePartition
+    source = LanePartition
     wrap(source, "next_batch", read)
     wrap(source, "snapshot", lambda self: tell("snapshot", self._sequence))
-    restore = source._restore
+    restore = files.FileSource._places
 
-    def opened(self: Any, state: list[Any]) -> list[Place]:  # noqa: ANN401
-        places = restore(self, state)
+    def opened(self: Any, begun: list[Any]) -> list[Place]:  # noqa: ANN401
+        places = restore(self, begun)
         tell("resumed", places[-1].offset)
         return places
 
-    source._restore = opened
+    files.FileSource._places = opened
     steps = [(parts._Main, "snapshot"), (parts._Part, "snapshot"), (GuardedAsset, "__deepcopy__")]
     for owner, name in [*steps, (files._RowsPartition, "snapshot")]:
         wrap(owner, name, lambda _: tell("snapshot", -1))

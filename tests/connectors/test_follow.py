@@ -89,7 +89,7 @@ def shown(item: Item) -> tuple[int, int, float]:
 def live(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Live]:
     clock = Clock()
     monkeypatch.setattr(clocks, "now", clock.now)
-    monkeypatch.setattr("dataflows.connectors.files.now", clock.now)
+    monkeypatch.setattr("dataflows.connectors.source.now", clock.now)
     found = Live(tmp_path, clock)
     yield found
     found.kill()

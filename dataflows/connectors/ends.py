@@ -1,0 +1,98 @@
+"""Where records come from and where rows go, as the fleet says: files, or Kafka."""
+
+from __future__ import annotations
+
+import uuid
+from typing import TYPE_CHECKING, Any
+
+from dataflows.connectors.files import FileSink, FileSource
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from bytewax.outputs import FixedPartitionedSink
+
+    from dataflows.connectors.source import LaneSource
+    from dataflows.fleet.plan import Fleet
+    from dataflows.items import Item
+    from dataflows.watch import Watch
+
+__all__ = ["delete_lineage", "sink_of", "source_of"]
+
+
+def source_of(
+    fleet: Fleet,
+    watch: Watch,
+    store: Path | None = None,
+    *,
+    replayed: Path | None = None,
+    speed: float | None = None,
+) -> LaneSource:
+    """The source of a fleet's configured input.
+
+    Args:
+        fleet: the fleet.
+        watch: told how far the source is; says when to stop.
+        store: folder of the recovery store, beside which the order journal is kept; None without one.
+        replayed: folder of an order journal to repeat; when it ends, so does the input.
+        speed: multiple of real time at which records are played; None for as fast as possible.
+
+    Raises:
+        InputError: what is configured does not exist, or cannot be read in this way.
+    """
+    ticks = any(found.idle_timeout is not None for found in fleet.classes.values())
+    journal = None if store is None else store / "journal"
+    if fleet.input.kafka is None:
+        registry = fleet.assets.registry
+        return FileSource(
+            fleet.input,
+            watch,
+            registry=registry,
+            ticks=ticks,
+            journal=journal,
+            # What is in a topic cannot be taken back, so the order that made it has to be repeated.
+            always_journal=fleet.output.kafka is not None,
+            replayed=replayed,
+            speed=speed,
+        )
+    # Only who uses Kafka needs its client.
+    from dataflows.connectors.kafka.source import KafkaSource  # noqa: PLC0415
+
+    return KafkaSource(fleet, watch, ticks=ticks, journal=journal, replayed=replayed, speed=speed)
+
+
+def sink_of(fleet: Fleet, watch: Watch, store: Path | None = None) -> FixedPartitionedSink[Item, Any]:
+    """The sink of a fleet's configured output.
+
+    Args:
+        fleet: the fleet.
+        watch: told what was rejected.
+        store: folder of the recovery store, None without one.
+    """
+    if fleet.output.kafka is None:
+        return FileSink(fleet.output.folder, watch)
+    from dataflows.connectors.kafka.sink import KafkaSink  # noqa: PLC0415 - as above
+
+    return KafkaSink(fleet, watch, _lineage(store))
+
+
+def delete_lineage(store: Path) -> None:
+    """What a store writes from now on has nothing to do with what it wrote before."""
+    (store / "lineage").unlink(missing_ok=True)
+
+
+def _lineage(store: Path | None) -> str:
+    """Name of all runs on one store, by which they know their own rows in a topic."""
+    made = uuid.uuid4().hex
+    if store is None:
+        return made
+    path, own = store / "lineage", store / f"lineage.{made}"
+    own.write_text(made, encoding="ascii")
+    try:
+        # Whole or not at all, and only once: several processes may run on one store.
+        path.hardlink_to(own)
+    except FileExistsError:
+        return path.read_text(encoding="ascii")
+    finally:
+        own.unlink()
+    return made

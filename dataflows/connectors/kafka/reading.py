@@ -1,0 +1,399 @@
+"""Partitions of topics as one sequence: registry files first, then all partitions merged by timestamp.
+
+Of the next messages of all partitions the one with the smallest timestamp is taken; where timestamps run
+back inside a partition, the running maximum counts, and ties go by the order of the partitions. That needs
+the next message of every partition, or to know that it has none now: so a backlog, read from partitions at
+different speeds, comes in the order in which it was written, and no asset seems silent because its partition
+lags.
+"""
+
+from __future__ import annotations
+
+import heapq
+import time
+from collections import deque
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+import structlog
+from confluent_kafka import KafkaError, KafkaException, TopicPartition
+from msgspec.structs import force_setattr
+
+from dataflows.connectors.journal import Run
+from dataflows.connectors.kafka.client import KafkaInputError, code_of, is_passing
+from dataflows.events import Reject, decode
+from dataflows.items import Item
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from confluent_kafka import Consumer, Message
+
+    from dataflows.connectors.kafka.sentinel import Sentinel
+    from dataflows.connectors.kafka.topics import Name
+    from dataflows.connectors.merge import Merge
+
+__all__ = ["NEVER", "KafkaReading", "Part"]
+
+_log = structlog.get_logger()
+#: Before any arrival.
+NEVER = -(1 << 62)
+_FETCH = 1_000
+# What is kept of a partition that is ahead of the others: enough not to wait for it, not more.
+_AHEAD_BYTES = 8 << 20
+_AHEAD = 20_000
+# A batch of messages that are all nearly oversized would be a gigabyte.
+_BATCH_BYTES = 4 << 20
+_WARN = 10.0
+
+
+class Part:
+    """One partition: what was fetched of it, and where it stands.
+
+    Args:
+        name: its topic and number.
+        offset: of the next message to take.
+        latest: the largest timestamp that was taken, in microseconds.
+        stop: offset at which it ends for this run; None for a partition that never ends.
+        known: whether an earlier run on the same store began it.
+
+    Attributes:
+        fetched: offset after the last message that was fetched.
+        end: where it was seen to end, -1 before that.
+        label: as positions of records show it.
+    """
+
+    __slots__ = (
+        "buffer",
+        "bytes",
+        "end",
+        "fetched",
+        "handle",
+        "known",
+        "label",
+        "latest",
+        "name",
+        "offset",
+        "paused",
+        "stop",
+    )
+
+    def __init__(
+        self, name: Name, offset: int, latest: int = NEVER, *, stop: int | None = None, known: bool = False
+    ) -> None:
+        self.name = name
+        self.label = f"{name[0]}/{name[1]}"
+        self.offset = self.fetched = offset
+        self.latest = latest
+        self.stop = stop
+        self.known = known
+        self.end = -1
+        self.buffer: deque[tuple[int, int, bytes]] = deque()
+        self.bytes = 0
+        self.paused = False
+        self.handle = TopicPartition(*name)
+
+    def add(self, message: Message) -> None:
+        """A message, or the news that there is none now."""
+        offset = message.offset() or 0
+        if message.error() is not None:
+            self.end = max(self.end, offset)
+            return
+        self.fetched = offset + 1
+        if self.stop is not None and offset >= self.stop:
+            return
+        value = message.value() or b""
+        kind, stamp = message.timestamp()
+        self.buffer.append((offset, stamp * 1_000 if kind else NEVER, value))
+        self.bytes += len(value)
+
+    def pop(self) -> tuple[int, int, bytes]:
+        """The next message."""
+        found = self.buffer.popleft()
+        self.bytes -= len(found[2])
+        return found
+
+    def order(self, number: int) -> tuple[int, int]:
+        """Where the next message stands among those of other partitions."""
+        return max(self.latest, self.buffer[0][1]), number
+
+    def is_known_to_end(self, consumer: Consumer) -> bool:
+        """Whether nothing follows what was fetched, as far as the client knows."""
+        seen = max(self.fetched, self.end)
+        if self.stop is not None:
+            return seen >= self.stop
+        if self.end >= self.fetched:
+            return True
+        return bool(consumer.get_watermark_offsets(self.handle, cached=True)[1] == self.fetched)
+
+
+class KafkaReading:
+    """What a source reads of Kafka.
+
+    Args:
+        consumer: not yet assigned.
+        parts: the partitions, in their order in the journal.
+        files: registry files, merged; read before.
+        paths: names of those files.
+        topics: id of each topic.
+        sentinel: watches the topics.
+        follow: whether there is no end.
+    """
+
+    kind = "kafka"
+    version = 1
+    #: The engine's own pause after an empty batch, one millisecond, is short enough and costs little.
+    poll = timedelta(0)
+
+    def __init__(
+        self,
+        consumer: Consumer,
+        parts: Sequence[Part],
+        files: Merge,
+        paths: Sequence[str],
+        topics: dict[str, str],
+        sentinel: Sentinel,
+        *,
+        follow: bool,
+    ) -> None:
+        self._consumer = consumer
+        self._parts = list(parts)
+        self._by_name = {part.name: part for part in parts}
+        self._files: Merge | None = files if paths else None
+        self._file_places = files
+        self._paths = list(paths)
+        self._topics = topics
+        self._sentinel = sentinel
+        self._follow = follow
+        self._committed: list[int] = []
+        #: Partitions whose next message is known, by (order, number), and those that are to be asked.
+        self._ready: list[tuple[int, int]] = []
+        self._asked = list(range(len(parts)))
+        self._waits_since: float | None = None
+        consumer.assign([TopicPartition(*part.name, part.offset) for part in parts])
+
+    @property
+    def read(self) -> int:
+        """Messages taken or skipped, of all partitions, beyond the beginning."""
+        return sum(part.offset for part in self._parts)
+
+    @property
+    def latest(self) -> int | None:
+        """The largest timestamp that was taken, None without any."""
+        latest = max((part.latest for part in self._parts), default=NEVER)
+        return None if latest == NEVER else latest
+
+    def lag(self) -> int | None:
+        """Messages that are known to be there and were not taken; None before that is known."""
+        ends = [self._consumer.get_watermark_offsets(part.handle, cached=True)[1] for part in self._parts]
+        if any(end < 0 for end in ends):
+            return None
+        return sum(max(0, end - part.offset) for part, end in zip(self._parts, ends, strict=True))
+
+    def take(self, batch: int, sequence: int, until: int | None = None) -> tuple[list[Item], list[Run]]:
+        """See `Reading`; nothing while it is not known which message comes next."""
+        if self._files is not None:
+            items, runs = self._files.take(batch, sequence)
+            if items:
+                return items, runs
+            self._files.close()
+            self._files = None
+        self._sentinel.check()
+        items, runs, room = [], [], _BATCH_BYTES
+        known = self._stand()
+        while len(items) < batch and room > 0 and known:
+            number = self._ready[0][1]
+            part = self._parts[number]
+            if until is not None and part.buffer[0][1] > until:
+                break
+            heapq.heappop(self._ready)
+            bound = self._ready[0] if self._ready else None
+            start, before = part.offset, len(items)
+            while part.buffer and len(items) < batch and room > 0:
+                if (bound is not None and part.order(number) > bound) or (
+                    until is not None and part.buffer[0][1] > until
+                ):
+                    break
+                room -= len(part.buffer[0][2])
+                items.append(self._item(part, sequence + len(items) + 1))
+            runs.append(Run(len(self._paths) + number, start, part.offset, len(items) - before))
+            if part.buffer:
+                heapq.heappush(self._ready, part.order(number))
+            else:
+                self._asked.append(number)
+                known = self._stand()
+        return items, runs
+
+    def _stand(self) -> bool:
+        """Whether it is known which message comes next: then it is that of the first that is ready."""
+        if any(not self._parts[number].buffer for number in self._asked):
+            self._fetch()
+        left = []
+        for number in self._asked:
+            part = self._parts[number]
+            if part.buffer:
+                heapq.heappush(self._ready, part.order(number))
+            else:
+                left.append(number)
+        self._asked = left
+        unknown = [number for number in left if not self._parts[number].is_known_to_end(self._consumer)]
+        self._note_waiting(unknown)
+        return not unknown and bool(self._ready)
+
+    def _note_waiting(self, unknown: list[int]) -> None:
+        now = time.monotonic()
+        if not unknown or self._waits_since is None:
+            self._waits_since = now
+        elif now - self._waits_since > _WARN:
+            self._waits_since = now
+            _log.warning(
+                "waiting for partitions", partitions=[self._parts[number].label for number in unknown]
+            )
+
+    def _fetch(self) -> None:
+        """Take over what the client has."""
+        for message in self._consumer.consume(_FETCH, 0):
+            error = message.error()
+            if error is None or error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001 - named so by the client
+                self._by_name[message.topic() or "", message.partition() or 0].add(message)
+            else:
+                self._refuse(error, message)
+        for part in self._parts:
+            ahead = part.bytes > _AHEAD_BYTES or len(part.buffer) > _AHEAD
+            if ahead and not part.paused:
+                self._consumer.pause([part.handle])
+            elif part.paused and not part.buffer:
+                self._consumer.resume([part.handle])
+            else:
+                continue
+            part.paused = not part.paused
+
+    def _refuse(self, error: KafkaError, message: Message) -> None:
+        where = f"{message.topic()}/{message.partition()}"
+        if error.code() == KafkaError._AUTO_OFFSET_RESET:  # noqa: SLF001 - named so by the client
+            msg = (
+                f"{where} has no offset {message.offset():,} any more: messages were deleted before they "
+                "were read (retention), or the topic was made anew. Start over with what is left (--fresh), "
+                "and keep messages for longer than any stop lasts"
+            )
+            raise KafkaInputError(msg)
+        if is_passing(error) or error.code() in {
+            KafkaError.UNKNOWN_TOPIC_OR_PART,
+            KafkaError._UNKNOWN_TOPIC,  # noqa: SLF001
+            KafkaError._UNKNOWN_PARTITION,  # noqa: SLF001
+        }:
+            # Whether the topic is really gone is the sentinel's to say.
+            _log.warning("kafka", partition=where, error=error.name())
+            return
+        msg = f"{where} cannot be read: {error.str()}"
+        raise KafkaInputError(msg)
+
+    def _item(self, part: Part, sequence: int) -> Item:
+        offset, stamp, value = part.pop()
+        part.offset = offset + 1
+        part.latest = max(part.latest, stamp)
+        event = decode(value)
+        if not isinstance(event, Reject):
+            if stamp == NEVER:
+                msg = f"{part.label}, offset {offset:,} has no timestamp, so nobody knows when it arrived"
+                raise KafkaInputError(msg)
+            force_setattr(event, "arrived", stamp)
+        return Item(sequence, 0, None, 0, (part.label, offset, offset), event)
+
+    def repeat(self, runs: tuple[Run, ...], sequence: int) -> list[Item] | None:
+        """See `Reading`."""
+        own = [run for run in runs if run.partition >= len(self._paths)]
+        if len(own) < len(runs):
+            return self._file_places.repeat(runs, sequence)
+        self._sentinel.check()
+        if not self._has(own):
+            self._fetch()
+            if not self._has(own):
+                return None
+        items: list[Item] = []
+        for run in own:
+            part = self._parts[run.partition - len(self._paths)]
+            for _ in range(run.records):
+                items.append(self._item(part, sequence + len(items) + 1))
+            # Offsets at its end may be of messages that no reader sees.
+            part.offset = run.end
+        self._ready, self._asked = [], list(range(len(self._parts)))
+        return items
+
+    def _has(self, runs: Sequence[Run]) -> bool:
+        """Whether all messages of runs were fetched.
+
+        Raises:
+            KafkaInputError: the partitions do not hold them.
+        """
+        wanted: dict[int, int] = {}
+        for run in runs:
+            number = run.partition - len(self._paths)
+            part = self._parts[number]
+            before = wanted.get(number, 0)
+            wanted[number] = before + run.records
+            if run.records == 0 or (
+                len(part.buffer) >= wanted[number] and part.buffer[wanted[number] - 1][0] == run.end - 1
+            ):
+                continue
+            if (before == 0 and part.offset != run.start) or max(part.fetched, part.end) >= run.end:
+                msg = (
+                    f"{part.label}: the order journal has {run.records:,} messages from offset "
+                    f"{run.start:,} to {run.end:,}, which the partition does not hold any more (retention or "
+                    "compaction)"
+                )
+                raise KafkaInputError(msg)
+            return False
+        return True
+
+    def begins(self) -> tuple[Run, ...]:
+        """Where partitions begin that no earlier run read, for the journal."""
+        first = len(self._paths)
+        return tuple(
+            Run(first + number, part.offset, part.offset, 0)
+            for number, part in enumerate(self._parts)
+            if not part.known
+        )
+
+    def ended(self) -> bool:
+        """See `Reading`."""
+        return not self._follow and all(
+            not part.buffer and part.is_known_to_end(self._consumer) for part in self._parts
+        )
+
+    def silent_since(self, asked: int) -> int | None:
+        """See `Reading`; the cluster is asked: a broker that is away looks like one with nothing new."""
+        if self._files is not None:
+            return None
+        return self._sentinel.silent_since(asked, self._parts)
+
+    def due(self) -> int | None:
+        """See `Reading`."""
+        if self._files is not None or not self._stand():
+            return None
+        return self._parts[self._ready[0][1]].buffer[0][1]
+
+    def state(self) -> Any:  # noqa: ANN401 - plain data
+        """See `Reading`: places of files, ids of topics, offset and latest timestamp of each partition."""
+        files = list(zip(self._paths, self._file_places.places(), strict=False)) if self._paths else []
+        return files, self._topics, [(*part.name, part.offset, part.latest) for part in self._parts]
+
+    def committed(self, state: Any) -> None:  # noqa: ANN401 - what `state` returned
+        """Tell the group's offsets to the cluster, for tools that show lag; a resume does not read them."""
+        offsets = [place[2] for place in state[2]]
+        if offsets == self._committed:
+            return
+        try:
+            self._consumer.commit(
+                offsets=[TopicPartition(topic, number, offset) for topic, number, offset, _ in state[2]],
+                asynchronous=True,
+            )
+        except KafkaException as error:
+            _log.warning("kafka: offsets of the group not committed", error=code_of(error))
+        else:
+            self._committed = offsets
+
+    def close(self) -> None:
+        """See `Reading`."""
+        self._file_places.close()
+        self._consumer.close()

@@ -1,0 +1,373 @@
+"""A topic for each output, written in transactions so that every row is there once.
+
+The engine alone repeats, after a kill, what it wrote since its last snapshot. Here
+
+1. rows go into a transaction that is committed when the snapshot is taken, so a topic holds the rows of whole
+   epochs, and of at most one epoch more than the recovery store knows of;
+2. a new run begins with ``init_transactions`` under the same transactional id: from then on its predecessor,
+   should it still live, can commit nothing, and what it left open is aborted;
+3. it then reads back, as anybody who reads committed messages does, what is in the topic after the place that
+   its snapshot knows, and
+4. leaves out the rows that are there. With one process the same input gives the same rows, since the source
+   repeats the order that its journal holds; so (sequence, part) tells which row is which. With several
+   processes the id of a prediction does, and the first publication wins: a row that is computed again, with
+   another content, is counted as divergent.
+"""
+
+from __future__ import annotations
+
+import zlib
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any, cast
+
+import msgspec
+import orjson
+import structlog
+from bytewax.outputs import FixedPartitionedSink, StatefulSinkPartition
+from confluent_kafka import KafkaException
+from typing_extensions import override
+
+from dataflows.connectors.files import SUMMARY, SummaryPartition
+from dataflows.connectors.kafka.client import Clients, KafkaOutputError, is_passing, patiently
+from dataflows.connectors.kafka.readback import Written, identity_of, read_back
+from dataflows.connectors.kafka.topics import Topics
+from dataflows.engine.workers import one_worker
+from dataflows.items import OUTPUTS, Item, Row
+from dataflows.snapshots import seal, unseal
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future
+
+    from confluent_kafka import Producer
+
+    from dataflows.connectors.kafka.topics import Name, Topic
+    from dataflows.fleet.plan import Fleet, KafkaOutput
+    from dataflows.watch import Watch
+
+__all__ = ["KafkaSink"]
+
+_log = structlog.get_logger()
+_VERSION = 1
+#: Seconds that one attempt may block, and with it a signal.
+_ATTEMPT = 2.0
+#: A raw record longer than this is cut where its row would be longer than a message may be.
+_LONGEST_ROW, _LONGEST_RAW = 900_000, 100_000
+
+
+class _Head(msgspec.Struct):
+    """What of a row its message tells in key and headers."""
+
+    id: str | None = None
+    asset: str | None = None
+    target: str | None = None
+
+
+_head = msgspec.json.Decoder(_Head)
+
+
+class _TopicPartition(StatefulSinkPartition[Item, bytes]):
+    """One output, written to all partitions of its topic."""
+
+    def __init__(self, sink: KafkaSink, output: str, resume: bytes | None) -> None:
+        self._sink = sink
+        self._output = output
+        self.topic = sink.kafka.prefix + output
+        #: Rows that were left out since the store was new, and how many of them differed.
+        self.repeated = self.divergent = 0
+        known, places, waiting = None, {}, {}
+        if resume is not None:
+            known, places, waiting, self.repeated, self.divergent = unseal("topic", _VERSION, resume)
+        found = sink.topic(self.topic, known)
+        self._id = found.id
+        self.parts = [(self.topic, number) for number in range(found.partitions)]
+        self._producer = sink.fenced(output)
+        #: Up to where a later resume need not read, by number of the partition.
+        self.places: dict[int, int] = {}
+        #: Rows of the topic that this run will come to: checksum by identity.
+        self._written = waiting | self._read_back(places, new=resume is None)
+        self.is_open = False
+
+    def _read_back(self, places: dict[int, int], *, new: bool) -> dict[bytes, int]:
+        """What is there and was written after the snapshot: checksum of each row by its identity."""
+        bounds = self._sink.topics.bounds(self.parts)
+        begin: dict[Name, int] = {}
+        for name, (first, end) in bounds.items():
+            place = places.get(name[1], first)
+            if place > end:
+                msg = (
+                    f"{name[0]}/{name[1]} ends at offset {end:,}, the recovery store knows of {place:,}: "
+                    "rows are gone. Restore the topic together with its store, or use new topics and start "
+                    "over (--fresh)"
+                )
+                raise KafkaOutputError(msg)
+            begin[name] = max(place, first)
+        ends = {name: end for name, (_, end) in bounds.items()}
+        written = Written(self._output, self._sink.lineage, strict=new)
+        found = read_back(self._sink.clients, begin, ends, written)
+        self.places = {number: end for (_, number), end in ends.items()}
+        if found:
+            _log.info("rows that were published before", topic=self.topic, rows=len(found))
+        return found
+
+    @override
+    def write_batch(self, values: list[Item]) -> None:
+        rejected = self._sink.watch.rejected
+        for item in values:
+            reason = cast("Row", item.body).reason
+            if reason is not None:
+                rejected[reason] += 1
+        if self._written:
+            values = [item for item in values if not self._is_written(item)]
+        if not values:
+            return
+        if not self.is_open:
+            self._begin()
+        for item in values:
+            self._produce(item)
+        self._producer.poll(0)
+
+    def _produce(self, item: Item) -> None:
+        sink = self._sink
+        data = self._fitting(cast("Row", item.body).data)
+        head = _head.decode(data)
+        headers: list[tuple[str, str | bytes | None]] = [
+            ("order", b"%d.%d" % (item.sequence, item.part)),
+            sink.lineage_header,
+        ]
+        if head.id is not None:
+            headers.append(("id", head.id))
+        key = head.asset or head.target
+        stamp = item.known // 1_000 if sink.with_arrival else 0
+        while True:
+            try:
+                self._producer.produce(self.topic, data, key, timestamp=stamp, headers=headers)
+            except BufferError:
+                # Back-pressure: what is on its way has to arrive first.
+                self._producer.poll(0.1)
+            except KafkaException as error:
+                raise self._failed(error) from error
+            else:
+                return
+
+    def _fitting(self, data: bytes) -> bytes:
+        """The row, with a shorter ``raw`` if brokers would refuse it for its length."""
+        if len(data) <= _LONGEST_ROW:
+            return data
+        row = orjson.loads(data)
+        if "raw" not in row:
+            return data
+        row["raw"] = row["raw"][:_LONGEST_RAW]
+        row["raw_cut"] = True
+        return orjson.dumps(row)
+
+    def _is_written(self, item: Item) -> bool:
+        """Whether a run before this one published the row; it is then forgotten."""
+        data = self._fitting(cast("Row", item.body).data)
+        identity = identity_of(self._output, data, b"%d.%d" % (item.sequence, item.part))
+        checksum = self._written.pop(identity, None)
+        if checksum is None:
+            return False
+        self.repeated += 1
+        if checksum != zlib.crc32(data):
+            self.divergent += 1
+            _log.warning("resume_divergence", topic=self.topic, identity=identity.decode())
+        return True
+
+    def _begin(self) -> None:
+        try:
+            self._producer.begin_transaction()
+        except KafkaException as error:
+            raise self._failed(error) from error
+        self.is_open = True
+
+    def commit(self) -> None:
+        """End the transaction; brokers that are away are waited for.
+
+        Raises:
+            KafkaOutputError: a row cannot be written, another run took over, or brokers were away too long.
+        """
+        if not self.is_open:
+            return
+        what = f"commit rows of {self.topic}"
+        try:
+            patiently(
+                self._sink.clients,
+                what,
+                self._try_to_commit,
+                KafkaOutputError,
+                patience=float("inf"),
+            )
+        except KafkaOutputError as error:
+            if not isinstance(error.__cause__, KafkaException):
+                raise
+            raise self._failed(error.__cause__) from error
+        self.is_open = False
+
+    def _try_to_commit(self) -> None:
+        if self._sink.given_up:
+            msg = f"{self._sink.clients.away()}; given up"
+            raise KafkaOutputError(msg)
+        self._producer.commit_transaction(_ATTEMPT)
+
+    def _failed(self, error: KafkaException) -> KafkaOutputError:
+        """What went wrong for good, and what to do."""
+        found = error.args[0]
+        where = (
+            f"cannot write rows to the topic {self.topic} at {self._sink.clients.bootstrap}: {found.str()}"
+        )
+        if found.fatal():
+            where += (
+                ". Another run took over this topic, or brokers were away for longer than "
+                "`transaction_timeout`; if no other run is meant to, run again: it goes on where this one "
+                "stopped"
+            )
+        elif is_passing(found) or self._sink.clients.refusal:
+            where += f"; {self._sink.clients.away()}. Run again when it is back: nothing is lost or repeated"
+        else:
+            where += ". Set it right and run again: nothing is lost or repeated"
+        return KafkaOutputError(where)
+
+    @override
+    def snapshot(self) -> bytes:
+        self._sink.commit()
+        state = self._id, self.places, self._written, self.repeated, self.divergent
+        return seal("topic", _VERSION, state)
+
+    @override
+    def close(self) -> None:
+        self._sink.commit()
+
+
+class _Summary(SummaryPartition):
+    """``summary.json``, with what was found in the topics when runs were resumed."""
+
+    def __init__(self, sink: KafkaSink) -> None:
+        super().__init__(sink.folder / "summary.json")
+        self._sink = sink
+
+    @override
+    def write_batch(self, values: list[Item]) -> None:
+        found = {
+            "resume_repeated": sum(part.repeated for part in self._sink.parts),
+            "resume_divergence": sum(part.divergent for part in self._sink.parts),
+        }
+        self._summary["output"] = found
+        super().write_batch(values)
+
+
+class KafkaSink(FixedPartitionedSink[Item, Any]):
+    """A topic for each output, and ``summary.json`` in the folder; items are keyed by output.
+
+    Args:
+        fleet: with topics as its output.
+        watch: told what was rejected.
+        lineage: name of all runs on one recovery store, by which they know their own rows.
+
+    Raises:
+        KafkaInputError: a secret is not where it should be.
+    """
+
+    def __init__(self, fleet: Fleet, watch: Watch, lineage: str) -> None:
+        if fleet.output.kafka is None:
+            msg = "the fleet's output is not Kafka"
+            raise ValueError(msg)
+        self.kafka: KafkaOutput = fleet.output.kafka
+        self.folder = fleet.output.folder
+        self.watch = watch
+        self.lineage = lineage.encode()
+        self.lineage_header: tuple[str, str | bytes | None] = ("run", self.lineage)
+        # Arrivals of a recording are long ago: brokers would delete such messages for their age.
+        self.with_arrival = fleet.input.kafka is not None
+        self.clients = Clients(fleet.kafka)
+        self.parts: list[_TopicPartition] = []
+        #: Whether brokers that are away are not waited for any more.
+        self.given_up = False
+        self._topics: Topics | None = None
+        self._fenced: dict[str, Future[Producer]] = {}
+        self._numbers = {name: number for number, name in enumerate(sorted([*OUTPUTS, SUMMARY]))}
+        self._pool = ThreadPoolExecutor(len(OUTPUTS), "commit")
+
+    @property
+    def topics(self) -> Topics:
+        """Made with the first topic, so that a process that writes none needs no connection."""
+        if self._topics is None:
+            self._topics = Topics(self.clients, KafkaOutputError)
+        return self._topics
+
+    def topic(self, name: str, known: str | None) -> Topic:
+        """A topic, made if it is new and may be.
+
+        Args:
+            name: of the topic.
+            known: id that the recovery store has for it.
+
+        Raises:
+            KafkaOutputError: it does not exist, or is not the one that the store knows.
+        """
+        found = self.topics.find([name])[name]
+        if found is None and known is None and self.kafka.partitions is not None:
+            self.topics.make(name, self.kafka.partitions)
+            found = self.topics.find([name])[name]
+        if found is None:
+            msg = (
+                f"there is no topic {name} at {self.clients.bootstrap}; make it, or set `partitions` under "
+                "[output.kafka]"
+            )
+            raise KafkaOutputError(msg)
+        if known is not None and known != found.id:
+            msg = (
+                f"the topic {name} was deleted and made anew, so rows that the recovery store knows are "
+                "gone; start over (--fresh)"
+            )
+            raise KafkaOutputError(msg)
+        return found
+
+    def fenced(self, output: str) -> Producer:
+        """The writer of an output; who wrote to its topic before can commit nothing from now on."""
+        if not self._fenced and one_worker():
+            # It takes a second each, and there is no other worker to which one could belong.
+            self._fenced = {name: self._pool.submit(self._fence, name) for name in OUTPUTS}
+        made = self._fenced.pop(output, None)
+        return self._fence(output) if made is None else made.result()
+
+    def _fence(self, output: str) -> Producer:
+        topic, timeout = self.kafka.prefix + output, self.kafka.transaction_timeout // 1_000
+        producer = self.clients.producer(f"highwater-{topic}", timeout)
+        what = f"take over the topic {topic}"
+        patiently(self.clients, what, lambda: producer.init_transactions(_ATTEMPT), KafkaOutputError)
+        return producer
+
+    def commit(self) -> None:
+        """Commit what is open in any topic; all at once, since each has to wait for brokers' disks."""
+        opened = [part for part in self.parts if part.is_open]
+        if not opened:
+            return
+        try:
+            list(self._pool.map(_TopicPartition.commit, opened))
+        except BaseException:
+            # A second Ctrl-C, or one of them failed for good: the others are not waited for either.
+            self.given_up = True
+            raise
+        # Without an answer a resume reads back more than it needs, and leaves it aside.
+        ends = self.topics.ends([name for part in opened for name in part.parts])
+        for part in opened if ends else ():
+            part.places = {number: ends[topic, number] for topic, number in part.parts}
+
+    @override
+    def list_parts(self) -> list[str]:
+        return [*OUTPUTS, SUMMARY]
+
+    @override
+    def part_fn(self, item_key: str) -> int:
+        return self._numbers[item_key]
+
+    @override
+    def build_part(
+        self, step_id: str, for_part: str, resume_state: bytes | None
+    ) -> StatefulSinkPartition[Item, Any]:
+        if for_part == SUMMARY:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            return _Summary(self)
+        part = _TopicPartition(self, for_part, resume_state)
+        self.parts.append(part)
+        return part

@@ -1,0 +1,217 @@
+"""The source of a lane that reads Kafka."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from typing_extensions import override
+
+from dataflows.connectors.clocks import Pace, Ticker
+from dataflows.connectors.journal import Journal, entries_of, partitions_of
+from dataflows.connectors.kafka.client import Clients, KafkaInputError
+from dataflows.connectors.kafka.reading import KafkaReading, Part
+from dataflows.connectors.kafka.sentinel import Sentinel, refuse_change
+from dataflows.connectors.kafka.topics import Topic, Topics
+from dataflows.connectors.lines import InputError, expand
+from dataflows.connectors.merge import Merge, Place
+from dataflows.connectors.source import LanePartition, LaneSource
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from dataflows.connectors.kafka.topics import Name
+    from dataflows.fleet.plan import Fleet, KafkaInput
+    from dataflows.watch import Watch
+
+__all__ = ["KafkaSource"]
+
+
+class KafkaSource(LaneSource):
+    """One lane: registry files first, then all partitions of all topics merged by timestamp.
+
+    Args:
+        fleet: with topics as its input.
+        watch: told how far the source is; says when to stop.
+        ticks: put ticks into the sequence where nothing arrives.
+        journal: folder of the order journal; None keeps none.
+        replayed: folder of an order journal to repeat; when it ends, so does the input.
+        speed: multiple of real time at which messages are played, by their timestamps; None for as fast as
+            possible.
+
+    Raises:
+        InputError: a registry file does not exist.
+        KafkaInputError: a secret is not where it should be.
+    """
+
+    kind = KafkaReading.kind
+    version = KafkaReading.version
+
+    def __init__(
+        self,
+        fleet: Fleet,
+        watch: Watch,
+        *,
+        ticks: bool = False,
+        journal: Path | None = None,
+        replayed: Path | None = None,
+        speed: float | None = None,
+    ) -> None:
+        if fleet.input.kafka is None:
+            msg = "the fleet's input is not Kafka"
+            raise ValueError(msg)
+        self._kafka: KafkaInput = fleet.input.kafka
+        self._input = fleet.input
+        self._watch = watch
+        self._paths = expand(fleet.assets.registry) if fleet.assets.registry else []
+        self._follow = fleet.input.follow and replayed is None
+        self._ticks = ticks and self._follow
+        self._journal = journal if replayed is None else None
+        self._replayed = replayed
+        self._speed = speed
+        self._clients = Clients(fleet.kafka)
+
+    @override
+    def begun(self, sequence: int, entry: int, state: Any) -> LanePartition:
+        topics = Topics(self._clients, KafkaInputError)
+        expected = self._found(topics, {} if state is None else state[1])
+        parts = self._parts(topics, expected, state)
+        places = self._places([] if state is None else state[0])
+        reading = KafkaReading(
+            self._clients.consumer(self._kafka.group),
+            parts,
+            Merge([[path] for path in self._paths] or [[]], places, plain=False),
+            self._paths,
+            {name: topic.id for name, topic in expected.items()},
+            Sentinel(topics, expected, self._input.tick_every),
+            follow=self._follow,
+        )
+        self._watch.behind = reading.lag
+        names = [*self._paths, *(part.label for part in parts)]
+        journal = None if self._journal is None else Journal(self._journal, names, self._input.journal_keep)
+        if journal is not None and (begins := reading.begins()):
+            # So that a run that was killed before its first snapshot begins where it began.
+            journal.append(sequence, begins)
+            journal.sync()
+        return LanePartition(
+            reading,
+            self._watch,
+            self._input.batch,
+            (sequence, entry),
+            journal=journal,
+            replayed=None if self._replayed is None else entries_of(self._replayed, len(names)),
+            ticker=Ticker(self._input.tick_every, self._input.tick_slack) if self._ticks else None,
+            pace=None if self._speed is None else Pace(self._speed),
+        )
+
+    def _places(self, begun: list[Any]) -> list[Place]:
+        read = [path for path, _ in begun]
+        if read and read != self._paths:
+            msg = (
+                f"the recovery store has read the registry files {read}, they are now {self._paths}; they "
+                "must stay as they are, or start over (--fresh)"
+            )
+            raise InputError(msg)
+        return [Place(*place) for _, place in begun]
+
+    def _found(self, topics: Topics, known: dict[str, str]) -> dict[str, Topic]:
+        """The configured topics, if they are those of the store."""
+        gone = known.keys() - set(self._kafka.topics)
+        if gone:
+            msg = (
+                f"the recovery store has read {', '.join(sorted(gone))}, which `topics` under "
+                "[input.kafka] lacks; topics already read must stay (new ones may follow), or start over "
+                "(--fresh)"
+            )
+            raise KafkaInputError(msg)
+        found: dict[str, Topic] = {}
+        for name, topic in topics.find(self._kafka.topics).items():
+            if topic is None:
+                msg = f"there is no topic {name} at {self._clients.bootstrap}; make it, or set `topics` right"
+                raise KafkaInputError(msg)
+            if name in known:
+                refuse_change(name, Topic(known[name], 0), topic)
+            found[name] = topic
+        return found
+
+    def _parts(self, topics: Topics, expected: dict[str, Topic], state: Any) -> list[Part]:  # noqa: ANN401
+        """All partitions: those of the store first, then new ones, each from where it stands."""
+        names = [(name, number) for name in self._kafka.topics for number in range(expected[name].partitions)]
+        bounds = topics.bounds(names)
+        stops = {name: None if self._follow else end for name, (_, end) in bounds.items()}
+        begun = [] if state is None else state[2]
+        if self._replayed is not None:
+            return self._replayed_parts(self._replayed, bounds)
+        parts = []
+        for topic, number, offset, latest in begun:
+            name = (topic, number)
+            if name not in bounds:
+                msg = f"the topic {topic} lost its partition {number}, which was read; start over (--fresh)"
+                raise KafkaInputError(msg)
+            self._check_bounds(name, offset, bounds[name])
+            parts.append(Part(name, offset, latest, stop=stops[name], known=True))
+        if not begun and self._journal is not None and partitions_of(self._journal):
+            # Killed before the first snapshot: what it chose is repeated from where it began.
+            return [
+                Part(name, offset, stop=stops[name], known=True)
+                for name, offset in self._starts(self._journal, bounds).items()
+            ]
+        new = [name for name in names if name not in {part.name for part in parts}]
+        self._check_new(new, {topic for topic, *_ in begun})
+        at_end = self._kafka.start == "end" and not begun and self._follow
+        return parts + [Part(name, bounds[name][at_end], stop=stops[name]) for name in new]
+
+    def _check_new(self, new: Sequence[Name], known: set[str]) -> None:
+        grown = sorted({topic for topic, _ in new} & known)
+        if grown and self._kafka.new_partitions == "refuse":
+            msg = (
+                f"{', '.join(grown)} has more partitions than the recovery store knows, so records of one "
+                "asset may lie in two, and overtake each other. If that was seen to, or does not matter, set "
+                '`new_partitions = "read"` under [input.kafka] and run again'
+            )
+            raise KafkaInputError(msg)
+
+    @staticmethod
+    def _check_bounds(name: Name, offset: int, bounds: tuple[int, int]) -> None:
+        first, end = bounds
+        if first <= offset <= end:
+            return
+        where = f"{name[0]}/{name[1]}"
+        if offset < first:
+            msg = (
+                f"{where}: {first - offset:,} messages from offset {offset:,} on were deleted before they "
+                "were read; start over with what is left (--fresh), and keep messages for longer than any "
+                "stop lasts"
+            )
+        else:
+            msg = (
+                f"{where} ends at offset {end:,}, the recovery store has read up to {offset:,}: the topic "
+                "is not what it was; restore it, or start over (--fresh)"
+            )
+        raise KafkaInputError(msg)
+
+    def _replayed_parts(self, journal: Path, bounds: dict[Name, tuple[int, int]]) -> list[Part]:
+        """The partitions of a journal, in its order, from where it began them."""
+        return [Part(name, offset, known=True) for name, offset in self._starts(journal, bounds).items()]
+
+    def _starts(self, journal: Path, bounds: dict[Name, tuple[int, int]]) -> dict[Name, int]:
+        files = len(self._paths)
+        labels = {f"{topic}/{number}": (topic, number) for topic, number in bounds}
+        recorded = partitions_of(journal)
+        missing = [label for label in recorded[files:] if label not in labels]
+        if list(recorded[:files]) != self._paths or missing:
+            msg = (
+                f"{journal} is of {list(recorded)}, the input is {[*self._paths, *labels]}; give it the same"
+            )
+            raise KafkaInputError(msg)
+        starts: dict[Name, int] = {}
+        for found in entries_of(journal, len(recorded)):
+            for run in () if isinstance(found.chosen, int) else found.chosen:
+                if run.partition >= files:
+                    starts.setdefault(labels[recorded[run.partition]], run.start)
+            if len(starts) == len(recorded) - files:
+                break
+        for name, offset in starts.items():
+            self._check_bounds(name, offset, bounds[name])
+        # In the order of the journal, which is that in which its partitions began.
+        return {labels[label]: starts[labels[label]] for label in recorded[files:] if labels[label] in starts}

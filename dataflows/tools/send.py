@@ -1,0 +1,120 @@
+"""``python -m dataflows replay --topic``: a recording in its order of arrival, into a Kafka topic."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any, cast
+
+from dataflows.connectors.clocks import Pace
+from dataflows.connectors.kafka.client import Clients, KafkaOutputError
+from dataflows.connectors.kafka.topics import Topics
+from dataflows.connectors.lines import expand
+from dataflows.connectors.merge import Head, Merge
+from dataflows.tools.run import bytes_of, progress, signals
+from dataflows.watch import Watch
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from confluent_kafka import KafkaError, Message, Producer
+    from rich.console import Console
+
+    from dataflows.fleet import Fleet
+
+__all__ = ["send"]
+
+_BATCH = 1_000
+#: Seconds between looks at the clock, at most.
+_NAP = 0.05
+_PATIENCE = 60.0
+_PARTITIONS = 4
+
+
+def send(fleet: Fleet, recording: Sequence[str], topic: str, speed: float | None, console: Console) -> None:
+    """Send a recording: each record with its asset as key, and its arrival as timestamp.
+
+    A record that cannot be decoded has no key, and the timestamp of the one before it.
+
+    Args:
+        fleet: tells how to reach the cluster.
+        recording: files and globs.
+        topic: made if it does not exist, with 4 partitions.
+        speed: multiple of real time; None for as fast as possible.
+        console: where progress is shown.
+
+    Raises:
+        InputError: the recording cannot be read.
+        KafkaOutputError: the topic cannot be made, or a record cannot be delivered.
+    """
+    paths = expand(tuple(recording))
+    clients = Clients(fleet.kafka)
+    topics = Topics(clients, KafkaOutputError)
+    if topics.find([topic])[topic] is None:
+        topics.make(topic, _PARTITIONS)
+    sending = _Sending(clients, topic)
+    merge = Merge([paths], plain=False, body=cast("Any", lambda head: head))
+    pace = None if speed is None else Pace(speed)
+    watch = Watch()
+    with signals(watch, console), progress(topic, bytes_of(paths), watch, console):
+        while not watch.stop:
+            due = merge.due()
+            until = None if pace is None else pace.until(due)
+            items, _ = merge.take(_BATCH, watch.records, until)
+            watch.records += len(items)
+            watch.done = merge.read
+            for item in items:
+                sending.add(cast("Head", item.body))
+            if not items:
+                if due is None:
+                    break
+                time.sleep(_NAP if until is None else min(_NAP, (due - until) / 1e6 / (speed or 1.0)))
+    merge.close()
+    sending.finish()
+    console.print(f"{watch.records:,} records in {topic} at {clients.bootstrap}", highlight=False)
+
+
+class _Sending:
+    """Messages on their way to one topic."""
+
+    def __init__(self, clients: Clients, topic: str) -> None:
+        self._clients = clients
+        self._topic = topic
+        self._producer: Producer = clients.sender()
+        self._latest = 0
+        self._failed: str | None = None
+
+    def add(self, head: Head) -> None:
+        arrived = getattr(head.event, "arrived", None)
+        self._latest = arrived or self._latest
+        while True:
+            try:
+                self._producer.produce(
+                    self._topic,
+                    head.raw,
+                    getattr(head.event, "asset", None),
+                    timestamp=self._latest // 1_000,
+                    on_delivery=self._note,
+                )
+            except BufferError:
+                self._producer.poll(0.1)
+            else:
+                break
+        self._producer.poll(0)
+        self._check()
+
+    def _note(self, error: KafkaError | None, message: Message) -> None:  # noqa: ARG002 - as the client calls it
+        if error is not None:
+            self._failed = error.str()
+
+    def _check(self) -> None:
+        if self._failed is not None:
+            msg = f"a record could not be sent to {self._topic} at {self._clients.bootstrap}: {self._failed}"
+            raise KafkaOutputError(msg)
+
+    def finish(self) -> None:
+        """Wait until all is delivered."""
+        left = self._producer.flush(_PATIENCE)
+        self._check()
+        if left:
+            msg = f"{self._clients.away()}; {left:,} records were not delivered to {self._topic}"
+            raise KafkaOutputError(msg)
