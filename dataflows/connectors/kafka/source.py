@@ -9,7 +9,8 @@ from typing_extensions import override
 from dataflows.connectors.clocks import Pace, Ticker
 from dataflows.connectors.journal import Journal, entries_of, partitions_of
 from dataflows.connectors.kafka.client import Clients, KafkaInputError
-from dataflows.connectors.kafka.reading import KafkaReading, Part
+from dataflows.connectors.kafka.part import Part
+from dataflows.connectors.kafka.reading import KafkaReading
 from dataflows.connectors.kafka.sentinel import Sentinel, refuse_change
 from dataflows.connectors.kafka.topics import Topic, Topics
 from dataflows.connectors.lines import InputError, expand
