@@ -17,7 +17,7 @@ import sys
 import tempfile
 import threading
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
@@ -199,8 +199,12 @@ partitions = 3
 
     def is_up(self, process: subprocess.Popen[bytes]) -> bool:
         """Whether a run has opened its journal."""
-        folder = Path(f"/proc/{process.pid}/fd")
-        return any("/journal/order-" in str(link.resolve()) for link in folder.iterdir())
+        for link in Path(f"/proc/{process.pid}/fd").iterdir():
+            # A descriptor may be closed between being listed and being looked at.
+            with suppress(FileNotFoundError):
+                if "/journal/order-" in str(link.readlink()):
+                    return True
+        return False
 
     def ends(self, output: str) -> int:
         """Where the partitions of a topic end, added up; 0 of one that does not exist yet."""
