@@ -43,11 +43,13 @@ class Broker:
         bootstrap: its address.
         what: it is, for the head of a test run.
         can_die: whether `kill` and `start` work.
+        faithful: whether topics have ids, and the end of what is committed is told, as by Apache Kafka.
         sasl: address where `USER` logs in with `PASSWORD` by SASL, None where there is none.
         tls: address of TLS, whose authority is in the file ``authority``; None where there is none.
     """
 
     can_die = False
+    faithful = True
     sasl: str | None = None
     tls: str | None = None
     authority: Path | None = None
@@ -138,6 +140,7 @@ class NoidaBroker(Broker):
     """
 
     can_die = True
+    faithful = False
 
     def __init__(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)

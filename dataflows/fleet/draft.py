@@ -28,6 +28,7 @@ _STAND_INS: Mapping[str, Any] = {
     "name": "-",
     "input": {"files": ["-"]},
     "files": ["-"],
+    "topics": ["-"],
     "classes": {"-": {}},
     "class": "-",
     "mode": "-",

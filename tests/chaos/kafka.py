@@ -17,7 +17,7 @@ import sys
 import tempfile
 import threading
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
@@ -38,7 +38,17 @@ if TYPE_CHECKING:
 
     from tests.broker import Broker
 
-__all__ = ["Message", "Producing", "Rig", "assert_topics_equal_replay", "chaos", "messages", "topic_rows"]
+__all__ = [
+    "Message",
+    "Producing",
+    "Rig",
+    "assert_topics_equal_replay",
+    "chaos",
+    "divergence",
+    "messages",
+    "raw_messages",
+    "topic_rows",
+]
 
 _END = KafkaError._PARTITION_EOF
 #: Records a second, of which one of the stream's own seconds has about seven.
@@ -189,8 +199,22 @@ partitions = 3
 
     def is_up(self, process: subprocess.Popen[bytes]) -> bool:
         """Whether a run has opened its journal."""
-        folder = Path(f"/proc/{process.pid}/fd")
-        return any("/journal/order-" in str(link.resolve()) for link in folder.iterdir())
+        for link in Path(f"/proc/{process.pid}/fd").iterdir():
+            # A descriptor may be closed between being listed and being looked at.
+            with suppress(FileNotFoundError):
+                if "/journal/order-" in str(link.readlink()):
+                    return True
+        return False
+
+    def ends(self, output: str) -> int:
+        """Where the partitions of a topic end, added up; 0 of one that does not exist yet."""
+        consumer = _consumer(self.bootstrap)
+        topic = f"{self.name}.out.{output}"
+        known = consumer.list_topics(timeout=10).topics
+        parts = [TopicPartition(topic, n) for n in known[topic].partitions] if topic in known else []
+        total = sum(consumer.get_watermark_offsets(part, timeout=10)[1] for part in parts)
+        consumer.close()
+        return total
 
     def written(self, output: str) -> list[tuple[tuple[int, int], bytes, str | None]]:
         """Rows of a topic, by their place in the order of effect, with it and the header ``id``."""
@@ -215,36 +239,48 @@ def make_topic(bootstrap: str, topic: str, partitions: int) -> None:
 
 def topic_rows(bootstrap: str, topic: str) -> list[tuple[tuple[int, int], bytes, str | None]]:
     """All committed rows of a topic."""
-    consumer = Consumer({
+    rows = []
+    for message in _read(bootstrap, topic):
+        headers = dict(message.headers())
+        sequence, _, part = headers["order"].decode().partition(".")
+        found = headers.get("id")
+        rows.append(((int(sequence), int(part)), message.value(), found and found.decode()))
+    return sorted(rows)
+
+
+def raw_messages(bootstrap: str, topic: str) -> list[tuple[bytes | None, bytes, int]]:
+    """Key, value and timestamp of all messages of a topic."""
+    return [(each.key(), each.value(), each.timestamp()[1]) for each in _read(bootstrap, topic)]
+
+
+def _consumer(bootstrap: str) -> Consumer:
+    return Consumer({
         "bootstrap.servers": bootstrap, "group.id": "tests", "enable.auto.commit": False,
         "isolation.level": "read_committed", "enable.partition.eof": True, "auto.offset.reset": "error",
         "log_level": 0,
     })  # fmt: skip
+
+
+def _read(bootstrap: str, topic: str) -> list[Any]:
+    """All committed messages of a topic; none of one that does not exist."""
+    consumer = _consumer(bootstrap)
     known = consumer.list_topics(timeout=10).topics
-    if topic not in known:
-        consumer.close()
-        return []
-    left = set(known[topic].partitions)
+    left = set(known[topic].partitions) if topic in known else set()
     consumer.assign([TopicPartition(topic, number, 0) for number in left])
-    rows = []
+    found = []
     deadline = time.monotonic() + PATIENCE
     while left:
         assert time.monotonic() < deadline, f"{topic}: no end of partitions {left}"
         for message in consumer.consume(1_000, 0.2):
             if message.error() is None:
-                headers = dict(message.headers())
-                sequence, _, part = headers["order"].decode().partition(".")
-                found = headers.get("id")
-                rows.append(((int(sequence), int(part)), message.value(), found and found.decode()))
+                found.append(message)
             elif message.error().code() == _END:
                 # Committed is visible a moment later: the end is where nothing is open any more.
-                end = consumer.get_watermark_offsets(TopicPartition(topic, message.partition()), timeout=10)[
-                    1
-                ]
-                if message.offset() >= end:
+                part = TopicPartition(topic, message.partition())
+                if message.offset() >= consumer.get_watermark_offsets(part, timeout=10)[1]:
                     left.discard(message.partition())
     consumer.close()
-    return sorted(rows)
+    return found
 
 
 def assert_topics_equal_replay(rig: Rig) -> dict[str, int]:

@@ -3,13 +3,25 @@
 from __future__ import annotations
 
 import signal
+import subprocess
+import sys
 import time
 from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.chaos.harness import PATIENCE, dataflows
-from tests.chaos.kafka import Producing, Rig, assert_topics_equal_replay, chaos, divergence, messages
+from tests.chaos.harness import PATIENCE, dataflows, eventually, outputs
+from tests.chaos.kafka import (
+    Producing,
+    Rig,
+    assert_topics_equal_replay,
+    chaos,
+    divergence,
+    messages,
+    raw_messages,
+)
+from tests.chaos.test_live import recorded
+from tests.chaos.test_rescale import settled, start
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -80,3 +92,50 @@ def test_outputs_of_another_store_are_refused(broker: Broker, tmp_path: Path) ->
     ran = dataflows("run", str(rig.fleet), "--recovery", str(tmp_path / "store"), "--fresh")
     assert ran.returncode == 1
     assert "`prefix` under [output.kafka]" in ran.stderr
+
+
+@pytest.mark.full
+def test_processes_come_and_go(broker: Broker, tmp_path: Path) -> None:
+    """Over 2, 1 and 2 processes, killed twice: ids and labels are those of one process, each once."""
+    rig = Rig(tmp_path, broker.bootstrap, f"rescaled-{time.time_ns()}", follow=False)
+    rig.make()
+    found = messages(tmp_path, 250, 6)
+    producing = Producing(broker.bootstrap, rig.topic, found, rate=1_000_000)
+    producing.start()
+    producing.join()
+    (tmp_path / "store").mkdir()
+    subprocess.run([sys.executable, "-m", "bytewax.recovery", str(tmp_path / "store"), "4"], check=True)
+    for processes, rows in [(2, 300), (1, 800)]:
+        running = start(rig.fleet, processes)
+        try:
+            eventually(lambda rows=rows: rig.ends("predictions") > rows, running[0])
+        finally:
+            for process in running:
+                process.kill()
+                process.wait()
+    for process in start(rig.fleet, 2):
+        assert process.wait(PATIENCE) == 0, rig.log()
+    journal = str(tmp_path / "store" / "journal")
+    ran = dataflows(
+        "replay", "--fleet", str(rig.fleet), "--out", str(tmp_path / "again"), "--journal", journal
+    )
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    expected = outputs(tmp_path / "again")
+    for name, key in [("predictions", ("id",)), ("evaluations", ("id", "correction"))]:
+        written = b"\n".join(row for _, row, _ in rig.written(name))
+        assert settled(written, *key) == settled(expected[name], *key)
+    for name in ("late", "rejects"):
+        assert sorted(row for _, row, _ in rig.written(name)) == sorted(expected[name].splitlines())
+
+
+def test_a_recording_is_sent_to_a_topic_as_a_producer_would(broker: Broker, tmp_path: Path) -> None:
+    """`replay --topic` makes the topic; keys are assets, timestamps arrivals, values the records."""
+    rig = Rig(tmp_path, broker.bootstrap, f"sent-{time.time_ns()}")
+    rig.make()
+    paths = [str(path) for path in recorded(tmp_path, 20)]
+    topic = f"{rig.name}.copy"
+    ran = dataflows("replay", *paths, "--fleet", str(rig.fleet), "--topic", topic)
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    sent = {(m.key, m.value, m.milliseconds) for m in messages(tmp_path, 20, 5) if m.value.endswith(b"}")}
+    got = {(key, value, stamp) for key, value, stamp in raw_messages(broker.bootstrap, topic) if key}
+    assert got == sent

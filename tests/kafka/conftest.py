@@ -20,3 +20,10 @@ def cluster(broker: Broker, tmp_path: Path) -> Iterator[Cluster]:
     found = Cluster(broker, tmp_path)
     yield found
     found.kill()
+
+
+@pytest.fixture
+def faithful(broker: Broker) -> None:
+    """For what only Apache Kafka does."""
+    if not broker.faithful:
+        pytest.skip(f"{broker.what} does not do this as Apache Kafka does")

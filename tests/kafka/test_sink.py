@@ -76,6 +76,7 @@ def test_rows_of_an_asset_stay_in_order(writer: Writer) -> None:
     assert len({key for _, key in last}) == len(last) == 5
 
 
+@pytest.mark.usefixtures("faithful")
 def test_rows_are_committed_with_the_snapshot(writer: Writer) -> None:
     """What an epoch wrote is not visible before, and what a dead run left open never is."""
     part = writer.run()
@@ -157,6 +158,7 @@ def test_topics_are_made_only_when_that_is_asked_for(writer: Writer) -> None:
     assert writer.cluster.partitions(f"{writer.cluster.name}.predictions") == 3
 
 
+@pytest.mark.usefixtures("faithful")
 def test_a_topic_that_lost_its_rows_is_refused(writer: Writer) -> None:
     """One that was deleted and made anew is not the one that the store knows."""
     part = writer.run()

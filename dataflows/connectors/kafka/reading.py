@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import heapq
 import time
-from collections import deque
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +20,7 @@ from msgspec.structs import force_setattr
 
 from dataflows.connectors.journal import Run
 from dataflows.connectors.kafka.client import KafkaInputError, code_of, is_passing
+from dataflows.connectors.kafka.part import NEVER
 from dataflows.events import Reject, decode
 from dataflows.items import Item
 
@@ -29,15 +29,13 @@ if TYPE_CHECKING:
 
     from confluent_kafka import Consumer, Message
 
+    from dataflows.connectors.kafka.part import Part
     from dataflows.connectors.kafka.sentinel import Sentinel
-    from dataflows.connectors.kafka.topics import Name
     from dataflows.connectors.merge import Merge
 
-__all__ = ["NEVER", "KafkaReading", "Part"]
+__all__ = ["KafkaReading"]
 
 _log = structlog.get_logger()
-#: Before any arrival.
-NEVER = -(1 << 62)
 _FETCH = 1_000
 # What is kept of a partition that is ahead of the others: enough not to wait for it, not more.
 _AHEAD_BYTES = 8 << 20
@@ -45,86 +43,6 @@ _AHEAD = 20_000
 # A batch of messages that are all nearly oversized would be a gigabyte.
 _BATCH_BYTES = 4 << 20
 _WARN = 10.0
-
-
-class Part:
-    """One partition: what was fetched of it, and where it stands.
-
-    Args:
-        name: its topic and number.
-        offset: of the next message to take.
-        latest: the largest timestamp that was taken, in microseconds.
-        stop: offset at which it ends for this run; None for a partition that never ends.
-        known: whether an earlier run on the same store began it.
-
-    Attributes:
-        fetched: offset after the last message that was fetched.
-        end: where it was seen to end, -1 before that.
-        label: as positions of records show it.
-    """
-
-    __slots__ = (
-        "buffer",
-        "bytes",
-        "end",
-        "fetched",
-        "handle",
-        "known",
-        "label",
-        "latest",
-        "name",
-        "offset",
-        "paused",
-        "stop",
-    )
-
-    def __init__(
-        self, name: Name, offset: int, latest: int = NEVER, *, stop: int | None = None, known: bool = False
-    ) -> None:
-        self.name = name
-        self.label = f"{name[0]}/{name[1]}"
-        self.offset = self.fetched = offset
-        self.latest = latest
-        self.stop = stop
-        self.known = known
-        self.end = -1
-        self.buffer: deque[tuple[int, int, bytes]] = deque()
-        self.bytes = 0
-        self.paused = False
-        self.handle = TopicPartition(*name)
-
-    def add(self, message: Message) -> None:
-        """A message, or the news that there is none now."""
-        offset = message.offset() or 0
-        if message.error() is not None:
-            self.end = max(self.end, offset)
-            return
-        self.fetched = offset + 1
-        if self.stop is not None and offset >= self.stop:
-            return
-        value = message.value() or b""
-        kind, stamp = message.timestamp()
-        self.buffer.append((offset, stamp * 1_000 if kind else NEVER, value))
-        self.bytes += len(value)
-
-    def pop(self) -> tuple[int, int, bytes]:
-        """The next message."""
-        found = self.buffer.popleft()
-        self.bytes -= len(found[2])
-        return found
-
-    def order(self, number: int) -> tuple[int, int]:
-        """Where the next message stands among those of other partitions."""
-        return max(self.latest, self.buffer[0][1]), number
-
-    def is_known_to_end(self, consumer: Consumer) -> bool:
-        """Whether nothing follows what was fetched, as far as the client knows."""
-        seen = max(self.fetched, self.end)
-        if self.stop is not None:
-            return seen >= self.stop
-        if self.end >= self.fetched:
-            return True
-        return bool(consumer.get_watermark_offsets(self.handle, cached=True)[1] == self.fetched)
 
 
 class KafkaReading:

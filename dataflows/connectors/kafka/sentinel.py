@@ -11,7 +11,7 @@ from dataflows.connectors.kafka.client import KafkaInputError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from dataflows.connectors.kafka.reading import Part
+    from dataflows.connectors.kafka.part import Part
     from dataflows.connectors.kafka.topics import Asked, Topic, Topics
 
 __all__ = ["Sentinel", "refuse_change"]

@@ -9,7 +9,8 @@ from typing_extensions import override
 from dataflows.connectors.clocks import Pace, Ticker
 from dataflows.connectors.journal import Journal, entries_of, partitions_of
 from dataflows.connectors.kafka.client import Clients, KafkaInputError
-from dataflows.connectors.kafka.reading import KafkaReading, Part
+from dataflows.connectors.kafka.part import Part
+from dataflows.connectors.kafka.reading import KafkaReading
 from dataflows.connectors.kafka.sentinel import Sentinel, refuse_change
 from dataflows.connectors.kafka.topics import Topic, Topics
 from dataflows.connectors.lines import InputError, expand
@@ -152,13 +153,11 @@ class KafkaSource(LaneSource):
             parts.append(Part(name, offset, latest, stop=stops[name], known=True))
         if not begun and self._journal is not None and partitions_of(self._journal):
             # Killed before the first snapshot: what it chose is repeated from where it began.
-            return [
-                Part(name, offset, stop=stops[name], known=True)
-                for name, offset in self._starts(self._journal, bounds).items()
-            ]
+            starts = self._starts(self._journal, bounds)
+            parts = [Part(name, offset, stop=stops[name], known=True) for name, offset in starts.items()]
         new = [name for name in names if name not in {part.name for part in parts}]
-        self._check_new(new, {topic for topic, *_ in begun})
-        at_end = self._kafka.start == "end" and not begun and self._follow
+        self._check_new(new, {part.name[0] for part in parts})
+        at_end = self._kafka.start == "end" and not parts and self._follow
         return parts + [Part(name, bounds[name][at_end], stop=stops[name]) for name in new]
 
     def _check_new(self, new: Sequence[Name], known: set[str]) -> None:
