@@ -21,6 +21,7 @@ from rich.console import Console
 from rich.table import Table
 
 from dataflows.fleet import load
+from dataflows.group.skew import log_loss
 from dataflows.instants import HOUR, MICROSECONDS, parse_duration, parse_instant
 from dataflows.logs import to_stream
 from dataflows.tools.inline import run_inline
@@ -41,6 +42,8 @@ NIGHT, MORNING, NOON = "2025-10-13T12:00:00Z", "2025-10-14T07:45:00Z", "2025-10-
 WEATHER_OF, SITE = "2025-10-14T08:06:50Z", "site-01"
 #: A failure and its reporting, with a margin: whose labels are drawn.
 LEAK = "2025-11-28T00:00:00Z", "2025-12-06T00:00:00Z"
+#: From the fleet, and when half of the trucks change to °F.
+FIGURES_FROM, FIRMWARE = "2025-10-13T00:00:00Z", "2025-11-30T00:00:00Z"
 LATENESSES = ("0s", "1m", "5m", "10m", "30m", "1h", "2h", "6h")
 COLOURS = {
     "on time": "#2b6ca3",
@@ -174,7 +177,7 @@ def lateness(behind: np.ndarray, console: Console) -> Figure:
     shares = 1 - np.searchsorted(np.sort(behind), grid, side="right") / len(behind)
     axes.loglog(grid / MICROSECONDS["m"], 100 * shares, color=COLOURS["late"])
     axes.axvline(60, color=GREEN, lw=1)
-    axes.text(55, axes.get_ylim()[1], "this fleet: 1 h", ha="right", va="top", color=GREEN)
+    axes.text(55, 1e-3, "this fleet: 1 h", ha="right", color=GREEN)
     axes.set(xlabel="allowed_lateness, minutes", ylabel="too late, % of telemetry")
     return figure
 
@@ -227,9 +230,9 @@ def labels(out: Path, console: Console) -> Figure:
 
 
 def _evaluations(out: Path, console: Console) -> list[dict[str, Any]]:
-    """Rows of the truck around its failure, without features; prints how many there are of each label."""
+    """Rows of the truck around its failure, without features; prints what all say of labels and weather."""
     start, end = LEAK
-    found, counts = [], Counter[str]()
+    found, counts, losses = [], Counter[str](), dict[tuple[str, str], list[float]]()
     with (out / "evaluations.jsonl").open("rb") as file:
         for raw in file:
             row = orjson.loads(raw[: raw.index(b',"features"')] + b"}")
@@ -237,7 +240,19 @@ def _evaluations(out: Path, console: Console) -> list[dict[str, Any]]:
                 counts[f"{row['label']}, correction {row['correction']}"] += 1
                 if row["asset"] == TRUCK and start <= row["time"] < end:
                     found.append(row)
+            if row["correction"] == 0 and row["label"] != "censored" and row["time"] >= FIGURES_FROM:
+                span = "before the new firmware" if row["time"] < FIRMWARE else "after it"
+                scores = (row["scores"][name] for name in ("bayesian", "no_weather"))
+                loss = [log_loss(score, row["label"] == "positive") for score in scores]
+                sums = losses.setdefault((row["target"], span), [0, 0.0, 0.0])
+                losses[row["target"], span] = [
+                    each + more for each, more in zip(sums, (1, *loss), strict=True)
+                ]
     console.print(f"{TARGET}: " + "; ".join(f"{count:,} {name}" for name, count in sorted(counts.items())))
+    table = Table("target", "examples", "number", "bayesian", "no_weather", title="Log loss, first labels")
+    for (target, span), (count, *sums) in sorted(losses.items()):
+        table.add_row(target, span, f"{count:,}", *(f"{each / count:.4f}" for each in sums))
+    console.print(table)
     return found
 
 
@@ -261,7 +276,8 @@ def morning(lines: list[bytes], fleet: Path, console: Console) -> None:
 
 def _calendar(axes: Axes, form: str) -> None:
     for axis in (axes.xaxis, axes.yaxis):
-        axis.set_major_locator(dates.AutoDateLocator(maxticks=6))
+        locator = dates.DayLocator(interval=2) if "%d" in form else dates.AutoDateLocator(maxticks=8)
+        axis.set_major_locator(locator)
         axis.set_major_formatter(dates.DateFormatter(form))
 
 
