@@ -304,7 +304,7 @@ def test_the_same_content_is_the_same_readings_of_any_sensor(sensors: tuple[str,
         windows = restored(plan, windows)
         copies = [dict(reversed(readings.items())) for readings in ordered]
         assert {windows.add(HOUR, readings, None) for readings in copies} == {Placed.DUPLICATE}
-        left = windows.tombstone()
+        left = windows.tombstone(Windows(plan))
         assert {left.add(HOUR, readings, None) for readings in copies} == {Placed.DUPLICATE}
 
 
@@ -315,5 +315,5 @@ def test_a_copy_after_a_change_of_class_is_a_copy() -> None:
     for readings in messages:
         windows = Windows(before.plan())
         windows.add(HOUR, readings, None)
-        carried = windows.carry(after.plan(), [(0, 1)])
+        carried = windows.carry(Windows(after.plan()), [(0, 1)])
         assert carried.add(HOUR, readings, None) is Placed.DUPLICATE
