@@ -39,7 +39,7 @@ def run(
     fleet: FleetFile,
     recovery: Annotated[
         Path | None,
-        typer.Option(help="Folder of the recovery store [default: recovery/<name of the fleet>]."),
+        typer.Option(help="Folder of the recovery store \\[default: recovery/<name of the fleet>]."),
     ] = None,
     no_recovery: Annotated[bool, typer.Option("--no-recovery", help="Run without a store.")] = False,  # noqa: FBT002
     epoch: Epoch = "1s",
@@ -65,7 +65,7 @@ def replay(
     recording: Annotated[
         list[str] | None,
         typer.Argument(
-            help="Files or globs, merged by arrival [default: the fleet's input].", show_default=False
+            help="Files or globs, merged by arrival \\[default: the fleet's input].", show_default=False
         ),
     ] = None,
     fleet: Annotated[Path, typer.Option(help="The fleet.toml.", envvar="FLEET_CONFIG")] = Path("fleet.toml"),
@@ -75,7 +75,7 @@ def replay(
         typer.Option(help="Repeat the order and the ticks of a live run: the folder journal of its store."),
     ] = None,
     out: Annotated[
-        Path | None, typer.Option(help="Folder of the outputs [default: the fleet's].", show_default=False)
+        Path | None, typer.Option(help="Folder of the outputs \\[default: the fleet's].", show_default=False)
     ] = None,
     into: Annotated[
         Path | None,
@@ -153,7 +153,8 @@ def thresholds(
     ] = None,
     lead: Annotated[str, typer.Option(help="How long before a failure a warning has to stand.")] = "12h",
     evaluations: Annotated[
-        Path | None, typer.Option(help="Evaluations of a run [default: those in the fleet's output folder].")
+        Path | None,
+        typer.Option(help="Evaluations of a run \\[default: those in the fleet's output folder]."),
     ] = None,
     write: Annotated[bool, typer.Option("--write", help="Write the thresholds into the fleet.toml.")] = False,  # noqa: FBT002
 ) -> None:
@@ -174,10 +175,10 @@ def audit(
     fleet: FleetFile,
     recording: Annotated[
         list[str] | None,
-        typer.Argument(help="The recording of the run [default: the fleet's input].", show_default=False),
+        typer.Argument(help="The recording of the run \\[default: the fleet's input].", show_default=False),
     ] = None,
     out: Annotated[
-        Path | None, typer.Option(help="Folder of the outputs [default: the fleet's].", show_default=False)
+        Path | None, typer.Option(help="Folder of the outputs \\[default: the fleet's].", show_default=False)
     ] = None,
     sample: Annotated[float, typer.Option(min=0.0, max=1.0, help="Share of the assets, by a hash.")] = 1.0,
     assets: Annotated[str, typer.Option(help="Assets by name instead, with commas between them.")] = "",

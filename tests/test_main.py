@@ -79,3 +79,11 @@ def test_a_file_that_cannot_be_opened_is_named(tmp_path: Path, monkeypatch: pyte
     told = CliRunner().invoke(app, ["run", str(tmp_path / "gone.toml")])
     assert told.exit_code == 1
     assert "gone.toml" in told.output
+
+
+@pytest.mark.parametrize("command", ["run", "replay", "thresholds", "audit"])
+def test_help_tells_where_things_are_looked_for(command: str) -> None:
+    """Defaults in brackets are text, not markup that vanishes."""
+    shown = CliRunner().invoke(app, [command, "--help"]).output
+    assert "[default: " in shown
+    assert "recovery/<name of the fleet>" in shown or "the fleet's" in shown

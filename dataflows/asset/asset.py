@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Asset", "ClassPlan"]
 
-_VERSION = 2
+_VERSION = 3
 
 
 class Asset:

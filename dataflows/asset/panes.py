@@ -10,6 +10,7 @@ from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import orjson
 
 from dataflows.asset.kernel import EMPTY, WIDTH, observe, observe_newest, replace_missing, statistics
 from dataflows.fleet.expressions import evaluator, parse
@@ -42,6 +43,7 @@ class WindowPlan:
         self._evaluate = evaluator(parsed, places) if parsed else None
         #: All readings at once, where an event brings them all; with a single sensor it makes no tuple.
         self._pick = itemgetter(*self.readings) if len(self.readings) > 1 else None
+        self._declared = frozenset(self.readings)
         self.lateness = asset_class.allowed_lateness
         hops = sorted({window.hop for window in asset_class.windows})
         self.hops = np.array(hops, dtype=np.int64)
@@ -87,18 +89,25 @@ class WindowPlan:
 
     def row(
         self, readings: dict[str, float | None], weather: tuple[float, ...] | None = None
-    ) -> NDArray[np.float64]:
-        """Readings and expressions (sensors) in the order of the class, NaN where missing."""
-        row = self._read(readings)
-        return row if self._evaluate is None else self.worked_out(row, weather)
+    ) -> tuple[NDArray[np.float64], bytes | None]:
+        """Readings and expressions (channels) in the order of the class, NaN where missing; and the content.
 
-    def _read(self, readings: dict[str, float | None]) -> NDArray[np.float64]:
+        The content is None where the row holds all of it: the event names each sensor of the class and no
+        other. So most events cost nothing more.
+        """
+        row, content = self._read(readings)
+        return (row if self._evaluate is None else self.worked_out(row, weather)), content
+
+    def _read(self, readings: dict[str, float | None]) -> tuple[NDArray[np.float64], bytes | None]:
         if self._pick is not None:
             try:
-                return np.array(self._pick(readings), dtype=np.float64)
+                row = np.array(self._pick(readings), dtype=np.float64)
             except KeyError:
                 pass
-        return np.fromiter(map(readings.get, self.readings), np.float64, len(self.readings))
+            else:
+                return row, None if len(readings) == len(self.readings) else _content(readings)
+        row = np.fromiter(map(readings.get, self.readings), np.float64, len(self.readings))
+        return row, None if readings.keys() == self._declared else _content(readings)
 
     def worked_out(self, row: NDArray[np.float64], weather: tuple[float, ...] | None) -> NDArray[np.float64]:
         """A row of readings, and maybe more, with the expressions worked out on them and the weather."""
@@ -109,8 +118,8 @@ class WindowPlan:
         return np.array(readings + self._evaluate(operands), dtype=np.float64)
 
     def content(self, row: NDArray[np.float64]) -> bytes:
-        """What came, without what was worked out from it."""
-        return row[: len(self.readings)].tobytes()
+        """What came, of an event whose row holds all of it."""
+        return _content(dict(zip(self.readings, row.tolist(), strict=False)))
 
     def panes_of(self, time: int) -> NDArray[np.int64]:
         """(hops) number of the pane in which this time lies."""
@@ -291,3 +300,9 @@ class Panes:
             "numbers": self._numbers[held].tolist(),
             "panes": self._panes[held].tobytes(),
         }
+
+
+def _content(readings: Mapping[str, float | None]) -> bytes:
+    """Names and values in one order, a missing value as NaN: equal for equal readings only."""
+    names = sorted(readings)
+    return orjson.dumps(names) + np.fromiter(map(readings.get, names), np.float64, len(names)).tobytes()

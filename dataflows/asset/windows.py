@@ -55,7 +55,7 @@ class Windows:
         self._panes = Panes(plan, None if state is None else state["panes"])
         #: Back to where a pane may need them.
         self._rows = Recent(len(plan.sensors))
-        #: Digests of what came for a time, where there was more than one event of it.
+        #: Digests of what came for a time where its row does not tell: several events, or other sensors.
         self._contents: dict[int, tuple[int, ...]] = {}
         self._ids: dict[int, int] = {}
         #: Times of late telemetry after the latest that was scored; they enter the panes with the next one.
@@ -98,8 +98,9 @@ class Windows:
         """
         newest, since = self.newest, self._since
         if (newest is None or time > newest) and (since is None or time > since) and not self._saw(identity):
-            placed = self._take_newest(time, self._plan.row(readings, weather))
-            self._remember(identity, time)
+            row, content = self._plan.row(readings, weather)
+            placed = self._take_newest(time, row)
+            self._remember(identity, time, content)
             return placed
         return self._take_other(time, readings, identity, weather)
 
@@ -133,23 +134,27 @@ class Windows:
         placed = self._place(time)
         if placed is Placed.TOO_LATE:
             return Placed.DUPLICATE if self._saw(identity) else placed
-        row = self._plan.row(readings, weather)
-        if self._is_duplicate(time, row, identity):
+        row, content = self._plan.row(readings, weather)
+        digest = _digest(self._plan.content(row) if content is None else content)
+        if self._is_duplicate(time, digest, identity):
             return Placed.DUPLICATE
-        self._remember(identity, time)
         if placed is Placed.MERGED and time != self.largest and time not in self._rows:
             # A fault of the same time came first; this is its first telemetry.
-            return self._take_newest(time, row)
+            placed = self._take_newest(time, row)
+            self._remember(identity, time, content)
+            return placed
         if time in self._rows:
-            self._contents[time] = (*self._contents_of(time), _digest(self._plan.content(row)))
+            self._contents[time] = (*self._contents_of(time), digest)
             self._merge(time, self._rows[time].copy(), row, weather)
+            self._remember(identity, time)
+            return placed
+        self._rows.append(time, row)
+        self._remember(identity, time, content)
+        if self.largest is None or time > self.largest:
+            self._ahead.append(time)
         else:
-            self._rows.append(time, row)
-            if self.largest is None or time > self.largest:
-                self._ahead.append(time)
-            else:
-                self._panes.insert(time, row, self.largest)
-                self._features = None
+            self._panes.insert(time, row, self.largest)
+            self._features = None
         return placed
 
     def add_fault(self, time: int, identity: str) -> Placed:
@@ -307,13 +312,13 @@ class Windows:
         elif not np.isnan(merged[~before]).all():
             self._panes.complete(time, np.where(before, np.nan, merged), self.largest)
 
-    def _is_duplicate(self, time: int, row: NDArray[np.float64], identity: str | None) -> bool:
+    def _is_duplicate(self, time: int, digest: int, identity: str | None) -> bool:
         if identity is not None:
             return self._saw(identity)
         if time in self._rows:
-            return _digest(self._plan.content(row)) in self._contents_of(time)
+            return digest in self._contents_of(time)
         # Only a tombstone remembers contents as identities.
-        return bool(self._ids) and self._ids.get(_digest(self._plan.content(row))) == time
+        return self._ids.get(digest) == time
 
     def _contents_of(self, time: int) -> tuple[int, ...]:
         """Digests of what came for a time that is known."""
@@ -327,9 +332,12 @@ class Windows:
         mark = self.watermark
         return time is not None and mark is not None and time >= mark
 
-    def _remember(self, identity: str | None, time: int) -> None:
+    def _remember(self, identity: str | None, time: int, content: bytes | None = None) -> None:
+        """Keep what tells a copy: the id, and of the first telemetry of a time what its row does not hold."""
         if identity is not None:
             self._ids[_digest(identity.encode())] = time
+        if content is not None:
+            self._contents[time] = (_digest(content),)
 
     def _forget(self, time: int) -> None:
         """Drop rows that no pane may need, and identities below the watermark."""
@@ -341,13 +349,14 @@ class Windows:
                 if at > keep or at >= watermark or at == self.largest or at in self._ahead:
                     break
                 rows.drop_oldest()
-                self._contents.pop(at, None)
-        ids = self._ids
+        ids, contents = self._ids, self._contents
         while ids:
             first = next(iter(ids))
             if ids[first] >= watermark:
                 break
             del ids[first]
+        while contents and (first := next(iter(contents))) < watermark:
+            del contents[first]
 
     def state(self) -> dict[str, Any]:
         """Plain data."""

@@ -74,8 +74,8 @@ def _figures(fleet: Fleet, name: str, target: dict[str, Any]) -> Table:
         title=f"{name}: what the models' scores, as served, were worth",
         caption=(
             f"{target['learned']:,} examples learned, {target['positives']:,} of them positive; "
-            f"{target['pending']:,} wait for their label; {censored:,} censored, "
-            f"{target['contradicted']:,} labels contradicted later. "
+            f"{target['pending']:,} wait for their label. In the time that counts in figures {censored:,} "
+            f"were censored, {target['contradicted']:,} labels contradicted later. "
             f"Precision and recall at {fleet.targets[name].threshold:g}, with the median lead. "
             "* is the champion."
         ),

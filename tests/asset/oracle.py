@@ -52,7 +52,7 @@ class WindowOracle:
     windows: tuple[WindowShape, ...]
     lateness: int
     values: bool
-    accepted: list[tuple[int, dict[str, float], str | None]] = field(default_factory=list)
+    accepted: list[tuple[int, dict[str, float | None], str | None]] = field(default_factory=list)
 
     @property
     def largest(self) -> int | None:
@@ -64,7 +64,7 @@ class WindowOracle:
 
     def add(self, time: int, readings: dict[str, float | None], identity: str | None) -> str:
         largest, watermark = self.largest, self.watermark
-        content = {name: float(readings[name]) for name in self.sensors if readings.get(name) is not None}
+        content = dict(readings)
         for then, before, known in self.accepted:
             if then < watermark:
                 continue
@@ -85,7 +85,8 @@ class WindowOracle:
     def merged(self) -> dict[int, dict[str, float]]:
         merged: dict[int, dict[str, float]] = {}
         for time, content, _ in self.accepted:
-            merged.setdefault(time, {}).update(content)
+            found = {name: float(content[name]) for name in self.sensors if content.get(name) is not None}
+            merged.setdefault(time, {}).update(found)
         return merged
 
     def features(self, now: int | None = None) -> list[Expected]:

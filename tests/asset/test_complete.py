@@ -95,13 +95,10 @@ def test_complete_features_are_those_that_would_have_been_served_had_nothing_bee
     plan = plan_of(layout.asset_class(MINUTE))
     found = run(plan, [telemetry(*event) for event in events])
     oracle = layout.oracle()
-    merged: dict[int, dict[str, float | None]] = {}
     for event in events:
-        if oracle.add(*event) not in {"duplicate", "too_late"}:
-            time, content, _ = oracle.accepted[-1]
-            merged.setdefault(time, {}).update(content)
+        oracle.add(*event)
     # Every event an example: what is served does not depend on the grid.
-    again = run(plan_of(layout.asset_class(1)), [telemetry(*row) for row in sorted(merged.items())])
+    again = run(plan_of(layout.asset_class(1)), [telemetry(*row) for row in sorted(oracle.merged().items())])
     for time, features in found.complete.items():
         assert features == again.served[time]
 

@@ -278,3 +278,42 @@ def test_a_snapshot_does_not_grow_with_the_number_of_events() -> None:
         if index in {3_999, 7_999}:
             sizes.append(len(msgspec.msgpack.encode(windows.state())))
     assert sizes[1] <= sizes[0] * 1.05
+
+
+@pytest.mark.parametrize("sensors", [("speed",), ("speed", "heat")])
+def test_the_same_content_is_the_same_readings_of_any_sensor(sensors: tuple[str, ...]) -> None:
+    """Sensors that the class does not have, and nulls, tell messages of one time apart; a copy is a copy."""
+    plan = Layout(sensors, (), 0, values=True).plan()
+    messages: list[dict[str, float | None]] = [
+        {"oil": 5.0},
+        {"oil": 6.0},
+        {"oil": None},
+        {"fuel": 5.0},
+        {"speed": None},
+        {"speed": 1.0},
+        {"speed": 1.0, "oil": 5.0},
+        {"speed": 1.0, "heat": 2.0},
+        {"speed": 1.0, "heat": None},
+        {},
+    ]
+    for first in range(len(messages)):
+        ordered = messages[first:] + messages[:first]
+        windows = Windows(plan)
+        assert windows.add(HOUR, ordered[0], None) is Placed.ON_TIME
+        assert {windows.add(HOUR, readings, None) for readings in ordered[1:]} == {Placed.MERGED}
+        windows = restored(plan, windows)
+        copies = [dict(reversed(readings.items())) for readings in ordered]
+        assert {windows.add(HOUR, readings, None) for readings in copies} == {Placed.DUPLICATE}
+        left = windows.tombstone(Windows(plan))
+        assert {left.add(HOUR, readings, None) for readings in copies} == {Placed.DUPLICATE}
+
+
+def test_a_copy_after_a_change_of_class_is_a_copy() -> None:
+    """What came is remembered by the names it had, not by what the class of then kept of it."""
+    before, after = Layout(("speed", "heat"), (), 0, True), Layout(("load", "speed"), (), 0, True)
+    messages: list[dict[str, float | None]] = [{"speed": 1.0, "heat": 2.0}, {"load": 1.0}]
+    for readings in messages:
+        windows = Windows(before.plan())
+        windows.add(HOUR, readings, None)
+        carried = windows.carry(Windows(after.plan()), [(0, 1)])
+        assert carried.add(HOUR, readings, None) is Placed.DUPLICATE

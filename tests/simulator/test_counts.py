@@ -64,9 +64,7 @@ def counted(events: Rows) -> dict[int, str]:
         elif time < newest.get(asset, 0) - LATENESS:
             reasons[line] = "too_late"
         else:
-            # A missing reading and a null are one.
-            readings = event.get("readings", {}).items()
-            content = event.get("code") or {name: value for name, value in readings if value is not None}
+            content = event.get("code") or event["readings"]
             known = seen.setdefault((asset, time), [])
             if content in known:
                 reasons[line] = "duplicate"
