@@ -127,7 +127,7 @@ pipeline = [{ estimator = "dataflows.group.estimators.Prior" }]
 
 #: The steps of the profile, and the functions whose time each is, without that of others which they call.
 STEPS = {
-    "source": ["dataflows.connectors.files:_FilePartition.next_batch"],
+    "source": ["dataflows.connectors.source:LanePartition.next_batch"],
     "decode": ["dataflows.failure_prediction:decoded"],
     "lane": ["dataflows.lane.lane:Lane.process"],
     "asset: windows": ["dataflows.asset.windows:Windows.add"],
@@ -161,7 +161,7 @@ STEPS = {
         "dataflows.asset.asset:Asset.to_bytes",
         "dataflows.engine.parts:_Main.snapshot",
         "dataflows.engine.parts:_Part.snapshot",
-        "dataflows.connectors.files:_FilePartition.snapshot",
+        "dataflows.connectors.source:LanePartition.snapshot",
         "dataflows.connectors.files:_RowsPartition.snapshot",
     ],
 }
