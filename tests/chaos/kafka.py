@@ -17,7 +17,7 @@ import sys
 import tempfile
 import threading
 import time
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
@@ -191,20 +191,20 @@ partitions = 3
         assert process.wait(PATIENCE) == 0, self.log()
 
     def finish(self, total: int) -> None:
-        """Run until all records were read, then stop."""
+        """Run until all records were read and are in the recovery store, then stop."""
         with self.running() as process:
-            eventually(lambda: self.is_up(process), process)
             eventually(lambda: read(self.fleet) + records_of_last(self.fleet) >= total, process)
+            eventually(self.has_committed_all, process)
             self.stop(process)
 
-    def is_up(self, process: subprocess.Popen[bytes]) -> bool:
-        """Whether a run has opened its journal."""
-        for link in Path(f"/proc/{process.pid}/fd").iterdir():
-            # A descriptor may be closed between being listed and being looked at.
-            with suppress(FileNotFoundError):
-                if "/journal/order-" in str(link.readlink()):
-                    return True
-        return False
+    def has_committed_all(self) -> bool:
+        """Whether the offsets of the group, told after the snapshot that holds them, are the ends."""
+        consumer = _consumer(self.bootstrap, "highwater-live")
+        parts = [TopicPartition(self.topic, number) for number in range(self.partitions)]
+        ends = [consumer.get_watermark_offsets(part, timeout=10)[1] for part in parts]
+        found = [part.offset for part in consumer.committed(parts, timeout=10)]
+        consumer.close()
+        return found == ends
 
     def ends(self, output: str) -> int:
         """Where the partitions of a topic end, added up; 0 of one that does not exist yet."""
@@ -253,9 +253,9 @@ def raw_messages(bootstrap: str, topic: str) -> list[tuple[bytes | None, bytes, 
     return [(each.key(), each.value(), each.timestamp()[1]) for each in _read(bootstrap, topic)]
 
 
-def _consumer(bootstrap: str) -> Consumer:
+def _consumer(bootstrap: str, group: str = "tests") -> Consumer:
     return Consumer({
-        "bootstrap.servers": bootstrap, "group.id": "tests", "enable.auto.commit": False,
+        "bootstrap.servers": bootstrap, "group.id": group, "enable.auto.commit": False,
         "isolation.level": "read_committed", "enable.partition.eof": True, "auto.offset.reset": "error",
         "log_level": 0,
     })  # fmt: skip
