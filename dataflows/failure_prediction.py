@@ -31,7 +31,7 @@ from dataflows.connectors.files import FileSink, FileSource
 from dataflows.engine.keys import keyed
 from dataflows.engine.order import in_order
 from dataflows.engine.parts import stateful_in_parts
-from dataflows.engine.store import named_store
+from dataflows.engine.store import MARKS, guard_named_store
 from dataflows.engine.thaw import as_state
 from dataflows.engine.workers import one_worker
 from dataflows.fleet import Fleet, load
@@ -69,12 +69,13 @@ def flow(
     stages = Stages(fleet, strict=one_worker(), watch=watch)
 
     dataflow = Dataflow("highwater")
-    source = source or FileSource.of(fleet, watch, named_store())
+    store = guard_named_store(fleet)
+    source = source or FileSource.of(fleet, watch, store)
     records = op.input("source", dataflow, source)
     events = op.flat_map_batch("decode", records, decoded)
 
     by_lane = keyed("by_lane", events, lane_of)
-    known = stateful_in_parts("lane", by_lane, stages.lane, lane_of, LANE_PARTS)
+    known = stateful_in_parts("lane", by_lane, stages.lane, lane_of, LANE_PARTS, MARKS)
 
     by_asset = keyed("by_asset", known, asset_of)
     observed = op.stateful_map("asset", by_asset, as_state(stages.asset))

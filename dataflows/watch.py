@@ -24,6 +24,7 @@ class Watch:
         rejected: rows of the rejects and late outputs that this process wrote, by reason.
         arrival: the last arrival, None without arrivals.
         pending: examples that wait for their label.
+        at_epoch: called when all that was snapshotted so far, by whatever step, is committed.
     """
 
     stop: bool = False
@@ -33,3 +34,9 @@ class Watch:
     rejected: Counter[str] = field(default_factory=Counter)
     arrival: Callable[[], int | None] = lambda: None
     pending: Callable[[], int] = lambda: 0
+    at_epoch: list[Callable[[], None]] = field(default_factory=list)
+
+    def committed(self) -> None:
+        """All that was snapshotted so far is committed."""
+        for told in self.at_epoch:
+            told()

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from bytewax.run import cli_main
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
+from dataflows.connectors.committed import committed_file
 from dataflows.connectors.files import FileSource
 from dataflows.connectors.journal import delete_journal
 from dataflows.connectors.lines import STDIN, InputError, expand, size_of
@@ -64,7 +65,7 @@ def run(
     folder = fleet.output.folder
     folder.mkdir(parents=True, exist_ok=True)
     watch = Watch()
-    with nullcontext() if store is None else open_store(store, fresh=fresh) as recovery:
+    with nullcontext() if store is None else open_store(store, fleet, fresh=fresh) as recovery:
         if fresh:
             # Not before the store is ours: another run could be at work on these files.
             _delete_outputs(folder)
@@ -77,6 +78,7 @@ def run(
             total = None if reading.follow else bytes_of(reading.paths)
             with signals(watch, console), progress(fleet.name, total, watch, console):
                 cli_main(dataflow, epoch_interval=epoch, recovery_config=recovery)  # type: ignore[no-untyped-call]
+            watch.committed()
     if watch.stop:
         resume = "Run the same command again to go on." if store else "Without a store it cannot be resumed."
         console.print(f"Stopped after record {watch.records:,}; everything before it is committed. {resume}")
@@ -109,6 +111,7 @@ def _outputs(folder: Path) -> list[Path]:
 def _delete_outputs(folder: Path) -> None:
     for path in (*_outputs(folder), folder / "summary.json", folder / "log.jsonl"):
         path.unlink(missing_ok=True)
+        committed_file(path).unlink(missing_ok=True)
 
 
 @contextmanager
