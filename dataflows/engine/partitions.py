@@ -15,8 +15,10 @@ before a run touches anything, all of it is read and held against itself:
 from __future__ import annotations
 
 import io
+import os
 import pickle
 import sqlite3
+import struct
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -34,6 +36,7 @@ __all__ = [
     "Snapshot",
     "StoreError",
     "check_files",
+    "check_log",
     "check_moment",
     "check_sound",
     "opened",
@@ -55,6 +58,9 @@ _LATEST = (
     " WHERE ? IS NULL OR step_id = ?"
 )
 _MARKS = "highwater.lane.mark_"
+#: Bytes of the headers of SQLite's log, of a frame in it, and of its index; in the latter, where it says
+#: how many frames were found whole.
+_LOG_HEADER, _FRAME_HEADER, _INDEX_HEADER, _INDEX_READ = 32, 24, 48, 16
 #: Steps whose keys may be let go; a row without a snapshot says so.
 _LET_GO = ("highwater.asset.", "highwater.order.")
 
@@ -281,6 +287,33 @@ def snapshots(
             msg = f"{path} is damaged: step {step_id!r}, key {key!r} ({error}). {RESTORE}"
             raise StoreError(msg) from error
         yield Snapshot(step_id, key, epoch, written, state, size)
+
+
+def check_log(path: Path) -> None:
+    """Whether SQLite's log beside a file, which it has just read, is read to its end.
+
+    It stops at the first frame whose checksum differs, as if nothing had followed. That is right for a
+    transaction that was never finished, but no transaction begins before the last one is on the disk: so
+    where two follow, bytes were changed. See https://www.sqlite.org/fileformat2.html, section 4.
+
+    Raises:
+        StoreError: the log is damaged.
+    """
+    log, index = (path.with_name(f"{path.name}-{end}") for end in ("wal", "shm"))
+    if not log.exists() or not index.exists() or log.stat().st_size < _LOG_HEADER:
+        return
+    with log.open("rb") as file, index.open("rb") as shared:
+        page, _, salts = struct.unpack(">8xII8s8x", file.read(_LOG_HEADER))
+        read = struct.unpack_from("=I", shared.read(_INDEX_HEADER), _INDEX_READ)[0]
+        follow = 0
+        file.seek(_LOG_HEADER + read * (_FRAME_HEADER + page))
+        while len(header := file.read(_FRAME_HEADER)) == _FRAME_HEADER:
+            _, ends, found = struct.unpack(">II8s8x", header)
+            follow += bool(ends) and found == salts
+            file.seek(page, os.SEEK_CUR)
+    if follow > 1:
+        msg = f"{log} is damaged after frame {read:,}: {follow:,} transactions in it are lost. {RESTORE}"
+        raise StoreError(msg)
 
 
 class _Plain(pickle.Unpickler):

@@ -20,6 +20,7 @@ from dataflows.engine.partitions import (
     Partition,
     StoreError,
     check_files,
+    check_log,
     check_moment,
     check_sound,
     opened,
@@ -152,6 +153,7 @@ def check_store(
     for path in part_files(folder):
         with opened(path) as connection:
             parts.append(read_partition(path, connection))
+            check_log(path)
             check_sound(path, connection)
     if manifest is None:
         return _adopted(folder, fleet, parts) if adopt and fleet is not None else None
