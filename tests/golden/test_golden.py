@@ -66,9 +66,10 @@ def test_a_run_goes_on_from_the_store_of_a_former_release(path: Path, tmp_path: 
     """The rest of the recording gives the rest of the outputs, to the byte."""
     fleet = unpacked(path, tmp_path)
     manifest = read_manifest(tmp_path / "store")
-    assert manifest is not None
-    if manifest.run.river != river.__version__:
-        pytest.skip(f"its models were pickled by River {manifest.run.river}, which alone reads them")
+    # The first has no manifest: such a store is given one.
+    wrote = "0.26.1" if manifest is None else manifest.run.river
+    if wrote != river.__version__:
+        pytest.skip(f"its models were pickled by River {wrote}, which alone reads them")
     moved(tmp_path / "store", tmp_path / "events.jsonl")
     found = finish(fleet)
     expected = inline_outputs(fleet)
@@ -76,6 +77,7 @@ def test_a_run_goes_on_from_the_store_of_a_former_release(path: Path, tmp_path: 
         assert found[name], name
         assert expected[name].endswith(found[name]), name
         assert len(found[name]) < len(expected[name]), name
+    assert read_manifest(tmp_path / "store") is not None
 
 
 def test_every_version_that_is_written_has_a_golden_store(tmp_path: Path) -> None:
