@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections import defaultdict
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -57,7 +58,7 @@ def inspect(store: Path, fleet_file: Path | None, console: Console) -> None:
         found: dict[str, list[Snapshot]] = {}
         for path, connection in connections.items():
             check_sound(path, connection)
-            found[path.name] = list(snapshots(path, connection, resume))
+            found[path.name] = [_lean(each) for each in snapshots(path, connection, resume)]
     every = [snapshot for part in found.values() for snapshot in part if snapshot.state is not None]
     fleet = _fleet(fleet_file or Path(manifest.run.fleet_file))
     _whose(store, manifest, resume, console)
@@ -66,6 +67,13 @@ def inspect(store: Path, fleet_file: Path | None, console: Console) -> None:
     _input(every, console)
     _lengths(every, console)
     console.print(_targets(every, fleet, console))
+
+
+def _lean(snapshot: Snapshot) -> Snapshot:
+    """Without the state of an asset, of which only the size is told."""
+    if snapshot.state is None or not snapshot.step.startswith(f"{_FLOW}asset."):
+        return snapshot
+    return replace(snapshot, state=b"")
 
 
 def _fleet(path: Path) -> Fleet | str:
