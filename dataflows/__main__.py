@@ -107,6 +107,50 @@ def replay(
 
 
 @app.command()
+def inspect(
+    store: Annotated[Path, typer.Argument(help="Folder of the recovery store, or of a backup.")],
+    fleet: Annotated[
+        Path | None, typer.Option(help="The fleet.toml [default: the one of the store's latest run].")
+    ] = None,
+) -> None:
+    """Show what is in a recovery store, and whether it is sound; also while a run writes to it."""
+    from dataflows.tools.inspect import inspect as inspect_store
+
+    with _explained():
+        inspect_store(store, fleet, _console)
+
+
+@app.command()
+def backup(
+    store: Annotated[Path, typer.Argument(help="Folder of the recovery store; a run may be writing to it.")],
+    to: Annotated[Path, typer.Argument(help="A new folder for the backup.")],
+    outputs: Annotated[bool, typer.Option("--outputs", help="Copy the outputs too.")] = False,  # noqa: FBT002
+) -> None:
+    """Copy a recovery store with its order journal and the positions of the outputs, all of one moment."""
+    from dataflows.tools.backup import backup as take_backup
+
+    with _explained():
+        take_backup(store, to, _console, outputs=outputs)
+
+
+@app.command()
+def restore(
+    backup: Annotated[Path, typer.Argument(help="Folder of the backup.")],
+    store: Annotated[
+        Path, typer.Argument(help="Folder of the recovery store; one that is there is left alone.")
+    ],
+    outputs: Annotated[
+        Path | None, typer.Option(help="Put the outputs of the backup back into this folder.")
+    ] = None,
+) -> None:
+    """Put a backup back, for the next run to go on from it."""
+    from dataflows.tools.backup import restore as restore_backup
+
+    with _explained():
+        restore_backup(backup, store, _console, outputs=outputs)
+
+
+@app.command()
 def check(fleet: FleetFile) -> None:
     """Print what a fleet.toml expands to: sensors, features, targets, models. Runs nothing."""
     from dataflows.tools.check import check as check_fleet

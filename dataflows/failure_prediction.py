@@ -31,7 +31,7 @@ from dataflows.connectors.ends import sink_of, source_of
 from dataflows.engine.keys import keyed
 from dataflows.engine.order import in_order
 from dataflows.engine.parts import stateful_in_parts
-from dataflows.engine.store import named_store
+from dataflows.engine.store import MARKS, guard_named_store
 from dataflows.engine.thaw import as_state
 from dataflows.engine.workers import one_worker
 from dataflows.fleet import Fleet, load
@@ -76,12 +76,12 @@ def flow(
     stages = Stages(fleet, strict=one_worker(), watch=watch)
 
     dataflow = Dataflow("highwater")
-    store = store or named_store()
+    store = store or guard_named_store(fleet)
     records = op.input("source", dataflow, source or source_of(fleet, watch, store))
     events = op.flat_map_batch("decode", records, decoded)
 
     by_lane = keyed("by_lane", events, lane_of)
-    known = stateful_in_parts("lane", by_lane, stages.lane, lane_of, LANE_PARTS)
+    known = stateful_in_parts("lane", by_lane, stages.lane, lane_of, LANE_PARTS, MARKS)
 
     by_asset = keyed("by_asset", known, asset_of)
     observed = op.stateful_map("asset", by_asset, as_state(stages.asset))

@@ -25,6 +25,7 @@ class Watch:
         arrival: the last arrival, None without arrivals.
         pending: examples that wait for their label.
         behind: messages that are there and were not read; None where that is not known.
+        at_epoch: called when all that was snapshotted so far, by whatever step, is committed.
     """
 
     stop: bool = False
@@ -35,3 +36,9 @@ class Watch:
     arrival: Callable[[], int | None] = lambda: None
     pending: Callable[[], int] = lambda: 0
     behind: Callable[[], int | None] = lambda: None
+    at_epoch: list[Callable[[], None]] = field(default_factory=list)
+
+    def committed(self) -> None:
+        """All that was snapshotted so far is committed."""
+        for told in self.at_epoch:
+            told()

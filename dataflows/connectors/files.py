@@ -16,6 +16,7 @@ from bytewax.outputs import FixedPartitionedSink, StatefulSinkPartition
 from typing_extensions import override
 
 from dataflows.connectors.clocks import Pace, Ticker
+from dataflows.connectors.committed import Committed, length_of, sealed_length
 from dataflows.connectors.journal import Journal, entries_of
 from dataflows.connectors.lines import STDIN, InputError, expand, is_packed, size_of
 from dataflows.connectors.merge import Merge, Place
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 
     from dataflows.fleet.plan import Input
 
-__all__ = ["SUMMARY", "FileSink", "FileSource", "SummaryPartition"]
+__all__ = ["SUMMARY", "FileSink", "FileSource", "OutputError", "SummaryPartition"]
 
 SUMMARY = "summary"
 _KIND, _VERSION = "files", 2
@@ -156,11 +157,16 @@ class FileSource(LaneSource):
         return [Place(*place) for _, place in begun]
 
 
-class _RowsPartition(StatefulSinkPartition[Item, int]):
-    def __init__(self, path: Path, watch: Watch, resume: int | None) -> None:
+class OutputError(RuntimeError):
+    """An output cannot be written."""
+
+
+class _RowsPartition(StatefulSinkPartition[Item, bytes]):
+    def __init__(self, path: Path, watch: Watch, resume: bytes | int | None) -> None:
         self._watch = watch
+        self._path = path
         path.parent.mkdir(parents=True, exist_ok=True)
-        length = resume or 0
+        length = length_of(resume)
         found = path.stat().st_size if path.exists() else 0
         if found < length:
             msg = (
@@ -171,6 +177,7 @@ class _RowsPartition(StatefulSinkPartition[Item, int]):
         self._file = path.open("ab")
         self._file.truncate(length)
         self._file.seek(length)
+        self._committed = Committed(path, length, watch)
 
     @override
     def write_batch(self, values: list[Item]) -> None:
@@ -178,14 +185,29 @@ class _RowsPartition(StatefulSinkPartition[Item, int]):
         lines = [row.data for row in rows]
         self._watch.rejected.update(row.reason for row in rows if row.reason is not None)
         lines.append(b"")
-        self._file.write(b"\n".join(lines))
+        try:
+            self._file.write(b"\n".join(lines))
+        except OSError as error:
+            raise self._full(error) from error
 
     @override
-    def snapshot(self) -> int:
+    def snapshot(self) -> bytes:
         # The store must never remember more than the disk holds, not even after a power cut.
-        self._file.flush()
-        os.fsync(self._file.fileno())
-        return self._file.tell()
+        try:
+            self._file.flush()
+            os.fsync(self._file.fileno())
+        except OSError as error:
+            raise self._full(error) from error
+        length = self._file.tell()
+        self._committed.snapshot(length)
+        return sealed_length(length)
+
+    def _full(self, error: OSError) -> OutputError:
+        msg = (
+            f"{self._path} cannot be written ({error.strerror}); make room on its disk and run again: "
+            "the run goes on where it was, and no row is lost or twice"
+        )
+        return OutputError(msg)
 
     @override
     def close(self) -> None:
@@ -228,6 +250,7 @@ def _add(summary: dict[str, Any], said: dict[str, Any]) -> None:
 class FileSink(FixedPartitionedSink[Item, Any]):
     """``<output>.jsonl`` for each output, and ``summary.json``, in one folder; items are keyed by output.
 
+    Beside each, ``<output>.committed`` tells its length that is final.
     At the end of the input every output has its file, if only an empty one.
 
     Args:
@@ -251,7 +274,7 @@ class FileSink(FixedPartitionedSink[Item, Any]):
 
     @override
     def build_part(
-        self, step_id: str, for_part: str, resume_state: int | None
+        self, step_id: str, for_part: str, resume_state: bytes | int | None
     ) -> StatefulSinkPartition[Item, Any]:
         if for_part == SUMMARY:
             self._folder.mkdir(parents=True, exist_ok=True)

@@ -28,7 +28,8 @@ class Pulse:
         self._last = self._epoch = time.monotonic()
 
     def epoch(self) -> None:
-        """An epoch was committed, or is about to be."""
+        """The source takes its snapshot: the epoch before this one is committed, this one is about to be."""
+        self._watch.committed()
         self._watch.epochs += 1
         self._epoch = time.monotonic()
 

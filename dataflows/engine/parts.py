@@ -9,12 +9,15 @@ Main and part steps share a key, hence a worker, hence a process: the part steps
 put back on, a shelf in memory. Two facts of the engine make this sound, and tests watch both: no source
 reads on before the snapshots of an epoch are taken, so all of them see one instant; and every snapshot is
 given back before the first item flows.
+
+*Marks* are parts without content, written in every epoch in which the key was awake. Their names are chosen
+so that each file of the recovery store holds one: where the files are not of one moment, marks differ.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from typing import Protocol, cast
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Protocol, cast
 
 import bytewax.operators as op
 from bytewax.dataflow import Stream, operator
@@ -24,9 +27,30 @@ from typing_extensions import override
 from dataflows.items import Item
 from dataflows.snapshots import SnapshotError, seal, unseal
 
-__all__ = ["PartedStage", "stateful_in_parts"]
+__all__ = ["PartedStage", "read_parted", "stateful_in_parts"]
 
-_VERSION = 1
+_VERSION = 2
+_PART_VERSION = 1
+_MARK_VERSION = 1
+
+
+def _without_marks(payload: list[Any]) -> list[Any]:
+    """Version 1 of the main snapshot knew no marks."""
+    return [*payload, 0]
+
+
+#: From older versions of the main snapshot.
+_OLDER = {1: _without_marks}
+
+
+def read_parted(main: bytes, parts: Mapping[int, bytes]) -> tuple[str, bytes, dict[int, bytes]]:
+    """A key, and the main snapshot and parts of its stage, from what lies in the store.
+
+    Raises:
+        SnapshotError: it is damaged, or of a version that cannot be read.
+    """
+    key, _, state, _ = unseal("main", _VERSION, main, _OLDER)
+    return key, state, {part: unseal("part", _PART_VERSION, sealed)[2] for part, sealed in parts.items()}
 
 
 class PartedStage(Protocol):
@@ -59,6 +83,8 @@ class PartedStage(Protocol):
 
 Build = Callable[[str, bytes | None, dict[int, bytes]], PartedStage]
 _Wake = tuple[str, int]
+#: In the place of a part's number: all marks.
+_MARKS = -1
 
 
 class _Shelf:
@@ -68,9 +94,19 @@ class _Shelf:
         self.stages: dict[str, PartedStage] = {}
         self.versions: dict[str, list[int]] = {}
         self.resumed: dict[str, dict[int, tuple[int, bytes]]] = {}
+        #: How often a key was marked; and what its marks say, after a resume.
+        self.marked: dict[str, int] = {}
+        self.marks: dict[str, set[int]] = {}
 
-    def take(self, step_id: str, key: str, versions: list[int]) -> dict[int, bytes]:
+    def take(self, step_id: str, key: str, versions: list[int], marked: int) -> dict[int, bytes]:
         """The parts of a resumed key, which must be exactly those that its main snapshot counts on."""
+        marks = self.marks.pop(key, {marked})
+        if marks != {marked}:
+            msg = (
+                f"step {step_id!r}, key {key!r}: the files of the recovery store are not of one moment "
+                f"(marks {sorted(marks)}, expected {marked}); restore all of them from one backup"
+            )
+            raise SnapshotError(msg)
         parts = self.resumed.pop(key, {})
         found = [parts[part][0] if part in parts else 0 for part in range(len(versions))]
         if found != versions:
@@ -87,7 +123,14 @@ class _Shelf:
 
 class _Main(StatefulBatchLogic[Item, Item | _Wake, bytes]):
     def __init__(
-        self, step_id: str, shelf: _Shelf, build: Build, key_of: Callable[[Item], str], parts: int
+        self,
+        step_id: str,
+        shelf: _Shelf,
+        build: Build,
+        key_of: Callable[[Item], str],
+        parts: int,
+        *,
+        marks: bool,
     ) -> None:
         self._step_id = step_id
         self._shelf = shelf
@@ -98,9 +141,11 @@ class _Main(StatefulBatchLogic[Item, Item | _Wake, bytes]):
         self._stage: PartedStage | None = None
         self._versions = [0] * parts
         self._awake: set[int] = set()
+        self._marks = marks
+        self._marked = 0
 
     def resume(self, sealed: bytes) -> None:
-        self._key, versions, self._main = unseal("main", _VERSION, sealed)
+        self._key, versions, self._main, self._marked = unseal("main", _VERSION, sealed, _OLDER)
         if len(versions) > len(self._versions) and any(versions[len(self._versions) :]):
             msg = (
                 f"step {self._step_id!r} has state in {len(versions)} parts, this release knows "
@@ -112,7 +157,7 @@ class _Main(StatefulBatchLogic[Item, Item | _Wake, bytes]):
 
     def _open(self, key: str) -> PartedStage:
         self._key = key
-        parts = self._shelf.take(self._step_id, key, self._versions)
+        parts = self._shelf.take(self._step_id, key, self._versions, self._marked)
         stage = self._build(key, self._main, parts)
         self._main = None
         self._shelf.stages[key] = self._stage = stage
@@ -128,6 +173,11 @@ class _Main(StatefulBatchLogic[Item, Item | _Wake, bytes]):
                 self._awake.add(part)
                 self._versions[part] += 1
                 out.append((cast("str", self._key), part))
+        if self._marks and _MARKS not in self._awake:
+            self._awake.add(_MARKS)
+            self._marked += 1
+            self._shelf.marked[cast("str", self._key)] = self._marked
+            out.append((cast("str", self._key), _MARKS))
         return out, StatefulBatchLogic.RETAIN
 
     @override
@@ -139,7 +189,7 @@ class _Main(StatefulBatchLogic[Item, Item | _Wake, bytes]):
     def snapshot(self) -> bytes:
         self._awake.clear()
         main = self._main if self._stage is None else self._stage.main_snapshot()
-        return seal("main", _VERSION, (self._key, self._versions, main))
+        return seal("main", _VERSION, (self._key, self._versions, main, self._marked))
 
 
 class _Part(StatefulBatchLogic[_Wake, Item, bytes]):
@@ -148,7 +198,7 @@ class _Part(StatefulBatchLogic[_Wake, Item, bytes]):
         self._part = part
         self._key = ""
         if resume is not None:
-            self._key, version, data = unseal("part", _VERSION, resume)
+            self._key, version, data = unseal("part", _PART_VERSION, resume)
             shelf.resumed.setdefault(self._key, {})[part] = (version, data)
 
     @override
@@ -163,13 +213,37 @@ class _Part(StatefulBatchLogic[_Wake, Item, bytes]):
     @override
     def snapshot(self) -> bytes:
         version, data = self._current()
-        return seal("part", _VERSION, (self._key, version, data))
+        return seal("part", _PART_VERSION, (self._key, version, data))
 
     def _current(self) -> tuple[int, bytes]:
         stage = self._shelf.stages.get(self._key)
         if stage is None:
             return self._shelf.resumed[self._key][self._part]
         return self._shelf.versions[self._key][self._part], stage.part_snapshot(self._part)
+
+
+class _Mark(StatefulBatchLogic[_Wake, Item, bytes]):
+    def __init__(self, shelf: _Shelf, resume: bytes | None) -> None:
+        self._shelf = shelf
+        self._key = ""
+        self._marked = 0
+        if resume is not None:
+            self._key, self._marked = unseal("mark", _MARK_VERSION, resume)
+            shelf.marks.setdefault(self._key, set()).add(self._marked)
+
+    @override
+    def on_batch(self, values: list[_Wake]) -> tuple[Iterable[Item], bool]:
+        self._key = values[0][0]
+        return (), StatefulBatchLogic.RETAIN
+
+    @override
+    def on_eof(self) -> tuple[Iterable[Item], bool]:
+        return (), StatefulBatchLogic.RETAIN
+
+    @override
+    def snapshot(self) -> bytes:
+        marked = self._shelf.marked.get(self._key, self._marked)
+        return seal("mark", _MARK_VERSION, (self._key, marked))
 
 
 def _items(batch: list[tuple[str, Item | _Wake]]) -> list[Item]:
@@ -187,6 +261,7 @@ def stateful_in_parts(
     build: Build,
     key_of: Callable[[Item], str],
     parts: int,
+    marks: tuple[int, ...] = (),
 ) -> Stream[Item]:
     """Run a `PartedStage` for each key, its state written part by part.
 
@@ -196,6 +271,7 @@ def stateful_in_parts(
         build: makes or restores the stage of a key.
         key_of: the key of an item; the engine does not tell a step's logic its key.
         parts: how many parts a stage has; may grow from release to release, never shrink.
+        marks: numbers of its marks, which never change.
 
     Returns:
         What the stages emit.
@@ -203,7 +279,7 @@ def stateful_in_parts(
     shelf = _Shelf()
 
     def build_main(resume: bytes | None) -> _Main:
-        main = _Main(step_id, shelf, build, key_of, parts)
+        main = _Main(step_id, shelf, build, key_of, parts, marks=bool(marks))
         if resume is not None:
             main.resume(resume)
         return main
@@ -212,6 +288,7 @@ def stateful_in_parts(
     items = op.flat_map_batch("items", worked, _items)
     wakes = op.flat_map_batch("wakes", worked, _wakes)
     kept = [_keep(part, wakes, shelf) for part in range(parts)]
+    kept += [_mark(mark, wakes, shelf) for mark in marks]
     return op.merge("merge", items, *kept)
 
 
@@ -219,4 +296,11 @@ def _keep(part: int, wakes: KeyedStream[_Wake], shelf: _Shelf) -> Stream[Item]:
     """One part step: it emits nothing, and is merged only so that the engine runs it."""
     mine = op.filter(f"part_{part:02}_only", wakes, lambda keyed: keyed[1][1] == part)
     kept = op.stateful_batch(f"part_{part:02}", mine, lambda resume: _Part(shelf, part, resume))
+    return cast("Stream[Item]", kept)
+
+
+def _mark(mark: int, wakes: KeyedStream[_Wake], shelf: _Shelf) -> Stream[Item]:
+    """One mark, woken together with all others."""
+    mine = op.filter(f"mark_{mark:02}_only", wakes, lambda keyed: keyed[1][1] == _MARKS)
+    kept = op.stateful_batch(f"mark_{mark:02}", mine, lambda resume: _Mark(shelf, resume))
     return cast("Stream[Item]", kept)

@@ -1,63 +1,214 @@
-"""The recovery store: made on first use, and held by one run at a time."""
+"""The recovery store: made on first use, held by one run at a time, checked before one goes on from it."""
 
 from __future__ import annotations
 
 import argparse
 import fcntl
 import os
+import re
+import sqlite3
 import sys
-from contextlib import contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bytewax.recovery import RecoveryConfig, init_db_dir
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
+from dataflows.engine.manifest import Manifest, new_manifest, read_manifest, started, write_manifest
+from dataflows.engine.partitions import (
+    RESTORE,
+    Partition,
+    StoreError,
+    check_files,
+    check_log,
+    check_moment,
+    check_sound,
+    opened,
+    part_files,
+    read_partition,
+)
 
-__all__ = ["PARTITIONS", "StoreError", "named_store", "open_store"]
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from dataflows.fleet.plan import Fleet
+
+__all__ = [
+    "MARKS",
+    "PARTITIONS",
+    "StoreError",
+    "check_store",
+    "guard_named_store",
+    "held",
+    "named_store",
+    "open_store",
+]
 
 #: SQLite files of a new store. Resuming many assets is several times faster from many files than from one.
 PARTITIONS = 16
+#: Marks of the lane, one for each of the 16 files: those whose step and key the engine's hash puts there in
+#: turn (so that each of 1, 2, 4 and 8 files holds one, too). Frozen; a test watches that each file has one.
+MARKS = (72, 22, 5, 10, 18, 3, 54, 25, 0, 9, 1, 11, 6, 26, 2, 35)
+#: Locks of stores that are guarded until this process ends.
+_guarded: dict[Path, ExitStack] = {}
 
 
-class StoreError(RuntimeError):
-    """The recovery store cannot be used."""
+def guard_named_store(fleet: Fleet) -> Path | None:
+    """The store that Bytewax's own command line or environment names, checked; None without recovery.
+
+    For ``python -m bytewax.run``, which opens the store by itself after the dataflow was built. The first
+    process holds the store until it ends; the others of its cluster only look at it.
+
+    Raises:
+        StoreError: another run holds it, or it cannot be used.
+        FleetChangedError: it is of another fleet, or of one that was laid out otherwise.
+    """
+    named, folder = _named(sys.argv[1:]), named_store()
+    if folder is None or not part_files(folder):
+        # Where there should be files and there are none, the engine says so.
+        return folder
+    first, alone = _place(named)
+    if first and folder.resolve() not in _guarded:
+        lock = ExitStack()
+        lock.enter_context(held(folder))
+        _guarded[folder.resolve()] = lock
+    manifest = check_store(folder, fleet, whole=alone, adopt=first)
+    if first and manifest is not None:
+        write_manifest(folder, started(manifest, fleet, _lag(named)))
+    return folder
 
 
 def named_store() -> Path | None:
     """The store that Bytewax's own command line or environment names, None without recovery."""
+    named: str | None = _named(sys.argv[1:]).recovery_directory
+    return Path(named) if named else None
+
+
+def _named(arguments: Sequence[str]) -> argparse.Namespace:
+    """What the engine's command line says of the store and of the cluster, else its environment."""
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    default = os.environ.get("BYTEWAX_RECOVERY_DIRECTORY")
-    parser.add_argument("-r", "--recovery-directory", nargs="?", default=default)
-    found = parser.parse_known_args(sys.argv[1:])[0].recovery_directory
-    return Path(found) if found else None
+    for options, variable in (
+        (("-r", "--recovery-directory"), "RECOVERY_DIRECTORY"),
+        (("-b", "--backup-interval"), "RECOVERY_BACKUP_INTERVAL"),
+        (("-i", "--process-id"), "PROCESS_ID"),
+        (("-a", "--addresses"), "ADDRESSES"),
+    ):
+        default = os.environ.get(f"BYTEWAX_{variable}") or None
+        parser.add_argument(*options, dest=variable.lower(), nargs="?", default=default)
+    return parser.parse_known_args(list(arguments))[0]
+
+
+def _place(named: argparse.Namespace) -> tuple[bool, bool]:
+    """Whether this is the first process of its cluster, and whether it is the only one."""
+    pod = re.search(r"-(\d+)$", os.environ.get("BYTEWAX_POD_NAME", ""))
+    number = named.process_id or (pod and pod[1])
+    several = named.addresses or os.environ.get("BYTEWAX_HOSTFILE_PATH") or pod
+    return not number or int(number) == 0, not several
+
+
+def _lag(named: argparse.Namespace) -> int | None:
+    """Epochs by which the engine commits late, None where it would have to be computed as it does."""
+    kept: str = named.recovery_backup_interval or ""
+    return 0 if kept == "0" else None
 
 
 @contextmanager
-def open_store(folder: Path, *, fresh: bool = False) -> Iterator[RecoveryConfig]:
-    """The recovery configuration of a folder, made if it is new, and locked while the block runs.
-
-    Args:
-        folder: of the store.
-        fresh: forget what earlier runs left in it.
+def held(folder: Path) -> Iterator[None]:
+    """Hold a store, so that no other run, and no restore, works on it.
 
     Raises:
-        StoreError: another run holds it, or the folder holds something else.
+        StoreError: another one holds it.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     with (folder / "lock").open("a") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             msg = f"{folder} is in use by another run; wait for its end, or name another store (--recovery)"
             raise StoreError(msg) from None
+        yield
+
+
+def check_store(
+    folder: Path, fleet: Fleet | None, *, whole: bool = True, adopt: bool = False
+) -> Manifest | None:
+    """Read all of a store, and refuse one from which a run would go on wrongly. Nothing is changed.
+
+    Args:
+        folder: of the store.
+        fleet: that is to go on from it; None for any.
+        whole: whether all of its files have to be here; in a cluster, other hosts may have some.
+        adopt: give a store that has no manifest, since the engine or an older release made it, one.
+
+    Returns:
+        Its manifest, None where it has none.
+
+    Raises:
+        StoreError: it is damaged, incomplete, mixed from several, or of a format that cannot be read.
+        FleetChangedError: it is of another fleet, or of one that was laid out otherwise.
+    """
+    manifest = read_manifest(folder)
+    if manifest is not None and fleet is not None:
+        started(manifest, fleet, None)
+    parts: list[Partition] = []
+    for path in part_files(folder):
+        with opened(path) as connection:
+            parts.append(read_partition(path, connection))
+            check_log(path)
+            check_sound(path, connection)
+    if manifest is None:
+        return _adopted(folder, fleet, parts) if adopt and fleet is not None else None
+    if whole:
+        check_files(parts, manifest.store, manifest.partitions)
+        check_moment(parts, manifest.run.lag)
+    return manifest
+
+
+def _adopted(folder: Path, fleet: Fleet, parts: Sequence[Partition]) -> Manifest:
+    """The manifest for a store that has none yet."""
+    if any(part.store for part in parts):
+        msg = f"{folder} lacks its manifest.json. {RESTORE}"
+        raise StoreError(msg)
+    manifest = new_manifest(fleet, parts[0].count)
+    check_files(parts, 0, manifest.partitions)
+    check_moment(parts, None)
+    _number(folder, manifest)
+    return manifest
+
+
+def _number(folder: Path, manifest: Manifest) -> None:
+    """Write a store's number into each of its files, then its manifest."""
+    for path in part_files(folder):
+        with closing(sqlite3.connect(path)) as connection:
+            connection.execute(f"PRAGMA application_id = {manifest.store}")
+    write_manifest(folder, manifest)
+
+
+@contextmanager
+def open_store(folder: Path, fleet: Fleet, *, fresh: bool = False) -> Iterator[RecoveryConfig]:
+    """The recovery configuration of a folder, made if it is new, and locked while the block runs.
+
+    Args:
+        folder: of the store.
+        fleet: that goes on from it.
+        fresh: forget what earlier runs left in it.
+
+    Raises:
+        StoreError: another run holds it, or it cannot be used.
+        FleetChangedError: it is of another fleet, or of one that was laid out otherwise.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with held(folder):
         # A kill while the files are made leaves only some of them, which the engine would refuse for ever.
         unfinished = folder / "unfinished"
-        if fresh or unfinished.exists() or not any(folder.glob("part-*.sqlite3")):
+        if fresh or unfinished.exists() or not (part_files(folder) or read_manifest(folder)):
             unfinished.touch()
             for path in folder.glob("part-*.sqlite3*"):
                 path.unlink()
             init_db_dir(folder, PARTITIONS)  # type: ignore[no-untyped-call]
+            _number(folder, new_manifest(fleet, PARTITIONS))
             unfinished.unlink()
+        else:
+            manifest = check_store(folder, fleet, adopt=True)
+            if manifest is not None:
+                write_manifest(folder, started(manifest, fleet, 0))
         yield RecoveryConfig(folder)  # type: ignore[no-untyped-call]

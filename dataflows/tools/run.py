@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import re
 import signal
 import threading
 from contextlib import contextmanager, nullcontext
@@ -10,6 +12,7 @@ from typing import TYPE_CHECKING
 from bytewax.run import cli_main
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
+from dataflows.connectors.committed import committed_file
 from dataflows.connectors.ends import delete_lineage, source_of
 from dataflows.connectors.journal import delete_journal
 from dataflows.connectors.lines import STDIN, InputError, expand, size_of
@@ -34,6 +37,7 @@ if TYPE_CHECKING:
 __all__ = ["bytes_of", "progress", "run", "signals"]
 
 _REFRESH = 0.2
+_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
 def run(
@@ -65,7 +69,8 @@ def run(
     folder = fleet.output.folder
     folder.mkdir(parents=True, exist_ok=True)
     watch = Watch()
-    with nullcontext() if store is None else open_store(store, fresh=fresh) as recovery:
+    opened = nullcontext() if store is None else open_store(store, fleet, fresh=fresh)
+    with _disks(fleet, store), opened as recovery:
         if fresh:
             # Not before the store is ours: another run could be at work on these files.
             _delete_outputs(folder)
@@ -78,10 +83,37 @@ def run(
             dataflow = flow(fleet, watch=watch, source=reading, store=store)
             with signals(watch, console), progress(fleet.name, reading.total, watch, console):
                 cli_main(dataflow, epoch_interval=epoch, recovery_config=recovery)  # type: ignore[no-untyped-call]
+            watch.committed()
     if watch.stop:
         resume = "Run the same command again to go on." if store else "Without a store it cannot be resumed."
         console.print(f"Stopped after record {watch.records:,}; everything before it is committed. {resume}")
     show(fleet, store, console)
+
+
+@contextmanager
+def _disks(fleet: Fleet, store: Path | None) -> Iterator[None]:
+    """Says what to do where the engine, or a step, cannot write."""
+    try:
+        yield
+    except BaseException as error:
+        # The engine tells what SQLite said as text, here and there in a panic, and wraps what a step raised.
+        failed = re.search(r"SqliteFailure\(.*, Some\(\"(.*?)\"\)\)", str(error))
+        full = next((cause for cause in _causes(error) if getattr(cause, "errno", None) in _FULL), None)
+        if failed is None and full is None:
+            raise
+        why = full.strerror if isinstance(full, OSError) else failed and failed[1]
+        msg = (
+            f"{store or fleet.output.folder} or a file beside it cannot be written ({why}); make room on the "
+            f"disks of {store or 'the run'} and {fleet.output.folder}, and run again: with a store the run "
+            "goes on where it was, and no row is lost or twice"
+        )
+        raise StoreError(msg) from error
+
+
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
 
 
 def _check_input(fleet: Fleet, store: Path | None) -> None:
@@ -110,6 +142,7 @@ def _outputs(folder: Path) -> list[Path]:
 def _delete_outputs(folder: Path) -> None:
     for path in (*_outputs(folder), folder / "summary.json", folder / "log.jsonl"):
         path.unlink(missing_ok=True)
+        committed_file(path).unlink(missing_ok=True)
 
 
 @contextmanager

@@ -1,13 +1,32 @@
-"""The recovery store that the engine's own command line names."""
+"""The recovery store: which one the engine's command line names, and what is found out about its files."""
 
 from __future__ import annotations
 
+import fcntl
+import sqlite3
 import sys
+from contextlib import closing
+from datetime import timedelta
 from pathlib import Path
 
+import bytewax.operators as op
+import msgspec
 import pytest
+from bytewax.dataflow import Dataflow
+from bytewax.recovery import RecoveryConfig, init_db_dir
+from bytewax.testing import TestingSink, run_main
 
-from dataflows.engine.store import named_store
+from dataflows.engine import store as stores
+from dataflows.engine.formats import KINDS, check_version, readable
+from dataflows.engine.manifest import read_manifest, write_manifest
+from dataflows.engine.partitions import Partition, check_moment, opened, part_files, read_partition
+from dataflows.engine.parts import stateful_in_parts
+from dataflows.engine.store import MARKS, StoreError, guard_named_store, named_store, open_store
+from dataflows.fleet import Fleet, load
+from dataflows.fleet.shape import FleetChangedError
+from dataflows.snapshots import SnapshotError, seal
+from tests.engine.flows import Records, Tally, item
+from tests.tables import LEAK
 
 FLOW = "dataflows.failure_prediction"
 
@@ -32,3 +51,126 @@ def test_the_named_store_is_that_of_the_engine(
     if variable is not None:
         monkeypatch.setenv("BYTEWAX_RECOVERY_DIRECTORY", variable)
     assert named_store() == (None if store is None else Path(store))
+
+
+@pytest.fixture
+def fleet(tmp_path: Path) -> Fleet:
+    """A small fleet."""
+    path = tmp_path / "fleet.toml"
+    text = 'name = "pumps"\n[input]\nfiles = ["events.jsonl"]\n[classes.pump]\nsensors = ["pressure"]\n'
+    path.write_text(text + LEAK, encoding="utf-8")
+    return load(path)
+
+
+def parts_of(store: Path) -> list[Partition]:
+    found = []
+    for path in part_files(store):
+        with opened(path) as connection:
+            found.append(read_partition(path, connection))
+    return found
+
+
+@pytest.mark.parametrize("files", [1, 2, 4, 8, 16])
+def test_each_file_of_a_store_holds_a_mark(tmp_path: Path, files: int) -> None:
+    """The engine's hash puts at least one of the lane's marks into each file, and one epoch marks all."""
+    init_db_dir(tmp_path, files)
+    flow = Dataflow("highwater")
+    source = Records([item(number, "lane-0", b"0") for number in range(1, 5)], 1, set(), set())
+    keyed = op.key_on("by_lane", op.input("source", flow, source), lambda _: "lane-0")
+
+    def build(key: str, main: bytes | None, parts: dict[int, bytes]) -> Tally:
+        return Tally(key, main, parts)
+
+    worked = stateful_in_parts("lane", keyed, build, lambda _: "lane-0", 1, MARKS)
+    op.output("outputs", worked, TestingSink([]))
+    run_main(flow, epoch_interval=timedelta(0), recovery_config=RecoveryConfig(tmp_path))
+    parts = parts_of(tmp_path)
+    resume = check_moment(parts)
+    assert len({max(mark for mark in part.marks if mark < resume) for part in parts}) == 1
+    assert {part.committed for part in parts} == {resume - 1}
+
+
+def test_a_new_store_has_a_number_in_each_file_and_a_manifest(tmp_path: Path, fleet: Fleet) -> None:
+    """Made once; the second time the same store is opened, held by one at a time."""
+    folder = tmp_path / "store"
+    with open_store(folder, fleet):
+        manifest = read_manifest(folder)
+        assert manifest is not None
+        assert manifest.fleet == "pumps"
+        assert {part.store for part in parts_of(folder)} == {manifest.store}
+        with pytest.raises(StoreError, match="in use by another run"), open_store(folder, fleet):
+            pass
+    with open_store(folder, fleet):
+        again = read_manifest(folder)
+        assert again is not None
+        assert again.store == manifest.store
+
+
+@pytest.mark.parametrize("version", [0, 2])
+def test_a_store_of_another_format_is_refused(tmp_path: Path, fleet: Fleet, version: int) -> None:
+    """An older and a newer format are named, with what to do."""
+    with open_store(tmp_path / "store", fleet):
+        manifest = read_manifest(tmp_path / "store")
+    assert manifest is not None
+    write_manifest(tmp_path / "store", msgspec.structs.replace(manifest, format=version))
+    expected = f"of format {version}, this release reads format 1; run the release that wrote it"
+    with pytest.raises(StoreError, match=expected), open_store(tmp_path / "store", fleet):
+        pass
+
+
+def test_the_engines_own_command_is_guarded_too(
+    tmp_path: Path, fleet: Fleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A store that the engine made gets a manifest, is held by the first process and checked by all."""
+    store = tmp_path / "store"
+    store.mkdir()
+    init_db_dir(store, 2)
+    monkeypatch.setattr(stores, "_guarded", {})
+    monkeypatch.delenv("BYTEWAX_PROCESS_ID", raising=False)
+    arguments = ["bytewax.run", "flow", "-r", str(store), "-s", "1", "-b", "0"]
+    try:
+        monkeypatch.setattr(sys, "argv", arguments)
+        assert guard_named_store(fleet) == store
+        manifest = read_manifest(store)
+        assert manifest is not None
+        assert manifest.partitions == 2
+        with (store / "lock").open("a") as lock, pytest.raises(BlockingIOError):
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        # The second process of the cluster looks only.
+        monkeypatch.setattr(sys, "argv", [*arguments, "-i", "1", "-a", "here:1;here:2"])
+        assert guard_named_store(fleet) == store
+        with closing(sqlite3.connect(store / "part-1.sqlite3")) as connection:
+            connection.execute("PRAGMA application_id = 5")
+        monkeypatch.setattr(sys, "argv", arguments)
+        with pytest.raises(StoreError, match=r"part-1\.sqlite3 is of another recovery store"):
+            guard_named_store(fleet)
+    finally:
+        for lock_of in stores._guarded.values():
+            lock_of.close()
+
+
+def test_a_store_of_another_fleet_is_refused_before_the_engine_starts(tmp_path: Path, fleet: Fleet) -> None:
+    """The manifest tells whose it is."""
+    with open_store(tmp_path / "store", fleet):
+        pass
+    other = tmp_path / "other.toml"
+    other.write_text(fleet.path.read_text().replace('"pumps"', '"fans"'))
+    with (
+        pytest.raises(FleetChangedError, match="'pumps', not of 'fans'"),
+        open_store(tmp_path / "store", load(other)),
+    ):
+        pass
+
+
+def test_what_is_newer_inside_a_snapshot_is_refused() -> None:
+    """A version that this release does not read is found, also that of a snapshot within another."""
+    inner = seal("lane", 99, {})
+    for sealed in (inner, seal("main", 2, ("lane-0", [], inner, 0)), seal("part", 1, ("lane-0", 1, inner))):
+        with pytest.raises(SnapshotError, match="'lane' has version 99, this release reads version 2"):
+            check_version(sealed)
+
+
+def test_every_kind_of_snapshot_has_a_home() -> None:
+    """Each kind that is listed names a module that says which version it writes."""
+    assert all(readable(kind) for kind in KINDS)
+    assert readable("main") == (1, 2)

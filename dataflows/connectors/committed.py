@@ -1,0 +1,73 @@
+"""How much of an output is final: ``<output>.committed``, for whoever follows a file that is being written.
+
+Rows of the open epoch are taken back by a kill and written again. What no resume takes back is told by a
+small text file beside the output: its length in bytes, a decimal number, replaced whole.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, cast
+
+from dataflows.snapshots import seal, unseal
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from dataflows.watch import Watch
+
+__all__ = ["Committed", "committed_file", "length_of", "sealed_length"]
+
+_VERSION = 1
+
+
+def sealed_length(length: int) -> bytes:
+    """The snapshot of an output: its length in bytes."""
+    return seal("output", _VERSION, length)
+
+
+def length_of(state: bytes | int | None) -> int:
+    """The length in a snapshot; 0 of a new output.
+
+    Raises:
+        SnapshotError: it is damaged, or of a version that cannot be read.
+    """
+    # The first stores held the bare number.
+    return (state or 0) if not isinstance(state, bytes) else cast("int", unseal("output", _VERSION, state))
+
+
+def committed_file(output: Path) -> Path:
+    """Where the committed length of an output is told."""
+    return output.with_suffix(".committed")
+
+
+class Committed:
+    """Tells the committed length of one output.
+
+    The source takes its snapshot at the end of each epoch, and no epoch begins before the last is committed:
+    what the output's snapshot held by then is final.
+
+    Args:
+        output: the file.
+        length: that is final already.
+        watch: tells when an epoch ends.
+    """
+
+    def __init__(self, output: Path, length: int, watch: Watch) -> None:
+        self._path = committed_file(output)
+        self._told: int | None = None
+        self._length = length
+        watch.at_epoch.append(self.tell)
+        self.tell()
+
+    def snapshot(self, length: int) -> None:
+        """Note a length that is final once its epoch is committed."""
+        self._length = length
+
+    def tell(self) -> None:
+        """Write what was noted; whoever calls knows that its epoch is committed."""
+        if self._length == self._told:
+            return
+        written = self._path.with_suffix(".committed.part")
+        written.write_text(f"{self._length}\n", encoding="ascii")
+        written.replace(self._path)
+        self._told = self._length

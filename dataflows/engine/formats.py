@@ -1,0 +1,67 @@
+"""Which versions of which snapshots this release reads, so that a store is refused before anything runs."""
+
+from __future__ import annotations
+
+import importlib
+from functools import cache
+from typing import Any
+
+from dataflows.snapshots import SnapshotError, contents
+
+__all__ = ["KINDS", "check_version", "readable"]
+
+_BUCKETS = "dataflows.buckets"
+#: Kinds of snapshots, and the module that writes and reads each: its ``_VERSION``, and its ``_OLDER``
+#: versions where it reads such. A kind that is not listed is checked by the step that reads it.
+KINDS = {
+    "asset": "dataflows.asset.asset",
+    "examples": "dataflows.group.examples",
+    "figures": "dataflows.group.group",
+    "files": "dataflows.connectors.files",
+    "group": "dataflows.group.group",
+    "lane": "dataflows.lane.lane",
+    "log": "dataflows.group.group",
+    "main": "dataflows.engine.parts",
+    "models": "dataflows.group.scorer",
+    "output": "dataflows.connectors.committed",
+    "passing": "dataflows.group.passing",
+    "published": _BUCKETS,
+    "registry": _BUCKETS,
+    "heard": _BUCKETS,
+    "weather": _BUCKETS,
+    "whereabouts": _BUCKETS,
+}
+#: Snapshots that hold another one, and where in their payload.
+_INNER = {"main": 2, "part": 2}
+
+
+@cache
+def readable(kind: str) -> tuple[int, ...]:
+    """The versions of a kind of snapshot that this release reads; empty if it does not know the kind."""
+    if kind not in KINDS:
+        return ()
+    names: dict[str, Any] = vars(importlib.import_module(KINDS[kind]))
+    return (*sorted(names.get("_OLDER", ())), names["_VERSION"])
+
+
+def check_version(sealed: object) -> None:
+    """Refuse a snapshot, or one inside it, that cannot be read.
+
+    Raises:
+        SnapshotError: it is damaged, or of a version that this release does not read.
+    """
+    kind, version, payload = contents(sealed)
+    known = readable(kind)
+    if known and version not in known:
+        msg = (
+            f"its snapshot of {kind!r} has version {version}, this release reads {_listed(known)}; "
+            "run the release that wrote it, or begin anew with --fresh"
+        )
+        raise SnapshotError(msg)
+    place = _INNER.get(kind)
+    if place is not None and payload[place]:
+        check_version(payload[place])
+
+
+def _listed(versions: tuple[int, ...]) -> str:
+    return "version " + " and ".join(map(str, versions))

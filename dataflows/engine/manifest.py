@@ -1,0 +1,210 @@
+"""The manifest of a recovery store: whose it is and who wrote it, in ``manifest.json`` beside its files."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import secrets
+import zlib
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+import msgspec
+
+import dataflows
+from dataflows.engine.partitions import StoreError
+from dataflows.fleet.shape import check_shapes, shapes
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from dataflows.fleet.plan import Fleet
+
+__all__ = [
+    "Copy",
+    "Manifest",
+    "Run",
+    "crc_of",
+    "new_manifest",
+    "read_manifest",
+    "started",
+    "utc",
+    "write_manifest",
+]
+
+_NAME = "manifest.json"
+#: Of the store as a whole: which files it has and what they mean to each other. Snapshots have versions of
+#: their own (`dataflows.engine.formats`).
+FORMAT = 1
+
+
+class Copy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What makes a backup one: when it was taken, and what is in it.
+
+    Attributes:
+        taken: UTC.
+        resume: the epoch from which a run on it resumes.
+        epochs: last committed epoch of each partition.
+        positions: bytes of each output file that the state counts on.
+        files: bytes and CRC-32 of every file of the backup but this.
+    """
+
+    taken: str
+    resume: int
+    epochs: dict[str, int | None]
+    positions: dict[str, int]
+    files: dict[str, tuple[int, int]]
+
+
+class Run(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What went on from a store last.
+
+    Attributes:
+        fleet_file: the fleet.toml.
+        configuration: digest of that file's contents.
+        outputs: folder of the outputs.
+        program, engine, river: versions.
+        started: UTC.
+        lag: epochs by which it committed late, None if unknown.
+    """
+
+    fleet_file: str
+    configuration: str
+    outputs: str
+    program: str
+    engine: str
+    river: str
+    started: str
+    lag: int | None
+
+
+class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Whose a store is.
+
+    Attributes:
+        format: version of the store as a whole.
+        store: a number that each of its files carries too (SQLite's ``application_id``).
+        partitions: how many files it has.
+        lanes: the lanes whose order it holds.
+        fleet: name of the fleet.
+        shapes: digests of what the stored state is laid out by, see `dataflows.fleet.shape`.
+        created: UTC.
+        run: the latest.
+        copy: in a backup, what is in it.
+    """
+
+    format: int
+    store: int
+    partitions: int
+    lanes: tuple[str, ...]
+    fleet: str
+    shapes: dict[str, str]
+    created: str
+    run: Run
+    copy: Copy | None = None
+
+
+class _Sealed(msgspec.Struct, forbid_unknown_fields=True):
+    """The file: the manifest, and the CRC-32 of its text."""
+
+    crc: int
+    manifest: msgspec.Raw
+
+
+class _Format(msgspec.Struct):
+    """What every format of a manifest has."""
+
+    format: int
+
+
+def new_manifest(fleet: Fleet, partitions: int) -> Manifest:
+    """The manifest of a new store."""
+    return Manifest(
+        format=FORMAT,
+        # Not 0, which is what a file has that nobody numbered.
+        store=secrets.randbelow((1 << 31) - 1) + 1,
+        partitions=partitions,
+        lanes=("lane-0",),
+        fleet=fleet.name,
+        shapes=shapes(fleet),
+        created=utc(),
+        run=_run(fleet, 0),
+    )
+
+
+def started(manifest: Manifest, fleet: Fleet, lag: int | None) -> Manifest:
+    """The manifest once a run of a fleet goes on from its store.
+
+    Raises:
+        FleetChangedError: the store is of another fleet, or the state in it was laid out otherwise.
+    """
+    check_shapes(fleet, manifest.shapes)
+    known = manifest.shapes | shapes(fleet)
+    return msgspec.structs.replace(manifest, shapes=known, run=_run(fleet, lag), copy=None)
+
+
+def _run(fleet: Fleet, lag: int | None) -> Run:
+    return Run(
+        fleet_file=str(fleet.path.resolve()),
+        configuration=hashlib.blake2b(fleet.path.read_bytes(), digest_size=12).hexdigest(),
+        outputs=str(fleet.output.folder.resolve()),
+        program=dataflows.__version__,
+        engine=importlib.metadata.version("bytewax"),
+        river=importlib.metadata.version("river"),
+        started=utc(),
+        lag=lag,
+    )
+
+
+def read_manifest(folder: Path) -> Manifest | None:
+    """The manifest of a store, None if it has none.
+
+    Raises:
+        StoreError: it is damaged, or of a format that this release does not read.
+    """
+    path = folder / _NAME
+    if not path.exists():
+        return None
+    try:
+        sealed = msgspec.json.decode(path.read_bytes(), type=_Sealed)
+        _check_crc(sealed)
+        found = msgspec.json.decode(sealed.manifest, type=_Format).format
+        if found == FORMAT:
+            return msgspec.json.decode(sealed.manifest, type=Manifest)
+    except ValueError as error:
+        msg = f"{path} is damaged ({error}); restore the store from a backup, or begin anew with --fresh"
+        raise StoreError(msg) from error
+    msg = (
+        f"{folder} is a recovery store of format {found}, this release reads format {FORMAT}; run the "
+        "release that wrote it, or begin anew with --fresh"
+    )
+    raise StoreError(msg)
+
+
+def _check_crc(sealed: _Sealed) -> None:
+    if sealed.crc != zlib.crc32(sealed.manifest):
+        msg = "its CRC differs"
+        raise ValueError(msg)
+
+
+def write_manifest(folder: Path, manifest: Manifest) -> None:
+    """Write the manifest of a store, whole or not at all."""
+    text = msgspec.json.format(msgspec.json.encode(manifest), indent=2)
+    written = folder / f"{_NAME}.part"
+    written.write_bytes(b'{"crc": %d, "manifest": %s}\n' % (zlib.crc32(text), text))
+    written.replace(folder / _NAME)
+
+
+def crc_of(path: Path) -> tuple[int, int]:
+    """Bytes and CRC-32 of a file."""
+    size = crc = 0
+    with path.open("rb") as file:
+        while chunk := file.read(1 << 20):
+            size += len(chunk)
+            crc = zlib.crc32(chunk, crc)
+    return size, crc
+
+
+def utc() -> str:
+    """Now, for people to read; nothing is decided by it."""
+    return datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")

@@ -1,0 +1,274 @@
+"""``python -m dataflows backup`` and ``restore``: a store copied while a run writes to it, and put back.
+
+The files of a store are written one after the other, so a copy of each at its own time would be no store.
+A read transaction on every file holds all of them still for the copy, while the run writes on beside it
+(SQLite in WAL mode); what is held is then checked to be of one moment, and taken anew where it is not.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sqlite3
+import time
+from contextlib import ExitStack, closing, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import msgspec
+from rich.filesize import decimal
+
+from dataflows.connectors.committed import length_of
+from dataflows.engine.manifest import Copy, Manifest, crc_of, read_manifest, utc, write_manifest
+from dataflows.engine.partitions import (
+    Partition,
+    StoreError,
+    check_files,
+    check_moment,
+    opened,
+    part_files,
+    read_partition,
+    resume_epoch,
+    snapshots,
+)
+from dataflows.engine.store import check_store, held
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from typing import BinaryIO
+
+    from rich.console import Console
+
+__all__ = ["backup", "caught", "restore"]
+
+_JOURNAL, _OUTPUTS = "journal", "outputs"
+_STEP = "highwater.outputs"
+#: Seconds in which the files of a running store have to be caught in one moment.
+_PATIENCE = 60.0
+_PAUSE = 0.01
+_CHUNK = 1 << 20
+
+
+def backup(store: Path, to: Path, console: Console, *, outputs: bool) -> None:
+    """Copy a store, also one that a run is writing to, with its order journal and the positions of outputs.
+
+    Args:
+        store: folder of the store.
+        to: a new folder, made whole or not at all.
+        console: told what was copied.
+        outputs: copy the outputs too, up to what the copied state counts on.
+
+    Raises:
+        StoreError: there is no sound store, its epochs are too short to catch it, or ``to`` exists.
+    """
+    manifest = read_manifest(store)
+    if manifest is None:
+        msg = f"{store} is no recovery store: it has no manifest.json; a run makes one (--recovery)"
+        raise StoreError(msg)
+    if to.exists():
+        msg = f"{to} is there already; name a new folder for the backup"
+        raise StoreError(msg)
+    work = to.with_name(f"{to.name}.part")
+    shutil.rmtree(work, ignore_errors=True)
+    (work / _JOURNAL).mkdir(parents=True)
+    parts = _copy_files(store, manifest, work)
+    resume = check_moment(parts, manifest.run.lag)
+    positions = _positions(work, resume)
+    if outputs:
+        _copy_outputs(Path(manifest.run.outputs), positions, work / _OUTPUTS)
+    write_manifest(work, manifest)
+    check_store(work, None)
+    files = {name: crc_of(work / name) for name in _names(work)}
+    epochs = {part.path.name: part.committed for part in parts}
+    copy = Copy(taken=utc(), resume=resume, epochs=epochs, positions=positions, files=files)
+    write_manifest(work, msgspec.structs.replace(manifest, copy=copy))
+    os.sync()
+    work.rename(to)
+    size = decimal(sum(size for size, _ in files.values()))
+    console.print(f"{to}: {len(files)} files, {size}, resumes from epoch {resume:,}.", highlight=False)
+    if not outputs:
+        told = ", ".join(f"{name} {length:,}" for name, length in positions.items())
+        console.print(f"Outputs are not in it; it counts on their first bytes: {told}.", highlight=False)
+
+
+def _copy_files(store: Path, manifest: Manifest, work: Path) -> list[Partition]:
+    """The files of a store, of one moment, and all of the journal that they may need."""
+    with ExitStack() as stack:
+        # Opened first: a file of the journal that the run deletes meanwhile is still there for the copy.
+        journal = _open_journal(store / _JOURNAL, stack)
+        connections, parts = caught(store, manifest, stack)
+        for path, connection in connections.items():
+            with closing(sqlite3.connect(work / path.name)) as target:
+                connection.backup(target)
+                # One file, without a log beside it; the engine turns the log on again.
+                target.execute("PRAGMA journal_mode = DELETE")
+        journal |= _open_journal(store / _JOURNAL, stack)
+        for name, file in journal.items():
+            file.seek(0)
+            with (work / _JOURNAL / name).open("wb") as target_file:
+                shutil.copyfileobj(file, target_file)
+    return parts
+
+
+def _open_journal(folder: Path, stack: ExitStack) -> dict[str, BinaryIO]:
+    opened_files: dict[str, BinaryIO] = {}
+    for path in sorted(folder.glob("order-*.log")):
+        try:
+            opened_files[path.name] = stack.enter_context(path.open("rb"))
+        except FileNotFoundError:
+            # Deleted since it was listed: nothing needs it any more.
+            continue
+    return opened_files
+
+
+def caught(
+    store: Path, manifest: Manifest, stack: ExitStack
+) -> tuple[dict[Path, sqlite3.Connection], list[Partition]]:
+    """Connections that all see one moment of a store, until the stack is closed, and what each file says.
+
+    Raises:
+        StoreError: files are missing, of another store or of another moment.
+    """
+    deadline = time.monotonic() + _PATIENCE
+    while True:
+        with ExitStack() as attempt:
+            # What was written everywhere before the first file is held is seen in each that is held later.
+            before = resume_epoch(_each(store))
+            connections = {path: attempt.enter_context(_heldcaught(path)) for path in part_files(store)}
+            parts = [read_partition(path, connection) for path, connection in connections.items()]
+            check_files(parts, manifest.store, manifest.partitions)
+            try:
+                if check_moment(parts, manifest.run.lag) == before:
+                    stack.enter_context(attempt.pop_all())
+                    return connections, parts
+            except StoreError:
+                if time.monotonic() > deadline:
+                    raise
+        if time.monotonic() > deadline:
+            msg = (
+                f"{store} could not be caught between two epochs within {_PATIENCE:g} s; stop the run, or "
+                "give it longer epochs (--epoch)"
+            )
+            raise StoreError(msg)
+        time.sleep(_PAUSE)
+
+
+def _each(store: Path) -> list[Partition]:
+    parts = []
+    for path in part_files(store):
+        with opened(path) as connection:
+            parts.append(read_partition(path, connection))
+    return parts
+
+
+@contextmanager
+def _heldcaught(path: Path) -> Iterator[sqlite3.Connection]:
+    with opened(path) as connection:
+        connection.isolation_level = None
+        connection.execute("BEGIN")
+        connection.execute("SELECT count(*) FROM parts").fetchone()
+        yield connection
+
+
+def _positions(store: Path, resume: int) -> dict[str, int]:
+    """Bytes of each output that a store counts on when it resumes from an epoch."""
+    found: dict[str, int] = {}
+    for path in part_files(store):
+        with opened(path) as connection:
+            for snapshot in snapshots(path, connection, resume, _STEP):
+                if snapshot.state is not None:
+                    found[snapshot.key] = length_of(snapshot.state)
+    return dict(sorted(found.items()))
+
+
+def _copy_outputs(folder: Path, positions: dict[str, int], to: Path) -> None:
+    to.mkdir()
+    for name, length in positions.items():
+        path = folder / f"{name}.jsonl"
+        with path.open("rb") as source, (to / path.name).open("wb") as target:
+            left = length
+            while left and (chunk := source.read(min(left, _CHUNK))):
+                target.write(chunk)
+                left -= len(chunk)
+        if left:
+            msg = f"{path} is shorter than the {length:,} bytes that the store counts on; nothing was copied"
+            raise StoreError(msg)
+
+
+def _names(folder: Path) -> list[str]:
+    """Every file below a folder but the manifest."""
+    paths = (path for path in folder.rglob("*") if path.is_file())
+    return sorted(str(path.relative_to(folder)) for path in paths if path.name != "manifest.json")
+
+
+def restore(copied: Path, store: Path, console: Console, *, outputs: Path | None = None) -> None:
+    """Put a backup back, for the next run to go on from it.
+
+    Args:
+        copied: folder of the backup.
+        store: folder of the store, which must be new or hold none.
+        console: told what the next run needs.
+        outputs: folder into which the outputs of the backup are put back, over those that are there.
+
+    Raises:
+        StoreError: the backup is damaged or incomplete, or there is a store already, or it is in use.
+    """
+    manifest = read_manifest(copied)
+    if manifest is None or manifest.copy is None:
+        msg = f"{copied} is no backup; `python -m dataflows backup` makes one"
+        raise StoreError(msg)
+    _check_copy(copied, manifest.copy)
+    check_store(copied, None)
+    if outputs is not None and not (copied / _OUTPUTS).is_dir():
+        msg = (
+            f"{copied} was taken without outputs; leave out --outputs, and put the output files back yourself"
+        )
+        raise StoreError(msg)
+    store.mkdir(parents=True, exist_ok=True)
+    with held(store):
+        if part_files(store) or (store / "manifest.json").exists() or any((store / _JOURNAL).glob("*")):
+            msg = f"{store} holds a store; move it away, or name another folder"
+            raise StoreError(msg)
+        for name in manifest.copy.files:
+            if not name.startswith(f"{_OUTPUTS}/"):
+                (store / name).parent.mkdir(exist_ok=True)
+                shutil.copyfile(copied / name, store / name)
+        if outputs is not None:
+            _put_back(copied / _OUTPUTS, outputs)
+        os.sync()
+        # Last, so that what a kill left half done is not taken for a store.
+        write_manifest(store, msgspec.structs.replace(manifest, copy=None))
+    console.print(f"{store}: as of {manifest.copy.taken}; run the fleet on it to go on.", highlight=False)
+    _tell_lengths(outputs or Path(manifest.run.outputs), manifest.copy.positions, console)
+
+
+def _check_copy(copied: Path, copy: Copy) -> None:
+    """Whether every file of a backup is there as it was written."""
+    for name, expected in copy.files.items():
+        path = copied / name
+        if not path.is_file():
+            msg = f"the backup {copied} lacks {name}; take another backup"
+            raise StoreError(msg)
+        if crc_of(path) != tuple(expected):
+            msg = f"{path} is not as it was backed up (size or CRC differs); take another backup"
+            raise StoreError(msg)
+
+
+def _put_back(copied: Path, outputs: Path) -> None:
+    outputs.mkdir(parents=True, exist_ok=True)
+    for path in sorted(copied.iterdir()):
+        written = outputs / f"{path.name}.part"
+        shutil.copyfile(path, written)
+        written.replace(outputs / path.name)
+
+
+def _tell_lengths(folder: Path, positions: dict[str, int], console: Console) -> None:
+    """Which outputs the next run will miss."""
+    for name, length in positions.items():
+        path = folder / f"{name}.jsonl"
+        found = path.stat().st_size if path.exists() else 0
+        if found < length:
+            console.print(
+                f"{path} holds {found:,} bytes, the store counts on {length:,}: put it back before the run.",
+                highlight=False,
+            )

@@ -1,0 +1,216 @@
+"""``python -m dataflows inspect``: what is in a recovery store, for a person."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import defaultdict
+from contextlib import ExitStack
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import orjson
+from rich.box import SIMPLE_HEAD
+from rich.filesize import decimal
+from rich.table import Table
+
+from dataflows.connectors.committed import length_of
+from dataflows.engine.manifest import Manifest, read_manifest
+from dataflows.engine.partitions import Partition, Snapshot, StoreError, check_sound, resume_epoch, snapshots
+from dataflows.engine.parts import read_parted
+from dataflows.fleet import FleetError, load
+from dataflows.items import Row
+from dataflows.snapshots import contents
+from dataflows.stages import PASSING, Stages
+from dataflows.tools.backup import caught
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from rich.console import Console
+
+    from dataflows.fleet import Fleet
+
+__all__ = ["inspect"]
+
+_FLOW = "highwater."
+_OUTPUTS = f"{_FLOW}outputs"
+
+
+def inspect(store: Path, fleet_file: Path | None, console: Console) -> None:
+    """Print what a store holds, as a run that resumes from it would find it.
+
+    Args:
+        store: folder of the store or of a backup; a run may be writing to it.
+        fleet_file: the fleet.toml, None for that of the latest run; without it models cannot be asked.
+        console: where to print.
+
+    Raises:
+        StoreError: it is no store, or damaged, incomplete or mixed.
+    """
+    manifest = read_manifest(store)
+    if manifest is None:
+        msg = f"{store} is no recovery store: it has no manifest.json; a run makes one (--recovery)"
+        raise StoreError(msg)
+    with ExitStack() as stack:
+        connections, parts = caught(store, manifest, stack)
+        resume = resume_epoch(parts)
+        found: dict[str, list[Snapshot]] = {}
+        for path, connection in connections.items():
+            check_sound(path, connection)
+            found[path.name] = [_lean(each) for each in snapshots(path, connection, resume)]
+    every = [snapshot for part in found.values() for snapshot in part if snapshot.state is not None]
+    fleet = _fleet(fleet_file or Path(manifest.run.fleet_file))
+    _whose(store, manifest, resume, console)
+    console.print(_partitions(parts, found))
+    console.print(_steps(every))
+    _input(every, console)
+    _lengths(every, console)
+    console.print(_targets(every, fleet, console))
+
+
+def _lean(snapshot: Snapshot) -> Snapshot:
+    """Without the state of an asset, of which only the size is told."""
+    if snapshot.state is None or not snapshot.step.startswith(f"{_FLOW}asset."):
+        return snapshot
+    return replace(snapshot, state=b"")
+
+
+def _fleet(path: Path) -> Fleet | str:
+    """The fleet, or why there is none."""
+    try:
+        return load(path)
+    except FleetError as error:
+        return str(error)
+
+
+def _whose(store: Path, manifest: Manifest, resume: int, console: Console) -> None:
+    run = manifest.run
+    path = Path(run.fleet_file)
+    now = hashlib.blake2b(path.read_bytes(), digest_size=12).hexdigest() if path.exists() else None
+    changed = (
+        "is gone" if now is None else "as it was then" if now == run.configuration else "changed since then"
+    )
+    lines = [
+        f"{store}: sound; resumes from epoch {resume:,}.",
+        f"Fleet {manifest.fleet!r}, {run.fleet_file}, {changed}.",
+        f"Format {manifest.format}, made {manifest.created}.",
+        f"Last run: {run.started}, version {run.program}, Bytewax {run.engine}, River {run.river}.",
+        f"Its outputs: {run.outputs}.",
+        f"Lanes: {', '.join(manifest.lanes)}.",
+    ]
+    if manifest.copy is not None:
+        lines.append(f"A backup, taken {manifest.copy.taken}.")
+    for line in lines:
+        console.print(line, highlight=False)
+
+
+def _table(title: str, *columns: str) -> Table:
+    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD)
+    for number, column in enumerate(columns):
+        table.add_column(column, justify="right" if number else "left")
+    return table
+
+
+def _partitions(parts: Sequence[Partition], found: dict[str, list[Snapshot]]) -> Table:
+    table = _table("Partitions", "file", "size", "committed epoch", "snapshots", "oldest", "newest")
+    for part in parts:
+        held = found[part.path.name]
+        log = part.path.with_name(f"{part.path.name}-wal")
+        size = part.path.stat().st_size + (log.stat().st_size if log.exists() else 0)
+        committed = "-" if part.committed is None else f"{part.committed:,}"
+        table.add_row(part.path.name, decimal(size), committed, f"{len(held):,}", *_ages(held))
+    return table
+
+
+def _ages(held: Iterable[Snapshot]) -> tuple[str, str]:
+    written = sorted(snapshot.written for snapshot in held)
+    return (written[0], written[-1]) if written else ("-", "-")
+
+
+def _steps(every: Sequence[Snapshot]) -> Table:
+    table = _table("State by step", "step", "keys", "size", "oldest, UTC", "newest, UTC")
+    by_step: dict[str, list[Snapshot]] = defaultdict(list)
+    for snapshot in every:
+        by_step[snapshot.step.removeprefix(_FLOW).split(".")[0]].append(snapshot)
+    for step, held in sorted(by_step.items()):
+        keys = {snapshot.key for snapshot in held}
+        size = decimal(sum(snapshot.size for snapshot in held))
+        table.add_row(step, f"{len(keys):,}", size, *_ages(held))
+    return table
+
+
+def _input(every: Iterable[Snapshot], console: Console) -> None:
+    """How far the source has read."""
+    for snapshot in every:
+        if snapshot.step != f"{_FLOW}source":
+            continue
+        kind, _, payload = contents(snapshot.state)
+        if kind != "files":
+            console.print(f"Read by {snapshot.key}: {payload}", highlight=False)
+            continue
+        sequence, entry, begun = payload
+        journal = f", {entry:,} entries of the order journal" if entry else ""
+        console.print(f"Read: {sequence:,} records{journal}; the next byte of each file:", highlight=False)
+        for path, place in begun:
+            console.print(f"  {path}  {place[0]:,}", highlight=False)
+
+
+def _lengths(every: Iterable[Snapshot], console: Console) -> None:
+    lengths = {each.key: length_of(each.state) for each in every if each.step == _OUTPUTS}
+    console.print("Final bytes of each output:", highlight=False)
+    for name, length in sorted(lengths.items()):
+        console.print(f"  {name}  {length:,}", highlight=False)
+
+
+def _targets(every: Sequence[Snapshot], fleet: Fleet | str, console: Console) -> Table:
+    """Models, pending examples and open alerts, asked of the stages themselves."""
+    table = _table(
+        "Targets", "target", "champion", "learned", "positive", "pending examples", "open alerts", "models"
+    )
+    if isinstance(fleet, str):
+        console.print(f"Targets are not shown, since their fleet cannot be read: {fleet}", highlight=False)
+        return table
+    mains, parts = _of_step(every, "group")
+    for key in sorted(mains):
+        name, main, read = read_parted(mains[key], parts[key])
+        if name == PASSING or name not in fleet.targets:
+            continue
+        said = _summary(Stages(fleet, strict=False).group(name, main, read).finish())
+        target = said["targets"][name]
+        table.add_row(
+            name,
+            target["champion"],
+            *(f"{target[figure]:,}" for figure in ("learned", "positives", "pending", "open_alerts")),
+            ", ".join(f"{model} {decimal(size)}" for model, size in _models(read)),
+        )
+    return table
+
+
+def _of_step(every: Iterable[Snapshot], step: str) -> tuple[dict[str, bytes], dict[str, dict[int, bytes]]]:
+    mains: dict[str, bytes] = {}
+    parts: dict[str, dict[int, bytes]] = defaultdict(dict)
+    for snapshot in every:
+        if snapshot.step == f"{_FLOW}{step}.main":
+            mains[snapshot.key] = snapshot.state
+        elif snapshot.step.startswith(f"{_FLOW}{step}.part_"):
+            parts[snapshot.key][int(snapshot.step.rsplit("_", 1)[1])] = snapshot.state
+    return mains, parts
+
+
+def _models(parts: dict[int, bytes]) -> list[tuple[str, int]]:
+    """Names of the models, and bytes of each as it is written."""
+    found = []
+    for sealed in parts.values():
+        kind, _, payload = contents(sealed)
+        if kind == "models":
+            found += [(name, len(pickled)) for name, (_, _, _, pickled) in payload.items()]
+    return sorted(found)
+
+
+def _summary(items: Iterable[Any]) -> dict[str, Any]:
+    for item in items:
+        if isinstance(item.body, Row):
+            said: dict[str, Any] = orjson.loads(item.body.data)
+            return said
+    return {}
