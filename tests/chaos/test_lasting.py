@@ -8,6 +8,7 @@ import random
 import shutil
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -107,8 +108,9 @@ def put_back(killed: Killed, tmp_path: Path) -> Path:
 
 def test_each_backup_taken_under_load_gives_the_same_outputs(killed: Killed, tmp_path: Path) -> None:
     """Ten backups of ten epochs, each restored with its outputs: the runs that go on from them end alike."""
-    for number, copy in enumerate(killed.copies):
-        folder = tmp_path / str(number)
+
+    def go_on(copy: Path) -> dict[str, bytes]:
+        folder = tmp_path / copy.name
         folder.mkdir()
         fleet = Path(shutil.copy(killed.fleet, folder))
         restore(copy, folder / "store", quiet(), outputs=folder / "out")
@@ -118,7 +120,13 @@ def test_each_backup_taken_under_load_gives_the_same_outputs(killed: Killed, tmp
         assert manifest.copy is not None
         assert before.items() >= manifest.copy.positions.items()
         found = finish(fleet, FLEET_INPUT=str(killed.fleet.parent / "events.jsonl"))
-        assert_same(found, killed.expected)
+        for name, data in found.items():
+            assert not data or int((folder / "out" / f"{name}.committed").read_text()) == len(data)
+        return found
+
+    with ThreadPoolExecutor(2) as pool:
+        for found in pool.map(go_on, killed.copies):
+            assert_same(found, killed.expected)
     assert len(killed.copies) == BACKUPS
 
 
@@ -293,3 +301,27 @@ def test_a_damaged_backup_is_not_restored(killed: Killed, tmp_path: Path) -> Non
     restore(killed.copies[0], tmp_path / "store", quiet())
     with pytest.raises(StoreError, match="holds a store; move it away"):
         restore(killed.copies[0], tmp_path / "store", quiet())
+
+
+def test_the_order_journal_goes_with_its_store(put_back: Path, tmp_path: Path) -> None:
+    """Its files are in the backup and come back; a journal that is left over is not mixed with them."""
+    entries = b"as a live run wrote it\n"
+    (put_back / "journal").mkdir()
+    (put_back / "journal" / "order-000000000000.log").write_bytes(entries)
+    backup(put_back, tmp_path / "copy", quiet(), outputs=False)
+    restore(tmp_path / "copy", tmp_path / "again", quiet())
+    assert (tmp_path / "again" / "journal" / "order-000000000000.log").read_bytes() == entries
+    (tmp_path / "left" / "journal").mkdir(parents=True)
+    (tmp_path / "left" / "journal" / "order-000000000007.log").write_bytes(entries)
+    with pytest.raises(StoreError, match="holds a store; move it away"):
+        restore(tmp_path / "copy", tmp_path / "left", quiet())
+
+
+def test_a_backup_never_writes_over_what_is_there(killed: Killed, tmp_path: Path) -> None:
+    """A folder that exists is refused, and so are a folder that is no store and one that is no backup."""
+    with pytest.raises(StoreError, match="is there already"):
+        backup(killed.store, tmp_path, quiet(), outputs=False)
+    with pytest.raises(StoreError, match="is no recovery store"):
+        backup(tmp_path, tmp_path / "copy", quiet(), outputs=False)
+    with pytest.raises(StoreError, match="is no backup"):
+        restore(killed.store, tmp_path / "store", quiet())
