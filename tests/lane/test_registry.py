@@ -9,7 +9,7 @@ from typing import Any
 import orjson
 import pytest
 
-from dataflows.connectors.files import FileSource
+from dataflows.connectors.ends import source_of
 from dataflows.events import MAX_ATTRIBUTES, Event, Registration, Reject, Telemetry, decode
 from dataflows.fleet import load
 from dataflows.fleet.plan import AssetClass, AssetPolicy, Fleet, Input, Output
@@ -168,7 +168,7 @@ pipeline = [{ estimator = "dataflows.group.estimators.Prior" }]
 
 def sequence_of(fleet: Fleet) -> list[tuple[str, str]]:
     """File and outcome of each record, in the order of the sequence."""
-    source = FileSource.of(fleet, Watch(), None).build_part("source", "lane-0", None)
+    source = source_of(fleet, Watch()).build_part("source", "lane-0", None)
     lane = Lane(fleet, None, {})
     found: list[tuple[str, str]] = []
     while True:
