@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import random
 import signal
 import subprocess
@@ -213,7 +214,12 @@ def all_read(fleet: Path, played: list[Path], process: subprocess.Popen[bytes]) 
 def is_up(fleet: Path, process: subprocess.Popen[bytes]) -> bool:
     """Whether a run has opened its input."""
     folder = Path(f"/proc/{process.pid}/fd")
-    return any(link.resolve() == fleet.parent / "reports.jsonl" for link in folder.iterdir())
+    found = []
+    for link in folder.iterdir():
+        # Descriptors come and go while they are looked at.
+        with contextlib.suppress(OSError):
+            found.append(link.resolve())
+    return fleet.parent / "reports.jsonl" in found
 
 
 def ended(process: subprocess.Popen[bytes], fleet: Path) -> None:

@@ -16,7 +16,7 @@ from bytewax.recovery import RecoveryConfig
 from dataflows.__main__ import app
 from dataflows.connectors import files
 from dataflows.connectors.source import LanePartition
-from dataflows.engine import parts, store
+from dataflows.engine import manifest, parts, store
 from dataflows.guard import GuardedAsset
 
 if TYPE_CHECKING:
@@ -64,6 +64,9 @@ def main() -> None:
         wrap(owner, name, lambda _: tell("snapshot", -1))
     if os.environ.get("CHAOS_KEEP"):
         store.RecoveryConfig = lambda folder: RecoveryConfig(folder, timedelta(days=1))
+        # So the engine commits late, as the manifest says where its own command line asks for it.
+        run = manifest._run
+        manifest._run = lambda fleet, _lag: run(fleet, None)
     app()
 
 
