@@ -271,7 +271,7 @@ def floor(folder: Path, warm: int, epoch: timedelta) -> Measured:
     events = op.map("decode", op.input("source", dataflow, source), _loaded)
     counted = op.stateful_map("count", op.key_on("by_asset", events, _asset), _count)
     op.output("rows", op.map("encode", counted, _encoded), FileSink(folder / "out", clock))
-    with open_store(folder / "recovery") as recovery:
+    with open_store(folder / "recovery", load(folder / "fleet.toml")) as recovery:
         cli_main(dataflow, epoch_interval=epoch, recovery_config=recovery)
     return clock.result()
 
@@ -285,7 +285,7 @@ def ours(folder: Path, warm: int, epoch: timedelta, *, profile: bool = False) ->
                 watch.put_on(label, place)
     clock = Clock(warm, watch.reset)
     fleet = load(folder / "fleet.toml")
-    with open_store(folder / "recovery") as recovery:
+    with open_store(folder / "recovery", fleet) as recovery:
         cli_main(flow(fleet, watch=clock), epoch_interval=epoch, recovery_config=recovery)
     result = clock.result()
     learned = 0
