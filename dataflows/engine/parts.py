@@ -192,14 +192,12 @@ class _Main(StatefulBatchLogic[Item, Item | _Wake, bytes]):
         return seal("main", _VERSION, (self._key, self._versions, main, self._marked))
 
 
-class _Part(StatefulBatchLogic[_Wake, Item, bytes]):
-    def __init__(self, shelf: _Shelf, part: int, resume: bytes | None) -> None:
+class _Woken(StatefulBatchLogic[_Wake, Item, bytes]):
+    """A step that is woken only to be written: it takes nothing in but its key, and emits nothing."""
+
+    def __init__(self, shelf: _Shelf) -> None:
         self._shelf = shelf
-        self._part = part
         self._key = ""
-        if resume is not None:
-            self._key, version, data = unseal("part", _PART_VERSION, resume)
-            shelf.resumed.setdefault(self._key, {})[part] = (version, data)
 
     @override
     def on_batch(self, values: list[_Wake]) -> tuple[Iterable[Item], bool]:
@@ -209,6 +207,15 @@ class _Part(StatefulBatchLogic[_Wake, Item, bytes]):
     @override
     def on_eof(self) -> tuple[Iterable[Item], bool]:
         return (), StatefulBatchLogic.RETAIN
+
+
+class _Part(_Woken):
+    def __init__(self, shelf: _Shelf, part: int, resume: bytes | None) -> None:
+        super().__init__(shelf)
+        self._part = part
+        if resume is not None:
+            self._key, version, data = unseal("part", _PART_VERSION, resume)
+            shelf.resumed.setdefault(self._key, {})[part] = (version, data)
 
     @override
     def snapshot(self) -> bytes:
@@ -222,23 +229,13 @@ class _Part(StatefulBatchLogic[_Wake, Item, bytes]):
         return self._shelf.versions[self._key][self._part], stage.part_snapshot(self._part)
 
 
-class _Mark(StatefulBatchLogic[_Wake, Item, bytes]):
+class _Mark(_Woken):
     def __init__(self, shelf: _Shelf, resume: bytes | None) -> None:
-        self._shelf = shelf
-        self._key = ""
+        super().__init__(shelf)
         self._marked = 0
         if resume is not None:
             self._key, self._marked = unseal("mark", _MARK_VERSION, resume)
             shelf.marks.setdefault(self._key, set()).add(self._marked)
-
-    @override
-    def on_batch(self, values: list[_Wake]) -> tuple[Iterable[Item], bool]:
-        self._key = values[0][0]
-        return (), StatefulBatchLogic.RETAIN
-
-    @override
-    def on_eof(self) -> tuple[Iterable[Item], bool]:
-        return (), StatefulBatchLogic.RETAIN
 
     @override
     def snapshot(self) -> bytes:
