@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from dataflows.fleet.plan import Input
 
-__all__ = ["SUMMARY", "FileSink", "FileSource", "OutputError", "SummaryPartition"]
+__all__ = ["SUMMARY", "FileSink", "FileSource", "OutputError", "OutputSink", "SummaryPartition"]
 
 SUMMARY = "summary"
 _KIND, _VERSION = "files", 2
@@ -247,7 +247,23 @@ def _add(summary: dict[str, Any], said: dict[str, Any]) -> None:
             summary[key] = value
 
 
-class FileSink(FixedPartitionedSink[Item, Any]):
+class OutputSink(FixedPartitionedSink[Item, Any]):
+    """A part for each output, and one for the summary; items are keyed by output."""
+
+    def __init__(self) -> None:
+        # The engine numbers the parts in the order of their names, and asks for the number of every row.
+        self._numbers = {name: number for number, name in enumerate(sorted([*OUTPUTS, SUMMARY]))}
+
+    @override
+    def list_parts(self) -> list[str]:
+        return [*OUTPUTS, SUMMARY]
+
+    @override
+    def part_fn(self, item_key: str) -> int:
+        return self._numbers[item_key]
+
+
+class FileSink(OutputSink):
     """``<output>.jsonl`` for each output, and ``summary.json``, in one folder; items are keyed by output.
 
     Beside each, ``<output>.committed`` tells its length that is final.
@@ -261,16 +277,7 @@ class FileSink(FixedPartitionedSink[Item, Any]):
     def __init__(self, folder: Path, watch: Watch | None = None) -> None:
         self._folder = folder
         self._watch = watch or Watch()
-        # The engine numbers the parts in the order of their names, and asks for the number of every row.
-        self._numbers = {name: number for number, name in enumerate(sorted([*OUTPUTS, SUMMARY]))}
-
-    @override
-    def list_parts(self) -> list[str]:
-        return [*OUTPUTS, SUMMARY]
-
-    @override
-    def part_fn(self, item_key: str) -> int:
-        return self._numbers[item_key]
+        super().__init__()
 
     @override
     def build_part(

@@ -23,11 +23,11 @@ from typing import TYPE_CHECKING, Any, cast
 import msgspec
 import orjson
 import structlog
-from bytewax.outputs import FixedPartitionedSink, StatefulSinkPartition
+from bytewax.outputs import StatefulSinkPartition
 from confluent_kafka import KafkaException
 from typing_extensions import override
 
-from dataflows.connectors.files import SUMMARY, SummaryPartition
+from dataflows.connectors.files import SUMMARY, OutputSink, SummaryPartition
 from dataflows.connectors.kafka.client import Clients, KafkaOutputError, is_passing, patiently
 from dataflows.connectors.kafka.readback import Written, identity_of, read_back
 from dataflows.connectors.kafka.topics import Topics
@@ -255,7 +255,7 @@ class _Summary(SummaryPartition):
         super().write_batch(values)
 
 
-class KafkaSink(FixedPartitionedSink[Item, Any]):
+class KafkaSink(OutputSink):
     """A topic for each output, and ``summary.json`` in the folder; items are keyed by output.
 
     Args:
@@ -284,7 +284,7 @@ class KafkaSink(FixedPartitionedSink[Item, Any]):
         self.given_up = False
         self._topics: Topics | None = None
         self._fenced: dict[str, Future[Producer]] = {}
-        self._numbers = {name: number for number, name in enumerate(sorted([*OUTPUTS, SUMMARY]))}
+        super().__init__()
         self._pool = ThreadPoolExecutor(len(OUTPUTS), "commit")
 
     @property
@@ -352,14 +352,6 @@ class KafkaSink(FixedPartitionedSink[Item, Any]):
         ends = self.topics.ends([name for part in opened for name in part.parts])
         for part in opened if ends else ():
             part.places = {number: ends[topic, number] for topic, number in part.parts}
-
-    @override
-    def list_parts(self) -> list[str]:
-        return [*OUTPUTS, SUMMARY]
-
-    @override
-    def part_fn(self, item_key: str) -> int:
-        return self._numbers[item_key]
 
     @override
     def build_part(
