@@ -78,16 +78,14 @@ def flow(
     dataflow = Dataflow("highwater")
     store = store or guard_named_store(fleet)
     records = op.input("source", dataflow, source or source_of(fleet, watch, store))
-    events = op.flat_map_batch("decode", records, decoded)
 
-    by_lane = keyed("by_lane", events, lane_of)
+    by_lane = keyed("decode", records, lane_of, decoded)
     known = stateful_in_parts("lane", by_lane, stages.lane, lane_of, LANE_PARTS, MARKS)
 
     by_asset = keyed("by_asset", known, asset_of)
     observed = op.stateful_map("asset", by_asset, as_state(stages.asset))
-    observations = op.flat_map_batch("fan_out", observed, fanned_out)
 
-    by_group = keyed("by_group", observations, group_of)
+    by_group = keyed("fan_out", observed, group_of, fanned_out)
     rows = stateful_in_parts("group", by_group, stages.group, group_of, GROUP_PARTS)
 
     by_output = keyed("by_output", rows, output_of)

@@ -183,7 +183,8 @@ class Group:
         if self._known is None or item.known > self._known:
             self._known = item.known
             rows += self._close_period(item, item.known)
-        learned = self._scorer.learned
+        scorer = self._scorer
+        learned = scorer.learned
         for matured in seen.matured:
             rows += self._evaluate(item, seen, matured)
         passed = self._ledger.advance(seen.clock)
@@ -203,9 +204,9 @@ class Group:
             self._ledger.forget(seen.asset)
             self._publisher.forget(seen.asset)
         self._changed_figures |= passed
-        if self._scorer.learned != learned:
+        if scorer.learned != learned:
             self._ledger.trim()
-        return rows + self._put_aside(item)
+        return rows + self._put_aside(item) if scorer.aside else rows
 
     def _put_aside(self, item: Item) -> list[tuple[str, dict[str, Any]]]:
         rows = [self._change(item, "put_aside", model, why) for model, why in self._scorer.aside]

@@ -10,14 +10,14 @@ import hashlib
 import importlib.metadata
 import math
 import pickle
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import orjson
 import structlog
 
-from dataflows.group.readers import Reader, reader_of
+from dataflows.group.readers import Probabilities, Reader, probabilities_of, reader_of
 from dataflows.snapshots import SnapshotError, seal, unseal
 
 if TYPE_CHECKING:
@@ -59,6 +59,7 @@ class _Slot:
         positives: how many of them were positive.
         pickled: the last pickle, and how many examples of the target had been learned by then.
         failed: why it was put aside, None while it works.
+        probabilities: asks it.
         reader: scores it from arrays where it can.
         names: of the features that it sees; none where it sees scores.
         picks: their indices among the features of the class.
@@ -76,6 +77,10 @@ class _Slot:
     names: tuple[str, ...] = ()
     picks: NDArray[np.intp] | None = None
     positives: int = 0
+    probabilities: Probabilities = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.probabilities = probabilities_of(self.estimator)
 
     @property
     def prior(self) -> float:
@@ -149,9 +154,9 @@ class Scorer:
             slot = _Slot(model, model.build(), part, version, pickled_at=self.learned)
             self._changed.add(part)
         else:
-            slot = _Slot(model, None, part, version, known["learned"], pickled, at, known["failed"])
+            estimator = pickle.loads(pickled)  # noqa: S301 - our own store, sealed
+            slot = _Slot(model, estimator, part, version, known["learned"], pickled, at, known["failed"])
             slot.positives = known["positives"]
-            slot.estimator = pickle.loads(slot.pickled)  # noqa: S301 - our own store, sealed
         self._slots[model.name] = slot
 
     @staticmethod
@@ -252,7 +257,7 @@ class Scorer:
         if slot.failed is not None or not slot.learned:
             return None if slot.failed is not None else self.prior, "prior"
         try:
-            probabilities = slot.estimator.predict_proba_one(x)
+            probabilities = slot.probabilities(x)
             score = float(probabilities.get(True, 0.0)) if probabilities else None
         except Exception as error:  # noqa: BLE001 - a model is foreign code; the rest goes on
             self._put_aside(slot, f"{type(error).__name__}: {error}")

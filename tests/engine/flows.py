@@ -181,8 +181,7 @@ def path(dataflow: Dataflow, source: Records, width: int) -> op.KeyedStream[Item
     known = stateful_in_parts("lane", by_lane, Watchful, lambda _: "lane", 1)
     by_asset = keyed("by_asset", known, key_of)
     observed = op.stateful_map("asset", by_asset, as_state(lambda _, sealed: Fan(sealed, width)))
-    fanned = op.flat_map_batch("fan_out", observed, fanned_out)
-    return keyed("by_group", fanned, key_of)
+    return keyed("fan_out", observed, key_of, fanned_out)
 
 
 def ordered(source: Records, out: list[Item], *, width: int) -> Dataflow:

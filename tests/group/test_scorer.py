@@ -285,9 +285,9 @@ def test_a_model_that_breaks_is_put_aside_and_the_rest_go_on(how: str, why: str)
 def test_scores_are_probabilities() -> None:
     """What an estimator gives beyond 0 and 1 is clipped."""
     for given_score, expected in ((1.5, 1.0), (-0.5, 0.0)):
-        bench = Bench([model("odd", lambda: Breaking(how="never"))])
-        bench.learn(1)
         with mock.patch.object(Breaking, "predict_proba_one", lambda *_, s=given_score: {True: s}):
+            bench = Bench([model("odd", lambda: Breaking(how="never"))])
+            bench.learn(1)
             assert bench.scorer.answers(vector()) == {"odd": (expected, "class")}
 
 
