@@ -19,11 +19,14 @@ venv: $(VENV)/.ready ## set up .venv
 run: $(VENV)/.ready ## simulate a fleet, run the dataflow with recovery on and say where things are
 	$(BIN)/python -m dataflows demo
 
+# A worker for each core; `make test WORKERS=0` runs them in one process, as a debugger wants it.
+WORKERS := auto
+
 test: $(VENV)/.ready ## run the tests (PYTEST_FLAGS="-k name" narrows them)
-	$(BIN)/python -m pytest -m "not full" $(PYTEST_FLAGS)
+	$(BIN)/python -m pytest -m "not full" -n $(WORKERS) --dist loadgroup $(PYTEST_FLAGS)
 
 test-full: $(VENV)/.ready ## run every test, the long versions too, with 10,000 examples a property
-	HYPOTHESIS_PROFILE=full $(BIN)/python -m pytest --timeout=3600 $(PYTEST_FLAGS)
+	HYPOTHESIS_PROFILE=full $(BIN)/python -m pytest --timeout=3600 -n $(WORKERS) --dist loadgroup $(PYTEST_FLAGS)
 
 chaos: $(VENV)/.ready ## kill runs and a Kafka broker under load (CHAOS_FLAGS="--seed 7 --kills 30 --broker-kills 3")
 	$(BIN)/python -m tests.chaos.kafka $(CHAOS_FLAGS)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -38,6 +38,14 @@ def data_folder() -> Path:
     return folder
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """With several workers, a module's fixtures are made once, and so is the broker."""
+    for item in items:
+        fixtures: list[str] = getattr(item, "fixturenames", [])
+        group = "broker" if "broker" in fixtures else item.nodeid.partition("::")[0]
+        item.add_marker(pytest.mark.xdist_group(group))
+
+
 _used: list[str] = []
 
 
@@ -52,6 +60,19 @@ def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
         if os.environ.get("HIGHWATER_BROKER") == "required":
             pytest.fail(str(error))
         pytest.skip(str(error))
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """A worker tells its controller which broker it ran with."""
+    told: dict[str, object] | None = getattr(session.config, "workeroutput", None)
+    if told is not None:
+        told["brokers"] = _used
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:  # noqa: ANN401 - a worker, of pytest-xdist
+    """Take what a worker told."""
+    _used.extend(getattr(node, "workeroutput", {}).get("brokers", []))
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
