@@ -13,6 +13,7 @@ from rich.table import Table
 
 BENCHMARKS = {
     "speed": "events a second, as a multiple of the engine's own cost; --profile tells it by step",
+    "kafka": "events a second from Kafka to Kafka, and how long one takes, beside the engine's floor",
     "quality": "a recording's online models beside gradient boosting retrained in batches",
     "disks": "how well failures of hard disks are foretold, from a recording of their SMART values",
     "alerts": "rows of alerts beside rows of thresholding each score, at equal use",
