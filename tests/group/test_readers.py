@@ -14,6 +14,7 @@ LEARNED = 200
 @pytest.mark.parametrize("estimator", [naive_bayes.GaussianNB(), naive_bayes.BernoulliNB()])
 @pytest.mark.parametrize("labels", [1, 2, 3])
 def test_naive_bayes_says_what_river_says(estimator: base.Classifier, labels: int) -> None:
+    """The same probabilities, also where every likelihood has underflowed, and none before it learned."""
     estimator = estimator.clone()
     random = np.random.default_rng(labels)
     assert probabilities_of(estimator)({"a": 1.0}) == {}
@@ -29,6 +30,7 @@ def test_naive_bayes_says_what_river_says(estimator: base.Classifier, labels: in
 
 
 def test_a_pipeline_is_asked_itself() -> None:
+    """What is not naive Bayes answers by its own method."""
     pipeline = compose.Pipeline(preprocessing.StandardScaler(), linear_model.LogisticRegression())
     pipeline.learn_one({"a": 1.0}, True)
     pipeline.learn_one({"a": 3.0}, False)
