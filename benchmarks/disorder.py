@@ -163,7 +163,7 @@ def _measure(folder: Path, given: Scenario) -> None:
         counts.add_row(lateness, *(f"{count:,}" for count in found.values()), _loss(folder))
         if parse_duration(lateness):
             skews.append(_command("skew", str(folder / "out")))
-        skews.append(skew_table(f"{lateness}, beside delivery at once", against(served, prompt), 8))
+        skews.append(skew_table(f"{lateness}, beside delivery at once", against(served, prompt)))
     console.print(counts, *skews, sep="\n")
 
 
