@@ -19,6 +19,7 @@ BENCHMARKS = {
     "alerts": "rows of alerts beside rows of thresholding each score, at equal use",
     "calibration": "a run's reliability, and its calibration error beside a perfect predictor's",
     "audit": "a million events, features served against those of the recording; honest, and tampered with",
+    "disorder": "what late data changes in features, merged and thrown away; counts held to a brute force",
     "clocks": "how soon wrong clocks are found, and how many honest ones are accused",
     "simulator": "events a minute that the simulator writes on one core, with their truth",
     "memory": "memory and store that an asset costs: one that sends a million events, many that send one",
@@ -26,7 +27,7 @@ BENCHMARKS = {
     "figures": "figures of a run's evaluations.jsonl, with intervals",
 }
 #: They make their own input.
-ALONE = ("speed", "simulator", "clocks", "memory")
+ALONE = ("speed", "simulator", "clocks", "disorder", "memory")
 
 
 def main() -> None:

@@ -231,8 +231,10 @@ def audit(
     ] = None,
 ) -> None:
     """Compute features again from the raw recording, and hold them against those served, bit by bit."""
+    from dataflows.logs import to_stderr_unless_configured
     from dataflows.tools.audit import audit as audit_fleet
 
+    to_stderr_unless_configured()  # standard output holds the report alone
     named = [name.strip() for name in assets.split(",") if name.strip()]
     with _explained():
         equal = audit_fleet(

@@ -205,7 +205,7 @@ class AssetClass:
 
     @property
     def compared(self) -> float:
-        """``compare`` where something can come late, else 0: then what is served is complete."""
+        """``compare`` where late events are merged, else 0: then no window changes once served."""
         return self.compare if self.allowed_lateness else 0.0
 
 

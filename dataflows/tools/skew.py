@@ -43,7 +43,8 @@ def show_skew(folder: Path, console: Console) -> None:
     if not shown:
         msg = (
             f"the run into {folder} compared nothing; set `compare` (a share of the assets, such as 0.05) "
-            "and an `allowed_lateness` in a class of its fleet.toml"
+            "and an `allowed_lateness` in a class of its fleet.toml. With `allowed_lateness` zero no window "
+            "changes, since all that is late is left out: `too_late` in summary.json counts it"
         )
         raise SkewError(msg)
 

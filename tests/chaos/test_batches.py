@@ -8,6 +8,7 @@ import orjson
 import pytest
 
 from tests.chaos.harness import FLEET, assert_same, finish, inline_outputs, prepare
+from tests.chaos.surroundings import SILENT_AND_SEEN, with_weather
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -19,18 +20,18 @@ COMPLETE = FLEET.replace('example_every = "2h"', 'example_every = "2h"\nscore_on
 
 @pytest.fixture(scope="module")
 def expected(lines: list[bytes], tmp_path_factory: pytest.TempPathFactory) -> tuple[str, dict[str, bytes]]:
-    """The recording, and what the stages make of it without the engine."""
-    fleet = prepare(tmp_path_factory.mktemp("inline"), lines[:RECORDS])
+    """The recording with weather, and what the stages make of it without the engine."""
+    fleet = prepare(tmp_path_factory.mktemp("inline"), with_weather(lines)[:RECORDS], SILENT_AND_SEEN)
     return str(fleet.parent / "events.jsonl"), inline_outputs(fleet)
 
 
 @pytest.mark.parametrize("batch", [1, 10, 1_000, 10_000])
 def test_the_batch_size_changes_no_byte(
-    expected: tuple[str, dict[str, bytes]], lines: list[bytes], tmp_path: Path, batch: int
+    expected: tuple[str, dict[str, bytes]], tmp_path: Path, batch: int
 ) -> None:
-    """With FLEET_BATCH from 1 to 10,000 every output equals that of the stages alone, byte for byte."""
+    """Disorder, weather and silence in batches of 1 to 10,000 give every byte that the stages alone give."""
     events, inline = expected
-    fleet = prepare(tmp_path, lines[:RECORDS])
+    fleet = prepare(tmp_path, [], SILENT_AND_SEEN)
     # Epochs that are shorter than their snapshots take would be one batch long each: 3,000 of one record.
     assert_same(finish(fleet, "--epoch", "1s", FLEET_BATCH=str(batch), FLEET_INPUT=events), inline)
 

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import orjson
 import pytest
 
+from benchmarks.disorder import REASONS, judged, scenario
 from dataflows.fleet import load
 from dataflows.instants import HOUR, MICROSECONDS, parse_instant
-from dataflows.simulator import Scenario, write
+from dataflows.simulator import write
 from dataflows.tools.inline import run_lines
 
 if TYPE_CHECKING:
@@ -46,59 +47,10 @@ pipeline = [{ estimator = "dataflows.group.estimators.Prior" }]
 """
 
 
-class Judged(NamedTuple):
-    """A line of telemetry or of a fault: when it was known, and what the rules of the contract make of it."""
-
-    arrival: int
-    asset: str
-    kind: str
-    verdict: str
-
-
-def judged(lines: list[bytes]) -> list[Judged]:
-    """By brute force, from the lines alone."""
-    arrival, found = 0, []
-    newest: dict[str, int] = {}
-    seen: set[tuple[Any, ...]] = set()
-    for line in lines:
-        event = orjson.loads(line)
-        arrival = max(arrival, parse_instant(event["arrived"]))
-        if event["kind"] not in {"telemetry", "fault"}:
-            continue
-        asset, time = event["asset"], parse_instant(event["time"])
-        last = newest.get(asset, time)
-        # A missing reading and a null are one.
-        readings = {name: value for name, value in event.get("readings", {}).items() if value is not None}
-        identity = (asset, time, event.get("code"), *sorted(readings.items()))
-        if time > arrival + HOUR:
-            verdict = "future"
-        elif time < last - LATENESS:
-            verdict = "too_late"
-        elif identity in seen:
-            verdict = "duplicate"
-        else:
-            seen.add(identity)
-            newest[asset] = max(last, time)
-            verdict = "late" if time < last else "on_time"
-        found.append(Judged(arrival, asset, event["kind"], verdict))
-    return found
-
-
 @pytest.fixture(scope="module")
 def recorded(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[bytes], list[dict[str, Any]]]:
     """Lines of 14 days of 24 trucks, and what was done to each."""
-    scenario = Scenario.model_validate(
-        {
-            "trucks": 24,
-            "days": 14,
-            "every": "15m",
-            "seed": 5,
-            "fault_codes": True,
-            "delivery": {"late": 0.2, "late_by": "10m", "late_at_most": "6h", "duplicates": 0.02},
-            "clocks": {"future": 0.001},
-        }
-    )
-    files = write(scenario, tmp_path_factory.mktemp("disorder"))
+    files = write(scenario(24, 14, 5), tmp_path_factory.mktemp("disorder"))
     lines = files.events.read_bytes().splitlines()
     return lines, [orjson.loads(row) for row in files.deliveries.read_bytes().splitlines()[: len(lines)]]
 
@@ -119,14 +71,13 @@ def test_the_summary_counts_late_too_late_duplicate_and_future_exactly(
 ) -> None:
     """Each is the brute force's number; wild stamps and copies are also the simulator's own number."""
     lines, deliveries = recorded
-    verdicts = Counter(found.verdict for found in judged(lines))
+    verdicts = Counter(found.verdict for found in judged(lines, LATENESS))
     (told,) = [row["input"] for row in outputs["summary"] if "late" in row["input"]]
     assert verdicts["late"] > 300
     assert min(verdicts[reason] for reason in ("too_late", "duplicate", "future")) > 10
     assert told["late"] == verdicts["late"]
-    reasons = ("future", "too_late", "duplicate")
-    assert {reason: told["rejected"][reason] for reason in reasons} == {
-        reason: verdicts[reason] for reason in reasons
+    assert {reason: told["rejected"][reason] for reason in REASONS} == {
+        reason: verdicts[reason] for reason in REASONS
     }
     wild = [row for row in deliveries if "future" in row["done"]]
     assert told["rejected"]["future"] == len(wild)
@@ -140,7 +91,7 @@ def test_the_rows_of_the_lane_tell_the_same_by_day(
     recorded: tuple[list[bytes], list[dict[str, Any]]], outputs: dict[str, list[dict[str, Any]]]
 ) -> None:
     """Late, rejects by reason and accepted events by kind, of each period of the metrics."""
-    found = judged(recorded[0])
+    found = judged(recorded[0], LATENESS)
     rows = [row for row in outputs["metrics"] if "lane" in row]
     assert len(rows) >= 13
     for row in rows:
@@ -149,7 +100,7 @@ def test_the_rows_of_the_lane_tell_the_same_by_day(
         of_day = [each for each in found if start < each.arrival <= end]
         verdicts = Counter(each.verdict for each in of_day)
         assert row["late"] == verdicts["late"]
-        for reason in ("future", "too_late", "duplicate"):
+        for reason in REASONS:
             assert row["rejected"].get(reason, 0) == verdicts[reason]
         kinds = Counter(each.kind for each in of_day if each.verdict != "future")
         assert {kind: row["by_kind"].get(kind, 0) for kind in ("telemetry", "fault")} == {
@@ -167,7 +118,7 @@ def test_no_watermark_is_poisoned(
         assert parse_instant(row["watermark"]) + LATENESS <= parse_instant(row["arrival"])
     on_time = Counter(
         found.asset
-        for found in judged(recorded[0])
+        for found in judged(recorded[0], LATENESS)
         if (found.kind, found.verdict) == ("telemetry", "on_time")
     )
     assert first == on_time

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import subprocess
+import sys
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +18,7 @@ from dataflows.instants import HOUR, format_instant, parse_instant
 from dataflows.simulator import load_scenario, write
 from dataflows.tools.audit import Audit, AuditError, Report, audit
 from dataflows.tools.inline import run_lines
+from tests.chaos.harness import environment
 from tests.tables import PRIOR
 
 if TYPE_CHECKING:
@@ -296,6 +299,18 @@ def test_the_report_names_asset_time_and_event(everything: Served) -> None:
     assert not equal
     assert "made of engine_temperature." in text
     assert f"line {index + 1}" in text
+
+
+def test_log_lines_are_no_part_of_the_report(everything: Served) -> None:
+    """Of an audit that lasts for minutes, standard output holds the verdict, standard error how far it is."""
+    code = (
+        "from dataflows.connectors import pulse as p; p._EVERY = 0; import dataflows.__main__ as m; m.app()"
+    )
+    command = [sys.executable, "-c", code, "audit", str(everything.path)]
+    done = subprocess.run(command, env=environment(), capture_output=True, text=True, check=True)
+    assert done.stdout.startswith("Equal to the last bit")
+    assert "progress" not in done.stdout
+    assert '"event": "progress"' in done.stderr
 
 
 def test_the_order_of_a_live_run_is_that_of_its_journal(recorded: list[Event], tmp_path: Path) -> None:
