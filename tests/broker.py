@@ -43,13 +43,13 @@ class Broker:
         bootstrap: its address.
         what: it is, for the head of a test run.
         can_die: whether `kill` and `start` work.
-        faithful: whether topics have ids, and the end of what is committed is told, as by Apache Kafka.
+        has_topic_ids: whether a topic that was made anew can be told from the one before.
         sasl: address where `USER` logs in with `PASSWORD` by SASL, None where there is none.
         tls: address of TLS, whose authority is in the file ``authority``; None where there is none.
     """
 
     can_die = False
-    faithful = True
+    has_topic_ids = True
     sasl: str | None = None
     tls: str | None = None
     authority: Path | None = None
@@ -140,7 +140,7 @@ class NoidaBroker(Broker):
     """
 
     can_die = True
-    faithful = False
+    has_topic_ids = False
 
     def __init__(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)

@@ -37,9 +37,9 @@ if TYPE_CHECKING:
 __all__ = ["chaos"]
 
 #: Records a second; one of the stream's own seconds has about seven.
-RATE = 300
+RATE = 200
 #: Seconds of the stream for each kill: more than are sent until the next.
-_SECONDS = 600
+_SECONDS = 2_000
 
 
 def chaos(

@@ -19,6 +19,7 @@ from confluent_kafka.admin import AdminClient, NewTopic
 from dataflows.engine.store import open_store
 from dataflows.fleet import load
 from dataflows.instants import format_instant, parse_instant
+from dataflows.items import OUTPUTS
 from tests.chaos.harness import PATIENCE, ROOT, arguments, environment, eventually, free_ports
 from tests.chaos.test_live import FLEET, SECOND, START, latest, recorded
 
@@ -219,11 +220,13 @@ topics = {self.topics}
 
 [output.kafka]
 prefix = "{self.name}.out."
-partitions = 3
 """
         self.fleet.write_text(text + kafka, encoding="utf-8")
         for topic in self.topics:
             make_topic(self.bootstrap, topic, self.partitions)
+        # The times of all rows are long past: brokers would delete topics of their own making.
+        for output in OUTPUTS:
+            make_topic(self.bootstrap, f"{self.name}.out.{output}", 3)
 
     @contextmanager
     def running(self, *, batch: int = 100, module: str = "dataflows") -> Iterator[subprocess.Popen[bytes]]:

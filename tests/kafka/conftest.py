@@ -23,7 +23,7 @@ def cluster(broker: Broker, tmp_path: Path) -> Iterator[Cluster]:
 
 
 @pytest.fixture
-def faithful(broker: Broker) -> None:
-    """For what only Apache Kafka does."""
-    if not broker.faithful:
-        pytest.skip(f"{broker.what} does not do this as Apache Kafka does")
+def topic_ids(broker: Broker) -> None:
+    """For what is known by the id of a topic."""
+    if not broker.has_topic_ids:
+        pytest.skip(f"{broker.what}: its topics have no ids, so one made anew looks like the one before")

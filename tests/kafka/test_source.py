@@ -116,7 +116,7 @@ def test_what_was_deleted_before_it_was_read_is_told(cluster: Cluster) -> None:
         cluster.reading(resume)
 
 
-@pytest.mark.usefixtures("faithful")
+@pytest.mark.usefixtures("topic_ids")
 @pytest.mark.parametrize("again", [True, False], ids=["made anew", "gone"])
 def test_a_deleted_topic_is_refused_at_a_resume(cluster: Cluster, *, again: bool) -> None:
     """Even where another of its name has as many messages."""
