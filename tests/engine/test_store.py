@@ -114,6 +114,7 @@ def test_what_a_dead_run_did_not_finish_is_no_state_of_a_later_epoch(
             if number == 0:
                 connection.execute("INSERT INTO exs (ex_num, worker_count, resume_epoch) VALUES (1, 1, 1)")
                 connection.execute(_FRONT)
+            connection.execute("INSERT INTO commits (part_index, commit_epoch) VALUES (?, 4)", (number,))
             # Epoch 4 is finished; 5 is written, but the worker did not come to say so.
             for epoch in (4, 5):
                 state = pickle.dumps(seal("mark", 1, ("lane-0", epoch)))
