@@ -12,7 +12,7 @@ import orjson
 from dataflows.engine.partitions import opened, part_files, read_partition, resume_epoch, snapshots
 from dataflows.items import OUTPUTS
 from dataflows.snapshots import unseal
-from tests.chaos.harness import dataflows, outputs, rows
+from tests.chaos.harness import PATIENCE, dataflows, outputs, rows
 from tests.chaos.rig import Rig, consumed
 from tests.chaos.test_rescale import settled
 
@@ -55,7 +55,8 @@ def _resumes_after(store: Path) -> int:
 def replayed(rig: Rig, out: str, *more: str) -> dict[str, bytes]:
     """Outputs of a replay of a rig's topics."""
     folder = rig.folder / out
-    ran = dataflows("replay", "--fleet", str(rig.fleet), "--out", str(folder), *more)
+    # What was written in many minutes is replayed at once, in a part of that.
+    ran = dataflows("replay", "--fleet", str(rig.fleet), "--out", str(folder), *more, limit=10 * PATIENCE)
     assert ran.returncode == 0, ran.stdout + ran.stderr
     return outputs(folder)
 

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 __all__ = ["chaos"]
 
 #: Records a second; one of the stream's own seconds has about seven.
-RATE = 200
+RATE = 100
 #: Seconds of the stream for each kill: more than are sent until the next.
 _SECONDS = 2_000
 
@@ -152,6 +152,9 @@ def main() -> None:
     )
     asked = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder, brokers(Path(folder) / "broker") as broker:
+        for what, why in broker.lacks.items():
+            if what != "kill" or asked.broker_kills:
+                parser.error(f"{broker.what} does not serve: {why}")
         found = chaos(
             Path(folder) / "run",
             broker,

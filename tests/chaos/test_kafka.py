@@ -29,9 +29,9 @@ def test_kills_of_run_and_broker_lose_and_repeat_nothing(
     broker: Broker, tmp_path: Path, seed: int, kills: int, broker_kills: int
 ) -> None:
     """At moments drawn by chance, under a steady load; `python -m tests.chaos.kafka` does it from a shell."""
-    found = chaos(
-        tmp_path, broker, seed=seed, kills=kills, broker_kills=broker_kills if broker.can_die else 0
-    )
+    broker.need("abort")
+    broker_kills = 0 if "kill" in broker.lacks else broker_kills
+    found = chaos(tmp_path, broker, seed=seed, kills=kills, broker_kills=broker_kills)
     rows = found["rows"]
     assert all(rows[name] for name in ("predictions", "alerts", "evaluations", "changes", "late", "rejects"))
 
@@ -45,7 +45,8 @@ def test_processes_come_and_go(
     broker: Broker, tmp_path: Path, seed: int, kills: int, broker_kills: int
 ) -> None:
     """Over 2, 1 and 2 processes: every message is accounted for, ids and labels are those of one process."""
-    broker_kills = broker_kills if broker.can_die else 0
+    broker.need("abort")
+    broker_kills = 0 if "kill" in broker.lacks else broker_kills
     found = chaos(tmp_path, broker, seed=seed, kills=kills, broker_kills=broker_kills, processes=(2, 1, 2))
     assert found["messages"]["scored"] > 100
     assert all(found["rows"][name] for name in ("predictions", "evaluations", "late", "rejects"))
@@ -57,7 +58,8 @@ def test_weather_and_failures_may_have_topics_of_their_own(
     broker: Broker, tmp_path: Path, processes: tuple[int, ...]
 ) -> None:
     """With one process each row is that of the replay, with several ids and final labels are."""
-    broker_kills = 1 if broker.can_die else 0
+    broker.need("abort")
+    broker_kills = 0 if "kill" in broker.lacks else 1
     how = {"kills": 10, "broker_kills": broker_kills, "processes": processes, "layout": "many"}
     found = chaos(tmp_path, broker, seed=5, **how)
     assert all(found["rows"][name] for name in ("predictions", "evaluations", "late", "rejects"))
@@ -65,6 +67,7 @@ def test_weather_and_failures_may_have_topics_of_their_own(
 
 def test_a_kill_at_a_commit_publishes_nothing_twice(broker: Broker, tmp_path: Path) -> None:
     """Before it, when half of the topics are committed, and when all are but the recovery store is not."""
+    broker.need("abort")
     rig = Rig(tmp_path, broker.bootstrap, f"cut-{time.time_ns()}")
     rig.make()
     found = messages(tmp_path, 150, 3)

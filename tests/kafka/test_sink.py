@@ -207,8 +207,7 @@ def test_rows_of_recorded_files_carry_the_time_of_writing(writer: Writer) -> Non
 
 def test_a_broker_that_dies_and_comes_back_delays_a_commit(writer: Writer) -> None:
     """Nothing is lost, nothing is there twice, and the run goes on."""
-    if not writer.cluster.broker.can_die:
-        pytest.skip("the broker that KAFKA_BOOTSTRAP names is not ours to kill")
+    writer.cluster.broker.need("kill")
     part = writer.run()
     part.write_batch([prediction(n) for n in range(100)])
     writer.cluster.broker.kill()

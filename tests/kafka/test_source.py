@@ -201,8 +201,7 @@ def ticks(part: LanePartition) -> int:
 
 def test_time_passes_only_while_the_cluster_says_that_nothing_is_there(cluster: Cluster) -> None:
     """No ticks while brokers are away, however long; then the messages that came first, then ticks."""
-    if not cluster.broker.can_die:
-        pytest.skip("the broker that KAFKA_BOOTSTRAP names is not ours to kill")
+    cluster.broker.need("kill")
     cluster.make(partitions=2)
     part = cluster.reading(ticks=True)
     cluster.send((0, telemetry("a", 1), 1_000))
