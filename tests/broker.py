@@ -45,9 +45,8 @@ class Broker:
         bootstrap: its address.
         what: it is, for the head of a test run.
         lacks: why it does not serve for some tests, by what they need: "kill" (that `kill` and `start` work,
-            and lose nothing that was acknowledged), "topic ids" (that a topic which was made anew is told from
-            the one before), "abort" (that who reads what is committed sees all that follows an aborted
-            transaction).
+            and lose nothing that was acknowledged), "topic ids" (that a topic made anew is told from the one
+            before), "abort" (that who reads what is committed sees all that follows an aborted transaction).
         sasl: address where `USER` logs in with `PASSWORD` by SASL, None where there is none.
         tls: address of TLS, whose authority is in the file ``authority``; None where there is none.
     """
