@@ -84,7 +84,8 @@ def replay(
     topic: Annotated[
         str | None,
         typer.Option(
-            help="Run nothing: send the recording to this topic; one that is new gets 4 partitions."
+            help="Run nothing: send the recording to this topic; one that is new gets 4 partitions, "
+            "and keeps messages of any age."
         ),
     ] = None,
     fresh: Annotated[bool, typer.Option("--fresh", help="Delete the outputs of earlier runs first.")] = False,  # noqa: FBT002

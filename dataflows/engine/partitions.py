@@ -39,6 +39,7 @@ __all__ = [
     "check_log",
     "check_moment",
     "check_sound",
+    "forget_unfinished",
     "opened",
     "part_files",
     "read_partition",
@@ -117,14 +118,14 @@ def part_files(folder: Path) -> list[Path]:
 
 
 @contextmanager
-def opened(path: Path) -> Iterator[sqlite3.Connection]:
-    """A file of a store, to be read only.
+def opened(path: Path, mode: str = "ro") -> Iterator[sqlite3.Connection]:
+    """A file of a store, to be read only, or with the mode "rw" to be written too.
 
     Raises:
         StoreError: it cannot be read.
     """
     try:
-        with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=10)) as connection:
+        with closing(sqlite3.connect(f"file:{path}?mode={mode}", uri=True, timeout=10)) as connection:
             yield connection
     except (sqlite3.Error, UnicodeDecodeError) as error:
         msg = f"{path} cannot be read as a part of a recovery store ({error}). {RESTORE}"
@@ -266,6 +267,38 @@ def check_sound(path: Path, connection: sqlite3.Connection) -> None:
         except SnapshotError as error:
             msg = f"{path}, step {snapshot.step!r}, key {snapshot.key!r}: {error}"
             raise StoreError(msg) from error
+
+
+def forget_unfinished(folder: Path) -> int:
+    """Delete what a dead run wrote of an epoch that it did not finish; returns how many snapshots.
+
+    The engine leaves it there. The next run does that epoch again, but other keys may be awake in it: and
+    should that run die as well, a later one would take the snapshots of the first for state of this epoch,
+    and see the records that made them once more.
+
+    Args:
+        folder: of a store that no dataflow is working on, and of which all files are here: in which epoch a
+            run resumes is only known from all of them.
+
+    Raises:
+        StoreError: a file cannot be read or written.
+    """
+    paths = part_files(folder)
+    parts = []
+    for path in paths:
+        with opened(path) as connection:
+            parts.append(read_partition(path, connection))
+    if len(parts) != parts[0].count:
+        return 0
+    resume, deleted = resume_epoch(parts), 0
+    for path in paths:
+        with opened(path) as connection:
+            found = connection.execute("SELECT EXISTS (SELECT 1 FROM snaps WHERE snap_epoch >= ?)", (resume,))
+            if not found.fetchone()[0]:
+                continue
+        with opened(path, mode="rw") as connection, connection:
+            deleted += connection.execute("DELETE FROM snaps WHERE snap_epoch >= ?", (resume,)).rowcount
+    return deleted
 
 
 def snapshots(

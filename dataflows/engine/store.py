@@ -23,6 +23,7 @@ from dataflows.engine.partitions import (
     check_log,
     check_moment,
     check_sound,
+    forget_unfinished,
     opened,
     part_files,
     read_partition,
@@ -74,6 +75,8 @@ def guard_named_store(fleet: Fleet) -> Path | None:
         _guarded[folder.resolve()] = lock
     manifest = check_store(folder, fleet, whole=alone, adopt=first)
     if first and manifest is not None:
+        # The others of the cluster are not at work before this one is.
+        forget_unfinished(folder)
         write_manifest(folder, started(manifest, fleet, _lag(named)))
     return folder
 
@@ -210,5 +213,6 @@ def open_store(folder: Path, fleet: Fleet, *, fresh: bool = False) -> Iterator[R
         else:
             manifest = check_store(folder, fleet, adopt=True)
             if manifest is not None:
+                forget_unfinished(folder)
                 write_manifest(folder, started(manifest, fleet, 0))
         yield RecoveryConfig(folder)  # type: ignore[no-untyped-call]

@@ -38,7 +38,7 @@ def send(fleet: Fleet, recording: Sequence[str], topic: str, speed: float | None
     Args:
         fleet: tells how to reach the cluster.
         recording: files and globs.
-        topic: made if it does not exist, with 4 partitions.
+        topic: made if it does not exist, with 4 partitions and without a limit of age.
         speed: multiple of real time; None for as fast as possible.
         console: where progress is shown.
 
@@ -50,7 +50,8 @@ def send(fleet: Fleet, recording: Sequence[str], topic: str, speed: float | None
     clients = Clients(fleet.kafka)
     topics = Topics(clients, KafkaOutputError)
     if topics.find([topic])[topic] is None:
-        topics.make(topic, _PARTITIONS)
+        # What was recorded long ago would be deleted for its age at once.
+        topics.make(topic, _PARTITIONS, keep=True)
     sending = _Sending(clients, topic)
     merge = Merge([paths], plain=False, body=cast("Any", lambda head: head))
     pace = None if speed is None else Pace(speed)

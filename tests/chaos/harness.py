@@ -164,11 +164,11 @@ def arguments(fleet: Path, *more: str, store: str = "store") -> list[str]:
     return ["run", str(fleet), "--recovery", str(fleet.parent / store), "--epoch", "50ms", *more]
 
 
-def dataflows(*args: str, **extra: str) -> subprocess.CompletedProcess[str]:
-    """Run ``python -m dataflows`` to its end."""
+def dataflows(*args: str, limit: float = PATIENCE, **extra: str) -> subprocess.CompletedProcess[str]:
+    """Run ``python -m dataflows`` to its end, which has to come within so many seconds."""
     command = [sys.executable, "-m", "dataflows", *args]
     return subprocess.run(
-        command, env=environment(**extra), capture_output=True, text=True, timeout=PATIENCE, check=False
+        command, env=environment(**extra), capture_output=True, text=True, timeout=limit, check=False
     )
 
 

@@ -1,370 +1,136 @@
 """Kafka under fire: a dataflow from topic to topics is killed, and so is the broker.
 
     python -m tests.chaos.kafka --seed 7 --kills 30 --broker-kills 3
+    python -m tests.chaos.kafka --processes 2,1,2 --topics many
 
-Telemetry, failures and maintenance come at a steady rate in one topic, keyed by asset. The dataflow is killed
-with -9 at moments drawn by chance, the broker is killed and started again. In the end the topics of the
-outputs have to hold what an unbroken replay of the order journal gives, row by row, and nothing twice.
+Telemetry, failures and maintenance come at a steady rate in one topic, keyed by asset; or, with ``--topics
+many``, failures and weather in topics of their own. The dataflow is killed with -9 at moments drawn by
+chance, the broker is killed and started again. In the end the topics of the outputs have to hold what an
+unbroken replay of the order journal gives, row by row, and nothing twice. With several processes models may
+learn in another order, so scores may differ from those of the replay; `account` says what has to hold there.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import random
-import signal
-import subprocess
-import sys
 import tempfile
-import threading
 import time
-from contextlib import contextmanager
-from dataclasses import dataclass, field
-from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import orjson
-from confluent_kafka import Consumer, KafkaError, Producer, TopicPartition
-from confluent_kafka.admin import AdminClient, NewTopic
 
-from dataflows.instants import parse_instant
-from dataflows.items import OUTPUTS
 from tests.broker import brokers
-from tests.chaos.harness import PATIENCE, ROOT, arguments, dataflows, environment, eventually, outputs
-from tests.chaos.test_live import FLEET, latest, read, recorded
+from tests.chaos.account import Cut, account, assert_topics_equal_replay, cut_by_kill, divergence
+from tests.chaos.harness import eventually
+from tests.chaos.rig import LAYOUTS, Producing, Rig, messages
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+    from contextlib import AbstractContextManager
+    from subprocess import Popen
 
     from tests.broker import Broker
 
-__all__ = [
-    "Message",
-    "Producing",
-    "Rig",
-    "assert_topics_equal_replay",
-    "chaos",
-    "divergence",
-    "messages",
-    "raw_messages",
-    "topic_rows",
-]
+__all__ = ["chaos"]
 
-_END = KafkaError._PARTITION_EOF
-#: Records a second, of which one of the stream's own seconds has about seven.
-RATE = 700
-
-
-@dataclass(frozen=True)
-class Message:
-    """One record on its way into a topic."""
-
-    key: bytes
-    value: bytes
-    milliseconds: int
-
-
-def messages(folder: Path, seconds: int, seed: int) -> list[Message]:
-    """What a fleet of pumps sends, telemetry and reports, broken records too, by arrival."""
-    found = []
-    arrived = 0
-    for path in recorded(folder, seconds, seed):
-        for line in path.read_bytes().splitlines():
-            key = line.partition(b'"asset":"')[2].partition(b'"')[0]
-            if line.endswith(b"}"):
-                arrived = parse_instant(orjson.loads(line)["arrived"]) // 1_000
-            found.append(Message(key, line, arrived))
-    found.sort(key=lambda message: message.milliseconds)
-    return found
-
-
-class Producing(threading.Thread):
-    """Sends messages at a steady rate, in the background.
-
-    Attributes:
-        sent: how many were handed to the client.
-    """
-
-    def __init__(self, bootstrap: str, topic: str, found: Sequence[Message], rate: float) -> None:
-        super().__init__(daemon=True)
-        self._topic = topic
-        self._messages = found
-        self._rate = rate
-        self._producer = Producer({
-            "bootstrap.servers": bootstrap, "enable.idempotence": True, "linger.ms": 2, "log_level": 0
-        })  # fmt: skip
-        self.sent = 0
-        self.failed: list[Any] = []
-
-    def run(self) -> None:
-        """Until all are delivered."""
-        begun = time.monotonic()
-        for number, message in enumerate(self._messages):
-            ahead = number / self._rate - (time.monotonic() - begun)
-            if ahead > 0.01:
-                time.sleep(ahead)
-            self._producer.produce(
-                self._topic,
-                message.value,
-                message.key,
-                timestamp=message.milliseconds,
-                on_delivery=lambda error, _: self.failed.append(error) if error else None,
-            )
-            self._producer.poll(0)
-            self.sent = number + 1
-        if self._producer.flush(PATIENCE):
-            self.failed.append("not delivered in time")
-
-
-@dataclass
-class Rig:
-    """A fleet from topic to topics.
-
-    Attributes:
-        fleet: its ``fleet.toml``.
-        bootstrap: address of the broker.
-        name: prefix of its topics.
-    """
-
-    folder: Path
-    bootstrap: str
-    name: str
-    partitions: int = 4
-    settings: str = ""
-    follow: bool = True
-    more: dict[str, str] = field(default_factory=dict)
-
-    @property
-    def fleet(self) -> Path:
-        return self.folder / "fleet.toml"
-
-    @property
-    def topic(self) -> str:
-        return f"{self.name}.events"
-
-    def make(self) -> None:
-        """Write the fleet and make the topic of its input."""
-        self.folder.mkdir(parents=True, exist_ok=True)
-        text = FLEET.replace('files = ["telemetry.jsonl", "reports.jsonl"]\n', "")
-        if not self.follow:
-            text = text.replace("follow = true", "follow = false")
-        kafka = f"""
-[kafka]
-bootstrap = "{self.bootstrap}"
-
-[input.kafka]
-topics = ["{self.topic}"]
-{self.settings}
-
-[output.kafka]
-prefix = "{self.name}.out."
-partitions = 3
-"""
-        self.fleet.write_text(text + kafka, encoding="utf-8")
-        make_topic(self.bootstrap, self.topic, self.partitions)
-
-    @contextmanager
-    def running(self, *, batch: int = 100, module: str = "dataflows") -> Iterator[subprocess.Popen[bytes]]:
-        """A run, killed at the end of the block if it still goes on."""
-        command = [sys.executable, "-m", module, *arguments(self.fleet)]
-        with (self.folder / "run.log").open("ab") as log:
-            process = subprocess.Popen(
-                command,
-                env=environment(FLEET_BATCH=str(batch), **self.more),
-                cwd=ROOT,
-                stdout=log,
-                stderr=log,
-            )
-        try:
-            yield process
-        finally:
-            process.kill()
-            process.wait()
-
-    def log(self) -> str:
-        """What the runs said."""
-        return (self.folder / "run.log").read_text()
-
-    def stop(self, process: subprocess.Popen[bytes]) -> None:
-        """End a run by SIGTERM, at an epoch boundary."""
-        process.send_signal(signal.SIGTERM)
-        assert process.wait(PATIENCE) == 0, self.log()
-
-    def finish(self, total: int) -> None:
-        """Run until all records were read and are in the recovery store, then stop."""
-        with self.running() as process:
-            eventually(lambda: read(self.fleet) + records_of_last(self.fleet) >= total, process)
-            eventually(self.has_committed_all, process)
-            self.stop(process)
-
-    def has_committed_all(self) -> bool:
-        """Whether the offsets of the group, told after the snapshot that holds them, are the ends."""
-        consumer = _consumer(self.bootstrap, "highwater-live")
-        parts = [TopicPartition(self.topic, number) for number in range(self.partitions)]
-        ends = [consumer.get_watermark_offsets(part, timeout=10)[1] for part in parts]
-        found = [part.offset for part in consumer.committed(parts, timeout=10)]
-        consumer.close()
-        return found == ends
-
-    def ends(self, output: str) -> int:
-        """Where the partitions of a topic end, added up; 0 of one that does not exist yet."""
-        consumer = _consumer(self.bootstrap)
-        topic = f"{self.name}.out.{output}"
-        known = consumer.list_topics(timeout=10).topics
-        parts = [TopicPartition(topic, n) for n in known[topic].partitions] if topic in known else []
-        total = sum(consumer.get_watermark_offsets(part, timeout=10)[1] for part in parts)
-        consumer.close()
-        return total
-
-    def written(self, output: str) -> list[tuple[tuple[int, int], bytes, str | None]]:
-        """Rows of a topic, by their place in the order of effect, with it and the header ``id``."""
-        return topic_rows(self.bootstrap, f"{self.name}.out.{output}")
-
-
-def records_of_last(fleet: Path) -> int:
-    """Records of the last entry of the journal."""
-    last = latest(fleet)
-    if not last or isinstance(last[-1].chosen, int):
-        return 0
-    return sum(run[3] for run in last[-1].chosen)
-
-
-def make_topic(bootstrap: str, topic: str, partitions: int) -> None:
-    admin = AdminClient({"bootstrap.servers": bootstrap, "log_level": 0})
-    for future in admin.create_topics(
-        [NewTopic(topic, partitions, 1, config={"retention.ms": "-1"})]
-    ).values():
-        future.result()
-
-
-def topic_rows(bootstrap: str, topic: str) -> list[tuple[tuple[int, int], bytes, str | None]]:
-    """All committed rows of a topic."""
-    rows = []
-    for message in _read(bootstrap, topic):
-        headers = dict(message.headers())
-        sequence, _, part = headers["order"].decode().partition(".")
-        found = headers.get("id")
-        rows.append(((int(sequence), int(part)), message.value(), found and found.decode()))
-    return sorted(rows)
-
-
-def raw_messages(bootstrap: str, topic: str) -> list[tuple[bytes | None, bytes, int]]:
-    """Key, value and timestamp of all messages of a topic."""
-    return [(each.key(), each.value(), each.timestamp()[1]) for each in _read(bootstrap, topic)]
-
-
-def _consumer(bootstrap: str, group: str = "tests") -> Consumer:
-    return Consumer({
-        "bootstrap.servers": bootstrap, "group.id": group, "enable.auto.commit": False,
-        "isolation.level": "read_committed", "enable.partition.eof": True, "auto.offset.reset": "error",
-        "log_level": 0,
-    })  # fmt: skip
-
-
-def _read(bootstrap: str, topic: str) -> list[Any]:
-    """All committed messages of a topic; none of one that does not exist."""
-    consumer = _consumer(bootstrap)
-    known = consumer.list_topics(timeout=10).topics
-    left = set(known[topic].partitions) if topic in known else set()
-    consumer.assign([TopicPartition(topic, number, 0) for number in left])
-    found = []
-    deadline = time.monotonic() + PATIENCE
-    while left:
-        assert time.monotonic() < deadline, f"{topic}: no end of partitions {left}"
-        for message in consumer.consume(1_000, 0.2):
-            if message.error() is None:
-                found.append(message)
-            elif message.error().code() == _END:
-                # Committed is visible a moment later: the end is where nothing is open any more.
-                part = TopicPartition(topic, message.partition())
-                if message.offset() >= consumer.get_watermark_offsets(part, timeout=10)[1]:
-                    left.discard(message.partition())
-    consumer.close()
-    return found
-
-
-def assert_topics_equal_replay(rig: Rig) -> dict[str, int]:
-    """Every topic holds exactly the rows of a replay of the journal; returns how many."""
-    journal = str(rig.folder / "store" / "journal")
-    ran = dataflows(
-        "replay",
-        "--fleet",
-        str(rig.fleet),
-        "--out",
-        str(rig.folder / "again"),
-        "--journal",
-        journal,
-        "--fresh",
-    )
-    assert ran.returncode == 0, ran.stdout + ran.stderr
-    expected = outputs(rig.folder / "again")
-    counts = {}
-    for name in OUTPUTS:
-        rows = rig.written(name)
-        places = [place for place, _, _ in rows]
-        twice = {place for place, following in pairwise(places) if place == following}
-        assert not twice, f"{name}: {len(twice)} rows are there twice, the first {min(twice)}"
-        if name == "predictions":
-            ids = [found for _, _, found in rows]
-            assert None not in ids
-            assert len(set(ids)) == len(ids), "a prediction id is there twice"
-        lines = expected[name].splitlines()
-        differing = next((n for n, (a, b) in enumerate(zip(rows, lines, strict=False)) if a[1] != b), None)
-        assert differing is None, f"{name}, row {differing}:\n{rows[differing][1]!r}\n{lines[differing]!r}"
-        assert len(rows) == len(lines), f"{name}: {len(rows)} rows in the topic, {len(lines)} of the replay"
-        counts[name] = len(rows)
-    return counts
-
-
-def divergence(rig: Rig) -> dict[str, int]:
-    """What the last run's summary says of rows that were there before."""
-    summary: dict[str, Any] = orjson.loads((rig.folder / "out" / "summary.json").read_bytes())
-    found: dict[str, int] = summary["output"]
-    return found
+#: Records a second; one of the stream's own seconds has about seven.
+RATE = 100
+#: Seconds of the stream for each kill: more than are sent until the next.
+_SECONDS = 2_000
 
 
 def chaos(
-    folder: Path, broker: Broker, *, seed: int, kills: int, broker_kills: int, rate: float = RATE
+    folder: Path,
+    broker: Broker,
+    *,
+    seed: int,
+    kills: int,
+    broker_kills: int,
+    processes: Sequence[int] = (1,),
+    layout: str = "one",
 ) -> dict[str, Any]:
-    """Run, kill, compare; returns what happened."""
+    """Run, kill, compare; returns what happened.
+
+    Args:
+        folder: for the fleet, its recovery store and what is compared.
+        broker: where the topics are.
+        seed: of all that is drawn by chance.
+        kills: of runs.
+        broker_kills: of the broker, while a run goes on.
+        processes: how many the runs have, one run after the other, from the first again after the last.
+        layout: of the input, one of `LAYOUTS`.
+    """
     chance = random.Random(seed)
-    rig = Rig(folder, broker.bootstrap, f"chaos{seed}-{time.time_ns()}")
+    rig = Rig(folder, broker.bootstrap, f"chaos{seed}-{time.time_ns()}", layout=layout)
     rig.make()
-    found = messages(folder, 60 + 60 * kills + 60 * broker_kills, seed)
-    producing = Producing(broker.bootstrap, rig.topic, found, rate)
+    found = messages(folder, _SECONDS * (1 + kills + broker_kills), seed, layout)
+    producing = Producing(rig, found, RATE)
     producing.start()
-    what = ["run"] * kills + ["broker"] * broker_kills
-    chance.shuffle(what)
     begun = time.monotonic()
-    while what:
-        with rig.running(batch=chance.choice([1, 20, 200])) as process:
-            goal = read(rig.fleet) + chance.randrange(20, 300)
-            eventually(lambda goal=goal: read(rig.fleet) > min(goal, len(found) - 300), process)
-            time.sleep(chance.random() / 5)
+    cuts = [*_fire(rig, broker, chance, (kills, broker_kills), processes)]
+    assert producing.is_alive(), "the load ended before the last kill"
+    producing.end()
+    producing.done()
+    # The last is sent when the last run has begun.
+    sent = found[: producing.sent + 1]
+    rig.finish(sent)
+    told = {"broker": broker.what, "seed": seed, "records": len(sent), "kills": kills}
+    told |= {"broker_kills": broker_kills, "seconds": round(time.monotonic() - begun)}
+    if max(processes) > 1:
+        return told | account(rig, cuts)
+    counts = assert_topics_equal_replay(rig)
+    output = divergence(rig)
+    assert output["resume_divergence"] == 0, output
+    return told | {"rows": counts, "ids_missing": 0, "ids_twice": 0, **output}
+
+
+def _fire(
+    rig: Rig, broker: Broker, chance: random.Random, kills: tuple[int, int], processes: Sequence[int]
+) -> Iterator[Cut]:
+    """Kill runs, and the broker in between; what each kill of a run cut."""
+    what = ["run"] * kills[0] + ["broker"] * kills[1]
+    chance.shuffle(what)
+    for number in itertools.cycle(processes):
+        if not what:
+            return
+        with _started(rig, number, chance) as running:
+            _wait(rig, chance, running)
             while what and what[0] == "broker":
                 what.pop(0)
                 broker.kill()
                 time.sleep(chance.random() * 2)
                 broker.start()
                 time.sleep(chance.random())
-            assert process.poll() is None, rig.log()
+            for process in running:
+                assert process.poll() is None, rig.log()
             if what:
                 what.pop(0)
-    producing.join()
-    assert not producing.failed, producing.failed[:3]
-    rig.finish(len(found))
-    seconds = time.monotonic() - begun
-    counts = assert_topics_equal_replay(rig)
-    told = divergence(rig)
-    assert told["resume_divergence"] == 0, told
-    return {
-        "broker": broker.what,
-        "seed": seed,
-        "records": len(found),
-        "rows": counts,
-        "seconds": round(seconds),
-        **told,
-    }
+            chance.shuffle(running)
+            running[0].kill()
+            if len(running) > 1 and chance.random() < 0.5:
+                # The others go on for a moment without it.
+                time.sleep(chance.random() / 2)
+        yield cut_by_kill(rig)
+
+
+def _started(rig: Rig, number: int, chance: random.Random) -> AbstractContextManager[list[Popen[bytes]]]:
+    batch = chance.choice([1, 20, 200])
+    if number == 1:
+        return rig.alone(batch=batch)
+    return rig.cluster(number, batch=batch, epoch=chance.choice([0, 1]))
+
+
+def _wait(rig: Rig, chance: random.Random, running: list[Popen[bytes]]) -> None:
+    """Until a kill is due: some while a run begins, most when it is at work, soon or later."""
+    if chance.random() < 0.2:
+        time.sleep(chance.random() * 3)
+        return
+    goal = rig.chosen() + chance.randrange(20, 300)
+    eventually(lambda: rig.chosen() > goal, running[0])
+    time.sleep(chance.random() * chance.choice([0.2, 2]))
 
 
 def main() -> None:
@@ -373,10 +139,32 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--kills", type=int, default=30)
     parser.add_argument("--broker-kills", type=int, default=3)
+    parser.add_argument(
+        "--processes",
+        default="1",
+        help="of one run after the other, such as 2,1,2, and so on",
+    )
+    parser.add_argument(
+        "--topics",
+        choices=[*LAYOUTS],
+        default="one",
+        help="many: failures and weather apart",
+    )
     asked = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder, brokers(Path(folder) / "broker") as broker:
-        kills = {"kills": asked.kills, "broker_kills": asked.broker_kills}
-        print(orjson.dumps(chaos(Path(folder) / "run", broker, seed=asked.seed, **kills)).decode())  # noqa: T201
+        for what, why in broker.lacks.items():
+            if what != "kill" or asked.broker_kills:
+                parser.error(f"{broker.what} does not serve: {why}")
+        found = chaos(
+            Path(folder) / "run",
+            broker,
+            seed=asked.seed,
+            kills=asked.kills,
+            broker_kills=asked.broker_kills,
+            processes=[int(number) for number in asked.processes.split(",")],
+            layout=asked.topics,
+        )
+        print(orjson.dumps(found).decode())  # noqa: T201
 
 
 if __name__ == "__main__":

@@ -3,25 +3,16 @@
 from __future__ import annotations
 
 import signal
-import subprocess
-import sys
 import time
 from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.chaos.harness import PATIENCE, dataflows, eventually, outputs
-from tests.chaos.kafka import (
-    Producing,
-    Rig,
-    assert_topics_equal_replay,
-    chaos,
-    divergence,
-    messages,
-    raw_messages,
-)
+from tests.chaos.account import assert_topics_equal_replay, divergence
+from tests.chaos.harness import PATIENCE, dataflows
+from tests.chaos.kafka import chaos
+from tests.chaos.rig import Rig, messages, raw_messages, send
 from tests.chaos.test_live import recorded
-from tests.chaos.test_rescale import settled, start
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -38,27 +29,55 @@ def test_kills_of_run_and_broker_lose_and_repeat_nothing(
     broker: Broker, tmp_path: Path, seed: int, kills: int, broker_kills: int
 ) -> None:
     """At moments drawn by chance, under a steady load; `python -m tests.chaos.kafka` does it from a shell."""
-    found = chaos(
-        tmp_path, broker, seed=seed, kills=kills, broker_kills=broker_kills if broker.can_die else 0
-    )
+    broker.need("abort")
+    broker_kills = 0 if "kill" in broker.lacks else broker_kills
+    found = chaos(tmp_path, broker, seed=seed, kills=kills, broker_kills=broker_kills)
     rows = found["rows"]
     assert all(rows[name] for name in ("predictions", "alerts", "evaluations", "changes", "late", "rejects"))
 
 
+@pytest.mark.parametrize(
+    ("seed", "kills", "broker_kills"),
+    [(3, 3, 0), pytest.param(4, 30, 3, marks=pytest.mark.full)],
+    ids=["3 kills", "30 kills"],
+)
+def test_processes_come_and_go(
+    broker: Broker, tmp_path: Path, seed: int, kills: int, broker_kills: int
+) -> None:
+    """Over 2, 1 and 2 processes: every message is accounted for, ids and labels are those of one process."""
+    broker.need("abort")
+    broker_kills = 0 if "kill" in broker.lacks else broker_kills
+    found = chaos(tmp_path, broker, seed=seed, kills=kills, broker_kills=broker_kills, processes=(2, 1, 2))
+    assert found["messages"]["scored"] > 100
+    assert all(found["rows"][name] for name in ("predictions", "evaluations", "late", "rejects"))
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("processes", [(1,), (2, 1, 2)], ids=["one process", "2, 1 and 2 processes"])
+def test_weather_and_failures_may_have_topics_of_their_own(
+    broker: Broker, tmp_path: Path, processes: tuple[int, ...]
+) -> None:
+    """With one process each row is that of the replay, with several ids and final labels are."""
+    broker.need("abort")
+    broker_kills = 0 if "kill" in broker.lacks else 1
+    how = {"kills": 10, "broker_kills": broker_kills, "processes": processes, "layout": "many"}
+    found = chaos(tmp_path, broker, seed=5, **how)
+    assert all(found["rows"][name] for name in ("predictions", "evaluations", "late", "rejects"))
+
+
 def test_a_kill_at_a_commit_publishes_nothing_twice(broker: Broker, tmp_path: Path) -> None:
     """Before it, when half of the topics are committed, and when all are but the recovery store is not."""
+    broker.need("abort")
     rig = Rig(tmp_path, broker.bootstrap, f"cut-{time.time_ns()}")
     rig.make()
     found = messages(tmp_path, 150, 3)
-    producing = Producing(broker.bootstrap, rig.topic, found, rate=1_000_000)
-    producing.start()
-    producing.join()
+    send(rig, found[:-1])
     for cut, commit in [("after", 1), ("among", 2), ("before", 1), ("after", 2)]:
         rig.more = {"CHAOS_CUT": cut, "CHAOS_COMMIT": str(commit)}
         with rig.running(module="tests.chaos.cut", batch=50) as process:
             assert process.wait(PATIENCE) == -signal.SIGKILL, rig.log()
     rig.more = {}
-    rig.finish(len(found))
+    rig.finish(found)
     assert_topics_equal_replay(rig)
     told = divergence(rig)
     assert told["resume_divergence"] == 0
@@ -71,9 +90,7 @@ def test_topics_are_a_recording_too(broker: Broker, tmp_path: Path) -> None:
     rig.make()
     found = messages(tmp_path, 60, 4)
     for half in (found[:200], found[200:]):
-        producing = Producing(broker.bootstrap, rig.topic, half, rate=1_000_000)
-        producing.start()
-        producing.join()
+        send(rig, half)
         with rig.running() as process:
             assert process.wait(PATIENCE) == 0, rig.log()
     counts = assert_topics_equal_replay(rig)
@@ -84,48 +101,12 @@ def test_outputs_of_another_store_are_refused(broker: Broker, tmp_path: Path) ->
     """--fresh deletes files, not topics: it says what to do instead."""
     rig = Rig(tmp_path, broker.bootstrap, f"fresh-{time.time_ns()}", follow=False)
     rig.make()
-    producing = Producing(broker.bootstrap, rig.topic, messages(tmp_path, 10, 5), rate=1_000_000)
-    producing.start()
-    producing.join()
+    send(rig, messages(tmp_path, 10, 5))
     with rig.running() as process:
         assert process.wait(PATIENCE) == 0, rig.log()
     ran = dataflows("run", str(rig.fleet), "--recovery", str(tmp_path / "store"), "--fresh")
     assert ran.returncode == 1
     assert "`prefix` under [output.kafka]" in ran.stderr
-
-
-@pytest.mark.full
-def test_processes_come_and_go(broker: Broker, tmp_path: Path) -> None:
-    """Over 2, 1 and 2 processes, killed twice: ids and labels are those of one process, each once."""
-    rig = Rig(tmp_path, broker.bootstrap, f"rescaled-{time.time_ns()}", follow=False)
-    rig.make()
-    found = messages(tmp_path, 250, 6)
-    producing = Producing(broker.bootstrap, rig.topic, found, rate=1_000_000)
-    producing.start()
-    producing.join()
-    (tmp_path / "store").mkdir()
-    subprocess.run([sys.executable, "-m", "bytewax.recovery", str(tmp_path / "store"), "4"], check=True)
-    for processes, rows in [(2, 300), (1, 800)]:
-        running = start(rig.fleet, processes)
-        try:
-            eventually(lambda rows=rows: rig.ends("predictions") > rows, running[0])
-        finally:
-            for process in running:
-                process.kill()
-                process.wait()
-    for process in start(rig.fleet, 2):
-        assert process.wait(PATIENCE) == 0, rig.log()
-    journal = str(tmp_path / "store" / "journal")
-    ran = dataflows(
-        "replay", "--fleet", str(rig.fleet), "--out", str(tmp_path / "again"), "--journal", journal
-    )
-    assert ran.returncode == 0, ran.stdout + ran.stderr
-    expected = outputs(tmp_path / "again")
-    for name, key in [("predictions", ("id",)), ("evaluations", ("id", "correction"))]:
-        written = b"\n".join(row for _, row, _ in rig.written(name))
-        assert settled(written, *key) == settled(expected[name], *key)
-    for name in ("late", "rejects"):
-        assert sorted(row for _, row, _ in rig.written(name)) == sorted(expected[name].splitlines())
 
 
 def test_a_recording_is_sent_to_a_topic_as_a_producer_would(broker: Broker, tmp_path: Path) -> None:

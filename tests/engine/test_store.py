@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import pickle
 import sqlite3
 import sys
 from contextlib import closing
@@ -19,7 +20,14 @@ from bytewax.testing import TestingSink, run_main
 from dataflows.engine import store as stores
 from dataflows.engine.formats import KINDS, check_version, readable
 from dataflows.engine.manifest import read_manifest, write_manifest
-from dataflows.engine.partitions import Partition, check_moment, opened, part_files, read_partition
+from dataflows.engine.partitions import (
+    Partition,
+    check_moment,
+    opened,
+    part_files,
+    read_partition,
+    resume_epoch,
+)
 from dataflows.engine.parts import stateful_in_parts
 from dataflows.engine.store import MARKS, StoreError, guard_named_store, named_store, open_store
 from dataflows.fleet import Fleet, load
@@ -51,6 +59,10 @@ def test_the_named_store_is_that_of_the_engine(
     if variable is not None:
         monkeypatch.setenv("BYTEWAX_RECOVERY_DIRECTORY", variable)
     assert named_store() == (None if store is None else Path(store))
+
+
+_SNAP = "INSERT INTO snaps (step_id, state_key, snap_epoch, ser_change) VALUES (?, ?, ?, ?)"
+_FRONT = "INSERT INTO fronts (ex_num, worker_index, worker_frontier) VALUES (1, 0, 5)"
 
 
 @pytest.fixture
@@ -88,6 +100,35 @@ def test_each_file_of_a_store_holds_a_mark(tmp_path: Path, files: int) -> None:
     resume = check_moment(parts)
     assert len({max(mark for mark in part.marks if mark < resume) for part in parts}) == 1
     assert {part.committed for part in parts} == {resume - 1}
+
+
+@pytest.mark.parametrize("command", ["our own", "the engine's"])
+def test_what_a_dead_run_did_not_finish_is_no_state_of_a_later_epoch(
+    tmp_path: Path, fleet: Fleet, monkeypatch: pytest.MonkeyPatch, command: str
+) -> None:
+    """Killed within an epoch, and again before a key was awake: it has the state from before both."""
+    with open_store(tmp_path / "store", fleet):
+        pass
+    for number, path in enumerate(part_files(tmp_path / "store")):
+        with closing(sqlite3.connect(path)) as connection, connection:
+            if number == 0:
+                connection.execute("INSERT INTO exs (ex_num, worker_count, resume_epoch) VALUES (1, 1, 1)")
+                connection.execute(_FRONT)
+            connection.execute("INSERT INTO commits (part_index, commit_epoch) VALUES (?, 4)", (number,))
+            # Epoch 4 is finished; 5 is written, but the worker did not come to say so.
+            for epoch in (4, 5):
+                state = pickle.dumps(seal("mark", 1, ("lane-0", epoch)))
+                key = f"highwater.lane.mark_{MARKS[number]:02}", "lane-0", epoch, state
+                connection.execute(_SNAP, key)
+    if command == "our own":
+        with open_store(tmp_path / "store", fleet):
+            pass
+    else:
+        monkeypatch.setattr(sys, "argv", ["bytewax.run", "-r", str(tmp_path / "store")])
+        guard_named_store(fleet)
+        stores._guarded.popitem()[1].close()
+    assert {part.marks for part in parts_of(tmp_path / "store")} == {frozenset({4})}
+    assert resume_epoch(parts_of(tmp_path / "store")) == 5
 
 
 def test_a_new_store_has_a_number_in_each_file_and_a_manifest(tmp_path: Path, fleet: Fleet) -> None:

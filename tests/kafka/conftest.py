@@ -23,7 +23,6 @@ def cluster(broker: Broker, tmp_path: Path) -> Iterator[Cluster]:
 
 
 @pytest.fixture
-def faithful(broker: Broker) -> None:
-    """For what only Apache Kafka does."""
-    if not broker.faithful:
-        pytest.skip(f"{broker.what} does not do this as Apache Kafka does")
+def topic_ids(broker: Broker) -> None:
+    """For what is known by the id of a topic."""
+    broker.need("topic ids")

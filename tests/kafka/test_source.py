@@ -116,7 +116,7 @@ def test_what_was_deleted_before_it_was_read_is_told(cluster: Cluster) -> None:
         cluster.reading(resume)
 
 
-@pytest.mark.usefixtures("faithful")
+@pytest.mark.usefixtures("topic_ids")
 @pytest.mark.parametrize("again", [True, False], ids=["made anew", "gone"])
 def test_a_deleted_topic_is_refused_at_a_resume(cluster: Cluster, *, again: bool) -> None:
     """Even where another of its name has as many messages."""
@@ -201,8 +201,7 @@ def ticks(part: LanePartition) -> int:
 
 def test_time_passes_only_while_the_cluster_says_that_nothing_is_there(cluster: Cluster) -> None:
     """No ticks while brokers are away, however long; then the messages that came first, then ticks."""
-    if not cluster.broker.can_die:
-        pytest.skip("the broker that KAFKA_BOOTSTRAP names is not ours to kill")
+    cluster.broker.need("kill")
     cluster.make(partitions=2)
     part = cluster.reading(ticks=True)
     cluster.send((0, telemetry("a", 1), 1_000))

@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Sentinel", "refuse_change"]
 
+#: Seconds after which a topic that was not there is looked for once more.
+_AGAIN = 2.0
+
 
 def refuse_change(name: str, before: Topic, found: Topic | None) -> None:
     """Refuse a topic that is gone or not the one it was.
@@ -52,6 +55,7 @@ class Sentinel:
         self._every = every
         self._next = time.monotonic() + every
         self._looked: Asked | None = None
+        self._missing: set[str] = set()
         self._probe_every = max(tick_every // 2, 20_000)
         self._probed_at = 0
         self._probe: Asked | None = None
@@ -69,9 +73,14 @@ class Sentinel:
         if not self._looked.done():
             return
         found, self._looked = self._looked.topics(), None
-        self._next = time.monotonic() + self._every
+        missing = {name for name, topic in found.items() if topic is None}
+        # A broker that has just come back may not know of a topic yet.
+        doubted, self._missing = missing - self._missing, missing
+        self._next = time.monotonic() + (min(self._every, _AGAIN) if doubted else self._every)
         for name, topic in found.items():
             before = self._expected[name]
+            if name in doubted:
+                continue
             refuse_change(name, before, topic)
             if topic is not None and topic.partitions != before.partitions:
                 msg = (

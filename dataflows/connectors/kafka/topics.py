@@ -148,14 +148,19 @@ class Topics:
 
         return patiently(self._clients, "find where partitions begin and end", attempt, self._error)
 
-    def make(self, name: str, partitions: int) -> None:
-        """Make a topic, unless another did in the meantime."""
+    def make(self, name: str, partitions: int, *, keep: bool = False) -> None:
+        """Make a topic, unless another did in the meantime.
+
+        Args:
+            name: of the topic.
+            partitions: how many.
+            keep: never delete messages for their age; else the brokers' default rules.
+        """
+        topic = NewTopic(name, partitions, -1, config={"retention.ms": "-1"} if keep else {})
 
         def attempt() -> None:
             try:
-                self._admin.create_topics([NewTopic(name, partitions, -1)], request_timeout=_TIMEOUT)[
-                    name
-                ].result()
+                self._admin.create_topics([topic], request_timeout=_TIMEOUT)[name].result()
             except KafkaException as error:
                 if code_of(error) != KafkaError.TOPIC_ALREADY_EXISTS:
                     raise
