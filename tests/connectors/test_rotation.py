@@ -107,14 +107,14 @@ def test_a_file_is_finished_only_when_no_kill_takes_rows_of_it_back(tmp_path: Pa
     part.close()
 
 
-ROWS = st.lists(st.tuples(st.integers(1, 9), st.integers(0, DAY // 2)), max_size=40)
+ROWS = st.lists(st.tuples(st.integers(1, 9), st.integers(0, DAY // 2)), max_size=20)
 
 
 @given(
     rows=ROWS,
     rotate=st.one_of(st.integers(2, 30), st.just("daily")),
     seed=st.integers(0, 1 << 30),
-    kills=st.integers(0, 8),
+    kills=st.integers(0, 5),
 )
 def test_files_are_the_same_bytes_however_often_a_run_is_killed(
     rows: list[tuple[int, int]], rotate: Rotate, seed: int, kills: int
