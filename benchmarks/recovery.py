@@ -56,8 +56,9 @@ Measured = dict[str, Any]
 def record(path: Path, assets: int, records: int) -> None:
     """Append records of assets that send in turn, an hour apart, to a recording."""
     random = np.random.default_rng(7)
-    begun = sum(1 for _ in path.open("rb")) if path.exists() else 0
-    with path.open("ab") as lines:
+    with path.open("a+b") as lines:
+        lines.seek(0)
+        begun = sum(1 for _ in lines)
         for number in range(begun, begun + records):
             round_, asset = divmod(number, assets)
             time = _START + round_ * MICROSECONDS["h"] + asset
