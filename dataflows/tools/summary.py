@@ -135,6 +135,7 @@ def _places(fleet: Fleet, store: Path | None, console: Console) -> None:
 def _shown(path: Path) -> str:
     """Relative to the working directory where that is shorter."""
     try:
-        return str(path.absolute().relative_to(Path.cwd()))
+        # Of a rotated output, the link that is named, and not the file that it leads to.
+        return str((path.parent.resolve() / path.name).relative_to(Path.cwd()))
     except ValueError:
         return str(path)

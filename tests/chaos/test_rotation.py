@@ -13,7 +13,17 @@ from rich.console import Console
 from dataflows.connectors.outputs import end_of, lines_of, parts_of
 from dataflows.items import OUTPUTS
 from dataflows.tools.backup import backup, restore
-from tests.chaos.harness import FLEET, Moment, assert_same, dataflows, finish, inline_outputs, kill, prepare
+from tests.chaos.harness import (
+    FLEET,
+    Moment,
+    arguments,
+    assert_same,
+    dataflows,
+    finish,
+    inline_outputs,
+    kill,
+    prepare,
+)
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -71,7 +81,10 @@ def test_kills_change_no_byte_and_no_finished_file(
     assert "put it back" not in console.file.getvalue()
     finish(fleet, **events)
     assert_same(joined(out), inline_outputs(whole))
-    finish(whole)
+    ran = dataflows(*arguments(whole))
+    files = len(parts_of(whole.parent / "out" / "predictions.jsonl"))
+    assert f" in {files} files, predictions.*.jsonl*, of which it is the newest" in ran.stdout
+    assert "Most at risk" in ran.stdout
     for name in OUTPUTS:
         assert places(out, name) == places(whole.parent / "out", name)
     assert int((out / "predictions.committed").read_text()) == end_of(out / "predictions.jsonl")
