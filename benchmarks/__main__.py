@@ -23,6 +23,8 @@ BENCHMARKS = {
     "clocks": "how soon wrong clocks are found, and how many honest ones are accused",
     "simulator": "events a minute that the simulator writes on one core, with their truth",
     "memory": "memory and store that an asset costs: one that sends a million events, many that send one",
+    "recovery": "how long a snapshot holds the input up, and a resume takes, for 1,000 to 100,000 assets",
+    "growth": "what grows under a steady load: store, order journal, outputs, memory",
     "azure": "the four components of Azure's machines pooled, beside a model that only counts errors",
     "figures": "figures of a run's evaluations.jsonl, with intervals",
 }

@@ -32,6 +32,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.quality import run
+from dataflows.connectors.outputs import lines_of
 from dataflows.fleet import load as load_fleet
 from dataflows.fleet.plan import Alert
 from dataflows.group.alerts import AlertBook
@@ -112,18 +113,17 @@ def published(path: Path, name: str, horizon: int, examples: Iterable[Scored]) -
             failures[scored.asset].add(scored.failure)
     ordered = {asset: sorted(times) for asset, times in failures.items()}
     found = []
-    with path.open("rb") as rows:
-        for line in rows:
-            row = orjson.loads(line)
-            if row["target"] != name or row["link"] != "class":
-                continue
-            asset, time = row["asset"], parse_instant(row["time"])
-            if not first <= time <= last:
-                continue
-            mine = ordered.get(asset, [])
-            place = bisect_right(mine, time)
-            failure = mine[place] if place < len(mine) and mine[place] <= time + horizon else None
-            found.append(Scored(asset, time, row["score"], failure))
+    for line in lines_of(path):
+        row = orjson.loads(line)
+        if row["target"] != name or row["link"] != "class":
+            continue
+        asset, time = row["asset"], parse_instant(row["time"])
+        if not first <= time <= last:
+            continue
+        mine = ordered.get(asset, [])
+        place = bisect_right(mine, time)
+        failure = mine[place] if place < len(mine) and mine[place] <= time + horizon else None
+        found.append(Scored(asset, time, row["score"], failure))
     return found
 
 

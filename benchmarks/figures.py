@@ -23,6 +23,7 @@ from rich.console import Console
 from rich.table import Table
 from sklearn.metrics import average_precision_score, log_loss, roc_auc_score
 
+from dataflows.connectors.outputs import lines_of
 from dataflows.instants import format_instant, parse_instant
 
 if TYPE_CHECKING:
@@ -147,19 +148,18 @@ def load(path: Path, *, features: bool = False) -> Evaluations:
         ValueError: no rows, or a row that is not an evaluation; names the line.
     """
     rows: list[dict[str, Any]] = []
-    with path.open("rb") as lines:
-        for number, line in enumerate(lines, start=1):
-            try:
-                row = orjson.loads(line)
-                row["label"] = _LABELS[row["label"]]
-                row["time"] = parse_instant(row["time"])
-                row["settled"] = max(parse_instant(row["matured"]), parse_instant(row["known"]))
-            except (KeyError, TypeError, ValueError) as error:
-                msg = f"{path}:{number}: not an evaluation row ({type(error).__name__}: {error})"
-                raise ValueError(msg) from error
-            if not features:
-                row.pop("features", None)
-            rows.append(row)
+    for number, line in enumerate(lines_of(path), start=1):
+        try:
+            row = orjson.loads(line)
+            row["label"] = _LABELS[row["label"]]
+            row["time"] = parse_instant(row["time"])
+            row["settled"] = max(parse_instant(row["matured"]), parse_instant(row["known"]))
+        except (KeyError, TypeError, ValueError) as error:
+            msg = f"{path}:{number}: not an evaluation row ({type(error).__name__}: {error})"
+            raise ValueError(msg) from error
+        if not features:
+            row.pop("features", None)
+        rows.append(row)
     if not rows:
         msg = f"{path} holds no evaluation rows"
         raise ValueError(msg)

@@ -156,13 +156,13 @@ STEPS = {
         "dataflows.group.group:encode",
     ],
     "order": ["dataflows.engine.order:_Sorter.on_batch"],
-    "sink": ["dataflows.connectors.files:_RowsPartition.write_batch"],
+    "sink": ["dataflows.connectors.rows:RowsPartition.write_batch"],
     "snapshots": [
         "dataflows.asset.asset:Asset.to_bytes",
         "dataflows.engine.parts:_Main.snapshot",
         "dataflows.engine.parts:_Part.snapshot",
         "dataflows.connectors.source:LanePartition.snapshot",
-        "dataflows.connectors.files:_RowsPartition.snapshot",
+        "dataflows.connectors.rows:RowsPartition.snapshot",
     ],
 }
 

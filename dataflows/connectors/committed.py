@@ -1,7 +1,8 @@
 """How much of an output is final: ``<output>.committed``, for whoever follows a file that is being written.
 
 Rows of the open epoch are taken back by a kill and written again. What no resume takes back is told by a
-small text file beside the output: its length in bytes, a decimal number, replaced whole.
+small text file beside the output: its length in bytes, a decimal number, replaced whole. Where an output is
+rotated, that is the length of all its files together.
 """
 
 from __future__ import annotations
@@ -50,11 +51,14 @@ class Committed:
         output: the file.
         length: that is final already.
         watch: tells when an epoch ends.
+
+    Attributes:
+        told: the length that was told last.
     """
 
     def __init__(self, output: Path, length: int, watch: Watch) -> None:
         self._path = committed_file(output)
-        self._told: int | None = None
+        self.told = -1
         self._length = length
         watch.at_epoch.append(self.tell)
         self.tell()
@@ -65,9 +69,9 @@ class Committed:
 
     def tell(self) -> None:
         """Write what was noted; whoever calls knows that its epoch is committed."""
-        if self._length == self._told:
+        if self._length == self.told:
             return
         written = self._path.with_suffix(".committed.part")
         written.write_text(f"{self._length}\n", encoding="ascii")
         written.replace(self._path)
-        self._told = self._length
+        self.told = self._length

@@ -70,7 +70,7 @@ def sink_of(fleet: Fleet, watch: Watch, store: Path | None = None) -> FixedParti
         store: folder of the recovery store, None without one.
     """
     if fleet.output.kafka is None:
-        return FileSink(fleet.output.folder, watch)
+        return FileSink(fleet.output.folder, watch, fleet.output.rotate)
     from dataflows.connectors.kafka.sink import KafkaSink  # noqa: PLC0415 - as above
 
     return KafkaSink(fleet, watch, _lineage(store))

@@ -7,19 +7,19 @@ file back to it on resume: rows of an epoch that a kill undid are written again 
 
 from __future__ import annotations
 
-import os
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import orjson
 from bytewax.outputs import FixedPartitionedSink, StatefulSinkPartition
 from typing_extensions import override
 
 from dataflows.connectors.clocks import Pace, Ticker
-from dataflows.connectors.committed import Committed, length_of, sealed_length
 from dataflows.connectors.journal import Journal, entries_of
 from dataflows.connectors.lines import STDIN, InputError, expand, is_packed, size_of
 from dataflows.connectors.merge import Merge, Place
+from dataflows.connectors.outputs import parts_of
+from dataflows.connectors.rows import RotatingPartition, RowsPartition
 from dataflows.connectors.source import LanePartition, LaneSource
 from dataflows.items import OUTPUTS, Item, Row
 from dataflows.watch import Watch
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from dataflows.fleet.plan import Input
 
-__all__ = ["SUMMARY", "FileSink", "FileSource", "OutputError", "OutputSink", "SummaryPartition"]
+__all__ = ["SUMMARY", "FileSink", "FileSource", "OutputSink", "SummaryPartition"]
 
 SUMMARY = "summary"
 _KIND, _VERSION = "files", 2
@@ -157,63 +157,6 @@ class FileSource(LaneSource):
         return [Place(*place) for _, place in begun]
 
 
-class OutputError(RuntimeError):
-    """An output cannot be written."""
-
-
-class _RowsPartition(StatefulSinkPartition[Item, bytes]):
-    def __init__(self, path: Path, watch: Watch, resume: bytes | int | None) -> None:
-        self._watch = watch
-        self._path = path
-        path.parent.mkdir(parents=True, exist_ok=True)
-        length = length_of(resume)
-        found = path.stat().st_size if path.exists() else 0
-        if found < length:
-            msg = (
-                f"{path} holds {found:,} bytes, the recovery store knows of {length:,}: rows are gone. "
-                "Restore the file together with its store, or start with a new store and folder"
-            )
-            raise InputError(msg)
-        self._file = path.open("ab")
-        self._file.truncate(length)
-        self._file.seek(length)
-        self._committed = Committed(path, length, watch)
-
-    @override
-    def write_batch(self, values: list[Item]) -> None:
-        rows = [cast("Row", item.body) for item in values]
-        lines = [row.data for row in rows]
-        self._watch.rejected.update(row.reason for row in rows if row.reason is not None)
-        lines.append(b"")
-        try:
-            self._file.write(b"\n".join(lines))
-        except OSError as error:
-            raise self._full(error) from error
-
-    @override
-    def snapshot(self) -> bytes:
-        # The store must never remember more than the disk holds, not even after a power cut.
-        try:
-            self._file.flush()
-            os.fsync(self._file.fileno())
-        except OSError as error:
-            raise self._full(error) from error
-        length = self._file.tell()
-        self._committed.snapshot(length)
-        return sealed_length(length)
-
-    def _full(self, error: OSError) -> OutputError:
-        msg = (
-            f"{self._path} cannot be written ({error.strerror}); make room on its disk and run again: "
-            "the run goes on where it was, and no row is lost or twice"
-        )
-        return OutputError(msg)
-
-    @override
-    def close(self) -> None:
-        self._file.close()
-
-
 class SummaryPartition(StatefulSinkPartition[Item, None]):
     """``summary.json``: written anew at each end of the input."""
 
@@ -272,10 +215,15 @@ class FileSink(OutputSink):
     Args:
         folder: made if it is new.
         watch: told what was rejected.
+        rotate: bytes of a file, or ``daily``, after which an output goes on in another, see
+            `dataflows.connectors.rows`.
     """
 
-    def __init__(self, folder: Path, watch: Watch | None = None) -> None:
+    def __init__(
+        self, folder: Path, watch: Watch | None = None, rotate: int | Literal["daily"] | None = None
+    ) -> None:
         self._folder = folder
+        self._rotate = rotate
         self._watch = watch or Watch()
         super().__init__()
 
@@ -290,4 +238,7 @@ class FileSink(OutputSink):
             for name in OUTPUTS:
                 (self._folder / f"{name}.jsonl").touch()
             return SummaryPartition(self._folder / "summary.json")
-        return _RowsPartition(self._folder / f"{for_part}.jsonl", self._watch, resume_state)
+        path = self._folder / f"{for_part}.jsonl"
+        if self._rotate is None and not parts_of(path):
+            return RowsPartition(path, self._watch, resume_state)
+        return RotatingPartition(path, self._watch, resume_state, self._rotate)

@@ -65,6 +65,7 @@ def made_output(draft: Draft, folder: Path) -> Output:
         features=table.features,
         publish=table.publish,
         changed_by=table.changed_by,
+        rotate=table.rotate,
         kafka=kafka,
     )
 

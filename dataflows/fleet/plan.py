@@ -336,6 +336,7 @@ class Output:
     Attributes:
         publish: ``grid`` are the examples, ``changed`` what moved by ``changed_by``.
         changed_by: difference to the last score published of that asset and target.
+        rotate: bytes of a file, or ``daily``, after which an output goes on in another; None: never.
         kafka: topics for the rows, instead of files.
     """
 
@@ -343,6 +344,7 @@ class Output:
     features: Literal["none", "examples", "all"]
     publish: Literal["all", "grid", "changed"] = "all"
     changed_by: float = 0.02
+    rotate: int | Literal["daily"] | None = None
     kafka: KafkaOutput | None = None
 
 

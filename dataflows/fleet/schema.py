@@ -23,6 +23,7 @@ from dataflows.fleet.values import (
     Names,
     Part,
     PositiveDuration,
+    Rotation,
 )
 from dataflows.instants import MICROSECONDS
 
@@ -105,6 +106,13 @@ class OutputTable(Table):
     )
     changed_by: Part = Field(
         default=0.02, description='How far a score has to move, with `publish = "changed"`.'
+    )
+    rotate: Rotation | None = Field(
+        default=None,
+        description="When an output goes on in a new file: before a row that would make the file larger than "
+        "so many bytes, or with the first row of a day, in UTC, of knowledge time. A replay does it at the "
+        "same rows. [recovery/](../recovery/README.md#files-that-rotate) says how the files are named, and "
+        "which are finished. Default: never.",
     )
     kafka: KafkaOutputTable | None = Field(default=None, description="Topics to write instead of files.")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
@@ -22,6 +22,7 @@ __all__ = [
     "Names",
     "Part",
     "PositiveDuration",
+    "Rotation",
     "Share",
     "topic_name",
 ]
@@ -36,6 +37,8 @@ class Form:
 
 _NAME = re.compile(r"[^\s/:*?\[\]]+(?: [^\s/:*?\[\]]+)*")
 _LONGEST_NAME = 120
+_SIZE = re.compile(r"(\d+(?:\.\d+)?) ?([kMG]B)", re.ASCII)
+_BYTES = {"kB": 1_000, "MB": 1_000_000, "GB": 1_000_000_000}
 _TOPIC = re.compile(r"[a-zA-Z0-9._-]{1,249}")
 
 
@@ -102,6 +105,17 @@ def _category(value: str) -> str:
     return value
 
 
+def _rotation(value: object) -> object:
+    if value == "daily":
+        return value
+    match = _SIZE.fullmatch(value) if isinstance(value, str) else None
+    size = int(float(match[1]) * _BYTES[match[2]]) if match else 0
+    if size <= 0:
+        msg = "'daily', or a size such as '500kB', '100MB' or '2GB'"
+        raise ValueError(msg)
+    return size
+
+
 def topic_name(value: str) -> str:
     """The value, if Kafka takes it as the name of a topic.
 
@@ -125,6 +139,9 @@ Instant = Annotated[int, BeforeValidator(_instant), Form("time with offset")]
 Part = Annotated[float, AfterValidator(_inside_0_1), Form("number above 0 and below 1")]
 Share = Annotated[float, AfterValidator(_from_0_to_1), Form("number from 0 to 1")]
 FileName = Annotated[str, AfterValidator(_file_name), Form("path")]
+Rotation = Annotated[
+    int | Literal["daily"], BeforeValidator(_rotation), Form('`"daily"`, or size such as `"100MB"`')
+]
 Category = Annotated[str, AfterValidator(_category), Form("text")]
 Names = Annotated[
     list[Name], BeforeValidator(_one_or_more), Field(min_length=1), Form("name, or list of names")

@@ -17,6 +17,7 @@ from rich.table import Table
 
 from dataflows.connectors.files import FileSource
 from dataflows.connectors.lines import InputError
+from dataflows.connectors.outputs import end_of, lines_of
 from dataflows.fleet import load
 from dataflows.instants import format_instant, parse_instant
 from dataflows.items import Observation
@@ -91,6 +92,7 @@ def audit(
         AuditError: the outputs hold no features, or those of other features, or none of the sample.
         FleetError: the configuration cannot be used.
         InputError: the recording cannot be read.
+        OutputGoneError: files of the outputs were moved away.
     """
     overrides: dict[str, Any] = {"input": {"follow": False}}
     if recording:
@@ -216,24 +218,23 @@ class Audit:
 
     def _served(self) -> Iterator[Served]:
         """Vectors in the outputs, of the chosen assets."""
-        with self._path.open("rb") as file:
-            for number, line in enumerate(file, start=1):
-                if not line.endswith(b"\n"):
-                    return  # a run is still writing
-                row = orjson.loads(line)
-                asset, features = row["asset"], row.get("features")
-                if features is None or row.get("correction") or not self._chosen(asset):
-                    continue
-                target = row["target"]
-                if tuple(features) != self._features.get(target):
-                    msg = (
-                        f"{self._path}, line {number} has other features of {target!r} than "
-                        f"{self._fleet.path} makes; audit a run with the fleet.toml that it had"
-                    )
-                    raise AuditError(msg)
-                time, revision = parse_instant(row["time"]), row.get("revision", 0)
-                values = np.array(list(features.values()), dtype=np.float64)
-                yield Served(row["sequence"], asset, target, time, revision, values)
+        for number, line in enumerate(lines_of(self._path), start=1):
+            if not line.endswith(b"\n"):
+                return  # a run is still writing
+            row = orjson.loads(line)
+            asset, features = row["asset"], row.get("features")
+            if features is None or row.get("correction") or not self._chosen(asset):
+                continue
+            target = row["target"]
+            if tuple(features) != self._features.get(target):
+                msg = (
+                    f"{self._path}, line {number} has other features of {target!r} than "
+                    f"{self._fleet.path} makes; audit a run with the fleet.toml that it had"
+                )
+                raise AuditError(msg)
+            time, revision = parse_instant(row["time"]), row.get("revision", 0)
+            values = np.array(list(features.values()), dtype=np.float64)
+            yield Served(row["sequence"], asset, target, time, revision, values)
 
 
 def _served_in(fleet: Fleet) -> tuple[Path, Share]:
@@ -256,10 +257,9 @@ def _served_in(fleet: Fleet) -> tuple[Path, Share]:
 
 
 def _has_features(path: Path) -> bool:
-    if not path.exists():
+    if not end_of(path):
         return False
-    with path.open("rb") as file:
-        line = file.readline()
+    line = next(lines_of(path))
     return line.endswith(b"\n") and orjson.loads(line).get("features") is not None
 
 

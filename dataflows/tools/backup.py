@@ -19,6 +19,7 @@ import msgspec
 from rich.filesize import decimal
 
 from dataflows.connectors.committed import length_of
+from dataflows.connectors.outputs import Part, all_parts, end_of, open_part, part_name, parts_of
 from dataflows.engine.manifest import Copy, Manifest, crc_of, read_manifest, utc, write_manifest
 from dataflows.engine.partitions import (
     Partition,
@@ -32,6 +33,7 @@ from dataflows.engine.partitions import (
     snapshots,
 )
 from dataflows.engine.store import check_store, held
+from dataflows.items import OUTPUTS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -182,17 +184,32 @@ def _positions(store: Path, resume: int) -> dict[str, int]:
 
 
 def _copy_outputs(folder: Path, positions: dict[str, int], to: Path) -> None:
+    """The outputs up to their positions, of rotated ones the files that are there."""
     to.mkdir()
     for name, length in positions.items():
         path = folder / f"{name}.jsonl"
-        with path.open("rb") as source, (to / path.name).open("wb") as target:
-            left = length
-            while left and (chunk := source.read(min(left, _CHUNK))):
-                target.write(chunk)
-                left -= len(chunk)
-        if left:
+        parts = [part for part in all_parts(path) if part.start < length or not part.start]
+        end = 0
+        for part, following in zip(parts, [*parts[1:], None], strict=True):
+            kept = (
+                part.path
+                if part.path == path
+                else part_name(path, part.start, part.day, finished=following is not None)
+            )
+            end = part.start + _copy(part, length - part.start, to / kept.name)
+        if end < length:
             msg = f"{path} is shorter than the {length:,} bytes that the store counts on; nothing was copied"
             raise StoreError(msg)
+
+
+def _copy(part: Part, most: int, to: Path) -> int:
+    """Copy a file of an output, at most so many bytes; returns how many there were."""
+    with open_part(part) as source, to.open("wb") as target:
+        left = most
+        while left and (chunk := source.read(min(left, _CHUNK))):
+            target.write(chunk)
+            left -= len(chunk)
+    return most - left
 
 
 def _names(folder: Path) -> list[str]:
@@ -256,6 +273,14 @@ def _check_copy(copied: Path, copy: Copy) -> None:
 
 def _put_back(copied: Path, outputs: Path) -> None:
     outputs.mkdir(parents=True, exist_ok=True)
+    for name in OUTPUTS:
+        # A rotated output may have gone on in other files since, and files may have been finished.
+        parts = all_parts(copied / f"{name}.jsonl")
+        for part in parts_of(outputs / f"{name}.jsonl"):
+            if parts and part.start >= parts[0].start:
+                part.path.unlink()
+        if parts:
+            (outputs / f"{name}.jsonl").unlink(missing_ok=True)
     for path in sorted(copied.iterdir()):
         written = outputs / f"{path.name}.part"
         shutil.copyfile(path, written)
@@ -266,7 +291,7 @@ def _tell_lengths(folder: Path, positions: dict[str, int], console: Console) -> 
     """Which outputs the next run will miss."""
     for name, length in positions.items():
         path = folder / f"{name}.jsonl"
-        found = path.stat().st_size if path.exists() else 0
+        found = end_of(path)
         if found < length:
             console.print(
                 f"{path} holds {found:,} bytes, the store counts on {length:,}: put it back before the run.",

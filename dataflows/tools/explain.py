@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 import orjson
 
+from dataflows.connectors.outputs import files_of, lines_of
 from dataflows.events import AssetEvent, Telemetry, Weather
 from dataflows.instants import HOUR, format_instant, parse_instant
 from dataflows.stages import decoded
@@ -143,18 +144,17 @@ def _predicted(difference: Difference, predictions: Path) -> set[int]:
     """Times that the run predicted for this asset, since the last vector that was equal."""
     first = None if difference.after is None else difference.after[0]
     times: set[int] = set()
-    if not predictions.exists():
+    if not files_of(predictions):
         return times
     name = orjson.dumps(difference.asset)
-    with predictions.open("rb") as file:
-        for line in file:
-            if name not in line or not line.endswith(b"\n"):
-                continue
-            row = orjson.loads(line)
-            time = parse_instant(row["time"])
-            since = first is None or time > first
-            if row["asset"] == difference.asset and since and time <= difference.time:
-                times.add(time)
+    for line in lines_of(predictions):
+        if name not in line or not line.endswith(b"\n"):
+            continue
+        row = orjson.loads(line)
+        time = parse_instant(row["time"])
+        since = first is None or time > first
+        if row["asset"] == difference.asset and since and time <= difference.time:
+            times.add(time)
     return times
 
 

@@ -16,6 +16,7 @@ from dataflows.connectors.committed import committed_file
 from dataflows.connectors.ends import delete_lineage, source_of
 from dataflows.connectors.journal import delete_journal
 from dataflows.connectors.lines import STDIN, InputError, expand, size_of
+from dataflows.connectors.outputs import delete_output, end_of
 from dataflows.engine.store import StoreError, open_store
 from dataflows.failure_prediction import flow
 from dataflows.items import OUTPUTS
@@ -127,7 +128,7 @@ def _check_outputs(fleet: Fleet, store: Path | None) -> None:
     """Refuse to overwrite outputs that the store knows nothing of."""
     folder = fleet.output.folder
     new = store is None or not any(store.glob("part-*.sqlite3"))
-    if new and any(path.exists() and path.stat().st_size for path in _outputs(folder)):
+    if new and any(map(end_of, _outputs(folder))):
         msg = (
             f"{folder} holds outputs of an earlier run that {store or 'a run without recovery'} knows "
             "nothing of; set another folder with FLEET_OUTPUT, or delete them with --fresh"
@@ -141,7 +142,7 @@ def _outputs(folder: Path) -> list[Path]:
 
 def _delete_outputs(folder: Path) -> None:
     for path in (*_outputs(folder), folder / "summary.json", folder / "log.jsonl"):
-        path.unlink(missing_ok=True)
+        delete_output(path)
         committed_file(path).unlink(missing_ok=True)
 
 

@@ -10,6 +10,7 @@ from rich.box import SIMPLE_HEAD
 from rich.filesize import decimal
 from rich.table import Table
 
+from dataflows.connectors.outputs import files_of, parts_of, tail_of
 from dataflows.items import OUTPUTS
 from dataflows.tools.skew import skew_table
 
@@ -98,13 +99,10 @@ def _figures(fleet: Fleet, name: str, target: dict[str, Any]) -> Table:
 
 def _risks(path: Path, console: Console) -> None:
     """The assets whose latest score is highest, from the end of the predictions."""
-    if not path.exists():
+    if not files_of(path):
         return
-    with path.open("rb") as file:
-        file.seek(max(0, path.stat().st_size - _TAIL))
-        lines = file.read().split(b"\n")[1 if file.tell() > _TAIL else 0 :]
     latest: dict[tuple[str, str], dict[str, Any]] = {}
-    for line in filter(None, lines):
+    for line in tail_of(path, _TAIL):
         row = orjson.loads(line)
         latest[row["asset"], row["target"]] = row
     table = Table(title="Most at risk, by each asset's latest score", title_justify="left", box=SIMPLE_HEAD)
@@ -120,8 +118,12 @@ def _places(fleet: Fleet, store: Path | None, console: Console) -> None:
     console.print("Where it is:", highlight=False)
     for name in (*OUTPUTS, "log"):
         path = folder / f"{name}.jsonl"
-        if path.exists() and path.stat().st_size:
-            console.print(f"  {_shown(path)}  {decimal(path.stat().st_size)}", highlight=False)
+        if size := sum(file.stat().st_size for file in files_of(path)):
+            files = len(parts_of(path))
+            told = (
+                "" if files <= 1 else f" in {files:,} files, {path.stem}.*.jsonl*, of which it is the newest"
+            )
+            console.print(f"  {_shown(path)}  {decimal(size)}{told}", highlight=False)
     console.print(f"  {_shown(folder / 'summary.json')}", highlight=False)
     if fleet.output.kafka is not None:
         topics = ", ".join(fleet.output.kafka.prefix + name for name in OUTPUTS)
@@ -133,6 +135,7 @@ def _places(fleet: Fleet, store: Path | None, console: Console) -> None:
 def _shown(path: Path) -> str:
     """Relative to the working directory where that is shorter."""
     try:
-        return str(path.resolve().relative_to(Path.cwd()))
+        # Of a rotated output, the link that is named, and not the file that it leads to.
+        return str((path.parent.resolve() / path.name).relative_to(Path.cwd()))
     except ValueError:
         return str(path)

@@ -16,6 +16,7 @@ import orjson
 import tomlkit
 from rich.table import Table
 
+from dataflows.connectors.outputs import lines_of
 from dataflows.fleet.plan import CLEAR_SHARE, Alert, Target
 from dataflows.group.alerts import AlertBook
 from dataflows.instants import HOUR, MICROSECONDS, parse_duration, parse_instant
@@ -166,13 +167,12 @@ def read_scored(path: Path, since: int | None) -> dict[str, list[Scored]]:
         ThresholdsError: a line is no evaluation.
     """
     final: dict[str, tuple[int, str, Scored | None]] = {}
-    with path.open("rb") as rows:
-        for number, line in enumerate(rows, start=1):
-            row = _evaluation(line, path, number)
-            known = final.get(row["id"])
-            if known is not None and known[0] > row["correction"]:
-                continue
-            final[row["id"]] = (row["correction"], row["target"], _scored(row))
+    for number, line in enumerate(lines_of(path), start=1):
+        row = _evaluation(line, path, number)
+        known = final.get(row["id"])
+        if known is not None and known[0] > row["correction"]:
+            continue
+        final[row["id"]] = (row["correction"], row["target"], _scored(row))
     targets: dict[str, list[Scored]] = defaultdict(list)
     for _, target, scored in final.values():
         if scored is not None and (since is None or scored.time >= since):

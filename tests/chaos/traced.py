@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from bytewax.recovery import RecoveryConfig
 
 from dataflows.__main__ import app
-from dataflows.connectors import files
+from dataflows.connectors import files, rows
 from dataflows.connectors.source import LanePartition
 from dataflows.engine import manifest, parts, store
 from dataflows.guard import GuardedAsset
@@ -60,7 +60,7 @@ def main() -> None:
 
     files.FileSource._places = opened
     steps = [(parts._Main, "snapshot"), (parts._Part, "snapshot"), (GuardedAsset, "__deepcopy__")]
-    for owner, name in [*steps, (files._RowsPartition, "snapshot")]:
+    for owner, name in [*steps, (rows.RowsPartition, "snapshot"), (rows.RotatingPartition, "snapshot")]:
         wrap(owner, name, lambda _: tell("snapshot", -1))
     if os.environ.get("CHAOS_KEEP"):
         store.RecoveryConfig = lambda folder: RecoveryConfig(folder, timedelta(days=1))
