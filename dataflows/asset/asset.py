@@ -35,7 +35,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Asset", "ClassPlan"]
 
-_VERSION = 3
+_VERSION = 4
+#: From older versions: layouts had no numbers.
+_OLDER = {3: lambda state: {**state, "layout": None}}
 
 
 class Asset:
@@ -70,8 +72,10 @@ class Asset:
     ) -> None:
         self._name = name
         self._plans = plans
-        state: dict[str, Any] = {} if sealed is None else unseal("asset", _VERSION, sealed)
-        self._plan = plans[state.get("class", asset_class)]
+        state: dict[str, Any] = {} if sealed is None else unseal("asset", _VERSION, sealed, _OLDER)
+        plan = plans[state.get("class", asset_class)]
+        #: That of the snapshot, until it is carried over.
+        self._plan = plan if sealed is None else plan.as_written(state["layout"])
         #: Cell of the example grid in which the last example lies.
         self._cell: int | None = state.get("cell")
         self._revision: int = state.get("revision", 0)
@@ -83,11 +87,15 @@ class Asset:
         self._last_event: int | None = state.get("last_event")
         self._windows = self._plan.new_windows(state.get("windows"))
         self._faults = self._plan.faults(state.get("faults"))
-        self._labels = Labels(self._plan.targets, state.get("labels"), self._plan.known)
+        self._labels = Labels(plan.targets, state.get("labels"), plan.known)
         self._background = Background(self._plan.asset_class, state.get("background"))
         self._weather = self._plan.latest_weather(state.get("weather"))
 
-        self._complete = self._complete_windows(state.get("complete"))
+        self._complete: CompleteWindows | None = None
+        if self._plan is plan:
+            self._complete = self._complete_windows(state.get("complete"))
+        else:
+            self._relay(plan, state.get("complete"))
 
     def _complete_windows(self, state: dict[str, Any] | None = None) -> CompleteWindows | None:
         """What compares the features as served with those of complete data; nothing in most assets."""
@@ -102,6 +110,7 @@ class Asset:
             _VERSION,
             {
                 "class": self._plan.asset_class.name,
+                "layout": self._plan.number,
                 "cell": self._cell,
                 "revision": self._revision,
                 "scored": self._scored,
@@ -260,17 +269,28 @@ class Asset:
         return self._observations(item, decided, cleared=cleared, cleared_at=item.known)
 
     def _change_class(self, plan: ClassPlan) -> None:
-        """Windows of sensors that both classes declare alike go on, the others begin anew."""
+        """Its windows and examples under another class."""
+        self._labels.retarget(plan.targets)
+        self._carry(plan, "class changed")
+
+    def _carry(self, plan: ClassPlan, why: str) -> None:
+        """Windows of sensors that both layouts declare alike go on, the others begin anew."""
         self._windows = self._windows.carry(plan.new_windows(), self._plan.carried(plan))
         self._faults = self._faults.carry(plan.asset_class) if plan.asset_class.faults else plan.faults()
         self._background = Background(plan.asset_class, self._background.state())
-        self._labels.retarget(plan.targets)
         self._plan = plan
         self._weather = self._plan.latest_weather(None if self._weather is None else self._weather.state())
-        given_up = self.give_up("class changed")
+        given_up = self.give_up(why)
         self._complete = self._complete_windows()
         if self._complete is not None:
             self._complete.given_up = given_up
+
+    def _relay(self, plan: ClassPlan, complete: dict[str, Any] | None) -> None:
+        """Go on from a snapshot that was written under a former layout of the class."""
+        former = self._plan
+        self._carry(plan, "class changed")
+        if complete is not None and self._complete is not None:
+            self._complete = CompleteWindows(former, None, complete).carry(plan)
 
     def _late_weather(self, item: Item, event: LateWeather) -> list[Item]:
         if self._weather is None or not self._weather.offer(event.weather, self._windows.largest):

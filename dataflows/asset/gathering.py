@@ -88,6 +88,13 @@ class Gathering(Windows):
         self._enter(time, row)
 
     @override
+    def carry(self, new: Windows, kept: list[tuple[int, int]]) -> Windows:
+        carried = super().carry(new, kept)
+        if isinstance(carried, Gathering):
+            carried.held = self.held
+        return carried
+
+    @override
     def reset(self, time: int) -> bool:
         if self.held is not None and self.held <= time:
             self.held = None
