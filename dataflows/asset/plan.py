@@ -6,12 +6,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from dataflows.asset.complete import CompleteWindows
 from dataflows.asset.faults import Faults
 from dataflows.asset.gathering import Gathering
 from dataflows.asset.panes import WindowPlan
 from dataflows.asset.weather import LatestWeather
 from dataflows.asset.windows import Windows
 from dataflows.fleet.shape import windows_alike
+from dataflows.sampling import in_sample
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -82,6 +84,20 @@ class ClassPlan:
         """The weather of one asset's latest event, None where the class sees none."""
         weather = self.asset_class.weather
         return None if weather is None else LatestWeather(weather, state)
+
+    def complete_windows(
+        self, asset: str, newest: int | None, state: dict[str, Any] | None = None
+    ) -> CompleteWindows | None:
+        """What compares the features as served with those of complete data; nothing in most assets.
+
+        Args:
+            asset: its name.
+            newest: event time up to which events were accepted.
+            state: what it returned when the snapshot was taken, None where there is nothing to go on from.
+        """
+        if not self.compared or not in_sample(asset, self.compared):
+            return None
+        return CompleteWindows(self, newest, state)
 
     def faults(self, state: dict[str, Any] | None = None) -> Faults:
         """The faults of one asset; all assets share those of a class that counts none."""

@@ -12,10 +12,18 @@ import structlog
 from dataflows.buckets import BUCKETS
 from dataflows.group.examples import SEGMENTS, Example, ExampleStore
 from dataflows.group.figures import TargetFigures
-from dataflows.group.kept import ChampionError, going_on, layout_of, read_figures, seal_kept, unseal_kept
+from dataflows.group.kept import (
+    ChampionError,
+    between,
+    going_on,
+    layout_of,
+    read_figures,
+    seal_kept,
+    unseal_kept,
+)
 from dataflows.group.ledger import Ledger
 from dataflows.group.publisher import Publisher
-from dataflows.group.rows import alert, basis, evaluation, named, prediction
+from dataflows.group.rows import alert, basis, evaluation, metrics, named, prediction
 from dataflows.group.scorer import MODEL_PARTS, Scorer
 from dataflows.group.skew import Skew
 from dataflows.group.usual import Usual
@@ -39,6 +47,8 @@ _PUBLISHED = _EXAMPLES + SEGMENTS
 #: the store knows them by number.
 GROUP_PARTS = _PUBLISHED + BUCKETS
 _log = structlog.get_logger()
+#: Output and content.
+_Row = tuple[str, dict[str, Any]]
 
 
 class OrderError(RuntimeError):
@@ -73,7 +83,8 @@ class Group:
         past: Past | None = None,
     ) -> None:
         self._target = fleet.targets[key]
-        self._features = fleet.classes[self._target.asset_class].features
+        asset_class = fleet.classes[self._target.asset_class]
+        self._features = asset_class.features
         self._write_features = fleet.output.features
         self._every = fleet.metrics_every
         self._strict = strict
@@ -95,11 +106,9 @@ class Group:
             self._period = (state["period_from"], self._end_of_period(self._known))
         self._champion = self._target.champion
         #: What the next observation tells of a changed configuration: change, model, version, why.
-        self._news: list[Any] = [("champion", self._champion, 1, "configured")]
-        if state is not None:
-            self._news = [tuple(each) for each in state["news"]]
+        introduced = [("champion", self._champion, 1, "configured")]
+        self._news: list[Any] = introduced if state is None else [*state["news"]]
         self._learned = 0 if state is None else state["scorer"]["learned"]
-        asset_class = fleet.classes[self._target.asset_class]
         self._layout, refit = layout_of(past, asset_class, state)
         self._open(fleet, state, parts, refit)
 
@@ -109,33 +118,22 @@ class Group:
         target = self._target
         kept = read_figures(parts.get(_FIGURES), refit)
         self._changed_figures = refit is not None
-        self._figures = TargetFigures(
-            target.threshold,
-            target.horizon,
-            fleet.figures_from,
-            None if kept is None else kept["tallies"],
-        )
-        self._usual = Usual(self._features, None if kept is None else kept["usual"])
+        since = fleet.figures_from
+        self._figures = TargetFigures(target.threshold, target.horizon, since, kept.get("tallies"))
+        self._usual = Usual(self._features, kept.get("usual"))
         #: None where no asset of the class computes its features again.
         self._skew: Skew | None = None
         if fleet.classes[target.asset_class].compared:
-            self._skew = Skew(self._features, fleet.figures_from, None if kept is None else kept.get("skew"))
-        self._examples = ExampleStore(
-            {part - _EXAMPLES: sealed for part, sealed in parts.items() if _EXAMPLES <= part < _PUBLISHED},
-            refit,
-        )
-        self._publisher = Publisher(
-            target,
-            fleet.output,
-            {part - _PUBLISHED: sealed for part, sealed in parts.items() if part >= _PUBLISHED},
-        )
+            self._skew = Skew(self._features, since, kept.get("skew"))
+        self._examples = ExampleStore(between(parts, _EXAMPLES, _PUBLISHED), refit)
+        self._publisher = Publisher(target, fleet.output, between(parts, _PUBLISHED, GROUP_PARTS))
         champion = None if state is None else going_on(target, self._features, state)
         self._scorer = Scorer(
             target.name,
             target.models,
             self._features,
             None if state is None else state["scorer"],
-            {part: sealed for part, sealed in parts.items() if part < MODEL_PARTS},
+            between(parts, 0, MODEL_PARTS),
             champion=champion,
             refit=refit,
         )
@@ -189,9 +187,8 @@ class Group:
             )
             raise OrderError(msg)
 
-    def _observe(self, item: Item, seen: Observation) -> list[tuple[str, dict[str, Any]]]:
-        rows = [self._change(item, *each) for each in self._news] if self._news else []
-        self._news = []
+    def _observe(self, item: Item, seen: Observation) -> list[_Row]:
+        rows = self._tell_news(item) if self._news else []
         if self._known is None or item.known > self._known:
             self._known = item.known
             rows += self._close_period(item, item.known)
@@ -220,7 +217,7 @@ class Group:
             self._ledger.trim()
         return rows + self._put_aside(item) if scorer.aside else rows
 
-    def _put_aside(self, item: Item) -> list[tuple[str, dict[str, Any]]]:
+    def _put_aside(self, item: Item) -> list[_Row]:
         rows = [
             self._change(item, "put_aside", *self._scorer.named(label), why)
             for label, why in self._scorer.aside
@@ -228,9 +225,11 @@ class Group:
         self._scorer.aside.clear()
         return rows
 
-    def _change(
-        self, item: Item, change: str, model: str, version: int, why: str
-    ) -> tuple[str, dict[str, Any]]:
+    def _tell_news(self, item: Item) -> list[_Row]:
+        rows, self._news = [self._change(item, *each) for each in self._news], []
+        return rows
+
+    def _change(self, item: Item, change: str, model: str, version: int, why: str) -> _Row:
         return "changes", {
             "change": change,
             "target": self._target.name,
@@ -241,7 +240,7 @@ class Group:
             **basis(item, None),
         }
 
-    def _evaluate(self, item: Item, seen: Observation, matured: Matured) -> list[tuple[str, dict[str, Any]]]:
+    def _evaluate(self, item: Item, seen: Observation, matured: Matured) -> list[_Row]:
         found = self._ledger.mature(seen.asset, matured)
         if found is None:
             return []
@@ -256,9 +255,7 @@ class Group:
             _log.info("label contradicted", target=seen.target, asset=seen.asset, time=row["time"])
         return [("evaluations", row)]
 
-    def _score(
-        self, item: Item, seen: Observation, time: int, features: bytes
-    ) -> list[tuple[str, dict[str, Any]]]:
+    def _score(self, item: Item, seen: Observation, time: int, features: bytes) -> list[_Row]:
         champion = self._champion
         if seen.example:
             answers = self._scorer.answers(features)
@@ -316,7 +313,7 @@ class Group:
     def _end_of_period(self, known: int) -> int:
         return -(-known // self._every) * self._every
 
-    def _close_period(self, item: Item, known: int) -> list[tuple[str, dict[str, Any]]]:
+    def _close_period(self, item: Item, known: int) -> list[_Row]:
         """Rows of the metrics once knowledge time has passed the end of the period."""
         if self._period is not None and known <= self._period[1]:
             return []
@@ -325,17 +322,14 @@ class Group:
         return [] if closed is None else [("metrics", row) for row in self._metrics(item, *closed)]
 
     def _metrics(self, item: Item, start: int, end: int) -> list[dict[str, Any]]:
-        pending = self._ledger.pending()
         self._changed_figures = True
-        name, period = self._target.name, {"from": format_instant(start), "to": format_instant(end)}
-        told = {"known": format_instant(item.known), **basis(item, None)}
-        rows: list[dict[str, Any]] = []
-        for model, figures in self._figures.close_period(self._scorer.names()).items():
-            head = {"target": name, "model": model, "champion": model == self._champion}
-            rows.append({**head, **period, **figures, "pending": pending, **told})
-        skew = None if self._skew is None else self._skew.close_period()
-        if skew is not None:
-            rows.append({"target": name, "kind": "skew", **period, **skew, **told})
+        rows = metrics(
+            {"from": format_instant(start), "to": format_instant(end)},
+            self._figures.close_period(self._scorer.names()),
+            None if self._skew is None else self._skew.close_period(),
+            {"target": self._target.name, "champion": self._champion, "pending": self._ledger.pending()},
+            {"known": format_instant(item.known), **basis(item, None)},
+        )
         for row in rows:
             _log.info("metrics", **row)
         return rows

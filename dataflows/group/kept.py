@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from dataflows.fleet.plan import AssetClass, Target
     from dataflows.fleet.shape import Past
 
-__all__ = ["ChampionError", "going_on", "layout_of", "read_figures", "seal_kept", "unseal_kept"]
+__all__ = ["ChampionError", "between", "going_on", "layout_of", "read_figures", "seal_kept", "unseal_kept"]
 
 _VERSION = 3
 
@@ -57,10 +57,15 @@ def unseal_kept(kind: str, sealed: bytes) -> Any:  # noqa: ANN401 - plain data o
     return unseal(kind, _VERSION, sealed, _OLDER)
 
 
-def read_figures(sealed: bytes | None, refit: Refit | None) -> dict[str, Any] | None:
-    """What a group kept of figures, under the present layout of its class; None of a new one."""
+def between(parts: Mapping[int, bytes], first: int, stop: int) -> dict[int, bytes]:
+    """The parts of one thing, numbered from 0."""
+    return {part - first: sealed for part, sealed in parts.items() if first <= part < stop}
+
+
+def read_figures(sealed: bytes | None, refit: Refit | None) -> dict[str, Any]:
+    """What a group kept of figures, under the present layout of its class; nothing of a new one."""
     if sealed is None:
-        return None
+        return {}
     kept: dict[str, Any] = unseal_kept("figures", sealed)
     if refit is not None:
         kept["usual"] = Usual.refitted(kept["usual"], refit)

@@ -30,6 +30,7 @@ from dataflows.items import (
     lane_part,
     reject_row,
 )
+from dataflows.lane.arrivals import MixedArrivalsError, check_alike
 from dataflows.lane.clocks import Clocks, clock_row
 from dataflows.lane.counts import Counts
 from dataflows.lane.migrations import Migrations
@@ -49,16 +50,13 @@ _REGISTRY, _HEARD, _SURROUNDINGS = 0, BUCKETS, 2 * BUCKETS
 #: Registry, what was heard of assets (silence and clocks), and surroundings, each in buckets. Frozen: the
 #: store knows them by number.
 LANE_PARTS = 2 * BUCKETS + SURROUNDINGS_PARTS
-#: Places between two records after all that time and weather make: a period that ends, a finding of a clock.
-_PERIOD, _CLOCK = 2**30, 2**30 + 1
+#: Places between two records after all that time and weather make: a period that ends, a finding of a clock,
+#: what began anew.
+_PERIOD, _CLOCK, _MIGRATED = 2**30, 2**30 + 1, 2**30 + 2
 _VERSION = 3
 #: Version 2 kept what the fleet was laid out by, which the manifest of the store knows now.
 _OLDER = {2: lambda state: {**state, "told": 0}}
 _log = structlog.get_logger()
-
-
-class MixedArrivalsError(RuntimeError):
-    """One recording holds records with and without ``arrived``."""
 
 
 class Lane:
@@ -142,6 +140,7 @@ class Lane:
         """Records in; each as a `Known` event or a row of the rejects, after the expiries due before it."""
         items.sort(key=by_order)
         out: list[Item] = []
+        untold = bool(self._migrations)
         for item in items:
             body = item.body
             if isinstance(body, Reject):
@@ -149,8 +148,10 @@ class Lane:
                 self._made = 0
             elif isinstance(body, Event):
                 self._take(item, body, out)
-                if self._migrations:
-                    out += [self._after_record(item, row) for row in self._migrations.tell(item)]
+                if untold:
+                    rows = enumerate(self._migrations.tell(item), _MIGRATED)
+                    out += [self._before_record(item, place, row) for place, row in rows]
+                    untold = False
             elif isinstance(body, Tick):
                 self._tick(body.arrival, out)
                 continue
@@ -209,11 +210,9 @@ class Lane:
             out.append(self._reject(item, taken, event))
             return
         self._counts.count(event)
-        known = (Known(late, self._registry.class_of(late.asset) or "") for late in taken)
-        out += [self._after_record(item, late) for late in known]
-
-    def _after_record(self, item: Item, body: Row | Known) -> Item:
-        return Item(item.sequence, self._next_part(), self.arrival, item.known, item.position, body)
+        for late in taken:
+            known = Known(late, self._registry.class_of(late.asset) or "")
+            out.append(Item(item.sequence, self._next_part(), self.arrival, item.known, item.position, known))
 
     def _tick(self, arrival: int, out: list[Item]) -> None:
         """Time passed while nothing arrived; a record that arrived before that has come too late for it."""
@@ -280,14 +279,8 @@ class Lane:
             self._with_arrivals = with_arrivals
             if not with_arrivals and self._waits:
                 _log.warning("the records have no `arrived`, so idle_timeout and max_future have no effect")
-        elif self._with_arrivals != with_arrivals:
-            source, line, _ = item.position
-            has = "has" if with_arrivals else "lacks"
-            msg = (
-                f"{source}, line {line} {has} `arrived`, unlike the records before it; "
-                "give it to all records of a recording or to none"
-            )
-            raise MixedArrivalsError(msg)
+        else:
+            check_alike(item, self._with_arrivals, with_arrivals)
 
     def _expire(self, arrival: int | None, out: list[Item]) -> None:
         """What was due before this arrival takes effect now, as of when it was due."""
