@@ -284,7 +284,12 @@ class Group:
         for move in moves:
             told = alert(item, seen, move)
             if move.state == "opened":
-                told["moved_by"] = self._moved_by(features, score)
+                told["moved_by"] = self._usual.moved(
+                    features,
+                    self._scorer.picks(champion),
+                    score,
+                    lambda x: self._scorer.answer(champion, x)[0],
+                )
             rows.append(("alerts", told))
         return rows
 
@@ -300,15 +305,6 @@ class Group:
                 self._examples.update(example)
             elif compared.features is not None:
                 self._skew.give_up(compared.time, "not remembered")
-
-    def _moved_by(self, features: bytes, score: float) -> list[dict[str, Any]]:
-        champion = self._champion
-        return self._usual.moved(
-            features,
-            self._scorer.picks(champion),
-            score,
-            lambda changed: self._scorer.answer(champion, changed)[0],
-        )
 
     def _end_of_period(self, known: int) -> int:
         return -(-known // self._every) * self._every
@@ -399,7 +395,6 @@ class Group:
                 **({} if self._skew is None else {"skew": self._skew.summary()}),
             }
         }
-        sequence, part = self._order
         rejected = {"internal_error": self._errors} if self._errors else {}
         body = Row("summary", encode({"input": {"rejected": rejected}, "targets": targets}))
-        return [Item(sequence, part, None, self._known or 0, ("", 0, 0), body)]
+        return [Item(*self._order, None, self._known or 0, ("", 0, 0), body)]
