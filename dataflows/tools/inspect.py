@@ -65,6 +65,9 @@ def inspect(store: Path, fleet_file: Path | None, console: Console) -> None:
     every = [snapshot for part in found.values() for snapshot in part if snapshot.state is not None]
     fleet = _fleet(fleet_file or Path(manifest.run.fleet_file))
     _whose(store, manifest, resume, console)
+    size, (oldest, newest) = decimal(sum(snapshot.size for snapshot in every)), _ages(every)
+    held = f"{len(every):,} snapshots, {size}, written from {oldest} to {newest} UTC."
+    console.print(held, highlight=False)
     console.print(_partitions(parts, found))
     console.print(_steps(every))
     _input(every, console)
@@ -104,6 +107,7 @@ def _whose(store: Path, manifest: Manifest, resume: int, console: Console) -> No
         f"Its outputs: {run.outputs}.",
         f"Lanes: {', '.join(manifest.lanes)}.",
     ]
+    lines += [f"Began anew: {name}. {why[0].upper()}{why[1:]}." for name, why in manifest.past.migrated]
     if manifest.copy is not None:
         lines.append(f"A backup, taken {manifest.copy.taken}.")
     for line in lines:
@@ -113,7 +117,8 @@ def _whose(store: Path, manifest: Manifest, resume: int, console: Console) -> No
 def _table(title: str, *columns: str) -> Table:
     table = Table(title=title, title_justify="left", box=SIMPLE_HEAD)
     for number, column in enumerate(columns):
-        table.add_column(column, justify="right" if number else "left")
+        # A name that is cut off names nothing.
+        table.add_column(column, justify="right" if number else "left", overflow="fold")
     return table
 
 
@@ -162,9 +167,9 @@ def _input(every: Iterable[Snapshot], console: Console) -> None:
             console.print(_offsets(topics, parts))
 
 
-def _offsets(topics: Mapping[str, str], parts: Iterable[Sequence[Any]]) -> Table:
+def _offsets(topics: Mapping[str, str], parts: Iterable[tuple[str, int, int, int]]) -> Table:
     """How far each partition has been read."""
-    table = _table("Topics that are read", "topic", "id", "partition", "next offset", "latest timestamp, UTC")
+    table = _table("Topics that are read", "topic", "id", "part", "next offset", "latest, UTC")
     for topic, number, offset, latest in sorted(parts):
         stamp = "-" if latest <= _NEVER else format_instant(latest)
         table.add_row(topic, str(topics.get(topic) or "-"), str(number), f"{offset:,}", stamp)
@@ -173,9 +178,7 @@ def _offsets(topics: Mapping[str, str], parts: Iterable[Sequence[Any]]) -> Table
 
 def _written(every: Iterable[Snapshot], console: Console) -> None:
     """How far each partition of a topic of rows is known."""
-    table = _table(
-        "Topics that are written", "output", "id", "partition", "known to offset", "left out", "differed"
-    )
+    table = _table("Topics that are written", "output", "id", "part", "known to", "left out", "differed")
     for each in sorted(every, key=lambda found: found.key):
         if each.step == _OUTPUTS and not is_length(each.state):
             known, places, _, repeated, divergent = contents(each.state)[2]
@@ -193,7 +196,9 @@ def _journal(store: Path, console: Console) -> None:
         return
     size = decimal(sum(path.stat().st_size for path in paths))
     first = int(paths[0].stem.removeprefix("order-"))
-    console.print(f"Order journal: from entry {first:,} on, {len(paths):,} files, {size}.", highlight=False)
+    console.print(
+        f"Order journal: from entry {first:,} on, {size} in {len(paths):,} file(s).", highlight=False
+    )
 
 
 def _lengths(every: Iterable[Snapshot], console: Console) -> None:
