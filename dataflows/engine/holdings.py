@@ -108,6 +108,10 @@ def check_consent(
         return
     told = "\n".join(f"- {change.name}: {change.why}. {cost}" for change, cost in refused)
     names = shlex.join(change.name for change, _ in refused if not _stays(change))
+    known = {change.name for change, _ in costly}
+    stray = [name for name in migrate if name not in known]
+    if stray:
+        told += f"\n(--migrate names {', '.join(stray)}, of which nothing changed that would be lost.)"
     accept = f'start once with --migrate "{names}" (or FLEET_MIGRATE) to accept that, ' if names else ""
     msg = (
         f"the fleet was changed, and {store} holds state that does not fit it:\n{told}\n"
@@ -127,13 +131,18 @@ def _cost(change: Change, held: Holdings) -> str:
         count = held.assets[change.asset_class]
         if not count:
             return ""
-        of = f"{count:,} asset{'s' if count > 1 else ''} of it"
+        assets = f"{count:,} asset{'s' if count > 1 else ''} of it"
         if change.removed:
-            return f"{of} would have no class; keep the class, also without targets"
+            return f"{assets} would have no class; keep the class, also without targets"
+        loses = f"What {assets} hold of that is lost"
+        if change.span:
+            loses += (
+                f": those windows begin anew, and for {format_duration(change.span)} of an asset's time "
+                "their features are missing, or know less than they say"
+            )
         return (
-            f"What {of} keep of that begins anew, so that for up to {format_duration(change.span)} of each "
-            "asset's time features are missing or know less than their window. Models that see them become "
-            "new versions; a champion goes on, and what is gone is missing to it"
+            f"{loses}. Models that see them become new versions; a champion goes on as it is, and what is "
+            "gone is missing to it"
         )
     kept, pending = held.groups.get(change.name), held.pending[change.name]
     if kept is None and not pending:

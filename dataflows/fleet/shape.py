@@ -79,7 +79,7 @@ class Change:
         why: what is gone or declared otherwise, for a person.
         asset_class: whose windows begin anew; None where it is a target's examples.
         removed: the class or target as a whole is gone.
-        span: microseconds of the longest window that begins anew.
+        span: microseconds until the windows that begin anew are full; 0 where none does.
     """
 
     name: str
@@ -124,7 +124,8 @@ def going_on(past: Past, fleet: Fleet) -> tuple[Past, list[Change]]:
         if layout != before:
             layouts.append(layout)
         if before is not None and (whys := [*_lost(before, layout)]):
-            changes.append(Change(name, "; ".join(whys), name, span=longest(before)))
+            begins = len(windows_alike(before, layout)) < len({*before.channels} & {*layout.channels})
+            changes.append(Change(name, "; ".join(whys), name, span=longest(layout) if begins else 0))
     left = [name for name in latest if name not in past.gone]
     changes += [Change(name, "the class is gone", name, removed=True) for name in left]
     removed = [name for name in past.targets if name not in fleet.targets]

@@ -180,9 +180,9 @@ def test_changed_windows_ask_and_then_begin_anew(live: Live, tmp_path: Path) -> 
     assert (
         "- truck: other windows for coolant_level, engine_temperature (were 6h by 1h, now 7h by 1h)" in said
     )
-    assert "What 18 assets of it keep of that begins anew, so that for up to 6h" in said
+    assert "What 18 assets of it hold of that is lost: those windows begin anew, and for 7h of" in said
     assert '--migrate "truck"' in said
-    assert "truck: other windows" in live.refused(fleet, "--migrate", "van")
+    assert "(--migrate names van, of which nothing changed" in live.refused(fleet, "--migrate", "van")
     found = live.go_on(fleet, "--migrate", "truck")
     assert changes(found, "migrated") == [("migrated", "truck")]
     full = {row["id"]: row["features"] for row in rows(inline_outputs_of(live, fleet)["predictions"])}
