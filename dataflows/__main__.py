@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from datetime import timedelta
 from pathlib import Path
@@ -44,6 +45,15 @@ def run(
     no_recovery: Annotated[bool, typer.Option("--no-recovery", help="Run without a store.")] = False,  # noqa: FBT002
     epoch: Epoch = "1s",
     fresh: Fresh = False,  # noqa: FBT002
+    migrate: Annotated[
+        str,
+        typer.Option(
+            help="Classes and targets whose stored state may begin anew where the fleet.toml was changed, "
+            "with spaces between them.",
+            envvar="FLEET_MIGRATE",
+            show_default=False,
+        ),
+    ] = "",
 ) -> None:
     """Run the dataflow on the configured input, with recovery, progress and a summary."""
     # Imported here, so that the other commands start without the engine.
@@ -57,7 +67,7 @@ def run(
     with _explained():
         resolved = load(fleet)
         store = None if no_recovery else recovery or _STORES / resolved.name
-        run_fleet(resolved, _console, store=store, epoch=interval, fresh=fresh)
+        run_fleet(resolved, _console, store=store, epoch=interval, fresh=fresh, migrate=shlex.split(migrate))
 
 
 @app.command()

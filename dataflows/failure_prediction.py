@@ -31,7 +31,7 @@ from dataflows.connectors.ends import sink_of, source_of
 from dataflows.engine.keys import keyed
 from dataflows.engine.order import in_order
 from dataflows.engine.parts import stateful_in_parts
-from dataflows.engine.store import MARKS, guard_named_store
+from dataflows.engine.store import MARKS, guard_named_store, past_in
 from dataflows.engine.thaw import as_state
 from dataflows.engine.workers import one_worker
 from dataflows.fleet import Fleet, load
@@ -73,10 +73,10 @@ def flow(
         fleet = load(fleet or os.environ.get("FLEET_CONFIG", "fleet.toml"))
     to_stderr_unless_configured()
     watch = watch or Watch()
-    stages = Stages(fleet, strict=one_worker(), watch=watch)
+    store = store or guard_named_store(fleet)
+    stages = Stages(fleet, strict=one_worker(), watch=watch, past=past_in(store, fleet))
 
     dataflow = Dataflow("highwater")
-    store = store or guard_named_store(fleet)
     records = op.input("source", dataflow, source or source_of(fleet, watch, store))
 
     by_lane = keyed("decode", records, lane_of, decoded)

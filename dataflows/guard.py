@@ -97,7 +97,7 @@ class GuardedAsset:
         asset_class = item.body.asset_class if isinstance(item.body, Known) else next(iter(self._plans))
         held = self._asset.targets()
         dropped = self._asset.give_up("internal error")
-        self._asset = Asset(self._name, self._plans, asset_class)
+        self._asset = self._asset.anew(asset_class)
         row = {
             "change": "asset_reset",
             "asset": self._name,

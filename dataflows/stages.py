@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 
 from dataflows.asset.asset import ClassPlan
 from dataflows.events import decode
+from dataflows.fleet.shape import Past, going_on
 from dataflows.group import Group
-from dataflows.group.passing import Passing
+from dataflows.group.passing import Gone, Passing
 from dataflows.guard import GuardedAsset, InternalErrors
 from dataflows.items import Item, Known, Observation, Row
 from dataflows.lane import Lane
@@ -72,22 +73,32 @@ class Stages:
         fleet: the fleet.
         strict: whether one worker runs it, so that order is promised.
         watch: told how to find out how far the stages are.
+        past: what the recovery store has seen, this fleet included; None without a store.
     """
 
-    def __init__(self, fleet: Fleet, *, strict: bool, watch: Watch | None = None) -> None:
+    def __init__(
+        self, fleet: Fleet, *, strict: bool, watch: Watch | None = None, past: Past | None = None
+    ) -> None:
         self._fleet = fleet
+        self._past = going_on(Past(), fleet)[0] if past is None else past
         self._strict = strict
         self._watch = watch or Watch()
         self._groups: list[Group] = []
         self._watch.pending = lambda: sum(group.pending() for group in self._groups)
         self._errors = InternalErrors(fleet.max_internal_errors)
         self._plans = {
-            name: ClassPlan(asset_class, fleet.targets) for name, asset_class in fleet.classes.items()
+            name: ClassPlan(
+                asset_class,
+                fleet.targets,
+                self._past.number(name),
+                {number: self._past.layouts[number] for number in self._past.numbers(name)[:-1]},
+            )
+            for name, asset_class in fleet.classes.items()
         }
 
     def lane(self, key: str, main: bytes | None, parts: dict[int, bytes]) -> Lane:
         """A lane, new or resumed."""
-        lane = Lane(self._fleet, main, parts, key)
+        lane = Lane(self._fleet, main, parts, key, self._past.migrated)
         self._watch.arrival = lambda: lane.arrival
         return lane
 
@@ -98,12 +109,20 @@ class Stages:
             return None
         return GuardedAsset(body.event.asset, self._plans, body.asset_class, sealed, self._errors)
 
-    def group(self, key: str, main: bytes | None, parts: dict[int, bytes]) -> Group | Passing:
+    def group(self, key: str, main: bytes | None, parts: dict[int, bytes]) -> Group | Passing | Gone:
         """A group, new or resumed."""
         if key == PASSING:
             return Passing(main)
+        if key not in self._fleet.targets:
+            return Gone(main)
         group = Group(
-            self._fleet, key, strict=self._strict, on_error=self._errors.note, main=main, parts=parts
+            self._fleet,
+            key,
+            strict=self._strict,
+            on_error=self._errors.note,
+            main=main,
+            parts=parts,
+            past=self._past,
         )
         self._groups.append(group)
         return group

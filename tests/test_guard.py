@@ -86,12 +86,26 @@ def test_the_record_is_rejected_with_its_place_and_the_reset_is_told() -> None:
 
 @pytest.mark.usefixtures("poisoned")
 def test_the_asset_starts_anew() -> None:
-    """Nothing of what it knew is left: its snapshot is that of a new asset, and so is what follows."""
+    """Nothing of what it knew is left but what was last, and what follows is as of a new asset."""
     asset, new = guarded(InternalErrors(5)), guarded(InternalErrors(5))
     asset.process(item_of(1, reading(10)))
-    asset.process(item_of(2, reading(20, 13.0)))
-    assert asset.to_bytes() == new.to_bytes()
-    assert asset.process(item_of(3, reading(5))) == new.process(item_of(3, reading(5)))
+    asset.process(item_of(2, Failure("a", 12, "leak", None, None)))
+    asset.process(item_of(3, reading(20, 13.0)))
+    assert asset.process(item_of(4, reading(21))) == new.process(item_of(4, reading(21)))
+
+
+@pytest.mark.usefixtures("poisoned")
+def test_no_prediction_has_an_id_again() -> None:
+    """At the time at which it threw the revisions are counted on, and what is older comes too late."""
+    asset = guarded(InternalErrors(5))
+    published = []
+    for number, event in enumerate(
+        [reading(10), reading(20), reading(20, 2.0), reading(20, 13.0), reading(20, 3.0), reading(10, 4.0)], 1
+    ):
+        bodies = [item.body for item in asset.process(item_of(number, event))]
+        seen = [body for body in bodies if isinstance(body, Observation) and body.time is not None]
+        published += [(body.time, body.revision) for body in seen]
+    assert published == [(10, 0), (20, 0), (20, 1), (20, 3)], "that of the rejected record is left out"
 
 
 @pytest.mark.usefixtures("poisoned")

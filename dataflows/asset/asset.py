@@ -16,7 +16,6 @@ from dataflows.asset.plan import ClassPlan
 from dataflows.asset.records import kind_of
 from dataflows.asset.windows import Placed
 from dataflows.events import (
-    AssetEvent,
     Failure,
     Fault,
     Maintenance,
@@ -25,7 +24,6 @@ from dataflows.events import (
     Telemetry,
 )
 from dataflows.items import Expiry, Item, Joined, Known, LateWeather, Matured, Observation, asset_part
-from dataflows.sampling import in_sample
 from dataflows.snapshots import seal, unseal
 
 if TYPE_CHECKING:
@@ -35,7 +33,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Asset", "ClassPlan"]
 
-_VERSION = 3
+_VERSION = 4
+#: From older versions: layouts had no numbers.
+_OLDER = {3: lambda state: {**state, "layout": None}}
 
 
 class Asset:
@@ -70,8 +70,10 @@ class Asset:
     ) -> None:
         self._name = name
         self._plans = plans
-        state: dict[str, Any] = {} if sealed is None else unseal("asset", _VERSION, sealed)
-        self._plan = plans[state.get("class", asset_class)]
+        state: dict[str, Any] = {} if sealed is None else unseal("asset", _VERSION, sealed, _OLDER)
+        plan = plans[state.get("class", asset_class)]
+        #: That of the snapshot, until it is carried over.
+        self._plan = plan if sealed is None else plan.as_written(state["layout"])
         #: Cell of the example grid in which the last example lies.
         self._cell: int | None = state.get("cell")
         self._revision: int = state.get("revision", 0)
@@ -83,17 +85,15 @@ class Asset:
         self._last_event: int | None = state.get("last_event")
         self._windows = self._plan.new_windows(state.get("windows"))
         self._faults = self._plan.faults(state.get("faults"))
-        self._labels = Labels(self._plan.targets, state.get("labels"), self._plan.known)
+        self._labels = Labels(plan.targets, state.get("labels"), plan.known)
         self._background = Background(self._plan.asset_class, state.get("background"))
         self._weather = self._plan.latest_weather(state.get("weather"))
 
-        self._complete = self._complete_windows(state.get("complete"))
-
-    def _complete_windows(self, state: dict[str, Any] | None = None) -> CompleteWindows | None:
-        """What compares the features as served with those of complete data; nothing in most assets."""
-        if not self._plan.compared or not in_sample(self._name, self._plan.compared):
-            return None
-        return CompleteWindows(self._plan, self._windows.newest, state)
+        self._complete: CompleteWindows | None = None
+        if self._plan is plan:
+            self._complete = plan.complete_windows(name, self._windows.newest, state.get("complete"))
+        else:
+            self._carry(plan, state.get("complete"))
 
     def to_bytes(self) -> bytes:
         """The whole state, sealed."""
@@ -102,6 +102,7 @@ class Asset:
             _VERSION,
             {
                 "class": self._plan.asset_class.name,
+                "layout": self._plan.number,
                 "cell": self._cell,
                 "revision": self._revision,
                 "scored": self._scored,
@@ -115,6 +116,13 @@ class Asset:
             },
         )
 
+    def anew(self, asset_class: str) -> Asset:
+        """The asset without its state, but for what keeps its predictions from having the same id again."""
+        new = Asset(self._name, self._plans, asset_class)
+        new._revision, new._scored = self._revision, self._scored
+        new._windows = self._windows.tombstone(new._windows)
+        return new
+
     def targets(self) -> tuple[str, ...]:
         """Names of the targets of its class, and of former ones that still have examples."""
         return self._labels.targets()
@@ -126,7 +134,7 @@ class Asset:
             msg = f"an asset takes known events, not {type(body).__name__}"
             raise TypeError(msg)
         windows = self._windows
-        if isinstance(windows, Gathering) and self._ends_wait(windows, body.event):
+        if isinstance(windows, Gathering) and windows.ends_with(body.event, self._plan, self._plans):
             held = windows.close()
             if self._weather is not None:
                 self._weather.take_held()
@@ -138,18 +146,6 @@ class Asset:
         if body.weather is not None and isinstance(body.event, Telemetry):
             return self._telemetry(item, body.event, body.weather)
         return self._TAKES[type(body.event)](self, item, body.event)
-
-    def _ends_wait(self, windows: Gathering, event: AssetEvent | Expiry | LateWeather) -> bool:
-        """Whether the time that waits for sensors is scored before an event takes effect."""
-        if isinstance(event, Telemetry):
-            return windows.closes(event.time, event.id)
-        if isinstance(event, Fault):
-            return windows.closes(event.time, identity_of(event))
-        if isinstance(event, Failure | Maintenance):
-            # What is reset is gone, also at its very time.
-            return kind_of(event) in self._plan.resets and windows.closes(event.time + 1, None)
-        changes_class = isinstance(event, Registration) and self._plans[event.asset_class] is not self._plan
-        return changes_class and windows.held is not None
 
     def _telemetry(self, item: Item, event: Telemetry, joined: Joined | None = None) -> list[Item]:
         weather = None if joined is None else joined.values
@@ -249,7 +245,8 @@ class Asset:
         before = [target.name for target in self._plan.targets]
         cleared = {}
         if plan is not self._plan:
-            self._change_class(plan)
+            self._labels.retarget(plan.targets)
+            self._carry(plan)
             cleared = dict.fromkeys(before, "class changed")
         decided: Decisions = {}
         if event.retired:
@@ -259,18 +256,20 @@ class Asset:
             return []
         return self._observations(item, decided, cleared=cleared, cleared_at=item.known)
 
-    def _change_class(self, plan: ClassPlan) -> None:
-        """Windows of sensors that both classes declare alike go on, the others begin anew."""
-        self._windows = self._windows.carry(plan.new_windows(), self._plan.carried(plan))
+    def _carry(self, plan: ClassPlan, complete: dict[str, Any] | None = None) -> None:
+        """Go on under another class or layout; windows of what both declare alike go on."""
+        before = self._plan
+        self._windows = self._windows.carry(plan.new_windows(), before.carried(plan))
         self._faults = self._faults.carry(plan.asset_class) if plan.asset_class.faults else plan.faults()
         self._background = Background(plan.asset_class, self._background.state())
-        self._labels.retarget(plan.targets)
         self._plan = plan
-        self._weather = self._plan.latest_weather(None if self._weather is None else self._weather.state())
+        self._weather = plan.latest_weather(None if self._weather is None else self._weather.state())
         given_up = self.give_up("class changed")
-        self._complete = self._complete_windows()
+        self._complete = plan.complete_windows(self._name, self._windows.newest)
         if self._complete is not None:
             self._complete.given_up = given_up
+            if complete is not None:
+                self._complete = CompleteWindows(before, None, complete).carry(plan)
 
     def _late_weather(self, item: Item, event: LateWeather) -> list[Item]:
         if self._weather is None or not self._weather.offer(event.weather, self._windows.largest):

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from dataflows.asset.panes import Panes
+from dataflows.fleet.refit import Refit
 from dataflows.items import Compared
 
 if TYPE_CHECKING:
@@ -181,6 +182,22 @@ class CompleteWindows:
         dropped, self._examples = self._examples, []
         self.given_up += tuple(Compared(at, None, why) for at, _ in dropped)
         return self.given_up
+
+    def carry(self, plan: ClassPlan) -> CompleteWindows:
+        """The same contents under another layout of the class, as the windows that serve are carried over."""
+        kept = self._plan.carried(plan)
+        old_at, new_at = [old for old, _ in kept], [new for _, new in kept]
+        refit = Refit(self._plan.asset_class.features, plan.asset_class.features)
+        new = CompleteWindows(plan, self._since)
+        new._times, new._later, new._entered = self._times, self._later, self._entered
+        for time, row in self._rows.items():
+            new._rows[time] = np.full(len(plan.windows.sensors), np.nan)
+            new._rows[time][new_at] = row[old_at]
+        new._panes.take(self._panes, old_at, new_at)
+        if plan.asset_class.faults:
+            new._faults = self._faults.carry(plan.asset_class)
+        new._examples = [(time, refit(served)) for time, served in self._examples]
+        return new
 
     def state(self) -> dict[str, Any]:
         """Plain data."""

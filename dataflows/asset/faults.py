@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from dataflows.fleet.shape import faults_alike
 from dataflows.instants import HOUR
 
 if TYPE_CHECKING:
@@ -109,8 +110,7 @@ class Faults:
 
     def carry(self, asset_class: AssetClass) -> Faults:
         """The same faults under another class; windows of codes that it declares otherwise begin anew."""
-        mine, theirs = _declarations(self._class), _declarations(asset_class)
-        alike = {code for code in mine if mine[code] == theirs.get(code)}
+        alike = faults_alike(self._class, asset_class)
         new = Faults(asset_class)
         new._ahead = [fault for fault in self._ahead if fault[1] in alike]
         if asset_class.reset_windows_on:
@@ -149,17 +149,6 @@ class Faults:
                 if panes
             ],
         }
-
-
-def _declarations(asset_class: AssetClass) -> dict[str, set[tuple[int, int, tuple[str, ...]]]]:
-    return {
-        code: {
-            (window.length, window.hop, window.fault_statistics)
-            for window in asset_class.windows
-            if index in window.faults
-        }
-        for index, code in enumerate(asset_class.faults)
-    }
 
 
 def identity_of(fault: Fault) -> str:

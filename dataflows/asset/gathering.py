@@ -11,10 +11,18 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from typing_extensions import override
 
+from dataflows.asset.faults import identity_of
+from dataflows.asset.records import kind_of
 from dataflows.asset.windows import Placed, WindowPlan, Windows
+from dataflows.events import AssetEvent, Failure, Fault, Maintenance, Registration, Telemetry
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from numpy.typing import NDArray
+
+    from dataflows.asset.plan import ClassPlan
+    from dataflows.items import Expiry, LateWeather
 
 __all__ = ["Gathering"]
 
@@ -37,6 +45,29 @@ class Gathering(Windows):
     def closes(self, time: int, identity: str | None) -> bool:
         """Whether telemetry or a fault ends the wait of the time that is held."""
         return self.held is not None and time > self.held and not self._saw(identity)
+
+    def ends_with(
+        self,
+        event: AssetEvent | Expiry | LateWeather,
+        plan: ClassPlan,
+        plans: Mapping[str, ClassPlan],
+    ) -> bool:
+        """Whether the time that is held is scored before an event takes effect.
+
+        Args:
+            event: of its asset.
+            plan: of its class.
+            plans: of every class.
+        """
+        if isinstance(event, Telemetry):
+            return self.closes(event.time, event.id)
+        if isinstance(event, Fault):
+            return self.closes(event.time, identity_of(event))
+        if isinstance(event, Failure | Maintenance):
+            # What is reset is gone, also at its very time.
+            return kind_of(event) in plan.resets and self.closes(event.time + 1, None)
+        changes_class = isinstance(event, Registration) and plans[event.asset_class] is not plan
+        return changes_class and self.held is not None
 
     def close(self) -> int:
         """Score the time that is held as it is, and return it.
@@ -86,6 +117,13 @@ class Gathering(Windows):
         self._ahead.remove(time)
         self.held = None
         self._enter(time, row)
+
+    @override
+    def carry(self, new: Windows, kept: list[tuple[int, int]]) -> Windows:
+        carried = super().carry(new, kept)
+        if isinstance(carried, Gathering):
+            carried.held = self.held
+        return carried
 
     @override
     def reset(self, time: int) -> bool:

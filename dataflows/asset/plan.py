@@ -6,11 +6,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from dataflows.asset.complete import CompleteWindows
 from dataflows.asset.faults import Faults
 from dataflows.asset.gathering import Gathering
 from dataflows.asset.panes import WindowPlan
 from dataflows.asset.weather import LatestWeather
 from dataflows.asset.windows import Windows
+from dataflows.fleet.shape import windows_alike
+from dataflows.sampling import in_sample
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -26,10 +29,21 @@ class ClassPlan:
     Args:
         asset_class: the class.
         targets: all targets of the fleet, by name.
+        number: of its layout, as the snapshots of its assets name it.
+        former: its layouts before that, by number.
     """
 
-    def __init__(self, asset_class: AssetClass, targets: Mapping[str, Target]) -> None:
+    def __init__(
+        self,
+        asset_class: AssetClass,
+        targets: Mapping[str, Target],
+        number: int = 0,
+        former: Mapping[int, AssetClass] | None = None,
+    ) -> None:
         self.asset_class = asset_class
+        self.number = number
+        self._former = former or {}
+        self._plans: dict[int, ClassPlan] = {}
         self.windows = WindowPlan(asset_class)
         self.targets = tuple(targets[name] for name in asset_class.targets)
         self.known = targets
@@ -71,29 +85,37 @@ class ClassPlan:
         weather = self.asset_class.weather
         return None if weather is None else LatestWeather(weather, state)
 
+    def complete_windows(
+        self, asset: str, newest: int | None, state: dict[str, Any] | None = None
+    ) -> CompleteWindows | None:
+        """What compares the features as served with those of complete data; nothing in most assets.
+
+        Args:
+            asset: its name.
+            newest: event time up to which events were accepted.
+            state: what it returned when the snapshot was taken, None where there is nothing to go on from.
+        """
+        if not self.compared or not in_sample(asset, self.compared):
+            return None
+        return CompleteWindows(self, newest, state)
+
     def faults(self, state: dict[str, Any] | None = None) -> Faults:
         """The faults of one asset; all assets share those of a class that counts none."""
         return Faults(self.asset_class, state) if self._no_faults is None else self._no_faults
 
+    def as_written(self, number: int | None) -> ClassPlan:
+        """The class as it was when a snapshot was written; None in those of releases that named no layout."""
+        if number is None:
+            number = min(self._former, default=self.number)
+        if number == self.number:
+            return self
+        if number not in self._plans:
+            self._plans[number] = ClassPlan(self._former[number], {}, number)
+        return self._plans[number]
+
     def carried(self, other: ClassPlan) -> list[tuple[int, int]]:
         """(old, new) index of the channels that this class and another declare alike, windows and all."""
-        mine, theirs = self._declarations(), other._declarations()
         return [
             (self.windows.sensors[name], other.windows.sensors[name])
-            for name in mine
-            if mine[name] == theirs.get(name)
+            for name in windows_alike(self.asset_class, other.asset_class)
         ]
-
-    def _declarations(self) -> dict[str, tuple[str | None, set[tuple[int, int, tuple[str, ...]]]]]:
-        texts = dict(self.asset_class.expressions)
-        return {
-            name: (
-                texts.get(name),
-                {
-                    (window.length, window.hop, window.statistics)
-                    for window in self.asset_class.windows
-                    if index in window.sensors
-                },
-            )
-            for index, name in enumerate(self.asset_class.channels)
-        }

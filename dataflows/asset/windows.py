@@ -268,7 +268,7 @@ class Windows:
         return left
 
     def carry(self, new: Windows, kept: list[tuple[int, int]]) -> Windows:
-        """The same contents under another class; no time may be held.
+        """The same contents under another class, or another layout of the class.
 
         Args:
             new: of the other class, empty yet.

@@ -9,14 +9,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, cast
 
-from dataflows.snapshots import seal, unseal
+from dataflows.snapshots import contents, seal, unseal
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from dataflows.watch import Watch
 
-__all__ = ["Committed", "committed_file", "length_of", "sealed_length"]
+__all__ = ["Committed", "committed_file", "is_length", "length_of", "sealed_length"]
 
 _VERSION = 1
 
@@ -24,6 +24,15 @@ _VERSION = 1
 def sealed_length(length: int) -> bytes:
     """The snapshot of an output: its length in bytes."""
     return seal("output", _VERSION, length)
+
+
+def is_length(state: bytes | int) -> bool:
+    """Whether the snapshot of an output is that of a file; a topic's tells of its partitions.
+
+    Raises:
+        SnapshotError: it is damaged.
+    """
+    return not isinstance(state, bytes) or contents(state)[0] == "output"
 
 
 def length_of(state: bytes | int | None) -> int:

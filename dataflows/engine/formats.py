@@ -11,21 +11,27 @@ from dataflows.snapshots import SnapshotError, contents
 __all__ = ["KINDS", "check_version", "readable"]
 
 _BUCKETS = "dataflows.buckets"
-#: Kinds of snapshots, and the module that writes and reads each: its ``_VERSION``, and its ``_OLDER``
-#: versions where it reads such. A kind that is not listed is checked by the step that reads it.
+_KAFKA = "dataflows.connectors.kafka.state"
+#: Kinds of snapshots, and where the version of each stands: in ``_VERSION`` of a module, and in ``_OLDER``
+#: the versions before that it reads; or, after a colon, in names that begin otherwise. A test finds one that
+#: is missing here.
 KINDS = {
     "asset": "dataflows.asset.asset",
     "examples": "dataflows.group.examples",
-    "figures": "dataflows.group.group",
+    "figures": "dataflows.group.kept",
     "files": "dataflows.connectors.files",
-    "group": "dataflows.group.group",
+    "group": "dataflows.group.kept",
     "lane": "dataflows.lane.lane",
-    "log": "dataflows.group.group",
+    "kafka": f"{_KAFKA}:SOURCE",
+    "log": "dataflows.group.kept",
     "main": "dataflows.engine.parts",
-    "models": "dataflows.group.scorer",
+    "mark": "dataflows.engine.parts:_MARK",
+    "models": "dataflows.group.slot",
     "output": "dataflows.connectors.committed",
+    "part": "dataflows.engine.parts:_PART",
     "passing": "dataflows.group.passing",
     "published": _BUCKETS,
+    "topic": f"{_KAFKA}:TOPIC",
     "registry": _BUCKETS,
     "heard": _BUCKETS,
     "weather": _BUCKETS,
@@ -40,8 +46,9 @@ def readable(kind: str) -> tuple[int, ...]:
     """The versions of a kind of snapshot that this release reads; empty if it does not know the kind."""
     if kind not in KINDS:
         return ()
-    names: dict[str, Any] = vars(importlib.import_module(KINDS[kind]))
-    return (*sorted(names.get("_OLDER", ())), names["_VERSION"])
+    module, _, prefix = KINDS[kind].partition(":")
+    names: dict[str, Any] = vars(importlib.import_module(module))
+    return (*sorted(names.get(f"{prefix}_OLDER", ())), names[f"{prefix}_VERSION"])
 
 
 def check_version(sealed: object) -> None:

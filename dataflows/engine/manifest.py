@@ -13,7 +13,7 @@ import msgspec
 
 import dataflows
 from dataflows.engine.partitions import StoreError
-from dataflows.fleet.shape import check_shapes, shapes
+from dataflows.fleet.shape import Change, FleetChangedError, Past, check_shapes, going_on, other_fleet
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -24,8 +24,10 @@ __all__ = [
     "Copy",
     "Manifest",
     "Run",
+    "changes_of",
     "crc_of",
     "new_manifest",
+    "past_of",
     "read_manifest",
     "started",
     "utc",
@@ -35,7 +37,9 @@ __all__ = [
 _NAME = "manifest.json"
 #: Of the store as a whole: which files it has and what they mean to each other. Snapshots have versions of
 #: their own (`dataflows.engine.formats`).
-FORMAT = 1
+FORMAT = 2
+#: Format 1 knew digests of the layouts, and not the layouts.
+_READABLE = (1, FORMAT)
 
 
 class Copy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -87,10 +91,11 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         partitions: how many files it has.
         lanes: the lanes whose order it holds.
         fleet: name of the fleet.
-        shapes: digests of what the stored state is laid out by, see `dataflows.fleet.shape`.
+        past: the configurations that it has seen, see `dataflows.fleet.shape`.
         created: UTC.
         run: the latest.
         copy: in a backup, what is in it.
+        shapes: in format 1, digests of the layouts; no ``past`` then.
     """
 
     format: int
@@ -98,10 +103,11 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     partitions: int
     lanes: tuple[str, ...]
     fleet: str
-    shapes: dict[str, str]
     created: str
     run: Run
+    past: Past = Past()
     copy: Copy | None = None
+    shapes: dict[str, str] | None = None
 
 
 class _Sealed(msgspec.Struct, forbid_unknown_fields=True):
@@ -126,21 +132,40 @@ def new_manifest(fleet: Fleet, partitions: int) -> Manifest:
         partitions=partitions,
         lanes=("lane-0",),
         fleet=fleet.name,
-        shapes=shapes(fleet),
         created=utc(),
         run=_run(fleet, 0),
+        past=going_on(Past(), fleet)[0],
     )
 
 
-def started(manifest: Manifest, fleet: Fleet, lag: int | None) -> Manifest:
-    """The manifest once a run of a fleet goes on from its store.
+def past_of(manifest: Manifest | None, fleet: Fleet) -> Past:
+    """What a store has seen, the fleet that goes on from it included."""
+    return going_on(Past() if manifest is None else manifest.past, fleet)[0]
+
+
+def changes_of(manifest: Manifest, fleet: Fleet) -> list[Change]:
+    """What a store holds otherwise than a fleet has it.
 
     Raises:
-        FleetChangedError: the store is of another fleet, or the state in it was laid out otherwise.
+        FleetChangedError: the store is of another fleet, or of a format that cannot tell, and it changed.
     """
-    check_shapes(fleet, manifest.shapes)
-    known = manifest.shapes | shapes(fleet)
-    return msgspec.structs.replace(manifest, shapes=known, run=_run(fleet, lag), copy=None)
+    if manifest.fleet != fleet.name:
+        raise FleetChangedError(other_fleet(manifest.fleet, fleet.name))
+    if manifest.shapes is not None:
+        check_shapes(fleet, manifest.shapes)
+    return going_on(manifest.past, fleet)[1]
+
+
+def started(manifest: Manifest, fleet: Fleet, lag: int | None) -> Manifest:
+    """The manifest once a run of a fleet goes on from its store, whatever that costs."""
+    return msgspec.structs.replace(
+        manifest,
+        format=FORMAT,
+        shapes=None,
+        past=past_of(manifest, fleet),
+        run=_run(fleet, lag),
+        copy=None,
+    )
 
 
 def _run(fleet: Fleet, lag: int | None) -> Run:
@@ -169,13 +194,13 @@ def read_manifest(folder: Path) -> Manifest | None:
         sealed = msgspec.json.decode(path.read_bytes(), type=_Sealed)
         _check_crc(sealed)
         found = msgspec.json.decode(sealed.manifest, type=_Format).format
-        if found == FORMAT:
+        if found in _READABLE:
             return msgspec.json.decode(sealed.manifest, type=Manifest)
     except ValueError as error:
         msg = f"{path} is damaged ({error}); restore the store from a backup, or begin anew with --fresh"
         raise StoreError(msg) from error
     msg = (
-        f"{folder} is a recovery store of format {found}, this release reads format {FORMAT}; run the "
+        f"{folder} is a recovery store of format {found}, this release reads up to format {FORMAT}; run the "
         "release that wrote it, or begin anew with --fresh"
     )
     raise StoreError(msg)

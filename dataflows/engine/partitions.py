@@ -195,12 +195,15 @@ def check_files(parts: Sequence[Partition], store: int, count: int) -> None:
             )
             raise StoreError(msg)
     missing = sorted({*range(count)} - {part.index for part in parts})
+    twice = [part for part in parts if part.path.name != f"part-{part.index}.sqlite3"]
+    copies = "; ".join(f"{part.path.name} is a copy of part {part.index}" for part in twice)
     if missing:
         names = ", ".join(f"part-{index}.sqlite3" for index in missing)
-        msg = f"the recovery store lacks {names} of {count} parts. {RESTORE}"
+        lacks = f"{names} of {count} parts" if len(missing) < count else f"all of its {count} parts"
+        msg = f"the recovery store lacks {lacks}{copies and '; '}{copies}. {RESTORE}"
         raise StoreError(msg)
     if len(parts) > count:
-        msg = f"the recovery store has a part twice: {', '.join(p.path.name for p in parts)}. {RESTORE}"
+        msg = f"the recovery store has a part twice: {copies}. {RESTORE}"
         raise StoreError(msg)
 
 

@@ -159,7 +159,6 @@ class _Main(StatefulBatchLogic[Item, Item | _Wake, bytes]):
         self._key = key
         parts = self._shelf.take(self._step_id, key, self._versions, self._marked)
         stage = self._build(key, self._main, parts)
-        self._main = None
         self._shelf.stages[key] = self._stage = stage
         self._shelf.versions[key] = self._versions
         return stage
@@ -167,6 +166,7 @@ class _Main(StatefulBatchLogic[Item, Item | _Wake, bytes]):
     @override
     def on_batch(self, values: list[Item]) -> tuple[Iterable[Item | _Wake], bool]:
         stage = self._stage or self._open(self._key_of(values[0]))
+        self._main = None
         out: list[Item | _Wake] = [*stage.process(values)]
         for part in stage.changed():
             if part not in self._awake:
@@ -188,7 +188,9 @@ class _Main(StatefulBatchLogic[Item, Item | _Wake, bytes]):
     @override
     def snapshot(self) -> bytes:
         self._awake.clear()
-        main = self._main if self._stage is None else self._stage.main_snapshot()
+        # One that was only asked to finish wrote no part, so the main snapshot stays that of its parts too.
+        keeps = self._stage is None or self._main is not None
+        main = self._main if keeps or self._stage is None else self._stage.main_snapshot()
         return seal("main", _VERSION, (self._key, self._versions, main, self._marked))
 
 

@@ -6,6 +6,7 @@ import argparse
 import fcntl
 import os
 import re
+import shlex
 import sqlite3
 import sys
 from contextlib import ExitStack, closing, contextmanager
@@ -14,7 +15,16 @@ from typing import TYPE_CHECKING
 
 from bytewax.recovery import RecoveryConfig, init_db_dir
 
-from dataflows.engine.manifest import Manifest, new_manifest, read_manifest, started, write_manifest
+from dataflows.engine.holdings import check_champions, check_consent, stored_shapes
+from dataflows.engine.manifest import (
+    Manifest,
+    changes_of,
+    new_manifest,
+    past_of,
+    read_manifest,
+    started,
+    write_manifest,
+)
 from dataflows.engine.partitions import (
     RESTORE,
     Partition,
@@ -28,11 +38,13 @@ from dataflows.engine.partitions import (
     part_files,
     read_partition,
 )
+from dataflows.fleet.shape import check_shapes
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Collection, Iterator, Sequence
 
     from dataflows.fleet.plan import Fleet
+    from dataflows.fleet.shape import Past
 
 __all__ = [
     "MARKS",
@@ -43,6 +55,7 @@ __all__ = [
     "held",
     "named_store",
     "open_store",
+    "past_in",
 ]
 
 #: SQLite files of a new store. Resuming many assets is several times faster from many files than from one.
@@ -62,7 +75,7 @@ def guard_named_store(fleet: Fleet) -> Path | None:
 
     Raises:
         StoreError: another run holds it, or it cannot be used.
-        FleetChangedError: it is of another fleet, or of one that was laid out otherwise.
+        FleetChangedError: it is of another fleet, or what would be lost is not named by FLEET_MIGRATE.
     """
     named, folder = _named(sys.argv[1:]), named_store()
     if folder is None or not part_files(folder):
@@ -73,12 +86,18 @@ def guard_named_store(fleet: Fleet) -> Path | None:
         lock = ExitStack()
         lock.enter_context(held(folder))
         _guarded[folder.resolve()] = lock
-    manifest = check_store(folder, fleet, whole=alone, adopt=first)
+    migrate = shlex.split(os.environ.get("FLEET_MIGRATE", ""))
+    manifest = check_store(folder, fleet, whole=alone, adopt=first, migrate=migrate)
     if first and manifest is not None:
         # The others of the cluster are not at work before this one is.
         forget_unfinished(folder)
         write_manifest(folder, started(manifest, fleet, _lag(named)))
     return folder
+
+
+def past_in(folder: Path | None, fleet: Fleet) -> Past:
+    """What a store has seen, the fleet that goes on from it included; without a store, that fleet alone."""
+    return past_of(None if folder is None else read_manifest(folder), fleet)
 
 
 def named_store() -> Path | None:
@@ -132,7 +151,12 @@ def held(folder: Path) -> Iterator[None]:
 
 
 def check_store(
-    folder: Path, fleet: Fleet | None, *, whole: bool = True, adopt: bool = False
+    folder: Path,
+    fleet: Fleet | None,
+    *,
+    whole: bool = True,
+    adopt: bool = False,
+    migrate: Collection[str] = (),
 ) -> Manifest | None:
     """Read all of a store, and refuse one from which a run would go on wrongly. Nothing is changed.
 
@@ -141,17 +165,17 @@ def check_store(
         fleet: that is to go on from it; None for any.
         whole: whether all of its files have to be here; in a cluster, other hosts may have some.
         adopt: give a store that has no manifest, since the engine or an older release made it, one.
+        migrate: classes and targets that may begin anew where the fleet has them otherwise.
 
     Returns:
         Its manifest, None where it has none.
 
     Raises:
         StoreError: it is damaged, incomplete, mixed from several, or of a format that cannot be read.
-        FleetChangedError: it is of another fleet, or of one that was laid out otherwise.
+        FleetChangedError: it is of another fleet, or something would be lost that may not begin anew.
     """
     manifest = read_manifest(folder)
-    if manifest is not None and fleet is not None:
-        started(manifest, fleet, None)
+    changes = [] if manifest is None or fleet is None else changes_of(manifest, fleet)
     parts: list[Partition] = []
     for path in part_files(folder):
         with opened(path) as connection:
@@ -163,6 +187,9 @@ def check_store(
     if whole:
         check_files(parts, manifest.store, manifest.partitions)
         check_moment(parts, manifest.run.lag)
+    if fleet is not None:
+        check_consent(changes, parts, migrate, str(folder))
+        check_champions(fleet, parts)
     return manifest
 
 
@@ -174,6 +201,10 @@ def _adopted(folder: Path, fleet: Fleet, parts: Sequence[Partition]) -> Manifest
     manifest = new_manifest(fleet, parts[0].count)
     check_files(parts, 0, manifest.partitions)
     check_moment(parts, None)
+    known = stored_shapes(parts)
+    if known is not None:
+        check_shapes(fleet, known)
+    check_champions(fleet, parts)
     _number(folder, manifest)
     return manifest
 
@@ -187,17 +218,20 @@ def _number(folder: Path, manifest: Manifest) -> None:
 
 
 @contextmanager
-def open_store(folder: Path, fleet: Fleet, *, fresh: bool = False) -> Iterator[RecoveryConfig]:
+def open_store(
+    folder: Path, fleet: Fleet, *, fresh: bool = False, migrate: Collection[str] = ()
+) -> Iterator[RecoveryConfig]:
     """The recovery configuration of a folder, made if it is new, and locked while the block runs.
 
     Args:
         folder: of the store.
         fleet: that goes on from it.
         fresh: forget what earlier runs left in it.
+        migrate: classes and targets that may begin anew where the fleet has them otherwise.
 
     Raises:
         StoreError: another run holds it, or it cannot be used.
-        FleetChangedError: it is of another fleet, or of one that was laid out otherwise.
+        FleetChangedError: it is of another fleet, or something would be lost that may not begin anew.
     """
     folder.mkdir(parents=True, exist_ok=True)
     with held(folder):
@@ -211,7 +245,7 @@ def open_store(folder: Path, fleet: Fleet, *, fresh: bool = False) -> Iterator[R
             _number(folder, new_manifest(fleet, PARTITIONS))
             unfinished.unlink()
         else:
-            manifest = check_store(folder, fleet, adopt=True)
+            manifest = check_store(folder, fleet, adopt=True, migrate=migrate)
             if manifest is not None:
                 forget_unfinished(folder)
                 write_manifest(folder, started(manifest, fleet, 0))

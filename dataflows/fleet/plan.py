@@ -117,6 +117,7 @@ class Target:
         threshold: the score from which on precision and recall count an example as predicted to fail.
         champion: the model whose score is published when the target is new.
         alert: None raises no alerts.
+        successor: the champion after one that is no longer among the models.
     """
 
     name: str
@@ -131,6 +132,7 @@ class Target:
     champion: str
     models: tuple[Model, ...]
     alert: Alert | None = None
+    successor: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

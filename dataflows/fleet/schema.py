@@ -231,11 +231,19 @@ class TargetTable(Table):
         description="`together`: a positive is learned when the negatives of its time are, so that a model "
         "does not believe for a horizon that everything fails. `at_once`: when it is known.",
     )
-    champion: Name = Field(description="The model whose score is published at first; one of `models`.")
+    champion: Name = Field(
+        description="The model whose score is published at first, in a new recovery store; one of `models`."
+    )
     models: list[Name] | None = Field(
         default=None,
         min_length=1,
         description="The models that score and learn the examples. Default: all of the catalogue.",
+    )
+    successor: Name | None = Field(
+        default=None,
+        description="The model that becomes champion where the champion that a recovery store has by now is "
+        "no longer among `models`; without it such a fleet is refused. While the champion is there it "
+        "changes nothing.",
     )
     alert: AlertTable | None = Field(default=None, description="When alerts are raised. Default: never.")
 

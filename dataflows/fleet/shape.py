@@ -1,24 +1,226 @@
-"""What a fleet's stored state is laid out by: it must not change under a recovery store."""
+"""What a fleet's stored state is laid out by, and what a changed configuration makes of it.
+
+A store remembers every layout that one of its classes had, so that a run reads each asset under the layout
+that it was written under and carries it over. What is added costs nothing. What is gone or declared otherwise
+costs windows, or a target's examples: that has to be asked for.
+"""
 
 from __future__ import annotations
 
 import hashlib
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import msgspec
+
+from dataflows.fleet.plan import AssetClass
+from dataflows.instants import format_duration
+
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
-    from dataflows.fleet.plan import Fleet
+    from dataflows.fleet.plan import Fleet, Window
 
-__all__ = ["FleetChangedError", "check_shapes", "shapes"]
+__all__ = [
+    "Change",
+    "FleetChangedError",
+    "Past",
+    "check_shapes",
+    "faults_alike",
+    "going_on",
+    "layout_of",
+    "longest",
+    "shapes",
+    "windows_alike",
+]
 
 
 class FleetChangedError(RuntimeError):
     """The store was made by another fleet, or by one whose classes or targets were laid out otherwise."""
 
 
+class Past(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The configurations that a store has seen, as far as its state depends on them.
+
+    Attributes:
+        layouts: of all classes, each as often as it changed, see `layout_of`; snapshots name them by number.
+        targets: how often the examples of each began anew.
+        gone: the same of those that are no longer configured, and the classes that are not.
+        migrated: class or target, and what was accepted to be lost; in order.
+    """
+
+    layouts: tuple[AssetClass, ...] = ()
+    targets: dict[str, int] = {}
+    gone: dict[str, int] = {}
+    migrated: tuple[tuple[str, str], ...] = ()
+
+    def number(self, asset_class: str) -> int:
+        """The latest layout of a class.
+
+        Raises:
+            KeyError: none is known.
+        """
+        found = self.numbers(asset_class)
+        if not found:
+            raise KeyError(asset_class)
+        return found[-1]
+
+    def numbers(self, asset_class: str) -> tuple[int, ...]:
+        """All layouts of a class, in order."""
+        return tuple(number for number, layout in enumerate(self.layouts) if layout.name == asset_class)
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """Something of a class or target that a store holds otherwise.
+
+    Attributes:
+        name: of the class or target.
+        why: what is gone or declared otherwise, for a person.
+        asset_class: whose windows begin anew; None where it is a target's examples.
+        removed: the class or target as a whole is gone.
+        span: microseconds until the windows that begin anew are full; 0 where none does.
+    """
+
+    name: str
+    why: str
+    asset_class: str | None = None
+    removed: bool = False
+    span: int = 0
+
+
+def layout_of(asset_class: AssetClass) -> AssetClass:
+    """A class without what may change from run to run."""
+    return AssetClass(
+        name=asset_class.name,
+        sensors=asset_class.sensors,
+        values=asset_class.values,
+        windows=asset_class.windows,
+        features=asset_class.features,
+        # A smaller one must not let the watermark move back.
+        allowed_lateness=asset_class.allowed_lateness,
+        example_every=1,
+        targets=(),
+        faults=asset_class.faults,
+        maintenance=asset_class.maintenance,
+        attributes=asset_class.attributes,
+        categories=asset_class.categories,
+        expressions=asset_class.expressions,
+        weather=asset_class.weather,
+        required=asset_class.required,
+    )
+
+
+def going_on(past: Past, fleet: Fleet) -> tuple[Past, list[Change]]:
+    """What a store has seen once a fleet goes on from it, and what that costs.
+
+    The cost is not accepted by this: whoever calls decides that.
+    """
+    layouts = list(past.layouts)
+    changes: list[Change] = []
+    latest = {layout.name: layout for layout in layouts}
+    for name, asset_class in fleet.classes.items():
+        layout, before = layout_of(asset_class), latest.pop(name, None)
+        if layout != before:
+            layouts.append(layout)
+        if before is not None and (whys := [*_lost(before, layout)]):
+            begins = len(windows_alike(before, layout)) < len({*before.channels} & {*layout.channels})
+            changes.append(Change(name, "; ".join(whys), name, span=longest(layout) if begins else 0))
+    left = [name for name in latest if name not in past.gone]
+    changes += [Change(name, "the class is gone", name, removed=True) for name in left]
+    removed = [name for name in past.targets if name not in fleet.targets]
+    changes += [Change(name, "the target is gone", removed=True) for name in removed]
+    now = {*fleet.targets, *fleet.classes}
+    return (
+        Past(
+            layouts=tuple(layouts),
+            targets={name: past.targets.get(name, past.gone.get(name, 0)) for name in fleet.targets},
+            gone={name: count for name, count in past.gone.items() if name not in now}
+            | {name: past.targets[name] + 1 for name in removed}
+            | dict.fromkeys(left, 1),
+            migrated=past.migrated + tuple((change.name, change.why) for change in changes),
+        ),
+        changes,
+    )
+
+
+def longest(layout: AssetClass) -> int:
+    """Microseconds of the longest window of a class."""
+    return max((window.length for window in layout.windows), default=0)
+
+
+def windows_alike(before: AssetClass, after: AssetClass) -> list[str]:
+    """Sensors and expressions that two classes declare alike, windows and all: theirs go on."""
+    mine, theirs = _channels(before), _channels(after)
+    return [name for name in mine if mine[name] == theirs.get(name)]
+
+
+def faults_alike(before: AssetClass, after: AssetClass) -> set[str]:
+    """Fault codes that two classes declare alike: their windows go on."""
+    mine, theirs = _codes(before), _codes(after)
+    return {code for code in mine if mine[code] == theirs.get(code)}
+
+
+def _channels(layout: AssetClass) -> dict[str, tuple[str | None, set[tuple[int, int, tuple[str, ...]]]]]:
+    texts = dict(layout.expressions)
+    return {
+        name: (
+            texts.get(name),
+            {
+                (window.length, window.hop, window.statistics)
+                for window in layout.windows
+                if index in window.sensors
+            },
+        )
+        for index, name in enumerate(layout.channels)
+    }
+
+
+def _codes(layout: AssetClass) -> dict[str, set[tuple[int, int, tuple[str, ...]]]]:
+    return {
+        code: {
+            (window.length, window.hop, window.fault_statistics)
+            for window in layout.windows
+            if index in window.faults
+        }
+        for index, code in enumerate(layout.faults)
+    }
+
+
+def _lost(before: AssetClass, after: AssetClass) -> Iterator[str]:
+    """What of a layout is gone or means something else in another; nothing where all of it is added."""
+    gone = [name for name in before.channels if name not in after.channels]
+    if gone:
+        yield f"no longer there: {', '.join(gone)}"
+    alike = {*windows_alike(before, after), *gone}
+    texts, now = dict(before.expressions), dict(after.expressions)
+    other = [name for name in before.channels if name not in alike]
+    reworded = [name for name in other if texts.get(name) != now.get(name)]
+    if reworded:
+        yield f"another expression: {', '.join(reworded)}"
+    rewound = [name for name in other if name not in reworded]
+    codes = [code for code in before.faults if code not in faults_alike(before, after)]
+    if rewound or codes:
+        spans = f"{_spans(before.windows)}, now {_spans(after.windows)}"
+        same = _spans(before.windows) == _spans(after.windows)
+        yield f"other windows for {', '.join([*rewound, *codes])}" + ("" if same else f" (were {spans})")
+    features = [name for name in before.features if name not in after.features]
+    told = (*gone, *other, *codes)
+    rest = [name for name in features if name.split(":")[0] not in told]
+    if rest:
+        yield f"features that are gone: {', '.join(rest)}"
+    if before.weather and after.weather and before.weather.max_age != after.weather.max_age:
+        ages = (format_duration(found.weather.max_age) for found in (before, after) if found.weather)
+        yield f"max_age of the weather is another ({', now '.join(ages)})"
+
+
+def _spans(windows: tuple[Window, ...]) -> str:
+    found = [f"{format_duration(window.length)} by {format_duration(window.hop)}" for window in windows]
+    return ", ".join(found) or "none"
+
+
 def shapes(fleet: Fleet) -> dict[str, str]:
-    """A digest of what each class sees and makes features of, and of each target's horizon, by name."""
+    """Digests of the layouts by name: all that stores of the first format tell of them."""
     found = {"fleet": fleet.name}
     for name, table in fleet.classes.items():
         layout = (
@@ -40,26 +242,29 @@ def shapes(fleet: Fleet) -> dict[str, str]:
 
 
 def check_shapes(fleet: Fleet, stored: Mapping[str, str]) -> None:
-    """Refuse a store whose state would be read wrongly; what is new is no harm.
+    """Refuse a store of the first format whose state would be read wrongly; what is new is no harm.
 
     Raises:
         FleetChangedError: the fleet has another name, or a class or target is gone or laid out otherwise.
     """
     now = shapes(fleet)
     if now["fleet"] != stored["fleet"]:
-        msg = (
-            f"the recovery store is of the fleet {stored['fleet']!r}, not of {fleet.name!r}; "
-            "name its own store with --recovery"
-        )
-        raise FleetChangedError(msg)
+        raise FleetChangedError(other_fleet(stored["fleet"], fleet.name))
     changed = [name for name, digest in stored.items() if now.get(name) != digest]
     if changed:
         msg = (
             f"{', '.join(changed)}: gone, or sensors, windows, features or horizon are not those of the "
-            "recovery store, whose state would be read wrongly. Take the change back, put it under a new "
-            "name, or begin anew with --fresh"
+            "recovery store, which a former release wrote. Take the change back and run once, so that this "
+            "release can note how the state is laid out; then change it. Or begin anew with --fresh"
         )
         raise FleetChangedError(msg)
+
+
+def other_fleet(stored: str, name: str) -> str:
+    """Why the store of another fleet is refused."""
+    return (
+        f"the recovery store is of the fleet {stored!r}, not of {name!r}; name its own store with --recovery"
+    )
 
 
 def _digest(layout: object) -> str:

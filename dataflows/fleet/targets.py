@@ -121,7 +121,9 @@ def targets(draft: Draft, layouts: Mapping[str, Layout], catalogue: Catalogue) -
     first: dict[str, Loc] = {}
     for loc, table in draft.numbered(("targets",), draft.document.targets):
         names = _model_names(draft, loc, table, catalogue)
-        _check_champion(draft, loc, table, names, catalogue)
+        _check_named(draft, loc, table, names, catalogue, "champion")
+        if table.successor is not None:
+            _check_named(draft, loc, table, names, catalogue, "successor")
         _check_scores(draft, loc, names, catalogue)
         _check_alert(draft, loc, table)
         layout = _layout(draft, loc, table, layouts)
@@ -160,6 +162,7 @@ def _product(
             champion=table.champion,
             models=models,
             alert=_alert(table),
+            successor=table.successor,
         )
 
 
@@ -197,17 +200,19 @@ def _model_names(draft: Draft, loc: Loc, table: TargetTable, catalogue: Catalogu
     return list(names)
 
 
-def _check_champion(
-    draft: Draft, loc: Loc, table: TargetTable, names: Sequence[str], catalogue: Catalogue
+def _check_named(
+    draft: Draft, loc: Loc, table: TargetTable, names: Sequence[str], catalogue: Catalogue, key: str
 ) -> None:
-    if draft.is_refused("models") or any(draft.is_broken(*loc, key) for key in ("champion", "models")):
+    """Refuse a champion or successor that is no model of the target."""
+    if draft.is_refused("models") or any(draft.is_broken(*loc, place) for place in (key, "models")):
         return
+    named = getattr(table, key)
     # A name that the catalogue does not know is refused where it is listed; it may be the misspelt champion.
     misspelt = len(names) < len(set(table.models or ()))
-    if table.champion in (table.models or names) or (misspelt and table.champion in catalogue.names):
+    if named in (table.models or names) or (misspelt and named in catalogue.names):
         return
     expected = f"a model of the target, {listed(names)}"
-    draft.refuse((*loc, "champion"), expected, shown(table.champion), nearest(table.champion, names))
+    draft.refuse((*loc, key), expected, shown(named), nearest(named, names))
 
 
 def _check_scores(draft: Draft, loc: Loc, names: Sequence[str], catalogue: Catalogue) -> None:

@@ -20,6 +20,8 @@ from dataflows.snapshots import seal, unseal
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
+    from dataflows.fleet.refit import Refit
+
 __all__ = ["SEGMENTS", "Example", "ExampleStore"]
 
 SEGMENTS = 16
@@ -108,9 +110,10 @@ class ExampleStore:
 
     Args:
         segments: what `segment` returned, by number; empty for a new store.
+        refit: what makes their features those of the present layout; None where that is the same.
     """
 
-    def __init__(self, segments: dict[int, bytes] | None = None) -> None:
+    def __init__(self, segments: dict[int, bytes] | None = None, refit: Refit | None = None) -> None:
         self._segments = [_Segment() for _ in range(SEGMENTS)]
         self._index: dict[Key, Example] = {}
         self._current = 0
@@ -118,7 +121,9 @@ class ExampleStore:
         self._changed: set[int] = set()
         self._living = 0
         if segments:
-            self._restore(segments)
+            self._restore(segments, refit)
+            if refit is not None:
+                self._changed.update(segments)
 
     def __len__(self) -> int:
         return len(self._index)
@@ -210,7 +215,7 @@ class ExampleStore:
             for key in [key for key, (_, _, home) in segment.marks.items() if home == number]:
                 del segment.marks[key]
 
-    def _restore(self, segments: dict[int, bytes]) -> None:
+    def _restore(self, segments: dict[int, bytes], refit: Refit | None) -> None:
         homes: dict[Key, int] = {}
         marks: list[tuple[int, Key, tuple[Any, ...] | None, int]] = []
         for number, sealed in sorted(segments.items()):
@@ -220,7 +225,8 @@ class ExampleStore:
             self._mark = max(self._mark, mark)
             for packed in examples:
                 asset, time, features, scores, champion, news, own = msgspec.msgpack.decode(packed)
-                example = Example(asset, time, features, scores, champion, segment=number, mark=own)
+                fitting = features if refit is None else refit(features)
+                example = Example(asset, time, fitting, scores, champion, segment=number, mark=own)
                 example.apply(news)
                 self._index[example.key] = example
                 homes[example.key] = number

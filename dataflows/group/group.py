@@ -12,20 +12,30 @@ import structlog
 from dataflows.buckets import BUCKETS
 from dataflows.group.examples import SEGMENTS, Example, ExampleStore
 from dataflows.group.figures import TargetFigures
+from dataflows.group.kept import (
+    ChampionError,
+    between,
+    going_on,
+    layout_of,
+    read_figures,
+    seal_kept,
+    unseal_kept,
+)
 from dataflows.group.ledger import Ledger
 from dataflows.group.publisher import Publisher
-from dataflows.group.rows import alert, basis, evaluation, named, prediction
-from dataflows.group.scorer import MODEL_PARTS, Scorer, spec_digest
+from dataflows.group.rows import alert, basis, evaluation, metrics, named, prediction
+from dataflows.group.scorer import MODEL_PARTS, Scorer
 from dataflows.group.skew import Skew
 from dataflows.group.usual import Usual
 from dataflows.instants import format_instant
 from dataflows.items import Item, Matured, Observation, Row, by_order, encode, group_part
-from dataflows.snapshots import seal, unseal
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from dataflows.fleet.plan import Fleet
+    from dataflows.fleet.refit import Refit
+    from dataflows.fleet.shape import Past
 
 __all__ = ["GROUP_PARTS", "ChampionError", "Group", "OrderError"]
 
@@ -36,16 +46,13 @@ _PUBLISHED = _EXAMPLES + SEGMENTS
 #: Models, the log of what was learned, the figures, the examples, what was published of each asset. Frozen:
 #: the store knows them by number.
 GROUP_PARTS = _PUBLISHED + BUCKETS
-_VERSION = 2
 _log = structlog.get_logger()
+#: Output and content.
+_Row = tuple[str, dict[str, Any]]
 
 
 class OrderError(RuntimeError):
     """With one worker, something reached a group out of the order of effect."""
-
-
-class ChampionError(RuntimeError):
-    """The stored champion is no longer configured as it was."""
 
 
 class Group:
@@ -58,6 +65,10 @@ class Group:
         on_error: makes the row that rejects an observation on which this stage throws.
         main: what `main_snapshot` returned, None for a new target.
         parts: what `part_snapshot` returned, by number.
+        past: the layouts of the fleet's classes, and how often examples began anew; None: it has none.
+
+    Raises:
+        ChampionError: the stored champion cannot go on, and nobody is named to follow it.
     """
 
     def __init__(
@@ -69,14 +80,21 @@ class Group:
         on_error: Callable[[Item, Exception, str], Item],
         main: bytes | None,
         parts: dict[int, bytes],
+        past: Past | None = None,
     ) -> None:
         self._target = fleet.targets[key]
-        self._features = fleet.classes[self._target.asset_class].features
+        asset_class = fleet.classes[self._target.asset_class]
+        self._features = asset_class.features
         self._write_features = fleet.output.features
         self._every = fleet.metrics_every
         self._strict = strict
         self._on_error = on_error
-        state: dict[str, Any] | None = None if main is None else unseal("group", _VERSION, main)
+        state: dict[str, Any] | None = None if main is None else unseal_kept("group", main)
+        self._begun = 0 if past is None else past.targets.get(key, 0)
+        #: Parts that have to be written once more, since what they hold is not believed.
+        self._stale: list[int] = []
+        if state is not None and state["begun"] != self._begun:
+            state, parts, self._stale = None, {}, sorted(parts)
         self._order: tuple[int, int] = (0, 0) if state is None else tuple(state["order"])
         self._violations = 0 if state is None else state["violations"]
         self._errors = 0 if state is None else state["errors"]
@@ -86,63 +104,54 @@ class Group:
         self._period: tuple[int, int] | None = None
         if self._known is not None and state is not None:
             self._period = (state["period_from"], self._end_of_period(self._known))
-        self._champion = self._target.champion if state is None else state["champion"]
-        self._new = state is None
+        self._champion = self._target.champion
+        #: What the next observation tells of a changed configuration: change, model, version, why.
+        introduced = [("champion", self._champion, 1, "configured")]
+        self._news: list[Any] = introduced if state is None else [*state["news"]]
         self._learned = 0 if state is None else state["scorer"]["learned"]
-        self._changed_figures = False
-        self._open(fleet, state, parts)
+        self._layout, refit = layout_of(past, asset_class, state)
+        self._open(fleet, state, parts, refit)
 
-    def _open(self, fleet: Fleet, state: dict[str, Any] | None, parts: dict[int, bytes]) -> None:
+    def _open(
+        self, fleet: Fleet, state: dict[str, Any] | None, parts: dict[int, bytes], refit: Refit | None
+    ) -> None:
         target = self._target
-        self._check_champion(state)
-        kept = unseal("figures", _VERSION, parts[_FIGURES]) if _FIGURES in parts else None
-        self._figures = TargetFigures(
-            target.threshold,
-            target.horizon,
-            fleet.figures_from,
-            None if kept is None else kept["tallies"],
-        )
-        self._usual = Usual(self._features, None if kept is None else kept["usual"])
+        kept = read_figures(parts.get(_FIGURES), refit)
+        self._changed_figures = refit is not None
+        since = fleet.figures_from
+        self._figures = TargetFigures(target.threshold, target.horizon, since, kept.get("tallies"))
+        self._usual = Usual(self._features, kept.get("usual"))
         #: None where no asset of the class computes its features again.
         self._skew: Skew | None = None
         if fleet.classes[target.asset_class].compared:
-            self._skew = Skew(self._features, fleet.figures_from, None if kept is None else kept.get("skew"))
-        self._examples = ExampleStore(
-            {part - _EXAMPLES: sealed for part, sealed in parts.items() if _EXAMPLES <= part < _PUBLISHED}
-        )
-        self._publisher = Publisher(
-            target,
-            fleet.output,
-            {part - _PUBLISHED: sealed for part, sealed in parts.items() if part >= _PUBLISHED},
-        )
+            self._skew = Skew(self._features, since, kept.get("skew"))
+        self._examples = ExampleStore(between(parts, _EXAMPLES, _PUBLISHED), refit)
+        self._publisher = Publisher(target, fleet.output, between(parts, _PUBLISHED, GROUP_PARTS))
+        champion = None if state is None else going_on(target, self._features, state)
         self._scorer = Scorer(
             target.name,
             target.models,
             self._features,
             None if state is None else state["scorer"],
-            {part: sealed for part, sealed in parts.items() if part < MODEL_PARTS},
+            between(parts, 0, MODEL_PARTS),
+            champion=champion,
+            refit=refit,
         )
+        self._news += self._scorer.news
+        if champion is not None:
+            self._champion = champion
+        elif state is not None and target.successor is not None:
+            self._champion = self._scorer.label(target.successor)
+            why = f"successor of {state['champion']}, which is no longer configured"
+            self._news.append(("champion", *self._scorer.named(self._champion), why))
         clock = None if state is None else state["ledger"]["clock"]
         self._ledger = Ledger(target, self._scorer, self._figures, self._usual, self._examples, clock)
         if state is not None:
             self._ledger.restore_released(state["ledger"]["released"])
         if _LOG in parts:
-            log, start = unseal("log", _VERSION, parts[_LOG])
+            log, start = unseal_kept("log", parts[_LOG])
             served = {example.key: (example.features, example.scores) for example in self._examples}
             self._scorer.replay([tuple(line) for line in log], start, served)
-
-    def _check_champion(self, state: dict[str, Any] | None) -> None:
-        if state is None:
-            return
-        known = state["scorer"]["models"].get(self._champion)
-        model = next((model for model in self._target.models if model.name == self._champion), None)
-        if model is None or known is None or known["spec"] != spec_digest(model):
-            what = "is no longer configured" if model is None else "is configured differently now"
-            msg = (
-                f"target {self._target.name!r}: its champion {self._champion!r} {what}. Keep it as it was (a "
-                "changed model can stand beside it under a new name, as a challenger), or start a new store"
-            )
-            raise ChampionError(msg)
 
     def process(self, items: list[Item]) -> list[Item]:
         """Observations in, rows out; what arrives together is put into the order of effect first."""
@@ -178,8 +187,8 @@ class Group:
             )
             raise OrderError(msg)
 
-    def _observe(self, item: Item, seen: Observation) -> list[tuple[str, dict[str, Any]]]:
-        rows = self._introduce(item) if self._new else []
+    def _observe(self, item: Item, seen: Observation) -> list[_Row]:
+        rows = self._tell_news(item) if self._news else []
         if self._known is None or item.known > self._known:
             self._known = item.known
             rows += self._close_period(item, item.known)
@@ -208,27 +217,30 @@ class Group:
             self._ledger.trim()
         return rows + self._put_aside(item) if scorer.aside else rows
 
-    def _put_aside(self, item: Item) -> list[tuple[str, dict[str, Any]]]:
-        rows = [self._change(item, "put_aside", model, why) for model, why in self._scorer.aside]
+    def _put_aside(self, item: Item) -> list[_Row]:
+        rows = [
+            self._change(item, "put_aside", *self._scorer.named(label), why)
+            for label, why in self._scorer.aside
+        ]
         self._scorer.aside.clear()
         return rows
 
-    def _introduce(self, item: Item) -> list[tuple[str, dict[str, Any]]]:
-        self._new = False
-        return [self._change(item, "champion", self._champion, "configured")]
+    def _tell_news(self, item: Item) -> list[_Row]:
+        rows, self._news = [self._change(item, *each) for each in self._news], []
+        return rows
 
-    def _change(self, item: Item, change: str, model: str, why: str) -> tuple[str, dict[str, Any]]:
+    def _change(self, item: Item, change: str, model: str, version: int, why: str) -> _Row:
         return "changes", {
             "change": change,
             "target": self._target.name,
             "model": model,
-            "version": self._scorer.version(model),
+            "version": version,
             "why": why,
             "known": format_instant(item.known),
             **basis(item, None),
         }
 
-    def _evaluate(self, item: Item, seen: Observation, matured: Matured) -> list[tuple[str, dict[str, Any]]]:
+    def _evaluate(self, item: Item, seen: Observation, matured: Matured) -> list[_Row]:
         found = self._ledger.mature(seen.asset, matured)
         if found is None:
             return []
@@ -243,9 +255,7 @@ class Group:
             _log.info("label contradicted", target=seen.target, asset=seen.asset, time=row["time"])
         return [("evaluations", row)]
 
-    def _score(
-        self, item: Item, seen: Observation, time: int, features: bytes
-    ) -> list[tuple[str, dict[str, Any]]]:
+    def _score(self, item: Item, seen: Observation, time: int, features: bytes) -> list[_Row]:
         champion = self._champion
         if seen.example:
             answers = self._scorer.answers(features)
@@ -264,7 +274,8 @@ class Group:
         # Whatever moves an alert is published, so that every alert has the prediction that it follows from.
         if not self._publisher.publishes(seen.asset, score, example=seen.example, moved=bool(moves)):
             return []
-        answered = {"model": champion, "version": self._scorer.version(champion), "link": link}
+        model, version = self._scorer.named(champion)
+        answered = {"model": model, "version": version, "link": link}
         revises = self._publisher.written(seen.asset, time, seen.revision)
         row = prediction(item, seen, score, revises, answered)
         if self._write_features == "all":
@@ -273,7 +284,12 @@ class Group:
         for move in moves:
             told = alert(item, seen, move)
             if move.state == "opened":
-                told["moved_by"] = self._moved_by(features, score)
+                told["moved_by"] = self._usual.moved(
+                    features,
+                    self._scorer.picks(champion),
+                    score,
+                    lambda x: self._scorer.answer(champion, x)[0],
+                )
             rows.append(("alerts", told))
         return rows
 
@@ -290,17 +306,10 @@ class Group:
             elif compared.features is not None:
                 self._skew.give_up(compared.time, "not remembered")
 
-    def _moved_by(self, features: bytes, score: float) -> list[dict[str, Any]]:
-        champion = self._champion
-        picks = next(model.features for model in self._target.models if model.name == champion)
-        return self._usual.moved(
-            features, picks, score, lambda changed: self._scorer.answer(champion, changed)[0]
-        )
-
     def _end_of_period(self, known: int) -> int:
         return -(-known // self._every) * self._every
 
-    def _close_period(self, item: Item, known: int) -> list[tuple[str, dict[str, Any]]]:
+    def _close_period(self, item: Item, known: int) -> list[_Row]:
         """Rows of the metrics once knowledge time has passed the end of the period."""
         if self._period is not None and known <= self._period[1]:
             return []
@@ -309,17 +318,14 @@ class Group:
         return [] if closed is None else [("metrics", row) for row in self._metrics(item, *closed)]
 
     def _metrics(self, item: Item, start: int, end: int) -> list[dict[str, Any]]:
-        pending = self._ledger.pending()
         self._changed_figures = True
-        name, period = self._target.name, {"from": format_instant(start), "to": format_instant(end)}
-        told = {"known": format_instant(item.known), **basis(item, None)}
-        rows: list[dict[str, Any]] = []
-        for model, figures in self._figures.close_period(self._scorer.names()).items():
-            head = {"target": name, "model": model, "champion": model == self._champion}
-            rows.append({**head, **period, **figures, "pending": pending, **told})
-        skew = None if self._skew is None else self._skew.close_period()
-        if skew is not None:
-            rows.append({"target": name, "kind": "skew", **period, **skew, **told})
+        rows = metrics(
+            {"from": format_instant(start), "to": format_instant(end)},
+            self._figures.close_period(self._scorer.names()),
+            None if self._skew is None else self._skew.close_period(),
+            {"target": self._target.name, "champion": self._champion, "pending": self._ledger.pending()},
+            {"known": format_instant(item.known), **basis(item, None)},
+        )
         for row in rows:
             _log.info("metrics", **row)
         return rows
@@ -330,7 +336,7 @@ class Group:
 
     def changed(self) -> Iterable[int]:
         """Parts to write."""
-        changed = list(self._scorer.changed())
+        changed, self._stale = [*self._stale, *self._scorer.changed()], []
         if self._scorer.learned != self._learned and self._scorer.log:
             changed.append(_LOG)
         self._learned = self._scorer.learned
@@ -343,9 +349,8 @@ class Group:
 
     def main_snapshot(self) -> bytes:
         """Pointer, clocks and counts."""
-        return seal(
+        return seal_kept(
             "group",
-            _VERSION,
             {
                 "order": self._order,
                 "violations": self._violations,
@@ -353,6 +358,9 @@ class Group:
                 "known": self._known,
                 "period_from": None if self._period is None else self._period[0],
                 "champion": self._champion,
+                "layout": self._layout,
+                "begun": self._begun,
+                "news": self._news,
                 "scorer": self._scorer.main_state(),
                 "ledger": self._ledger.state(),
             },
@@ -363,12 +371,12 @@ class Group:
         if part < MODEL_PARTS:
             return self._scorer.part(part)
         if part == _LOG:
-            return seal("log", _VERSION, (self._scorer.log, self._scorer.log_start))
+            return seal_kept("log", (self._scorer.log, self._scorer.log_start))
         if part == _FIGURES:
             kept: dict[str, Any] = {"tallies": self._figures.state(), "usual": self._usual.state()}
             if self._skew is not None:
                 kept["skew"] = self._skew.state()
-            return seal("figures", _VERSION, kept)
+            return seal_kept("figures", kept)
         if part < _PUBLISHED:
             return self._examples.segment(part - _EXAMPLES)
         return self._publisher.part(part - _PUBLISHED)
@@ -387,7 +395,6 @@ class Group:
                 **({} if self._skew is None else {"skew": self._skew.summary()}),
             }
         }
-        sequence, part = self._order
         rejected = {"internal_error": self._errors} if self._errors else {}
         body = Row("summary", encode({"input": {"rejected": rejected}, "targets": targets}))
-        return [Item(sequence, part, None, self._known or 0, ("", 0, 0), body)]
+        return [Item(*self._order, None, self._known or 0, ("", 0, 0), body)]

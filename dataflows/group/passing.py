@@ -15,7 +15,7 @@ from dataflows.snapshots import seal, unseal
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-__all__ = ["Passing"]
+__all__ = ["Gone", "Passing"]
 
 _VERSION = 2
 _log = structlog.get_logger()
@@ -96,3 +96,34 @@ class Passing:
         told = {"rejected": dict(sorted(self._rejected.items())), "late": self._late}
         body = Row("summary", encode({"input": told}))
         return [Item(0, 0, None, 0, ("", 0, 0), body)]
+
+
+class Gone:
+    """A target that is no longer configured: what is stored of it stays, and is believed no more.
+
+    Args:
+        main: what `Group.main_snapshot` returned.
+    """
+
+    def __init__(self, main: bytes | None) -> None:
+        self._main = main or b""
+
+    def process(self, items: list[Item]) -> list[Item]:  # noqa: ARG002 - the protocol of a stage in parts
+        """Nothing comes of it."""
+        return []
+
+    def changed(self) -> Iterable[int]:
+        """Nothing ever."""
+        return ()
+
+    def main_snapshot(self) -> bytes:
+        """As it was."""
+        return self._main
+
+    def part_snapshot(self, part: int) -> bytes:  # noqa: ARG002 - as above
+        """Nothing."""
+        return b""
+
+    def finish(self) -> list[Item]:
+        """Nothing to say."""
+        return []

@@ -6,19 +6,16 @@ between, only the log of what it learned is: after a resume the model learns tha
 
 from __future__ import annotations
 
-import hashlib
-import importlib.metadata
 import math
 import pickle
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import orjson
 import structlog
 
-from dataflows.group.readers import Probabilities, Reader, probabilities_of, reader_of
-from dataflows.snapshots import SnapshotError, seal, unseal
+from dataflows.group.lineup import Lineup, Member
+from dataflows.group.readers import reader_of
+from dataflows.group.slot import RIVER, Slot, dict_of, read_models, sealed_models, served_scores
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -26,17 +23,14 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from dataflows.fleet.plan import Model
+    from dataflows.fleet.refit import Refit
 
 __all__ = ["MODEL_PARTS", "Answer", "Learned", "Scorer"]
 
 #: Models share this many parts; up to so many models, each has one of its own.
 MODEL_PARTS = 16
-#: A pickle up to this size is written whole whenever its model learned.
-SMALL = 64 * 1024
 #: A bigger one is written again after it learned so many examples.
 RENEW_AFTER = 1_000
-_VERSION = 1
-_RIVER = importlib.metadata.version("river")
 _log = structlog.get_logger()
 
 #: One line of the log of what was learned: asset, time, label.
@@ -48,55 +42,12 @@ Learned = tuple[str, int, int]
 Answer = tuple[float | None, str]
 
 
-@dataclass(slots=True)
-class _Slot:
-    """One model at work.
-
-    Attributes:
-        part: where it is written.
-        version: counts changes of its configuration.
-        learned: examples learned by this version.
-        positives: how many of them were positive.
-        pickled: the last pickle, and how many examples of the target had been learned by then.
-        failed: why it was put aside, None while it works.
-        probabilities: asks it.
-        reader: scores it from arrays where it can.
-        names: of the features that it sees; none where it sees scores.
-        picks: their indices among the features of the class.
-    """
-
-    model: Model
-    estimator: Any
-    part: int
-    version: int
-    learned: int = 0
-    pickled: bytes = b""
-    pickled_at: int = 0
-    failed: str | None = None
-    reader: Reader | None = None
-    names: tuple[str, ...] = ()
-    picks: NDArray[np.intp] | None = None
-    positives: int = 0
-    probabilities: Probabilities = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.probabilities = probabilities_of(self.estimator)
-
-    @property
-    def prior(self) -> float:
-        return (self.positives + 0.5) / (self.learned + 1)
-
-    @property
-    def one_sided(self) -> bool:
-        return self.positives in (0, self.learned)
-
-    @property
-    def big(self) -> bool:
-        return len(self.pickled) > SMALL
-
-
 class Scorer:
     """Every model of one target.
+
+    A model whose configuration changed is a new version, and begins anew. Where the version before is the
+    champion, or the champion sees its scores, it goes on beside the new one, as it was stored. So each
+    version at work has a label: the name of its model, but ``name:version`` while a former version has that.
 
     Args:
         target: its name, for the log.
@@ -104,6 +55,9 @@ class Scorer:
         features: names of all features of the class.
         main: what `main_state` returned, None for a new target.
         parts: what `part` returned, by number.
+        champion: label of the version that goes on, whatever is configured; None of a new target, and where
+            another follows it.
+        refit: what makes stored features those of the present layout; None where that is the same.
     """
 
     def __init__(
@@ -113,10 +67,14 @@ class Scorer:
         features: tuple[str, ...],
         main: Mapping[str, Any] | None,
         parts: Mapping[int, bytes],
+        *,
+        champion: str | None = None,
+        refit: Refit | None = None,
     ) -> None:
         self._target = target
         self._features = features
-        self._slots: dict[str, _Slot] = {}
+        self._refit = refit
+        self._slots: dict[str, Slot] = {}
         #: Examples of the target learned so far, and how many of them were positive.
         self.learned = 0
         self.positives = 0
@@ -125,39 +83,59 @@ class Scorer:
         self.logged: set[tuple[str, int]] = set()
         self._changed: set[int] = set()
         self.aside: list[tuple[str, str]] = []
-        known = {} if main is None else main["models"]
+        #: What became of models with this configuration: change, name, version, why.
+        self.news: list[tuple[str, str, int, str]] = []
+        known: Mapping[str, Mapping[str, Any]] = {} if main is None else main["models"]
         if main is not None:
             self.learned = main["learned"]
             self.positives = main["positives"]
         self.log_start = self.learned
-        pickles = _read_parts(parts)
-        taken = [known[model.name]["part"] for model in models if model.name in known]
-        for model in models:
-            self._open(model, known.get(model.name), pickles, taken)
+        pickles = read_models(parts)
+        lineup = Lineup(models, features, known, champion)
+        taken = [known[label]["part"] for label in lineup.members if label in known]
+        for label, member in lineup.members.items():
+            self._open(label, member, known.get(label), pickles, taken)
+        if main is not None:
+            self.news = lineup.news
+        #: A part that held only models which are no longer there would come back at each resume.
+        self._changed.update(kept["part"] for label, kept in known.items() if label not in self._slots)
+        self._labels = lineup.labels
         self._groups = self._by_features()
         #: Models that see scores of others, which are asked first.
-        self._stacked = [name for name, slot in self._slots.items() if slot.model.scores]
-        for names, picks, members in self._groups:
+        self._stacked = [label for label, slot in self._slots.items() if slot.sees]
+        for names, indices, members in self._groups:
             for slot in map(self._slots.__getitem__, members):
-                slot.names, slot.picks = names, picks
-                slot.reader = reader_of(slot.estimator, names, picks)
+                slot.names, slot.indices = names, indices
+                slot.reader = reader_of(slot.estimator, names, indices)
 
     def _open(
-        self, model: Model, known: Mapping[str, Any] | None, pickles: Mapping[str, Any], taken: list[int]
+        self,
+        label: str,
+        member: Member,
+        known: Mapping[str, Any] | None,
+        pickles: Mapping[str, Any],
+        taken: list[int],
     ) -> None:
-        version = 1 if known is None else known["version"] + (known["spec"] != spec_digest(model))
         part = self._free_part(taken) if known is None else known["part"]
-        at, of_version, pickled = pickles.get(model.name, (0, 0, b""))
+        at, of_version, pickled = pickles.get(label, (0, 0, b""))
+        picks = member.picks
+        if not member.is_new and known is not None and known["picks"] is not None:
+            # In the order in which it was first made, so that its sums are added up as before.
+            picks = tuple(known["picks"]) if self._refit is None else self._refit.picks(known["picks"])
         # Where a run opened a new version and ended before any record, the main state names it, and its part
         # still holds the version before: it begins now.
-        if known is None or of_version != version:
-            slot = _Slot(model, model.build(), part, version, pickled_at=self.learned)
+        if member.model is not None and (known is None or of_version != member.version):
+            estimator = member.model.build()
+            slot = Slot(member.name, member.spec, member.picks, member.sees, estimator, part, member.version)
+            slot.pickled_at = self.learned
             self._changed.add(part)
         else:
+            kept = known or {}
             estimator = pickle.loads(pickled)  # noqa: S301 - our own store, sealed
-            slot = _Slot(model, estimator, part, version, known["learned"], pickled, at, known["failed"])
-            slot.positives = known["positives"]
-        self._slots[model.name] = slot
+            slot = Slot(member.name, member.spec, picks, member.sees, estimator, part, member.version)
+            slot.learned, slot.positives, slot.failed = kept["learned"], kept["positives"], kept["failed"]
+            slot.pickled, slot.pickled_at = pickled, at
+        self._slots[label] = slot
 
     @staticmethod
     def _free_part(taken: list[int]) -> int:
@@ -168,12 +146,12 @@ class Scorer:
     def _by_features(self) -> list[tuple[tuple[str, ...], NDArray[np.intp], list[str]]]:
         """Models that see the same features share one dict of them."""
         groups: dict[tuple[int, ...], list[str]] = {}
-        for name, slot in self._slots.items():
-            if not slot.model.scores:
-                groups.setdefault(slot.model.features, []).append(name)
+        for label, slot in self._slots.items():
+            if not slot.sees:
+                groups.setdefault(slot.picks, []).append(label)
         return [
-            (tuple(self._features[index] for index in picks), np.array(picks, dtype=np.intp), names)
-            for picks, names in groups.items()
+            (tuple(self._features[index] for index in picks), np.array(picks, dtype=np.intp), labels)
+            for picks, labels in groups.items()
         ]
 
     def replay(
@@ -196,17 +174,26 @@ class Scorer:
         for slot in self._slots.values():
             for asset, time, label in log[max(0, slot.pickled_at - log_start) :]:
                 features, scores = examples[asset, time]
-                if slot.model.scores:
-                    self._teach(slot, _served(slot.model, scores), label)
+                if slot.sees:
+                    self._teach(slot, served_scores(slot, scores), label)
                 else:
-                    self._teach(slot, _dict(slot.names, np.frombuffer(features)[slot.picks]), label)
+                    self._teach(slot, dict_of(slot.names, np.frombuffer(features)[slot.indices]), label)
 
-    def version(self, name: str) -> int:
-        """Version of a model's configuration."""
-        return self._slots[name].version
+    def named(self, label: str) -> tuple[str, int]:
+        """Name of a model in the catalogue, and version of its configuration."""
+        slot = self._slots[label]
+        return slot.name, slot.version
+
+    def picks(self, label: str) -> tuple[int, ...]:
+        """Indices, among the features of the class, of those that a model sees."""
+        return self._slots[label].picks
+
+    def label(self, name: str) -> str:
+        """Label of a model as it is configured."""
+        return self._labels[name]
 
     def names(self) -> list[str]:
-        """Every model of the target."""
+        """Labels of every version at work."""
         return list(self._slots)
 
     @property
@@ -222,8 +209,8 @@ class Scorer:
             features: float64 array (features of the class) as bytes.
         """
         slot = self._slots[name]
-        if slot.model.scores:
-            below = {of: self._ask_one(self._slots[of], features) for of in slot.model.scores}
+        if slot.sees:
+            below = {of: self._ask_one(self._slots[of], features) for of in slot.sees}
             return self._ask_stacked(slot, below)
         return self._ask_one(slot, features)
 
@@ -231,29 +218,29 @@ class Scorer:
         """Score and link of every model; see `answer`."""
         answers: dict[str, Answer] = {}
         for names, picks, members in self._groups:
-            x = _dict(names, np.frombuffer(features)[picks])
+            x = dict_of(names, np.frombuffer(features)[picks])
             for name in members:
                 answers[name] = self._ask(self._slots[name], x)
         for name in self._stacked:
             answers[name] = self._ask_stacked(self._slots[name], answers)
         return {name: answers[name] for name in self._slots}
 
-    def _ask_one(self, slot: _Slot, features: bytes) -> Answer:
+    def _ask_one(self, slot: Slot, features: bytes) -> Answer:
         if slot.reader is not None and slot.learned and slot.failed is None:
             score = slot.reader.score(features)
             if score is not None and math.isfinite(score):
                 return score, "class"
-        return self._ask(slot, _dict(slot.names, np.frombuffer(features)[slot.picks]))
+        return self._ask(slot, dict_of(slot.names, np.frombuffer(features)[slot.indices]))
 
-    def _ask_stacked(self, slot: _Slot, answers: Mapping[str, Answer]) -> Answer:
+    def _ask_stacked(self, slot: Slot, answers: Mapping[str, Answer]) -> Answer:
         """What the prior answered is no model's score, and so there is nothing to see."""
-        seen = {name: answers[name] for name in slot.model.scores}
+        seen = {name: answers[name] for name in slot.sees}
         given = {name: score for name, (score, link) in seen.items() if link == "class" and score is not None}
         if slot.failed is None and not given:
             return self.prior, "prior"
         return self._ask(slot, given)
 
-    def _ask(self, slot: _Slot, x: dict[str, float]) -> Answer:
+    def _ask(self, slot: Slot, x: dict[str, float]) -> Answer:
         if slot.failed is not None or not slot.learned:
             return None if slot.failed is not None else self.prior, "prior"
         try:
@@ -284,13 +271,13 @@ class Scorer:
             scores: of every model, as served.
         """
         for names, picks, members in self._groups:
-            x = _dict(names, np.frombuffer(features)[picks])
+            x = dict_of(names, np.frombuffer(features)[picks])
             for name in members:
                 self._teach(self._slots[name], x, label)
                 self._slots[name].learned += 1
                 self._slots[name].positives += label
         for slot in map(self._slots.__getitem__, self._stacked):
-            self._teach(slot, _served(slot.model, scores), label)
+            self._teach(slot, served_scores(slot, scores), label)
             slot.learned += 1
             slot.positives += label
         self.learned += 1
@@ -301,7 +288,7 @@ class Scorer:
             if self._due(slot):
                 self._changed.add(slot.part)
 
-    def _teach(self, slot: _Slot, x: dict[str, float], label: int) -> None:
+    def _teach(self, slot: Slot, x: dict[str, float], label: int) -> None:
         if slot.failed is not None:
             return
         if slot.reader is not None:
@@ -311,13 +298,14 @@ class Scorer:
         except Exception as error:  # noqa: BLE001 - a model is foreign code; the rest goes on
             self._put_aside(slot, f"{type(error).__name__}: {error}")
 
-    def _put_aside(self, slot: _Slot, why: str) -> None:
+    def _put_aside(self, slot: Slot, why: str) -> None:
         slot.failed = why
-        self.aside.append((slot.model.name, why))
+        label = next(label for label, each in self._slots.items() if each is slot)
+        self.aside.append((label, why))
         self._changed.add(slot.part)
-        _log.warning("model put aside", target=self._target, model=slot.model.name, why=why)
+        _log.warning("model put aside", target=self._target, model=label, why=why)
 
-    def _due(self, slot: _Slot) -> bool:
+    def _due(self, slot: Slot) -> bool:
         since = self.learned - slot.pickled_at
         return since > 0 and (not slot.big or since >= RENEW_AFTER)
 
@@ -342,15 +330,18 @@ class Scorer:
             "learned": self.learned,
             "positives": self.positives,
             "models": {
-                name: {
-                    "spec": spec_digest(slot.model),
+                label: {
+                    "name": slot.name,
+                    "spec": slot.spec,
+                    "picks": slot.picks,
+                    "sees": slot.sees,
                     "version": slot.version,
                     "part": slot.part,
                     "learned": slot.learned,
                     "positives": slot.positives,
                     "failed": slot.failed,
                 }
-                for name, slot in self._slots.items()
+                for label, slot in self._slots.items()
             },
         }
 
@@ -362,39 +353,5 @@ class Scorer:
                 if not slot.pickled or self._due(slot):
                     slot.pickled = pickle.dumps(slot.estimator, protocol=5)
                     slot.pickled_at = self.learned
-                models[name] = (slot.pickled_at, _RIVER, slot.version, slot.pickled)
-        return seal("models", _VERSION, models)
-
-
-def spec_digest(model: Model) -> str:
-    """What makes two configurations of a model the same: its pipeline and the features it sees."""
-    text = orjson.dumps((model.spec, model.features), option=orjson.OPT_SORT_KEYS)
-    return hashlib.blake2b(text, digest_size=12).hexdigest()
-
-
-def _served(model: Model, scores: Mapping[str, float | None]) -> dict[str, float]:
-    """What a model of scores learns from: the scores of the others as they were served."""
-    given = {name: scores.get(name) for name in model.scores}
-    return {name: score for name, score in given.items() if score is not None}
-
-
-def _dict(names: tuple[str, ...], values: NDArray[np.float64]) -> dict[str, float]:
-    """River's form of a feature vector: what is missing is absent."""
-    given = zip(names, values.tolist(), strict=True)
-    if not np.isnan(values).any():
-        return dict(given)
-    return {name: value for name, value in given if not math.isnan(value)}
-
-
-def _read_parts(parts: Mapping[int, bytes]) -> dict[str, tuple[int, int, bytes]]:
-    pickles = {}
-    for sealed in parts.values():
-        for name, (at, river, version, pickled) in unseal("models", _VERSION, sealed).items():
-            if river != _RIVER:
-                msg = (
-                    f"model {name!r} was written by River {river}, installed is {_RIVER}; "
-                    f"install river=={river}, or start with a new store"
-                )
-                raise SnapshotError(msg)
-            pickles[name] = (at, version, pickled)
-    return pickles
+                models[name] = (slot.pickled_at, RIVER, slot.version, slot.pickled)
+        return sealed_models(models)

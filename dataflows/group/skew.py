@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from dataflows.fleet.refit import Refit
     from dataflows.group.examples import Example
     from dataflows.items import Compared
 
@@ -176,6 +177,15 @@ class Skew:
         self._spread = _Spread(len(features), kept.get("spread"))
         self._period = _Tally(features, kept.get("period"))
         self._total = _Tally(features, kept.get("total"))
+
+    @staticmethod
+    def refitted(state: Mapping[str, Any], refit: Refit) -> dict[str, Any]:
+        """What `state` returned, under another layout of the class."""
+        tallies = {
+            scope: {**state[scope], "features": [refit(found, 0.0) for found in state[scope]["features"]]}
+            for scope in ("period", "total")
+        }
+        return {"spread": [refit(found, 0.0) for found in state["spread"]], **tallies}
 
     def serve(self, features: bytes) -> None:
         """Take the features of an example that is served: differences are told in units of their spread."""

@@ -12,6 +12,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from dataflows.fleet.refit import Refit
+
 __all__ = ["Usual"]
 
 _SHOWN = 3
@@ -73,6 +75,12 @@ class Usual:
             }
             for effect, index in effects[:_SHOWN]
         ]
+
+    @staticmethod
+    def refitted(state: tuple[bytes, bytes], refit: Refit) -> tuple[bytes, bytes]:
+        """What `state` returned, under another layout of the class."""
+        counts, means = (refit(found, 0.0) for found in state)
+        return counts, means
 
     def state(self) -> tuple[bytes, bytes]:
         """Plain data."""

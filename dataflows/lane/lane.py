@@ -17,7 +17,6 @@ from dataflows.events import (
     TimedEvent,
     Weather,
 )
-from dataflows.fleet.shape import check_shapes, shapes
 from dataflows.items import (
     Expiry,
     Item,
@@ -31,8 +30,10 @@ from dataflows.items import (
     lane_part,
     reject_row,
 )
+from dataflows.lane.arrivals import MixedArrivalsError, check_alike
 from dataflows.lane.clocks import Clocks, clock_row
 from dataflows.lane.counts import Counts
+from dataflows.lane.migrations import Migrations
 from dataflows.lane.registry import Registry
 from dataflows.lane.silence import Silence
 from dataflows.lane.surroundings import SURROUNDINGS_PARTS, Surroundings
@@ -49,14 +50,13 @@ _REGISTRY, _HEARD, _SURROUNDINGS = 0, BUCKETS, 2 * BUCKETS
 #: Registry, what was heard of assets (silence and clocks), and surroundings, each in buckets. Frozen: the
 #: store knows them by number.
 LANE_PARTS = 2 * BUCKETS + SURROUNDINGS_PARTS
-#: Places between two records after all that time and weather make: a period that ends, a finding of a clock.
-_PERIOD, _CLOCK = 2**30, 2**30 + 1
-_VERSION = 2
+#: Places between two records after all that time and weather make: a period that ends, a finding of a clock,
+#: what began anew.
+_PERIOD, _CLOCK, _MIGRATED = 2**30, 2**30 + 1, 2**30 + 2
+_VERSION = 3
+#: Version 2 kept what the fleet was laid out by, which the manifest of the store knows now.
+_OLDER = {2: lambda state: {**state, "told": 0}}
 _log = structlog.get_logger()
-
-
-class MixedArrivalsError(RuntimeError):
-    """One recording holds records with and without ``arrived``."""
 
 
 class Lane:
@@ -67,18 +67,22 @@ class Lane:
         main: what `main_snapshot` returned, None for a new lane.
         parts: what `part_snapshot` returned, by number.
         name: of the lane, in its rows.
-
-    Raises:
-        FleetChangedError: the snapshot is of another fleet, or of one that was laid out otherwise.
+        migrated: classes and targets whose stored state began anew, and why; a new lane tells nothing of it.
 
     Attributes:
         arrival: the last one, which never runs back; None without arrivals.
     """
 
     def __init__(
-        self, fleet: Fleet, main: bytes | None, parts: dict[int, bytes], name: str = "lane-0"
+        self,
+        fleet: Fleet,
+        main: bytes | None,
+        parts: dict[int, bytes],
+        name: str = "lane-0",
+        migrated: tuple[tuple[str, str], ...] = (),
     ) -> None:
         self._name = name
+        self._migrations = Migrations(migrated)
         self._max_future = fleet.assets.max_future
         self._waits = any(found.idle_timeout is not None for found in fleet.classes.values())
         self.arrival: int | None = None
@@ -90,11 +94,9 @@ class Lane:
         self._counts = Counts(fleet.metrics_every)
         #: Of clocks, in the open period.
         self._jumps = 0
-        self._shapes = shapes(fleet)
         surroundings = None
         if main is not None:
-            state = unseal("lane", _VERSION, main)
-            check_shapes(fleet, state["shapes"])
+            state = unseal("lane", _VERSION, main, _OLDER)
             self._restore(state, fleet.metrics_every)
             surroundings = state["surroundings"]
         registry = Buckets.read("registry", _between(parts, _REGISTRY, _HEARD))
@@ -132,12 +134,13 @@ class Lane:
         self._made = state["made"]
         self._counts = Counts(metrics_every, state["counts"])
         self._jumps = state["jumps"]
-        self._shapes = state["shapes"] | self._shapes
+        self._migrations.told = state["told"]
 
     def process(self, items: list[Item]) -> list[Item]:
         """Records in; each as a `Known` event or a row of the rejects, after the expiries due before it."""
         items.sort(key=by_order)
         out: list[Item] = []
+        untold = bool(self._migrations)
         for item in items:
             body = item.body
             if isinstance(body, Reject):
@@ -145,6 +148,10 @@ class Lane:
                 self._made = 0
             elif isinstance(body, Event):
                 self._take(item, body, out)
+                if untold:
+                    rows = enumerate(self._migrations.tell(item), _MIGRATED)
+                    out += [self._before_record(item, place, row) for place, row in rows]
+                    untold = False
             elif isinstance(body, Tick):
                 self._tick(body.arrival, out)
                 continue
@@ -272,14 +279,8 @@ class Lane:
             self._with_arrivals = with_arrivals
             if not with_arrivals and self._waits:
                 _log.warning("the records have no `arrived`, so idle_timeout and max_future have no effect")
-        elif self._with_arrivals != with_arrivals:
-            source, line, _ = item.position
-            has = "has" if with_arrivals else "lacks"
-            msg = (
-                f"{source}, line {line} {has} `arrived`, unlike the records before it; "
-                "give it to all records of a recording or to none"
-            )
-            raise MixedArrivalsError(msg)
+        else:
+            check_alike(item, self._with_arrivals, with_arrivals)
 
     def _expire(self, arrival: int | None, out: list[Item]) -> None:
         """What was due before this arrival takes effect now, as of when it was due."""
@@ -309,9 +310,7 @@ class Lane:
         return self._largest if self.arrival is None else self.arrival
 
     def _known(self) -> int:
-        if self.arrival is not None:
-            return self.arrival
-        return self._largest if self._largest is not None else 0
+        return self._now or 0
 
     def _resolve(self, event: AssetEvent) -> str | Reject:
         if isinstance(event, Registration):
@@ -368,7 +367,7 @@ class Lane:
                 "counts": self._counts.state(self._known()),
                 "jumps": self._jumps,
                 "surroundings": self._surroundings and self._surroundings.state(),
-                "shapes": self._shapes,
+                "told": self._migrations.told,
             },
         )
 

@@ -71,7 +71,10 @@ class Surroundings:
             "whereabouts", {p - _WHEREABOUTS: s for p, s in parts.items() if p >= _WHEREABOUTS}
         )
         clocks = WeatherRows.new_clocks()
-        if state is not None:
+        if state is None:
+            # From before no class saw weather for a while: nobody knows what came since.
+            rows, where = {}, {}
+        else:
             clocks = tuple(state["clocks"])
             rows = _renamed(rows, state["names"], self._names)
         most = fleet.assets.max_weather
@@ -81,6 +84,8 @@ class Surroundings:
         self._sites.restore(rows)
         self._assets = Buckets("whereabouts", self._where.entry)
         self._assets.restore(where)
+        #: Parts that have to be written once more, since what they hold is not believed.
+        self._stale = sorted(parts) if state is None else []
         #: Telemetry that found no weather, though its class sees it.
         self.missed: int = 0 if state is None else state["missed"]
         self._warned = False
@@ -176,7 +181,9 @@ class Surroundings:
 
     def changed(self) -> list[int]:
         """Parts to write."""
+        stale, self._stale = self._stale, []
         return [
+            *stale,
             *(_ROWS + bucket for bucket in self._sites.changed()),
             *(_WHEREABOUTS + bucket for bucket in self._assets.changed()),
         ]

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 import msgspec
 from rich.filesize import decimal
 
-from dataflows.connectors.committed import length_of
+from dataflows.connectors.committed import is_length, length_of
 from dataflows.connectors.outputs import Part, all_parts, end_of, open_part, part_name, parts_of
 from dataflows.engine.manifest import Copy, Manifest, crc_of, read_manifest, utc, write_manifest
 from dataflows.engine.partitions import (
@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 
 __all__ = ["backup", "caught", "restore"]
 
-_JOURNAL, _OUTPUTS = "journal", "outputs"
+_JOURNAL, _OUTPUTS, _LINEAGE = "journal", "outputs", "lineage"
 _STEP = "highwater.outputs"
 #: Seconds in which the files of a running store have to be caught in one moment.
 _PATIENCE = 60.0
@@ -73,6 +73,9 @@ def backup(store: Path, to: Path, console: Console, *, outputs: bool) -> None:
     work = to.with_name(f"{to.name}.part")
     shutil.rmtree(work, ignore_errors=True)
     (work / _JOURNAL).mkdir(parents=True)
+    if (store / _LINEAGE).exists():
+        # Without it, the rows that its runs have written to topics would be a stranger's.
+        shutil.copyfile(store / _LINEAGE, work / _LINEAGE)
     parts = _copy_files(store, manifest, work)
     resume = check_moment(parts, manifest.run.lag)
     positions = _positions(work, resume)
@@ -88,7 +91,9 @@ def backup(store: Path, to: Path, console: Console, *, outputs: bool) -> None:
     work.rename(to)
     size = decimal(sum(size for size, _ in files.values()))
     console.print(f"{to}: {len(files)} files, {size}, resumes from epoch {resume:,}.", highlight=False)
-    if not outputs:
+    if not positions:
+        console.print("Its outputs are topics, which are no part of it.", highlight=False)
+    elif not outputs:
         told = ", ".join(f"{name} {length:,}" for name, length in positions.items())
         console.print(f"Outputs are not in it; it counts on their first bytes: {told}.", highlight=False)
 
@@ -178,7 +183,7 @@ def _positions(store: Path, resume: int) -> dict[str, int]:
     for path in part_files(store):
         with opened(path) as connection:
             for snapshot in snapshots(path, connection, resume, _STEP):
-                if snapshot.state is not None:
+                if snapshot.state is not None and is_length(snapshot.state):
                     found[snapshot.key] = length_of(snapshot.state)
     return dict(sorted(found.items()))
 
@@ -243,7 +248,8 @@ def restore(copied: Path, store: Path, console: Console, *, outputs: Path | None
         raise StoreError(msg)
     store.mkdir(parents=True, exist_ok=True)
     with held(store):
-        if part_files(store) or (store / "manifest.json").exists() or any((store / _JOURNAL).glob("*")):
+        left = (store / "manifest.json", store / _LINEAGE, *(store / _JOURNAL).glob("*"))
+        if part_files(store) or any(path.exists() for path in left):
             msg = f"{store} holds a store; move it away, or name another folder"
             raise StoreError(msg)
         for name in manifest.copy.files:

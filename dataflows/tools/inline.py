@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from dataflows.fleet.plan import Fleet
     from dataflows.group import Group
-    from dataflows.group.passing import Passing
+    from dataflows.group.passing import Gone, Passing
     from dataflows.guard import GuardedAsset
 
 __all__ = ["run_inline", "run_lines"]
@@ -37,7 +37,7 @@ def run_lines(fleet: Fleet, lines: Iterable[bytes | Tick], source: str = "inline
     stages = Stages(fleet, strict=True)
     lane = stages.lane(LANE, None, {})
     assets: dict[str, GuardedAsset] = {}
-    groups: dict[str, Group | Passing] = {}
+    groups: dict[str, Group | Passing | Gone] = {}
     out: dict[str, list[bytes]] = {name: [] for name in (*OUTPUTS, "summary")}
 
     def write(items: Iterable[Item]) -> None:

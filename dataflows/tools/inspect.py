@@ -14,18 +14,19 @@ from rich.box import SIMPLE_HEAD
 from rich.filesize import decimal
 from rich.table import Table
 
-from dataflows.connectors.committed import length_of
-from dataflows.engine.manifest import Manifest, read_manifest
+from dataflows.connectors.committed import is_length, length_of
+from dataflows.engine.manifest import Manifest, past_of, read_manifest
 from dataflows.engine.partitions import Partition, Snapshot, StoreError, check_sound, resume_epoch, snapshots
 from dataflows.engine.parts import read_parted
 from dataflows.fleet import FleetError, load
+from dataflows.instants import format_instant
 from dataflows.items import Row
 from dataflows.snapshots import contents
 from dataflows.stages import PASSING, Stages
 from dataflows.tools.backup import caught
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from rich.console import Console
 
@@ -35,6 +36,8 @@ __all__ = ["inspect"]
 
 _FLOW = "highwater."
 _OUTPUTS = f"{_FLOW}outputs"
+#: In place of a timestamp where a partition has none yet.
+_NEVER = -(1 << 62)
 
 
 def inspect(store: Path, fleet_file: Path | None, console: Console) -> None:
@@ -62,11 +65,16 @@ def inspect(store: Path, fleet_file: Path | None, console: Console) -> None:
     every = [snapshot for part in found.values() for snapshot in part if snapshot.state is not None]
     fleet = _fleet(fleet_file or Path(manifest.run.fleet_file))
     _whose(store, manifest, resume, console)
+    size, (oldest, newest) = decimal(sum(snapshot.size for snapshot in every)), _ages(every)
+    held = f"{len(every):,} snapshots, {size}, written from {oldest} to {newest} UTC."
+    console.print(held, highlight=False)
     console.print(_partitions(parts, found))
     console.print(_steps(every))
     _input(every, console)
+    _journal(store, console)
     _lengths(every, console)
-    console.print(_targets(every, fleet, console))
+    _written(every, console)
+    console.print(_targets(every, fleet, manifest, console))
 
 
 def _lean(snapshot: Snapshot) -> Snapshot:
@@ -99,6 +107,7 @@ def _whose(store: Path, manifest: Manifest, resume: int, console: Console) -> No
         f"Its outputs: {run.outputs}.",
         f"Lanes: {', '.join(manifest.lanes)}.",
     ]
+    lines += [f"Began anew: {name}. {why[0].upper()}{why[1:]}." for name, why in manifest.past.migrated]
     if manifest.copy is not None:
         lines.append(f"A backup, taken {manifest.copy.taken}.")
     for line in lines:
@@ -108,7 +117,8 @@ def _whose(store: Path, manifest: Manifest, resume: int, console: Console) -> No
 def _table(title: str, *columns: str) -> Table:
     table = Table(title=title, title_justify="left", box=SIMPLE_HEAD)
     for number, column in enumerate(columns):
-        table.add_column(column, justify="right" if number else "left")
+        # A name that is cut off names nothing.
+        table.add_column(column, justify="right" if number else "left", overflow="fold")
     return table
 
 
@@ -145,25 +155,62 @@ def _input(every: Iterable[Snapshot], console: Console) -> None:
     for snapshot in every:
         if snapshot.step != f"{_FLOW}source":
             continue
-        kind, _, payload = contents(snapshot.state)
-        if kind != "files":
-            console.print(f"Read by {snapshot.key}: {payload}", highlight=False)
-            continue
-        sequence, entry, begun = payload
-        journal = f", {entry:,} entries of the order journal" if entry else ""
-        console.print(f"Read: {sequence:,} records{journal}; the next byte of each file:", highlight=False)
-        for path, place in begun:
+        kind, _, (sequence, entry, begun) = contents(snapshot.state)
+        entries = f", {entry:,} entries of the order journal" if entry else ""
+        console.print(f"Read: {sequence:,} records{entries}.", highlight=False)
+        files, topics, parts = begun if kind == "kafka" else (begun, {}, ())
+        if files:
+            console.print("The next byte of each file:", highlight=False)
+        for path, place in files:
             console.print(f"  {path}  {place[0]:,}", highlight=False)
+        if parts:
+            console.print(_offsets(topics, parts))
+
+
+def _offsets(topics: Mapping[str, str], parts: Iterable[tuple[str, int, int, int]]) -> Table:
+    """How far each partition has been read."""
+    table = _table("Topics that are read", "topic", "id", "part", "next offset", "latest, UTC")
+    for topic, number, offset, latest in sorted(parts):
+        stamp = "-" if latest <= _NEVER else format_instant(latest)
+        table.add_row(topic, str(topics.get(topic) or "-"), str(number), f"{offset:,}", stamp)
+    return table
+
+
+def _written(every: Iterable[Snapshot], console: Console) -> None:
+    """How far each partition of a topic of rows is known."""
+    table = _table("Topics that are written", "output", "id", "part", "known to", "left out", "differed")
+    for each in sorted(every, key=lambda found: found.key):
+        if each.step == _OUTPUTS and not is_length(each.state):
+            known, places, _, repeated, divergent = contents(each.state)[2]
+            for number, offset in sorted(places.items()):
+                counts = (f"{offset:,}", f"{repeated:,}", f"{divergent:,}")
+                table.add_row(each.key, str(known or "-"), str(number), *counts)
+    if table.row_count:
+        console.print(table)
+
+
+def _journal(store: Path, console: Console) -> None:
+    """How much of the order journal is there."""
+    paths = sorted((store / "journal").glob("order-*.log"))
+    if not paths:
+        return
+    size = decimal(sum(path.stat().st_size for path in paths))
+    first = int(paths[0].stem.removeprefix("order-"))
+    console.print(
+        f"Order journal: from entry {first:,} on, {size} in {len(paths):,} file(s).", highlight=False
+    )
 
 
 def _lengths(every: Iterable[Snapshot], console: Console) -> None:
-    lengths = {each.key: length_of(each.state) for each in every if each.step == _OUTPUTS}
-    console.print("Final bytes of each output:", highlight=False)
+    ours = (each for each in every if each.step == _OUTPUTS and is_length(each.state))
+    lengths = {each.key: length_of(each.state) for each in ours}
+    if lengths:
+        console.print("Final bytes of each output:", highlight=False)
     for name, length in sorted(lengths.items()):
         console.print(f"  {name}  {length:,}", highlight=False)
 
 
-def _targets(every: Sequence[Snapshot], fleet: Fleet | str, console: Console) -> Table:
+def _targets(every: Sequence[Snapshot], fleet: Fleet | str, manifest: Manifest, console: Console) -> Table:
     """Models, pending examples and open alerts, asked of the stages themselves."""
     table = _table(
         "Targets", "target", "champion", "learned", "positive", "pending examples", "open alerts", "models"
@@ -171,12 +218,13 @@ def _targets(every: Sequence[Snapshot], fleet: Fleet | str, console: Console) ->
     if isinstance(fleet, str):
         console.print(f"Targets are not shown, since their fleet cannot be read: {fleet}", highlight=False)
         return table
+    stages = Stages(fleet, strict=False, past=past_of(manifest, fleet))
     mains, parts = _of_step(every, "group")
     for key in sorted(mains):
         name, main, read = read_parted(mains[key], parts[key])
         if name == PASSING or name not in fleet.targets:
             continue
-        said = _summary(Stages(fleet, strict=False).group(name, main, read).finish())
+        said = _summary(stages.group(name, main, read).finish())
         target = said["targets"][name]
         table.add_row(
             name,

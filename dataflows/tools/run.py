@@ -48,6 +48,7 @@ def run(
     store: Path | None,
     epoch: timedelta,
     fresh: bool = False,
+    migrate: Sequence[str] = (),
     source: Callable[[Watch], LaneSource] | None = None,
 ) -> None:
     """Run a fleet to the end of its input, or until Ctrl-C or SIGTERM, and show what came out.
@@ -58,6 +59,7 @@ def run(
         store: folder of the recovery store, made if it is new; None runs without recovery.
         epoch: time between snapshots.
         fresh: forget the store and the outputs of earlier runs first.
+        migrate: classes and targets that may begin anew where the fleet has them otherwise.
         source: makes what is read instead of the configured input.
 
     Raises:
@@ -70,7 +72,7 @@ def run(
     folder = fleet.output.folder
     folder.mkdir(parents=True, exist_ok=True)
     watch = Watch()
-    opened = nullcontext() if store is None else open_store(store, fleet, fresh=fresh)
+    opened = nullcontext() if store is None else open_store(store, fleet, fresh=fresh, migrate=migrate)
     with _disks(fleet, store), opened as recovery:
         if fresh:
             # Not before the store is ours: another run could be at work on these files.

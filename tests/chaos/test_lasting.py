@@ -252,9 +252,9 @@ def test_a_store_without_its_manifest_is_refused(killed: Killed, put_back: Path)
 @pytest.mark.parametrize(
     ("before", "after", "said"),
     [
-        ('"format": 1', '"format": 2', "damaged (its CRC differs)"),
+        ('"format": 2', '"format": 1', "damaged (its CRC differs)"),
         ('name = "chaos"', 'name = "other"', "of the fleet 'chaos', not of 'other'"),
-        ('length = "6h"', 'length = "7h"', "class truck: gone, or sensors, windows"),
+        ('length = "6h"', 'length = "7h"', "- truck: other windows for coolant_level"),
     ],
 )
 def test_what_a_store_does_not_fit_is_refused(
@@ -309,14 +309,16 @@ def test_a_damaged_backup_is_not_restored(killed: Killed, tmp_path: Path) -> Non
         restore(killed.copies[0], tmp_path / "store", quiet())
 
 
-def test_the_order_journal_goes_with_its_store(put_back: Path, tmp_path: Path) -> None:
-    """Its files are in the backup and come back; a journal that is left over is not mixed with them."""
+def test_journal_and_lineage_go_with_their_store(put_back: Path, tmp_path: Path) -> None:
+    """Their files are in the backup and come back; a journal that is left over is not mixed with them."""
     entries = b"as a live run wrote it\n"
     (put_back / "journal").mkdir()
     (put_back / "journal" / "order-000000000000.log").write_bytes(entries)
+    (put_back / "lineage").write_text("of these runs")
     backup(put_back, tmp_path / "copy", quiet(), outputs=False)
     restore(tmp_path / "copy", tmp_path / "again", quiet())
     assert (tmp_path / "again" / "journal" / "order-000000000000.log").read_bytes() == entries
+    assert (tmp_path / "again" / "lineage").read_text() == "of these runs"
     (tmp_path / "left" / "journal").mkdir(parents=True)
     (tmp_path / "left" / "journal" / "order-000000000007.log").write_bytes(entries)
     with pytest.raises(StoreError, match="holds a store; move it away"):

@@ -147,14 +147,14 @@ def test_a_new_store_has_a_number_in_each_file_and_a_manifest(tmp_path: Path, fl
         assert again.store == manifest.store
 
 
-@pytest.mark.parametrize("version", [0, 2])
+@pytest.mark.parametrize("version", [0, 3])
 def test_a_store_of_another_format_is_refused(tmp_path: Path, fleet: Fleet, version: int) -> None:
     """An older and a newer format are named, with what to do."""
     with open_store(tmp_path / "store", fleet):
         manifest = read_manifest(tmp_path / "store")
     assert manifest is not None
     write_manifest(tmp_path / "store", msgspec.structs.replace(manifest, format=version))
-    expected = f"of format {version}, this release reads format 1; run the release that wrote it"
+    expected = f"of format {version}, this release reads up to format 2; run the release that wrote it"
     with pytest.raises(StoreError, match=expected), open_store(tmp_path / "store", fleet):
         pass
 

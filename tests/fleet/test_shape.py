@@ -6,8 +6,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from dataflows.fleet import Fleet, load
-from dataflows.fleet.shape import FleetChangedError, check_shapes, shapes
-from dataflows.lane import Lane
+from dataflows.fleet.shape import FleetChangedError, Past, check_shapes, going_on, shapes
 from tests.tables import PRIOR
 
 if TYPE_CHECKING:
@@ -47,48 +46,88 @@ def fleet(tmp_path: Path) -> Fleet:
     return load(path)
 
 
-def test_the_same_fleet_goes_on(fleet: Fleet) -> None:
-    """A lane resumes from what it wrote."""
-    assert Lane(fleet, Lane(fleet, None, {}).main_snapshot(), {}).arrival is None
-
-
-def test_another_fleets_store_is_refused(fleet: Fleet) -> None:
-    """The store of a fleet of another name is refused by both names."""
-    with pytest.raises(FleetChangedError, match="'pumps', not of 'fans'"):
-        Lane(replace(fleet, name="fans"), Lane(fleet, None, {}).main_snapshot(), {})
+def changes(fleet: Fleet, before: str, after: str) -> list[tuple[str, str]]:
+    """What a store of the fleet holds otherwise than one whose text was changed."""
+    path = fleet.path.with_name("changed.toml")
+    text = FLEET.replace(before, after).replace("fans", "pumps")
+    path.write_text(text, encoding="utf-8")
+    past, _ = going_on(Past(), fleet)
+    now, found = going_on(past, load(path))
+    assert now.migrated == tuple((change.name, change.why) for change in found)
+    assert going_on(now, load(path)) == (now, []), "what was accepted once is known"
+    return [(change.name, change.why) for change in found]
 
 
 @pytest.mark.parametrize(
-    ("before", "after", "what"),
+    ("before", "after"),
     [
-        ('"pressure", "flow"', '"flow", "pressure"', "class pump"),
-        ('"pressure", "flow"', '"pressure", "flow", "heat"', "class pump"),
-        ('length = "6h"', 'length = "7h"', "class pump"),
-        ("flow * weather.rain", "flow - weather.rain", "class pump"),
-        ('max_age = "2h"', 'max_age = "3h"', "class pump"),
-        ('["rain"]', '["rain", "wind"]', "class pump"),
+        ('"pressure", "flow"', '"flow", "pressure"'),
+        ('"pressure", "flow"', '"pressure", "flow", "heat"'),
+        ('["rain"]', '["rain", "wind"]'),
+        ('"2h" }', '"2h", memory = "30d" }'),
+        ("expressions = {", 'expressions = { half = "flow / 2",'),
+        ('horizon = "24h"', 'horizon = ["24h", "48h"]'),
+        ("[[targets]]", '[classes.fan]\nsensors = ["speed"]\n[assets]\nadopt_as = "pump"\n[[targets]]'),
+        ("[[classes.pump.windows]]", 'faults = ["E1"]\nattributes = ["age"]\n[[classes.pump.windows]]'),
     ],
 )
-def test_a_class_laid_out_otherwise_is_refused(
-    fleet: Fleet, tmp_path: Path, before: str, after: str, what: str
+def test_what_is_added_costs_nothing(fleet: Fleet, before: str, after: str) -> None:
+    """Sensors, expressions, weather, faults, attributes, targets and classes may come, and change places."""
+    assert changes(fleet, before, after) == []
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "name", "why"),
+    [
+        ('"pressure", "flow"', '"flow"', "pump", "no longer there: pressure"),
+        (
+            'length = "6h"',
+            'length = "7h"',
+            "pump",
+            "other windows for pressure, flow, wet (were 6h by 1h, now 7h by 1h)",
+        ),
+        ('hop = "1h"', 'hop = "2h"', "pump", "other windows for pressure, flow, wet"),
+        ("flow * weather.rain", "flow - weather.rain", "pump", "another expression: wet"),
+        ('max_age = "2h"', 'max_age = "3h"', "pump", "max_age of the weather is another (2h, now 3h)"),
+        ('horizon = "24h"', 'horizon = "48h"', "pump/seal/24h", "the target is gone"),
+        ("pump", "fan", "pump", "the class is gone"),
+    ],
+)
+def test_what_is_gone_or_declared_otherwise_is_named(
+    fleet: Fleet, before: str, after: str, name: str, why: str
 ) -> None:
-    """Reordered or added sensors, other windows, expressions or weather are refused, with what to do."""
-    path = tmp_path / "changed.toml"
-    path.write_text(FLEET.replace(before, after), encoding="utf-8")
-    with pytest.raises(FleetChangedError, match=f"{what}.*--fresh"):
+    """With what it was and what it is."""
+    told = dict(changes(fleet, before, after))
+    assert told[name].startswith(why)
+
+
+def test_a_layout_is_known_by_its_number(fleet: Fleet) -> None:
+    """One that comes back is another one, since what lay under it meanwhile was carried over."""
+    path = fleet.path.with_name("changed.toml")
+    path.write_text(FLEET.replace('"6h"', '"7h"'), encoding="utf-8")
+    past = going_on(Past(), fleet)[0]
+    for each in (load(path), fleet):
+        past = going_on(past, each)[0]
+    assert past.numbers("pump") == (0, 1, 2)
+    assert past.layouts[0] == past.layouts[2] != past.layouts[1]
+
+
+def test_a_target_that_comes_back_begins_anew(fleet: Fleet) -> None:
+    """Its examples are of another time by then."""
+    path = fleet.path.with_name("changed.toml")
+    path.write_text(FLEET.replace('"24h"', '"48h"'), encoding="utf-8")
+    past = going_on(Past(), fleet)[0]
+    gone = going_on(past, load(path))[0]
+    assert (gone.targets, gone.gone) == ({"pump/seal/2d": 0}, {"pump/seal/24h": 1})
+    assert going_on(gone, fleet)[0].targets == {"pump/seal/24h": 1}
+
+
+def test_a_store_of_the_first_format_is_refused_where_anything_changed(fleet: Fleet) -> None:
+    """It tells only that something did; the message says how to get further."""
+    path = fleet.path.with_name("changed.toml")
+    path.write_text(FLEET.replace('"6h"', '"7h"'), encoding="utf-8")
+    check_shapes(fleet, shapes(fleet))
+    with pytest.raises(FleetChangedError, match=r"class pump.*run once.*--fresh"):
         check_shapes(load(path), shapes(fleet))
-
-
-def test_weather_may_be_kept_for_longer(fleet: Fleet, tmp_path: Path) -> None:
-    """How long it is kept changes no feature, so a live store goes on."""
-    path = tmp_path / "longer.toml"
-    path.write_text(FLEET.replace('"2h" }', '"2h", memory = "30d" }'), encoding="utf-8")
-    check_shapes(load(path), shapes(fleet))
-
-
-def test_a_new_target_is_no_harm(fleet: Fleet, tmp_path: Path) -> None:
-    """Targets and models may be added to a live store."""
-    path = tmp_path / "more.toml"
-    path.write_text(FLEET.replace('horizon = "24h"', 'horizon = ["24h", "48h"]'), encoding="utf-8")
-    check_shapes(load(path), shapes(fleet))
-    assert len(load(path).targets) == 2
+    with pytest.raises(FleetChangedError, match="'pumps', not of 'fans'"):
+        check_shapes(replace(fleet, name="fans"), shapes(fleet))

@@ -14,8 +14,9 @@ import structlog
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dataflows.fleet.plan import Output
+from dataflows.fleet.plan import Model, Output
 from dataflows.group import Group, examples, scorer
+from dataflows.group.bayes import Calibration
 from dataflows.group.group import _EXAMPLES, GROUP_PARTS, ChampionError, OrderError
 from dataflows.instants import HOUR, format_instant, parse_instant
 from dataflows.items import Item, Matured, Observation, Row, by_order
@@ -324,19 +325,74 @@ def stored(of: Target) -> PartStore:
     return store
 
 
-@pytest.mark.parametrize(
-    ("models", "why"),
-    [
-        ([model("tree"), model("prior")], "is no longer configured"),
-        ([model("linear", l2=0.1), model("prior")], "is configured differently now"),
-        ([model("linear", features=(0, 1)), model("prior")], "is configured differently now"),
-    ],
-)
-def test_a_champion_that_is_gone_or_changed_is_refused(models: list[Any], why: str) -> None:
+def test_a_champion_that_is_gone_is_refused() -> None:
     """The message names the target, the champion and what can be done."""
     store = stored(target([model("linear"), model("prior")]))
-    with pytest.raises(ChampionError, match=f"target '{KEY}': its champion 'linear' {why}.*new name"):
-        opened(fleet(target(models)), main=store.main, parts=store.parts)
+    expected = f"target '{KEY}': its champion 'linear' is no longer configured. .*successor"
+    with pytest.raises(ChampionError, match=expected):
+        opened(fleet(target([model("tree"), model("prior")])), main=store.main, parts=store.parts)
+
+
+def test_a_successor_follows_a_champion_that_is_gone() -> None:
+    """From the next prediction on, and `changes` says so; while the champion is there, none follows it."""
+    store = stored(target([model("linear"), model("prior")]))
+    now = target([model("tree"), model("prior")], successor="prior")
+    rows = decoded(opened(fleet(now), main=store.main, parts=store.parts).process([scored(2, 2 * HOUR)]))
+    assert rows["predictions"][0]["model"] == "prior"
+    changes = [(row["change"], row["model"], row["version"]) for row in rows["changes"]]
+    assert changes == [("challenger", "tree", 1), ("removed", "linear", 1), ("champion", "prior", 1)]
+    assert "successor of linear" in rows["changes"][-1]["why"]
+    still = target([model("linear"), model("prior")], successor="prior")
+    rows = decoded(opened(fleet(still), main=store.main, parts=store.parts).process([scored(2, 2 * HOUR)]))
+    assert rows["predictions"][0]["model"] == "linear"
+    assert "changes" not in rows
+
+
+@pytest.mark.parametrize(
+    "changed", [model("linear", l2=0.1), model("linear", features=(0, 1))], ids=["pipeline", "features"]
+)
+def test_a_changed_champion_goes_on_beside_its_new_version(changed: Model) -> None:
+    """What it published it would have published unchanged; the new version begins as a challenger."""
+    of, store = target([model("linear"), model("prior")]), PartStore()
+    group = opened(fleet(of))
+    for number in range(1, 4):
+        group.process([scored(number, number * HOUR)])
+    store.after_batch(group)
+    store.end_epoch(group)
+    unchanged = decoded(group.process([scored(4, 4 * HOUR)]))
+    now = fleet(target([changed, model("prior")]))
+    for _ in range(2):  # a kill before the next epoch ends tells it again, exactly as before
+        again = opened(now, main=store.main, parts=store.parts)
+        rows = decoded(again.process([scored(4, 4 * HOUR)]))
+        assert rows["predictions"] == unchanged["predictions"]
+        (change,) = rows["changes"]
+        assert (change["change"], change["model"], change["version"]) == ("challenger", "linear", 2)
+    store.after_batch(again)
+    store.end_epoch(again)
+    rows = decoded(opened(now, main=store.main, parts=store.parts).process([scored(5, 5 * HOUR)]))
+    assert (rows["predictions"][0]["model"], rows["predictions"][0]["version"]) == ("linear", 1)
+    assert "changes" not in rows
+    last = opened(now, main=store.main, parts=store.parts)
+    assert last._scorer.names() == ["linear:2", "prior", "linear"]
+    back = opened(fleet(of), main=store.main, parts=store.parts)
+    assert back._scorer.names() == ["linear", "prior"], "taken back, the new version is let go"
+
+
+def test_a_champion_of_scores_goes_on_with_the_models_below_it() -> None:
+    """A change below it makes a new version of both; the former two go on together."""
+
+    def pair(**spec: object) -> Target:
+        below = model("linear", **spec)
+        spec_above = {"scores": {"linear": {**below.spec, "features": below.features}}}
+        above = Model("above", spec_above, below.features, Calibration, scores=("linear",))
+        return target([above, below], champion="above")
+
+    store = stored(pair())
+    group = opened(fleet(pair(l2=0.1)), main=store.main, parts=store.parts)
+    assert set(group._scorer.names()) == {"above:2", "linear:2", "above", "linear"}
+    slots = group._scorer._slots
+    assert slots["above"].sees == ("linear",)
+    assert slots["above:2"].sees == ("linear:2",)
 
 
 def test_the_stored_champion_rules() -> None:
@@ -345,7 +401,8 @@ def test_the_stored_champion_rules() -> None:
     now = target([model("tree"), model("linear"), model("bayes", features=(0,))])
     group = opened(fleet(now), main=store.main, parts=store.parts)
     rows = decoded(group.process([scored(2, 2 * HOUR)]))
-    assert "changes" not in rows
+    changes = [(row["change"], row["model"], row["version"]) for row in rows["changes"]]
+    assert changes == [("challenger", "tree", 1), ("challenger", "bayes", 2), ("removed", "prior", 1)]
     assert rows["predictions"][0]["model"] == "linear"
     assert decoded_summary(group)["champion"] == "linear"
 

@@ -15,7 +15,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dataflows.group import scorer as module
-from dataflows.group.scorer import MODEL_PARTS, RENEW_AFTER, SMALL, Learned, Scorer
+from dataflows.group.lineup import spec_digest
+from dataflows.group.scorer import MODEL_PARTS, RENEW_AFTER, Learned, Scorer
+from dataflows.group.slot import RIVER, SMALL
 from dataflows.snapshots import SnapshotError, seal, unseal
 from tests.group.fleets import BUILDS, FEATURES, model, vector
 from tests.group.learners import Breaking, Hashed, Memory, Undecided
@@ -214,7 +216,7 @@ def test_another_river_is_refused() -> None:
     """A pickle of another River version is refused, with both versions and what to install."""
     bench = Bench([model("linear")])
     bench.end_epoch()
-    with mock.patch.object(module, "_RIVER", "0.99.0"):
+    with mock.patch.object(module, "RIVER", "0.99.0"):
         written = bench.scorer.part(0)
     bench.parts[0] = written
     with pytest.raises(SnapshotError, match=r"'linear' was written by River 0\.99\.0, .*river==0\.99\.0"):
@@ -299,16 +301,16 @@ def test_an_unchanged_model_goes_on_and_a_changed_one_starts_anew() -> None:
     bench.end_epoch()
     before = bench.scores()
     bench.open([model("linear", l2=0.1), model("bayes")])
-    assert bench.scorer.version("linear") == 2
-    assert bench.scorer.version("bayes") == 1
+    assert bench.scorer.named("linear")[1] == 2
+    assert bench.scorer.named("bayes")[1] == 1
     assert [each["bayes"] for each in bench.scores()] == [each["bayes"] for each in before]
     assert bench.scorer.answers(vector())["linear"] == (bench.scorer.prior, "prior")
     assert set(bench.end_epoch()) == {0}
     bench.open([model("linear", features=(0, 1), l2=0.1), model("bayes")])
-    assert bench.scorer.version("linear") == 3
+    assert bench.scorer.named("linear")[1] == 3
     bench.end_epoch()
     bench.open()
-    assert bench.scorer.version("linear") == 3
+    assert bench.scorer.named("linear")[1] == 3
 
 
 def test_a_version_that_was_opened_and_never_written_begins_at_the_next_start() -> None:
@@ -320,7 +322,7 @@ def test_a_version_that_was_opened_and_never_written_begins_at_the_next_start() 
     bench.open([model("linear", l2=0.1), model("bayes"), model("tree")])
     bench.main = bench.scorer.main_state()
     bench.open()
-    assert [bench.scorer.version(name) for name in bench.scorer.names()] == [2, 1, 1]
+    assert [bench.scorer.named(name)[1] for name in bench.scorer.names()] == [2, 1, 1]
     for number in range(30, 40):
         bench.learn(number)
     bench.end_epoch()
@@ -425,7 +427,7 @@ def test_written_models_are_rivers_own() -> None:
     bench.learn(1)
     bench.end_epoch()
     at, river, version, pickled = unseal("models", 1, bench.parts[0])["linear"]
-    assert (at, river, version) == (1, module._RIVER, 1)
+    assert (at, river, version) == (1, RIVER, 1)
     assert type(pickle.loads(pickled)).__module__.startswith("river.")  # noqa: S301 - just written
     assert b"dataflows" not in pickled
 
@@ -433,6 +435,9 @@ def test_written_models_are_rivers_own() -> None:
 def test_configuration_does_not_leak_between_versions() -> None:
     """The digest of a model depends on its pipeline and features, not on its name or builder."""
     one = model("linear")
-    assert module.spec_digest(one) == module.spec_digest(replace(one, name="other", build=BUILDS["bayes"]))
-    assert module.spec_digest(one) != module.spec_digest(replace(one, spec={"name": "linear", "l2": 0.1}))
-    assert module.spec_digest(one) != module.spec_digest(replace(one, features=(0,)))
+    same = replace(one, name="other", build=BUILDS["bayes"])
+    assert spec_digest(one, FEATURES) == spec_digest(same, FEATURES)
+    assert spec_digest(one, FEATURES) == spec_digest(one, FEATURES[::-1]), "what is seen counts, not where"
+    changed = replace(one, spec={"name": "linear", "l2": 0.1})
+    assert spec_digest(one, FEATURES) != spec_digest(changed, FEATURES)
+    assert spec_digest(one, FEATURES) != spec_digest(replace(one, features=(0,)), FEATURES)

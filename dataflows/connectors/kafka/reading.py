@@ -21,6 +21,7 @@ from msgspec.structs import force_setattr
 from dataflows.connectors.journal import Run
 from dataflows.connectors.kafka.client import KafkaInputError, code_of, is_passing
 from dataflows.connectors.kafka.part import NEVER
+from dataflows.connectors.kafka.state import SOURCE_VERSION
 from dataflows.events import Reject, decode
 from dataflows.items import Item
 
@@ -59,7 +60,7 @@ class KafkaReading:
     """
 
     kind = "kafka"
-    version = 1
+    version = SOURCE_VERSION
     #: The engine's own pause after an empty batch, one millisecond, is short enough and costs little.
     poll = timedelta(0)
 

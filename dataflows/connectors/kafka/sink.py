@@ -30,6 +30,7 @@ from typing_extensions import override
 from dataflows.connectors.files import SUMMARY, OutputSink, SummaryPartition
 from dataflows.connectors.kafka.client import Clients, KafkaOutputError, is_passing, patiently
 from dataflows.connectors.kafka.readback import Written, identity_of, read_back
+from dataflows.connectors.kafka.state import TOPIC_VERSION
 from dataflows.connectors.kafka.topics import Topics
 from dataflows.engine.workers import one_worker
 from dataflows.items import OUTPUTS, Item, Row
@@ -47,7 +48,6 @@ if TYPE_CHECKING:
 __all__ = ["KafkaSink"]
 
 _log = structlog.get_logger()
-_VERSION = 1
 #: Seconds that one attempt may block, and with it a signal.
 _ATTEMPT = 2.0
 #: A raw record longer than this is cut where its row would be longer than a message may be.
@@ -76,7 +76,7 @@ class _TopicPartition(StatefulSinkPartition[Item, bytes]):
         self.repeated = self.divergent = 0
         known, places, waiting = None, {}, {}
         if resume is not None:
-            known, places, waiting, self.repeated, self.divergent = unseal("topic", _VERSION, resume)
+            known, places, waiting, self.repeated, self.divergent = unseal("topic", TOPIC_VERSION, resume)
         found = sink.topic(self.topic, known)
         self._id = found.id
         self.parts = [(self.topic, number) for number in range(found.partitions)]
@@ -231,7 +231,7 @@ class _TopicPartition(StatefulSinkPartition[Item, bytes]):
     def snapshot(self) -> bytes:
         self._sink.commit()
         state = self._id, self.places, self._written, self.repeated, self.divergent
-        return seal("topic", _VERSION, state)
+        return seal("topic", TOPIC_VERSION, state)
 
     @override
     def close(self) -> None:

@@ -1,0 +1,176 @@
+"""What a recovery store holds of classes and targets: what a changed fleet would cost."""
+
+from __future__ import annotations
+
+import shlex
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from dataflows.engine.partitions import opened, resume_epoch, snapshots
+from dataflows.fleet.shape import Change, FleetChangedError
+from dataflows.instants import format_duration
+from dataflows.snapshots import contents
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable, Sequence
+
+    from dataflows.engine.partitions import Partition
+    from dataflows.fleet.plan import Fleet
+
+__all__ = ["Holdings", "check_champions", "check_consent", "holdings", "stored_shapes"]
+
+_ASSET, _GROUP, _LANE = "highwater.asset.", "highwater.group.main", "highwater.lane.main"
+#: Where the stage's own snapshot stands in that of the main step.
+_INNER = 2
+
+
+@dataclass(slots=True)
+class Holdings:
+    """What a resume would find.
+
+    Attributes:
+        assets: how many of each class have state.
+        pending: examples of each target that wait for their label.
+        groups: by target, what its group keeps in its main snapshot.
+    """
+
+    assets: Counter[str] = field(default_factory=Counter)
+    pending: Counter[str] = field(default_factory=Counter)
+    groups: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+
+def holdings(parts: Iterable[Partition], *, assets: bool) -> Holdings:
+    """Read what a store holds of its groups and, which takes longer, of its assets."""
+    parts = list(parts)
+    found, resume = Holdings(), resume_epoch(parts)
+    for part in parts:
+        with opened(part.path) as connection:
+            for each in snapshots(part.path, connection, resume):
+                if each.state is None:
+                    continue
+                if each.step == _GROUP:
+                    name, kept = _group(each.state)
+                    if kept is not None:
+                        found.groups[name] = kept
+                elif assets and each.step.startswith(_ASSET):
+                    _count(contents(each.state)[2], found)
+    return found
+
+
+def _group(sealed: bytes) -> tuple[str, dict[str, Any] | None]:
+    """Target and main snapshot of a group; None of what only passes rows on, and of a target that is gone."""
+    main = contents(sealed)[2]
+    if not main[_INNER]:
+        return main[0], None
+    kind, _, kept = contents(main[_INNER])
+    return main[0], kept if kind == "group" else None
+
+
+def _count(asset: dict[str, Any], found: Holdings) -> None:
+    found.assets[asset["class"]] += 1
+    for target, kept in asset["labels"]["targets"].items():
+        found.pending[target] += sum(label is None for label in kept["labels"])
+
+
+def stored_shapes(parts: Iterable[Partition]) -> dict[str, str] | None:
+    """The digests that the lane of a former release kept, before there were manifests."""
+    for part in parts:
+        with opened(part.path) as connection:
+            for each in snapshots(part.path, connection, 1 << 62, _LANE):
+                inner = contents(each.state)[2][_INNER]
+                if inner:
+                    shapes: dict[str, str] | None = contents(inner)[2].get("shapes")
+                    return shapes
+    return None
+
+
+def check_consent(
+    changes: Sequence[Change], parts: Iterable[Partition], migrate: Collection[str], store: str
+) -> None:
+    """Refuse what would be lost and was not asked for.
+
+    Args:
+        changes: of classes and targets.
+        parts: of the store.
+        migrate: names of classes and targets that may begin anew.
+        store: for the message.
+
+    Raises:
+        FleetChangedError: with what each change costs, and what to do.
+    """
+    if not changes:
+        return
+    held = holdings(parts, assets=True)
+    costly = [(change, cost) for change in changes if (cost := _cost(change, held))]
+    refused = [(change, cost) for change, cost in costly if change.name not in migrate or _stays(change)]
+    if not refused:
+        return
+    told = "\n".join(f"- {change.name}: {change.why}. {cost}" for change, cost in refused)
+    names = shlex.join(change.name for change, _ in refused if not _stays(change))
+    known = {change.name for change, _ in costly}
+    stray = [name for name in migrate if name not in known]
+    if stray:
+        told += f"\n(--migrate names {', '.join(stray)}, of which nothing changed that would be lost.)"
+    accept = f'start once with --migrate "{names}" (or FLEET_MIGRATE) to accept that, ' if names else ""
+    msg = (
+        f"the fleet was changed, and {store} holds state that does not fit it:\n{told}\n"
+        f"Take the change back, {accept}or begin anew with --fresh"
+    )
+    raise FleetChangedError(msg)
+
+
+def _stays(change: Change) -> bool:
+    """Whether nothing can be made of the state."""
+    return change.removed and change.asset_class is not None
+
+
+def _cost(change: Change, held: Holdings) -> str:
+    """What a change costs, in a user's words; nothing where there is no state."""
+    if change.asset_class is not None:
+        count = held.assets[change.asset_class]
+        if not count:
+            return ""
+        assets = f"{count:,} asset{'s' if count > 1 else ''} of it"
+        if change.removed:
+            return f"{assets} would have no class; keep the class, also without targets"
+        loses = f"What {assets} hold of that is lost"
+        if change.span:
+            loses += (
+                f": those windows begin anew, and for {format_duration(change.span)} of an asset's time "
+                "their features are missing, or know less than they say"
+            )
+        return (
+            f"{loses}. Models that see them become new versions; a champion goes on as it is, and what is "
+            "gone is missing to it"
+        )
+    kept, pending = held.groups.get(change.name), held.pending[change.name]
+    if kept is None and not pending:
+        return ""
+    learned, positives = (kept["scorer"]["learned"], kept["scorer"]["positives"]) if kept else (0, 0)
+    return (
+        f"{pending:,} examples that wait for their label would be lost, and what its models learned from "
+        f"{learned:,} examples, {positives:,} of them failures"
+    )
+
+
+def check_champions(fleet: Fleet, parts: Iterable[Partition]) -> None:
+    """Refuse a fleet without a model that is the champion by now, unless a target names who follows.
+
+    Raises:
+        FleetChangedError: there is one.
+    """
+    for name, kept in sorted(holdings(parts, assets=False).groups.items()):
+        target = fleet.targets.get(name)
+        if target is None or target.successor is not None:
+            continue
+        label = kept["champion"]
+        champion = kept["scorer"]["models"].get(label, {}).get("name", label)
+        if champion not in (model.name for model in target.models):
+            models = ", ".join(model.name for model in target.models)
+            msg = (
+                f"target {name!r}: its champion {champion!r}, which has learned from "
+                f"{kept['scorer']['learned']:,} examples, is no longer one of its models. Put it back, or "
+                f'name who follows it in the target, as successor = "..." ({models})'
+            )
+            raise FleetChangedError(msg)

@@ -1,0 +1,40 @@
+"""Feature vectors of a former layout of a class as vectors of the present one."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+__all__ = ["Refit"]
+
+
+class Refit:
+    """Puts what was stored by feature where it stands now.
+
+    Args:
+        before: names of the features, as stored.
+        after: names of the features now.
+    """
+
+    def __init__(self, before: Sequence[str], after: Sequence[str]) -> None:
+        self._width = len(after)
+        places = {name: index for index, name in enumerate(after)}
+        #: Where each stored feature stands now; those that are gone have no place.
+        self._places = {index: places[name] for index, name in enumerate(before) if name in places}
+        self._old = np.fromiter(self._places.keys(), np.intp)
+        self._new = np.fromiter(self._places.values(), np.intp)
+
+    def __call__(self, values: bytes, absent: float = math.nan) -> bytes:
+        """A float64 array (features) as bytes; features that are new hold ``absent``."""
+        out = np.full(self._width, absent)
+        out[self._new] = np.frombuffer(values)[self._old]
+        return out.tobytes()
+
+    def picks(self, stored: Sequence[int]) -> tuple[int, ...]:
+        """Indices of features where they stand now, without those that are gone."""
+        return tuple(self._places[index] for index in stored if index in self._places)

@@ -1,0 +1,126 @@
+"""One version of a model at work, and how it is read from a snapshot."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import math
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from dataflows.group.readers import Probabilities, Reader, probabilities_of
+from dataflows.snapshots import SnapshotError, seal, unseal
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from numpy.typing import NDArray
+
+__all__ = ["RIVER", "SMALL", "Slot", "dict_of", "read_models", "sealed_models", "served_scores"]
+
+_VERSION = 1
+RIVER = importlib.metadata.version("river")
+#: A pickle up to this size is written whole whenever its model learned.
+SMALL = 64 * 1024
+
+
+@dataclass(slots=True)
+class Slot:
+    """One version of a model at work.
+
+    Attributes:
+        name: of the model in the catalogue.
+        spec: digest of what it is, see `spec_digest`.
+        picks: indices, among the features of the class, of those that it sees; of a model of scores, of those
+            that the models below it see.
+        sees: the labels of the models whose scores it sees, if it sees scores.
+        part: where it is written.
+        version: counts changes of its configuration.
+        learned: examples learned by this version.
+        positives: how many of them were positive.
+        pickled: the last pickle, and how many examples of the target had been learned by then.
+        failed: why it was put aside, None while it works.
+        probabilities: asks it.
+        reader: scores it from arrays where it can.
+        names: of the features that it sees; none where it sees scores.
+        indices: `picks` as an array.
+    """
+
+    name: str
+    spec: str
+    picks: tuple[int, ...]
+    sees: tuple[str, ...]
+    estimator: Any
+    part: int
+    version: int
+    learned: int = 0
+    pickled: bytes = b""
+    pickled_at: int = 0
+    failed: str | None = None
+    reader: Reader | None = None
+    names: tuple[str, ...] = ()
+    indices: NDArray[np.intp] | None = None
+    positives: int = 0
+    probabilities: Probabilities = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.probabilities = probabilities_of(self.estimator)
+
+    @property
+    def prior(self) -> float:
+        """The share of positives among what it learned."""
+        return (self.positives + 0.5) / (self.learned + 1)
+
+    @property
+    def one_sided(self) -> bool:
+        """Whether it knows one label only."""
+        return self.positives in (0, self.learned)
+
+    @property
+    def big(self) -> bool:
+        """Whether it is written now and then, with a log in between."""
+        return len(self.pickled) > SMALL
+
+
+def served_scores(slot: Slot, scores: Mapping[str, float | None]) -> dict[str, float]:
+    """What a model of scores learns from: the scores of the others as they were served."""
+    given = {name: scores.get(name) for name in slot.sees}
+    return {name: score for name, score in given.items() if score is not None}
+
+
+def dict_of(names: tuple[str, ...], values: NDArray[np.float64]) -> dict[str, float]:
+    """River's form of a feature vector: what is missing is absent."""
+    given = zip(names, values.tolist(), strict=True)
+    if not np.isnan(values).any():
+        return dict(given)
+    return {name: value for name, value in given if not math.isnan(value)}
+
+
+def sealed_models(models: Mapping[str, tuple[int, str, int, bytes]]) -> bytes:
+    """The snapshot of some versions.
+
+    Args:
+        models: by label, how many examples of the target had been learned when it was pickled, the River that
+            can read it, its version, and its pickle.
+    """
+    return seal("models", _VERSION, models)
+
+
+def read_models(parts: Mapping[int, bytes]) -> dict[str, tuple[int, int, bytes]]:
+    """What `sealed_models` was given, of all parts; without the River.
+
+    Raises:
+        SnapshotError: it is damaged, or of a version or of a River that cannot be read.
+    """
+    pickles = {}
+    for sealed in parts.values():
+        for name, (at, river, version, pickled) in unseal("models", _VERSION, sealed).items():
+            if river != RIVER:
+                msg = (
+                    f"model {name!r} was written by River {river}, installed is {RIVER}; "
+                    f"install river=={river}, or start with a new store"
+                )
+                raise SnapshotError(msg)
+            pickles[name] = (at, version, pickled)
+    return pickles
