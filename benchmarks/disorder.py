@@ -190,7 +190,8 @@ def against(served: Vectors, prompt: Vectors) -> dict[str, Any]:
     one, other = (np.array([[*run[key].values()] for key in shared], float) for run in (served, prompt))
     changed = ~np.isclose(one, other, rtol=1e-9, atol=0.0, equal_nan=True)
     with np.errstate(divide="ignore", invalid="ignore"):
-        distances = np.abs(one - other) / np.nanstd(other, axis=0)  # of a constant, unknown
+        deviations = np.ma.masked_invalid(other).std(axis=0).filled(np.nan)
+        distances = np.abs(one - other) / deviations  # of a constant, unknown
     features = {}
     for index, name in enumerate(names):
         of = distances[changed[:, index], index]
