@@ -9,6 +9,7 @@ found, with asset, time and event.
 from __future__ import annotations
 
 import argparse
+import os
 import resource
 import subprocess
 import sys
@@ -107,6 +108,7 @@ def _audit(fleet: Path, trucks: int, days: int, least: int) -> None:
     line, event = _chosen(events, folder / "out" / "predictions.jsonl", count // 2)
     sensor = next(name for name, value in event["readings"].items() if value is not None)
     changed = event | {"readings": event["readings"] | {sensor: event["readings"][sensor] + 0.001}}
+    told: list[str] = []
     for what, put in (("removed", None), ("altered", changed)):
         began = time.perf_counter()
         tampered = _tampered(events, line, put)
@@ -118,8 +120,12 @@ def _audit(fleet: Path, trucks: int, days: int, least: int) -> None:
         assert event["asset"] in first, done
         assert at in first, done
         assert named in done, done
+        assert put is None or f"line {line + 1} " in done, done
         table.add_row(f"one event {what}", _since(began), first)
-    console.print(table)
+        told.append(
+            f"One event {what}: line {line + 1:,}, {event['asset']}, {at}.\n{done.partition('Events of')[0]}"
+        )
+    console.print(table, *told, sep="\n\n")
     peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
     console.print(f"At most {peak:,.0f} MB of memory.")
 
@@ -129,9 +135,10 @@ def _since(began: float) -> str:
 
 
 def _command(*arguments: str, status: int = 0) -> str:
-    """What a command of the project prints, not broken into lines by a terminal's width."""
+    """What a command of the project prints, with tables wide enough for paths."""
     command = [sys.executable, "-m", "dataflows", *arguments]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    wide = {**os.environ, "COLUMNS": "300"}
+    done = subprocess.run(command, env=wide, capture_output=True, text=True, check=False)
     assert done.returncode == status, f"{command}: {done.returncode}\n{done.stdout}{done.stderr}"
     return done.stdout
 
