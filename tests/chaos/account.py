@@ -20,7 +20,15 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
-__all__ = ["Cut", "account", "assert_topics_equal_replay", "cut_by_kill", "divergence", "replayed"]
+__all__ = [
+    "Cut",
+    "account",
+    "against_timestamps",
+    "assert_topics_equal_replay",
+    "cut_by_kill",
+    "divergence",
+    "replayed",
+]
 
 
 class Cut(NamedTuple):
@@ -129,6 +137,28 @@ def account(rig: Rig, cuts: Sequence[Cut]) -> dict[str, Any]:
         "rows_of_cut_epochs": within,
         **told,
     }
+
+
+def against_timestamps(rig: Rig) -> dict[str, int]:
+    """Final labels against those of a run that finds all messages in the order of their timestamps.
+
+    They may differ where a record that came a moment too late met an asset that was taken for silent.
+    """
+    expected = replayed(rig, "ordered")
+    there = _final_labels(rows(expected["evaluations"]))
+    here = _final_labels([orjson.loads(row) for _, row, _ in rig.written("evaluations")])
+    unlike = sum(there[example] != label for example, label in here.items() if example in there)
+    return {
+        "examples": len(here),
+        "examples_unlike": len(here.keys() ^ there.keys()),
+        "labels_unlike": unlike,
+    }
+
+
+def _final_labels(evaluations: list[dict[str, Any]]) -> dict[tuple[str, str, str], str]:
+    """The label after all corrections, by asset, target and time of the example."""
+    ordered = sorted(evaluations, key=lambda row: int(row["correction"]))
+    return {(row["asset"], row["target"], row["time"]): row["label"] for row in ordered}
 
 
 def _is_cut(sequence: int, cuts: Sequence[Cut]) -> bool:

@@ -23,7 +23,14 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from tests.broker import brokers
-from tests.chaos.account import Cut, account, assert_topics_equal_replay, cut_by_kill, divergence
+from tests.chaos.account import (
+    Cut,
+    account,
+    against_timestamps,
+    assert_topics_equal_replay,
+    cut_by_kill,
+    divergence,
+)
 from tests.chaos.harness import eventually
 from tests.chaos.rig import LAYOUTS, Producing, Rig, messages
 
@@ -79,6 +86,8 @@ def chaos(
     rig.finish(sent)
     told = {"broker": broker.what, "seed": seed, "records": len(sent), "kills": kills}
     told |= {"broker_kills": broker_kills, "seconds": round(time.monotonic() - begun)}
+    if layout != "one":
+        told["ordered"] = against_timestamps(rig)
     if max(processes) > 1:
         return told | account(rig, cuts)
     counts = assert_topics_equal_replay(rig)

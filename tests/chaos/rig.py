@@ -302,8 +302,15 @@ prefix = "{self.name}.out."
         """
         with self.running() as process:
             send(self, found[-1:])
-            eventually(lambda: self.chosen() >= len(found), process)
-            eventually(self.has_committed_all, process)
+            try:
+                eventually(lambda: self.chosen() >= len(found), process)
+                eventually(self.has_committed_all, process)
+            except AssertionError as error:
+                said = (self.folder / "out" / "log.jsonl").read_text()[-3_000:]
+                msg = (
+                    f"{error}: {self.chosen()} of {len(found)} records chosen\n{self.log()[-2_000:]}\n{said}"
+                )
+                raise AssertionError(msg) from error
             self.stop(process)
 
     def chosen(self) -> int:
