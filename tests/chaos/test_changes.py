@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import shutil
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
 
+from dataflows.engine import store as stores
+from dataflows.fleet import load
+from dataflows.fleet.shape import FleetChangedError
 from tests.chaos.harness import (
     FLEET,
     Moment,
@@ -122,6 +126,7 @@ def test_an_added_sensor_begins_and_the_rest_goes_on(live: Live, tmp_path: Path)
             later += 1
             assert features == pytest.approx(full[row["id"]], nan_ok=True), "windows are full again"
     assert later > 200
+    assert compared(found) == compared(live.expected), "examples that waited for late data are compared"
     told = changes(found, "challenger", "migrated", "champion")
     for target in TARGETS:
         versions = {row[2]: row[3] for row in told if row[1] == target}
@@ -130,6 +135,12 @@ def test_an_added_sensor_begins_and_the_rest_goes_on(live: Live, tmp_path: Path)
     assert last["scores"].keys() == {"linear", "linear:2", "tree", "table", "prior"}
     trees = [row["scores"]["tree"] for row in of_targets(found["evaluations"])]
     assert trees == [row["scores"]["tree"] for row in rows(live.expected["evaluations"])]
+
+
+def compared(found: dict[str, bytes]) -> list[tuple[Any, ...]]:
+    """Of each period, how many examples were computed again, and how many not."""
+    said = [row for row in rows(found["metrics"]) if row.get("kind") == "skew"]
+    return [(row["target"], row["from"], row["compared"], row["given_up"]) for row in said]
 
 
 def inline_outputs_of(live: Live, fleet: Path) -> dict[str, bytes]:
@@ -251,3 +262,26 @@ def test_a_class_with_assets_cannot_go(live: Live, tmp_path: Path) -> None:
     fleet.write_text(BEFORE.replace("classes.truck", "classes.van").replace('"truck"', '"van"'))
     said = live.refused(fleet, "--migrate", f"truck {' '.join(TARGETS)}")
     assert "- truck: the class is gone. 18 assets of it would have no class; keep the class" in said
+
+
+def test_the_engines_own_command_asks_too(
+    live: Live, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """FLEET_MIGRATE accepts for it; once one process has, no other has to ask."""
+    fleet = load(live.changed(tmp_path, ('length = "6h"', 'length = "7h"')), environ={})
+    store = tmp_path / "store"
+    command = ["bytewax.run", "flow", "-r", str(store), "-s", "1", "-b", "0"]
+    monkeypatch.setattr(stores, "_guarded", {})
+    monkeypatch.setattr(sys, "argv", command)
+    try:
+        with pytest.raises(FleetChangedError, match="truck: other windows"):
+            stores.guard_named_store(fleet)
+        monkeypatch.setenv("FLEET_MIGRATE", f"truck {TARGETS[0]}")
+        assert stores.guard_named_store(fleet) == store
+        monkeypatch.delenv("FLEET_MIGRATE")
+        monkeypatch.setattr(sys, "argv", [*command, "-i", "1", "-a", "here:1;here:2"])
+        assert stores.guard_named_store(fleet) == store
+    finally:
+        for lock in stores._guarded.values():
+            lock.close()
+    assert [name for name, _ in stores.past_in(store, fleet).migrated] == ["truck"]
