@@ -63,6 +63,11 @@ class Live(NamedTuple):
         """Run to the end of the recording."""
         return finish(fleet, *more, **self.input)
 
+    def killed(self, fleet: Path, *more: str) -> None:
+        """Run on for a while after the change, and kill it with -9 in the middle of an epoch."""
+        killed = kill(fleet, Moment(records=CUT + 200), *more, FLEET_BATCH="50", **self.input)
+        assert CUT < killed.records < LATER
+
     def refused(self, fleet: Path, *more: str) -> str:
         """Why a run is refused; outputs and store are left as they are."""
         before = outputs(fleet.parent / "out"), (fleet.parent / "store" / "manifest.json").read_bytes()
@@ -114,6 +119,7 @@ def assert_champion_goes_on(live: Live, found: dict[str, bytes]) -> None:
 def test_an_added_sensor_begins_and_the_rest_goes_on(live: Live, tmp_path: Path) -> None:
     """Windows go on to the bit, predictions are the same; who sees the new sensor is a new version."""
     fleet = live.changed(tmp_path, ('"engine_temperature"]', '"fan_speed", "engine_temperature"]'))
+    live.killed(fleet)
     found = live.go_on(fleet)
     assert_champion_goes_on(live, found)
     full = {row["id"]: row["features"] for row in rows(inline_outputs_of(live, fleet)["predictions"])}
@@ -194,7 +200,8 @@ def test_changed_windows_ask_and_then_begin_anew(live: Live, tmp_path: Path) -> 
     assert "What 18 assets of it hold of that is lost: those windows begin anew, and for 7h of" in said
     assert '--migrate "truck"' in said
     assert "(--migrate names van, of which nothing changed" in live.refused(fleet, "--migrate", "van")
-    found = live.go_on(fleet, "--migrate", "truck")
+    live.killed(fleet, "--migrate", "truck")
+    found = live.go_on(fleet)
     assert changes(found, "migrated") == [("migrated", "truck")]
     full = {row["id"]: row["features"] for row in rows(inline_outputs_of(live, fleet)["predictions"])}
     later = [row for row in rows(found["predictions"]) if row["sequence"] > LATER]
@@ -204,7 +211,6 @@ def test_changed_windows_ask_and_then_begin_anew(live: Live, tmp_path: Path) -> 
     labels = [(row["id"], row["label"], row["correction"]) for row in of_targets(found["evaluations"])]
     expected = [(row["id"], row["label"], row["correction"]) for row in rows(live.expected["evaluations"])]
     assert labels == expected, "pending examples wait on"
-    assert live.go_on(fleet)["changes"] == found["changes"], "accepted once is accepted"
 
 
 def test_a_changed_horizon_asks_and_its_examples_begin_anew(live: Live, tmp_path: Path) -> None:
