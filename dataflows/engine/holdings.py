@@ -46,7 +46,7 @@ def holdings(parts: Iterable[Partition], *, assets: bool) -> Holdings:
     found, resume = Holdings(), resume_epoch(parts)
     for part in parts:
         with opened(part.path) as connection:
-            for each in snapshots(part.path, connection, resume):
+            for each in snapshots(part.path, connection, resume, None if assets else _GROUP):
                 if each.state is None:
                     continue
                 if each.step == _GROUP:

@@ -19,6 +19,7 @@ from dataflows.engine.manifest import Manifest, past_of, read_manifest
 from dataflows.engine.partitions import Partition, Snapshot, StoreError, check_sound, resume_epoch, snapshots
 from dataflows.engine.parts import read_parted
 from dataflows.fleet import FleetError, load
+from dataflows.group.group import ChampionError
 from dataflows.instants import format_instant
 from dataflows.items import Row
 from dataflows.snapshots import contents
@@ -224,7 +225,11 @@ def _targets(every: Sequence[Snapshot], fleet: Fleet | str, manifest: Manifest, 
         name, main, read = read_parted(mains[key], parts[key])
         if name == PASSING or name not in fleet.targets:
             continue
-        said = _summary(stages.group(name, main, read).finish())
+        try:
+            said = _summary(stages.group(name, main, read).finish())
+        except ChampionError as error:
+            console.print(f"Not shown, since no run would go on from it: {error}", highlight=False)
+            continue
         target = said["targets"][name]
         table.add_row(
             name,

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import shutil
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
 
+from dataflows.engine import store as stores
+from dataflows.fleet import load
+from dataflows.fleet.shape import FleetChangedError
 from tests.chaos.harness import (
     FLEET,
     Moment,
@@ -58,6 +62,11 @@ class Live(NamedTuple):
     def go_on(self, fleet: Path, *more: str) -> dict[str, bytes]:
         """Run to the end of the recording."""
         return finish(fleet, *more, **self.input)
+
+    def killed(self, fleet: Path, *more: str) -> None:
+        """Run on for a while after the change, and kill it with -9 in the middle of an epoch."""
+        killed = kill(fleet, Moment(records=CUT + 200), *more, FLEET_BATCH="50", **self.input)
+        assert CUT < killed.records < LATER
 
     def refused(self, fleet: Path, *more: str) -> str:
         """Why a run is refused; outputs and store are left as they are."""
@@ -110,6 +119,7 @@ def assert_champion_goes_on(live: Live, found: dict[str, bytes]) -> None:
 def test_an_added_sensor_begins_and_the_rest_goes_on(live: Live, tmp_path: Path) -> None:
     """Windows go on to the bit, predictions are the same; who sees the new sensor is a new version."""
     fleet = live.changed(tmp_path, ('"engine_temperature"]', '"fan_speed", "engine_temperature"]'))
+    live.killed(fleet)
     found = live.go_on(fleet)
     assert_champion_goes_on(live, found)
     full = {row["id"]: row["features"] for row in rows(inline_outputs_of(live, fleet)["predictions"])}
@@ -122,6 +132,7 @@ def test_an_added_sensor_begins_and_the_rest_goes_on(live: Live, tmp_path: Path)
             later += 1
             assert features == pytest.approx(full[row["id"]], nan_ok=True), "windows are full again"
     assert later > 200
+    assert compared(found) == compared(live.expected), "examples that waited for late data are compared"
     told = changes(found, "challenger", "migrated", "champion")
     for target in TARGETS:
         versions = {row[2]: row[3] for row in told if row[1] == target}
@@ -130,6 +141,12 @@ def test_an_added_sensor_begins_and_the_rest_goes_on(live: Live, tmp_path: Path)
     assert last["scores"].keys() == {"linear", "linear:2", "tree", "table", "prior"}
     trees = [row["scores"]["tree"] for row in of_targets(found["evaluations"])]
     assert trees == [row["scores"]["tree"] for row in rows(live.expected["evaluations"])]
+
+
+def compared(found: dict[str, bytes]) -> list[tuple[Any, ...]]:
+    """Of each period, how many examples were computed again, and how many not."""
+    said = [row for row in rows(found["metrics"]) if row.get("kind") == "skew"]
+    return [(row["target"], row["from"], row["compared"], row["given_up"]) for row in said]
 
 
 def inline_outputs_of(live: Live, fleet: Path) -> dict[str, bytes]:
@@ -183,7 +200,8 @@ def test_changed_windows_ask_and_then_begin_anew(live: Live, tmp_path: Path) -> 
     assert "What 18 assets of it hold of that is lost: those windows begin anew, and for 7h of" in said
     assert '--migrate "truck"' in said
     assert "(--migrate names van, of which nothing changed" in live.refused(fleet, "--migrate", "van")
-    found = live.go_on(fleet, "--migrate", "truck")
+    live.killed(fleet, "--migrate", "truck")
+    found = live.go_on(fleet)
     assert changes(found, "migrated") == [("migrated", "truck")]
     full = {row["id"]: row["features"] for row in rows(inline_outputs_of(live, fleet)["predictions"])}
     later = [row for row in rows(found["predictions"]) if row["sequence"] > LATER]
@@ -193,7 +211,6 @@ def test_changed_windows_ask_and_then_begin_anew(live: Live, tmp_path: Path) -> 
     labels = [(row["id"], row["label"], row["correction"]) for row in of_targets(found["evaluations"])]
     expected = [(row["id"], row["label"], row["correction"]) for row in rows(live.expected["evaluations"])]
     assert labels == expected, "pending examples wait on"
-    assert live.go_on(fleet)["changes"] == found["changes"], "accepted once is accepted"
 
 
 def test_a_changed_horizon_asks_and_its_examples_begin_anew(live: Live, tmp_path: Path) -> None:
@@ -251,3 +268,26 @@ def test_a_class_with_assets_cannot_go(live: Live, tmp_path: Path) -> None:
     fleet.write_text(BEFORE.replace("classes.truck", "classes.van").replace('"truck"', '"van"'))
     said = live.refused(fleet, "--migrate", f"truck {' '.join(TARGETS)}")
     assert "- truck: the class is gone. 18 assets of it would have no class; keep the class" in said
+
+
+def test_the_engines_own_command_asks_too(
+    live: Live, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """FLEET_MIGRATE accepts for it; once one process has, no other has to ask."""
+    fleet = load(live.changed(tmp_path, ('length = "6h"', 'length = "7h"')), environ={})
+    store = tmp_path / "store"
+    command = ["bytewax.run", "flow", "-r", str(store), "-s", "1", "-b", "0"]
+    monkeypatch.setattr(stores, "_guarded", {})
+    monkeypatch.setattr(sys, "argv", command)
+    try:
+        with pytest.raises(FleetChangedError, match="truck: other windows"):
+            stores.guard_named_store(fleet)
+        monkeypatch.setenv("FLEET_MIGRATE", f"truck {TARGETS[0]}")
+        assert stores.guard_named_store(fleet) == store
+        monkeypatch.delenv("FLEET_MIGRATE")
+        monkeypatch.setattr(sys, "argv", [*command, "-i", "1", "-a", "here:1;here:2"])
+        assert stores.guard_named_store(fleet) == store
+    finally:
+        for lock in stores._guarded.values():
+            lock.close()
+    assert [name for name, _ in stores.past_in(store, fleet).migrated] == ["truck"]
