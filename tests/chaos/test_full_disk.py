@@ -111,7 +111,7 @@ def test_a_full_disk_of_the_order_journal_costs_nothing(lines: list[bytes], tmp_
     fleet = prepare(tmp_path, lines[:300], FLEET.replace("[input]", "[input]\nfollow = true"))
     expected = inline_outputs(fleet)
     with small(fleet.parent / "store" / "journal", "4k") as disk:
-        assert_told(dataflows(*arguments(fleet), FLEET_BATCH="3"))
+        assert_told(dataflows(*arguments(fleet), FLEET_BATCH="1"))
         make_room(disk)
         command = [sys.executable, "-m", "dataflows", *arguments(fleet)]
         with (tmp_path / "run.log").open("wb") as log:
