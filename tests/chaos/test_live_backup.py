@@ -52,7 +52,7 @@ def test_a_live_run_goes_on_from_its_backup(tmp_path: Path) -> None:
         restore(copy, folder / "store", quiet, outputs=folder / "out")
         assert read(fleet) == seen, "what was read since is to be read again"
         with following(fleet) as second:
-            all_read(fleet, played, second)
+            all_read(fleet, played, running, second)
             ended(second, fleet)
     live = assert_replay_equals_live(fleet)
     assert all(live[name] for name in ("predictions", "alerts", "evaluations"))
