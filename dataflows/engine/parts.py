@@ -16,7 +16,7 @@ so that each file of the recovery store holds one: where the files are not of on
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Protocol, cast
 
 import bytewax.operators as op
@@ -159,6 +159,7 @@ class _Main(StatefulBatchLogic[Item, Item | _Wake, bytes]):
         self._key = key
         parts = self._shelf.take(self._step_id, key, self._versions, self._marked)
         stage = self._build(key, self._main, parts)
+        self._main = None
         self._shelf.stages[key] = self._stage = stage
         self._shelf.versions[key] = self._versions
         return stage
@@ -166,31 +167,32 @@ class _Main(StatefulBatchLogic[Item, Item | _Wake, bytes]):
     @override
     def on_batch(self, values: list[Item]) -> tuple[Iterable[Item | _Wake], bool]:
         stage = self._stage or self._open(self._key_of(values[0]))
-        self._main = None
-        out: list[Item | _Wake] = [*stage.process(values)]
+        return [*stage.process(values), *self._wakes(stage)], StatefulBatchLogic.RETAIN
+
+    @override
+    def on_eof(self) -> tuple[Iterable[Item | _Wake], bool]:
+        # Opening a stage may change it (another layout, a new version of a model), so its parts are written too.
+        stage = self._stage or self._open(cast("str", self._key))
+        return [*stage.finish(), *self._wakes(stage)], StatefulBatchLogic.RETAIN
+
+    def _wakes(self, stage: PartedStage) -> Iterator[_Wake]:
+        """Wake the steps of the parts that changed, and the marks, once an epoch."""
+        key = cast("str", self._key)
         for part in stage.changed():
             if part not in self._awake:
                 self._awake.add(part)
                 self._versions[part] += 1
-                out.append((cast("str", self._key), part))
+                yield key, part
         if self._marks and _MARKS not in self._awake:
             self._awake.add(_MARKS)
             self._marked += 1
-            self._shelf.marked[cast("str", self._key)] = self._marked
-            out.append((cast("str", self._key), _MARKS))
-        return out, StatefulBatchLogic.RETAIN
-
-    @override
-    def on_eof(self) -> tuple[Iterable[Item | _Wake], bool]:
-        stage = self._stage or self._open(cast("str", self._key))
-        return stage.finish(), StatefulBatchLogic.RETAIN
+            self._shelf.marked[key] = self._marked
+            yield key, _MARKS
 
     @override
     def snapshot(self) -> bytes:
         self._awake.clear()
-        # One that was only asked to finish wrote no part, so the main snapshot stays that of its parts too.
-        keeps = self._stage is None or self._main is not None
-        main = self._main if keeps or self._stage is None else self._stage.main_snapshot()
+        main = self._main if self._stage is None else self._stage.main_snapshot()
         return seal("main", _VERSION, (self._key, self._versions, main, self._marked))
 
 

@@ -249,6 +249,28 @@ def kill(fleet: Path, moment: Moment, *more: str, pause: float = 0.01, **extra: 
     return _judged(lines.split(b"\n")[:-1])
 
 
+def stop_before_the_first_record(fleet: Path, *more: str, **extra: str) -> None:
+    """Run a fleet, and send it SIGTERM while its first read of records is under way."""
+    trace, told = os.pipe()
+    env = environment(CHAOS_TRACE=str(told), CHAOS_PAUSE="0.3", **extra)
+    command = [sys.executable, "-m", "tests.chaos.traced", *arguments(fleet, *more)]
+    with (fleet.parent / "stopped.log").open("ab") as log:
+        process = subprocess.Popen(command, env=env, cwd=ROOT, pass_fds=[told], stdout=log, stderr=log)
+    os.close(told)
+    try:
+        lines = _follow(trace, Moment(records=0))
+        process.send_signal(signal.SIGTERM)
+        lines += b"".join(iter(lambda: os.read(trace, 1 << 16), b""))
+        process.wait(PATIENCE)
+    finally:
+        process.kill()
+        process.wait()
+        os.close(trace)
+    assert process.returncode == 0, (fleet.parent / "stopped.log").read_text()
+    read = {line for line in lines.splitlines() if line.startswith(b"read")}
+    assert len(read) == 1, f"a record was read: {read}"
+
+
 def _follow(trace: int, moment: Moment) -> bytes:
     """Read the trace until the moment has come, or the run has ended by itself."""
     lines, begun, deadline = b"", False, time.monotonic() + PATIENCE

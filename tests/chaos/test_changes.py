@@ -16,6 +16,7 @@ from tests.chaos.harness import (
     FLEET,
     Moment,
     arguments,
+    assert_same,
     dataflows,
     finish,
     inline_outputs,
@@ -23,6 +24,7 @@ from tests.chaos.harness import (
     outputs,
     prepare,
     rows,
+    stop_before_the_first_record,
 )
 
 if TYPE_CHECKING:
@@ -260,6 +262,69 @@ def test_a_removed_champion_asks_for_its_successor(live: Live, tmp_path: Path) -
     assert {row["model"] for row in rows(found["predictions"]) if row["sequence"] > LATER} == {"tree"}
     trees = [row["scores"]["tree"] for row in of_targets(found["evaluations"])]
     assert trees == [row["scores"]["tree"] for row in rows(live.expected["evaluations"])]
+
+
+#: Each kind of change: edits of fleet.toml, and what has to be named for it.
+CHANGES: dict[str, tuple[list[tuple[str, str]], list[str]]] = {
+    "sensor": ([('"engine_temperature"]', '"fan_speed", "engine_temperature"]')], []),
+    "class, target and model": (
+        [
+            ('horizon = ["12h", "48h"]', 'horizon = ["12h", "24h", "48h"]'),
+            ("[models.linear]", '[classes.van]\nsensors = ["speed"]\n\n[models.linear]'),
+            (
+                "[models.tree]",
+                '[models.bayes]\npipeline = [{ estimator = "river.naive_bayes.GaussianNB" }]\n\n[models.tree]',
+            ),
+        ],
+        [],
+    ),
+    "model": ([('LogisticRegression"', 'LogisticRegression", l2 = 0.01')], []),
+    "windows": ([('length = "6h"', 'length = "7h"')], ["--migrate", "truck"]),
+    "horizon": ([('horizon = ["12h", "48h"]', 'horizon = ["12h", "36h"]')], ["--migrate", TARGETS[1]]),
+    "removed sensor": (
+        [
+            ('sensors = ["coolant_level", "engine_temperature"]', 'sensors = ["coolant_level"]'),
+            ("engine*", "*"),
+        ],
+        ["--migrate", "truck"],
+    ),
+    "champion": (
+        [('champion = "linear"', 'champion = "tree"\nsuccessor = "tree"\nmodels = ["tree", "prior"]')],
+        [],
+    ),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_what_comes_between_a_change_and_its_first_record_changes_nothing(
+    lines: list[bytes], tmp_path: Path, change: str
+) -> None:
+    """A run without records, a SIGTERM before the first, a kill: the outputs are those of one run."""
+    edits, more = CHANGES[change]
+    text = BEFORE
+    for old, new in edits:
+        assert old in text
+        text = text.replace(old, new, 1)
+    source = tmp_path / "source"
+    given = {"FLEET_INPUT": str(source / "events.jsonl")}
+    finish(prepare(source, lines[:CUT], BEFORE), **given)
+
+    def changed(between: str) -> Path:
+        folder = tmp_path / between
+        for name in ("store", "out"):
+            shutil.copytree(source / name, folder / name)
+        (folder / "fleet.toml").write_text(text, encoding="utf-8")
+        return folder / "fleet.toml"
+
+    fleets = {between: changed(between) for between in ("nothing", "empty", "stopped", "killed")}
+    finish(fleets["empty"], *more, **given)
+    prepare(source, lines[:RECORDS], BEFORE)
+    stop_before_the_first_record(fleets["stopped"], *more, **given)
+    kill(fleets["killed"], Moment(records=CUT + 1), *more, FLEET_BATCH="1", **given)
+    found = {between: finish(fleet, *more, **given) for between, fleet in fleets.items()}
+    assert len(found["nothing"]["predictions"]) > 100_000
+    for between in ("empty", "stopped", "killed"):
+        assert_same(found[between], found["nothing"])
 
 
 def test_a_class_with_assets_cannot_go(live: Live, tmp_path: Path) -> None:
