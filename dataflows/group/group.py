@@ -215,14 +215,14 @@ class Group:
         self._changed_figures |= passed
         if scorer.learned != learned:
             self._ledger.trim()
-        return rows + self._put_aside(item) if scorer.aside else rows
+        return rows + self._tell_moves(item) if scorer.moves else rows
 
-    def _put_aside(self, item: Item) -> list[_Row]:
+    def _tell_moves(self, item: Item) -> list[_Row]:
         rows = [
-            self._change(item, "put_aside", *self._scorer.named(label), why)
-            for label, why in self._scorer.aside
+            self._change(item, change, *self._scorer.named(label), why)
+            for change, label, why in self._scorer.moves
         ]
-        self._scorer.aside.clear()
+        self._scorer.moves.clear()
         return rows
 
     def _tell_news(self, item: Item) -> list[_Row]:
@@ -319,9 +319,14 @@ class Group:
 
     def _metrics(self, item: Item, start: int, end: int) -> list[dict[str, Any]]:
         self._changed_figures = True
+        figures = self._figures.close_period(self._scorer.names())
+        if figures:
+            aside, errors = self._scorer.set_aside(), self._scorer.close_period()
+            for label, row in figures.items():
+                row |= {"errors": errors.get(label, 0), "set_aside": label in aside}
         rows = metrics(
             {"from": format_instant(start), "to": format_instant(end)},
-            self._figures.close_period(self._scorer.names()),
+            figures,
             None if self._skew is None else self._skew.close_period(),
             {"target": self._target.name, "champion": self._champion, "pending": self._ledger.pending()},
             {"known": format_instant(item.known), **basis(item, None)},
@@ -390,6 +395,8 @@ class Group:
                 "positives": self._scorer.positives,
                 "pending": self._ledger.pending(),
                 "open_alerts": self._publisher.open_alerts(),
+                "model_errors": self._scorer.errors(),
+                "set_aside": self._scorer.set_aside(),
                 "order_violations": self._violations,
                 **self._figures.summary(),
                 **({} if self._skew is None else {"skew": self._skew.summary()}),

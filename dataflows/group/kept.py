@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from dataflows.fleet.refit import Refit
+from dataflows.group.error_rate import ErrorRate
 from dataflows.group.lineup import can_go_on
 from dataflows.group.skew import Skew
 from dataflows.group.usual import Usual
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = ["ChampionError", "between", "going_on", "layout_of", "read_figures", "seal_kept", "unseal_kept"]
 
-_VERSION = 3
+_VERSION = 4
 
 
 class ChampionError(RuntimeError):
@@ -40,7 +41,21 @@ def _with_labels(kept: Any) -> Any:  # noqa: ANN401 - plain data of any shape
     return {**kept, "scorer": scorer, "layout": None, "begun": 0, "news": []}
 
 
-_OLDER = {2: _with_labels}
+def _with_errors(kept: Any) -> Any:  # noqa: ANN401 - as above
+    """Version 3 set a model aside for ever at its first error, and counted none."""
+    if not isinstance(kept, dict) or "scorer" not in kept:
+        return kept
+    models = {
+        label: {
+            **{key: value for key, value in model.items() if key != "failed"},
+            "errors": None if model["failed"] is None else ErrorRate.set_aside_for(model["failed"]).state(),
+        }
+        for label, model in kept["scorer"]["models"].items()
+    }
+    return {**kept, "scorer": {**kept["scorer"], "models": models}}
+
+
+_OLDER = {2: _with_labels, 3: _with_errors}
 
 
 def seal_kept(kind: str, payload: object) -> bytes:

@@ -6,6 +6,7 @@ between, only the log of what it learned is: after a resume the model learns tha
 
 from __future__ import annotations
 
+import contextlib
 import math
 import pickle
 from typing import TYPE_CHECKING, Any
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import structlog
 
+from dataflows.group.error_rate import ErrorRate
 from dataflows.group.lineup import Lineup, Member
 from dataflows.group.readers import reader_of
 from dataflows.group.slot import RIVER, Slot, dict_of, read_models, sealed_models, served_scores
@@ -31,14 +33,16 @@ __all__ = ["MODEL_PARTS", "Answer", "Learned", "Scorer"]
 MODEL_PARTS = 16
 #: A bigger one is written again after it learned so many examples.
 RENEW_AFTER = 1_000
+#: So far beyond 0 or 1 a score is a probability with an error of rounding.
+_ROUNDING = 1e-9
 _log = structlog.get_logger()
 
 #: One line of the log of what was learned: asset, time, label.
 Learned = tuple[str, int, int]
 
-#: A model's score, None where it was put aside, and its link: which answered. ``class`` is the model,
-#: ``prior`` the prior because the model has learned nothing or has no opinion, or its own prior because it
-#: knows of only one label and would say 0 or 1 (as River's classifiers do).
+#: A model's score, None where it failed or is set aside, and its link: which answered. ``class`` is the
+#: model, ``prior`` the prior because the model has learned nothing or has no opinion, or its own prior
+#: because it has learned one label only, and would be sure of that.
 Answer = tuple[float | None, str]
 
 
@@ -82,7 +86,8 @@ class Scorer:
         self.log: list[Learned] = []
         self.logged: set[tuple[str, int]] = set()
         self._changed: set[int] = set()
-        self.aside: list[tuple[str, str]] = []
+        #: Models that were set aside or are tried again: change, label, why.
+        self.moves: list[tuple[str, str, str]] = []
         #: What became of models with this configuration: change, name, version, why.
         self.news: list[tuple[str, str, int, str]] = []
         known: Mapping[str, Mapping[str, Any]] = {} if main is None else main["models"]
@@ -133,8 +138,10 @@ class Scorer:
             kept = known or {}
             estimator = pickle.loads(pickled)  # noqa: S301 - our own store, sealed
             slot = Slot(member.name, member.spec, picks, member.sees, estimator, part, member.version)
-            slot.learned, slot.positives, slot.failed = kept["learned"], kept["positives"], kept["failed"]
+            slot.learned, slot.positives = kept["learned"], kept["positives"]
+            slot.errors = ErrorRate(kept["errors"])
             slot.pickled, slot.pickled_at = pickled, at
+        slot.label = label
         self._slots[label] = slot
 
     @staticmethod
@@ -174,10 +181,13 @@ class Scorer:
         for slot in self._slots.values():
             for asset, time, label in log[max(0, slot.pickled_at - log_start) :]:
                 features, scores = examples[asset, time]
-                if slot.sees:
-                    self._teach(slot, served_scores(slot, scores), label)
-                else:
-                    self._teach(slot, dict_of(slot.names, np.frombuffer(features)[slot.indices]), label)
+                if slot.errors.aside or self._unscored(slot, scores):
+                    continue
+                x = served_scores(slot, scores)
+                if not slot.sees:
+                    x = dict_of(slot.names, np.frombuffer(features)[slot.indices])
+                with contextlib.suppress(Exception):  # as it was when it was learned first, and counted
+                    slot.learn(x, label)
 
     def named(self, label: str) -> tuple[str, int]:
         """Name of a model in the catalogue, and version of its configuration."""
@@ -226,9 +236,10 @@ class Scorer:
         return {name: answers[name] for name in self._slots}
 
     def _ask_one(self, slot: Slot, features: bytes) -> Answer:
-        if slot.reader is not None and slot.learned and slot.failed is None:
+        if slot.reader is not None and slot.is_ready and not slot.errors.aside:
             score = slot.reader.score(features)
             if score is not None and math.isfinite(score):
+                slot.errors.succeed(learning=False)
                 return score, "class"
         return self._ask(slot, dict_of(slot.names, np.frombuffer(features)[slot.indices]))
 
@@ -236,26 +247,29 @@ class Scorer:
         """What the prior answered is no model's score, and so there is nothing to see."""
         seen = {name: answers[name] for name in slot.sees}
         given = {name: score for name, (score, link) in seen.items() if link == "class" and score is not None}
-        if slot.failed is None and not given:
+        if not given and not slot.errors.aside:
             return self.prior, "prior"
         return self._ask(slot, given)
 
     def _ask(self, slot: Slot, x: dict[str, float]) -> Answer:
-        if slot.failed is not None or not slot.learned:
-            return None if slot.failed is not None else self.prior, "prior"
+        if slot.errors.aside:
+            if slot.errors.wait():
+                self._move("tried_again", slot, slot.errors.why or "")
+            return None, "prior"
+        if not slot.is_ready:
+            return slot.prior if slot.learned else self.prior, "prior"
         try:
             probabilities = slot.probabilities(x)
             score = float(probabilities.get(True, 0.0)) if probabilities else None
         except Exception as error:  # noqa: BLE001 - a model is foreign code; the rest goes on
-            self._put_aside(slot, f"{type(error).__name__}: {error}")
+            self._fail(slot, f"{type(error).__name__}: {error}", learning=False)
             return None, "prior"
         if score is None:
             return self.prior, "prior"
-        if len(probabilities) == 1 and score in (0.0, 1.0) and slot.one_sided:
-            return slot.prior, "prior"
-        if not math.isfinite(score):
-            self._put_aside(slot, f"score {score}")
+        if not -_ROUNDING <= score <= 1.0 + _ROUNDING:  # nor NaN
+            self._fail(slot, f"its score {score:g} is no probability", learning=False)
             return None, "prior"
+        slot.errors.succeed(learning=False)
         return min(max(score, 0.0), 1.0), "class"
 
     def learn(
@@ -273,13 +287,9 @@ class Scorer:
         for names, picks, members in self._groups:
             x = dict_of(names, np.frombuffer(features)[picks])
             for name in members:
-                self._teach(self._slots[name], x, label)
-                self._slots[name].learned += 1
-                self._slots[name].positives += label
+                self._teach(self._slots[name], x, label, scores)
         for slot in map(self._slots.__getitem__, self._stacked):
-            self._teach(slot, served_scores(slot, scores), label)
-            slot.learned += 1
-            slot.positives += label
+            self._teach(slot, served_scores(slot, scores), label, scores)
         self.learned += 1
         self.positives += label
         self.log.append((asset, time, label))
@@ -288,26 +298,64 @@ class Scorer:
             if self._due(slot):
                 self._changed.add(slot.part)
 
-    def _teach(self, slot: Slot, x: dict[str, float], label: int) -> None:
-        if slot.failed is not None:
+    def _teach(self, slot: Slot, x: dict[str, float], label: int, scores: Mapping[str, float | None]) -> None:
+        """Let a model learn, unless it is set aside, or failed at this very example when it was served."""
+        if slot.errors.aside or self._unscored(slot, scores):
             return
         if slot.reader is not None:
             slot.reader.learned()
         try:
-            slot.estimator.learn_one(x, bool(label))
+            slot.learn(x, label)
         except Exception as error:  # noqa: BLE001 - a model is foreign code; the rest goes on
-            self._put_aside(slot, f"{type(error).__name__}: {error}")
+            self._fail(slot, f"{type(error).__name__}: {error}", learning=True)
+            return
+        slot.errors.succeed(learning=True)
+        slot.learned += 1
+        slot.positives += label
 
-    def _put_aside(self, slot: Slot, why: str) -> None:
-        slot.failed = why
-        label = next(label for label, each in self._slots.items() if each is slot)
-        self.aside.append((label, why))
+    def _unscored(self, slot: Slot, scores: Mapping[str, float | None]) -> bool:
+        """Whether a model was asked for the score of an example and gave none."""
+        return scores.get(slot.label, 0.0) is None
+
+    def _fail(self, slot: Slot, why: str, *, learning: bool) -> None:
+        """Count an error of a model; one that fails too often is set aside."""
+        if not slot.errors.total:
+            _log.warning("a model failed at a record", target=self._target, model=slot.label, why=why)
+        if slot.errors.fail(why, learning=learning):
+            self._move("put_aside", slot, why)
+
+    def _move(self, change: str, slot: Slot, why: str) -> None:
+        """Record that a model is set aside or tried again.
+
+        It is written in this epoch: the log of a big model, which is learned again after a resume, must not
+        reach over this change.
+        """
+        self.moves.append((change, slot.label, why))
+        slot.renew = True
         self._changed.add(slot.part)
-        _log.warning("model put aside", target=self._target, model=label, why=why)
+        _log.warning(
+            "model set aside" if slot.errors.aside else "model tried again",
+            target=self._target,
+            model=slot.label,
+            errors=slot.errors.total,
+            why=why,
+        )
+
+    def errors(self) -> dict[str, int]:
+        """Errors so far, of each model that had any."""
+        return {label: slot.errors.total for label, slot in self._slots.items() if slot.errors.total}
+
+    def set_aside(self) -> dict[str, str]:
+        """Why, of each model that is set aside."""
+        return {label: slot.errors.why or "" for label, slot in self._slots.items() if slot.errors.aside}
+
+    def close_period(self) -> dict[str, int]:
+        """Errors of every model in the period that ends."""
+        return {label: slot.errors.close_period() for label, slot in self._slots.items()}
 
     def _due(self, slot: Slot) -> bool:
         since = self.learned - slot.pickled_at
-        return since > 0 and (not slot.big or since >= RENEW_AFTER)
+        return since > 0 and (not slot.big or slot.renew or since >= RENEW_AFTER)
 
     def trim(self) -> list[Learned]:
         """Cut off the log what no big model needs any more, and return it."""
@@ -339,7 +387,7 @@ class Scorer:
                     "part": slot.part,
                     "learned": slot.learned,
                     "positives": slot.positives,
-                    "failed": slot.failed,
+                    "errors": slot.errors.state(),
                 }
                 for label, slot in self._slots.items()
             },
@@ -353,5 +401,6 @@ class Scorer:
                 if not slot.pickled or self._due(slot):
                     slot.pickled = pickle.dumps(slot.estimator, protocol=5)
                     slot.pickled_at = self.learned
+                slot.renew = False
                 models[name] = (slot.pickled_at, RIVER, slot.version, slot.pickled)
         return sealed_models(models)

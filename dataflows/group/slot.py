@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from dataflows.group.readers import Probabilities, Reader, probabilities_of
+from dataflows.group.error_rate import ErrorRate
+from dataflows.group.readers import Calls, Reader, calls_of
 from dataflows.snapshots import SnapshotError, seal, unseal
 
 if TYPE_CHECKING:
@@ -40,9 +41,11 @@ class Slot:
         learned: examples learned by this version.
         positives: how many of them were positive.
         pickled: the last pickle, and how many examples of the target had been learned by then.
-        failed: why it was put aside, None while it works.
-        probabilities: asks it.
+        errors: how often it fails, and whether it is set aside for that.
+        renew: it is written at the end of this epoch, however big it is.
+        calls: how it is called.
         reader: scores it from arrays where it can.
+        label: see `Scorer`.
         names: of the features that it sees; none where it sees scores.
         indices: `picks` as an array.
     """
@@ -57,15 +60,29 @@ class Slot:
     learned: int = 0
     pickled: bytes = b""
     pickled_at: int = 0
-    failed: str | None = None
+    errors: ErrorRate = field(default_factory=ErrorRate)
+    renew: bool = False
     reader: Reader | None = None
+    label: str = ""
     names: tuple[str, ...] = ()
     indices: NDArray[np.intp] | None = None
     positives: int = 0
-    probabilities: Probabilities = field(init=False)
+    calls: Calls = field(init=False)
 
     def __post_init__(self) -> None:
-        self.probabilities = probabilities_of(self.estimator)
+        self.calls = calls_of(self.estimator)
+
+    def probabilities(self, x: dict[str, float]) -> dict[Any, float]:
+        """Probability of each label that it knows."""
+        return self.calls.probabilities(self._given(x))
+
+    def learn(self, x: dict[str, float], label: int) -> None:
+        """Let it learn one example."""
+        self.calls.learn(self._given(x), bool(label))
+
+    def _given(self, x: dict[str, float]) -> dict[str, Any]:
+        """Features in the form that it bears; imputers expect what is missing as None."""
+        return {name: x.get(name) for name in self.names} if self.calls.with_none else x
 
     @property
     def prior(self) -> float:
@@ -73,9 +90,11 @@ class Slot:
         return (self.positives + 0.5) / (self.learned + 1)
 
     @property
-    def one_sided(self) -> bool:
-        """Whether it knows one label only."""
-        return self.positives in (0, self.learned)
+    def is_ready(self) -> bool:
+        """Whether it has seen enough to have an opinion: both labels, where it learns from labels."""
+        if self.calls.pretrained:
+            return True
+        return 0 < self.positives < self.learned if self.calls.supervised else self.learned > 0
 
     @property
     def big(self) -> bool:

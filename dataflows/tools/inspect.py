@@ -25,6 +25,7 @@ from dataflows.items import Row
 from dataflows.snapshots import contents
 from dataflows.stages import PASSING, Stages
 from dataflows.tools.backup import caught
+from dataflows.tools.summary import troubles
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -231,6 +232,8 @@ def _targets(every: Sequence[Snapshot], fleet: Fleet | str, manifest: Manifest, 
             console.print(f"Not shown, since no run would go on from it: {error}", highlight=False)
             continue
         target = said["targets"][name]
+        for line in troubles(target):
+            console.print(f"{name}: {line}", highlight=False)
         table.add_row(
             name,
             target["champion"],

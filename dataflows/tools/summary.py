@@ -11,6 +11,7 @@ from rich.filesize import decimal
 from rich.table import Table
 
 from dataflows.connectors.outputs import files_of, parts_of, tail_of
+from dataflows.instants import HOUR, parse_instant
 from dataflows.items import OUTPUTS
 from dataflows.tools.skew import skew_table
 
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
     from dataflows.fleet import Fleet
 
-__all__ = ["show"]
+__all__ = ["show", "troubles"]
 
 _TAIL = 4_000_000
 _RISKS = 5
@@ -52,10 +53,33 @@ def show(fleet: Fleet, store: Path | None, console: Console) -> None:
     _input(summary.get("input", {}), console)
     for name, target in summary.get("targets", {}).items():
         console.print(_figures(fleet, name, target))
+        for line in troubles(target):
+            console.print(line, highlight=False)
         if "skew" in target:
             console.print(skew_table(name, target["skew"], _CHANGED))
-    _risks(folder / "predictions.jsonl", console)
+    _risks(folder, console)
     _places(fleet, store, console)
+
+
+def troubles(target: dict[str, Any]) -> list[str]:
+    """What is wrong with models of a target: one line each.
+
+    Args:
+        target: its section of the summary.
+    """
+    aside: dict[str, str] = target.get("set_aside", {})
+    lines = []
+    for model, errors in target.get("model_errors", {}).items():
+        which = f"the champion, {model}," if model == target["champion"] else model
+        failed = f"{errors:,} error{'s' if errors > 1 else ''}"
+        if model in aside:
+            lines.append(
+                f"SET ASIDE: {which} after {failed}, the latest {aside[model]}. "
+                "The prior answers for it until it is tried again."
+            )
+        else:
+            lines.append(f"Model errors: {which} had {failed}; the prior answered for it there.")
+    return lines
 
 
 def _input(counts: dict[str, Any], console: Console) -> None:
@@ -97,8 +121,12 @@ def _figures(fleet: Fleet, name: str, target: dict[str, Any]) -> Table:
     return table
 
 
-def _risks(path: Path, console: Console) -> None:
-    """The assets whose latest score is highest, from the end of the predictions."""
+def _risks(folder: Path, console: Console) -> None:
+    """The assets whose latest score is highest, from the end of the predictions.
+
+    An asset that has failed since is no longer at risk: it is down, or repaired and not scored yet.
+    """
+    path = folder / "predictions.jsonl"
     if not files_of(path):
         return
     latest: dict[tuple[str, str], dict[str, Any]] = {}
@@ -108,9 +136,27 @@ def _risks(path: Path, console: Console) -> None:
     table = Table(title="Most at risk, by each asset's latest score", title_justify="left", box=SIMPLE_HEAD)
     for title in ("asset", "target", "score", "at"):
         table.add_column(title, justify="right" if title == "score" else "left")
-    for row in sorted(latest.values(), key=lambda row: -row["score"])[:_RISKS]:
+    failures = _failures(folder / "evaluations.jsonl")
+    working = [row for key, row in latest.items() if parse_instant(row["time"]) >= failures.get(key, 0)]
+    for row in sorted(working, key=lambda row: -row["score"])[:_RISKS]:
         table.add_row(row["asset"], row["target"], f"{row['score']:.3f}", row["time"])
     console.print(table)
+    if failed := len(latest) - len(working):
+        console.print(f"Left out, since they failed after their latest score: {failed:,}.", highlight=False)
+
+
+def _failures(path: Path) -> dict[tuple[str, str], int]:
+    """Time of the latest failure by asset and target, from the end of the evaluations."""
+    latest: dict[tuple[str, str], int] = {}
+    for line in tail_of(path, _TAIL) if files_of(path) else ():
+        row = orjson.loads(line)
+        if row["label"] == "positive" and row["lead"] is not None:
+            key, failure = (
+                (row["asset"], row["target"]),
+                parse_instant(row["time"]) + round(row["lead"] * HOUR),
+            )
+            latest[key] = max(failure, latest.get(key, failure))
+    return latest
 
 
 def _places(fleet: Fleet, store: Path | None, console: Console) -> None:

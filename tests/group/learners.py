@@ -11,7 +11,7 @@ import numpy as np
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["Breaking", "Hashed", "Memory", "Undecided"]
+__all__ = ["Breaking", "Hashed", "Memory", "Picky", "Ready", "Undecided"]
 
 
 class Hashed:
@@ -86,8 +86,43 @@ class Breaking:
         if self.learned >= self.after and self.how == "score":
             msg = "cannot score that"
             raise ArithmeticError(msg)
-        score = {"nan": math.nan, "inf": math.inf}.get(self.how, 0.5) if self.learned >= self.after else 0.5
+        score = (
+            {"nan": math.nan, "inf": math.inf, "high": 1.7}.get(self.how, 0.5)
+            if self.learned >= self.after
+            else 0.5
+        )
         return {False: 1 - score, True: score}
+
+
+class Picky:
+    """Cannot do without the feature x, as some of River's; it throws in the middle of an example."""
+
+    def __init__(self, size: int = 0) -> None:
+        self.ballast = bytes(size)
+        self.examples = 0
+        self.sum = 0.0
+
+    def learn_one(self, x: Mapping[str, Any], y: bool) -> None:
+        self.examples += 1
+        self.sum += x["x"] if y else -x["x"]
+
+    def predict_proba_one(self, x: Mapping[str, Any]) -> dict[bool, float]:
+        if x["x"] > 0.5:
+            return {True: math.inf}
+        score = 1 / (1 + math.exp(-self.sum / self.examples))
+        return {False: 1 - score, True: score}
+
+
+class Ready:
+    """Was trained elsewhere."""
+
+    pretrained = True
+
+    def learn_one(self, x: Mapping[str, Any], y: bool) -> None:
+        """Learn nothing more."""
+
+    def predict_proba_one(self, x: Mapping[str, Any]) -> dict[bool, float]:  # noqa: ARG002 - the protocol
+        return {False: 0.2, True: 0.8}
 
 
 class Undecided:

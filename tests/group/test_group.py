@@ -426,16 +426,20 @@ def test_a_new_target_names_its_champion_once() -> None:
 def test_a_model_that_is_put_aside_is_a_change() -> None:
     """The row says which model and why; where it is the champion, the prior answers from then on."""
     group = opened(fleet(target([model("breaking", lambda: Breaking(1)), model("prior")])))
-    items = [scored(number, number * HOUR) for number in (1, 2)]
-    items += [seen(3, 9 * HOUR, matured=(matured(HOUR, 0), matured(2 * HOUR, 0)))]
-    rows = decoded(group.process([*items, scored(4, 10 * HOUR)]))
+    items = [scored(number, number * HOUR) for number in range(1, 50)]
+    labels = tuple(matured(number * HOUR, number % 2) for number in range(1, 50))
+    items += [seen(50, 99 * HOUR, matured=labels)]
+    rows = decoded(group.process([*items, scored(51, 100 * HOUR)]))
     assert [(row["change"], row["model"]) for row in rows["changes"]] == [
         ("champion", "breaking"),
         ("put_aside", "breaking"),
     ]
     assert rows["changes"][1]["why"] == "ArithmeticError: cannot learn that"
     last = rows["predictions"][-1]
-    assert (last["score"], last["link"]) == (pytest.approx(0.5 / 3), "prior")
+    assert (last["score"], last["link"]) == (pytest.approx(25.5 / 50), "prior")
+    said = decoded_summary(group)
+    assert said["set_aside"] == {"breaking": "ArithmeticError: cannot learn that"}
+    assert said["model_errors"] == {"breaking": 35}
 
 
 def test_labels_take_effect_before_the_score_of_the_same_record() -> None:
@@ -443,7 +447,7 @@ def test_labels_take_effect_before_the_score_of_the_same_record() -> None:
     group = opened(fleet(target([model("prior")])))
     group.process([scored(1, HOUR)])
     (row,) = decoded(group.process([scored(2, 9 * HOUR, matured=(matured(HOUR, 0),))]))["predictions"]
-    assert (row["score"], row["link"]) == (pytest.approx(0.25), "class")
+    assert (row["score"], row["link"]) == (pytest.approx(0.25), "prior")
 
 
 def test_a_revision_is_published_and_is_no_example() -> None:

@@ -13,14 +13,16 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from river import anomaly, compose, linear_model
 
+from dataflows.group import error_rate as rates
 from dataflows.group import scorer as module
 from dataflows.group.lineup import spec_digest
 from dataflows.group.scorer import MODEL_PARTS, RENEW_AFTER, Learned, Scorer
 from dataflows.group.slot import RIVER, SMALL
 from dataflows.snapshots import SnapshotError, seal, unseal
 from tests.group.fleets import BUILDS, FEATURES, model, vector
-from tests.group.learners import Breaking, Hashed, Memory, Undecided
+from tests.group.learners import Breaking, Hashed, Memory, Picky, Ready, Undecided
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -34,6 +36,7 @@ class Bench:
     def __init__(self, models: Iterable[Model]) -> None:
         self.models = tuple(models)
         self.features: dict[tuple[str, int], bytes] = {}
+        self.served: dict[tuple[str, int], dict[str, float | None]] = {}
         self.parts: dict[int, bytes] = {}
         self.main: dict[str, Any] | None = None
         self.log: tuple[list[Learned], int] | None = None
@@ -47,17 +50,18 @@ class Bench:
         self.scorer = Scorer("pump/leak/4h", self.models, FEATURES, self.main, self.parts)
         if self.log is not None:
             log, start = self.log
-            served = {key: (features, {}) for key, features in self.features.items()}
+            served = {key: (features, self.served.get(key, {})) for key, features in self.features.items()}
             self.scorer.replay(list(log), start, served)
         assert self.scorer.log_start + len(self.scorer.log) == self.scorer.learned
         self.awake.clear()
         self.learned = self.scorer.learned
 
-    def learn(self, number: int) -> None:
+    def learn(self, number: int, scores: dict[str, float | None] | None = None) -> None:
         """Learn the example of this number, and cut the log, as the group does."""
         features, label = example(number)
         self.features["a", number] = features
-        self.scorer.learn("a", number, features, label, {})
+        self.served["a", number] = scores or {}
+        self.scorer.learn("a", number, features, label, scores or {})
         for asset, time, _ in self.scorer.trim():
             del self.features[asset, time]
         self.awake.update(self.scorer.changed())
@@ -78,6 +82,11 @@ class Bench:
 
     def scores(self, count: int = 5) -> list[dict[str, tuple[float | None, str]]]:
         return [self.scorer.answers(example(-1 - number)[0]) for number in range(count)]
+
+
+def chosen() -> compose.Pipeline:
+    """A model that cannot bear a missing feature."""
+    return compose.Select("x") | linear_model.LogisticRegression()
 
 
 def example(number: int) -> tuple[bytes, int]:
@@ -231,7 +240,7 @@ def test_before_anything_is_learned_the_prior_answers() -> None:
 
 @pytest.mark.parametrize("label", [0, 1])
 def test_a_classifier_that_knows_one_label_answers_with_its_prior(label: int) -> None:
-    """River's say 0 or 1 then, as if nothing else could ever come; a model that says less keeps its word."""
+    """River's say 0 or 1 then, as if nothing else could ever come, and others come close to it."""
     bench = Bench([model("bayes"), model("tree"), model("linear")])
     for number in range(3):
         bench.scorer.learn("a", number, vector(1.0, float(number)), label, {})
@@ -240,8 +249,7 @@ def test_a_classifier_that_knows_one_label_answers_with_its_prior(label: int) ->
     prior = (3 * label + 0.5) / 4
     for _ in range(2):
         found = bench.scorer.answers(vector(1.0, 1.0))
-        assert found["bayes"] == found["tree"] == (prior, "prior")
-        assert found["linear"][1] == "class"
+        assert found["bayes"] == found["tree"] == found["linear"] == (prior, "prior")
         bench.end_epoch()
         bench.open()
     bench.scorer.learn("a", 9, vector(-1.0, 5.0), 1 - label, {})
@@ -263,34 +271,130 @@ def test_a_model_without_an_opinion_leaves_the_answer_to_the_prior() -> None:
     [
         ("learn", "ArithmeticError: cannot learn that"),
         ("score", "ArithmeticError: cannot score that"),
-        ("nan", "score nan"),
-        ("inf", "score inf"),
+        ("nan", "its score nan is no probability"),
+        ("inf", "its score inf is no probability"),
+        ("high", "its score 1.7 is no probability"),
     ],
 )
-def test_a_model_that_breaks_is_put_aside_and_the_rest_go_on(how: str, why: str) -> None:
+def test_a_model_that_keeps_failing_is_set_aside_and_the_rest_go_on(how: str, why: str) -> None:
     """It is named once and scores None, after a restart too; to the others it is as if it were not there."""
     others = [model("linear"), model("bayes")]
     bench = Bench([others[0], model("breaking", lambda: Breaking(3, how)), others[1]])
-    for number in range(6):
+    for number in range(60):
         bench.learn(number)
         bench.scores(1)
-    assert bench.scorer.aside == [("breaking", why)]
+    assert bench.scorer.moves == [("put_aside", "breaking", why)]
     bench.end_epoch()
     for _ in range(2):
         scores = bench.scores()
         assert [each.pop("breaking") for each in scores] == [(None, "prior")] * 5
-        assert scores == untouched(others, range(6))
+        assert scores == untouched(others, range(60))
+        assert bench.scorer.set_aside() == {"breaking": why}
         bench.open()
-    assert bench.scorer.aside == []
+    assert bench.scorer.moves == []
 
 
-def test_scores_are_probabilities() -> None:
-    """What an estimator gives beyond 0 and 1 is clipped."""
-    for given_score, expected in ((1.5, 1.0), (-0.5, 0.0)):
-        with mock.patch.object(Breaking, "predict_proba_one", lambda *_, s=given_score: {True: s}):
-            bench = Bench([model("odd", lambda: Breaking(how="never"))])
-            bench.learn(1)
-            assert bench.scorer.answers(vector()) == {"odd": (expected, "class")}
+def test_an_error_costs_one_score_and_one_example() -> None:
+    """River's Select needs every feature it names: the prior answers there, and the next score is its own."""
+    bench = Bench([model("chosen", chosen), model("linear")])
+    for number, label in enumerate((0, 1, 0, 1)):
+        bench.scorer.learn("a", number, vector(float(label), 1.0), label, {})
+    before, link = bench.scorer.answer("chosen", vector(1.0, 1.0))
+    assert link == "class"
+    gap = vector(math.nan, 1.0)
+    served = bench.scorer.answers(gap)
+    assert served["chosen"] == (None, "prior")
+    assert served["linear"][1] == "class"
+    bench.scorer.learn("a", 9, gap, 1, {name: score for name, (score, _) in served.items()})
+    assert bench.scorer.answer("chosen", vector(1.0, 1.0)) == (before, "class")
+    assert bench.scorer.errors() == {"chosen": 1}
+    assert bench.scorer.set_aside() == {}
+    assert bench.scorer.main_state()["models"]["chosen"]["learned"] == 4
+    assert bench.scorer.main_state()["models"]["linear"]["learned"] == 5
+
+
+def test_a_model_that_was_set_aside_is_tried_again() -> None:
+    """After 200 calls it answers once more; where it fails at once, it is set aside again, and for longer."""
+    bench = Bench([model("chosen", chosen), model("linear")])
+    for number in range(30):
+        bench.scorer.learn("a", number, vector(float(number % 2), 1.0), number % 2, {})
+    gap, whole = vector(math.nan, 1.0), vector(1.0, 1.0)
+
+    def calls_until(change: str, features: bytes) -> int:
+        for calls in range(1, 1_000):
+            bench.scorer.answer("chosen", features)
+            if [move for move, _, _ in bench.scorer.moves] == [change]:
+                bench.scorer.moves.clear()
+                return calls
+        raise AssertionError(change)
+
+    assert calls_until("put_aside", gap) == 35
+    assert calls_until("tried_again", whole) == 200
+    assert calls_until("put_aside", gap) == 10
+    assert calls_until("tried_again", gap) == 400
+    assert bench.scorer.answer("chosen", whole)[1] == "class"
+
+
+def test_an_anomaly_detector_is_a_model() -> None:
+    """It learns without labels, so one label is enough for it; its score counts as a probability."""
+    bench = Bench(
+        [model("trees", lambda: anomaly.HalfSpaceTrees(n_trees=3, height=3, seed=1, window_size=5))]
+    )
+    assert bench.scorer.answer("trees", vector(0.5))[1] == "prior"
+    for number in range(20):
+        bench.scorer.learn("a", number, vector(number / 20, 0.5), 0, {})
+    score, link = bench.scorer.answer("trees", vector(0.5))
+    assert link == "class"
+    assert score is not None
+    assert 0 <= score <= 1
+    assert bench.scorer.errors() == {}
+
+
+def test_a_pretrained_model_serves_from_the_first_record() -> None:
+    """It says of itself that it is; all others answer with the prior until they have learned both labels."""
+    bench = Bench([model("ready", Ready), model("linear")])
+    assert bench.scorer.answers(vector()) == {"ready": (0.8, "class"), "linear": (0.5, "prior")}
+
+
+@given(
+    steps=st.lists(st.sampled_from(["learn", "learn", "ask", "epoch", "crash"]), max_size=60),
+    renew_after=st.integers(1, 12),
+    size=st.sampled_from([0, 100_000]),
+)
+def test_crashes_change_no_score_of_a_model_that_fails(steps: list[str], renew_after: int, size: int) -> None:
+    """Big or small, set aside or tried again: after a resume it is what it would have been without one."""
+    with (
+        mock.patch.object(module, "RENEW_AFTER", renew_after),
+        mock.patch.object(rates, "_FIRST_PAUSE", 4),
+        mock.patch.object(rates, "_MEMORY", 4),
+    ):
+        models = [model("picky", lambda: Picky(size)), model("linear")]
+        bench = Bench(models)
+        done: list[tuple[str, int]] = []
+        durable: list[tuple[str, int]] = []
+        kept = dict(bench.features)
+        for number, step in enumerate(steps):
+            if step in {"learn", "ask"}:
+                done.append((step, number))
+                play(bench, step, number)
+            elif step == "epoch":
+                bench.end_epoch()
+                durable, kept = list(done), dict(bench.features)
+            else:
+                done, bench.features = list(durable), dict(kept)
+                bench.open()
+        calm = Bench(models)
+        for step, number in done:
+            play(calm, step, number)
+        assert bench.scorer.main_state() == calm.scorer.main_state()
+        assert bench.scores() == calm.scores()
+
+
+def play(bench: Bench, step: str, number: int) -> None:
+    """Ask for scores, or serve and learn one example."""
+    served = bench.scorer.answers(example(number)[0])
+    if step == "learn":
+        bench.learn(number, {name: score for name, (score, _) in served.items()})
 
 
 def test_an_unchanged_model_goes_on_and_a_changed_one_starts_anew() -> None:
@@ -400,9 +504,11 @@ def test_a_model_sees_its_features_and_no_missing_one() -> None:
 
     bench = Bench([model("watching", Watching, features=(0, 2, 5))])
     bench.scorer.learn("a", 1, np.array([1.0, 2, math.nan, 4, 5, 6]).tobytes(), 0, {})
+    bench.scorer.learn("a", 2, np.array([math.nan] * 6).tobytes(), 1, {})
     bench.scorer.answers(np.array([math.nan, 2, 0.0, 4, 5, -0.0]).tobytes())
     assert [list(x.items()) for x in seen] == [
         [("x", 1.0), ("y:max:3h", 6.0)],
+        [],
         [("x:mean:3h", 0.0), ("y:max:3h", 0.0)],
     ]
 

@@ -56,7 +56,9 @@ def test_a_model_of_scores_is_silent_with_the_one_below() -> None:
     below = model("broken", lambda: Breaking(after=1, how="score"))
     above = Model("above", {"name": "above"}, below.features, Echo, scores=("broken",))
     bench = Bench([below, above])
-    bench.learn(1)
+    for number in range(60):
+        bench.learn(number)
+        bench.scores(1)
     answers = bench.scorer.answers(example(2)[0])
     assert answers["broken"] == (None, "prior")
     assert answers["above"] == (bench.scorer.prior, "prior")

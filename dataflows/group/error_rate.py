@@ -1,0 +1,98 @@
+"""How often a model fails, and when it is set aside for it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+__all__ = ["ErrorRate"]
+
+#: A rate is a mean over about so many calls back.
+_MEMORY = 50
+#: A model is set aside where more than this share of its calls fail.
+_LIMIT = 0.5
+#: A model that is tried again stands just below the limit: a few errors set it aside again.
+_ON_TRIAL = 0.4
+#: A rate below this counts as none.
+_SOUND = 0.01
+#: A model that is set aside is not asked so many times; each time that it fails again, twice as often.
+_FIRST_PAUSE = 200
+_LONGEST_PAUSE = 51_200
+
+
+class ErrorRate:
+    """Errors of one model, which fails where it raises, or gives something that is no probability.
+
+    One error costs one score or one example. A model that fails at more than half of its latest calls is set
+    aside for a number of calls, which grows each time, and then tried again. Only calls are counted, no
+    clock is read, so a replay sets aside the same model at the same record.
+
+    Args:
+        state: what `state` returned; None for a model that never failed.
+
+    Attributes:
+        total: errors in all.
+        recent: errors since `close_period`.
+        why: the latest error.
+    """
+
+    def __init__(self, state: Sequence[Any] | None = None) -> None:
+        self.total: int = 0
+        self.recent: int = 0
+        self.why: str | None = None
+        #: Shares of failed calls, of scores and of examples: a model has many more scores than examples.
+        self._rates = [0.0, 0.0]
+        self._left = 0
+        self._pause = _FIRST_PAUSE
+        if state is not None:
+            self.total, self.recent, self.why, rates, self._left, self._pause = state
+            self._rates = [*rates]
+
+    @classmethod
+    def set_aside_for(cls, why: str) -> ErrorRate:
+        """A model that a former release set aside for ever: it is tried again like any other."""
+        return cls((1, 0, why, (0.0, 0.0), _FIRST_PAUSE, 2 * _FIRST_PAUSE))
+
+    @property
+    def aside(self) -> bool:
+        """Whether the model is set aside."""
+        return self._left > 0
+
+    def succeed(self, *, learning: bool) -> None:
+        """Count a call that worked."""
+        rate = self._rates[learning]
+        if rate:
+            rate -= rate / _MEMORY
+            self._rates[learning] = rate if rate > _SOUND else 0.0
+            if not any(self._rates):
+                self._pause = _FIRST_PAUSE
+
+    def fail(self, why: str, *, learning: bool) -> bool:
+        """Count a call that failed; return whether the model is set aside by it."""
+        self.total += 1
+        self.recent += 1
+        self.why = why
+        self._rates[learning] += (1.0 - self._rates[learning]) / _MEMORY
+        if self._rates[learning] <= _LIMIT:
+            return False
+        self._left, self._pause = self._pause, min(2 * self._pause, _LONGEST_PAUSE)
+        return True
+
+    def wait(self) -> bool:
+        """Count a call that is not made; return whether the next one is made again."""
+        self._left -= 1
+        if self._left:
+            return False
+        self._rates = [_ON_TRIAL, _ON_TRIAL]
+        return True
+
+    def close_period(self) -> int:
+        """Errors since this was last called."""
+        recent, self.recent = self.recent, 0
+        return recent
+
+    def state(self) -> tuple[Any, ...]:
+        """Plain data."""
+        return self.total, self.recent, self.why, tuple(self._rates), self._left, self._pause
