@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import structlog
 
@@ -33,7 +33,7 @@ class InternalErrors:
         self._most = most
         self.count = 0
 
-    def note(self, item: Item, error: Exception, stage: str) -> Item:
+    def note(self, item: Item, error: Exception, stage: str) -> Row:
         """Log an error with its traceback; return the row that rejects the record.
 
         Raises:
@@ -56,7 +56,8 @@ class InternalErrors:
             event = None if isinstance(body.event, Expiry | LateWeather) else body.event
         elif isinstance(body, Observation):
             asset = body.asset
-        return reject_row(item, Reject("internal_error", f"{type(error).__name__}: {error}", asset), event)
+        rejected = Reject("internal_error", f"{type(error).__name__}: {error}", asset)
+        return cast("Row", reject_row(item, rejected, event).body)
 
 
 class GuardedAsset:
@@ -104,7 +105,7 @@ class GuardedAsset:
             "why": f"internal error: {type(error).__name__}: {error}",
             "sequence": item.sequence,
         }
-        bodies: list[Row | Observation] = [Row("changes", encode(row))]
+        bodies: list[Row | Observation] = [rejected, Row("changes", encode(row))]
         bodies += [
             Observation(
                 self._name,
@@ -119,13 +120,8 @@ class GuardedAsset:
             for target in dict.fromkeys((*self._asset.targets(), *held))
         ]
         return [
-            rejected,
-            *(
-                Item(
-                    item.sequence, asset_part(item.part, index), item.arrival, item.known, item.position, body
-                )
-                for index, body in enumerate(bodies, start=1)
-            ),
+            Item(item.sequence, asset_part(item.part, index), item.arrival, item.known, item.position, body)
+            for index, body in enumerate(bodies)
         ]
 
     @property

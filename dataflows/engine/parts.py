@@ -171,7 +171,7 @@ class _Main(StatefulBatchLogic[Item, Item | _Wake, bytes]):
 
     @override
     def on_eof(self) -> tuple[Iterable[Item | _Wake], bool]:
-        # Opening a stage may change it (another layout, a new version of a model), so its parts are written too.
+        # To open a stage may change it (another layout, a new version of a model): its parts are written too.
         stage = self._stage or self._open(cast("str", self._key))
         return [*stage.finish(), *self._wakes(stage)], StatefulBatchLogic.RETAIN
 

@@ -198,6 +198,8 @@ class BayesianLogistic:
 class BayesianReader:
     """Scores of a `BayesianLogistic` from feature arrays, without making dicts of them.
 
+    A feature that the model learned and no longer sees, since it was removed, is missing for it.
+
     Args:
         estimator: the model.
         names: of the features that the model sees.
@@ -219,7 +221,7 @@ class BayesianReader:
             features: float64 array (features of the class) as bytes.
         """
         if len(self._places) != len(self._estimator.names):
-            found = [self._picks[name] for name in self._estimator.names]
+            found = [self._picks.get(name, -1) for name in self._estimator.names]
             self._places = np.array(found, dtype=np.int64)
         return self._estimator.score(np.frombuffer(features), self._places)
 

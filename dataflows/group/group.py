@@ -5,6 +5,8 @@ Within a record, what its label clock decided is evaluated and learned first; on
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import structlog
@@ -28,10 +30,10 @@ from dataflows.group.scorer import MODEL_PARTS, Scorer
 from dataflows.group.skew import Skew
 from dataflows.group.usual import Usual
 from dataflows.instants import format_instant
-from dataflows.items import Item, Matured, Observation, Row, by_order, encode, group_part
+from dataflows.items import Compared, Item, Matured, Observation, Row, by_order, encode, group_part
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Iterable
 
     from dataflows.fleet.plan import Fleet
     from dataflows.fleet.refit import Refit
@@ -49,6 +51,8 @@ GROUP_PARTS = _PUBLISHED + BUCKETS
 _log = structlog.get_logger()
 #: Output and content.
 _Row = tuple[str, dict[str, Any]]
+#: One step of an observation, and the rows that it makes.
+_Effect = Callable[[Item, Observation], list[_Row]]
 
 
 class OrderError(RuntimeError):
@@ -77,7 +81,7 @@ class Group:
         key: str,
         *,
         strict: bool,
-        on_error: Callable[[Item, Exception, str], Item],
+        on_error: Callable[[Item, Exception, str], Row],
         main: bytes | None,
         parts: dict[int, bytes],
         past: Past | None = None,
@@ -165,17 +169,11 @@ class Group:
                 self._out_of_order(order)
             seen = item.body
             if isinstance(seen, Observation):
-                try:
-                    rows = self._observe(item, seen)
-                except Exception as error:  # noqa: BLE001 - the rest of the fleet goes on
-                    self._errors += 1
-                    out.append(self._on_error(item, error, "group"))
-                    continue
+                rows = self._observe(item, seen)
                 part = item.part
-                for index, (output, row) in enumerate(rows):
-                    body = Row(output, encode(row))
+                for index, row in enumerate(rows):
                     at = group_part(part, index) if index else part
-                    out.append(Item(item.sequence, at, item.arrival, item.known, item.position, body))
+                    out.append(Item(item.sequence, at, item.arrival, item.known, item.position, row))
         return out
 
     def _out_of_order(self, order: tuple[int, int]) -> None:
@@ -187,37 +185,70 @@ class Group:
             )
             raise OrderError(msg)
 
-    def _observe(self, item: Item, seen: Observation) -> list[_Row]:
-        rows = self._tell_news(item) if self._news else []
-        if self._known is None or item.known > self._known:
-            self._known = item.known
-            rows += self._close_period(item, item.known)
-        scorer = self._scorer
-        learned = scorer.learned
-        for matured in seen.matured:
-            rows += self._evaluate(item, seen, matured)
-        passed = self._ledger.advance(seen.clock)
-        if seen.compared:
-            self._compare(seen)
-        if seen.cleared is not None:
-            moves = self._publisher.end(seen.asset, seen.cleared_at, seen.cleared)
-            rows += [("alerts", alert(item, seen, move)) for move in moves]
-        if seen.time is not None and seen.features is not None:
-            rows += self._score(item, seen, seen.time, seen.features)
-        if seen.at_once is not None:
-            rows += self._evaluate(item, seen, seen.at_once)
-            passed = self._ledger.advance(seen.clock) or passed
-        if seen.released:
-            self._ledger.release(seen.asset, seen.released)
-        if seen.forgotten:
-            self._ledger.forget(seen.asset)
-            self._publisher.forget(seen.asset)
-        self._changed_figures |= passed
-        if scorer.learned != learned:
-            self._ledger.trim()
-        return rows + self._tell_moves(item) if scorer.moves else rows
+    def _observe(self, item: Item, seen: Observation) -> list[Row]:
+        """The rows of one observation, effect by effect.
 
-    def _tell_moves(self, item: Item) -> list[_Row]:
+        An effect that throws is rejected by itself: it leaves no row, and those before and after it stand.
+        """
+        learned = self._scorer.learned
+        rows: list[Row] = []
+        for effect in self._effects(seen):
+            try:
+                rows += [Row(output, encode(row)) for output, row in effect(item, seen)]
+            except Exception as error:  # noqa: BLE001 - the rest of the record and of the fleet goes on
+                self._errors += 1
+                rows.append(self._on_error(item, error, "group"))
+        if self._scorer.learned != learned:
+            self._ledger.trim()
+        return rows
+
+    def _effects(self, seen: Observation) -> list[_Effect]:
+        """What an observation does to the target, in order; nearly always, time moves and it is scored."""
+        effects: list[_Effect] = [self._tell_news] if self._news else []
+        effects.append(self._move_time)
+        effects += [partial(self._evaluate, matured=matured) for matured in seen.matured]
+        effects.append(self._advance)
+        if seen.compared:
+            effects += [partial(self._compare, compared=compared) for compared in seen.compared]
+        if seen.cleared is not None:
+            effects.append(self._clear)
+        if seen.features is not None:
+            effects.append(self._score)
+        if seen.at_once is not None:
+            effects += [partial(self._evaluate, matured=seen.at_once), self._advance]
+        if seen.released:
+            effects.append(self._release)
+        if seen.forgotten:
+            effects.append(self._forget)
+        effects.append(self._tell_moves)
+        return effects
+
+    def _move_time(self, item: Item, _: Observation) -> list[_Row]:
+        if self._known is not None and item.known <= self._known:
+            return []
+        self._known = item.known
+        return self._close_period(item, item.known)
+
+    def _advance(self, _: Item, seen: Observation) -> list[_Row]:
+        self._changed_figures |= self._ledger.advance(seen.clock)
+        return []
+
+    def _clear(self, item: Item, seen: Observation) -> list[_Row]:
+        moves = self._publisher.end(seen.asset, seen.cleared_at, seen.cleared or "")
+        return [("alerts", alert(item, seen, move)) for move in moves]
+
+    def _release(self, _: Item, seen: Observation) -> list[_Row]:
+        self._ledger.release(seen.asset, seen.released)
+        return []
+
+    def _forget(self, _: Item, seen: Observation) -> list[_Row]:
+        self._ledger.forget(seen.asset)
+        self._publisher.forget(seen.asset)
+        return []
+
+    def _tell_moves(self, item: Item, _: Observation) -> list[_Row]:
+        if not self._scorer.moves:
+            return []
         rows = [
             self._change(item, change, *self._scorer.named(label), why)
             for change, label, why in self._scorer.moves
@@ -225,7 +256,7 @@ class Group:
         self._scorer.moves.clear()
         return rows
 
-    def _tell_news(self, item: Item) -> list[_Row]:
+    def _tell_news(self, item: Item, _: Observation) -> list[_Row]:
         rows, self._news = [self._change(item, *each) for each in self._news], []
         return rows
 
@@ -255,7 +286,8 @@ class Group:
             _log.info("label contradicted", target=seen.target, asset=seen.asset, time=row["time"])
         return [("evaluations", row)]
 
-    def _score(self, item: Item, seen: Observation, time: int, features: bytes) -> list[_Row]:
+    def _score(self, item: Item, seen: Observation) -> list[_Row]:
+        time, features = seen.time or 0, seen.features or b""
         champion = self._champion
         if seen.example:
             answers = self._scorer.answers(features)
@@ -293,18 +325,18 @@ class Group:
             rows.append(("alerts", told))
         return rows
 
-    def _compare(self, seen: Observation) -> None:
-        """Hold examples as served against their features from complete data."""
+    def _compare(self, _: Item, seen: Observation, compared: Compared) -> list[_Row]:
+        """Hold an example as served against its features from complete data."""
         if self._skew is None:
-            return
+            return []
         self._changed_figures = True
-        for compared in seen.compared:
-            example = self._ledger.remembered(seen.asset, compared.time)
-            if example is not None:
-                self._skew.take(example, compared, lambda x: self._scorer.answer(self._champion, x)[0])
-                self._examples.update(example)
-            elif compared.features is not None:
-                self._skew.give_up(compared.time, "not remembered")
+        example = self._ledger.remembered(seen.asset, compared.time)
+        if example is not None:
+            self._skew.take(example, compared, lambda x: self._scorer.answer(self._champion, x)[0])
+            self._examples.update(example)
+        elif compared.features is not None:
+            self._skew.give_up(compared.time, "not remembered")
+        return []
 
     def _end_of_period(self, known: int) -> int:
         return -(-known // self._every) * self._every

@@ -273,7 +273,7 @@ CHANGES: dict[str, tuple[list[tuple[str, str]], list[str]]] = {
             ("[models.linear]", '[classes.van]\nsensors = ["speed"]\n\n[models.linear]'),
             (
                 "[models.tree]",
-                '[models.bayes]\npipeline = [{ estimator = "river.naive_bayes.GaussianNB" }]\n\n[models.tree]',
+                '[models.b]\npipeline = [{ estimator = "river.naive_bayes.GaussianNB" }]\n\n[models.tree]',
             ),
         ],
         [],

@@ -180,3 +180,13 @@ def test_impossible_settings_are_refused(wrong: object) -> None:
     assert callable(wrong)
     with pytest.raises(ValueError, match="expected"):
         wrong()
+
+
+def test_a_removed_feature_is_missing_for_the_model_that_learned_it() -> None:
+    """After a migration without it, arrays give the score that a dict without it gives."""
+    model = BayesianLogistic()
+    for number in range(50):
+        model.learn_one({"a": number % 7, "gone": -number, "b": number % 3}, bool(number % 2))
+    reader = BayesianReader(model, ("b", "a"), np.array([1, 0]))
+    expected = model.predict_proba_one({"b": 2.0, "a": 5.0})[True]
+    assert reader.score(np.array([5.0, 2.0]).tobytes()) == expected

@@ -25,7 +25,7 @@ from tests.group.learners import Breaking, Hashed, Memory
 from tests.group.streams import observed, recordings
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from dataflows.fleet.plan import Fleet, Target
 
@@ -105,6 +105,46 @@ def scored(sequence: int, time: int, **fields: object) -> Item:
 
 def matured(time: int, label: int, correction: int = 0) -> Matured:
     return Matured(time, label, "why", HOUR if label == 1 else None, time + WAIT + 1, correction)
+
+
+@pytest.mark.parametrize("broken", [0, 1, 2, 3])
+def test_an_effect_that_throws_leaves_the_others_of_its_record(
+    monkeypatch: pytest.MonkeyPatch, broken: int
+) -> None:
+    """Of three labels and a score in one record, the one that throws is rejected, and the rest is whole."""
+    rejected: list[str] = []
+
+    def reject(item: Item, error: Exception, stage: str) -> Row:  # noqa: ARG001 - as the stages call it
+        rejected.append(str(error))
+        return Row("rejects", orjson.dumps({"why": str(error)}), "internal_error")
+
+    group = Group(pumps(), KEY, strict=True, on_error=reject, main=None, parts={})
+    times = [HOUR, 2 * HOUR, 3 * HOUR]
+    for sequence, time in enumerate(times, start=1):
+        group.process([scored(sequence, time)])
+    calls = iter(range(9))
+
+    def throws_once(method: Callable[..., Any]) -> Callable[..., Any]:
+        def wrapped(*args: Any, **more: Any) -> Any:  # noqa: ANN401
+            if next(calls) == broken:
+                msg = f"call {broken}"
+                raise ArithmeticError(msg)
+            return method(*args, **more)
+
+        return wrapped
+
+    monkeypatch.setattr(group._ledger, "mature", throws_once(group._ledger.mature))
+    monkeypatch.setattr(group._scorer, "answers", throws_once(group._scorer.answers))
+    now = times[-1] + 2 * WAIT
+    out = decoded(group.process([scored(4, now, matured=tuple(matured(time, 0) for time in times))]))
+    assert rejected == [f"call {broken}"]
+    assert [row["time"] for row in out["evaluations"]] == [
+        format_instant(time) for number, time in enumerate(times) if number != broken
+    ]
+    assert len(out.get("predictions", [])) == (broken != 3)
+    learned = group.finish()[0].body
+    assert isinstance(learned, Row)
+    assert orjson.loads(learned.data)["targets"][KEY]["learned"] == (3 if broken == 3 else 2)
 
 
 steps = st.lists(

@@ -45,8 +45,8 @@ def test_rows_pass_untouched_and_those_with_a_reason_are_counted() -> None:
 def test_what_a_group_throws_on_is_counted_too() -> None:
     """An observation with half a number for features is rejected, the next is scored; a restart knows."""
 
-    def told(item: Item, error: Exception, stage: str) -> Item:
-        return passing_row(item.sequence, "rejects", f"{stage}: {type(error).__name__}")
+    def told(item: Item, error: Exception, stage: str) -> Row:
+        return Row("rejects", b"{}", f"{stage}: {type(error).__name__} in {item.sequence}")
 
     def opened(main: bytes | None, parts: dict[int, bytes]) -> Group:
         return Group(FLEET, KEY, strict=True, on_error=told, main=main, parts=parts)
@@ -62,6 +62,6 @@ def test_what_a_group_throws_on_is_counted_too() -> None:
         for item in group.process([seen(1, b"half"), seen(2, vector(1.0))])
         if isinstance(item.body, Row)
     ]
-    assert outputs == ["rejects", "predictions"]
+    assert outputs == ["changes", "rejects", "predictions"]
     resumed = opened(group.main_snapshot(), {part: group.part_snapshot(part) for part in group.changed()})
     assert rejected(group) == rejected(resumed) == {"internal_error": 1}
