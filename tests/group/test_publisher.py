@@ -172,7 +172,9 @@ def run(
     pump = fleet(of, output=Output(Path("out"), "none", policy, 0.1), metrics_every=1_000 * HOUR)
     group = Group(pump, of.name, strict=True, on_error=_raised, main=None, parts={})
     if taught:
+        # A model that has seen one label only answers with the prior.
         group._scorer.learn("z", 0, vector(0.1), 0, {})
+        group._scorer.learn("z", HOUR, vector(0.9), 1, {})
     rows: dict[str, list[Row]] = {}
     times = [time for time, _, _ in served]
     for number, (time, score, example) in enumerate(served, start=1):
