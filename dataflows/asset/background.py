@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_right, insort
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,8 +21,8 @@ if TYPE_CHECKING:
 __all__ = ["Background"]
 
 _KEPT = 256
-#: Of the many assets without attributes or maintenance none has a table of its own. Never written to.
-_NONE: dict[str, Any] = {}
+#: Shared by the many assets without attributes or maintenance, so it cannot be written to.
+_NONE: Mapping[str, Any] = MappingProxyType({})
 
 
 class Background:
@@ -38,8 +39,8 @@ class Background:
         self._class = asset_class
         self._attributes: Mapping[str, Any] = (state and state["attributes"]) or _NONE
         #: Times of maintenance by component, ascending, and how many earlier ones were let go.
-        self._maintenance: dict[str, list[int]] = (state and state["maintenance"]) or _NONE
-        self._earlier: dict[str, int] = (state and state["earlier"]) or _NONE
+        self._maintenance: Mapping[str, list[int]] = (state and state["maintenance"]) or _NONE
+        self._earlier: Mapping[str, int] = (state and state["earlier"]) or _NONE
 
     def attributes(self, attributes: Mapping[str, Any]) -> None:
         """Replace the attributes by those of a registry row."""
@@ -49,13 +50,13 @@ class Background:
         """Note maintenance of a component, or with None of all of them."""
         for name in self._class.maintenance if component is None else (component,):
             if name in self._class.maintenance:
-                if self._maintenance is _NONE:
-                    self._maintenance, self._earlier = {}, dict(self._earlier)
-                times = self._maintenance.setdefault(name, [])
+                if name not in self._maintenance:
+                    self._maintenance = {**self._maintenance, name: []}
+                times = self._maintenance[name]
                 insort(times, time)
                 if len(times) > _KEPT:
                     del times[0]
-                    self._earlier[name] = self._earlier.get(name, 0) + 1
+                    self._earlier = {**self._earlier, name: self._earlier.get(name, 0) + 1}
 
     def undo(self, time: int, component: str | None) -> None:
         """Take back maintenance that was noted by mistake."""
@@ -90,9 +91,9 @@ class Background:
     def state(self) -> dict[str, Any]:
         """Plain data."""
         return {
-            "attributes": self._attributes,
-            "maintenance": self._maintenance,
-            "earlier": self._earlier,
+            "attributes": dict(self._attributes),
+            "maintenance": dict(self._maintenance),
+            "earlier": dict(self._earlier),
         }
 
 

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 from bisect import bisect_right, insort
-from typing import TYPE_CHECKING, Any, Literal
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 from dataflows.events import Failure, Maintenance
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from dataflows.fleet.plan import Target
 
 __all__ = ["CENSORED", "NEGATIVE", "POSITIVE", "Kind", "Records", "kind_of"]
 
 POSITIVE, NEGATIVE, CENSORED = 1, 0, -1
 Kind = Literal["failure", "maintenance"]
-#: Most assets have no record, and none of them a table of its own. Never written to.
-_NONE: dict[str, Any] = {}
+#: Shared by the many assets without a record, so it cannot be written to.
+_NONE = cast("dict[str, Any]", MappingProxyType({}))
 #: Maintenance of the whole asset.
 _WHOLE = ""
 
@@ -30,8 +33,8 @@ class Records:
     __slots__ = ("_failures", "_maintenance", "_oldest", "_seen")
 
     def __init__(self, state: dict[str, Any] | None = None) -> None:
-        self._failures: dict[str, list[int]] = (state and state["failures"]) or _NONE
-        self._maintenance: dict[str, list[int]] = (state and state["maintenance"]) or _NONE
+        self._failures: Mapping[str, list[int]] = (state and state["failures"]) or _NONE
+        self._maintenance: Mapping[str, list[int]] = (state and state["maintenance"]) or _NONE
         #: By identity: time, and what it was of; None once it was withdrawn.
         self._seen: dict[str, tuple[int, str | None]] = _NONE
         if state and state["seen"]:
@@ -55,11 +58,10 @@ class Records:
         key = f"{kind} id {identity}" if identity is not None else f"{kind} of {named} {time}"
         if key in self._seen:
             return False
-        if self._seen is _NONE:
-            self._seen = {}
         self._oldest = min(self._oldest, time) if self._seen else time
+        self._seen = {} if self._seen is _NONE else self._seen
         self._seen[key] = (time, named)
-        insort(self._table(kind).setdefault(named, []), time)
+        insort(self._times(kind, named), time)
         return True
 
     def withdraw(self, identity: str) -> list[tuple[Kind, int, str | None]]:
@@ -71,7 +73,7 @@ class Records:
             if what is not None:
                 # It stays known, so that the same record sent again is still a duplicate.
                 self._seen[f"{kind} id {identity}"] = (time, None)
-                self._table(kind)[what].remove(time)
+                self._times(kind, what).remove(time)
                 withdrawn.append((kind, time, what or None))
         return withdrawn
 
@@ -96,17 +98,24 @@ class Records:
         self._seen = {key: found for key, found in self._seen.items() if found[0] >= before}
         self._oldest = min((time for time, _ in self._seen.values()), default=before)
 
-    def _table(self, kind: Kind) -> dict[str, list[int]]:
-        """The records of a kind, to be written to."""
-        if kind == "failure":
-            self._failures = {} if self._failures is _NONE else self._failures
-            return self._failures
-        self._maintenance = {} if self._maintenance is _NONE else self._maintenance
-        return self._maintenance
+    def _times(self, kind: Kind, named: str) -> list[int]:
+        """The times of the records of one mode or component, to be changed."""
+        table = self._failures if kind == "failure" else self._maintenance
+        if named not in table:
+            table = {**table, named: []}
+            if kind == "failure":
+                self._failures = table
+            else:
+                self._maintenance = table
+        return table[named]
 
     def state(self) -> dict[str, Any]:
         """Plain data."""
-        return {"failures": self._failures, "maintenance": self._maintenance, "seen": self._seen}
+        return {
+            "failures": dict(self._failures),
+            "maintenance": dict(self._maintenance),
+            "seen": dict(self._seen),
+        }
 
 
 def _first_after(times: list[int] | None, after: int, until: int) -> int | None:

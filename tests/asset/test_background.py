@@ -12,8 +12,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dataflows.asset import Asset
+from dataflows.asset import Asset, background, records
 from dataflows.asset.asset import ClassPlan
+from dataflows.asset.background import Background
 from dataflows.events import Event, Failure, Fault, Maintenance, Registration, Retraction, Telemetry
 from dataflows.fleet.plan import AssetClass, Target, Window
 from dataflows.items import Expiry, Item, Known, Observation, Row
@@ -498,3 +499,28 @@ def test_a_former_target_without_examples_is_forgotten(restart: bool) -> None:
     if restart:
         asset = Asset("a", plans, "fan", asset.to_bytes())
     assert reason_in(asset.process(item_of(3, Failure("a", 900, "blade", None, None), "fan"))) == "unmatched"
+
+
+def test_many_works_on_one_asset_after_a_resume_leave_the_other_assets_alone() -> None:
+    """More maintenance than is kept one by one counts for its asset only, however often that was stored."""
+    shape = Shape("pump", ((4, 1),), 0).asset_class()
+
+    def counted(background: Background) -> float:
+        out = np.full(len(COMPONENTS) * 2 + 1 + len(COLOURS), np.nan)
+        background.features(10_000, out)
+        return float(out[1])
+
+    busy, other = Background(shape), Background(shape)
+    for time in range(900):
+        busy.work(time, "belt")
+        if time % 256 == 250:
+            busy, other = Background(shape, busy.state()), Background(shape, other.state())
+    assert counted(busy) == 900
+    assert counted(other) == counted(Background(shape)) == 0
+
+
+def test_what_assets_share_cannot_be_written_to() -> None:
+    """Tables that assets without attributes, maintenance or records have in common refuse every write."""
+    for shared in (background._NONE, records._NONE):
+        with pytest.raises(TypeError):
+            shared["a"] = 1  # type: ignore[index]
