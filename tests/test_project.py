@@ -12,7 +12,6 @@ import dataflows
 ROOT = Path(__file__).resolve().parent.parent
 MODULES = sorted((ROOT / "dataflows").rglob("*.py"))
 TESTS = sorted((ROOT / "tests").rglob("test_*.py"))
-MOST_LINES = 400
 
 
 def shown(path: Path) -> str:
@@ -57,12 +56,6 @@ def test_every_module_postpones_its_annotations() -> None:
     """Each file of the package has ``from __future__ import annotations``."""
     assert MODULES
     assert [shown(path) for path in MODULES if not imports_annotations(parsed(path))] == []
-
-
-def test_no_module_is_longer_than_a_newcomer_reads() -> None:
-    """No file of the package has more than 400 lines."""
-    lengths = {shown(path): len(path.read_text(encoding="utf-8").splitlines()) for path in MODULES}
-    assert {name: length for name, length in lengths.items() if length > MOST_LINES} == {}
 
 
 def test_every_public_module_says_what_it_is_for() -> None:

@@ -1,5 +1,7 @@
 """Models by name: an estimator from ``{ estimator = "river...", **parameters }``, and pipelines of them.
 
+A class with a parameter called ``estimator`` is written ``{ class = "river...", estimator = ... }``.
+
 What can be wrong is found when a blueprint is drawn: a path that cannot be imported, an unknown or missing
 parameter, a constructor that refuses its values, an estimator that cannot learn or score. A blueprint then
 builds a fresh, equal estimator as often as it is called.
@@ -28,7 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from types import ModuleType
 
-__all__ = ["Blueprint", "blueprint", "seed_of"]
+__all__ = ["Blueprint", "blueprint", "path_key", "seed_of"]
 
 _PATH = re.compile(r"[^\W\d]\w*(?:\.[^\W\d]\w*)+")
 _SEEDS = ("seed", "random_state")
@@ -111,7 +113,8 @@ class _Reader:
 
     def part(self, value: Mapping[str, Any], at: Loc) -> Part | None:
         """The estimator of a table; None, and a problem, if its class cannot be had."""
-        if "estimator" not in value:
+        key = path_key(value)
+        if key is None:
             expected, wrong = "estimator, the dotted path of a class", nearest("estimator", value)
             if wrong is None:
                 self._problems.append(Problem(dotted(at), expected, shown(value)))
@@ -119,15 +122,15 @@ class _Reader:
                 place = dotted((*at, wrong))
                 self._problems.append(Problem(place, expected, "an unknown key", "estimator"))
             return None
-        estimator = self._class(value["estimator"], (*at, "estimator"))
-        given = {key: self._value(inner, (*at, key)) for key, inner in value.items() if key != "estimator"}
+        estimator = self._class(value[key], (*at, key))
+        given = {name: self._value(inner, (*at, name)) for name, inner in value.items() if name != key}
         if estimator is None:
             return None
         return Part(estimator, self._arguments(estimator, given, at))
 
     def _value(self, value: Any, at: Loc) -> Any:  # noqa: ANN401 - any TOML value
         if isinstance(value, dict):
-            if "estimator" in value:
+            if path_key(value) is not None:
                 return self.part(value, at)
             return {key: self._value(inner, (*at, key)) for key, inner in value.items()}
         if isinstance(value, list):
@@ -179,6 +182,17 @@ class _Reader:
         """Parameters such as the ``*keys`` of ``compose.Select`` are given as a list."""
         if parameter.kind is _Kind.VAR_POSITIONAL and not isinstance(value, list):
             self._problems.append(Problem(dotted(at), "a list", shown(value)))
+
+
+def path_key(value: Mapping[str, Any]) -> str | None:
+    """The key of an estimator's dotted path: ``class`` leaves ``estimator`` to be a parameter.
+
+    ``class`` is no name in Python, so no parameter is called that.
+    """
+    path = value.get("class")
+    if isinstance(path, str) and _PATH.fullmatch(path) is not None:
+        return "class"
+    return "estimator" if "estimator" in value else None
 
 
 def _try(part: Part, at: Loc, problems: list[Problem]) -> Any:  # noqa: ANN401 - an estimator or None

@@ -165,10 +165,24 @@ smaller.
 
 A step is `{ estimator = "<dotted path of a class>", <parameter> = <value>, ... }`. A value may be such a
 table itself, or a list of them. What the constructor takes as `*arguments` is given as a list under their
-name: `{ estimator = "river.compose.Select", keys = ["pressure"] }`. Every step but the last has to be a
-transformer; the last has to have `learn_one`, and `predict_proba_one` or a `score_one` that needs no label.
-Any importable class with River's protocol will do, so a file is as much to be trusted as a program. Each
-target gets instances of its own.
+name: `{ estimator = "river.compose.Select", keys = ["pressure"] }`. A class with a parameter that is
+itself called `estimator` is named by `class`: `{ class = "river.compat.SKL2RiverClassifier", estimator =
+{ estimator = "sklearn.linear_model.SGDClassifier", loss = "log_loss" }, classes = [false, true] }`. Every
+step but the last has to be a transformer; the last has to have `learn_one`, and `predict_proba_one` or a
+`score_one` that needs no label. Any importable class with River's protocol will do, so a file is as much
+to be trusted as a program. Each target gets instances of its own.
+
+Before a run, and by `check`, every model is built and fed rows with and without missing values: it has to
+learn both labels, give scores between 0 and 1, and be written and read again. Missing features are absent
+from what an estimator sees; a pipeline that begins with one of River's imputers (after `Select` or
+`Discard`) sees them as None. An estimator that cannot do without a feature, such as `Select`, is accepted
+with a note: where it raises, or gives something that is no probability, the prior answers, and it does
+not learn that example. A model that fails at more than half of its latest calls is set aside, and tried
+again after 200 calls, then 400, up to 51,200 (`changes`: `put_aside`, `tried_again`).
+
+Until a model has learned both labels the prior answers for it (`link`), and it opens no alert. An
+estimator that was trained elsewhere says so by an attribute, `pretrained = True`, and serves from the
+first record; an anomaly detector (`score_one`) serves once it has learned anything.
 
 An estimator with a parameter `seed` or `random_state` that is not given, and has no default other than
 None, gets a seed made by CRC-32 from the model's name and the estimator's place in the pipeline. So every
@@ -186,7 +200,7 @@ none of the language, or names what the class has not; an `asset_ttl` without `i
 than it and than horizon + label delay of each target of the class; an `idle_timeout` of which more than
 100,000 would pass before a silent asset's last example is forgotten; unknown assets to be adopted where
 several classes are possible and none is named; an estimator that cannot be imported, built, or asked for a
-probability or a score.
+probability or a score; a model that fails at the rows that every model is tried on.
 """
 
 

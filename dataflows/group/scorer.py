@@ -399,7 +399,7 @@ class Scorer:
         for name, slot in self._slots.items():
             if slot.part == number:
                 if not slot.pickled or self._due(slot):
-                    slot.pickled = pickle.dumps(slot.estimator, protocol=5)
+                    slot.pickled = slot.to_pickle(self._target)
                     slot.pickled_at = self.learned
                 slot.renew = False
                 models[name] = (slot.pickled_at, RIVER, slot.version, slot.pickled)

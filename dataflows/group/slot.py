@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import math
+import pickle
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -18,12 +19,16 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-__all__ = ["RIVER", "SMALL", "Slot", "dict_of", "read_models", "sealed_models", "served_scores"]
+__all__ = ["RIVER", "SMALL", "ModelError", "Slot", "dict_of", "read_models", "sealed_models", "served_scores"]
 
 _VERSION = 1
 RIVER = importlib.metadata.version("river")
 #: A pickle up to this size is written whole whenever its model learned.
 SMALL = 64 * 1024
+
+
+class ModelError(RuntimeError):
+    """A model cannot be written to the recovery store."""
 
 
 @dataclass(slots=True)
@@ -79,6 +84,22 @@ class Slot:
     def learn(self, x: dict[str, float], label: int) -> None:
         """Let it learn one example."""
         self.calls.learn(self._given(x), bool(label))
+
+    def to_pickle(self, target: str) -> bytes:
+        """The estimator as it is written.
+
+        Raises:
+            ModelError: it cannot be pickled.
+        """
+        try:
+            return pickle.dumps(self.estimator, protocol=5)
+        except Exception as error:
+            msg = (
+                f"target {target!r}: model {self.label!r} cannot be written to the recovery store, since it "
+                f"cannot be pickled ({type(error).__name__}: {error}); take it out of the fleet.toml, or "
+                "give its class __getstate__ and __setstate__"
+            )
+            raise ModelError(msg) from error
 
     def _given(self, x: dict[str, float]) -> dict[str, Any]:
         """Features in the form that it bears; imputers expect what is missing as None."""

@@ -23,7 +23,9 @@ from dataflows.fleet import (
     Window,
     load,
 )
+from dataflows.fleet.models import path_key
 from dataflows.instants import format_duration, format_instant
+from dataflows.tools.trial import check_models
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -35,14 +37,20 @@ __all__ = ["check", "refusal", "report"]
 
 
 def check(fleet: Fleet | Path | str, console: Console | None = None) -> bool:
-    """Print what a fleet, or a file, expands to; False if the file was refused, with the problems printed."""
+    """Print what a fleet, or a file, expands to; False if it is refused, with the problems printed.
+
+    Every model is tried on a few rows, so that what is accepted runs.
+    """
     console = console or Console()
     try:
         resolved = fleet if isinstance(fleet, Fleet) else load(fleet)
+        trial = check_models(resolved)
     except FleetError as error:
         console.print(refusal(error))
         return False
     console.print(report(resolved))
+    for note in trial.notes:
+        console.print(Text(f"Note: {note}"))
     return True
 
 
@@ -244,9 +252,9 @@ def _pipeline(model: Model) -> str:
 
 def _written(value: Any) -> str:  # noqa: ANN401 - any TOML value
     """A step as Python would write it, without the module."""
-    if isinstance(value, dict) and "estimator" in value:
-        name = value["estimator"].rpartition(".")[2]
-        given = [f"{key}={_written(inner)}" for key, inner in value.items() if key != "estimator"]
+    if isinstance(value, dict) and (path := path_key(value)) is not None:
+        name = value[path].rpartition(".")[2]
+        given = [f"{key}={_written(inner)}" for key, inner in value.items() if key != path]
         return f"{name}({', '.join(given)})" if given else name
     if isinstance(value, dict):
         return "{" + ", ".join(f"{key}: {_written(inner)}" for key, inner in value.items()) + "}"

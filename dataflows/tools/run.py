@@ -19,9 +19,11 @@ from dataflows.connectors.lines import STDIN, InputError, expand, size_of
 from dataflows.connectors.outputs import delete_output, end_of
 from dataflows.engine.store import StoreError, open_store
 from dataflows.failure_prediction import flow
+from dataflows.group.slot import ModelError
 from dataflows.items import OUTPUTS
 from dataflows.logs import to_stream
 from dataflows.tools.summary import show
+from dataflows.tools.trial import check_models
 from dataflows.watch import Watch
 
 if TYPE_CHECKING:
@@ -63,9 +65,11 @@ def run(
         source: makes what is read instead of the configured input.
 
     Raises:
-        StoreError: the store is in use, or new beside outputs of an earlier run.
+        FleetError: a model cannot run.
+        StoreError: the store is in use, or new beside outputs of an earlier run, or a model cannot be stored.
         InputError: the input cannot be read, or cannot be resumed.
     """
+    check_models(fleet)
     _check_input(fleet, store)
     if not fresh:
         _check_outputs(fleet, store)
@@ -99,6 +103,9 @@ def _disks(fleet: Fleet, store: Path | None) -> Iterator[None]:
     try:
         yield
     except BaseException as error:
+        unwritable = next((cause for cause in _causes(error) if isinstance(cause, ModelError)), None)
+        if unwritable is not None:
+            raise StoreError(str(unwritable)) from error
         # The engine tells what SQLite said as text, here and there in a panic, and wraps what a step raised.
         failed = re.search(r"SqliteFailure\(.*, Some\(\"(.*?)\"\)\)", str(error))
         full = next((cause for cause in _causes(error) if getattr(cause, "errno", None) in _FULL), None)

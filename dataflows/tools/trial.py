@@ -1,0 +1,161 @@
+"""Trying every model of a fleet before it runs: it scores, learns both labels, and can be stored."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import math
+import pickle
+import warnings
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from dataflows.fleet.errors import FleetError, Problem
+from dataflows.fleet.models import path_key
+from dataflows.group.readers import calls_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from dataflows.fleet import Fleet, Model
+    from dataflows.group.readers import Calls
+
+__all__ = ["Trial", "check_models", "try_models"]
+
+#: Values of the rows that are tried: between 0 and 1, as scores and scaled readings are.
+_LOW, _HIGH = 0.25, 0.75
+#: How often both labels are learned.
+_ROUNDS = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """What was found.
+
+    Attributes:
+        problems: of models that cannot run, at most one each.
+        notes: of models that run, but cannot bear every row; one line each.
+    """
+
+    problems: list[Problem] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+
+def check_models(fleet: Fleet) -> Trial:
+    """Try every model, and refuse a fleet with one that cannot run.
+
+    Raises:
+        FleetError: with one problem for each such model.
+    """
+    trial = try_models(fleet)
+    if trial.problems:
+        raise FleetError(str(fleet.path), trial.problems)
+    return trial
+
+
+def try_models(fleet: Fleet) -> Trial:
+    """Build every model, and feed it rows with and without missing values, under both labels."""
+    found = Trial()
+    refused: set[str] = set()
+    for name, model, features in _models(fleet):
+        if name in refused:
+            continue
+        with warnings.catch_warnings(), np.errstate(all="ignore"):
+            warnings.simplefilter("ignore")
+            problem, note = _try(model, features)
+        if problem is not None:
+            refused.add(name)
+            found.problems.append(problem)
+        elif note is not None and note not in found.notes:
+            found.notes.append(note)
+    return found
+
+
+def _models(fleet: Fleet) -> Iterator[tuple[str, Model, tuple[str, ...]]]:
+    """Each model once for each set of names that it sees."""
+    known = set()
+    for target in fleet.targets.values():
+        features = fleet.classes[target.asset_class].features
+        for model in target.models:
+            names = model.scores or tuple(features[index] for index in model.features)
+            if (model.name, names) not in known:
+                known.add((model.name, names))
+                yield model.name, model, names
+
+
+def _try(model: Model, names: tuple[str, ...]) -> tuple[Problem | None, str | None]:
+    step, low, high = "be built", dict.fromkeys(names, _LOW), dict.fromkeys(names, _HIGH)
+    try:
+        estimator = model.build()
+        calls = calls_of(estimator)
+        if calls.pretrained:
+            step = "score a row"
+            _score(calls, low)
+        for _ in range(_ROUNDS):
+            for row, label in ((low, False), (high, True)):
+                step = f"learn the label {label}"
+                calls.learn(row, label)
+                step = "score a row"
+                _score(calls, row)
+        step = "be stored (pickled) and read again"
+        again = calls_of(pickle.loads(pickle.dumps(estimator, protocol=5)))  # noqa: S301 - our own bytes
+        step = "score a row after that"
+        _score(again, high)
+    except Exception as error:  # noqa: BLE001 - an estimator may raise anything
+        key, expected = f"models.{model.name}.pipeline", f"a model that can {step}"
+        return Problem(key, expected, _one_line(error), _class_meant(model.spec["pipeline"])), None
+    return None, None if model.scores else _bears_gaps(model.name, calls, names)
+
+
+def _bears_gaps(name: str, calls: Calls, names: tuple[str, ...]) -> str | None:
+    """A note, unless the model bears rows without every other feature and without any."""
+    for kept in (names[::2], names[1::2], ()):
+        row = dict.fromkeys(kept, _LOW)
+        given = {feature: row.get(feature) for feature in names} if calls.with_none else row
+        try:
+            _score(calls, given)
+            calls.learn(given, False)  # noqa: FBT003 - River's signature
+        except Exception as error:  # noqa: BLE001 - as above
+            return (
+                f"{name} cannot score or learn every row with missing values ({_one_line(error)}); "
+                "the prior answers for those"
+            )
+    return None
+
+
+def _score(calls: Calls, row: dict[str, Any]) -> None:
+    probabilities = calls.probabilities(row)
+    if probabilities:
+        score = float(probabilities.get(True, 0.0))
+        if not 0.0 <= score <= 1.0 or math.isnan(score):
+            msg = f"its score {score:g} is no probability"
+            raise ValueError(msg)
+
+
+def _one_line(error: Exception) -> str:
+    return f"{type(error).__name__}: {' '.join(str(error).split())}"
+
+
+def _class_meant(value: object) -> str | None:
+    """The estimator that is meant where a parameter is the bare name of one of River's classes."""
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            if key == path_key(value):
+                continue
+            path = _river_path(inner) if isinstance(inner, str) else None
+            hint = _class_meant(inner) if path is None else f'{key} = {{ estimator = "{path}" }}'
+            if hint is not None:
+                return hint
+    elif isinstance(value, list):
+        return next((hint for hint in map(_class_meant, value) if hint is not None), None)
+    return None
+
+
+def _river_path(name: str) -> str | None:
+    for home, module in vars(importlib.import_module("river.api")).items():
+        for known, found in vars(module).items() if inspect.ismodule(module) else ():
+            if known.lower() == name.lower() and inspect.isclass(found):
+                return f"river.{home}.{known}"
+    return None
