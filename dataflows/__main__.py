@@ -211,6 +211,10 @@ def thresholds(
         Path | None,
         typer.Option(help="Evaluations of a run \\[default: those in the fleet's output folder]."),
     ] = None,
+    predictions: Annotated[
+        Path | None,
+        typer.Option(help="Predictions of the same run \\[default: those beside the evaluations]."),
+    ] = None,
     write: Annotated[bool, typer.Option("--write", help="Write the thresholds into the fleet.toml.")] = False,  # noqa: FBT002
 ) -> None:
     """Choose where alerts open, by cost or by a budget of false alarms, from scores that were served."""
@@ -222,7 +226,9 @@ def thresholds(
         wish = Wish(false_alarm_cost, missed_cost, false_alarms_per_asset_day, before)
         resolved = load(fleet)
         source = evaluations or resolved.output.folder / "evaluations.jsonl"
-        choose(resolved, source, wish, _console, write_chosen=write)
+        found = choose(resolved, source, wish, _console, predictions=predictions, write_chosen=write)
+    if not found:
+        raise typer.Exit(1)
 
 
 @app.command()
