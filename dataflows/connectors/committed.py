@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, cast
 
+from dataflows.disk import replace_file
 from dataflows.snapshots import contents, seal, unseal
 
 if TYPE_CHECKING:
@@ -80,7 +81,6 @@ class Committed:
         """Write what was noted; whoever calls knows that its epoch is committed."""
         if self._length == self.told:
             return
-        written = self._path.with_suffix(".committed.part")
-        written.write_text(f"{self._length}\n", encoding="ascii")
-        written.replace(self._path)
+        # The former length, which a power cut may bring back, is final too.
+        replace_file(self._path, b"%d\n" % self._length, at_once=False)
         self.told = self._length

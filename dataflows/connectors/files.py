@@ -21,6 +21,7 @@ from dataflows.connectors.merge import Merge, Place
 from dataflows.connectors.outputs import parts_of
 from dataflows.connectors.rows import RotatingPartition, RowsPartition
 from dataflows.connectors.source import LanePartition, LaneSource
+from dataflows.disk import replace_file, sync_folder
 from dataflows.items import OUTPUTS, Item, Row
 from dataflows.watch import Watch
 
@@ -169,9 +170,7 @@ class SummaryPartition(StatefulSinkPartition[Item, None]):
         for item in values:
             _add(self._summary, orjson.loads(cast("Row", item.body).data))
         ordered = {key: self._summary[key] for key in sorted(self._summary)}
-        written = self._path.with_suffix(".json.part")
-        written.write_bytes(orjson.dumps(ordered, option=orjson.OPT_INDENT_2) + b"\n")
-        written.replace(self._path)
+        replace_file(self._path, orjson.dumps(ordered, option=orjson.OPT_INDENT_2) + b"\n")
 
     @override
     def snapshot(self) -> None:
@@ -237,6 +236,7 @@ class FileSink(OutputSink):
             # none by then is an empty file, for whoever looks for it.
             for name in OUTPUTS:
                 (self._folder / f"{name}.jsonl").touch()
+            sync_folder(self._folder)
             return SummaryPartition(self._folder / "summary.json")
         path = self._folder / f"{for_part}.jsonl"
         if self._rotate is None and not parts_of(path):

@@ -18,6 +18,7 @@ from typing_extensions import override
 from dataflows.connectors.committed import Committed, length_of, sealed_length
 from dataflows.connectors.lines import InputError
 from dataflows.connectors.outputs import Part, part_name, parts_of
+from dataflows.disk import sync_folder
 from dataflows.instants import MICROSECONDS, format_instant, parse_instant
 from dataflows.items import Item
 
@@ -58,6 +59,7 @@ class RowsPartition(StatefulSinkPartition[Item, bytes]):
         self._file = path.open("ab")
         self._file.truncate(length)
         self._file.seek(length)
+        sync_folder(path.parent)
         self._committed = Committed(path, length, watch)
 
     @staticmethod
@@ -155,7 +157,7 @@ class RotatingPartition(StatefulSinkPartition[Item, bytes]):
                     path=last.path.rename(part_name(self._path, last.start, last.day, finished=False))
                 )
             self._open(last.start, last.day)
-        self._sync_folder()
+        sync_folder(self._path.parent)
 
     def _found(self) -> list[Part]:
         """The files of the output; one that was written without rotation becomes the first."""
@@ -184,13 +186,6 @@ class RotatingPartition(StatefulSinkPartition[Item, bytes]):
         link.unlink(missing_ok=True)
         link.symlink_to(path.name)
         link.replace(self._path)
-
-    def _sync_folder(self) -> None:
-        folder = os.open(self._path.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
 
     @override
     def write_batch(self, values: list[Item]) -> None:
@@ -232,7 +227,7 @@ class RotatingPartition(StatefulSinkPartition[Item, bytes]):
             path = part_name(self._path, self._start, self._day, finished=False)
             self._ended.append((Part(self._start, path, self._day, finished=False), self._length))
         self._open(self._length, _day(known) if self._daily else None)
-        self._sync_folder()
+        sync_folder(self._path.parent)
 
     def _sync(self) -> None:
         if self._file is not None:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 import dataflows
+from dataflows.disk import replace_file
 from dataflows.engine.partitions import StoreError
 from dataflows.fleet.shape import Change, FleetChangedError, Past, check_shapes, going_on, other_fleet
 
@@ -215,9 +216,7 @@ def _check_crc(sealed: _Sealed) -> None:
 def write_manifest(folder: Path, manifest: Manifest) -> None:
     """Write the manifest of a store, whole or not at all."""
     text = msgspec.json.format(msgspec.json.encode(manifest), indent=2)
-    written = folder / f"{_NAME}.part"
-    written.write_bytes(b'{"crc": %d, "manifest": %s}\n' % (zlib.crc32(text), text))
-    written.replace(folder / _NAME)
+    replace_file(folder / _NAME, b'{"crc": %d, "manifest": %s}\n' % (zlib.crc32(text), text))
 
 
 def crc_of(path: Path) -> tuple[int, int]:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from bytewax.recovery import RecoveryConfig, init_db_dir
 
+from dataflows.disk import replace_file, sync_folder
 from dataflows.engine.holdings import check_champions, check_consent, stored_shapes
 from dataflows.engine.manifest import (
     Manifest,
@@ -41,7 +42,7 @@ from dataflows.engine.partitions import (
 from dataflows.fleet.shape import check_shapes
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Sequence
+    from collections.abc import Callable, Collection, Iterator, Sequence
 
     from dataflows.fleet.plan import Fleet
     from dataflows.fleet.shape import Past
@@ -50,6 +51,7 @@ __all__ = [
     "MARKS",
     "PARTITIONS",
     "StoreError",
+    "begins_again",
     "check_store",
     "guard_named_store",
     "held",
@@ -63,6 +65,8 @@ PARTITIONS = 16
 #: Marks of the lane, one for each of the 16 files: those whose step and key the engine's hash puts there in
 #: turn (so that each of 1, 2, 4 and 8 files holds one, too). Frozen; a test watches that each file has one.
 MARKS = (72, 22, 5, 10, 18, 3, 54, 25, 0, 9, 1, 11, 6, 26, 2, 35)
+#: What `unfinished` holds while the outputs of earlier runs are deleted too.
+_FRESH = b"fresh\n"
 #: Locks of stores that are guarded until this process ends.
 _guarded: dict[Path, ExitStack] = {}
 
@@ -217,9 +221,20 @@ def _number(folder: Path, manifest: Manifest) -> None:
     write_manifest(folder, manifest)
 
 
+def begins_again(folder: Path) -> bool:
+    """Whether a run that began with ``--fresh`` was killed before the outputs of earlier runs were gone."""
+    unfinished = folder / "unfinished"
+    return unfinished.exists() and unfinished.read_bytes() == _FRESH
+
+
 @contextmanager
 def open_store(
-    folder: Path, fleet: Fleet, *, fresh: bool = False, migrate: Collection[str] = ()
+    folder: Path,
+    fleet: Fleet,
+    *,
+    fresh: bool = False,
+    migrate: Collection[str] = (),
+    forget: Callable[[], None] = lambda: None,
 ) -> Iterator[RecoveryConfig]:
     """The recovery configuration of a folder, made if it is new, and locked while the block runs.
 
@@ -228,6 +243,8 @@ def open_store(
         fleet: that goes on from it.
         fresh: forget what earlier runs left in it.
         migrate: classes and targets that may begin anew where the fleet has them otherwise.
+        forget: with ``fresh``, deletes the outputs of earlier runs. A kill in between is made up for by the
+            next run, with or without ``fresh``.
 
     Raises:
         StoreError: another run holds it, or it cannot be used.
@@ -237,13 +254,17 @@ def open_store(
     with held(folder):
         # A kill while the files are made leaves only some of them, which the engine would refuse for ever.
         unfinished = folder / "unfinished"
+        fresh = fresh or begins_again(folder)
         if fresh or unfinished.exists() or not (part_files(folder) or read_manifest(folder)):
-            unfinished.touch()
+            replace_file(unfinished, _FRESH if fresh else b"")
             for path in folder.glob("part-*.sqlite3*"):
                 path.unlink()
+            if fresh:
+                forget()
             init_db_dir(folder, PARTITIONS)  # type: ignore[no-untyped-call]
             _number(folder, new_manifest(fleet, PARTITIONS))
             unfinished.unlink()
+            sync_folder(folder)
         else:
             manifest = check_store(folder, fleet, adopt=True, migrate=migrate)
             if manifest is not None:

@@ -53,9 +53,13 @@ LANE_PARTS = 2 * BUCKETS + SURROUNDINGS_PARTS
 #: Places between two records after all that time and weather make: a period that ends, a finding of a clock,
 #: what began anew.
 _PERIOD, _CLOCK, _MIGRATED = 2**30, 2**30 + 1, 2**30 + 2
-_VERSION = 3
-#: Version 2 kept what the fleet was laid out by, which the manifest of the store knows now.
-_OLDER = {2: lambda state: {**state, "told": 0}}
+_VERSION = 4
+_OLDER = {
+    # What the fleet was laid out by is known to the manifest of the store.
+    2: lambda state: {**state, "told": 0},
+    # By which idle_timeout expiries were counted was not written: it is taken for the present one.
+    3: lambda state: {**state, "idle": {}},
+}
 _log = structlog.get_logger()
 
 
@@ -94,18 +98,18 @@ class Lane:
         self._counts = Counts(fleet.metrics_every)
         #: Of clocks, in the open period.
         self._jumps = 0
-        surroundings = None
+        surroundings, idle = None, None
         if main is not None:
             state = unseal("lane", _VERSION, main, _OLDER)
             self._restore(state, fleet.metrics_every)
-            surroundings = state["surroundings"]
+            surroundings, idle = state["surroundings"], state["idle"]
         registry = Buckets.read("registry", _between(parts, _REGISTRY, _HEARD))
         heard = Buckets.read("heard", _between(parts, _HEARD, _SURROUNDINGS))
         silences = {asset: silence for asset, (silence, _) in heard.items() if silence is not None}
         clocks = {asset: clock for asset, (_, clock) in heard.items() if clock is not None}
         self._registry = Registry(fleet.assets, fleet.classes, registry)
         reaches = {name: fleet.reach(name) for name in fleet.classes}
-        self._silence = Silence(fleet.classes, reaches, fleet.assets.max_tombstones, silences)
+        self._silence = Silence(fleet.classes, reaches, fleet.assets.max_tombstones, silences, idle)
         policy = fleet.assets.clock
         self._quarantine = policy is not None and policy.quarantine
         #: None where they are not checked.
@@ -368,6 +372,7 @@ class Lane:
                 "jumps": self._jumps,
                 "surroundings": self._surroundings and self._surroundings.state(),
                 "told": self._migrations.told,
+                "idle": self._silence.counted_by(),
             },
         )
 

@@ -28,6 +28,8 @@ __all__ = ["Silence"]
 _NEVER = 2**63
 #: In place of a number of expiries: a tombstone; an asset whose class knows no silence.
 _DROPPED, _UNWATCHED = -1, -2
+#: Places among the tombstones that assets which came back may leave behind, beside as many as there are.
+_LEFT_BEHIND = 64
 
 
 class _Heard(msgspec.Struct):
@@ -45,6 +47,7 @@ class Silence:
         reaches: by class, microseconds of silence after which nothing is left to decide or to correct.
         max_tombstones: how many dropped assets are remembered.
         kept: what `entry` returned, by asset; empty for a new lane.
+        counted_by: what `counted_by` returned when ``kept`` was written.
     """
 
     def __init__(
@@ -53,6 +56,7 @@ class Silence:
         reaches: Mapping[str, int],
         max_tombstones: int,
         kept: dict[str, tuple[str, int, int, int]],
+        counted_by: Mapping[str, int] | None = None,
     ) -> None:
         self._classes = classes
         self._reaches = reaches
@@ -68,6 +72,7 @@ class Silence:
         #: Up to when the examples that assets have of former classes need expiries.
         self._former: dict[str, int] = {}
         self._resting: set[str] = set()
+        self._counted_by = counted_by or {}
         for asset, found in kept.items():
             self._restore(asset, *found)
         heapq.heapify(self._tombstones)
@@ -78,6 +83,10 @@ class Silence:
         if fired == _UNWATCHED:
             return
         self._class_of[asset] = asset_class
+        idle, before = self._classes[asset_class].idle_timeout, self._counted_by.get(asset_class)
+        if fired > 0 and idle is not None and before is not None:
+            # What passed stays passed: the next expiry is the next multiple of the present idle_timeout.
+            fired = fired * before // idle
         self._heard[asset] = _Heard(last, fired)
         if fired == _DROPPED:
             self._tombstones.append((last, asset))
@@ -163,6 +172,11 @@ class Silence:
         self._resting.discard(asset)
         heapq.heappush(self._tombstones, (due, asset))
         self._dropped += 1
+        if len(self._tombstones) > 2 * self._dropped + _LEFT_BEHIND:
+            self._tombstones = [
+                (heard.last, name) for name, heard in self._heard.items() if heard.fired == _DROPPED
+            ]
+            heapq.heapify(self._tombstones)
         yield Expiry(asset, due, "ttl")
         while self._dropped > self._max_tombstones:
             since, oldest = heapq.heappop(self._tombstones)
@@ -199,6 +213,11 @@ class Silence:
         if due is not None and due < self._queued.get(asset, _NEVER):
             self._queued[asset] = due
             heapq.heappush(self._queue, (due, asset))
+
+    def counted_by(self) -> dict[str, int]:
+        """The ``idle_timeout`` by which expiries are counted, by class."""
+        idle = {name: found.idle_timeout for name, found in self._classes.items()}
+        return {name: timeout for name, timeout in idle.items() if timeout is not None}
 
     def entry(self, asset: str) -> tuple[str, int, int, int] | None:
         """Plain data of one asset, None where nothing is known of it."""

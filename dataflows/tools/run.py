@@ -17,7 +17,7 @@ from dataflows.connectors.ends import delete_lineage, source_of
 from dataflows.connectors.journal import delete_journal
 from dataflows.connectors.lines import STDIN, InputError, expand, size_of
 from dataflows.connectors.outputs import delete_output, end_of
-from dataflows.engine.store import StoreError, open_store
+from dataflows.engine.store import StoreError, begins_again, open_store
 from dataflows.failure_prediction import flow
 from dataflows.group.slot import ModelError
 from dataflows.items import OUTPUTS
@@ -28,6 +28,7 @@ from dataflows.watch import Watch
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
+    from contextlib import AbstractContextManager
     from datetime import timedelta
     from pathlib import Path
     from types import FrameType
@@ -76,21 +77,30 @@ def run(
     folder = fleet.output.folder
     folder.mkdir(parents=True, exist_ok=True)
     watch = Watch()
-    opened = nullcontext() if store is None else open_store(store, fleet, fresh=fresh, migrate=migrate)
-    with _disks(fleet, store), opened as recovery:
-        if fresh:
-            # Not before the store is ours: another run could be at work on these files.
-            _delete_outputs(folder)
-            if store is not None:
-                delete_journal(store / "journal")
-                delete_lineage(store)
-        with (folder / "log.jsonl").open("a", buffering=1) as log:
-            to_stream(log)
-            reading = source_of(fleet, watch, store) if source is None else source(watch)
-            dataflow = flow(fleet, watch=watch, source=reading, store=store)
-            with signals(watch, console), progress(fleet.name, reading.total, watch, console):
-                cli_main(dataflow, epoch_interval=epoch, recovery_config=recovery)  # type: ignore[no-untyped-call]
-            watch.committed()
+
+    def forget() -> None:
+        _delete_outputs(folder)
+        if store is not None:
+            delete_journal(store / "journal")
+            delete_lineage(store)
+
+    opened: AbstractContextManager[object] = nullcontext()
+    if store is not None:
+        # The outputs are deleted once the store is ours: another run could be at work on these files.
+        opened = open_store(store, fleet, fresh=fresh, migrate=migrate, forget=forget)
+    elif fresh:
+        forget()
+    with (
+        _disks(fleet, store),
+        opened as recovery,
+        (folder / "log.jsonl").open("a", buffering=1) as log,
+    ):
+        to_stream(log)
+        reading = source_of(fleet, watch, store) if source is None else source(watch)
+        dataflow = flow(fleet, watch=watch, source=reading, store=store)
+        with signals(watch, console), progress(fleet.name, reading.total, watch, console):
+            cli_main(dataflow, epoch_interval=epoch, recovery_config=recovery)  # type: ignore[no-untyped-call]
+        watch.committed()
     if watch.stop:
         resume = "Run the same command again to go on." if store else "Without a store it cannot be resumed."
         console.print(f"Stopped after record {watch.records:,}; everything before it is committed. {resume}")
@@ -136,7 +146,7 @@ def _check_input(fleet: Fleet, store: Path | None) -> None:
 def _check_outputs(fleet: Fleet, store: Path | None) -> None:
     """Refuse to overwrite outputs that the store knows nothing of."""
     folder = fleet.output.folder
-    new = store is None or not any(store.glob("part-*.sqlite3"))
+    new = store is None or not (any(store.glob("part-*.sqlite3")) or begins_again(store))
     if new and any(map(end_of, _outputs(folder))):
         msg = (
             f"{folder} holds outputs of an earlier run that {store or 'a run without recovery'} knows "

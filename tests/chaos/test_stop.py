@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -140,6 +141,27 @@ def test_a_store_whose_making_was_killed_is_made_again(lines: list[bytes], tmp_p
     (store / "unfinished").touch()
     (store / "part-0.sqlite3").write_bytes(b"")
     assert_same(finish(fleet), inline_outputs(fleet))
+    assert not (store / "unfinished").exists()
+
+
+@pytest.mark.parametrize("made", [False, True], ids=["no store yet", "a new store"])
+def test_a_fresh_start_that_was_killed_is_made_up_for(lines: list[bytes], tmp_path: Path, made: bool) -> None:
+    """Killed before the former outputs were gone, the next run deletes them, asked to or not."""
+    fleet = prepare(tmp_path, lines[:1_500])
+    assert finish(fleet)["evaluations"]
+    store = tmp_path / "store"
+    for path in () if made else store.glob("part-*"):
+        path.unlink()
+    if made:
+        shutil.rmtree(store)
+        finish(prepare(tmp_path / "other", lines[:1]))
+        shutil.copytree(tmp_path / "other" / "store", store)
+    (store / "unfinished").write_bytes(b"fresh\n")
+    few = {"FLEET_INPUT": str(tmp_path / "few.jsonl")}
+    (tmp_path / "few.jsonl").write_bytes(b"\n".join([*lines[:20], b""]))
+    found = finish(fleet, **few)
+    assert not found["evaluations"], "no label is known yet"
+    assert found["predictions"].count(b"\n") <= 40, "two targets"
     assert not (store / "unfinished").exists()
 
 

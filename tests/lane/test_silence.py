@@ -15,6 +15,7 @@ from dataflows.fleet.plan import AssetClass, AssetPolicy, Fleet, Input, Output
 from dataflows.instants import HOUR
 from dataflows.items import Expiry, Item, Known, LanePeriod, Row, by_order, lane_part
 from dataflows.lane import Lane
+from dataflows.lane.silence import Silence
 from tests.asset.oracle import TargetShape
 from tests.asset.streams import target_of
 
@@ -397,3 +398,30 @@ def test_without_arrivals_there_is_no_silence() -> None:
     bodies = [Telemetry("a", time, {"x": 1.0}, None, None) for time in (0, 10_000)]
     lane = Lane(fleet_of({"pump": Rule(10, 20)}), None, {})
     assert expiries_in(lane.process(records([*bodies, Telemetry("b", 99_999, {}, None, None)]))) == []
+
+
+def silence_of(idle: int, ttl: int | None = None, kept: Silence | None = None) -> Silence:
+    """The silence of pumps, new, or as another one was stored."""
+    classes = {"pump": replace(BASE, idle_timeout=idle, asset_ttl=ttl)}
+    entry = None if kept is None else kept.entry("a")
+    counted = None if kept is None else kept.counted_by()
+    return Silence(classes, {"pump": 1_000}, 10, {} if entry is None else {"a": entry}, counted)
+
+
+@pytest.mark.parametrize(("idle", "due"), [(3, 9), (4, 8), (1, 8), (2, 8), (30, 30)])
+def test_another_idle_timeout_expires_at_its_own_next_multiple(idle: int, due: int) -> None:
+    """Of an asset that is silent since 0 and had expiries up to 7, the next is the first multiple after 7."""
+    before = silence_of(7 if due == 30 else 1)
+    before.hear("a", "pump", 0)
+    assert [found.due for found in before.expiries(8)][-1] == 7
+    after = silence_of(idle, kept=before)
+    assert next(after.expiries(1_000)).due == due
+
+
+def test_assets_that_come_back_leave_no_tombstones_behind() -> None:
+    """Dropped and heard again a thousand times, one asset takes no more room than after the first time."""
+    silence = silence_of(1, ttl=2)
+    for round_ in range(1_000):
+        silence.hear("a", "pump", 10 * round_)
+        assert [found.what for found in silence.expiries(10 * round_ + 9)] == ["silent", "ttl"]
+    assert len(silence._tombstones) < 100
