@@ -144,6 +144,13 @@ class AlertBook:
         state = self._states.get(asset)
         return None if state is None else list(msgspec.structs.astuple(state))
 
+    def put_back(self, asset: str, entry: list[Any] | None) -> None:
+        """Set one asset to what `entry` returned."""
+        if entry is None:
+            self._states.pop(asset, None)
+        else:
+            self._states[asset] = _State(*entry)
+
     @staticmethod
     def _move(state: _State, what: str, why: str, time: int, score: float, threshold: float | None) -> Move:
         return Move(what, state.id or "", why, state.opened or 0, time, score, threshold)

@@ -142,9 +142,9 @@ class ExampleStore:
         if segment.living + size > max(_SMALLEST, self._living * 2 // SEGMENTS):
             segment = self._turn()
         example.segment = self._current
-        segment.examples[example.key] = example
         if segment.packed is not None:
             segment.packed.append(_packed(example))
+        segment.examples[example.key] = example
         segment.living += size
         self._living += size
         self._index[example.key] = example

@@ -341,6 +341,14 @@ class TargetFigures:
         self._counts["period"] = _Counts()
         return rows
 
+    def running(self) -> tuple[dict[str, Tally], _Counts]:
+        """What the running period counted so far."""
+        return self._tallies["period"], self._counts["period"]
+
+    def go_on(self, running: tuple[dict[str, Tally], _Counts]) -> None:
+        """Take back up a period whose rows could not be written."""
+        self._tallies["period"], self._counts["period"] = running
+
     def summary(self) -> dict[str, Any]:
         """Figures since ``figures_from``, under first and under final labels."""
         counts = self._counts["first"]

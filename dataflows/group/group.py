@@ -49,10 +49,8 @@ _PUBLISHED = _EXAMPLES + SEGMENTS
 #: the store knows them by number.
 GROUP_PARTS = _PUBLISHED + BUCKETS
 _log = structlog.get_logger()
-#: Output and content.
-_Row = tuple[str, dict[str, Any]]
 #: One step of an observation, and the rows that it makes.
-_Effect = Callable[[Item, Observation], list[_Row]]
+_Effect = Callable[[Item, Observation], list[Row]]
 
 
 class OrderError(RuntimeError):
@@ -188,19 +186,31 @@ class Group:
     def _observe(self, item: Item, seen: Observation) -> list[Row]:
         """The rows of one observation, effect by effect.
 
-        An effect that throws is rejected by itself: it leaves no row, and those before and after it stand.
+        An effect that raises is rejected by itself: it leaves neither a row nor a trace in the state, and the
+        effects before and after it stand. So an effect encodes its rows before it changes anything, or undoes
+        what it changed. What only counts (figures, skew) is an effect of its own, after what it counts.
         """
         learned = self._scorer.learned
         rows: list[Row] = []
         for effect in self._effects(seen):
             try:
-                rows += [Row(output, encode(row)) for output, row in effect(item, seen)]
+                rows += effect(item, seen)
             except Exception as error:  # noqa: BLE001 - the rest of the record and of the fleet goes on
-                self._errors += 1
-                rows.append(self._on_error(item, error, "group"))
+                rows.append(self._rejected(item, error))
         if self._scorer.learned != learned:
-            self._ledger.trim()
+            rows += self._attempt(item, self._ledger.trim)
         return rows
+
+    def _attempt(self, item: Item, effect: Callable[[], list[Row] | None]) -> list[Row]:
+        """The rows of an effect within another, or the row that rejects it."""
+        try:
+            return effect() or []
+        except Exception as error:  # noqa: BLE001 - as in `_observe`
+            return [self._rejected(item, error)]
+
+    def _rejected(self, item: Item, error: Exception) -> Row:
+        self._errors += 1
+        return self._on_error(item, error, "group")
 
     def _effects(self, seen: Observation) -> list[_Effect]:
         """What an observation does to the target, in order; nearly always, time moves and it is scored."""
@@ -219,34 +229,54 @@ class Group:
         if seen.released:
             effects.append(self._release)
         if seen.forgotten:
-            effects.append(self._forget)
+            effects += [self._forget, self._forget_published]
         effects.append(self._tell_moves)
         return effects
 
-    def _move_time(self, item: Item, _: Observation) -> list[_Row]:
+    def _move_time(self, item: Item, _: Observation) -> list[Row]:
         if self._known is not None and item.known <= self._known:
             return []
         self._known = item.known
         return self._close_period(item, item.known)
 
-    def _advance(self, _: Item, seen: Observation) -> list[_Row]:
-        self._changed_figures |= self._ledger.advance(seen.clock)
-        return []
+    def _advance(self, item: Item, seen: Observation) -> list[Row]:
+        """Learn and count what the target clock passes; an example that raises is not tried again."""
+        rows: list[Row] = []
+        while True:
+            failed = self._attempt(item, partial(self._pass, seen.clock))
+            if not failed:
+                return rows
+            rows += failed
 
-    def _clear(self, item: Item, seen: Observation) -> list[_Row]:
-        moves = self._publisher.end(seen.asset, seen.cleared_at, seen.cleared or "")
-        return [("alerts", alert(item, seen, move)) for move in moves]
+    def _pass(self, clock: int | None) -> None:
+        try:
+            self._changed_figures |= self._ledger.advance(clock)
+        except Exception:
+            self._changed_figures = True
+            raise
 
-    def _release(self, _: Item, seen: Observation) -> list[_Row]:
+    def _clear(self, item: Item, seen: Observation) -> list[Row]:
+        before = self._publisher.entry(seen.asset)
+        try:
+            moves = self._publisher.end(seen.asset, seen.cleared_at, seen.cleared or "")
+            return [_row("alerts", alert(item, seen, move)) for move in moves]
+        except Exception:
+            self._publisher.put_back(seen.asset, before)
+            raise
+
+    def _release(self, _: Item, seen: Observation) -> list[Row]:
         self._ledger.release(seen.asset, seen.released)
         return []
 
-    def _forget(self, _: Item, seen: Observation) -> list[_Row]:
+    def _forget(self, _: Item, seen: Observation) -> list[Row]:
         self._ledger.forget(seen.asset)
+        return []
+
+    def _forget_published(self, _: Item, seen: Observation) -> list[Row]:
         self._publisher.forget(seen.asset)
         return []
 
-    def _tell_moves(self, item: Item, _: Observation) -> list[_Row]:
+    def _tell_moves(self, item: Item, _: Observation) -> list[Row]:
         if not self._scorer.moves:
             return []
         rows = [
@@ -256,12 +286,13 @@ class Group:
         self._scorer.moves.clear()
         return rows
 
-    def _tell_news(self, item: Item, _: Observation) -> list[_Row]:
-        rows, self._news = [self._change(item, *each) for each in self._news], []
+    def _tell_news(self, item: Item, _: Observation) -> list[Row]:
+        rows = [self._change(item, *each) for each in self._news]
+        self._news = []
         return rows
 
-    def _change(self, item: Item, change: str, model: str, version: int, why: str) -> _Row:
-        return "changes", {
+    def _change(self, item: Item, change: str, model: str, version: int, why: str) -> Row:
+        row = {
             "change": change,
             "target": self._target.name,
             "model": model,
@@ -270,35 +301,48 @@ class Group:
             "known": format_instant(item.known),
             **basis(item, None),
         }
+        return _row("changes", row)
 
-    def _evaluate(self, item: Item, seen: Observation, matured: Matured) -> list[_Row]:
-        found = self._ledger.mature(seen.asset, matured)
-        if found is None:
+    def _evaluate(self, item: Item, seen: Observation, matured: Matured) -> list[Row]:
+        example = self._examples.get((seen.asset, matured.time))
+        if example is None:
             return []
-        self._changed_figures = True
-        example, learns = found
-        if self._skew is not None and not matured.correction:
-            self._skew.mature(example)
-        row = evaluation(item, seen, example, matured, learned=learns)
+        row = evaluation(item, seen, example, matured, learned=matured.label >= 0 and not example.learned)
         if self._write_features != "none":
             row["features"] = named(self._features, example.features)
+        rows = [_row("evaluations", row)]
+        self._changed_figures = True
+        self._ledger.mature(seen.asset, matured)
+        rows += self._attempt(item, partial(self._ledger.learn_at_once, example))
+        if self._skew is not None and not matured.correction:
+            rows += self._attempt(item, partial(self._skew.mature, example))
         if matured.correction:
             _log.info("label contradicted", target=seen.target, asset=seen.asset, time=row["time"])
-        return [("evaluations", row)]
+        return rows
 
-    def _score(self, item: Item, seen: Observation) -> list[_Row]:
+    def _score(self, item: Item, seen: Observation) -> list[Row]:
+        features = seen.features or b""
+        before = self._publisher.entry(seen.asset)
+        try:
+            if not seen.example:
+                return self._publish(item, seen, *self._scorer.answer(self._champion, features))
+            answers = self._scorer.answers(features)
+            rows = self._publish(item, seen, *answers[self._champion])
+            scores = {name: answer for name, (answer, _) in answers.items()}
+            self._ledger.take(Example(seen.asset, seen.time or 0, features, scores, self._champion))
+        except Exception:
+            # An alert moves, and a prediction counts as written, only with its row.
+            self._publisher.put_back(seen.asset, before)
+            raise
+        if self._skew is not None:
+            self._changed_figures = True
+            rows += self._attempt(item, partial(self._skew.serve, features))
+        return rows
+
+    def _publish(self, item: Item, seen: Observation, score: float | None, link: str) -> list[Row]:
+        """The prediction of the champion, and the alerts that follow from it."""
         time, features = seen.time or 0, seen.features or b""
         champion = self._champion
-        if seen.example:
-            answers = self._scorer.answers(features)
-            score, link = answers[champion]
-            scores = {name: answer for name, (answer, _) in answers.items()}
-            self._ledger.take(Example(seen.asset, time, features, scores, champion))
-            if self._skew is not None:
-                self._skew.serve(features)
-                self._changed_figures = True
-        else:
-            score, link = self._scorer.answer(champion, features)
         if score is None:
             score = self._scorer.prior
         # The prior is the same for every asset: it warns of none.
@@ -312,7 +356,7 @@ class Group:
         row = prediction(item, seen, score, revises, answered)
         if self._write_features == "all":
             row["features"] = named(self._features, features)
-        rows = [("predictions", row)]
+        rows = [_row("predictions", row)]
         for move in moves:
             told = alert(item, seen, move)
             if move.state == "opened":
@@ -322,18 +366,20 @@ class Group:
                     score,
                     lambda x: self._scorer.answer(champion, x)[0],
                 )
-            rows.append(("alerts", told))
+            rows.append(_row("alerts", told))
         return rows
 
-    def _compare(self, _: Item, seen: Observation, compared: Compared) -> list[_Row]:
+    def _compare(self, _: Item, seen: Observation, compared: Compared) -> list[Row]:
         """Hold an example as served against its features from complete data."""
         if self._skew is None:
             return []
         self._changed_figures = True
         example = self._ledger.remembered(seen.asset, compared.time)
         if example is not None:
-            self._skew.take(example, compared, lambda x: self._scorer.answer(self._champion, x)[0])
-            self._examples.update(example)
+            try:
+                self._skew.take(example, compared, lambda x: self._scorer.answer(self._champion, x)[0])
+            finally:
+                self._examples.update(example)
         elif compared.features is not None:
             self._skew.give_up(compared.time, "not remembered")
         return []
@@ -341,13 +387,23 @@ class Group:
     def _end_of_period(self, known: int) -> int:
         return -(-known // self._every) * self._every
 
-    def _close_period(self, item: Item, known: int) -> list[_Row]:
+    def _close_period(self, item: Item, known: int) -> list[Row]:
         """Rows of the metrics once knowledge time has passed the end of the period."""
         if self._period is not None and known <= self._period[1]:
             return []
         closed, end = self._period, self._end_of_period(known)
         self._period = (end - self._every, end)
-        return [] if closed is None else [("metrics", row) for row in self._metrics(item, *closed)]
+        if closed is None:
+            return []
+        counted = self._figures.running(), None if self._skew is None else self._skew.running()
+        try:
+            return [_row("metrics", row) for row in self._metrics(item, *closed)]
+        except Exception:
+            # Without its rows no period closes: what it counted counts in the next one.
+            self._figures.go_on(counted[0])
+            if self._skew is not None and counted[1] is not None:
+                self._skew.go_on(counted[1])
+            raise
 
     def _metrics(self, item: Item, start: int, end: int) -> list[dict[str, Any]]:
         self._changed_figures = True
@@ -437,3 +493,7 @@ class Group:
         rejected = {"internal_error": self._errors} if self._errors else {}
         body = Row("summary", encode({"input": {"rejected": rejected}, "targets": targets}))
         return [Item(*self._order, None, self._known or 0, ("", 0, 0), body)]
+
+
+def _row(output: str, row: dict[str, Any]) -> Row:
+    return Row(output, encode(row))

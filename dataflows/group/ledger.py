@@ -76,24 +76,38 @@ class Ledger:
         example = self._examples.get((asset, matured.time))
         if example is None:
             return None
-        if example.label is None:
-            example.first = matured.label
-            if matured.label < 0:
-                self._figures.censored(matured.time, matured.why, example.scores)
-        else:
-            # What was censored first waits for no clock; all else stands in the figures once it was counted.
-            counted = example.counted or example.first == -1
-            old = (example.label, example.lead) if counted else None
-            self._figures.contradicted(example.time, example.scores, old, (matured.label, matured.lead))
-        example.label, example.lead = matured.label, matured.lead
-        example.correction = matured.correction
+        before = example.news()
+        # What was censored first waits for no clock; all else stands in the figures once it was counted.
+        counted = example.counted or example.first == -1
+        old = (example.label, example.lead) if example.label is not None and counted else None
+        is_first = example.label is None
         learns = matured.label >= 0 and not example.learned
-        if learns:
-            heapq.heappush(self._queue, (example.time, asset))
-            if self._at_once and matured.label:
-                self._learn(example)
-        self._examples.update(example)
+        try:
+            if is_first:
+                example.first = matured.label
+            example.label, example.lead = matured.label, matured.lead
+            example.correction = matured.correction
+            self._examples.update(example)
+            if learns:
+                heapq.heappush(self._queue, (example.time, asset))
+            if not is_first:
+                new = (matured.label, matured.lead)
+                self._figures.contradicted(example.time, example.scores, old, new)
+            elif matured.label < 0:
+                self._figures.censored(matured.time, matured.why, example.scores)
+        except Exception:
+            # What still stands in the queue has no label, and is passed over.
+            example.apply(before)
+            self._examples.update(example)
+            raise
         return example, learns
+
+    def learn_at_once(self, example: Example) -> None:
+        """Learn a positive whose label became known, where positives do not wait for the target clock."""
+        if self._at_once and example.label == 1 and not example.learned:
+            example.learned = True
+            self._examples.update(example)
+            self._learn(example)
 
     def advance(self, clock: int | None) -> bool:
         """Move the target clock, never back; learn and count what it passes. Return whether there was any."""
@@ -106,24 +120,36 @@ class Ledger:
             time, asset = heapq.heappop(self._queue)
             example = self._examples.get((asset, time))
             if example is not None and not (example.learned and example.counted):
-                self._learn(example)
-                self._count(example)
-                self._examples.update(example)
                 passed = True
+                self._settle(example)
         return passed
 
+    def _settle(self, example: Example) -> None:
+        """Learn and count an example that the target clock passed.
+
+        It is done with from then on, also where a model or a figure raises: it would raise again.
+        """
+        learns = not example.learned and example.label is not None and example.label >= 0
+        counts = not example.counted and example.first is not None and example.label is not None
+        example.learned, example.counted = example.learned or learns, example.counted or counts
+        self._examples.update(example)
+        try:
+            if learns:
+                self._learn(example)
+        finally:
+            if counts:
+                self._count(example)
+
     def _learn(self, example: Example) -> None:
-        if not example.learned and example.label is not None and example.label >= 0:
-            example.learned = True
-            self._scorer.learn(example.asset, example.time, example.features, example.label, example.scores)
-            if not example.label:
-                self._usual.learn(np.frombuffer(example.features))
+        label = example.label or 0
+        self._scorer.learn(example.asset, example.time, example.features, label, example.scores)
+        if not label:
+            self._usual.learn(np.frombuffer(example.features))
 
     def _count(self, example: Example) -> None:
-        if not example.counted and example.first is not None and example.label is not None:
-            example.counted = True
-            if example.first >= 0:
-                self._figures.count(example.time, example.scores, example.first, example.lead, example.label)
+        first, label = example.first, example.label
+        if first is not None and label is not None and first >= 0:
+            self._figures.count(example.time, example.scores, first, example.lead, label)
 
     def release(self, asset: str, times: Iterable[int]) -> None:
         """Forget examples that no record can change, except those that a big model may need again."""

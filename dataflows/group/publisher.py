@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 from dataflows.buckets import Buckets
 from dataflows.group.alerts import AlertBook, Move
@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 __all__ = ["Publisher"]
 
 _KIND = "published"
+_Value = TypeVar("_Value")
+#: Last score, last time and revision written, and alert of an asset.
+Entry: TypeAlias = "tuple[float | None, tuple[int, int] | None, list[Any] | None]"
 
 
 class Publisher:
@@ -38,7 +41,7 @@ class Publisher:
         }
         kept = {asset: row[2] for asset, row in table.items() if row[2] is not None}
         self._book = None if target.alert is None else AlertBook(target.name, target.alert, kept)
-        self._buckets = Buckets(_KIND, self._entry)
+        self._buckets = Buckets(_KIND, self.entry)
         self._buckets.restore(table)
 
     def publishes(self, asset: str, score: float, *, example: bool, moved: bool = False) -> bool:
@@ -80,6 +83,15 @@ class Publisher:
         self._buckets.touch(asset)
         return self._book.end(asset, time, why)
 
+    def put_back(self, asset: str, entry: Entry | None) -> None:
+        """Set what is known of an asset to what `entry` returned."""
+        last, written, alert = entry or (None, None, None)
+        _set(self._last, asset, last)
+        _set(self._written, asset, written)
+        if self._book is not None:
+            self._book.put_back(asset, alert)
+        self._buckets.touch(asset)
+
     def forget(self, asset: str) -> None:
         """Let go of an asset whose state was dropped."""
         last, written = self._last.pop(asset, None), self._written.pop(asset, None)
@@ -90,7 +102,8 @@ class Publisher:
         """How many alerts are open."""
         return 0 if self._book is None else self._book.open_count()
 
-    def _entry(self, asset: str) -> tuple[float | None, tuple[int, int] | None, list[Any] | None] | None:
+    def entry(self, asset: str) -> Entry | None:
+        """Plain data of an asset, None where nothing is known of it."""
         last, written = self._last.get(asset), self._written.get(asset)
         alert = None if self._book is None else self._book.entry(asset)
         known = last is not None or written is not None or alert is not None
@@ -103,3 +116,11 @@ class Publisher:
     def part(self, bucket: int) -> bytes:
         """One bucket, sealed."""
         return self._buckets.bucket(bucket)
+
+
+def _set(table: dict[str, _Value], key: str, value: _Value | None) -> None:
+    """Set what a table holds for a key, None for nothing."""
+    if value is None:
+        table.pop(key, None)
+    else:
+        table[key] = value

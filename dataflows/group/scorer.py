@@ -237,7 +237,10 @@ class Scorer:
 
     def _ask_one(self, slot: Slot, features: bytes) -> Answer:
         if slot.reader is not None and slot.is_ready and not slot.errors.aside:
-            score = slot.reader.score(features)
+            try:
+                score = slot.reader.score(features)
+            except Exception:  # noqa: BLE001 - the model itself is asked, and fails or not
+                score = None
             if score is not None and math.isfinite(score):
                 slot.errors.succeed(learning=False)
                 return score, "class"
@@ -284,12 +287,13 @@ class Scorer:
             label: 1 or 0.
             scores: of every model, as served.
         """
-        for names, picks, members in self._groups:
-            x = dict_of(names, np.frombuffer(features)[picks])
+        values = np.frombuffer(features)
+        # All of it before the first model learns: an example is learned by all of them, or by none.
+        given = [(members, dict_of(names, values[picks])) for names, picks, members in self._groups]
+        given += [([name], served_scores(self._slots[name], scores)) for name in self._stacked]
+        for members, x in given:
             for name in members:
                 self._teach(self._slots[name], x, label, scores)
-        for slot in map(self._slots.__getitem__, self._stacked):
-            self._teach(slot, served_scores(slot, scores), label, scores)
         self.learned += 1
         self.positives += label
         self.log.append((asset, time, label))

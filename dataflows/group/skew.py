@@ -209,8 +209,8 @@ class Skew:
         before = after = ask(example.features)
         if compared.features != example.features:
             after = ask(compared.features)
-        example.compared = before, after
         changed, distances = self._changes(np.frombuffer(example.features), np.frombuffer(compared.features))
+        example.compared = before, after
         for tally in self._tallies(example.time):
             tally.compare(changed, distances)
             if before is not None and after is not None:
@@ -248,6 +248,14 @@ class Skew:
         if self._from is not None and time < self._from:
             return (self._period,)
         return self._period, self._total
+
+    def running(self) -> _Tally:
+        """What the running period counted so far."""
+        return self._period
+
+    def go_on(self, running: _Tally) -> None:
+        """Take back up a period whose rows could not be written."""
+        self._period = running
 
     def close_period(self) -> dict[str, Any] | None:
         """Figures of the period, and a new period; None for one in which nothing was counted."""

@@ -95,6 +95,7 @@ class Bench:
         lead = 1 + time % HORIZON if label == 1 else None
         found = self.ledger.mature(asset, Matured(time, label, "why", lead, 0, correction))
         assert found is not None
+        self.ledger.learn_at_once(found[0])
         return found[1]
 
 
