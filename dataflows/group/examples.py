@@ -136,7 +136,11 @@ class ExampleStore:
         return self._index.get(key)
 
     def add(self, example: Example) -> None:
-        """Take a new example; a key is never taken twice, not even after it was dropped."""
+        """Add an example; one of the same key, as an asset that was dropped and came back has it, gives way."""
+        self.drop(example.key)
+        # A later mark than those of a former example of this key, which a resume would else apply to this one.
+        self._mark += 1
+        example.mark = self._mark
         size = example.size()
         segment = self._segments[self._current]
         if segment.living + size > max(_SMALLEST, self._living * 2 // SEGMENTS):
@@ -228,6 +232,9 @@ class ExampleStore:
                 fitting = features if refit is None else refit(features)
                 example = Example(asset, time, fitting, scores, champion, segment=number, mark=own)
                 example.apply(news)
+                former = self._index.get(example.key)
+                if former is not None and former.mark > own:
+                    continue
                 self._index[example.key] = example
                 homes[example.key] = number
             marks += [(m, (asset, time), news, number) for asset, time, m, news in noted]

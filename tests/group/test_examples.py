@@ -82,6 +82,15 @@ class CrashingStore(RuleBasedStateMachine):
             self.store.add(example)
             self.model[example.key] = content(example)
 
+    @precondition(lambda self: self.clock)
+    @rule(data=st.data(), asset=st.sampled_from("ab"), score=st.floats(0, 1))
+    def add_again(self, data: st.DataObject, asset: str, score: float) -> None:
+        """A time that was taken before, and was dropped or not, is taken again."""
+        time = data.draw(st.integers(1, self.clock))
+        example = Example(asset, time, FEATURES, {"m": score, "n": 0.25}, "n")
+        self.store.add(example)
+        self.model[example.key] = content(example)
+
     def pick(self, data: st.DataObject) -> tuple[str, int]:
         return data.draw(st.sampled_from(sorted(self.model, key=lambda key: key[1])))
 
