@@ -10,6 +10,8 @@ from dataflows.snapshots import seal, unseal
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from dataflows.snapshots import Older
+
 __all__ = ["BUCKETS", "Buckets"]
 
 BUCKETS = 16
@@ -24,20 +26,31 @@ class Buckets:
     Args:
         kind: what the table is, for its snapshots.
         entry: plain data of an asset, None where the table has nothing of it.
+        version: of its entries.
     """
 
-    def __init__(self, kind: str, entry: Callable[[str], Any]) -> None:
+    def __init__(self, kind: str, entry: Callable[[str], Any], version: int = _VERSION) -> None:
         self._kind = kind
+        self._version = version
         self._entry = entry
         self._assets: list[set[str]] = [set() for _ in range(BUCKETS)]
         self._changed: set[int] = set()
 
     @staticmethod
-    def read(kind: str, sealed: Mapping[int, bytes]) -> dict[str, Any]:
-        """The whole table from its buckets, by asset."""
+    def read(
+        kind: str, sealed: Mapping[int, bytes], version: int = _VERSION, older: Older | None = None
+    ) -> dict[str, Any]:
+        """The whole table from its buckets, by asset.
+
+        Args:
+            kind: what the table is.
+            sealed: its buckets by number.
+            version: of its entries.
+            older: how tables of older versions become newer ones.
+        """
         table: dict[str, Any] = {}
         for number in sorted(sealed):
-            table.update(unseal(kind, _VERSION, sealed[number]))
+            table.update(unseal(kind, version, sealed[number], older))
         return table
 
     def restore(self, table: Mapping[str, Any]) -> None:
@@ -66,7 +79,7 @@ class Buckets:
                 self._assets[number].discard(asset)
             else:
                 table[asset] = entry
-        return seal(self._kind, _VERSION, table)
+        return seal(self._kind, self._version, table)
 
 
 def _bucket(asset: str) -> int:

@@ -45,12 +45,35 @@ hop = "1h"
 sensors = ["air"]
 statistics = ["count", "mean", "last"]
 
+# One sensor a message: a time without coolant waits for it.
+[classes.lorry]
+sensors = ["coolant"]
+score_on = "complete"
+allowed_lateness = "2h"
+weather = { values = ["temp", "rain"], max_age = "3h", memory = "MEMORY" }
+
+[classes.lorry.expressions]
+over_air = "coolant - weather.temp"
+air = "weather.temp"
+
+[[classes.lorry.windows]]
+length = "2h"
+hop = "1h"
+sensors = ["air"]
+statistics = ["count", "mean", "last"]
+
 [classes.van]
 sensors = ["coolant"]
 weather = { values = ["rain"], max_age = "1h", memory = "0s" }
 
 [[targets]]
 class = "truck"
+mode = "leak"
+horizon = "24h"
+champion = "prior"
+
+[[targets]]
+class = "lorry"
 mode = "leak"
 horizon = "24h"
 champion = "prior"
@@ -68,7 +91,9 @@ KINDS = {
     "a": Kind(("temp", "rain"), 3 * HOUR, 2 * HOUR, works_out=True),
     "b": Kind(("temp", "rain"), 3 * HOUR, 2 * HOUR, works_out=True),
     "c": Kind(("rain",), HOUR, 0, works_out=False),
+    "d": Kind(("temp", "rain"), 3 * HOUR, 2 * HOUR, works_out=True, waits=True),
 }
+CLASSES = {"a": "truck", "b": "truck", "c": "van", "d": "lorry"}
 #: 2020-01-01T00:00:00Z.
 START = 1_577_836_800_000_000
 HALF = HOUR // 2
@@ -117,7 +142,8 @@ class Product:
         """Go on from snapshots."""
         self.lane = Lane(self.fleet, self.lane.main_snapshot(), self.parts)
         self.assets = {
-            name: Asset(name, self.plans, "truck", asset.to_bytes()) for name, asset in self.assets.items()
+            name: Asset(name, self.plans, CLASSES.get(name, "truck"), asset.to_bytes())
+            for name, asset in self.assets.items()
         }
 
 
@@ -141,7 +167,7 @@ _SITES = st.sampled_from(["north", "south"])
 _TELEMETRY, _WEATHER, _FAULT, _MOVE = "telemetry", "weather", "fault", "move"
 _STEP = st.tuples(
     st.sampled_from([_TELEMETRY] * 4 + [_WEATHER] * 5 + [_FAULT, _MOVE]),
-    st.sampled_from("aabbc"),
+    st.sampled_from("aabcddd"),
     st.sampled_from(["north", "north", "south", None]),
     st.floats(0, 1, exclude_max=True),
     st.sampled_from([None, None, -4, -2, -1, 0, 1, 2]),
@@ -161,8 +187,7 @@ def streams(draw: st.DrawFn) -> tuple[str, list[tuple[Event, bool]]]:
     arrived = START + draw(st.integers(0, 4)) * HALF
     first = arrived if with_arrivals else None
     out: list[tuple[Event, bool]] = [
-        (Registration(asset, "van" if asset == "c" else "truck", "north", {}, False, first), False)
-        for asset in "abc"
+        (Registration(asset, name, "north", {}, False, first), False) for asset, name in CLASSES.items()
     ]
     length = draw(st.integers(1, 60))
     for number, step in enumerate(draw(st.lists(_STEP, min_size=length, max_size=length))):
@@ -180,7 +205,7 @@ def streams(draw: st.DrawFn) -> tuple[str, list[tuple[Event, bool]]]:
         elif what == _FAULT:
             event = Fault(asset, time, f"code {number}", None, at)
         else:
-            event = Registration(asset, "van" if asset == "c" else "truck", site, {}, False, at)
+            event = Registration(asset, CLASSES[asset], site, {}, False, at)
         out.append((event, resumed))
     return draw(st.sampled_from(["0s", "2h", "7d"])), out
 

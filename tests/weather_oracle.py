@@ -35,6 +35,8 @@ class Kind(NamedTuple):
     lateness: int
     #: Whether it has the expressions and the window of the trucks.
     works_out: bool
+    #: Whether a time waits for its coolant.
+    waits: bool = False
 
 
 @dataclass
@@ -42,6 +44,8 @@ class Machine:
     """One asset: its latest on-time event, and what its windows hold."""
 
     newest: int | None = None
+    #: The largest time of telemetry.
+    latest: int | None = None
     largest: int | None = None
     site: str | None = None
     got: Got | None = None
@@ -50,6 +54,10 @@ class Machine:
     revision: int = 0
     #: Values of the expressions of the latest event.
     over_air: float = NAN
+    #: A time that waits, where its latest message came from, and the weather that it would get.
+    held: int | None = None
+    held_site: str | None = None
+    held_got: Got | None = None
     air_now: float = NAN
 
 
@@ -124,9 +132,11 @@ class World:
         self.known.append(row)
         out = []
         for asset, machine in sorted(self.machines.items()):
+            kind = self.kinds[asset]
+            if machine.held is not None and machine.held_site == row.site:
+                machine.held_got = self.weather(row.site, machine.held, kind.max_age)
             if machine.site != row.site or machine.largest is None:
                 continue
-            kind = self.kinds[asset]
             got = self.weather(row.site, machine.largest, kind.max_age)
             before = machine.got or NOTHING
             if got.time == row.time and self.seen_by(kind, got) != self.seen_by(kind, before):
@@ -168,8 +178,17 @@ class World:
             return out
         self.seen = time if self.seen is None else max(self.seen, time)
         machine = self.machines.setdefault(asset, Machine())
+        if machine.held is not None and time - self.kinds[asset].lateness > machine.held:
+            out.append(self.close(asset, machine))
         machine.newest = time if machine.newest is None else max(machine.newest, time)
         return out
+
+    def close(self, asset: str, machine: Machine) -> Published:
+        """Score the time that waits."""
+        machine.largest, machine.revision, machine.held = machine.held, 0, None
+        machine.site, machine.got = machine.held_site, machine.held_got
+        self.work_out(machine)
+        return self.publish(asset)
 
     def telemetry(
         self, asset: str, time: int, coolant: float | None, site: str | None, arrived: int | None
@@ -182,31 +201,36 @@ class World:
         machine = self.machines.setdefault(asset, Machine())
         place = site if site is not None else self.registered.get(asset)
         got = NOTHING if place is None else self.weather(place, time, kind.max_age)
-        newest = machine.newest
-        if newest is not None and time < newest - kind.lateness:
+        newest, latest = machine.newest, machine.latest
+        on_time = latest is None or time >= latest
+        if not on_time and newest is not None and time < newest - kind.lateness:
             return out  # too late
+        if machine.held is not None and time > machine.held:
+            out.append(self.close(asset, machine))
         if coolant is not None or time not in machine.coolant:
             machine.coolant[time] = coolant
         air = got.values.get("temp")
         machine.air[time] = NAN if air is None else air
-        if newest is None or time > newest or (time == newest and time != machine.largest):
-            machine.newest = machine.largest = time
-            machine.revision = 0
-        elif time > machine.largest if machine.largest is not None else True:
-            return out  # late, and ahead of what is scored
-        else:
-            # A late event revises if a window covers it, or if it is the newest.
-            largest = machine.largest
-            covered = kind.works_out and time > largest // self.hop * self.hop - self.length
-            if time != newest and not covered:
-                if time == largest:
-                    machine.site, machine.got = place, got
-                return out
-            machine.revision += 1
+        machine.newest = time if newest is None else max(newest, time)
+        if latest is None or time > latest or time == machine.held:
+            machine.latest = machine.held = time
+            machine.held_site, machine.held_got = place, got
+            waits = kind.waits and machine.coolant[time] is None
+            return out if waits else [*out, self.close(asset, machine)]
+        # A late event revises if a window covers it, or if it is the one that is scored.
+        if time != machine.largest and not self.covers(kind, time, machine.largest):
+            return out
+        machine.revision += 1
         if time == machine.largest:
             machine.site, machine.got = place, got
         self.work_out(machine)
         return [*out, self.publish(asset)]
+
+    def covers(self, kind: Kind, time: int, largest: int | None) -> bool:
+        """Whether a window at the time that is scored holds another time."""
+        if largest is None or time > largest:
+            return False
+        return kind.works_out and time > largest // self.hop * self.hop - self.length
 
     def work_out(self, machine: Machine) -> None:
         got, largest = machine.got or NOTHING, machine.largest

@@ -33,9 +33,21 @@ if TYPE_CHECKING:
 
 __all__ = ["Asset", "ClassPlan"]
 
-_VERSION = 4
-#: From older versions: layouts had no numbers.
-_OLDER = {3: lambda state: {**state, "layout": None}}
+_VERSION = 5
+
+
+def _with_latest(state: dict[str, Any]) -> dict[str, Any]:
+    """Version 4 told on time from late by telemetry and faults, so it kept no latest time of telemetry."""
+    windows, weather = state["windows"], state["weather"]
+    times = [time for time in (state["scored"], windows.get("held"), *windows["ahead"]) if time is not None]
+    windows |= {"latest": max(times, default=None), "unbegun": []}
+    if weather is not None:
+        weather["held_revised"] = False
+    return state
+
+
+#: From older versions: those before version 4 gave layouts no numbers.
+_OLDER = {3: lambda state: {**state, "layout": None}, 4: _with_latest}
 
 
 class Asset:
@@ -176,7 +188,7 @@ class Asset:
         # An asset that asset_ttl dropped may come back at the very time that was scored before.
         self._revision = self._revision + 1 if time == self._scored else 0
         self._scored = time
-        self._faults.advance()
+        self._faults.advance(time)
         cell = time // self._plan.example_every
         example = cell != self._cell
         at_once = {}
@@ -272,7 +284,11 @@ class Asset:
                 self._complete = CompleteWindows(before, None, complete).carry(plan)
 
     def _late_weather(self, item: Item, event: LateWeather) -> list[Item]:
-        if self._weather is None or not self._weather.offer(event.weather, self._windows.largest):
+        if self._weather is None:
+            return []
+        if isinstance(self._windows, Gathering):
+            self._weather.offer_held(event.weather, self._windows.held)
+        if not self._weather.offer(event.weather, self._windows.largest):
             return []
         self._revision += 1
         return self._observations(item, {}, scored=True)
@@ -340,7 +356,7 @@ class Asset:
         if self._complete is not None:
             if example and features is not None:
                 self._complete.expect(windows.largest or 0, features)
-            compared = self._complete.advance(windows.watermark, self._background)
+            compared = self._complete.advance(windows.settled, self._background)
         if not (matured or released or at_once or cleared or forgotten or compared) and len(targets) == len(
             self._plan.targets
         ):

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from bisect import insort
+from bisect import bisect_right, insort
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 __all__ = ["Faults", "identity_of"]
 
 #: So many of the latest faults are kept one by one, where a reset may have to part those of one pane.
-_RECENT = 128
+_MOST_RECENT = 4_096
 
 
 class Faults:
@@ -32,7 +33,7 @@ class Faults:
         state: what `state` returned, None for a new asset.
     """
 
-    __slots__ = ("_ahead", "_class", "_depths", "_panes", "_recent")
+    __slots__ = ("_ahead", "_class", "_depths", "_panes", "_reach", "_recent")
 
     def __init__(self, asset_class: AssetClass, state: dict[str, Any] | None = None) -> None:
         self._class = asset_class
@@ -45,7 +46,9 @@ class Faults:
         self._panes: dict[tuple[int, str], dict[int, list[int]]] = {}
         #: Faults after the time that was scored last; they enter the panes with the next telemetry.
         self._ahead: list[tuple[int, str]] = []
-        #: The latest faults that were counted, by time; none in a class whose windows are never reset.
+        #: How far back a window reaches at most.
+        self._reach = max((hop * (depth + 1) for hop, depth in self._depths.items()), default=0)
+        #: The counted faults that a window may hold, by time; none in a class whose windows are never reset.
         self._recent: list[tuple[int, str]] = []
         if state is None:
             return
@@ -69,19 +72,21 @@ class Faults:
         else:
             self._count(time, code)
 
-    def advance(self) -> None:
-        """Count what lay ahead, since telemetry after it is scored now."""
+    def advance(self, scored: int) -> None:
+        """Count what lay ahead of the telemetry that was scored before, up to that which is scored now."""
         if self._ahead:
-            for time, code in self._ahead:
+            due = [fault for fault in self._ahead if fault[0] <= scored]
+            self._ahead = [fault for fault in self._ahead if fault[0] > scored]
+            for time, code in due:
                 self._count(time, code)
-            self._ahead.clear()
 
     def _count(self, time: int, code: str) -> None:
         for hop in self._depths:
             self._tally(hop, -(-time // hop) - 1, time, code)
         if self._class.reset_windows_on:
             insort(self._recent, (time, code))
-            del self._recent[:-_RECENT]
+            oldest = bisect_right(self._recent, self._recent[-1][0] - self._reach, key=itemgetter(0))
+            del self._recent[: max(oldest, len(self._recent) - _MOST_RECENT)]
 
     def _tally(self, hop: int, number: int, time: int, code: str) -> None:
         panes = self._panes.setdefault((hop, code), {})
@@ -96,7 +101,7 @@ class Faults:
             found[1] = max(found[1], time)
 
     def reset(self, time: int) -> None:
-        """Drop what lies before an instant, and with it what its pane holds from before the latest faults."""
+        """Drop what lies not after an instant; of more faults than are kept, the oldest of its pane too."""
         self._ahead = [fault for fault in self._ahead if fault[0] > time]
         self._recent = [fault for fault in self._recent if fault[0] > time]
         for (hop, _), panes in self._panes.items():
@@ -122,7 +127,7 @@ class Faults:
         """Statistics of all windows in their order: (windows x faults x fault statistics), NaN is missing.
 
         Args:
-            time: microseconds, not before any fault that was added.
+            time: that is scored, not before any fault that was counted.
         """
         out = []
         for window in self._class.windows:

@@ -1,7 +1,8 @@
 """Windows of an asset whose gateway sends one sensor a message: a time is scored when it is complete.
 
-The newest time is held until each required sensor has a reading for it, or until something newer comes. Until
-then it moves the watermark and can be merged and repeated like any other, but no window holds it yet.
+The newest time is held until each required sensor has a reading for it, until newer telemetry comes, until a
+fault moves the watermark past it, or until the asset is silent for `idle_timeout` or retired. Until then it
+moves the watermark and can be merged and repeated like any other, but no window holds it yet.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from dataflows.asset.faults import identity_of
 from dataflows.asset.records import kind_of
 from dataflows.asset.windows import Placed, WindowPlan, Windows
 from dataflows.events import AssetEvent, Failure, Fault, Maintenance, Registration, Telemetry
+from dataflows.items import Expiry
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -22,7 +24,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from dataflows.asset.plan import ClassPlan
-    from dataflows.items import Expiry, LateWeather
+    from dataflows.items import LateWeather
 
 __all__ = ["Gathering"]
 
@@ -42,8 +44,8 @@ class Gathering(Windows):
         #: The time that waits for sensors, after all that were scored.
         self.held: int | None = None if state is None else state.get("held")
 
-    def closes(self, time: int, identity: str | None) -> bool:
-        """Whether telemetry or a fault ends the wait of the time that is held."""
+    def _ends_wait(self, time: int, identity: str | None = None) -> bool:
+        """Whether something of a later time, that is no copy, ends the wait of the time that is held."""
         return self.held is not None and time > self.held and not self._saw(identity)
 
     def ends_with(
@@ -60,14 +62,18 @@ class Gathering(Windows):
             plans: of every class.
         """
         if isinstance(event, Telemetry):
-            return self.closes(event.time, event.id)
+            return self._ends_wait(event.time, event.id)
         if isinstance(event, Fault):
-            return self.closes(event.time, identity_of(event))
+            # It may have overtaken messages of the time that is held; past the watermark none is waited for.
+            return self._ends_wait(event.time - self._plan.lateness, identity_of(event))
         if isinstance(event, Failure | Maintenance):
             # What is reset is gone, also at its very time.
-            return kind_of(event) in plan.resets and self.closes(event.time + 1, None)
-        changes_class = isinstance(event, Registration) and plans[event.asset_class] is not plan
-        return changes_class and self.held is not None
+            return kind_of(event) in plan.resets and self._ends_wait(event.time + 1)
+        if isinstance(event, Registration):
+            leaves = event.retired or plans[event.asset_class] is not plan
+            return leaves and self.held is not None
+        # Nothing newer came for so long that nothing is waited for.
+        return isinstance(event, Expiry) and self.held is not None
 
     def close(self) -> int:
         """Score the time that is held as it is, and return it.
@@ -83,27 +89,18 @@ class Gathering(Windows):
         return time
 
     @override
-    def add(
-        self,
-        time: int,
-        readings: dict[str, float | None],
-        identity: str | None,
-        weather: tuple[float, ...] | None = None,
-    ) -> Placed:
-        placed = super().add(time, readings, identity, weather)
-        if time == self.held and placed in {Placed.MERGED, Placed.HELD}:
-            if not self._is_complete(self._rows[time]):
-                return Placed.HELD
-            self._score(time)
-            return Placed.ON_TIME
-        return placed
+    def _take_unscored(self, time: int) -> Placed:
+        if not self._is_complete(self._rows[time]):
+            return Placed.HELD
+        self._score(time)
+        return Placed.ON_TIME
 
     @override
     def _take_newest(self, time: int, row: NDArray[np.float64]) -> Placed:
         if self._is_complete(row):
             return super()._take_newest(time, row)
-        self.newest = self.held = time
-        self._forget(time)
+        self.held = time
+        self._advance(time)
         self._rows.append(time, row)
         self._ahead.append(time)
         return Placed.HELD

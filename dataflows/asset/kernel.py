@@ -20,7 +20,16 @@ from numba import njit
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["EMPTY", "FIELDS", "WIDTH", "observe", "observe_newest", "replace_missing", "statistics"]
+__all__ = [
+    "EMPTY",
+    "FIELDS",
+    "NOT_COUNTED",
+    "WIDTH",
+    "observe",
+    "observe_newest",
+    "replace_missing",
+    "statistics",
+]
 
 #: Numbers kept per pane and sensor.
 FIELDS = (
@@ -56,6 +65,8 @@ WIDTH = len(FIELDS)
 ) = range(WIDTH)
 #: Pane number of a slot that holds nothing.
 EMPTY = -(2**62)
+#: In place of a reading that is neither counted nor missing, since the windows of its channel began later.
+NOT_COUNTED = math.inf
 _HOUR = 3_600_000_000.0
 
 
@@ -105,7 +116,7 @@ def _add_row(
     for sensor in range(len(row)):
         if math.isnan(row[sensor]):
             panes[slot, sensor, _MISSING] += 1.0
-        else:
+        elif row[sensor] != NOT_COUNTED:
             _add(panes[slot, sensor], row[sensor], hours, time)
 
 
@@ -123,7 +134,7 @@ def observe(
 
     Args:
         time: microseconds.
-        row: readings (sensors), NaN where missing.
+        row: readings (sensors), NaN where missing, or `NOT_COUNTED`.
         oldest: (hops) number of the oldest pane that any window of the hop still covers.
         hops: (hops) microseconds.
         rings: (hops, 2) offset and size of each hop's ring of panes.
@@ -164,9 +175,9 @@ def replace_missing(
     """
     for hop in range(len(hops)):
         number = _pane_of(time, hops[hop])
-        if number < oldest[hop]:
-            continue
         slot = rings[hop, 0] + number % rings[hop, 1]
+        if number < oldest[hop] or numbers[slot] != number:
+            continue
         hours = (time - number * hops[hop]) / _HOUR
         for sensor in range(len(row)):
             if not math.isnan(row[sensor]):

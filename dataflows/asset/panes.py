@@ -47,8 +47,11 @@ class WindowPlan:
         self.lateness = asset_class.allowed_lateness
         hops = sorted({window.hop for window in asset_class.windows})
         self.hops = np.array(hops, dtype=np.int64)
-        #: How far a row lies behind the newest before it is worth asking whether a pane may still need it.
-        self.kept = self.lateness + max(hops, default=0)
+        self._longest_hop = max(hops, default=0)
+        #: How far back a window reaches at most, where a record may drop part of it; 0 where none does.
+        self._resettable = 0
+        if asset_class.reset_windows_on:
+            self._resettable = max((window.length + window.hop for window in asset_class.windows), default=0)
         # A pane lies within the panes of every hop that is a multiple of its own.
         self._widest = [hop for hop in hops if not any(other > hop and other % hop == 0 for other in hops)]
         self.windows = np.array(
@@ -86,6 +89,24 @@ class WindowPlan:
         for hop in self._widest:
             start = min(start, (time - 1) // hop * hop)
         return start
+
+    def pane_end(self, time: int) -> int:
+        """Where the pane of this time ends; with several hops, the latest of their panes."""
+        end = time
+        for hop in self._widest:
+            end = max(end, -(-time // hop) * hop)
+        return end
+
+    def window_start(self, time: int) -> int:
+        """Where the earliest window of this time begins, if a record may drop part of it; else the time."""
+        return min(time, int((self.oldest(time) * self.hops).min())) if self._resettable else time
+
+    def surely_unneeded(self, mark: int, scored: int) -> int:
+        """Rows up to this time are neither in the pane of a mark nor in a window of a time that is scored.
+
+        Quicker than `pane_start` and `window_start`, and not much before them.
+        """
+        return min(mark - self._longest_hop, scored - self._resettable)
 
     def row(
         self, readings: dict[str, float | None], weather: tuple[float, ...] | None = None
@@ -197,13 +218,13 @@ class Panes:
             row: (sensors), NaN is missing.
             now: the time that is scored; panes that no window covers then are not kept.
         """
-        plan = self._plan
         self._folded[:] = EMPTY
-        while True:
-            held = plan.hops, self._rings, self._numbers, self._panes
-            full = observe(time, row, plan.oldest(now), *held)
-            if full < 0:
-                return
+        self._observe(time, row, self._plan.oldest(now))
+
+    def _observe(self, time: int, row: NDArray[np.float64], oldest: NDArray[np.int64]) -> None:
+        """Add a row to its pane of every hop, but to none before the oldest (hops), with room for it."""
+        hops = self._plan.hops
+        while (full := observe(time, row, oldest, hops, self._rings, self._numbers, self._panes)) >= 0:
             self._grow(full)
 
     def insert_newest(self, time: int, row: NDArray[np.float64], out: NDArray[np.float64]) -> None:
@@ -248,8 +269,7 @@ class Panes:
         for at in sorted(rows):
             same = plan.panes_of(at) == panes
             if same.any():
-                only = np.where(same, oldest, never)
-                observe(at, rows[at], only, plan.hops, self._rings, self._numbers, self._panes)
+                self._observe(at, rows[at], np.where(same, oldest, never))
         self._folded[:] = EMPTY
 
     def statistics(self, now: int, out: NDArray[np.float64]) -> None:

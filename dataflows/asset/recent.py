@@ -114,6 +114,12 @@ class Recent:
         for row in self._table[self._first : self._end]:
             yield int(row[0]), row[1:]
 
+    def within(self, first: int, last: int) -> Iterator[tuple[int, NDArray[np.float64]]]:
+        """Time and readings of every row with first < time <= last."""
+        held = self._table[self._first : self._end]
+        for row in held[(held[:, 0] > first) & (held[:, 0] <= last)]:
+            yield int(row[0]), row[1:]
+
     def state(self) -> bytes:
         """Plain data."""
         return self._table[self._first : self._end].tobytes()

@@ -26,7 +26,7 @@ class LatestWeather:
         state: what `state` returned, None for a new asset.
     """
 
-    __slots__ = ("_held", "_joined", "_plan", "revised")
+    __slots__ = ("_held", "_held_revised", "_joined", "_plan", "revised")
 
     def __init__(self, plan: Weather, state: dict[str, Any] | None = None) -> None:
         self._plan = plan
@@ -36,10 +36,14 @@ class LatestWeather:
         self._held: Joined | None = None
         #: Whether this is fresher weather than the event was joined with when it came.
         self.revised = False
+        #: The same of the time that waits.
+        self._held_revised = False
         if state is not None:
+            same = tuple(state["names"]) == plan.values
             self._joined = self._again(state["joined"], state["names"])
             self._held = self._again(state["held"], state["names"])
-            self.revised = state["revised"] and tuple(state["names"]) == plan.values
+            self.revised = state["revised"] and same
+            self._held_revised = state["held_revised"] and same
 
     def _again(self, kept: list[Any] | None, names: list[str]) -> Joined | None:
         """A row that was kept; after a change of class some values may be new to the asset."""
@@ -62,10 +66,11 @@ class LatestWeather:
     def hold(self, joined: Joined | None) -> None:
         """Note what a message was joined with whose time is not scored yet."""
         self._held = joined
+        self._held_revised = False
 
     def take_held(self) -> None:
         """The time that was held is scored."""
-        self.take(self._held)
+        self._joined, self.revised = self._held, self._held_revised
 
     def offer(self, late: Joined, time: int | None) -> bool:
         """Take weather that became known after the latest event, if that would now be joined with it.
@@ -77,18 +82,33 @@ class LatestWeather:
         Returns:
             Whether it was taken.
         """
-        held = self._joined
-        if held is None or time is None or late.time is None or held.site != late.site:
-            return False
-        if not late.time <= time <= late.time + self._plan.max_age:
-            return False
-        if held.time is not None and (late.time, late.issued) < (held.time, held.issued):
-            return False
-        if (late.time, late.issued) == (held.time, held.issued) and same_values(late.values, held.values):
+        if not self._would_join(late, time, self._joined):
             return False
         self._joined = late
         self.revised = True
         return True
+
+    def offer_held(self, late: Joined, time: int | None) -> None:
+        """Take the same weather for the time that waits, which is then scored with it.
+
+        Args:
+            late: the row.
+            time: that waits, None where none does.
+        """
+        if self._would_join(late, time, self._held):
+            self._held = late
+            self._held_revised = True
+
+    def _would_join(self, late: Joined, time: int | None, before: Joined | None) -> bool:
+        """Whether an event of this time, joined with other weather before, would now get this row."""
+        if before is None or time is None or late.time is None or before.site != late.site:
+            return False
+        if not late.time <= time <= late.time + self._plan.max_age:
+            return False
+        if before.time is not None and (late.time, late.issued) < (before.time, before.issued):
+            return False
+        equal = (late.time, late.issued) == (before.time, before.issued)
+        return not (equal and same_values(late.values, before.values))
 
     def features(self, time: int, out: NDArray[Any]) -> None:
         """Write the values, the age in hours and whether it is a forecast; all NaN where there is none.
@@ -112,4 +132,5 @@ class LatestWeather:
             "joined": None if self._joined is None else msgspec.structs.astuple(self._joined),
             "held": None if self._held is None else msgspec.structs.astuple(self._held),
             "revised": self.revised,
+            "held_revised": self._held_revised,
         }

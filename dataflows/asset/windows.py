@@ -8,13 +8,19 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from dataflows.asset.kernel import NOT_COUNTED
 from dataflows.asset.panes import Panes, WindowPlan
 from dataflows.asset.recent import NEVER, Recent
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from numpy.typing import NDArray
 
-__all__ = ["Placed", "WindowPlan", "Windows"]
+__all__ = ["MOST_ROWS", "Placed", "WindowPlan", "Windows"]
+
+#: So many readings are kept one by one for a reset that is reported late; they bound the state of an asset.
+MOST_ROWS = 16_384
 
 
 class Placed(Enum):
@@ -46,7 +52,9 @@ class Windows:
         "_plan",
         "_rows",
         "_since",
+        "_unbegun",
         "largest",
+        "latest",
         "newest",
     )
 
@@ -60,14 +68,18 @@ class Windows:
         self._ids: dict[int, int] = {}
         #: Times of late telemetry after the latest that was scored; they enter the panes with the next one.
         self._ahead: list[int] = []
+        #: Of times from before a change of class or layout: channels whose windows began with that change.
+        self._unbegun: dict[int, tuple[int, ...]] = {}
         #: At the time that is scored, until something changes them or they are asked for.
         self._features: NDArray[np.float64] | None = None
         #: Below this the watermark never lies: where it stood under a former class.
         self._floor: int | None = None
         #: Where the windows begin, if something reset them.
         self._since: int | None = None
-        #: The largest time of telemetry that was on time: what is scored.
+        #: The time that is scored: the largest of telemetry, but for one that waits for sensors.
         self.largest: int | None = None
+        #: The largest time of accepted telemetry: what is not before it is on time.
+        self.latest: int | None = None
         #: The largest time of telemetry and faults: what the watermark follows.
         self.newest: int | None = None
         if state is not None:
@@ -80,6 +92,15 @@ class Windows:
             return None
         mark = self.newest - self._plan.lateness
         return mark if self._floor is None else max(mark, self._floor)
+
+    @property
+    def settled(self) -> int | None:
+        """Telemetry before this time can no longer be accepted; None before the first telemetry.
+
+        Faults may move the watermark past the latest telemetry, at whose time more may come all the same.
+        """
+        mark = self.watermark
+        return None if mark is None or self.latest is None else min(mark, self.latest)
 
     def add(
         self,
@@ -96,8 +117,8 @@ class Windows:
             identity: the event's own id, if it has one.
             weather: what it was joined with, in the order of the class.
         """
-        newest, since = self.newest, self._since
-        if (newest is None or time > newest) and (since is None or time > since) and not self._saw(identity):
+        latest, since = self.latest, self._since
+        if (latest is None or time > latest) and (since is None or time > since) and not self._saw(identity):
             row, content = self._plan.row(readings, weather)
             placed = self._take_newest(time, row)
             self._remember(identity, time, content)
@@ -106,22 +127,44 @@ class Windows:
 
     def _take_newest(self, time: int, row: NDArray[np.float64]) -> Placed:
         """Take the first telemetry of a time after all others."""
-        if self.newest is None or time > self.newest:
-            self.newest = time
-        self._forget(self.newest)
+        self._advance(time)
         self._rows.append(time, row)
         self._enter(time, row)
         return Placed.ON_TIME
+
+    def _take_unscored(self, time: int) -> Placed:
+        """Score the latest time, of which more came and which is not scored yet."""
+        self._ahead.remove(time)
+        self._enter(time, self._rows[time].copy())
+        return Placed.ON_TIME
+
+    def _advance(self, time: int) -> None:
+        """Make this the latest time of telemetry."""
+        self.latest = time
+        if self.newest is None or time > self.newest:
+            self.newest = time
+        self._forget()
 
     def _enter(self, time: int, row: NDArray[np.float64]) -> None:
         """Make this the time that is scored; what was ahead of the last one enters the panes first."""
         self.largest = time
         if self._ahead:
             for at in sorted(self._ahead):
-                self._panes.insert(at, self._rows[at], time)
+                self._panes.insert(at, self._counted(at, self._rows[at]), time)
             self._ahead.clear()
         self._features = np.empty(self._plan.features)
-        self._panes.insert_newest(time, row, self._features)
+        self._panes.insert_newest(time, self._counted(time, row), self._features)
+        if time in self._unbegun:
+            self._features[: self._plan.values] = row[: self._plan.values]
+
+    def _counted(self, time: int, row: NDArray[np.float64]) -> NDArray[np.float64]:
+        """A row as panes count it: `NOT_COUNTED` where the windows of a channel began after it."""
+        unbegun = self._unbegun.get(time)
+        if unbegun is None:
+            return row
+        counted = row.copy()
+        counted[list(unbegun)] = NOT_COUNTED
+        return counted
 
     def _take_other(
         self,
@@ -132,14 +175,14 @@ class Windows:
     ) -> Placed:
         """Take telemetry that is not newer than all that was seen."""
         placed = self._place(time)
-        if placed is Placed.TOO_LATE:
-            return Placed.DUPLICATE if self._saw(identity) else placed
         row, content = self._plan.row(readings, weather)
         digest = _digest(self._plan.content(row) if content is None else content)
         if self._is_duplicate(time, digest, identity):
             return Placed.DUPLICATE
-        if placed is Placed.MERGED and time != self.largest and time not in self._rows:
-            # A fault of the same time came first; this is its first telemetry.
+        if placed is Placed.TOO_LATE:
+            return placed
+        if placed is Placed.MERGED and time not in self._rows:
+            # Its windows were dropped with the asset; this is the first telemetry of the new ones.
             placed = self._take_newest(time, row)
             self._remember(identity, time, content)
             return placed
@@ -147,7 +190,7 @@ class Windows:
             self._contents[time] = (*self._contents_of(time), digest)
             self._merge(time, self._rows[time].copy(), row, weather)
             self._remember(identity, time)
-            return placed
+            return self._take_unscored(time) if placed is Placed.MERGED and time in self._ahead else placed
         self._rows.append(time, row)
         self._remember(identity, time, content)
         if self.largest is None or time > self.largest:
@@ -164,24 +207,30 @@ class Windows:
             time: microseconds.
             identity: its id, or what stands for its content.
         """
-        if self._saw(identity):
+        if self._saw(identity, self.watermark):
             return Placed.DUPLICATE
-        placed = self._place(time)
+        placed = self._place(time, self.newest)
         if placed is Placed.TOO_LATE:
             return placed
         if placed is Placed.ON_TIME:
             self.newest = time
-            self._forget(time)
+            self._forget()
         self._remember(identity, time)
         return placed
 
-    def _place(self, time: int) -> Placed:
-        """Where a new event of this time stands: on time, merged (as the newest), late or too late."""
+    def _place(self, time: int, last: int | None = None) -> Placed:
+        """Where a new event of this time stands: on time, merged (as the newest), late or too late.
+
+        Args:
+            time: microseconds.
+            last: the time from which on an event is on time; that of the latest telemetry if None.
+        """
+        last = self.latest if last is None else last
         if self._since is not None and time <= self._since:
             return Placed.TOO_LATE
-        if self.newest is None or time > self.newest:
+        if last is None or time > last:
             return Placed.ON_TIME
-        if time == self.newest:
+        if time == last:
             return Placed.MERGED
         mark = self.watermark
         return Placed.LATE if mark is not None and time >= mark else Placed.TOO_LATE
@@ -232,7 +281,7 @@ class Windows:
 
     def rows_after(self, time: int) -> dict[int, NDArray[np.float64]]:
         """The readings (sensors) that are still held of times after an instant."""
-        return {at: row for at, row in self._rows.items() if at > time}
+        return {at: self._counted(at, row) for at, row in self._rows.items() if at > time}
 
     def reset(self, time: int) -> bool:
         """Begin anew after an instant: what the windows hold from before it is dropped.
@@ -246,12 +295,30 @@ class Windows:
         self._features = None
         self._ahead = [at for at in self._ahead if at > time]
         kept = {at for at in self._rows.times() if at > time or at == self.largest}
+        # A copy of what is dropped is still a copy.
+        self._ids.update(self._content_ids(at for at in self._rows.times() if at not in kept))
         self._rows.keep(kept)
         self._contents = {at: found for at, found in self._contents.items() if at in kept}
+        self._unbegun = {at: found for at, found in self._unbegun.items() if at in kept}
         if self.largest is not None:
-            rows = {at: row for at, row in self._rows.items() if at > time and at not in self._ahead}
-            self._panes.drop_before(time, rows, self.largest)
+            self._panes.drop_before(time, self._pane_rows(time + 1), self.largest)
         return True
+
+    def _pane_rows(self, time: int) -> dict[int, NDArray[np.float64]]:
+        """Rows that are scored, by time, of the panes in which this time lies."""
+        first, last = self._plan.pane_start(time), self._plan.pane_end(time)
+        first = first if self._since is None else max(first, self._since)
+        rows = self._rows.within(first, last)
+        return {at: self._counted(at, row) for at, row in rows if at not in self._ahead}
+
+    def _content_ids(self, times: Iterable[int]) -> dict[int, int]:
+        """Identities of what came at some times, for when their rows are gone; time by digest."""
+        mark = self.settled
+        known: dict[int, int] = {}
+        for at in times:
+            if mark is not None and at >= mark:
+                known.update((_content_id(at, digest), at) for digest in self._contents_of(at))
+        return known
 
     def tombstone(self, left: Windows) -> Windows:
         """What is left of a dropped asset: the watermark, and the identities that count at it.
@@ -259,12 +326,19 @@ class Windows:
         Args:
             left: new ones of the same class.
         """
-        watermark = self.watermark
-        ids = {found: at for found, at in self._ids.items() if watermark is not None and at >= watermark}
-        for at in self._rows.times():
-            if watermark is not None and at >= watermark:
-                ids.update(dict.fromkeys(self._contents_of(at), at))
-        left.newest, left._since, left._floor, left._ids = self.newest, self._since, self._floor, ids
+        mark = self.watermark
+        ids = {
+            found: at
+            for found, at in self._ids.items()
+            if at == self.latest or (mark is not None and at >= mark)
+        }
+        left._ids = ids | self._content_ids(self._rows.times())
+        left.newest, left.latest, left._since, left._floor = (
+            self.newest,
+            self.latest,
+            self._since,
+            self._floor,
+        )
         return left
 
     def carry(self, new: Windows, kept: list[tuple[int, int]]) -> Windows:
@@ -276,7 +350,7 @@ class Windows:
         """
         old_at, new_at = [old for old, _ in kept], [new for _, new in kept]
         plan = new._plan
-        new.largest, new.newest, new._since = self.largest, self.newest, self._since
+        new.largest, new.latest, new.newest, new._since = self.largest, self.latest, self.newest, self._since
         new._floor = self.watermark
         new._ids, new._ahead = dict(self._ids), list(self._ahead)
         for time, row in self._rows.items():
@@ -284,6 +358,10 @@ class Windows:
             carried[new_at] = row[old_at]
             new._rows.append(time, carried)
             new._contents[time] = self._contents_of(time)
+            gone_on = {to for at, to in kept if at not in self._unbegun.get(time, ())}
+            unbegun = tuple(at for at in range(len(plan.sensors)) if at not in gone_on)
+            if unbegun:
+                new._unbegun[time] = unbegun
         new._panes.take(self._panes, old_at, new_at)
         return new
 
@@ -299,37 +377,36 @@ class Windows:
         merged = self._plan.worked_out(np.where(np.isnan(new), old, new), weather)
         self._rows[time] = merged
         self._features = None
+        # Windows that began with a change count what came since, so this time too from now on.
+        begins = self._unbegun.pop(time, None) is not None
         if time in self._ahead or self.largest is None:
             return
-        if (merged[before] != old[before]).any():
-            since = self._since
-            rows = {
-                at: row
-                for at, row in self._rows.items()
-                if at not in self._ahead and (since is None or at > since)
-            }
-            self._panes.rebuild(time, rows, self.largest)
+        if begins or (merged[before] != old[before]).any():
+            self._panes.rebuild(time, self._pane_rows(time), self.largest)
         elif not np.isnan(merged[~before]).all():
             self._panes.complete(time, np.where(before, np.nan, merged), self.largest)
 
     def _is_duplicate(self, time: int, digest: int, identity: str | None) -> bool:
         if identity is not None:
             return self._saw(identity)
+        mark = self.settled
+        if mark is None or time < mark:
+            return False
         if time in self._rows:
             return digest in self._contents_of(time)
-        # Only a tombstone remembers contents as identities.
-        return self._ids.get(digest) == time
+        # What a reset dropped, or asset_ttl; releases before snapshot version 5 left the time out.
+        return _content_id(time, digest) in self._ids or self._ids.get(digest) == time
 
     def _contents_of(self, time: int) -> tuple[int, ...]:
         """Digests of what came for a time that is known."""
         return self._contents.get(time) or (_digest(self._plan.content(self._rows[time])),)
 
-    def _saw(self, identity: str | None) -> bool:
-        """Whether an id is known; it counts while its time is not below the watermark."""
+    def _saw(self, identity: str | None, mark: int | None = None) -> bool:
+        """Whether an id is known; it counts while its time is not below a mark, `settled` by default."""
         if identity is None or self.newest is None:
             return False
         time = self._ids.get(_digest(identity.encode()))
-        mark = self.watermark
+        mark = self.settled if mark is None else mark
         return time is not None and mark is not None and time >= mark
 
     def _remember(self, identity: str | None, time: int, content: bytes | None = None) -> None:
@@ -339,33 +416,48 @@ class Windows:
         if content is not None:
             self._contents[time] = (_digest(content),)
 
-    def _forget(self, time: int) -> None:
-        """Drop rows that no pane may need, and identities below the watermark."""
-        watermark = time - self._plan.lateness
-        rows = self._rows
-        if rows.oldest <= time - self._plan.kept:
-            keep = self._plan.pane_start(watermark)
-            while (at := rows.oldest) != NEVER:
-                if at > keep or at >= watermark or at == self.largest or at in self._ahead:
-                    break
-                rows.drop_oldest()
+    def _forget(self) -> None:
+        """Drop rows that no pane may need, and identities of what can no longer be accepted."""
+        if self.newest is None:
+            return
+        watermark = self.newest - self._plan.lateness
+        mark = watermark if self.latest is None else min(watermark, self.latest)
+        scored = mark if self.largest is None else min(mark, self.largest)
+        if self._rows.oldest <= self._plan.surely_unneeded(mark, scored) or len(self._rows) > MOST_ROWS:
+            self._drop_rows(mark, scored)
         ids, contents = self._ids, self._contents
-        while ids:
+        for _ in range(len(ids)):
             first = next(iter(ids))
             if ids[first] >= watermark:
                 break
-            del ids[first]
-        while contents and (first := next(iter(contents))) < watermark:
+            at = ids.pop(first)
+            if at == self.latest:
+                # More may come at this time; behind the others it does not hold up what is to be forgotten.
+                ids[first] = at
+        while contents and (first := next(iter(contents))) < mark:
             del contents[first]
+
+    def _drop_rows(self, mark: int, scored: int) -> None:
+        """Drop the oldest rows that neither late telemetry nor, unless they are many, a reset needs."""
+        rows, merges, resets = self._rows, self._plan.pane_start(mark), self._plan.window_start(scored)
+        while (at := rows.oldest) != NEVER:
+            if at > merges or at >= mark or at == self.largest or at in self._ahead:
+                break
+            if at > resets and len(rows) <= MOST_ROWS:
+                break
+            rows.drop_oldest()
+            self._unbegun.pop(at, None)
 
     def state(self) -> dict[str, Any]:
         """Plain data."""
         return {
             "largest": self.largest,
+            "latest": self.latest,
             "newest": self.newest,
             "since": self._since,
             "floor": self._floor,
             "ahead": self._ahead,
+            "unbegun": list(self._unbegun.items()),
             "panes": self._panes.state(),
             "rows": self._rows.state(),
             "contents": [(time, *digests) for time, digests in self._contents.items()],
@@ -374,13 +466,20 @@ class Windows:
 
     def _restore(self, state: dict[str, Any]) -> None:
         self.largest = state["largest"]
+        self.latest = state["latest"]
         self.newest = state["newest"]
         self._since = state["since"]
         self._floor = state["floor"]
         self._ahead = state["ahead"]
+        self._unbegun = {time: tuple(channels) for time, channels in state["unbegun"]}
         self._rows.restore(state["rows"])
         self._contents = {time: tuple(digests) for time, *digests in state["contents"]}
         self._ids = dict(state["ids"])
+
+
+def _content_id(time: int, digest: int) -> int:
+    """Identity of telemetry without an id, once its row is gone."""
+    return _digest(b"%d %d" % (time, digest))
 
 
 def _digest(data: bytes) -> int:

@@ -35,7 +35,7 @@ KINDS = {
     "registry": _BUCKETS,
     "heard": _BUCKETS,
     "weather": _BUCKETS,
-    "whereabouts": _BUCKETS,
+    "whereabouts": "dataflows.lane.whereabouts:WHEREABOUTS",
 }
 #: Snapshots that hold another one, and where in their payload.
 _INNER = {"main": 2, "part": 2}

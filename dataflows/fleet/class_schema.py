@@ -125,7 +125,9 @@ class ClassTable(Table):
     reset_windows_on: list[Literal["failure", "maintenance"]] = Field(
         default=[],
         description="Records after which an asset's windows start anew, since it is a repaired machine. "
-        "Later events from before it are too late for windows.",
+        "Later events from before it are too late for windows; what came after it stays in them, however "
+        "late it is reported. For that an asset keeps each reading as far back as its longest window goes, "
+        "at most 16,384 times (a reset among older ones drops the rest of their hop).",
     )
     idle_timeout: PositiveDuration | None = Field(
         default=None,
@@ -154,7 +156,8 @@ class ClassTable(Table):
         default="arrival",
         description="When a time is scored: `arrival`, with each of its messages (the first prediction, then "
         "revisions); `complete`, once, when each of `required` has come with a reading, or else when "
-        "telemetry or a fault of a newer time does. For gateways that send one sensor a message.",
+        "telemetry of a newer time does, when a fault moves the watermark past it, or when the asset was "
+        "silent for `idle_timeout`. For gateways that send one sensor a message.",
     )
     required: list[Name] | None = Field(
         default=None,

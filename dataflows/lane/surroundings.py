@@ -12,7 +12,7 @@ from dataflows.events import AssetEvent, Fault, Reject, Telemetry
 from dataflows.events import Weather as Row
 from dataflows.items import Expiry, Joined, LateWeather
 from dataflows.lane.weather import Entry, Found, Issue, WeatherRows
-from dataflows.lane.whereabouts import Whereabouts
+from dataflows.lane.whereabouts import WHEREABOUTS_OLDER, WHEREABOUTS_VERSION, Whereabouts
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -32,11 +32,12 @@ _log = structlog.get_logger()
 
 
 class _View(NamedTuple):
-    """What a class sees: where its values stand among those of the fleet, and how old they may be."""
+    """What a class sees: where its values stand among those of the fleet, how old they may be, and when."""
 
     places: tuple[int, ...]
     max_age: int
-    lateness: int
+    #: Whether a time is scored only when it is complete.
+    waits: bool
 
 
 class Surroundings:
@@ -64,11 +65,14 @@ class Surroundings:
         for name, found in fleet.classes.items():
             if found.weather is not None:
                 places = tuple(self._names.index(value) for value in found.weather.values)
-                self._views[name] = _View(places, found.weather.max_age, found.allowed_lateness)
+                self._views[name] = _View(places, found.weather.max_age, found.required is not None)
                 memory = max(memory, found.weather.max_age + found.allowed_lateness + found.weather.memory)
         rows = Buckets.read("weather", {p: s for p, s in parts.items() if p < _WHEREABOUTS})
         where = Buckets.read(
-            "whereabouts", {p - _WHEREABOUTS: s for p, s in parts.items() if p >= _WHEREABOUTS}
+            "whereabouts",
+            {p - _WHEREABOUTS: s for p, s in parts.items() if p >= _WHEREABOUTS},
+            WHEREABOUTS_VERSION,
+            WHEREABOUTS_OLDER,
         )
         clocks = WeatherRows.new_clocks()
         if state is None:
@@ -82,7 +86,7 @@ class Surroundings:
         self._where = Whereabouts(where)
         self._sites = Buckets("weather", self._rows.entry)
         self._sites.restore(rows)
-        self._assets = Buckets("whereabouts", self._where.entry)
+        self._assets = Buckets("whereabouts", self._where.entry, WHEREABOUTS_VERSION)
         self._assets.restore(where)
         #: Parts that have to be written once more, since what they hold is not believed.
         self._stale = sorted(parts) if state is None else []
@@ -100,9 +104,6 @@ class Surroundings:
             return self._join(event, asset_class)
         if isinstance(event, Fault):
             self._rows.see(event.time)
-            if asset_class in self._views:
-                self._where.failing(event.asset, event.time)
-                self._assets.touch(event.asset)
         return None
 
     def _join(self, event: Telemetry, asset_class: str) -> Joined | None:
@@ -111,7 +112,7 @@ class Surroundings:
         if view is None:
             return None
         site = event.site if event.site is not None else self._registry.site_of(event.asset)
-        self._where.scored(event.asset, event.time, site, view.lateness)
+        self._where.scored(event.asset, event.time, site, waits=view.waits)
         self._assets.touch(event.asset)
         found = None if site is None else self._rows.find(site, event.time, view.max_age)
         if found is None:
@@ -173,11 +174,13 @@ class Surroundings:
         """To each asset now at a site that would get the row of this time, if it were scored now."""
         for asset, scored in self._where.present(site):
             view = self._views.get(self._registry.class_of(asset) or "")
-            if view is None or scored < time:
+            if view is None:
                 continue
-            found = self._rows.find(site, scored, view.max_age)
-            if found is not None and found.time == time:
-                yield LateWeather(asset, _joined(site, found, view))
+            for at in scored:
+                found = self._rows.find(site, at, view.max_age) if at >= time else None
+                if found is not None and found.time == time:
+                    yield LateWeather(asset, _joined(site, found, view))
+                    break
 
     def changed(self) -> list[int]:
         """Parts to write."""

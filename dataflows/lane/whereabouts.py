@@ -2,64 +2,93 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import msgspec
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["Whereabouts"]
+    from dataflows.snapshots import Older
+
+__all__ = ["WHEREABOUTS_OLDER", "WHEREABOUTS_VERSION", "Whereabouts"]
+
+
+_Entry: TypeAlias = tuple["int | None", "int | None", tuple[str, ...], "int | None", tuple[str, ...]]
 
 
 class _Seen(msgspec.Struct):
-    """The largest time of telemetry or fault; time and site of the latest telemetry that was on time."""
+    """Where an asset was.
 
-    newest: int
-    scored: int | None
-    site: str | None
+    Attributes:
+        latest: the largest time of its telemetry; None where there was none.
+        scored: the same, None once the asset was dropped.
+        sites: that its messages of this time named, one nearly always.
+        before: the time before it, of an asset that may still wait to score the latest.
+        sites_before: that its messages of that time named.
+    """
+
+    latest: int | None = None
+    scored: int | None = None
+    sites: tuple[str, ...] = ()
+    before: int | None = None
+    sites_before: tuple[str, ...] = ()
+
+
+def _without_faults(table: dict[str, Any]) -> dict[str, Any]:
+    """Version 2 kept the largest time of telemetry or fault, one site, and nothing of the time before."""
+    return {
+        asset: (scored, scored, () if site is None else (site,), None, ())
+        for asset, (_, scored, site) in table.items()
+    }
+
+
+WHEREABOUTS_VERSION = 3
+WHEREABOUTS_OLDER: Older = {2: _without_faults}
 
 
 class Whereabouts:
     """The site of every asset's latest on-time telemetry.
 
-    It follows the rule by which assets tell on time from late, but not what only they know: identities, and
-    resets of their windows. So an asset has the last word on what is sent to it.
+    It follows the rule by which assets tell on time from late, but not what only they know: identities,
+    resets of their windows, and which times are complete. So an asset has the last word on what it is sent.
 
     Args:
         kept: what `entry` returned, by asset; empty for a new lane.
     """
 
-    def __init__(self, kept: dict[str, tuple[int, int | None, str | None]]) -> None:
+    def __init__(self, kept: dict[str, _Entry]) -> None:
         self._seen: dict[str, _Seen] = {}
         self._at: dict[str, set[str]] = {}
-        for asset, (newest, scored, site) in kept.items():
-            self._seen[asset] = _Seen(newest, scored, site)
-            if site is not None:
-                self._at.setdefault(site, set()).add(asset)
+        for asset, found in kept.items():
+            latest, scored, sites, before, sites_before = found
+            seen = _Seen(latest, scored, tuple(sites), before, tuple(sites_before))
+            self._seen[asset] = seen
+            self._enter(asset, seen)
 
-    def scored(self, asset: str, time: int, site: str | None, lateness: int) -> None:
-        """Note telemetry, and where the asset was; what is late, or too late to merge, moves it nowhere."""
+    def scored(self, asset: str, time: int, site: str | None, *, waits: bool) -> None:
+        """Note telemetry, and where the asset was; what is late moves it nowhere.
+
+        Args:
+            asset: its name.
+            time: of the telemetry.
+            site: where that was.
+            waits: whether the asset may wait to score this time, so that the one before is still the latest.
+        """
         seen = self._seen.get(asset)
         if seen is None:
-            seen = self._seen[asset] = _Seen(time, None, None)
-        elif time < seen.newest and (time != seen.scored or time < seen.newest - lateness):
-            return
-        seen.newest = max(seen.newest, time)
-        seen.scored = time
-        if site != seen.site:
+            seen = self._seen[asset] = _Seen()
+        named = () if site is None else (site,)
+        if time == seen.before:
+            seen.sites_before = tuple(dict.fromkeys(seen.sites_before + named))
+        elif time == seen.scored:
+            seen.sites = tuple(dict.fromkeys(seen.sites + named))
+        elif seen.latest is None or time >= seen.latest:
             self._leave(asset, seen)
-            seen.site = site
-            if site is not None:
-                self._at.setdefault(site, set()).add(asset)
-
-    def failing(self, asset: str, time: int) -> None:
-        """Note a fault: telemetry before it is late from now on."""
-        seen = self._seen.get(asset)
-        if seen is None:
-            self._seen[asset] = _Seen(time, None, None)
-        else:
-            seen.newest = max(seen.newest, time)
+            seen.before, seen.sites_before = (seen.scored, seen.sites) if waits else (None, ())
+            seen.latest = seen.scored = time
+            seen.sites = named
+        self._enter(asset, seen)
 
     def dropped(self, asset: str, *, for_good: bool) -> None:
         """Note that the state of an asset was dropped, and maybe its tombstone too."""
@@ -67,26 +96,29 @@ class Whereabouts:
         if seen is None:
             return
         self._leave(asset, seen)
-        seen.scored = seen.site = None
+        seen.scored = seen.before = None
+        seen.sites = seen.sites_before = ()
         if for_good:
             del self._seen[asset]
 
-    def present(self, site: str) -> Iterator[tuple[str, int]]:
-        """Assets at a site, with the time at which they were scored there, by name."""
+    def present(self, site: str) -> Iterator[tuple[str, list[int]]]:
+        """Assets at a site, with the times at which they were scored there, latest first, by name."""
         for asset in sorted(self._at.get(site, ())):
-            scored = self._seen[asset].scored
-            if scored is not None:
-                yield asset, scored
+            seen = self._seen[asset]
+            times = ((seen.scored, seen.sites), (seen.before, seen.sites_before))
+            yield asset, [time for time, sites in times if time is not None and site in sites]
+
+    def _enter(self, asset: str, seen: _Seen) -> None:
+        for site in seen.sites + seen.sites_before:
+            self._at.setdefault(site, set()).add(asset)
 
     def _leave(self, asset: str, seen: _Seen) -> None:
-        if seen.site is None:
-            return
-        there = self._at[seen.site]
-        there.discard(asset)
-        if not there:
-            del self._at[seen.site]
+        for site in {*seen.sites, *seen.sites_before}:
+            self._at[site].discard(asset)
+            if not self._at[site]:
+                del self._at[site]
 
-    def entry(self, asset: str) -> tuple[int, int | None, str | None] | None:
+    def entry(self, asset: str) -> _Entry | None:
         """Plain data of one asset, None where nothing is known of it."""
         seen = self._seen.get(asset)
-        return None if seen is None else (seen.newest, seen.scored, seen.site)
+        return None if seen is None else msgspec.structs.astuple(seen)

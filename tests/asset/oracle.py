@@ -46,13 +46,15 @@ class WindowShape(NamedTuple):
 
 @dataclass
 class WindowOracle:
-    """All accepted telemetry of one asset."""
+    """All accepted telemetry of one asset, the times of its faults, and the last reset."""
 
     sensors: tuple[str, ...]
     windows: tuple[WindowShape, ...]
     lateness: int
     values: bool
     accepted: list[tuple[int, dict[str, float | None], str | None]] = field(default_factory=list)
+    faults: list[int] = field(default_factory=list)
+    since: int | None = None
 
     @property
     def largest(self) -> int | None:
@@ -60,18 +62,36 @@ class WindowOracle:
 
     @property
     def watermark(self) -> int | None:
-        return None if self.largest is None else self.largest - self.lateness
+        times = [*self.faults, *(time for time, _, _ in self.accepted)]
+        return max(times) - self.lateness if times else None
+
+    def fault(self, time: int) -> str:
+        """Faults move the watermark, and nothing else of telemetry."""
+        before = self.watermark
+        if self.since is not None and time <= self.since:
+            return "too_late"
+        if before is not None and time < before:
+            return "too_late"
+        self.faults.append(time)
+        if before is None or time > before + self.lateness:
+            return "on_time"
+        return "merged" if time == before + self.lateness else "late"
+
+    def reset(self, time: int) -> None:
+        self.since = time if self.since is None else max(self.since, time)
 
     def add(self, time: int, readings: dict[str, float | None], identity: str | None) -> str:
         largest, watermark = self.largest, self.watermark
         content = dict(readings)
         for then, before, known in self.accepted:
-            if then < watermark:
+            if then < min(watermark, largest):
                 continue
             same = (then, before) == (time, content) if identity is None else known == identity
             if same:
                 return "duplicate"
-        if largest is not None and time < watermark:
+        if self.since is not None and time <= self.since:
+            return "too_late"
+        if largest is not None and time < min(watermark, largest):
             return "too_late"
         self.accepted.append((time, content, identity))
         if largest is None or time > largest:
@@ -92,11 +112,12 @@ class WindowOracle:
     def features(self, now: int | None = None) -> list[Expected]:
         now = self.largest if now is None else now
         rows = sorted(row for row in self.merged().items() if row[0] <= now)
-        times = [time for time, _ in rows]
         expected = []
         if self.values:
             newest = rows[-1][1]
             expected += [Expected(newest.get(name, math.nan)) for name in self.sensors]
+        rows = [row for row in rows if self.since is None or row[0] > self.since]
+        times = [time for time, _ in rows]
         for window in self.windows:
             inside = rows[bisect_right(times, window.start(now)) :]
             for name in window.sensors:

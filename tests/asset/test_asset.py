@@ -334,5 +334,5 @@ def test_a_snapshot_of_something_else_is_refused() -> None:
     """An asset takes only what an asset of this release wrote."""
     with pytest.raises(SnapshotError, match="'group'"):
         PUMP.asset(seal("group", 1, {}))
-    with pytest.raises(SnapshotError, match="version 5"):
-        PUMP.asset(seal("asset", 5, {}))
+    with pytest.raises(SnapshotError, match="version 99"):
+        PUMP.asset(seal("asset", 99, {}))

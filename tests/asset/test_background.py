@@ -81,6 +81,8 @@ class Oracle:
     shape: Shape
     scored: int | None = None
     newest: int | None = None
+    #: The largest time of telemetry.
+    latest: int | None = None
     since: int | None = None
     telemetry: dict[int, dict[str, float]] = field(default_factory=dict)
     known: list[tuple[int, object]] = field(default_factory=list)
@@ -111,22 +113,21 @@ class Oracle:
 
     def heard(self, event: Telemetry | Fault) -> str | None:
         time = event.time
-        if self.since is not None and time <= self.since:
-            known = (time, event.code) if isinstance(event, Fault) else None
-            recent = self.newest is not None and time >= self.newest - self.shape.lateness
-            return "duplicate" if recent and known in self.known else "too_late"
-        if self.newest is not None and time < self.newest - self.shape.lateness:
-            return "too_late"
         content = event.code if isinstance(event, Fault) else event.readings["speed"]
-        if (time, content) in self.known:
+        on_time = isinstance(event, Telemetry) and (self.latest is None or time >= self.latest)
+        below = self.newest is not None and time < self.newest - self.shape.lateness
+        accepted = on_time or not below
+        if accepted and (time, content) in self.known:
             return "duplicate"
+        if not accepted or not self.survives(time):
+            return "too_late"
         self.known.append((time, content))
         if isinstance(event, Fault):
             self.faults.append((time, event.code))
         else:
             self.telemetry.setdefault(time, {}).update({"speed": content})  # type: ignore[dict-item]
-            if self.newest is None or time >= self.newest:
-                self.scored = time
+            if on_time:
+                self.scored = self.latest = time
         self.newest = time if self.newest is None else max(self.newest, time)
         return None
 
@@ -201,7 +202,7 @@ _DRAWN = st.lists(
 )
 
 
-def life_of(drawn: list[tuple[str, int, str | None, int]], *, reset_at_border: int = 1) -> list[Event]:
+def life_of(drawn: list[tuple[str, int, str | None, int]], *, reported_late: int = 1) -> list[Event]:
     """The records that drawn steps mean, each relative to the newest time so far."""
     newest, life = 100, list[Event]()
     for kind, offset, what, value in drawn:
@@ -214,7 +215,7 @@ def life_of(drawn: list[tuple[str, int, str | None, int]], *, reset_at_border: i
             life.append(Registration("a", "pump", None, attributes, False, None))
             continue
         if kind in {"failure", "work"}:
-            time = -(-time // reset_at_border) * reset_at_border
+            time = newest + offset * (reported_late if offset < 0 else 1)
             life.append(
                 Failure("a", time, "motor", None, None)
                 if kind == "failure"
@@ -245,20 +246,24 @@ def test_features_are_what_all_records_so_far_give(
 
 
 @given(
-    st.sampled_from([1, 3, 5]),
-    st.integers(1, 4),
+    _SHAPES,
     st.sampled_from(["failure", "maintenance"]),
     _DRAWN,
+    st.sampled_from([1, 3, 5]),
     st.sets(st.integers(0, 24)),
 )
-def test_after_a_reset_windows_hold_only_what_lies_after_it(
-    hop: int, panes: int, on: str, drawn: list[tuple[str, int, str | None, int]], crashes: set[int]
+def test_after_a_reset_windows_hold_all_that_lies_after_it_and_no_more(
+    shape: Shape,
+    on: str,
+    drawn: list[tuple[str, int, str | None, int]],
+    reported_late: int,
+    crashes: set[int],
 ) -> None:
-    """Records at borders of panes, so that nothing else is dropped; what comes from before is too late."""
-    shape = Shape("pump", ((hop * panes, hop),), 9, (on,))
+    """Records inside panes, reported when the watermark is far ahead; what comes from before is too late."""
+    shape = shape._replace(resets=(on,))
     plans, oracle = plans_of(shape), Oracle(shape)
     asset = Asset("a", plans, "pump")
-    for number, event in enumerate(life_of(drawn, reset_at_border=hop)):
+    for number, event in enumerate(life_of(drawn, reported_late=reported_late)):
         if number in crashes:
             asset = Asset("a", plans, "pump", asset.to_bytes())
         check(asset, oracle, number, event)
@@ -302,15 +307,38 @@ def test_a_late_fault_in_a_window_revises_the_prediction() -> None:
     assert values(reading(10), fault(9, "E9"), shape=shape) is None
 
 
-def test_a_fault_moves_the_watermark_and_telemetry_below_it_is_too_late() -> None:
-    """Faults are the asset's own events: what is older than they allow changes nothing."""
-    asset = Asset("a", plans_of(HOURLY), "pump")
-    (seen,) = asset.process(item_of(1, fault(20)))
+def test_a_fault_moves_the_watermark_and_late_telemetry_below_it_is_too_late() -> None:
+    """Faults are the asset's own events: what is older than they allow is too late, unless it is on time."""
+    asset = Asset("a", plans_of(HOURLY._replace(lateness=5)), "pump")
+    asset.process(item_of(1, reading(17)))
+    (seen,) = asset.process(item_of(2, fault(20)))
     assert isinstance(seen.body, Observation)
-    assert (seen.body.watermark, seen.body.time) == (20, None)
-    assert reason_in(asset.process(item_of(2, reading(19)))) == "too_late"
-    assert reason_in(asset.process(item_of(3, fault(20)))) == "duplicate"
-    assert reason_in(asset.process(item_of(4, reading(20)))) is None
+    assert (seen.body.watermark, seen.body.time) == (15, None)
+    assert reason_in(asset.process(item_of(3, reading(15)))) is None
+    assert reason_in(asset.process(item_of(4, reading(14)))) == "too_late"
+    assert reason_in(asset.process(item_of(5, fault(20)))) == "duplicate"
+    assert reason_in(asset.process(item_of(6, reading(20)))) is None
+
+
+@pytest.mark.parametrize("lateness", [0, 5, 100])
+def test_telemetry_that_codes_overtake_is_scored(lateness: int) -> None:
+    """Readings are 40 under way, codes none: each reading is a prediction all the same, and an example."""
+    asset = Asset("a", plans_of(HOURLY._replace(lateness=lateness)), "pump")
+    scored, codes = [], []
+    for number, time in enumerate(range(100, 200, 10)):
+        asset.process(item_of(2 * number, fault(time)))
+        codes.append(time)
+        (seen,) = asset.process(item_of(2 * number + 1, reading(time - 40)))
+        assert isinstance(seen.body, Observation)
+        assert seen.body.features is not None
+        named = dict(
+            zip(HOURLY.asset_class().features, np.frombuffer(seen.body.features).tolist(), strict=True)
+        )
+        # A code counts from its own time on, whenever it came.
+        assert named["E1:count:0"] == sum((time - 40) // 3 * 3 - 6 < at <= time - 40 for at in codes)
+        scored.append((seen.body.time, seen.body.revision, seen.body.example))
+        assert reason_in(asset.process(item_of(2 * number + 1, reading(time - 40)))) == "duplicate"
+    assert scored == [(time - 40, 0, True) for time in range(100, 200, 10)]
 
 
 def test_a_fault_with_an_id_is_known_by_it() -> None:
@@ -388,6 +416,38 @@ def test_an_asset_dropped_and_heard_at_the_time_scored_before_revises() -> None:
         (10, 1),
         (11, 0),
     ]
+
+
+def test_readings_after_a_reset_that_is_reported_late_are_all_counted() -> None:
+    """A failure in the middle of a pane of 60, reported when the next pane is full: 20 and 60 are left."""
+    shape = HOURLY._replace(windows=((240, 60),), resets=("failure",))
+    events: list[Event] = [reading(time) for time in range(1, 181)]
+    found = values(*events, Failure("a", 100, "seal", None, None), reading(181), shape=shape)
+    assert found is not None
+    assert found["speed:count:0"] == 81
+
+
+def test_copies_from_before_a_reset_are_duplicates() -> None:
+    """Also of equal content at several times; what was not sent before is too late."""
+    plans = plans_of(HOURLY._replace(lateness=9, resets=("failure",)))
+    asset = Asset("a", plans, "pump")
+    before = [reading(8), reading(9), Telemetry("a", 10, {"speed": 1.0}, "x", None), fault(9)]
+    for number, event in enumerate([*before, Failure("a", 11, "seal", None, None)]):
+        asset.process(item_of(number, event))
+    for same in (asset, Asset("a", plans, "pump", asset.to_bytes())):
+        copies = [reason_in(same.process(item_of(number, event))) for number, event in enumerate(before, 9)]
+        assert copies == ["duplicate"] * 4
+        assert reason_in(same.process(item_of(20, reading(9, 5.0)))) == "too_late"
+
+
+def test_copies_of_equal_readings_after_asset_ttl_are_duplicates() -> None:
+    """Each time is remembered, not only the last with that content."""
+    asset = Asset("a", plans_of(HOURLY._replace(lateness=9)), "pump")
+    for time in (8, 9, 10):
+        asset.process(item_of(time, reading(time)))
+    asset.process(Item(4, 0, 90, 90, ("", 0, 0), Known(Expiry("a", 90, "ttl"), "pump")))
+    copies = [reason_in(asset.process(item_of(number, reading(number)))) for number in (8, 9, 10)]
+    assert copies == ["duplicate"] * 3
 
 
 def test_an_earlier_reset_that_comes_later_brings_nothing_back() -> None:

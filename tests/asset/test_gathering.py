@@ -118,14 +118,39 @@ def test_a_copy_of_something_newer_ends_no_wait() -> None:
     assert short(sent(asset, message(10, "b", heat=1.0))) == [(10, 0, True)]
 
 
-def test_a_fault_of_a_newer_time_ends_the_wait() -> None:
-    """One of the same or of an earlier time does not; it counts in what is scored."""
+def test_a_fault_ends_the_wait_once_the_watermark_has_passed_it() -> None:
+    """A code may overtake messages of the time that is held; it counts only from its own time on."""
     asset = opened()
     sent(asset, message(10, speed=1.0))
     assert sent(asset, Fault("p", 10, "E1", None, None)) == []
-    (scored,) = sent(asset, Fault("p", 11, "E1", None, None))
+    assert sent(asset, Fault("p", 60, "E1", None, None)) == []
+    (scored,) = sent(asset, Fault("p", 61, "E1", None, None))
     assert scored[:3] == (10, 0, True)
     assert scored.features[-1] == 1.0
+    assert short(sent(asset, message(10, heat=1.0))) == [(10, 1, False)]
+
+
+@pytest.mark.parametrize("what", ["silent", "ttl"])
+def test_silence_scores_what_waits(what: str) -> None:
+    """The last time of an asset is scored too, though nothing newer ever comes."""
+    asset = opened()
+    sent(asset, message(10, speed=1.0))
+    asset = opened(asset.to_bytes())
+    items = asset.process(Item(1, lane_part(1), 90, 90, ("", 0, 0), Known(Expiry("p", 90, what), "pump")))
+    first, *others = [item.body for item in items if isinstance(item.body, Observation)]
+    assert (first.time, first.revision, first.example, first.cleared) == (10, 0, True, None)
+    assert [(body.time, body.cleared) for body in others] == [(None, "silent")]
+    (copy,) = asset.process(Item(2, 0, 91, 91, ("feed", 2, 0), Known(message(10, speed=1.0), "pump")))
+    assert not isinstance(copy.body, Observation)
+
+
+def test_retirement_scores_what_waits() -> None:
+    """For the target that then censors it: what was measured goes without no prediction."""
+    asset = opened()
+    sent(asset, message(10, speed=1.0))
+    assert short(sent(asset, Registration("p", "pump", None, {}, retired=True, arrived=None))) == [
+        (10, 0, True)
+    ]
 
 
 def test_a_reset_scores_what_waits_before_it_drops_it() -> None:
@@ -160,10 +185,10 @@ def test_a_change_of_class_scores_what_waits() -> None:
 
 @pytest.mark.parametrize("restart", [False, True])
 def test_an_asset_that_is_dropped_waits_for_nothing(restart: bool) -> None:
-    """What waited is dropped with the rest; its time is remembered, so that no copy is scored."""
+    """What waited is scored and dropped with the rest; its time is remembered, so that no copy is scored."""
     asset = opened()
     sent(asset, message(10, speed=1.0))
     asset.process(Item(1, 0, 7, 7, ("", 0, 0), Known(Expiry("p", 99, "ttl"), "pump")))
     asset = opened(asset.to_bytes()) if restart else asset
     assert sent(asset, message(20, heat=1.0)) == []
-    assert short(sent(asset, message(20, speed=1.0))) == [(20, 0, True)]
+    assert short(sent(asset, message(20, speed=1.0))) == [(20, 0, False)]

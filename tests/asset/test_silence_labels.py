@@ -143,6 +143,8 @@ class Machine:
     heard: int | None = None
     clock: int | None = None
     newest: int | None = None
+    #: The largest time of telemetry.
+    latest: int | None = None
     last_event: int | None = None
     telemetry: set[int] = field(default_factory=set)
     identities: set[tuple[object, ...]] = field(default_factory=set)
@@ -201,10 +203,14 @@ class Oracle:
                     example.cut = example.cut or "silent"
         self.settle(machine)
         if ends:
-            fresh = Machine(machine.name, newest=machine.newest, last_event=machine.last_event)
+            fresh = Machine(
+                machine.name, newest=machine.newest, latest=machine.latest, last_event=machine.last_event
+            )
             watermark = None if machine.newest is None else machine.newest - rules.lateness
             fresh.telemetry = {
-                time for time in machine.telemetry if watermark is not None and time >= watermark
+                time
+                for time in machine.telemetry
+                if time == machine.latest or (watermark is not None and time >= watermark)
             }
             fresh.identities = {
                 key
@@ -214,8 +220,9 @@ class Oracle:
             self.machines[machine.name] = fresh
 
     def heard(self, machine: Machine, event: Telemetry | Fault) -> None:
-        before, time = machine.newest, event.time
-        if before is not None and time < before - self.rules.lateness:
+        before, latest, time = machine.newest, machine.latest, event.time
+        on_time = isinstance(event, Telemetry) and (latest is None or time >= latest)
+        if not on_time and before is not None and time < before - self.rules.lateness:
             return
         if isinstance(event, Fault):
             if ("fault", event.code, time) in machine.identities:
@@ -228,7 +235,8 @@ class Oracle:
         machine.newest = time if before is None else max(before, time)
         machine.last_event = max(time, machine.last_event if machine.last_event is not None else time)
         self.advance(machine, machine.newest - self.rules.lateness)
-        if isinstance(event, Telemetry) and (before is None or time >= before):
+        if on_time:
+            machine.latest = time
             for target in self.rules.targets:
                 passed = machine.heard is not None and machine.heard > time + target.wait
                 machine.examples.append(Waiting(target, time, passed))

@@ -1,16 +1,17 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from dataclasses import replace
+from typing import NamedTuple
 
 import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dataflows.asset.windows import Placed, Windows
+from dataflows.asset.windows import Placed, WindowPlan, Windows
 from dataflows.fleet.plan import STATISTICS
-from tests.asset.oracle import WindowShape
+from tests.asset.oracle import Expected, WindowOracle, WindowShape
 from tests.asset.streams import (
     HOUR,
     MINUTE,
@@ -23,9 +24,6 @@ from tests.asset.streams import (
     readings_of,
     streams,
 )
-
-if TYPE_CHECKING:
-    from dataflows.asset.windows import WindowPlan
 
 
 def restored(plan: WindowPlan, windows: Windows) -> Windows:
@@ -135,6 +133,136 @@ def test_an_order_within_the_lateness_ends_in_the_same_contents(
     for event in events:
         oracle.add(*event)
     check(layout, windows, oracle.features())
+
+
+_INTERRUPTIONS = st.tuples(
+    st.sampled_from(["fault", "fault", "reset"]), st.integers(0, 40), st.sampled_from([-1, 0, 1])
+)
+
+
+@given(streams(), st.dictionaries(st.integers(0, 24), _INTERRUPTIONS, max_size=8), st.booleans())
+def test_resets_inside_panes_and_faults_that_overtake_leave_what_lies_after_the_reset(
+    drawn: tuple[Layout, list[Event]], interruptions: dict[int, tuple[str, int, int]], restart: bool
+) -> None:
+    """Every statistic, however late a record resets the windows and however far ahead faults are."""
+    layout, events = drawn
+    plan = WindowPlan(replace(layout.asset_class(), reset_windows_on=("failure",)))
+    windows, oracle = Windows(plan), layout.oracle()
+    for number, event in enumerate(events):
+        placed = oracle.add(*event)
+        assert windows.add(*event).value == placed
+        if number in interruptions:
+            kind, amount, nudge = interruptions[number]
+            if kind == "fault":
+                ahead = event.time + amount * MINUTE + nudge
+                assert windows.add_fault(ahead, f"fault {number}").value == oracle.fault(ahead)
+            else:
+                hop = layout.windows[0].hop if layout.windows else MINUTE
+                # From the time of the event back to before its windows, in steps that meet borders of panes.
+                at = event.time - amount * hop // 4 + nudge
+                windows.reset(at)
+                oracle.reset(at)
+        if restart:
+            windows = restored(plan, windows)
+        assert (windows.latest, windows.watermark) == (oracle.largest, oracle.watermark)
+        if oracle.largest is not None:
+            check(layout, windows, oracle.features())
+
+
+class Changed(NamedTuple):
+    """Events, and the layouts to which a class changes between them, by the number of the next event."""
+
+    layouts: list[Layout]
+    changes: list[int]
+    events: list[Event]
+
+
+@st.composite
+def changed(draw: st.DrawFn) -> Changed:
+    """Windows, sensors and statistics that go on, are declared otherwise, or are new; lateness is one."""
+    layout, events = draw(streams())
+    others = draw(st.lists(layouts(), min_size=1, max_size=2))
+    found = [layout]
+    for other in others:
+        # Often some windows stay as they are.
+        kept = draw(st.sets(st.sampled_from(layout.windows))) if layout.windows else set()
+        stays = tuple(
+            window._replace(sensors=seen)
+            for window in layout.windows
+            if window in kept and (seen := tuple(s for s in window.sensors if s in other.sensors))
+        )
+        found.append(other._replace(windows=stays + other.windows, lateness=layout.lateness))
+    changes = draw(st.lists(st.integers(0, len(events)), min_size=len(others), max_size=len(others)))
+    return Changed(found, sorted(changes), events)
+
+
+def declared(layout: Layout, sensor: str) -> set[tuple[object, ...]]:
+    return {window[:3] for window in layout.windows if sensor in window.sensors}
+
+
+def since_change(layout: Layout, oracle: WindowOracle, began: dict[str, int]) -> list:
+    """Features of which each sensor sees only the events since its windows began."""
+    now = oracle.largest
+    seen = {
+        name: WindowOracle((name,), (), layout.lateness, False, oracle.accepted[began[name] :])
+        for name in layout.sensors
+    }
+    expected = []
+    if layout.values:
+        values = ((name, seen[name].merged().get(now, {}).get(name, math.nan)) for name in layout.sensors)
+        expected += [Expected(value) for _, value in values]
+    for window in layout.windows:
+        for name in window.sensors:
+            expected += replace(seen[name], windows=(window._replace(sensors=(name,)),)).features(now)
+    return expected
+
+
+@given(changed(), st.booleans())
+def test_after_a_change_windows_hold_what_came_since_they_were_declared(
+    drawn: Changed, restart: bool
+) -> None:
+    """Late, merged and replaced readings too: of a sensor declared alike all of them, else the later ones."""
+    layout = drawn.layouts[0]
+    oracle, windows = layout.oracle(), Windows(layout.plan())
+    began = dict.fromkeys(layout.sensors, 0)
+    for number, event in enumerate([*drawn.events, None]):
+        for at, after in zip(drawn.changes, drawn.layouts[1:], strict=True):
+            if at != number:
+                continue
+            alike = {
+                name
+                for name in set(layout.sensors) & set(after.sensors)
+                if declared(layout, name) == declared(after, name)
+            }
+            kept = [(layout.sensors.index(name), after.sensors.index(name)) for name in alike]
+            windows = windows.carry(Windows(after.plan()), kept)
+            count = len(oracle.accepted)
+            began = {name: began[name] if name in alike else count for name in after.sensors}
+            layout = after
+            if restart:
+                windows = restored(layout.plan(), windows)
+        if event is None:
+            break
+        placed = oracle.add(*event)
+        assert windows.add(*event).value == placed
+        if placed not in {"duplicate", "too_late"}:
+            check(layout, windows, since_change(layout, oracle, began))
+
+
+def test_a_late_reading_after_a_change_enters_its_own_pane() -> None:
+    """With a window of another hop, what came before has no pane; 100 is a reading of before the change."""
+    hourly, short = (
+        Layout(("speed",), (WindowShape(3 * hop, hop, ("count", "max"), ("speed",)),), 4 * HOUR, False)
+        for hop in (HOUR, MINUTE)
+    )
+    windows = Windows(hourly.plan())
+    for minute in (0, 10):
+        windows.add(minute * MINUTE, {"speed": 100.0}, None)
+    windows = windows.carry(Windows(short.plan()), [])
+    windows.add(12 * MINUTE, {"speed": 1.0}, None)
+    windows.add(10 * MINUTE, {"speed": 3.0}, None)
+    windows.add(10 * MINUTE, {"speed": 2.0}, None)
+    assert windows.features().tolist() == [2.0, 2.0]
 
 
 def test_a_window_begins_after_its_start_and_ends_with_its_time() -> None:
