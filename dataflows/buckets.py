@@ -64,6 +64,10 @@ class Buckets:
         self._assets[bucket].add(asset)
         self._changed.add(bucket)
 
+    def touch_all(self) -> None:
+        """Note that all of the table changed, since it was read under another configuration."""
+        self._changed.update(number for number, assets in enumerate(self._assets) if assets)
+
     def changed(self) -> list[int]:
         """Buckets to write since this was last asked."""
         changed = sorted(self._changed)

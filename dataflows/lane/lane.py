@@ -118,6 +118,9 @@ class Lane:
         self._registered.restore(registry)
         self._heard = Buckets("heard", self._heard_of)
         self._heard.restore(heard)
+        if idle is not None and idle != self._silence.counted_by():
+            # The main snapshot will tell the present one of all of them.
+            self._heard.touch_all()
         #: None where no class sees weather.
         self._surroundings: Surroundings | None = None
         if fleet.weather:

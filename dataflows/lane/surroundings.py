@@ -86,6 +86,9 @@ class Surroundings:
         self._where = Whereabouts(where)
         self._sites = Buckets("weather", self._rows.entry)
         self._sites.restore(rows)
+        if state is not None and tuple(state["names"]) != self._names:
+            # The main snapshot will tell the present names of all of them.
+            self._sites.touch_all()
         self._assets = Buckets("whereabouts", self._where.entry, WHEREABOUTS_VERSION)
         self._assets.restore(where)
         #: Parts that have to be written once more, since what they hold is not believed.
