@@ -6,6 +6,7 @@ msgpack (numbers, text, bytes, lists, maps).
 
 from __future__ import annotations
 
+import hmac
 import struct
 import zlib
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -15,10 +16,19 @@ import msgspec
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-__all__ = ["Older", "SnapshotError", "contents", "seal", "unseal"]
+__all__ = ["UNSIGNED", "Older", "SnapshotError", "contents", "is_signed_by", "seal", "sign", "unseal"]
 
 _MAGIC = b"HWS1"
 _HEADER = struct.Struct("<4sI")
+#: Before a snapshot that is signed: this, then an HMAC-SHA256 of the snapshot.
+_SIGNED = b"HWSS"
+_SIGNED_LENGTH = len(_SIGNED) + 32
+#: What to do where a key is set and a snapshot of models is not signed by it.
+UNSIGNED = (
+    "models of the recovery store are not signed by HIGHWATER_STORE_KEY. To load them could run code of "
+    "whoever wrote them: name the key of the run that did, restore a backup that it signed, or begin anew "
+    "with --fresh"
+)
 #: By version: what makes of its payload that of the next version.
 Older: TypeAlias = "Mapping[int, Callable[[Any], Any]]"
 
@@ -33,12 +43,33 @@ def seal(kind: str, version: int, payload: object) -> bytes:
     return _HEADER.pack(_MAGIC, zlib.crc32(body)) + body
 
 
+def sign(sealed: bytes, key: bytes) -> bytes:
+    """The snapshot with a signature before it, which only who has the key can make.
+
+    Example:
+        >>> signed = sign(seal("models", 1, []), b"secret")
+        >>> is_signed_by(signed, b"secret"), is_signed_by(signed, b"guess"), unseal("models", 1, signed)
+        (True, False, [])
+    """
+    return _SIGNED + hmac.digest(key, sealed, "sha256") + sealed
+
+
+def is_signed_by(signed: bytes, key: bytes) -> bool:
+    """Whether a snapshot is signed, and with this key."""
+    if not signed.startswith(_SIGNED):
+        return False
+    made = hmac.digest(key, signed[_SIGNED_LENGTH:], "sha256")
+    return hmac.compare_digest(signed[len(_SIGNED) : _SIGNED_LENGTH], made)
+
+
 def contents(sealed: object) -> tuple[str, int, Any]:
-    """Kind, version and payload of a sealed snapshot, whatever it is of.
+    """Kind, version and payload of a sealed snapshot, whatever it is of. Its signature is not checked.
 
     Raises:
         SnapshotError: not a snapshot, or damaged.
     """
+    if isinstance(sealed, bytes) and sealed.startswith(_SIGNED):
+        sealed = sealed[_SIGNED_LENGTH:]
     if not isinstance(sealed, bytes) or len(sealed) < _HEADER.size or sealed[:4] != _MAGIC:
         msg = "expected a snapshot, found other bytes; restore the recovery store from a backup"
         raise SnapshotError(msg)

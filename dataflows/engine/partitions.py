@@ -24,7 +24,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from dataflows.engine.formats import check_version
-from dataflows.snapshots import SnapshotError
+from dataflows.snapshots import UNSIGNED, SnapshotError, contents, is_signed_by
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -38,6 +38,7 @@ __all__ = [
     "check_files",
     "check_log",
     "check_moment",
+    "check_signed",
     "check_sound",
     "forget_unfinished",
     "opened",
@@ -270,6 +271,23 @@ def check_sound(path: Path, connection: sqlite3.Connection) -> None:
         except SnapshotError as error:
             msg = f"{path}, step {snapshot.step!r}, key {snapshot.key!r}: {error}"
             raise StoreError(msg) from error
+
+
+def check_signed(path: Path, connection: sqlite3.Connection, key: bytes) -> None:
+    """Whether all models in a file are signed by a key, before a run loads any.
+
+    Raises:
+        StoreError: one is not.
+    """
+    for snapshot in snapshots(path, connection):
+        if snapshot.state is None or type(snapshot.state) is int:
+            continue
+        kind, _, payload = contents(snapshot.state)
+        if kind != "part" or not payload[2] or contents(payload[2])[0] != "models":
+            continue
+        if not is_signed_by(payload[2], key):
+            msg = f"{path}, {payload[0]}: {UNSIGNED}"
+            raise StoreError(msg)
 
 
 def forget_unfinished(folder: Path) -> int:

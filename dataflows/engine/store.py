@@ -33,6 +33,7 @@ from dataflows.engine.partitions import (
     check_files,
     check_log,
     check_moment,
+    check_signed,
     check_sound,
     forget_unfinished,
     opened,
@@ -186,6 +187,8 @@ def check_store(
             parts.append(read_partition(path, connection))
             check_log(path)
             check_sound(path, connection)
+            if fleet is not None and fleet.store_key is not None:
+                check_signed(path, connection, fleet.store_key)
     if manifest is None:
         return _adopted(folder, fleet, parts) if adopt and fleet is not None else None
     if whole:

@@ -7,6 +7,7 @@ import os
 import re
 import shlex
 import tomllib
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -35,19 +36,22 @@ def load(
             wins over the file. Lists replace lists. Their relative paths belong to the file's folder.
         environ: where ``FLEET_INPUT``, ``FLEET_OUTPUT``, ``FLEET_BATCH`` and ``FLEET_KAFKA`` are looked up,
             by default `os.environ`. Files named there are used instead of Kafka. Their relative paths belong
-            to the working directory. Empty means not set.
+            to the working directory. ``HIGHWATER_STORE_KEY`` signs the models in the recovery store. Empty
+            means not set.
 
     Raises:
         FleetError: the file cannot be read, is not TOML, or does not describe a fleet; with every problem.
     """
     path = Path(path)
     problems: list[Problem] = []
-    document = _merged(_read(path), _from_environment(os.environ if environ is None else environ, problems))
+    environ = os.environ if environ is None else environ
+    document = _merged(_read(path), _from_environment(environ, problems))
     drafted = draft(_merged(document, copy.deepcopy(dict(overrides or {}))), problems)
     fleet = expand(drafted, path)
     if problems:
         raise FleetError(str(path), problems)
-    return fleet
+    key = environ.get("HIGHWATER_STORE_KEY")
+    return replace(fleet, store_key=key.encode()) if key else fleet
 
 
 def _read(path: Path) -> dict[str, Any]:

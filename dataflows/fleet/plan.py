@@ -362,6 +362,7 @@ class Fleet:
         targets: by name.
         max_internal_errors: the run ends after so many records on which a stage failed.
         kafka: the cluster of what is read from, or written to, Kafka.
+        store_key: signs the models in the recovery store; None: they are not signed.
     """
 
     name: str
@@ -375,6 +376,7 @@ class Fleet:
     targets: Mapping[str, Target]
     max_internal_errors: int = 100
     kafka: Kafka = field(default_factory=Kafka)
+    store_key: bytes | None = field(default=None, repr=False)
 
     def reach(self, asset_class: str) -> int:
         """Microseconds of arrival time after which a silent asset has nothing left to decide or correct."""

@@ -136,9 +136,9 @@ class ExampleStore:
         return self._index.get(key)
 
     def add(self, example: Example) -> None:
-        """Add an example; one of the same key, as an asset that was dropped and came back has it, gives way."""
+        """Add an example; a former one of the same key, of an asset that was dropped, gives way."""
         self.drop(example.key)
-        # A later mark than those of a former example of this key, which a resume would else apply to this one.
+        # Later than the marks of a former example of this key, which a resume would else apply to it.
         self._mark += 1
         example.mark = self._mark
         size = example.size()

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import structlog
 
 from dataflows.buckets import BUCKETS
+from dataflows.group.error_rate import ErrorRate
 from dataflows.group.examples import SEGMENTS, Example, ExampleStore
 from dataflows.group.figures import TargetFigures
 from dataflows.group.kept import (
@@ -33,13 +34,13 @@ from dataflows.instants import format_instant
 from dataflows.items import Compared, Item, Matured, Observation, Row, by_order, encode, group_part
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
     from dataflows.fleet.plan import Fleet
     from dataflows.fleet.refit import Refit
     from dataflows.fleet.shape import Past
 
-__all__ = ["GROUP_PARTS", "ChampionError", "Group", "OrderError"]
+__all__ = ["GROUP_PARTS", "ChampionError", "Group", "OrderError", "described"]
 
 _LOG = MODEL_PARTS
 _FIGURES = MODEL_PARTS + 1
@@ -138,6 +139,7 @@ class Group:
             between(parts, 0, MODEL_PARTS),
             champion=champion,
             refit=refit,
+            key=fleet.store_key,
         )
         self._news += self._scorer.news
         if champion is not None:
@@ -493,6 +495,39 @@ class Group:
         rejected = {"internal_error": self._errors} if self._errors else {}
         body = Row("summary", encode({"input": {"rejected": rejected}, "targets": targets}))
         return [Item(*self._order, None, self._known or 0, ("", 0, 0), body)]
+
+
+def described(fleet: Fleet, key: str, main: bytes, parts: Mapping[int, bytes]) -> dict[str, Any]:
+    """What is stored of a target, as its section of the summary has it, without loading a model.
+
+    To load a model is to run code that the store holds, so who only looks at a store does not.
+
+    Args:
+        fleet: the fleet.
+        key: name of the target.
+        main: what `Group.main_snapshot` returned.
+        parts: what `Group.part_snapshot` returned, by number.
+
+    Raises:
+        ChampionError: no run would go on from it.
+        SnapshotError: it is damaged, or of a version that cannot be read.
+    """
+    target = fleet.targets[key]
+    state = unseal_kept("group", main)
+    scorer = state["scorer"]
+    label = going_on(target, fleet.classes[target.asset_class].features, state)
+    errors = {name: ErrorRate(kept["errors"]) for name, kept in scorer["models"].items()}
+    return {
+        "champion": label or target.successor,
+        "learned": scorer["learned"],
+        "positives": scorer["positives"],
+        "pending": sum(
+            example.label is None for example in ExampleStore(between(parts, _EXAMPLES, _PUBLISHED))
+        ),
+        "open_alerts": Publisher(target, fleet.output, between(parts, _PUBLISHED, GROUP_PARTS)).open_alerts(),
+        "model_errors": {name: found.total for name, found in errors.items() if found.total},
+        "set_aside": {name: found.why or "" for name, found in errors.items() if found.aside},
+    }
 
 
 def _row(output: str, row: dict[str, Any]) -> Row:

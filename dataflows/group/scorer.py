@@ -62,6 +62,7 @@ class Scorer:
         champion: label of the version that goes on, whatever is configured; None of a new target, and where
             another follows it.
         refit: what makes stored features those of the present layout; None where that is the same.
+        key: signs the models as they are stored; None: they are not signed.
     """
 
     def __init__(
@@ -74,8 +75,10 @@ class Scorer:
         *,
         champion: str | None = None,
         refit: Refit | None = None,
+        key: bytes | None = None,
     ) -> None:
         self._target = target
+        self._key = key
         self._features = features
         self._refit = refit
         self._slots: dict[str, Slot] = {}
@@ -95,7 +98,7 @@ class Scorer:
             self.learned = main["learned"]
             self.positives = main["positives"]
         self.log_start = self.learned
-        pickles = read_models(parts)
+        pickles = read_models(parts, key)
         lineup = Lineup(models, features, known, champion)
         taken = [known[label]["part"] for label in lineup.members if label in known]
         for label, member in lineup.members.items():
@@ -407,4 +410,4 @@ class Scorer:
                     slot.pickled_at = self.learned
                 slot.renew = False
                 models[name] = (slot.pickled_at, RIVER, slot.version, slot.pickled)
-        return sealed_models(models)
+        return sealed_models(models, self._key)

@@ -12,7 +12,7 @@ import numpy as np
 
 from dataflows.group.error_rate import ErrorRate
 from dataflows.group.readers import Calls, Reader, calls_of
-from dataflows.snapshots import SnapshotError, seal, unseal
+from dataflows.snapshots import UNSIGNED, SnapshotError, is_signed_by, seal, sign, unseal
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -137,24 +137,32 @@ def dict_of(names: tuple[str, ...], values: NDArray[np.float64]) -> dict[str, fl
     return {name: value for name, value in given if not math.isnan(value)}
 
 
-def sealed_models(models: Mapping[str, tuple[int, str, int, bytes]]) -> bytes:
+def sealed_models(models: Mapping[str, tuple[int, str, int, bytes]], key: bytes | None = None) -> bytes:
     """The snapshot of some versions.
 
     Args:
         models: by label, how many examples of the target had been learned when it was pickled, the River that
             can read it, its version, and its pickle.
+        key: signs the snapshot.
     """
-    return seal("models", _VERSION, models)
+    sealed = seal("models", _VERSION, models)
+    return sealed if key is None else sign(sealed, key)
 
 
-def read_models(parts: Mapping[int, bytes]) -> dict[str, tuple[int, int, bytes]]:
+def read_models(parts: Mapping[int, bytes], key: bytes | None = None) -> dict[str, tuple[int, int, bytes]]:
     """What `sealed_models` was given, of all parts; without the River.
 
+    Args:
+        parts: by number.
+        key: by which each has to be signed; None: it is not checked.
+
     Raises:
-        SnapshotError: it is damaged, or of a version or of a River that cannot be read.
+        SnapshotError: one is damaged, not signed by the key, or of a version or River that cannot be read.
     """
     pickles = {}
     for sealed in parts.values():
+        if key is not None and not is_signed_by(sealed, key):
+            raise SnapshotError(UNSIGNED)
         for name, (at, river, version, pickled) in unseal("models", _VERSION, sealed).items():
             if river != RIVER:
                 msg = (

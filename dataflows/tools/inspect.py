@@ -7,9 +7,8 @@ from collections import defaultdict
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import orjson
 from rich.box import SIMPLE_HEAD
 from rich.filesize import decimal
 from rich.table import Table
@@ -19,11 +18,10 @@ from dataflows.engine.manifest import Manifest, past_of, read_manifest
 from dataflows.engine.partitions import Partition, Snapshot, StoreError, check_sound, resume_epoch, snapshots
 from dataflows.engine.parts import read_parted
 from dataflows.fleet import FleetError, load
-from dataflows.group.group import ChampionError
+from dataflows.group.group import ChampionError, described
 from dataflows.instants import format_instant
-from dataflows.items import Row
 from dataflows.snapshots import contents
-from dataflows.stages import PASSING, Stages
+from dataflows.stages import PASSING
 from dataflows.tools.backup import caught
 from dataflows.tools.summary import troubles
 
@@ -220,18 +218,20 @@ def _targets(every: Sequence[Snapshot], fleet: Fleet | str, manifest: Manifest, 
     if isinstance(fleet, str):
         console.print(f"Targets are not shown, since their fleet cannot be read: {fleet}", highlight=False)
         return table
-    stages = Stages(fleet, strict=False, past=past_of(manifest, fleet))
+    begun = past_of(manifest, fleet).targets
     mains, parts = _of_step(every, "group")
     for key in sorted(mains):
         name, main, read = read_parted(mains[key], parts[key])
         if name == PASSING or name not in fleet.targets:
             continue
+        if contents(main)[2]["begun"] != begun.get(name, 0):
+            console.print(f"{name}: begins anew with the next run.", highlight=False)
+            continue
         try:
-            said = _summary(stages.group(name, main, read).finish())
+            target = described(fleet, name, main, read)
         except ChampionError as error:
             console.print(f"Not shown, since no run would go on from it: {error}", highlight=False)
             continue
-        target = said["targets"][name]
         for line in troubles(target):
             console.print(f"{name}: {line}", highlight=False)
         table.add_row(
@@ -262,11 +262,3 @@ def _models(parts: dict[int, bytes]) -> list[tuple[str, int]]:
         if kind == "models":
             found += [(name, len(pickled)) for name, (_, _, _, pickled) in payload.items()]
     return sorted(found)
-
-
-def _summary(items: Iterable[Any]) -> dict[str, Any]:
-    for item in items:
-        if isinstance(item.body, Row):
-            said: dict[str, Any] = orjson.loads(item.body.data)
-            return said
-    return {}
