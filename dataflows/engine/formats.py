@@ -17,6 +17,7 @@ _KAFKA = "dataflows.connectors.kafka.state"
 #: is missing here.
 KINDS = {
     "asset": "dataflows.asset.asset",
+    "estimator": "dataflows.estimators",
     "examples": "dataflows.group.examples",
     "figures": "dataflows.group.kept",
     "files": "dataflows.connectors.files",

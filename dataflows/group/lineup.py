@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import orjson
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Sequence
 
     from dataflows.fleet.plan import Model
 
@@ -153,5 +154,24 @@ def _former_digest(model: Model) -> str:
     return _digest((model.spec, model.features))
 
 
+#: Estimators that moved, and the paths under which digests know them.
+_FORMER_PATHS = {
+    "dataflows.estimators.BayesianLogistic": "dataflows.group.bayes.BayesianLogistic",
+    "dataflows.estimators.Calibration": "dataflows.group.bayes.Calibration",
+    "dataflows.estimators.Prior": "dataflows.group.estimators.Prior",
+}
+
+
+def _by_former_paths(spec: Any) -> Any:  # noqa: ANN401 - any TOML value
+    """A spec as it was written before its estimators moved, so that a new path is no new model."""
+    if isinstance(spec, Mapping):
+        return {key: _by_former_paths(value) for key, value in spec.items()}
+    if isinstance(spec, list | tuple):
+        return [_by_former_paths(value) for value in spec]
+    return _FORMER_PATHS.get(spec, spec) if isinstance(spec, str) else spec
+
+
 def _digest(what: object) -> str:
-    return hashlib.blake2b(orjson.dumps(what, option=orjson.OPT_SORT_KEYS), digest_size=12).hexdigest()
+    return hashlib.blake2b(
+        orjson.dumps(_by_former_paths(what), option=orjson.OPT_SORT_KEYS), digest_size=12
+    ).hexdigest()

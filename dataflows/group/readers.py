@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 from river import base, compose, preprocessing
 from river.naive_bayes.base import BaseNB
 
-from dataflows.group.bayes import BayesianLogistic, BayesianReader
+from dataflows.estimators import BayesianLogistic
+from dataflows.group.bayes import BayesianReader
 from dataflows.group.linear import LinearReader
 
 if TYPE_CHECKING:

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import contextlib
 import math
-import pickle
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import structlog
 
+from dataflows.estimators import from_stored
 from dataflows.group.error_rate import ErrorRate
 from dataflows.group.lineup import Lineup, Member
 from dataflows.group.readers import reader_of
@@ -139,7 +139,7 @@ class Scorer:
             self._changed.add(part)
         else:
             kept = known or {}
-            estimator = pickle.loads(pickled)  # noqa: S301 - our own store, sealed
+            estimator = from_stored(pickled)
             slot = Slot(member.name, member.spec, picks, member.sees, estimator, part, member.version)
             slot.learned, slot.positives = kept["learned"], kept["positives"]
             slot.errors = ErrorRate(kept["errors"])

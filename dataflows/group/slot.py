@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import importlib.metadata
 import math
-import pickle
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from dataflows.estimators import to_stored
 from dataflows.group.error_rate import ErrorRate
 from dataflows.group.readers import Calls, Reader, calls_of
 from dataflows.snapshots import UNSIGNED, SnapshotError, is_signed_by, seal, sign, unseal
@@ -92,7 +92,7 @@ class Slot:
             ModelError: it cannot be pickled.
         """
         try:
-            return pickle.dumps(self.estimator, protocol=5)
+            return to_stored(self.estimator)
         except Exception as error:
             msg = (
                 f"target {target!r}: model {self.label!r} cannot be written to the recovery store, since it "

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from sklearn.linear_model import LogisticRegression
 
-from dataflows.group.bayes import BayesianLogistic, BayesianReader, Calibration, _update
+from dataflows.estimators import BayesianLogistic, Calibration, _update
+from dataflows.group.bayes import BayesianReader
 
 SIZE = 4
 examples = st.lists(
