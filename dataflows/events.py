@@ -63,6 +63,9 @@ class Telemetry(msgspec.Struct, frozen=True, gc=False):
 
     Attributes:
         site: where it was then; None: where the registry says.
+        unusable: what is wrong with readings that are no numbers, by sensor; None where all are numbers. The
+            record is malformed if the class of its asset declares one of them.
+        raw: the record, where something is unusable.
     """
 
     asset: str
@@ -71,6 +74,8 @@ class Telemetry(msgspec.Struct, frozen=True, gc=False):
     id: str | None
     arrived: int | None
     site: str | None = None
+    unusable: dict[str, str] | None = None
+    raw: bytes | None = None
 
 
 class Failure(msgspec.Struct, frozen=True, gc=False):
@@ -129,6 +134,8 @@ class Weather(msgspec.Struct, frozen=True, gc=False):
         time: when it is valid.
         issued: when it became known; None: an observation made at its time.
         values: by name; None is a missing value.
+        unusable: as of `Telemetry`.
+        raw: as of `Telemetry`.
     """
 
     site: str
@@ -136,6 +143,8 @@ class Weather(msgspec.Struct, frozen=True, gc=False):
     issued: int | None
     values: dict[str, float | None]
     arrived: int | None
+    unusable: dict[str, str] | None = None
+    raw: bytes | None = None
 
 
 #: Events of one asset.
@@ -174,25 +183,31 @@ def decode(raw: bytes) -> Event | Reject:
         names = ", ".join(_READERS)
         return Reject("malformed", f"kind: expected one of {names}, got {_shown(kind)}", raw=raw)
     try:
-        return reader(document)
+        event = reader(document)
     except _MalformedError as error:
         return Reject("malformed", str(error), raw=raw)
+    if isinstance(event, Telemetry | Weather) and event.unusable is not None:
+        # Only the lane knows whether what is no number is declared.
+        event = msgspec.structs.replace(event, raw=raw)
+    return event
 
 
 def _telemetry(document: dict[str, Any]) -> Telemetry:
     get = document.get
+    readings, unusable = _numbers(document, "readings")
     return Telemetry(
         _name(document, "asset"),
         _time(document),
-        _numbers(document, "readings"),
+        readings,
         None if get("id") is None else _name(document, "id"),
         None if get("arrived") is None else _time(document, "arrived"),
         None if get("site") is None else _name(document, "site"),
+        unusable,
     )
 
 
-def _numbers(document: dict[str, Any], field: str) -> dict[str, float | None]:
-    """Numbers by name; None is a missing one."""
+def _numbers(document: dict[str, Any], field: str) -> tuple[dict[str, float | None], dict[str, str] | None]:
+    """Numbers by name, where None is a missing one; and what is wrong with what is no number, if anything."""
     numbers = document.get(field)
     if type(numbers) is not dict:
         msg = f"{field}: expected an object, got {_json_type(numbers)}"
@@ -200,17 +215,22 @@ def _numbers(document: dict[str, Any], field: str) -> dict[str, float | None]:
     if len(numbers) > MAX_SENSORS:
         msg = f"{field}: {len(numbers):,} numbers, more than {MAX_SENSORS:,}"
         raise _MalformedError(msg)
+    unusable: dict[str, str] | None = None
     for name, value in numbers.items():
         kind = type(value)
-        if kind is not float and kind is not int:
-            if value is None:
+        if kind is float or kind is int:
+            if -MAX_READING <= value <= MAX_READING:
                 continue
-            msg = f"{field}.{name[:80]}: expected a number or null, got {_json_type(value)}"
-            raise _MalformedError(msg)
-        if not -MAX_READING <= value <= MAX_READING:
-            msg = f"{field}.{name[:80]}: {value!r} lies beyond ±{MAX_READING:g}"
-            raise _MalformedError(msg)
-    return numbers
+            why = f"{field}.{name[:80]}: {value!r} lies beyond ±{MAX_READING:g}"
+        elif value is None:
+            continue
+        else:
+            why = f"{field}.{name[:80]}: expected a number or null, got {_shown(value)}"
+        unusable = {} if unusable is None else unusable
+        unusable[name] = why
+    if unusable is None:
+        return numbers, None
+    return {name: value for name, value in numbers.items() if name not in unusable}, unusable
 
 
 def _failure(document: dict[str, Any]) -> Failure:
@@ -277,12 +297,14 @@ def _registration(document: dict[str, Any]) -> Registration:
 
 
 def _weather(document: dict[str, Any]) -> Weather:
+    values, unusable = _numbers(document, "values")
     return Weather(
         _name(document, "site"),
         _time(document),
         None if document.get("issued") is None else _time(document, "issued"),
-        _numbers(document, "values"),
+        values,
         _arrived(document),
+        unusable,
     )
 
 

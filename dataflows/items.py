@@ -277,6 +277,8 @@ def _sent(event: Event) -> dict[str, Any]:
             content[field] = format_instant(content[field])
     if isinstance(event, Telemetry) and event.site is None:
         del content["site"]
+    for ours in ("unusable", "raw"):
+        content.pop(ours, None)
     if isinstance(event, Registration):
         return {"kind": "asset", "class": content.pop("asset_class"), **content}
     return {"kind": type(event).__name__.lower(), **content}

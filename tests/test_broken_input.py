@@ -167,7 +167,6 @@ NO_EVENT: dict[str, Lines] = {
     "reading too large": lambda s: s.line(readings={"pressure": 1.1e15}),
     "reading too small": lambda s: s.line(readings={"pressure": -(10**15) - 1}),
     "reading beyond 64 bits": lambda s: s.literal("123456789012345678901234567890"),
-    "reading of an unknown sensor a text": lambda s: s.line(readings={"pressure": 1.0, "note": "fine"}),
     "too many sensors": lambda s: s.line(readings=dict.fromkeys(map(str, range(MAX_SENSORS + 1)), 0)),
     "second of duplicate keys wrong": lambda s: s.line()[:-1] + b',"time":"yesterday"}',
     "failure without mode": lambda s: s.other("failure"),

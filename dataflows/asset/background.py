@@ -83,7 +83,7 @@ class Background:
             out[at] = _number(self._attributes.get(name))
             at += 1
         for name, values in self._class.categories:
-            value = self._attributes.get(name)
+            value = _text(self._attributes.get(name))
             for known in values:
                 out[at] = np.nan if value is None else float(value == known)
                 at += 1
@@ -95,6 +95,15 @@ class Background:
             "maintenance": dict(self._maintenance),
             "earlier": dict(self._earlier),
         }
+
+
+def _text(value: object) -> str | None:
+    """A category as text, where a registry may give it as a number or a boolean: 2 and 2.0 are "2"."""
+    if value is None or isinstance(value, str):
+        return value
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def _number(value: object) -> float:

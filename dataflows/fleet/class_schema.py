@@ -72,12 +72,34 @@ class WeatherTable(Table):
     )
 
 
+class LimitTable(Table):
+    """What is plausible of one sensor: `flow = { range = [0, 40], unit = "l/min", sentinels = [65535] }`."""
+
+    range: list[float] | None = Field(
+        default=None,
+        min_length=2,
+        max_length=2,
+        description="The least and the largest plausible reading. One outside is missing, and counted.",
+    )
+    unit: str | None = Field(default=None, min_length=1, description="Its unit, for people who read.")
+    sentinels: list[float] = Field(
+        default=[],
+        description="Numbers by which the device says that it has no reading, such as 65535 or -9999: they "
+        "are missing, and counted.",
+    )
+
+
 class ClassTable(Table):
     """Assets that share sensors, features and models. The key is the name of the class."""
 
     sensors: list[Name] = Field(
         default=[],
         description="The readings that are kept; others in a record are ignored.",
+    )
+    limits: Annotated[dict[Name, LimitTable], Form("table of tables")] = Field(
+        default={},
+        description="What is plausible of each sensor. A reading that is not counts as missing, so that no "
+        "model learns it, and is counted in the summary under `implausible`.",
     )
     values: bool = Field(
         default=True,

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
 from dataflows.fleet.errors import Loc, dotted, listed, nearest, shown
 from dataflows.fleet.expressions import ExpressionError, parse
-from dataflows.fleet.plan import FAULT_STATISTICS, RESETS, STATISTICS, AssetClass, Weather, Window
+from dataflows.fleet.plan import FAULT_STATISTICS, RESETS, STATISTICS, AssetClass, Limits, Weather, Window
 from dataflows.instants import format_duration
 
 if TYPE_CHECKING:
@@ -138,7 +139,27 @@ class Layout:
             weather=weather,
             compare=self.table.compare,
             required=self.required,
+            limits=tuple(self._limits()),
         )
+
+    def _limits(self) -> Iterator[Limits]:
+        """What is plausible of each sensor; its names have to be there, and its ranges in order."""
+        for name, table in self.table.limits.items():
+            loc = (*self._loc, "limits", name)
+            if name not in self.sensors and not self._draft.is_broken(*self._loc, "sensors"):
+                self._draft.refuse(
+                    loc,
+                    f"one of the sensors: {listed(self.sensors)}",
+                    shown(name),
+                    nearest(name, self.sensors),
+                )
+                continue
+            least, most = table.range or (-math.inf, math.inf)
+            if not least < most:
+                self._draft.refuse(
+                    (*loc, "range"), "the least and then the largest reading", shown(table.range)
+                )
+            yield Limits(name, least, most, tuple(table.sentinels), table.unit)
 
     def _weather(self) -> dict[str, Loc]:
         """The values of the weather with their places."""

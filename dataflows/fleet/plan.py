@@ -151,6 +151,25 @@ class Weather:
 
 
 @dataclass(frozen=True, slots=True)
+class Limits:
+    """What is plausible of one sensor.
+
+    Attributes:
+        sensor: its name.
+        least: a reading below it is missing; minus infinity where there is no range.
+        most: a reading above it is missing.
+        sentinels: readings by which the device says that it has none.
+        unit: for people who read.
+    """
+
+    sensor: str
+    least: float
+    most: float
+    sentinels: tuple[float, ...] = ()
+    unit: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class AssetClass:
     """Assets that share sensors, features and models.
 
@@ -178,6 +197,7 @@ class AssetClass:
         compare: share of its assets, from 0 to 1, of whose examples the features are computed again.
         required: indices of the sensors that a time waits for until it is scored, ascending; None: it is
             scored with its first message.
+        limits: of each sensor that has some: name, least and largest plausible reading, sentinels, unit.
     """
 
     name: str
@@ -199,6 +219,8 @@ class AssetClass:
     weather: Weather | None = None
     compare: float = 0.0
     required: tuple[int, ...] | None = None
+    # Not among what a stored digest of the class is made of.
+    limits: tuple[Limits, ...] = field(default=(), repr=False)
 
     @property
     def channels(self) -> tuple[str, ...]:

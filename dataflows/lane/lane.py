@@ -34,6 +34,7 @@ from dataflows.lane.arrivals import MixedArrivalsError, check_alike
 from dataflows.lane.clocks import Clocks, clock_row
 from dataflows.lane.counts import Counts
 from dataflows.lane.migrations import Migrations
+from dataflows.lane.plausible import Plausible
 from dataflows.lane.registry import Registry
 from dataflows.lane.silence import Silence
 from dataflows.lane.surroundings import SURROUNDINGS_PARTS, Surroundings
@@ -58,7 +59,8 @@ _OLDER = {
     # What the fleet was laid out by is known to the manifest of the store.
     2: lambda state: {**state, "told": 0},
     # By which idle_timeout expiries were counted was not written: it is taken for the present one.
-    3: lambda state: {**state, "idle": {}},
+    # Implausible readings were not counted.
+    3: lambda state: {**state, "idle": {}, "implausible": {}},
 }
 _log = structlog.get_logger()
 
@@ -98,11 +100,14 @@ class Lane:
         self._counts = Counts(fleet.metrics_every)
         #: Of clocks, in the open period.
         self._jumps = 0
-        surroundings, idle = None, None
+        surroundings, idle, implausible = None, None, None
         if main is not None:
             state = unseal("lane", _VERSION, main, _OLDER)
             self._restore(state, fleet.metrics_every)
             surroundings, idle = state["surroundings"], state["idle"]
+            implausible = state["implausible"]
+        self._plausible = Plausible(fleet.classes, implausible)
+        self._weather_values = frozenset(fleet.weather)
         registry = Buckets.read("registry", _between(parts, _REGISTRY, _HEARD))
         heard = Buckets.read("heard", _between(parts, _HEARD, _SURROUNDINGS))
         silences = {asset: silence for asset, (silence, _) in heard.items() if silence is not None}
@@ -188,6 +193,12 @@ class Lane:
         if isinstance(asset_class, Reject):
             out.append(self._reject(item, asset_class, event))
             return
+        if isinstance(event, Telemetry):
+            checked = self._plausible.check(event, asset_class)
+            if isinstance(checked, Reject):
+                out.append(self._reject(item, checked, None))
+                return
+            event = checked
         if self._clocks is not None and self.arrival is not None and isinstance(event, Telemetry | Fault):
             self._look(self._clocks, item, event, self.arrival, out)
         if self._is_future(event):
@@ -211,6 +222,10 @@ class Lane:
     def _take_weather(self, item: Item, event: Weather, out: list[Item]) -> None:
         """Weather goes to no asset but those at its site whose latest prediction it revises."""
         taken: list[LateWeather] | Reject = []
+        wrong = [why for name, why in (event.unusable or {}).items() if name in self._weather_values]
+        if wrong:
+            out.append(self._reject(item, Reject("malformed", wrong[0], raw=event.raw), None))
+            return
         if self._surroundings is not None:
             taken = self._surroundings.take(event, item.sequence, self.arrival, self._now)
         if isinstance(taken, Reject):
@@ -376,6 +391,7 @@ class Lane:
                 "surroundings": self._surroundings and self._surroundings.state(),
                 "told": self._migrations.told,
                 "idle": self._silence.counted_by(),
+                "implausible": self._plausible.counts,
             },
         )
 
@@ -396,6 +412,8 @@ class Lane:
             # By reason; whoever rejects something adds to it.
             "rejected": {},
         }
+        if self._plausible.counts:
+            counts["implausible"] = dict(sorted(self._plausible.counts.items()))
         if self._surroundings is not None:
             counts["without_weather"] = self._surroundings.missed
         body = Row("summary", encode({"input": counts}))

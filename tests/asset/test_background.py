@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -584,3 +584,19 @@ def test_what_assets_share_cannot_be_written_to() -> None:
     for shared in (background._NONE, records._NONE):
         with pytest.raises(TypeError):
             shared["a"] = 1  # type: ignore[index]
+
+
+def test_a_category_given_as_a_number_is_that_of_its_text() -> None:
+    """A registry exports 2, 2.0 or "2", and true or "true", for one thing."""
+    shape = replace(Shape("pump", ((4, 1),), 0).asset_class(), categories=(("kind", ("2", "true")),))
+
+    def features(value: object) -> list[float]:
+        out = np.full(len(COMPONENTS) * 2 + 3, np.nan)
+        found = Background(shape)
+        found.attributes({"kind": value})
+        found.features(0, out)
+        return out[-2:].tolist()
+
+    assert features(2) == features(2.0) == features("2") == [1.0, 0.0]
+    assert features(True) == features("true") == [0.0, 1.0]
+    assert features(3) == [0.0, 0.0]
