@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, cast
 import structlog
 
 from dataflows.asset.asset import Asset, ClassPlan
-from dataflows.events import Reject
+from dataflows.events import Event, Reject
 from dataflows.items import Expiry, Item, Known, LateWeather, Observation, Row, asset_part, encode, reject_row
 
 if TYPE_CHECKING:
@@ -50,12 +50,14 @@ class InternalErrors:
             raise TooManyErrors(msg) from error
         body = item.body
         asset = None
-        event = None
+        event: Event | None = None
         if isinstance(body, Known):
             asset = body.event.asset
             event = None if isinstance(body.event, Expiry | LateWeather) else body.event
         elif isinstance(body, Observation):
             asset = body.asset
+        elif isinstance(body, Event):
+            asset, event = getattr(body, "asset", None), body
         rejected = Reject("internal_error", f"{type(error).__name__}: {error}", asset)
         return cast("Row", reject_row(item, rejected, event).body)
 

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from dataflows.snapshots import SnapshotError
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -22,7 +24,7 @@ class Refit:
     """
 
     def __init__(self, before: Sequence[str], after: Sequence[str]) -> None:
-        self._width = len(after)
+        self._before, self._width = len(before), len(after)
         places = {name: index for index, name in enumerate(after)}
         #: Where each stored feature stands now; those that are gone have no place.
         self._places = {index: places[name] for index, name in enumerate(before) if name in places}
@@ -30,9 +32,21 @@ class Refit:
         self._new = np.fromiter(self._places.values(), np.intp)
 
     def __call__(self, values: bytes, absent: float = math.nan) -> bytes:
-        """A float64 array (features) as bytes; features that are new hold ``absent``."""
+        """A float64 array (features) as bytes; features that are new hold ``absent``.
+
+        Raises:
+            SnapshotError: it is not of the layout as stored.
+        """
+        stored = np.frombuffer(values)
+        if len(stored) != self._before:
+            msg = (
+                f"a stored feature vector has {len(stored)} values where its layout has {self._before}: an "
+                "earlier release wrote the store under two configurations at once; restore a backup from "
+                "before fleet.toml was changed, or start over (--fresh)"
+            )
+            raise SnapshotError(msg)
         out = np.full(self._width, absent)
-        out[self._new] = np.frombuffer(values)[self._old]
+        out[self._new] = stored[self._old]
         return out.tobytes()
 
     def picks(self, stored: Sequence[int]) -> tuple[int, ...]:

@@ -41,7 +41,7 @@ from dataflows.lane.surroundings import SURROUNDINGS_PARTS, Surroundings
 from dataflows.snapshots import seal, unseal
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
     from dataflows.fleet.plan import Fleet
 
@@ -74,6 +74,7 @@ class Lane:
         parts: what `part_snapshot` returned, by number.
         name: of the lane, in its rows.
         migrated: classes and targets whose stored state began anew, and why; a new lane tells nothing of it.
+        on_error: makes the row that rejects a record on which the lane raises; None: it raises.
 
     Attributes:
         arrival: the last one, which never runs back; None without arrivals.
@@ -86,8 +87,10 @@ class Lane:
         parts: dict[int, bytes],
         name: str = "lane-0",
         migrated: tuple[tuple[str, str], ...] = (),
+        on_error: Callable[[Item, Exception, str], Row] | None = None,
     ) -> None:
         self._name = name
+        self._on_error = on_error
         self._migrations = Migrations(migrated)
         self._max_future = fleet.assets.max_future
         self._waits = any(found.idle_timeout is not None for found in fleet.classes.values())
@@ -159,7 +162,7 @@ class Lane:
                 out.append(self._reject(item, body, None))
                 self._made = 0
             elif isinstance(body, Event):
-                self._take(item, body, out)
+                self._take_or_reject(item, body, out)
                 if untold:
                     rows = enumerate(self._migrations.tell(item), _MIGRATED)
                     out += [self._before_record(item, place, row) for place, row in rows]
@@ -172,6 +175,19 @@ class Lane:
                 raise TypeError(msg)
             self._sequence = item.sequence
         return out
+
+    def _take_or_reject(self, item: Item, event: Event, out: list[Item]) -> None:
+        """Take a record in; where that raises, what time brought about stands, and the record is rejected."""
+        try:
+            self._take(item, event, out)
+        except MixedArrivalsError:
+            raise
+        except Exception as error:
+            if self._on_error is None:
+                raise
+            item.arrival, item.known, item.body = self.arrival, self._known(), event
+            row = self._on_error(item, error, "lane")
+            out.append(Item(item.sequence, lane_part(0), item.arrival, item.known, item.position, row))
 
     def _take(self, item: Item, event: Event, out: list[Item]) -> None:
         self._watch_arrivals(item, event)
@@ -213,10 +229,11 @@ class Lane:
             missed = self._silence.missed(event.asset, self.arrival)
             if missed is not None:
                 self._emit(missed, self.arrival, out)
-            self._hear(event.asset, asset_class)
-        self._counts.count(event)
         around = self._surroundings
         body = Known(event, asset_class, None if around is None else around.see(event, asset_class))
+        if self.arrival is not None and isinstance(event, Telemetry | Fault):
+            self._hear(event.asset, asset_class)
+        self._counts.count(event)
         out.append(Item(item.sequence, lane_part(0), self.arrival, item.known, item.position, body))
 
     def _take_weather(self, item: Item, event: Weather, out: list[Item]) -> None:
@@ -309,14 +326,16 @@ class Lane:
         if arrival is None or not self._waits:
             return
         for expiry in self._silence.expiries(arrival):
-            if self._surroundings is not None:
-                self._issue(expiry.due, out)
-                self._surroundings.expire(expiry)
             self._heard.touch(expiry.asset)
+            try:
+                self._issue(expiry.due, out)
+            finally:
+                self.arrival = expiry.due
+                self._emit(expiry, expiry.due, out)
+            if self._surroundings is not None:
+                self._surroundings.expire(expiry)
             if self._clocks is not None and expiry.what == "ttl":
                 self._clocks.forget(expiry.asset)
-            self.arrival = expiry.due
-            self._emit(expiry, expiry.due, out)
 
     def _move_time(self, item: Item, event: Event) -> None:
         """Arrival never runs back; without arrivals, knowledge follows the largest event time."""

@@ -8,6 +8,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dataflows.fleet.refit import Refit
+from dataflows.snapshots import SnapshotError
+
+
+def test_a_vector_of_another_layout_is_refused() -> None:
+    """It would be read as other features; the message says how it came about, and what to do."""
+    refit = Refit("abc", "acd")
+    with pytest.raises(SnapshotError, match=r"has 4 values where its layout has 3.*restore a backup"):
+        refit(np.zeros(4).tobytes())
+
 
 NAMES = st.lists(st.sampled_from("abcdefgh"), unique=True)
 
