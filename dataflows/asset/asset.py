@@ -129,10 +129,11 @@ class Asset:
         )
 
     def anew(self, asset_class: str) -> Asset:
-        """The asset without its state, but for what keeps its predictions from having the same id again."""
+        """The asset without its state, but for its attributes and what keeps prediction ids unique."""
         new = Asset(self._name, self._plans, asset_class)
         new._revision, new._scored = self._revision, self._scored
         new._windows = self._windows.tombstone(new._windows)
+        new._background = self._background.attributes_only(new._plan.asset_class)
         return new
 
     def targets(self) -> tuple[str, ...]:
@@ -206,8 +207,9 @@ class Asset:
             return [rejected(item, event, "too_late", "below the watermark of its asset")]
         self._heard(event.time)
         if self._complete is not None:
-            self._complete.take_fault(event.time, event.code)
+            self._complete.take_fault(event.time, event.code, windows.watermark)
         self._faults.add(event.time, event.code, windows.largest)
+        self._faults.forget_surplus(windows.watermark)
         matured = self._labels.advance(windows.watermark)
         revises = event.code in self._plan.asset_class.faults and windows.covers(event.time)
         if revises:
@@ -307,6 +309,7 @@ class Asset:
             items.append(dropped(item, self._name, len(items)))
             self._windows = self._windows.tombstone(self._plan.new_windows())
             self._faults = self._plan.faults()
+            self._background = self._background.attributes_only(self._plan.asset_class)
             self._labels = Labels(self._plan.targets, None, self._plan.known)
             self._weather = self._plan.latest_weather(None)
             # The windows begin empty too, so nothing is missing from these.

@@ -46,6 +46,12 @@ class Background:
         """Replace the attributes by those of a registry row."""
         self._attributes = attributes
 
+    def attributes_only(self, asset_class: AssetClass) -> Background:
+        """The same attributes without the maintenance, for an asset whose state is dropped."""
+        new = Background(asset_class)
+        new._attributes = self._attributes
+        return new
+
     def work(self, time: int, component: str | None) -> None:
         """Note maintenance of a component, or with None of all of them."""
         for name in self._class.maintenance if component is None else (component,):

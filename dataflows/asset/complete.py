@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from bisect import bisect_left, insort
+from bisect import bisect_left, bisect_right, insort
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from dataflows.asset.faults import without_surplus
 from dataflows.asset.panes import Panes
 from dataflows.fleet.refit import Refit
 from dataflows.items import Compared
@@ -94,9 +95,13 @@ class CompleteWindows:
             insort(self._times, time)
         self._rows[time] = row.copy()
 
-    def take_fault(self, time: int, code: str) -> None:
-        """Take a fault that was accepted."""
+    def take_fault(self, time: int, code: str, watermark: int | None) -> None:
+        """Take a fault that was accepted, of an asset with this watermark."""
         insort(self._later, (time, code))
+        if watermark is not None:
+            # Times that wait to be computed need every fault before them.
+            kept = bisect_right(self._later, self._times[-1], key=_time) if self._times else 0
+            self._later[kept:] = without_surplus(self._later[kept:], watermark - self._plan.reach)
 
     def expect(self, time: int, served: bytes) -> None:
         """Compute an example again once the watermark has passed it.

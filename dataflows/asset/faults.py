@@ -21,6 +21,8 @@ __all__ = ["Faults", "identity_of"]
 
 #: So many of the latest faults are kept one by one, where a reset may have to part those of one pane.
 _MOST_RECENT = 4_096
+#: So many of the latest faults wait for telemetry that they overtook, however long it is under way.
+_MOST_OVERTAKING = 256
 
 
 class Faults:
@@ -79,6 +81,11 @@ class Faults:
             self._ahead = [fault for fault in self._ahead if fault[0] > scored]
             for time, code in due:
                 self._count(time, code)
+
+    def forget_surplus(self, watermark: int | None) -> None:
+        """Bound the faults that wait for telemetry, as `without_surplus` does."""
+        if watermark is not None:
+            self._ahead = without_surplus(self._ahead, watermark - self._reach)
 
     def _count(self, time: int, code: str) -> None:
         for hop in self._depths:
@@ -154,6 +161,23 @@ class Faults:
                 if panes
             ],
         }
+
+
+def without_surplus(waiting: list[tuple[int, str]], oldest: int) -> list[tuple[int, str]]:
+    """Faults without those that very many later ones have followed: telemetry may never come.
+
+    Args:
+        waiting: (microseconds, code).
+        oldest: no window that ends at the watermark holds a fault up to this time.
+
+    Returns:
+        The latest few hundred, and of those after ``oldest`` the latest few thousand.
+    """
+    if len(waiting) <= 2 * _MOST_OVERTAKING:
+        return waiting
+    ascending = sorted(waiting)
+    at = min(bisect_right(ascending, oldest, key=itemgetter(0)), len(ascending) - _MOST_OVERTAKING)
+    return ascending[max(at, len(ascending) - _MOST_RECENT) :]
 
 
 def identity_of(fault: Fault) -> str:

@@ -237,6 +237,9 @@ class Labels:
                 self._let_go()
         if largest is not None:
             self._records.forget(min(self.clock, largest) - self._memory)
+        if self._heard is not None:
+            # Records go on without telemetry; those that are this old are not taken again.
+            self._records.forget_surplus(self._heard - self._memory)
         return released
 
     def remembers(self, time: int) -> bool:

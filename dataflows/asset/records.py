@@ -19,6 +19,8 @@ POSITIVE, NEGATIVE, CENSORED = 1, 0, -1
 Kind = Literal["failure", "maintenance"]
 #: Shared by the many assets without a record, so it cannot be written to.
 _NONE = cast("dict[str, Any]", MappingProxyType({}))
+#: So many records are kept for telemetry that may still come, however old they are.
+_MOST = 256
 #: Maintenance of the whole asset.
 _WHOLE = ""
 
@@ -92,6 +94,20 @@ class Records:
         """Let go of records before an instant."""
         if not self._seen or self._oldest >= before:
             return
+        self._drop(before)
+
+    def forget_surplus(self, before: int) -> None:
+        """Let go of records before an instant, but keep the latest few hundred of them.
+
+        Args:
+            before: microseconds; records before it are not taken any more.
+        """
+        if len(self._seen) <= 2 * _MOST or self._oldest >= before:
+            return
+        times = sorted(time for time, _ in self._seen.values())
+        self._drop(min(before, times[-_MOST]))
+
+    def _drop(self, before: int) -> None:
         for times in (*self._failures.values(), *self._maintenance.values()):
             while times and times[0] < before:
                 del times[0]

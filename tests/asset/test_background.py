@@ -600,3 +600,46 @@ def test_a_category_given_as_a_number_is_that_of_its_text() -> None:
     assert features(2) == features(2.0) == features("2") == [1.0, 0.0]
     assert features(True) == features("true") == [0.0, 1.0]
     assert features(3) == [0.0, 0.0]
+
+
+@pytest.mark.parametrize("kind", ["fault", "failure", "maintenance"])
+def test_what_comes_without_telemetry_takes_bounded_space(kind: str) -> None:
+    """After 3,000 codes or records of an asset that never sent telemetry, its state is as after 1,500."""
+    day = 24 * HOUR
+    asset = Asset("a", plans_of(HOURLY), "pump")
+    sizes = []
+    for number in range(3_000):
+        time = number * day
+        event: Event = {
+            "fault": Fault("a", time, "E1", None, None),
+            "failure": Failure("a", time, "seal", None, None),
+            "maintenance": Maintenance("a", time, "seal", None, None),
+        }[kind]
+        asset.process(item_of(number, event))
+        sizes.append(len(asset.to_bytes()) if number in (1_499, 2_999) else 0)
+    before, after = (size for size in sizes if size)
+    assert after < 40_000
+    assert after < 1.2 * before
+
+
+def test_a_dropped_asset_keeps_no_maintenance() -> None:
+    """After asset_ttl 300 services take no more space than one."""
+
+    def dropped(services: int) -> int:
+        asset = Asset("a", plans_of(HOURLY), "pump")
+        asset.process(item_of(0, reading(10)))
+        for number in range(services):
+            asset.process(item_of(1 + number, Maintenance("a", 11 + number, "seal", None, None)))
+        asset.process(Item(999, 0, 900, 900, ("", 0, 0), Known(Expiry("a", 900, "ttl"), "pump")))
+        return len(asset.to_bytes())
+
+    assert dropped(300) <= dropped(1) + 16
+
+
+def test_attributes_outlive_an_internal_error() -> None:
+    """The registry does not send its row again, so an asset that starts anew keeps it."""
+    asset = Asset("a", plans_of(HOURLY), "pump")
+    asset.process(item_of(0, Registration("a", "pump", None, {"age": 3}, False, None)))
+    found = features_in(asset.anew("pump").process(item_of(1, reading(10))))
+    assert found is not None
+    assert dict(zip(HOURLY.asset_class().features, found, strict=True))["age"] == 3
