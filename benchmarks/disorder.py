@@ -204,7 +204,7 @@ def against(served: Vectors, prompt: Vectors) -> dict[str, Any]:
         "changed": int(changed.any(axis=1).sum()),
         "given_up": {},
         "score": {"examples": 0},
-        "log_loss": {"examples": 0},
+        "log_loss_change": {"examples": 0},
         "features": features,
     }
 

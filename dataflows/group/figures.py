@@ -1,7 +1,7 @@
 """Figures of a target's models on matured examples, in bounded memory.
 
-Sums are exact. What needs the order of the scores (ROC AUC, PR AUC) is computed from a histogram of scores in
-1,024 equal steps of their log-odds, between the clipping bounds.
+Sums are exact. What needs the order of the scores (ROC AUC, PR AUC) is computed from counts by score, which
+are exact up to a limit of distinct scores (see `dataflows.group.ranking`).
 """
 
 from __future__ import annotations
@@ -13,32 +13,29 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from dataflows.group.ranking import Ranking
 from dataflows.instants import HOUR
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from numpy.typing import NDArray
+    from dataflows.group.examples import Example
 
-__all__ = ["CLIP", "Tally", "TargetFigures"]
+__all__ = ["CLIP", "Tally", "TargetFigures", "with_ranking"]
 
 #: Scores are clipped to [CLIP, 1 - CLIP] for the log loss.
 CLIP = 1e-4
-_BINS = 1_024
-_EDGE = math.log((1 - CLIP) / CLIP)
 _LEAD_BINS = 64
 
 #: 1, 0 or -1, and microseconds to the failure.
 _Label = tuple[int, int | None]
-#: Log loss, squared error, and step of the histogram.
-_Measured = tuple[float, float, int]
+#: Log loss and squared error.
+_Measured = tuple[float, float]
 
 
 def _measured(score: float, label: int) -> _Measured:
     clipped = min(max(score, CLIP), 1 - CLIP)
-    odds = math.log(clipped / (1 - clipped))
-    index = min(int((odds + _EDGE) / (2 * _EDGE) * _BINS), _BINS - 1)
-    return -math.log(clipped if label else 1 - clipped), (score - label) ** 2, index
+    return -math.log(clipped if label else 1 - clipped), (score - label) ** 2
 
 
 class Tally:
@@ -52,10 +49,9 @@ class Tally:
 
     __slots__ = (
         "_censored",
-        "_histogram",
         "_horizon",
         "_leads",
-        "_scores",
+        "_ranking",
         "_sums",
         "_threshold",
         "_warned",
@@ -64,9 +60,7 @@ class Tally:
     def __init__(self, threshold: float, horizon: int, state: Mapping[str, Any] | None = None) -> None:
         self._threshold = threshold
         self._horizon = horizon
-        self._histogram = np.zeros((2, _BINS), dtype=np.int64)
-        #: Sum of the scores in each step of the histogram.
-        self._scores = np.zeros(_BINS)
+        self._ranking = Ranking(None if state is None else state["ranking"])
         self._leads = np.zeros(_LEAD_BINS, dtype=np.int64)
         #: Examples at or above the threshold that maintenance censored: perhaps the best warnings of all.
         self._censored = 0
@@ -76,10 +70,6 @@ class Tally:
         self._warned = [0, 0]
         if state is not None:
             self._sums = list(state["sums"])
-            for label, index, count in state["histogram"]:
-                self._histogram[label, index] = count
-            for index, scores in state["scores"]:
-                self._scores[index] = scores
             self._censored = state["censored"]
             self._leads[:] = state["leads"]
             self._warned = list(state["warned"])
@@ -90,12 +80,11 @@ class Tally:
 
     def take(self, score: float, label: int, lead: int | None, measured: _Measured, sign: int = 1) -> None:
         """`add`, where the score was measured already."""
-        loss, squared, index = measured
+        loss, squared = measured
         self._sums[0] += sign * loss
         self._sums[1] += sign * squared
         self._sums[2] += sign * score
-        self._histogram[label, index] += sign
-        self._scores[index] += sign * score
+        self._ranking.add(score, label, sign)
         if score >= self._threshold:
             self._warned[label] += sign
             if lead is not None:
@@ -107,11 +96,11 @@ class Tally:
 
     def row(self) -> dict[str, Any]:
         """The figures; None where there are too few examples for one."""
-        negatives, positives = (int(count) for count in self._histogram.sum(axis=1))
+        negatives, positives = (int(count) for count in self._ranking.table()[0].sum(axis=1))
         count = negatives + positives
         if not count:
             return {"examples": 0, "positives": 0}
-        auc, average_precision = _rank_figures(self._histogram)
+        auc, average_precision = self._ranking.areas()
         false, true = self._warned
         return {
             "examples": count,
@@ -146,8 +135,9 @@ class Tally:
         }
 
     def reliability(self, bins: int = 10) -> list[dict[str, float]]:
-        """Mean score beside the share of positives, in bins of equal mass by score (to a histogram step)."""
-        counts = self._histogram.sum(axis=0)
+        """Mean score beside the share of positives, in bins of equal mass by score (to a step)."""
+        by_label, scores = self._ranking.table()
+        counts = by_label.sum(axis=0)
         total = int(counts.sum())
         if not total:
             return []
@@ -159,11 +149,11 @@ class Tally:
             mine = (of_step == number) & (counts > 0)
             count = int(counts[mine].sum())
             if count:
-                positives = int(self._histogram[1, mine].sum())
+                positives = int(by_label[1, mine].sum())
                 rows.append(
                     {
                         "examples": count,
-                        "mean_score": float(self._scores[mine].sum()) / count,
+                        "mean_score": float(scores[mine].sum()) / count,
                         "share_positive": positives / count,
                     }
                 )
@@ -179,11 +169,9 @@ class Tally:
 
     def state(self) -> dict[str, Any]:
         """Plain data."""
-        held = np.argwhere(self._histogram)
         return {
             "sums": self._sums,
-            "histogram": [(int(label), int(i), int(self._histogram[label, i])) for label, i in held],
-            "scores": [(int(i), float(self._scores[i])) for i in np.flatnonzero(self._scores)],
+            "ranking": self._ranking.state(),
             "censored": self._censored,
             "leads": self._leads.tolist(),
             "warned": self._warned,
@@ -203,22 +191,18 @@ def calibration_error(reliability: list[dict[str, float]]) -> float | None:
     )
 
 
-def _rank_figures(histogram: NDArray[np.int64]) -> tuple[float | None, float | None]:
-    """ROC AUC and average precision, scores of one bin being ties."""
-    if not histogram.sum(axis=1).all():
-        return None, None
-    # Importing it takes a second; a run that never closes a period need not wait for it.
-    from sklearn.metrics import average_precision_score, roc_auc_score  # noqa: PLC0415
-
-    labels = np.repeat([0, 1], _BINS)
-    scores = np.tile(np.arange(_BINS), 2)
-    weights = histogram.ravel()
-    held = weights > 0
-    arguments = labels[held], scores[held]
-    return (
-        float(roc_auc_score(*arguments, sample_weight=weights[held])),
-        float(average_precision_score(*arguments, sample_weight=weights[held])),
-    )
+def with_ranking(tallies: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> dict[str, Any]:
+    """Tallies by scope and model as an older release kept them, with a histogram of 1,024 steps."""
+    return {
+        scope: {
+            model: {
+                **{key: value for key, value in kept.items() if key not in {"histogram", "scores"}},
+                "ranking": Ranking.of_histogram(kept["histogram"], kept["scores"]).state(),
+            }
+            for model, kept in models.items()
+        }
+        for scope, models in tallies.items()
+    }
 
 
 @dataclass
@@ -227,6 +211,9 @@ class _Counts:
 
     censored: Counter[str] = field(default_factory=Counter)
     contradicted: int = 0
+    #: Examples with a label before `figures_from`, and from it on.
+    before: int = 0
+    labelled: int = 0
 
 
 class TargetFigures:
@@ -257,8 +244,8 @@ class TargetFigures:
             for scope, tallies in state["tallies"].items():
                 for model, kept in tallies.items():
                     self._tallies[scope][model] = Tally(threshold, horizon, kept)
-            for scope, (censored, contradicted) in state["counts"].items():
-                self._counts[scope] = _Counts(Counter(censored), contradicted)
+            for scope, (censored, *numbers) in state["counts"].items():
+                self._counts[scope] = _Counts(Counter(censored), *numbers)
 
     def count(
         self, time: int, scores: Mapping[str, float | None], label: int, lead: int | None, final: int
@@ -266,6 +253,8 @@ class TargetFigures:
         """Count an example under its first label, and under the label that stands now and has this lead."""
         before = self._before(time)
         scopes = ("period",) if before else ("period", "first")
+        self._counts["first"].before += before
+        self._counts["first"].labelled += not before
         first_lead = lead if label == final else None
         for model, score in scores.items():
             if score is None:
@@ -349,12 +338,24 @@ class TargetFigures:
         """Take back up a period whose rows could not be written."""
         self._tallies["period"], self._counts["period"] = running
 
+    def at_end(self, waiting: Iterable[Example]) -> TargetFigures:
+        """The figures at the end of the input: with examples that have a label and wait for the target clock.
+
+        What is counted here stays as it is, so that a run that goes on equals one that never ended.
+        """
+        end = TargetFigures(self._threshold, self._horizon, self._from, self.state())
+        for example in waiting:
+            if example.first is not None and example.label is not None:
+                end.count(example.time, example.scores, example.first, example.lead, example.label)
+        return end
+
     def summary(self) -> dict[str, Any]:
         """Figures since ``figures_from``, under first and under final labels."""
         counts = self._counts["first"]
         return {
             "censored": dict(sorted(counts.censored.items())),
             "contradicted": counts.contradicted,
+            "left_out": self._left_out(),
             **{
                 f"{scope}_labels": {
                     model: {**tally.row(), "reliability": tally.reliability()}
@@ -362,6 +363,18 @@ class TargetFigures:
                 }
                 for scope in ("first", "final")
             },
+        }
+
+    def _left_out(self) -> dict[str, Any]:
+        """Examples with a label that no figure of the summary counts: too early, or without a score."""
+        counts = self._counts["first"]
+        unscored = {
+            model: counts.labelled - tally.row()["examples"]
+            for model, tally in sorted(self._tallies["first"].items())
+        }
+        return {
+            "before_figures_from": counts.before,
+            "unscored": {model: number for model, number in unscored.items() if number > 0},
         }
 
     def state(self) -> dict[str, Any]:
@@ -372,6 +385,7 @@ class TargetFigures:
                 for scope, tallies in self._tallies.items()
             },
             "counts": {
-                scope: (dict(counts.censored), counts.contradicted) for scope, counts in self._counts.items()
+                scope: (dict(counts.censored), counts.contradicted, counts.before, counts.labelled)
+                for scope, counts in self._counts.items()
             },
         }

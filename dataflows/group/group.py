@@ -488,7 +488,7 @@ class Group:
                 "model_errors": self._scorer.errors(),
                 "set_aside": self._scorer.set_aside(),
                 "order_violations": self._violations,
-                **self._figures.summary(),
+                **self._figures.at_end(self._ledger.waiting()).summary(),
                 **({} if self._skew is None else {"skew": self._skew.summary()}),
             }
         }

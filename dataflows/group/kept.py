@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from dataflows.fleet.refit import Refit
 from dataflows.group.error_rate import ErrorRate
+from dataflows.group.figures import with_ranking
 from dataflows.group.lineup import can_go_on
 from dataflows.group.skew import Skew
 from dataflows.group.usual import Usual
@@ -42,7 +43,10 @@ def _with_labels(kept: Any) -> Any:  # noqa: ANN401 - plain data of any shape
 
 
 def _with_errors(kept: Any) -> Any:  # noqa: ANN401 - as above
-    """Version 3 set a model aside for ever at its first error, and counted none."""
+    """Version 3 set a model aside for ever at its first error, and counted none; figures held a histogram."""
+    if isinstance(kept, dict) and "tallies" in kept:
+        tallies = {**kept["tallies"], "tallies": with_ranking(kept["tallies"]["tallies"])}
+        return {**kept, "tallies": tallies}
     if not isinstance(kept, dict) or "scorer" not in kept:
         return kept
     models = {

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from dataflows.group.usual import Usual
     from dataflows.items import Matured
 
-__all__ = ["Ledger"]
+__all__ = ["Ledger", "uncounted"]
 
 
 class Ledger:
@@ -170,6 +170,10 @@ class Ledger:
                 self._released.discard((asset, time))
                 self._examples.drop((asset, time))
 
+    def waiting(self) -> list[Example]:
+        """Examples whose label is known, and which no figure counts yet; in order of (time, asset)."""
+        return uncounted(self._examples)
+
     def pending(self) -> int:
         """Examples without a label."""
         return sum(example.label is None for example in self._examples)
@@ -181,6 +185,16 @@ class Ledger:
     def restore_released(self, released: Iterable[tuple[str, int]]) -> None:
         """Take back what `state` returned as released."""
         self._released = {(asset, time) for asset, time in released}
+
+
+def uncounted(examples: Iterable[Example]) -> list[Example]:
+    """Those whose label is known, and which no figure counts yet; in order of (time, asset)."""
+    found = [
+        example
+        for example in examples
+        if example.first is not None and example.first >= 0 and not example.counted
+    ]
+    return sorted(found, key=lambda example: (example.time, example.asset))
 
 
 def _waits(example: Example) -> bool:

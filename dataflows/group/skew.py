@@ -132,7 +132,7 @@ class _Tally:
                 "mean_absolute": self._scores[1] / scored if scored else None,
                 "worst": self._scores[2] if scored else None,
             },
-            "log_loss": {"examples": matured, "mean": self._loss / matured if matured else None},
+            "log_loss_change": {"examples": matured, "mean": self._loss / matured if matured else None},
             "features": {
                 self._features[index]: self._of(int(index)) for index in np.flatnonzero(self._changes)
             },

@@ -85,7 +85,7 @@ def _caption(skew: dict[str, Any], most: int | None) -> str:
     given_up = sum(skew["given_up"].values())
     if given_up:
         told += f", {given_up:,} given up"
-    score, loss = skew["score"], skew["log_loss"]
+    score, loss = skew["score"], skew["log_loss_change"]
     if score["examples"]:
         told += (
             f". Score: {score['mean']:+.5f} on average, {score['mean_absolute']:.5f} either way, "

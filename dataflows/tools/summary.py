@@ -101,6 +101,7 @@ def _figures(fleet: Fleet, name: str, target: dict[str, Any]) -> Table:
             f"{target['learned']:,} examples learned, {target['positives']:,} of them positive; "
             f"{target['pending']:,} wait for their label. In the time that counts in figures {censored:,} "
             f"were censored, {target['contradicted']:,} labels contradicted later. "
+            f"{_left_out(target)}"
             f"Precision and recall at {fleet.targets[name].threshold:g}, with the median lead. "
             "* is the champion."
         ),
@@ -119,6 +120,15 @@ def _figures(fleet: Fleet, name: str, target: dict[str, Any]) -> Table:
         label = f"{model} *" if champion else model
         table.add_row(label, f"{row['examples']:,}", *cells, style="bold" if champion else None)
     return table
+
+
+def _left_out(target: dict[str, Any]) -> str:
+    """What has a label and is in no figure, by reason."""
+    found = target.get("left_out", {})
+    reasons = [f"{count:,} without a score of {model}" for model, count in found.get("unscored", {}).items()]
+    if before := found.get("before_figures_from"):
+        reasons.insert(0, f"{before:,} before figures_from")
+    return f"Left out: {', '.join(reasons)}. " if reasons else ""
 
 
 def _risks(folder: Path, console: Console) -> None:

@@ -322,3 +322,21 @@ def test_an_example_that_is_not_remembered_is_passed_over() -> None:
         assert bench.ledger.mature("a", Matured(time, 1, "failure", 1, 100, 1)) is None
     assert len(bench.examples) == 0
     assert summed(bench)["contradicted"] == 0
+
+
+def test_the_end_of_the_input_counts_every_known_label_and_changes_nothing() -> None:
+    """A positive that waits for the target clock is in the figures of the end, and counts once afterwards."""
+    bench = Bench()
+    example = Example("a", FROM, vector(1.0), {"prior": 0.6}, "prior")
+    bench.ledger.take(example)
+    bench.ledger.mature("a", Matured(FROM, 1, "failure", FROM + 4, FROM + 4, 0))
+    stored = bench.figures.state()
+    assert bench.figures.summary()["first_labels"] == {}
+    for _ in range(2):
+        end = bench.figures.at_end(bench.ledger.waiting()).summary()
+        assert end["first_labels"]["prior"]["positives"] == end["final_labels"]["prior"]["positives"] == 1
+    assert bench.figures.state() == stored
+    assert not example.counted
+    bench.ledger.advance(FROM + WAIT + 1)
+    assert bench.ledger.waiting() == []
+    assert bench.figures.summary()["first_labels"]["prior"]["positives"] == 1

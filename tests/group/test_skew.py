@@ -114,8 +114,8 @@ def check(
     if scores:
         assert row["score"]["mean_absolute"] == pytest.approx(np.mean(np.abs(scores)))
         assert abs(row["score"]["worst"]) == pytest.approx(max(abs(score) for score in scores))
-    assert row["log_loss"]["examples"] == len(losses)
-    assert row["log_loss"]["mean"] == (pytest.approx(np.mean(losses), abs=1e-12) if losses else None)
+    assert row["log_loss_change"]["examples"] == len(losses)
+    assert row["log_loss_change"]["mean"] == (pytest.approx(np.mean(losses), abs=1e-12) if losses else None)
 
 
 def restored(state: dict[str, Any]) -> dict[str, Any]:
@@ -189,14 +189,14 @@ def test_the_champion_of_now_scores_both_vectors() -> None:
     assert change > 0
     told = group._skew.summary()
     assert told["score"]["mean"] == change
-    assert told["log_loss"] == {"examples": 0, "mean": None}
+    assert told["log_loss_change"] == {"examples": 0, "mean": None}
     group.process([seen(23, 28 * HOUR, matured=(Matured(20 * HOUR, 0, "why", None, 28 * HOUR, 0),))])
     told = group._skew.summary()
-    assert told["log_loss"]["examples"] == 1
-    assert told["log_loss"]["mean"] > 0, "a higher score is worse for a negative"
+    assert told["log_loss_change"]["examples"] == 1
+    assert told["log_loss_change"]["mean"] > 0, "a higher score is worse for a negative"
     correction = Matured(20 * HOUR, 1, "why", HOUR, 29 * HOUR, 1)
     group.process([seen(24, 29 * HOUR, matured=(correction,))])
-    assert group._skew.summary()["log_loss"]["examples"] == 1, "it counts under its first label"
+    assert group._skew.summary()["log_loss_change"]["examples"] == 1, "it counts under its first label"
 
 
 def test_a_fleet_that_compares_nothing_says_nothing_of_it() -> None:

@@ -21,7 +21,7 @@ SKEW: dict[str, Any] = {
     "changed": 30,
     "given_up": {"windows were reset": 4},
     "score": {"examples": 200, "mean": 0.001, "mean_absolute": 0.002, "worst": -0.25},
-    "log_loss": {"examples": 150, "mean": -0.0005},
+    "log_loss_change": {"examples": 150, "mean": -0.0005},
     "features": {
         "load": {"changed": 1, "share": 0.005, "mean": None, "worst": None},
         "load:mean:6h": {"changed": 20, "share": 0.1, "mean": 0.5, "worst": 2.0},
