@@ -56,7 +56,7 @@ mode = "coolant_leak"
 horizon = "48h"
 champion = "prior"
 [models.prior]
-pipeline = [{ estimator = "dataflows.group.estimators.Prior" }]
+pipeline = [{ estimator = "dataflows.estimators.Prior" }]
 """
 
 

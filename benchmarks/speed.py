@@ -121,7 +121,7 @@ features = ["*:mean:24h", "*:std:24h"]
 pipeline = [{ estimator = "river.naive_bayes.GaussianNB" }]
 
 [models.prior]
-pipeline = [{ estimator = "dataflows.group.estimators.Prior" }]
+pipeline = [{ estimator = "dataflows.estimators.Prior" }]
 """
 
 

@@ -262,7 +262,7 @@ class ModelTable(Table):
         default=[],
         description="Instead of features it sees the scores of these other models, and learns from them as "
         "they were served. A target that uses it uses those too. Calibrated scores come from "
-        '`{ estimator = "dataflows.group.bayes.Calibration" }`, over one model; another estimator, over '
+        '`{ estimator = "dataflows.estimators.Calibration" }`, over one model; another estimator, over '
         "several, weighs them against each other.",
     )
     pipeline: Annotated[list[dict[str, Any]], Form("list of estimators")] = Field(

@@ -115,7 +115,7 @@ def candidates() -> list[Candidate]:
         for grace, depth in itertools.product((400, 200, 50), (3, 6))
     ]
     bayesian = [
-        {"estimator": "dataflows.group.bayes.BayesianLogistic", "variance": variance}
+        {"estimator": "dataflows.estimators.BayesianLogistic", "variance": variance}
         for variance in (0.1, 1.0, 10.0)
     ]
     estimators: dict[str, list[dict[str, Any]]] = {
