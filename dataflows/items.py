@@ -142,11 +142,14 @@ class Known(msgspec.Struct, frozen=True, gc=False):
 
     Attributes:
         weather: of telemetry, None where its class sees none or it has no site.
+        resting: label clock of those assets of its class that have been silent for long, None where there are
+            none.
     """
 
     event: AssetEvent | Expiry | LateWeather
     asset_class: str
     weather: Joined | None = None
+    resting: int | None = None
 
 
 class LanePeriod(msgspec.Struct, frozen=True, gc=False):
@@ -191,6 +194,9 @@ class Observation(msgspec.Struct, frozen=True, gc=False):
         cleared_at: event time of that.
         forgotten: the asset's state was dropped, and with it every example.
         compared: earlier examples that the watermark has passed, with their features from complete data.
+        resting: label clock of those assets of the target that have been silent for long: their silence moves
+            the clock of the target before this record, without observations of their own. None where there
+            are none.
     """
 
     asset: str
@@ -208,6 +214,7 @@ class Observation(msgspec.Struct, frozen=True, gc=False):
     cleared_at: int = 0
     forgotten: bool = False
     compared: tuple[Compared, ...] = ()
+    resting: int | None = None
 
 
 class Row(msgspec.Struct, frozen=True, gc=False):

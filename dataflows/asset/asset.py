@@ -355,6 +355,7 @@ class Asset:
         clock, watermark, revision = labels.clock, windows.watermark, self._revision
         targets = labels.targets()
         released = labels.release(windows.largest)
+        resting = item.body.resting if isinstance(item.body, Known) else None
         compared: tuple[Compared, ...] = ()
         if self._complete is not None:
             if example and features is not None:
@@ -372,7 +373,17 @@ class Asset:
                     item.known,
                     item.position,
                     Observation(
-                        self._name, name, clock, watermark, (), (), time, features, revision, example
+                        self._name,
+                        name,
+                        clock,
+                        watermark,
+                        (),
+                        (),
+                        time,
+                        features,
+                        revision,
+                        example,
+                        resting=resting,
                     ),
                 )
                 for index, name in enumerate(targets)
@@ -399,6 +410,7 @@ class Asset:
                 cleared_at,
                 forgotten,
                 compared,
+                resting if is_active else None,
             )
             part = asset_part(item.part, index)
             items.append(Item(item.sequence, part, item.arrival, item.known, item.position, body))

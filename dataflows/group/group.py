@@ -217,6 +217,8 @@ class Group:
     def _effects(self, seen: Observation) -> list[_Effect]:
         """What an observation does to the target, in order; nearly always, time moves and it is scored."""
         effects: list[_Effect] = [self._tell_news] if self._news else []
+        if seen.resting is not None and (self._ledger.clock is None or seen.resting > self._ledger.clock):
+            effects.append(self._rest)
         effects.append(self._move_time)
         effects += [partial(self._evaluate, matured=matured) for matured in seen.matured]
         effects.append(self._advance)
@@ -235,17 +237,28 @@ class Group:
         effects.append(self._tell_moves)
         return effects
 
+    def _rest(self, item: Item, seen: Observation) -> list[Row]:
+        """Assets that rest move the target clock, as of when they would have expired."""
+        rows = [] if seen.resting is None else self._pass_known(item, seen.resting)
+        return rows + self._pass_clock(item, seen.resting)
+
     def _move_time(self, item: Item, _: Observation) -> list[Row]:
-        if self._known is not None and item.known <= self._known:
+        return self._pass_known(item, item.known)
+
+    def _pass_known(self, item: Item, known: int) -> list[Row]:
+        if self._known is not None and known <= self._known:
             return []
-        self._known = item.known
-        return self._close_period(item, item.known)
+        self._known = known
+        return self._close_period(item, known)
 
     def _advance(self, item: Item, seen: Observation) -> list[Row]:
+        return self._pass_clock(item, seen.clock)
+
+    def _pass_clock(self, item: Item, clock: int | None) -> list[Row]:
         """Learn and count what the target clock passes; an example that raises is not tried again."""
         rows: list[Row] = []
         while True:
-            failed = self._attempt(item, partial(self._pass, seen.clock))
+            failed = self._attempt(item, partial(self._pass, clock))
             if not failed:
                 return rows
             rows += failed

@@ -117,7 +117,8 @@ class Lane:
         clocks = {asset: clock for asset, (_, clock) in heard.items() if clock is not None}
         self._registry = Registry(fleet.assets, fleet.classes, registry)
         reaches = {name: fleet.reach(name) for name in fleet.classes}
-        self._silence = Silence(fleet.classes, reaches, fleet.assets.max_tombstones, silences, idle)
+        most, current = fleet.assets.max_tombstones, self._registry.class_of
+        self._silence = Silence(fleet.classes, reaches, most, silences, idle, current)
         policy = fleet.assets.clock
         self._quarantine = policy is not None and policy.quarantine
         #: None where they are not checked.
@@ -230,7 +231,11 @@ class Lane:
             if missed is not None:
                 self._emit(missed, self.arrival, out)
         around = self._surroundings
-        body = Known(event, asset_class, None if around is None else around.see(event, asset_class))
+        weather = None if around is None else around.see(event, asset_class)
+        resting = None
+        if self.arrival is not None:
+            resting = self._silence.resting_clock(asset_class, self.arrival)
+        body = Known(event, asset_class, weather, resting)
         if self.arrival is not None and isinstance(event, Telemetry | Fault):
             self._hear(event.asset, asset_class)
         self._counts.count(event)
@@ -250,7 +255,7 @@ class Lane:
             return
         self._counts.count(event)
         for late in taken:
-            known = Known(late, self._registry.class_of(late.asset) or "")
+            known = self._made_known(late, self.arrival)
             out.append(Item(item.sequence, self._next_part(), self.arrival, item.known, item.position, known))
 
     def _tick(self, arrival: int, out: list[Item]) -> None:
@@ -270,9 +275,16 @@ class Lane:
 
     def _emit(self, what: Expiry | LateWeather, at: int, out: list[Item]) -> None:
         """Something that took effect at an instant between the last record and the next."""
-        known = Known(what, self._registry.class_of(what.asset) or "")
         arrival = None if self.arrival is None else at
+        known = self._made_known(what, arrival)
         out.append(Item(self._sequence, self._next_part(), arrival, at, ("", 0, 0), known))
+
+    def _made_known(self, what: Expiry | LateWeather, arrival: int | None) -> Known:
+        asset_class, resting = self._registry.class_of(what.asset) or "", None
+        if arrival is not None and asset_class:
+            name = what.asset if isinstance(what, Expiry) and what.due == arrival else ""
+            resting = self._silence.resting_clock(asset_class, arrival, name)
+        return Known(what, asset_class, None, resting)
 
     def _next_part(self) -> int:
         self._made += 1

@@ -5,13 +5,15 @@ at ``asset_ttl`` its state is dropped. These expiries are due at exact instants 
 replay repeats them: they read no clock.
 
 Once an asset has been silent for so long that none of its examples waits or can be corrected (the reach of
-its class), more of them would do nothing, so it rests: one wild arrival must not make millions. Before it
-is heard again, the last expiry that it missed is made up for: its label clock stands where it would stand.
+its class), more of them would only move the clock of its targets, so it rests: one wild arrival must not make
+millions. What goes to another asset of its class says how far they would have moved it. Before it is heard
+again, the last expiry that it missed is made up for: its label clock stands where it would stand.
 """
 
 from __future__ import annotations
 
 import heapq
+from bisect import bisect_left, insort
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -19,7 +21,7 @@ import msgspec
 from dataflows.items import Expiry
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from dataflows.fleet.plan import AssetClass
 
@@ -48,6 +50,8 @@ class Silence:
         max_tombstones: how many dropped assets are remembered.
         kept: what `entry` returned, by asset; empty for a new lane.
         counted_by: what `counted_by` returned when ``kept`` was written.
+        current: the class of an asset by the registry, that in which it was heard if None; it is asked again
+            only after `leave`.
     """
 
     def __init__(
@@ -57,6 +61,7 @@ class Silence:
         max_tombstones: int,
         kept: dict[str, tuple[str, int, int, int]],
         counted_by: Mapping[str, int] | None = None,
+        current: Callable[[str], str | None] | None = None,
     ) -> None:
         self._classes = classes
         self._reaches = reaches
@@ -71,7 +76,12 @@ class Silence:
         self._dropped = 0
         #: Up to when the examples that assets have of former classes need expiries.
         self._former: dict[str, int] = {}
-        self._resting: set[str] = set()
+        #: Assets that rest: their class and place in `_phases`; None where another class has them since.
+        self._resting: dict[str, tuple[str, int] | None] = {}
+        #: By class those that rest, as (last arrival modulo the timeout, asset), ascending: so the last to
+        #: expire is found at once.
+        self._phases: dict[str, list[tuple[int, str]]] = {}
+        self._current = current or self._class_of.get
         self._counted_by = counted_by or {}
         for asset, found in kept.items():
             self._restore(asset, *found)
@@ -103,7 +113,7 @@ class Silence:
         elif heard is not None and changed:
             self._remember(asset, heard.last + self._reaches[self._class_of[asset]])
         if self._classes[asset_class].idle_timeout is None:
-            self._resting.discard(asset)
+            self._wake(asset)
             return self._heard.pop(asset, None) is not None
         self._class_of[asset] = asset_class
         if heard is None:
@@ -113,7 +123,7 @@ class Silence:
         had_expiries = heard.fired != 0
         heard.last, heard.fired = arrival, 0
         if had_expiries or changed:
-            self._resting.discard(asset)
+            self._wake(asset)
             self._push(asset)
         return True
 
@@ -122,6 +132,9 @@ class Silence:
 
         What it leaves behind in a class without silence is known of only here.
         """
+        if asset in self._resting:
+            self._wake(asset)
+            self._rest(asset)
         if self._classes[asset_class].idle_timeout is not None or asset in self._heard:
             return False
         self._remember(asset, arrival + self._reaches[asset_class])
@@ -140,6 +153,24 @@ class Silence:
         if idle is None or passed <= heard.fired:
             return None
         return Expiry(asset, heard.last + passed * idle, "silent")
+
+    def resting_clock(self, asset_class: str, before: int, name: str = "") -> int | None:
+        """When the last of the assets of a class that rest expired before (due, asset); None if none rests.
+
+        An asset that has another class since it was heard counts in none.
+
+        Args:
+            asset_class: its name.
+            before: arrival time.
+            name: of the asset, the smallest if empty.
+        """
+        phases, idle = self._phases.get(asset_class), self._classes[asset_class].idle_timeout
+        if not phases or idle is None:
+            return None
+        at = bisect_left(phases, (before % idle, name)) - 1
+        ago = (before - phases[at][0]) % idle
+        # Where none stands before in this round, it is the last of the round before.
+        return before - (idle if at < 0 and ago == 0 else ago)
 
     def expiries(self, arrival: int) -> Iterator[Expiry]:
         """What is due before a record that arrives at an instant, in order of (due, asset)."""
@@ -164,12 +195,13 @@ class Silence:
         ttl = self._classes[self._class_of[asset]].asset_ttl
         if ttl is None or due < heard.last + ttl:
             heard.fired += 1
-            self._push(asset)
             yield Expiry(asset, due, "silent")
+            # Only now may it rest: what it is sent names the clock of those that rest before it.
+            self._push(asset)
             return
         heard.last, heard.fired = due, _DROPPED
         self._former.pop(asset, None)
-        self._resting.discard(asset)
+        self._wake(asset)
         heapq.heappush(self._tombstones, (due, asset))
         self._dropped += 1
         if len(self._tombstones) > 2 * self._dropped + _LEFT_BEHIND:
@@ -204,9 +236,25 @@ class Silence:
             return False
         reach = heard.last + self._reaches[self._class_of[asset]]
         rests = heard.last + heard.fired * idle > max(reach, self._former.get(asset, reach))
-        if rests:
-            self._resting.add(asset)
+        if rests and asset not in self._resting:
+            self._rest(asset)
         return rests
+
+    def _rest(self, asset: str) -> None:
+        asset_class = self._class_of[asset]
+        if self._current(asset) != asset_class:
+            self._resting[asset] = None
+            return
+        phase = self._heard[asset].last % (self._classes[asset_class].idle_timeout or 1)
+        self._resting[asset] = asset_class, phase
+        insort(self._phases.setdefault(asset_class, []), (phase, asset))
+
+    def _wake(self, asset: str) -> None:
+        found = self._resting.pop(asset, None)
+        if found is not None:
+            asset_class, phase = found
+            phases = self._phases[asset_class]
+            del phases[bisect_left(phases, (phase, asset))]
 
     def _push(self, asset: str) -> None:
         due = self._next_due(asset)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace as replace_fields
 
 from dataflows.asset import Asset
 from dataflows.asset.asset import ClassPlan
@@ -121,6 +122,9 @@ class Feed:
         self.plans = {name: ClassPlan(found, fleet.targets) for name, found in fleet.classes.items()}
         self.lane = lane
         self.assets: dict[str, Asset] = {}
+        #: The largest label clock among the assets of each target, and what it was before each observation.
+        self.clocks: dict[str, int] = {}
+        self.seen: list[tuple[str, str, int | None]] = []
 
     def take(self, number: int, event: Event) -> tuple[list[object], list[object]]:
         """What silence decided before a record, and all that the record itself made."""
@@ -132,6 +136,10 @@ class Feed:
             if name not in self.assets:
                 self.assets[name] = Asset(name, self.plans, item.body.asset_class)
             bodies = [found.body for found in self.assets[name].process(item)]
+            for body in bodies:
+                if isinstance(body, Observation):
+                    self.move(body, silent=isinstance(item.body.event, Expiry))
+            bodies = [without_resting(body) for body in bodies]
             if isinstance(item.body.event, Expiry):
                 for body in bodies:
                     assert isinstance(body, Observation)
@@ -139,6 +147,15 @@ class Feed:
             else:
                 made += bodies
         return decided, made
+
+    def move(self, body: Observation, *, silent: bool) -> None:
+        """Note where the clock of a target stands, and let an observation move it."""
+        known = [self.clocks.get(body.target), body.resting]
+        clock = max((found for found in known if found is not None), default=None)
+        if body.matured or not silent:
+            self.seen.append((body.asset, body.target, clock))
+        if body.clock is not None:
+            self.clocks[body.target] = body.clock if clock is None else max(clock, body.clock)
 
 
 @given(fleets())
@@ -157,6 +174,26 @@ def test_an_asset_that_rests_gives_what_it_would_give_if_it_never_rested(
         else:
             # A record of people does not wake an asset: of what it makes, only the clock can lag.
             assert without_clock(made) == without_clock(expected_made)
+
+
+@given(fleets())
+def test_assets_that_rest_move_the_clock_of_their_targets(drawn: tuple[Fleet, list[Event]]) -> None:
+    """Before each observation that decides, scores or corrects, it stands where it would if none rested."""
+    fleet, events = drawn
+    begin = [Registration(name, to, None, {}, False, 1_000) for name, to in (("a", "pump"), ("b", "fan"))]
+    begin += [Registration("c", "pump", None, {}, False, 1_000)]
+    # A third asset is heard once, and rests for nearly all of the time.
+    begin += [Telemetry("c", 1_000, {"x": 1.0}, None, 1_000)]
+    stays = [event for event in events if not isinstance(event, Registration)]
+    rests, never = Feed(fleet, Lane(fleet, None, {})), Feed(fleet, Restless(fleet))
+    for number, event in enumerate([*begin, *stays], start=1):
+        rests.take(number, event)
+        never.take(number, event)
+        assert rests.seen == never.seen
+
+
+def without_resting(body: object) -> object:
+    return replace_fields(body, resting=None) if isinstance(body, Observation) else body
 
 
 def without_clock(bodies: list[object]) -> list[object]:
