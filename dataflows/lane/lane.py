@@ -232,9 +232,7 @@ class Lane:
                 self._emit(missed, self.arrival, out)
         around = self._surroundings
         weather = None if around is None else around.see(event, asset_class)
-        resting = None
-        if self.arrival is not None:
-            resting = self._silence.resting_clock(asset_class, self.arrival)
+        resting = self._silence.resting_clock(asset_class, self.arrival)
         body = Known(event, asset_class, weather, resting)
         if self.arrival is not None and isinstance(event, Telemetry | Fault):
             self._hear(event.asset, asset_class)
@@ -280,11 +278,9 @@ class Lane:
         out.append(Item(self._sequence, self._next_part(), arrival, at, ("", 0, 0), known))
 
     def _made_known(self, what: Expiry | LateWeather, arrival: int | None) -> Known:
-        asset_class, resting = self._registry.class_of(what.asset) or "", None
-        if arrival is not None and asset_class:
-            name = what.asset if isinstance(what, Expiry) and what.due == arrival else ""
-            resting = self._silence.resting_clock(asset_class, arrival, name)
-        return Known(what, asset_class, None, resting)
+        asset_class = self._registry.class_of(what.asset) or ""
+        name = what.asset if isinstance(what, Expiry) and what.due == arrival else ""
+        return Known(what, asset_class, None, self._silence.resting_clock(asset_class, arrival, name))
 
     def _next_part(self) -> int:
         self._made += 1

@@ -154,18 +154,19 @@ class Silence:
             return None
         return Expiry(asset, heard.last + passed * idle, "silent")
 
-    def resting_clock(self, asset_class: str, before: int, name: str = "") -> int | None:
+    def resting_clock(self, asset_class: str, before: int | None, name: str = "") -> int | None:
         """When the last of the assets of a class that rest expired before (due, asset); None if none rests.
 
         An asset that has another class since it was heard counts in none.
 
         Args:
             asset_class: its name.
-            before: arrival time.
+            before: arrival time, None without arrivals.
             name: of the asset, the smallest if empty.
         """
-        phases, idle = self._phases.get(asset_class), self._classes[asset_class].idle_timeout
-        if not phases or idle is None:
+        phases = self._phases.get(asset_class)
+        idle = self._classes[asset_class].idle_timeout if phases else None
+        if before is None or not phases or idle is None:
             return None
         at = bisect_left(phases, (before % idle, name)) - 1
         ago = (before - phases[at][0]) % idle
