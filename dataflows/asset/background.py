@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from dataflows.events import MAX_ATTRIBUTES
 from dataflows.instants import HOUR
 
 if TYPE_CHECKING:
@@ -43,8 +44,11 @@ class Background:
         self._earlier: Mapping[str, int] = (state and state["earlier"]) or _NONE
 
     def attributes(self, attributes: Mapping[str, Any]) -> None:
-        """Replace the attributes by those of a registry row."""
-        self._attributes = attributes
+        """Take the attributes that a registry row names; the others stay as they were."""
+        merged = {**self._attributes, **attributes}
+        for name in list(merged)[: len(merged) - MAX_ATTRIBUTES] if len(merged) > MAX_ATTRIBUTES else ():
+            del merged[name]
+        self._attributes = merged or _NONE
 
     def attributes_only(self, asset_class: AssetClass) -> Background:
         """The same attributes without the maintenance, for an asset whose state is dropped."""

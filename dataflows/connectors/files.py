@@ -30,11 +30,14 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from dataflows.fleet.plan import Input
+    from dataflows.snapshots import Older
 
 __all__ = ["SUMMARY", "FileSink", "FileSource", "OutputSink", "SummaryPartition"]
 
 SUMMARY = "summary"
-_KIND, _VERSION = "files", 2
+_KIND, _VERSION = "files", 3
+#: Version 2 had no digests of registry files.
+_OLDER: Older = {2: lambda state: state}
 
 
 class _Files(Merge):
@@ -45,7 +48,8 @@ class _Files(Merge):
     poll = timedelta(milliseconds=50)
 
     def __init__(self, source: FileSource, places: Sequence[Place]) -> None:
-        super().__init__(source.groups, places, follow=source.follow, plain=source.plain)
+        registry = len(source.groups) - 1
+        super().__init__(source.groups, places, follow=source.follow, plain=source.plain, registry=registry)
         self._paths = source.paths
         self._endless = source.follow
 
@@ -83,6 +87,7 @@ class FileSource(LaneSource):
 
     kind = _KIND
     version = _VERSION
+    older = _OLDER
 
     def __init__(
         self,

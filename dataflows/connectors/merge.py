@@ -10,8 +10,10 @@ A live source cannot repeat such a choice, since it depends on when it looked; s
 
 from __future__ import annotations
 
+import hashlib
 import heapq
 from operator import attrgetter
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -40,12 +42,14 @@ class Place(msgspec.Struct, frozen=True, array_like=True, gc=False):
         line: number of the line that ends there, from 1; 0 before the first.
         latest: the largest ``arrived`` that was decoded before it, in microseconds.
         size: bytes on disk when the file was read to its end; -1 before that.
+        whole: digest of the whole file, of a registry file; empty of others.
     """
 
     offset: int = 0
     line: int = 0
     latest: int = _NEVER
     size: int = -1
+    whole: bytes = b""
 
 
 class Head(msgspec.Struct, frozen=True, gc=False):
@@ -147,7 +151,7 @@ class _Feed:
         """Take the head."""
         head, self.head = self.head, None
         assert head is not None  # noqa: S101 - callers peek first
-        self.place = Place(head.end, head.line, head.latest)
+        self.place = Place(head.end, head.line, head.latest, whole=self.place.whole)
         return head
 
     def straight(self, items: list[Item], batch: int, sequence: int, room: int) -> int:
@@ -169,7 +173,8 @@ class _Feed:
             room -= len(raw)
             items.append(Item(sequence, 0, None, 0, (path, seen, start), raw))
         self._seen = seen
-        self.place = Place(lines.offset, seen, self.place.latest, self._read if self.ended else -1)
+        size = self._read if self.ended else -1
+        self.place = Place(lines.offset, seen, self.place.latest, size, self.place.whole)
         return room
 
     def _end(self) -> None:
@@ -189,6 +194,8 @@ class Merge:
         follow: the files of the last group are growing.
         plain: where nothing has to be merged, hand on records as bytes, undecoded, which is faster.
         body: what an item carries of a record.
+        registry: how many groups at the beginning are registry files. Such a file may be written anew: if it
+            is not what it was when its reading began, it is read once more, from its beginning.
 
     Raises:
         InputError: a file is shorter than where its reading stands.
@@ -202,6 +209,7 @@ class Merge:
         follow: bool = False,
         plain: bool = True,
         body: Callable[[Head], bytes | Event | Reject] = attrgetter("event"),
+        registry: int = 0,
     ) -> None:
         self._feeds: list[_Feed] = []
         self._groups: list[list[int]] = []
@@ -210,6 +218,8 @@ class Merge:
             first = len(self._feeds)
             for number, path in enumerate(group, start=first):
                 place = places[number] if number < len(places) else Place()
+                if index < registry:
+                    place = _as_it_is(path, place)
                 self._feeds.append(_Feed(path, place, growing=growing))
             self._groups.append(list(range(first, len(self._feeds))))
         self._follow = follow
@@ -362,6 +372,15 @@ class Merge:
         """Let go of all files."""
         for feed in self._feeds:
             feed.sleep()
+
+
+def _as_it_is(path: str, place: Place) -> Place:
+    """Where reading of a registry file goes on: at its beginning if it was written anew since it began."""
+    with Path(path).open("rb") as file:
+        whole = hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).digest()
+    # Former releases did not know the digest, only the size.
+    same = place.whole == whole or (not place.whole and place.size in (-1, size_of(path)))
+    return msgspec.structs.replace(place, whole=whole) if same else Place(whole=whole)
 
 
 def _waits(feed: _Feed, until: int) -> bool:

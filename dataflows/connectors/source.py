@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from bytewax.inputs import FixedPartitionedSource, StatefulSourcePartition
 from typing_extensions import override
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from dataflows.connectors.journal import Entry, Journal, Run
+    from dataflows.snapshots import Older
     from dataflows.watch import Watch
 
 __all__ = ["LanePartition", "LaneSource", "Reading"]
@@ -233,11 +234,13 @@ class LaneSource(FixedPartitionedSource[Item, bytes]):
 
     Attributes:
         total: how much there is to read, None where that is not known.
+        older: how snapshots of older versions become newer ones.
     """
 
     total: int | None = None
     kind: str
     version: int
+    older: ClassVar[Older] = {}
 
     @override
     def list_parts(self) -> list[str]:
@@ -247,7 +250,7 @@ class LaneSource(FixedPartitionedSource[Item, bytes]):
     def build_part(self, step_id: str, for_part: str, resume_state: bytes | None) -> LanePartition:
         if resume_state is None:
             return self.begun(0, 0, None)
-        return self.begun(*unseal(self.kind, self.version, resume_state))
+        return self.begun(*unseal(self.kind, self.version, resume_state, self.older))
 
     @abstractmethod
     def begun(self, sequence: int, entry: int, state: Any) -> LanePartition:  # noqa: ANN401

@@ -89,6 +89,8 @@ def _asset_policy(draft: Draft, folder: Path) -> AssetPolicy:
         max_assets=table.max_assets,
         registry=tuple(str(folder / file) for file in table.registry),
         max_future=table.max_future,
+        max_past=table.max_past,
+        max_arrival_jump=table.max_arrival_jump,
         max_tombstones=table.max_tombstones,
         max_weather=table.max_weather,
         clock=None if table.clock is None else ClockPolicy(table.clock.tolerance, table.clock.quarantine),

@@ -255,6 +255,8 @@ class AssetPolicy:
         max_assets: unknown assets beyond this number are rejected.
         registry: files of registry rows, read before the input.
         max_future: microseconds that an event time may lie after its arrival.
+        max_past: microseconds that the time of telemetry or of a fault may lie before its arrival.
+        max_arrival_jump: microseconds that an arrival may lie after its predecessor until it is confirmed.
         max_tombstones: how many dropped assets are remembered.
         max_weather: how many rows of weather are held.
         clock: how clocks are checked; None: they are not.
@@ -268,6 +270,8 @@ class AssetPolicy:
     max_tombstones: int = 1_000_000
     max_weather: int = 1_000_000
     clock: ClockPolicy | None = None
+    max_past: int = 3_650 * 24 * HOUR
+    max_arrival_jump: int = 30 * 24 * HOUR
 
 
 @dataclass(frozen=True, slots=True)

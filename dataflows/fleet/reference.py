@@ -134,6 +134,30 @@ An expression is worked out once for each event, on its readings and the weather
 hold what came of that. So weather values are windowed through an expression, as `air` above. Messages of
 one time are worked out together, with the weather of the last of them.
 
+## Registry rows
+
+```json
+{"kind":"asset","asset":"p-1","class":"pump","site":"north","attributes":{"age":4}}
+{"kind":"asset","asset":"p-1","class":"pump","attributes":{"age":5,"owner":null}}
+```
+
+A row changes what it names: the second one keeps the site, and all attributes that it leaves out. An
+attribute of `null` is missing from then on. A site can be changed, but not taken away.
+
+A file of `assets.registry` is compared with what it said when it was read before, asset by asset (give each
+asset one row of one file). So it can be exported anew as often as you like, and a row of the stream that came
+since is overruled only where the file itself changed. An asset that is no longer in the file stays as it is;
+`"retired":true` is what ends it. What changed takes effect at the start of a run, between the last record
+that was read before and the next.
+
+## Names that match nothing
+
+A failure of a mode without a target labels nothing, and nobody would notice. So names are counted that match
+nothing: modes without a target, components without target or feature, assets that never sent telemetry,
+assets without a registry row, sensors and fault codes that are declared and never came, and those that came
+and are not declared. `summary.json` lists them under `names` in `input`, each with the nearest name that
+would match; what is likely a mistake is shown at the end of a run and written to the log.
+
 ## Weather
 
 ```json

@@ -156,14 +156,27 @@ class AssetsTable(Table):
     registry: Annotated[list[FileName], Form("list of paths")] = Field(
         default=[],
         description="Files of registry rows (kind `asset`), relative to this file and read before the input, "
-        "so that classes and attributes are known from the first record on. `FLEET_INPUT` leaves them as "
-        "they are.",
+        "so that classes and attributes are known from the first record on. A file that was written anew "
+        "is read whole at the next start, before new input: a row that says what the file said before "
+        "changes nothing, the others take effect. `FLEET_INPUT` leaves them as they are.",
     )
     max_future: Duration = Field(
         default=MICROSECONDS["h"],
         description="How far after its arrival a record's time may lie; beyond it the record is rejected as "
         "`future`, since one wrong clock must not make everything else of the asset too late. Without "
         "arrival times nothing is.",
+    )
+    max_past: PositiveDuration = Field(
+        default=3_650 * MICROSECONDS["d"],
+        description="How far before its arrival the time of telemetry or of a fault may lie; beyond it the "
+        "record is rejected as `too_late`: a device that starts without its clock says 1970. Longer than "
+        "the oldest history that is ever sent. Without arrival times nothing is.",
+    )
+    max_arrival_jump: PositiveDuration = Field(
+        default=30 * MICROSECONDS["d"],
+        description="How far after its predecessor a record may arrive. One that arrives later is rejected "
+        "as `wrong_arrival` until another asset or another source says the same, or until one asset has said "
+        "so five times in a row: one wild `arrived` must not let time pass for the whole fleet.",
     )
     max_weather: int = Field(
         default=1_000_000,

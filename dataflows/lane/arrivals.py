@@ -1,13 +1,22 @@
-"""All records of a recording say when they arrived, or none does."""
+"""Arrivals: all records of a recording have one or none has, and one wild arrival moves no clock."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from dataflows.events import Event, Fault, Telemetry, Weather
+
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from dataflows.items import Item
 
-__all__ = ["MixedArrivalsError", "check_alike"]
+__all__ = ["ArrivalClock", "MixedArrivalsError", "check_alike"]
+
+#: An asset that nobody confirms is believed after so many jumps in a row: it may be the only one that sends.
+_INSISTS = 5
+#: Claims that are remembered.
+_MOST_CLAIMS = 16
 
 
 class MixedArrivalsError(RuntimeError):
@@ -28,3 +37,63 @@ def check_alike(item: Item, before: bool, now: bool) -> None:  # noqa: FBT001 - 
             "give it to all records of a recording or to none"
         )
         raise MixedArrivalsError(msg)
+
+
+#: Who says that it is later than anyone knew: arrival, asset (of weather its site) and source.
+Claim = tuple[int, str, str]
+
+
+class ArrivalClock:
+    """Decides which arrivals a lane believes.
+
+    An arrival that lies further ahead of its predecessor than ``max_jump`` is a claim. It is believed once
+    another asset or another source makes a like claim, or once one asset has made five without anyone saying
+    otherwise. A believable arrival ends all claims. The first arrival of a stream has no predecessor: for
+    telemetry and faults its own event time takes that place, and any second record confirms it.
+
+    Args:
+        max_jump: microseconds.
+        claims: what `claims` was, empty for a new lane.
+
+    Attributes:
+        claims: those that nobody has confirmed yet.
+    """
+
+    def __init__(self, max_jump: int, claims: Iterable[Claim] = ()) -> None:
+        self._max_jump = max_jump
+        self.claims: list[Claim] = [(arrival, who, source) for arrival, who, source in claims]
+
+    def believes(self, item: Item, event: Event, before: int | None) -> bool:
+        """Whether the arrival of a record counts.
+
+        Args:
+            item: the record.
+            event: what it says.
+            before: arrival of the lane so far, microseconds; None before the first.
+        """
+        arrived = event.arrived
+        if arrived is None or not self._jumps(event, arrived, before):
+            self.claims.clear()
+            return True
+        who = event.site if isinstance(event, Weather) else event.asset
+        source = item.position[0]
+        like = [claim for claim in self.claims if abs(claim[0] - arrived) <= self._max_jump]
+        confirmed = (
+            len(like) + 1 >= _INSISTS
+            or any(claim[1:] != (who, source) for claim in like)
+            or (before is None and bool(like))
+        )
+        if confirmed:
+            self.claims.clear()
+            return True
+        self.claims = [*self.claims[1 - _MOST_CLAIMS :], (arrived, who, source)]
+        return False
+
+    def believes_tick(self, arrival: int, before: int | None) -> bool:
+        """Whether a tick counts: one that is further ahead was made after an arrival that did not count."""
+        return before is None or arrival - before <= self._max_jump
+
+    def _jumps(self, event: Event, arrived: int, before: int | None) -> bool:
+        if before is None:
+            return isinstance(event, Telemetry | Fault) and arrived - event.time > self._max_jump
+        return arrived - before > self._max_jump

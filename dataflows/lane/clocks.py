@@ -8,7 +8,10 @@ offsets that shrink towards its end. So
 - a look whose events were made more than twice as fast as they arrived since the look before tells of the
   network and not of the clock: it counts for nothing, and takes back one look that seemed to lag,
 - of the last 11 looks, 3 beyond the tolerance make a clock that is ahead: one event or two stamped into the
-  future accuse nobody; 9 that lag by more than it make one that is behind: delays seldom come in such rows.
+  future accuse nobody; 9 that lag by more than it make one that is behind: delays seldom come in such rows,
+- a clock that stands still shows one time while messages of other content go on arriving: three looks at one
+  time that lag, over more than the tolerance and with no other time between them, make one that stopped. It
+  goes again with the next time that it shows. Copies are no looks: the lane leaves them out.
 
 Of an asset whose clock is right and gives no reason to doubt it, nothing is kept but that.
 """
@@ -30,8 +33,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Clocks", "Finding", "clock_row"]
 
-State = Literal["right", "ahead", "behind"]
-_LOOKS, _AHEAD, _STEADY = 11, 3, 9
+State = Literal["right", "ahead", "behind", "stopped"]
+_LOOKS, _AHEAD, _STEADY, _STOPPED = 11, 3, 9, 3
 _SPANS = 10
 _log = structlog.get_logger()
 
@@ -67,6 +70,8 @@ class _Clock(msgspec.Struct, array_like=True):
         looks: those that count.
         before: the last look that was closed, whether it counts or not; None if there was none.
         open: the look that goes on.
+        stood: how many looks in a row showed the time of the open one, which are not among the others.
+        since: arrival of the first of them.
     """
 
     known: bool
@@ -75,6 +80,8 @@ class _Clock(msgspec.Struct, array_like=True):
     looks: list[_Look]
     before: _Look | None
     open: _Look
+    stood: int = 0
+    since: int = 0
 
 
 class Clocks:
@@ -120,7 +127,10 @@ class Clocks:
                 if offset > last.offset:
                     last.time, last.offset = time, offset
                 return None
-            # A copy, or what a gateway sends later of one time, accuses no clock a second time.
+            if time == last.time and self._side(offset) == "behind":
+                return self._stands(asset, clock, look)
+            clock.stood = 0
+            # What a gateway sends later of one time accuses no clock a second time.
             if self._side(offset) != "right" and any(each.time == time for each in (*clock.looks, last)):
                 return None
             found = self._judge(asset, clock)
@@ -129,6 +139,20 @@ class Clocks:
             honest = self._side(offset) == "right"
             known = asset in self._clocks
             self._clocks[asset] = None if honest else _Clock(known, "right", 0, [], None, look)
+        return found
+
+    def _stands(self, asset: str, clock: _Clock, look: _Look) -> Finding | None:
+        """Take a look that shows the time of the last one."""
+        if clock.stood == 0:
+            clock.since = clock.open.arrival
+        clock.stood += 1
+        clock.open = look
+        long = look.arrival - clock.since > self._tolerance
+        if clock.state == "stopped" or clock.stood < _STOPPED or not long:
+            return None
+        found = Finding("stopped", look.offset, jumped=False)
+        clock.known, clock.state, clock.offset = True, "stopped", look.offset
+        self._wrong[asset] = "stopped"
         return found
 
     def _side(self, offset: int) -> State:
@@ -203,7 +227,12 @@ class Clocks:
     def counts(self) -> dict[str, int]:
         """How many clocks are wrong now."""
         states = list(self._wrong.values())
-        return {"wrong": len(states), "ahead": states.count("ahead"), "behind": states.count("behind")}
+        return {
+            "wrong": len(states),
+            "ahead": states.count("ahead"),
+            "behind": states.count("behind"),
+            "stopped": states.count("stopped"),
+        }
 
     def entry(self, asset: str) -> list[object] | None:
         """Plain data of one asset, None where nothing is known of it."""

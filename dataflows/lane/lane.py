@@ -30,12 +30,14 @@ from dataflows.items import (
     lane_part,
     reject_row,
 )
-from dataflows.lane.arrivals import MixedArrivalsError, check_alike
+from dataflows.lane.arrivals import ArrivalClock, MixedArrivalsError, check_alike
 from dataflows.lane.clocks import Clocks, clock_row
 from dataflows.lane.counts import Counts
 from dataflows.lane.migrations import Migrations
+from dataflows.lane.names import Names, sentence
 from dataflows.lane.plausible import Plausible
 from dataflows.lane.registry import Registry
+from dataflows.lane.signs import SignsOfLife
 from dataflows.lane.silence import Silence
 from dataflows.lane.surroundings import SURROUNDINGS_PARTS, Surroundings
 from dataflows.snapshots import seal, unseal
@@ -59,8 +61,8 @@ _OLDER = {
     # What the fleet was laid out by is known to the manifest of the store.
     2: lambda state: {**state, "told": 0},
     # By which idle_timeout expiries were counted was not written: it is taken for the present one.
-    # Implausible readings were not counted.
-    3: lambda state: {**state, "idle": {}, "implausible": {}},
+    # Implausible readings and names were not counted, and arrivals had no claims.
+    3: lambda state: {**state, "idle": {}, "implausible": {}, "claims": (), "names": None},
 }
 _log = structlog.get_logger()
 
@@ -93,6 +95,10 @@ class Lane:
         self._on_error = on_error
         self._migrations = Migrations(migrated)
         self._max_future = fleet.assets.max_future
+        self._max_past = fleet.assets.max_past
+        self._registry_files = fleet.assets.registry
+        self._arrivals = ArrivalClock(fleet.assets.max_arrival_jump)
+        self._names = Names(fleet)
         self._waits = any(found.idle_timeout is not None for found in fleet.classes.values())
         self.arrival: int | None = None
         self._with_arrivals: bool | None = None
@@ -106,19 +112,21 @@ class Lane:
         surroundings, idle, implausible = None, None, None
         if main is not None:
             state = unseal("lane", _VERSION, main, _OLDER)
-            self._restore(state, fleet.metrics_every)
+            self._restore(state, fleet)
             surroundings, idle = state["surroundings"], state["idle"]
             implausible = state["implausible"]
         self._plausible = Plausible(fleet.classes, implausible)
         self._weather_values = frozenset(fleet.weather)
         registry = Buckets.read("registry", _between(parts, _REGISTRY, _HEARD))
         heard = Buckets.read("heard", _between(parts, _HEARD, _SURROUNDINGS))
-        silences = {asset: silence for asset, (silence, _) in heard.items() if silence is not None}
-        clocks = {asset: clock for asset, (_, clock) in heard.items() if clock is not None}
+        silences = {asset: found[0] for asset, found in heard.items() if found[0] is not None}
+        clocks = {asset: found[1] for asset, found in heard.items() if found[1] is not None}
+        signs = {asset: found[2] for asset, found in heard.items() if found[2:] and found[2] is not None}
         self._registry = Registry(fleet.assets, fleet.classes, registry)
         reaches = {name: fleet.reach(name) for name in fleet.classes}
         most, current = fleet.assets.max_tombstones, self._registry.class_of
         self._silence = Silence(fleet.classes, reaches, most, silences, idle, current)
+        self._signs = SignsOfLife(fleet.classes, signs)
         policy = fleet.assets.clock
         self._quarantine = policy is not None and policy.quarantine
         #: None where they are not checked.
@@ -136,19 +144,22 @@ class Lane:
             around = _between(parts, _SURROUNDINGS, LANE_PARTS)
             self._surroundings = Surroundings(fleet, self._registry, surroundings, around)
 
-    def _heard_of(self, asset: str) -> tuple[object, object] | None:
-        """Plain data of an asset's silence and clock, None where there is neither."""
+    def _heard_of(self, asset: str) -> tuple[object, object, object] | None:
+        """Plain data of an asset's silence, clock and signs of life, None where there is none of them."""
         silence = self._silence.entry(asset)
         clock = None if self._clocks is None else self._clocks.entry(asset)
-        return None if silence is None and clock is None else (silence, clock)
+        signs = self._signs.entry(asset)
+        return None if silence is None and clock is None and signs is None else (silence, clock, signs)
 
-    def _restore(self, state: dict[str, Any], metrics_every: int) -> None:
+    def _restore(self, state: dict[str, Any], fleet: Fleet) -> None:
         self.arrival = state["arrival"]
         self._with_arrivals = state["with_arrivals"]
         self._largest = state["largest"]
         self._sequence = state["sequence"]
         self._made = state["made"]
-        self._counts = Counts(metrics_every, state["counts"])
+        self._counts = Counts(fleet.metrics_every, state["counts"])
+        self._arrivals = ArrivalClock(fleet.assets.max_arrival_jump, state["claims"])
+        self._names = Names(fleet, state["names"])
         self._jumps = state["jumps"]
         self._migrations.told = state["told"]
 
@@ -192,6 +203,15 @@ class Lane:
 
     def _take(self, item: Item, event: Event, out: list[Item]) -> None:
         self._watch_arrivals(item, event)
+        if not self._arrivals.believes(item, event, self.arrival):
+            wild = (
+                "`arrived` lies more than max_arrival_jump after that of the record before it, and no other "
+                "asset or source has confirmed it"
+            )
+            asset = None if isinstance(event, Weather) else event.asset
+            out.append(self._reject(item, Reject("wrong_arrival", wild, asset), event))
+            self._made = 0
+            return
         self._expire(event.arrived, out)
         self._move_time(item, event)
         if self._surroundings is not None and self._now is not None:
@@ -206,27 +226,45 @@ class Lane:
             self._made = 0
 
     def _take_of_asset(self, item: Item, event: AssetEvent, out: list[Item]) -> None:
-        asset_class = self._resolve(event)
+        filed = isinstance(event, Registration) and item.position[0] in self._registry_files
+        if filed and isinstance(event, Registration) and self._registry.is_filed(event):
+            # A file that was written anew says again what it said: the stream may know better by now.
+            self._counts.count(event)
+            return
+        asset_class = self._resolve(event, filed=filed)
         if isinstance(asset_class, Reject):
+            if asset_class.reason == "unknown_asset":
+                self._names.unknown_asset(event.asset)
             out.append(self._reject(item, asset_class, event))
             return
-        if isinstance(event, Telemetry):
-            checked = self._plausible.check(event, asset_class)
-            if isinstance(checked, Reject):
-                out.append(self._reject(item, checked, None))
-                return
-            event = checked
-        if self._clocks is not None and self.arrival is not None and isinstance(event, Telemetry | Fault):
-            self._look(self._clocks, item, event, self.arrival, out)
-        if self._is_future(event):
-            far = "its time lies more than max_future after its arrival"
-            out.append(self._reject(item, Reject("future", far, event.asset), event))
+        if not isinstance(event, Telemetry):
+            self._take_resolved(item, event, event, asset_class, out)
             return
-        if self._quarantine and self._is_quarantined(event):
-            wrong = "the clock of its asset is wrong; `changes` tells since when and by how much"
-            out.append(self._reject(item, Reject("wrong_clock", wrong, event.asset), event))
+        checked = self._plausible.check(event, asset_class)
+        if isinstance(checked, Reject):
+            out.append(self._reject(item, checked, None))
             return
-        if self.arrival is not None and isinstance(event, Telemetry | Fault):
+        self._take_resolved(item, event, checked, asset_class, out)
+
+    def _take_resolved(
+        self, item: Item, sent: AssetEvent, event: AssetEvent, asset_class: str, out: list[Item]
+    ) -> None:
+        """Take an event of a known asset, as it was sent and without what its class excludes."""
+        # Telemetry or a fault that was not sent before.
+        news: Telemetry | Fault | None = None
+        if isinstance(event, Telemetry | Fault) and not self._is_copy(event, asset_class):
+            news = event
+        if news is not None and self._clocks is not None and self.arrival is not None:
+            self._look(self._clocks, item, news, self.arrival, out)
+        refused = self._refused(event)
+        if refused is not None:
+            if refused.reason == "too_late":
+                # As that which an asset refuses for this reason.
+                self._counts.count(event)
+            out.append(self._reject(item, refused, event))
+            return
+        living = news is not None and self.arrival is not None and self._signs.is_timely(news, asset_class)
+        if living and self.arrival is not None:
             missed = self._silence.missed(event.asset, self.arrival)
             if missed is not None:
                 self._emit(missed, self.arrival, out)
@@ -234,10 +272,46 @@ class Lane:
         weather = None if around is None else around.see(event, asset_class)
         resting = self._silence.resting_clock(asset_class, self.arrival)
         body = Known(event, asset_class, weather, resting)
-        if self.arrival is not None and isinstance(event, Telemetry | Fault):
+        if living and news is not None:
+            self._note_sign_of_life(news, asset_class)
             self._hear(event.asset, asset_class)
-        self._counts.count(event)
+        self._count(sent, asset_class)
         out.append(Item(item.sequence, lane_part(0), self.arrival, item.known, item.position, body))
+
+    def _refused(self, event: AssetEvent) -> Reject | None:
+        """Why the clock of an event's asset cannot be believed, None where it can."""
+        if self._is_future(event):
+            return Reject("future", "its time lies more than max_future after its arrival", event.asset)
+        if self._quarantine and self._is_quarantined(event):
+            wrong = "the clock of its asset is wrong; `changes` tells since when and by how much"
+            return Reject("wrong_clock", wrong, event.asset)
+        if (
+            self.arrival is not None
+            and isinstance(event, Telemetry | Fault)
+            and event.time < self.arrival - self._max_past
+        ):
+            old = "its time lies more than max_past before its arrival: a clock that began anew"
+            return Reject("too_late", old, event.asset)
+        return None
+
+    def _is_copy(self, event: Telemetry | Fault, asset_class: str) -> bool:
+        return self.arrival is not None and self._signs.is_copy(event, asset_class)
+
+    def _note_sign_of_life(self, event: Telemetry | Fault, asset_class: str) -> None:
+        if self._waits or self._clocks is not None:
+            self._signs.add(event, asset_class)
+            self._heard.touch(event.asset)
+
+    def _count(self, event: AssetEvent, asset_class: str) -> None:
+        """Count an accepted event, and the names in it that match nothing."""
+        self._counts.count(event)
+        registry = self._registry
+        sends = registry.sends(event.asset)
+        self._names.add(event, asset_class, sends=sends)
+        if isinstance(event, Telemetry) and not sends:
+            registry.began_to_send(event.asset)
+            self._registered.touch(event.asset)
+            self._names.began_to_send(event.asset, asset_class)
 
     def _take_weather(self, item: Item, event: Weather, out: list[Item]) -> None:
         """Weather goes to no asset but those at its site whose latest prediction it revises."""
@@ -258,6 +332,8 @@ class Lane:
 
     def _tick(self, arrival: int, out: list[Item]) -> None:
         """Time passed while nothing arrived; a record that arrived before that has come too late for it."""
+        if not self._arrivals.believes_tick(arrival, self.arrival):
+            return
         self._expire(arrival, out)
         if self.arrival is None or arrival > self.arrival:
             self.arrival = arrival
@@ -344,6 +420,10 @@ class Lane:
                 self._surroundings.expire(expiry)
             if self._clocks is not None and expiry.what == "ttl":
                 self._clocks.forget(expiry.asset)
+            if expiry.what == "ttl":
+                self._signs.trim(expiry.asset)
+            elif expiry.what == "buried":
+                self._signs.forget(expiry.asset)
 
     def _move_time(self, item: Item, event: Event) -> None:
         """Arrival never runs back; without arrivals, knowledge follows the largest event time."""
@@ -361,10 +441,10 @@ class Lane:
     def _known(self) -> int:
         return self._now or 0
 
-    def _resolve(self, event: AssetEvent) -> str | Reject:
+    def _resolve(self, event: AssetEvent, *, filed: bool) -> str | Reject:
         if isinstance(event, Registration):
             before = self._registry.class_of(event.asset)
-            found = self._registry.register(event)
+            found = self._registry.register(event, filed=filed)
             if before is not None and not isinstance(found, Reject) and found != before:
                 self._leave(event.asset, before)
         else:
@@ -419,6 +499,8 @@ class Lane:
                 "told": self._migrations.told,
                 "idle": self._silence.counted_by(),
                 "implausible": self._plausible.counts,
+                "claims": self._arrivals.claims,
+                "names": self._names.state(),
             },
         )
 
@@ -432,13 +514,16 @@ class Lane:
 
     def finish(self) -> list[Item]:
         """What came in, for the summary."""
-        counts = {
+        counts: dict[str, Any] = {
             "records": self._sequence,
             "assets": len(self._registry),
             "by_kind": self._counts.by_kind(),
             # By reason; whoever rejects something adds to it.
             "rejected": {},
+            "names": self._names.report(self._registry),
         }
+        for said in filter(None, map(sentence, counts["names"])):
+            _log.warning("a name matches nothing", found=said)
         if self._plausible.counts:
             counts["implausible"] = dict(sorted(self._plausible.counts.items()))
         if self._surroundings is not None:

@@ -2,16 +2,33 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import hashlib
+from typing import TYPE_CHECKING, NamedTuple
+
+import orjson
 
 from dataflows.events import Registration, Reject
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
     from dataflows.fleet.plan import AssetClass, AssetPolicy
 
 __all__ = ["Registry"]
+
+
+class _Entry(NamedTuple):
+    """What is known of an asset.
+
+    Attributes:
+        filed: digest of its latest row in a registry file, None without one.
+        sends: whether it ever sent telemetry.
+    """
+
+    asset_class: str
+    site: str | None
+    filed: bytes | None = None
+    sends: bool = False
 
 
 class Registry:
@@ -27,16 +44,20 @@ class Registry:
         self,
         policy: AssetPolicy,
         classes: Mapping[str, AssetClass],
-        kept: dict[str, tuple[str, str | None]],
+        kept: dict[str, list[object]],
     ) -> None:
         self._policy = policy
         self._classes = classes
-        #: One for all that are adopted.
-        self._adopted = (policy.adopt_as or "", None)
-        self._assets = {
-            asset: self._adopted if (name, site) == self._adopted else (str(name), site)
-            for asset, (name, site) in kept.items()
-        }
+        #: One for all that are adopted, before and after they sent telemetry.
+        self._adopted = _Entry(policy.adopt_as or "", None)
+        self._adopted_sends = self._adopted._replace(sends=True)
+        self._assets = {asset: self._shared(_restored(found)) for asset, found in kept.items()}
+
+    def _shared(self, entry: _Entry) -> _Entry:
+        """One entry for all assets that are alike."""
+        if entry == self._adopted:
+            return self._adopted
+        return self._adopted_sends if entry == self._adopted_sends else entry
 
     def __len__(self) -> int:
         return len(self._assets)
@@ -61,8 +82,34 @@ class Registry:
         self._assets[asset] = self._adopted
         return policy.adopt_as
 
-    def register(self, row: Registration) -> str | Reject:
-        """Take a registry row; the asset's class, or why the row cannot be used."""
+    def sends(self, asset: str) -> bool:
+        """Whether a known asset ever sent telemetry."""
+        return self._assets[asset].sends
+
+    def began_to_send(self, asset: str) -> None:
+        """Note the first telemetry of a known asset."""
+        self._assets[asset] = self._shared(self._assets[asset]._replace(sends=True))
+
+    def sending(self) -> Iterator[str]:
+        """Names of assets that ever sent telemetry."""
+        return (asset for asset, entry in self._assets.items() if entry.sends)
+
+    def names(self) -> Iterator[str]:
+        """Names of all assets."""
+        return iter(self._assets)
+
+    def is_filed(self, row: Registration) -> bool:
+        """Whether a row of a registry file says what the file said when it was read before."""
+        found = self._assets.get(row.asset)
+        return found is not None and found.filed == _digest(row)
+
+    def register(self, row: Registration, *, filed: bool = False) -> str | Reject:
+        """Take a registry row; the asset's class, or why the row cannot be used.
+
+        Args:
+            row: it; without a site the asset stays where it was.
+            filed: whether it is one of a registry file.
+        """
         if row.asset_class not in self._classes:
             known = ", ".join(sorted(self._classes))
             return Reject(
@@ -70,7 +117,13 @@ class Registry:
             )
         if row.asset not in self._assets and (full := self._full(row.asset)):
             return full
-        self._assets[row.asset] = (row.asset_class, row.site)
+        before = self._assets.get(row.asset, self._adopted)
+        self._assets[row.asset] = _Entry(
+            row.asset_class,
+            before.site if row.site is None else row.site,
+            _digest(row) if filed else before.filed,
+            before.sends,
+        )
         return row.asset_class
 
     def _full(self, asset: str) -> Reject | None:
@@ -78,6 +131,27 @@ class Registry:
             return None
         return Reject("unknown_asset", f"max_assets = {self._policy.max_assets:,} is reached", asset)
 
-    def entry(self, asset: str) -> tuple[str, str | None]:
+    def entry(self, asset: str) -> tuple[str, str | None, bytes | None, bool]:
         """Plain data of one asset."""
-        return self._assets[asset]
+        name, site, filed, sends = self._assets[asset]
+        return name, site, filed, sends
+
+
+def _restored(kept: list[object]) -> _Entry:
+    """An entry from its plain data."""
+    name, site, *rest = kept
+    # A former release kept two: it is not known what such an asset sent, so nothing is said against it.
+    filed, sends = rest or (None, True)
+    return _Entry(
+        str(name),
+        None if site is None else str(site),
+        filed if isinstance(filed, bytes) else None,
+        bool(sends),
+    )
+
+
+def _digest(row: Registration) -> bytes:
+    """Eight bytes of what a row says."""
+    content = (row.asset_class, row.site, row.attributes, row.retired)
+    said = orjson.dumps(content, option=orjson.OPT_SORT_KEYS)
+    return hashlib.blake2b(said, digest_size=8).digest()

@@ -13,6 +13,7 @@ from rich.table import Table
 from dataflows.connectors.outputs import files_of, parts_of, tail_of
 from dataflows.instants import HOUR, parse_instant
 from dataflows.items import OUTPUTS
+from dataflows.lane.names import sentence
 from dataflows.tools.skew import skew_table
 
 if TYPE_CHECKING:
@@ -24,6 +25,8 @@ __all__ = ["show", "troubles"]
 
 _TAIL = 4_000_000
 _RISKS = 5
+#: Names shown that match nothing.
+_NAMES = 10
 #: Features shown that late data changed.
 _CHANGED = 8
 _COLUMNS = (
@@ -91,6 +94,11 @@ def _input(counts: dict[str, Any], console: Console) -> None:
     if late := counts.get("late"):
         line += f" Late, and merged: {late:,}."
     console.print(line, highlight=False)
+    told = [said for said in map(sentence, counts.get("names", ())) if said is not None]
+    for said in told[:_NAMES]:
+        console.print(f"Matches nothing: {said}.", highlight=False)
+    if len(told) > _NAMES:
+        console.print(f"... and {len(told) - _NAMES:,} more names, in summary.json.", highlight=False)
 
 
 def _figures(fleet: Fleet, name: str, target: dict[str, Any]) -> Table:

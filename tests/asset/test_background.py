@@ -15,7 +15,16 @@ from hypothesis import strategies as st
 from dataflows.asset import Asset, background, records
 from dataflows.asset.asset import ClassPlan
 from dataflows.asset.background import Background
-from dataflows.events import Event, Failure, Fault, Maintenance, Registration, Retraction, Telemetry
+from dataflows.events import (
+    MAX_ATTRIBUTES,
+    Event,
+    Failure,
+    Fault,
+    Maintenance,
+    Registration,
+    Retraction,
+    Telemetry,
+)
 from dataflows.fleet.plan import AssetClass, Target, Window
 from dataflows.items import Expiry, Item, Known, Observation, Row
 from tests.asset.oracle import HOUR, TargetShape
@@ -108,7 +117,7 @@ class Oracle:
             if kind in self.shape.resets:
                 self.reset(event.time)
         elif isinstance(event, Registration):
-            self.attributes = dict(event.attributes)
+            self.attributes = {**self.attributes, **event.attributes}
         return None
 
     def heard(self, event: Telemetry | Fault) -> str | None:
@@ -577,6 +586,21 @@ def test_many_works_on_one_asset_after_a_resume_leave_the_other_assets_alone() -
             busy, other = Background(shape, busy.state()), Background(shape, other.state())
     assert counted(busy) == 900
     assert counted(other) == counted(Background(shape)) == 0
+
+
+def test_a_partial_registry_row_wipes_nothing_that_it_does_not_name() -> None:
+    """Attributes that a row leaves out stay, null takes one away, and made-up names fill no memory."""
+    shape = Shape("pump", ((4, 1),), 0).asset_class()
+    background = Background(shape)
+    background.attributes({"age": 3, "colour": "red"})
+    background.attributes({"colour": "blue"})
+    assert background.state()["attributes"] == {"age": 3, "colour": "blue"}
+    background.attributes({})
+    background.attributes({"age": None})
+    assert background.state()["attributes"] == {"age": None, "colour": "blue"}
+    for number in range(2_000):
+        background.attributes({f"made up {number}": 1})
+    assert len(background.state()["attributes"]) == MAX_ATTRIBUTES
 
 
 def test_what_assets_share_cannot_be_written_to() -> None:

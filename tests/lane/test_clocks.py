@@ -240,3 +240,28 @@ def test_without_a_policy_or_arrivals_nothing_is_checked() -> None:
     assert rows(passed(FLEET, JUMP), "changes") == []
     bodies = [Telemetry("a", START + time, {"x": 1.0}, None, None) for time, _ in JUMP]
     assert rows(Lane(policed(), None, {}).process(records(*bodies)), "changes") == []
+
+
+def test_a_clock_that_stands_still_is_found_and_found_right_when_it_goes_again() -> None:
+    """One time, new contents, arrivals that go on: the third look that lags tells."""
+    frozen = [(0, n * HOUR) for n in range(24)]
+    ((number, finding),) = seen(frozen)
+    assert (number, finding) == (5, Finding("stopped", -4 * HOUR, jumped=False))
+    again = seen([*frozen, *on_the_dot(4, 24 * HOUR)])
+    assert [found.state for _, found in again] == ["stopped", "right"]
+
+
+def test_messages_of_one_time_that_come_together_stop_no_clock() -> None:
+    """After an outage a gateway sends one sensor a message, for each time within seconds or minutes."""
+    sent = [(n * 15 * MINUTE, 5 * HOUR + n * MINUTE + k * 2 * SECOND) for n in range(20) for k in range(6)]
+    assert [found.state for _, found in seen(sent)] == []
+
+
+def test_copies_stop_no_clock() -> None:
+    """What a gateway repeats for a day says nothing of the clock; the same with other readings does."""
+    policy = replace(FLEET.assets, clock=ClockPolicy(10 * MINUTE, quarantine=True))
+    for vary, expected in ((0.0, 0), (1.0, 20)):
+        events = [Telemetry("a", START, {"x": vary * n}, None, START + n * HOUR) for n in range(24)]
+        out = Lane(replace(FLEET, assets=policy), None, {}).process(records(*events))
+        rejected = [item for item in out if isinstance(item.body, Row) and item.body.reason == "wrong_clock"]
+        assert len(rejected) == expected

@@ -16,6 +16,7 @@ from dataflows.fleet.plan import AssetClass, AssetPolicy, Fleet, Input, Output
 from dataflows.instants import HOUR
 from dataflows.items import Item, Known, Row
 from dataflows.lane import Lane
+from dataflows.lane.registry import Registry
 from dataflows.stages import decoded
 from dataflows.watch import Watch
 
@@ -183,3 +184,75 @@ def sequence_of(fleet: Fleet) -> list[tuple[str, str]]:
             (out,) = lane.process([item])
             what = out.body.asset_class if isinstance(out.body, Known) else rejected(out)["reason"]
             found.append((name, what))
+
+
+def test_a_row_without_a_site_keeps_the_site() -> None:
+    """A row changes what it names; a partial one wipes nothing."""
+    registry = Registry(FLEET.assets, FLEET.classes, {})
+    for site in ("north", None):
+        registry.register(Registration("a", "pump", site, {}, False, None))
+    assert registry.site_of("a") == "north"
+
+
+State = tuple[bytes | None, bytes | None, dict[int, bytes]]
+
+
+def read_on(folder: Path, state: State) -> tuple[State, list[tuple[Any, ...]]]:
+    """Run source and lane of a fleet to the end of the input; the new state, and what came out."""
+    source, main, parts = state
+    fleet = replace(
+        FLEET,
+        input=Input((str(folder / "events.jsonl"),), 2),
+        assets=replace(FLEET.assets, max_assets=9, registry=(str(folder / "registry.jsonl"),)),
+    )
+    partition = source_of(fleet, Watch()).build_part("source", "lane-0", source)
+    lane = Lane(fleet, main, parts)
+    items: list[Item] = []
+    try:
+        while True:
+            items += lane.process(decoded(partition.next_batch()))
+    except StopIteration:
+        snapshot = partition.snapshot()
+        partition.close()
+    parts = {**parts, **{part: lane.part_snapshot(part) for part in lane.changed()}}
+    found = [
+        (item.sequence, item.body.event.asset, item.body.asset_class)
+        if isinstance(item.body, Known)
+        else (item.sequence, rejected(item)["reason"])
+        for item in items
+    ]
+    return (snapshot, lane.main_snapshot(), parts), found
+
+
+def write_rows(path: Path, *assets: str, pump: str = "pump") -> None:
+    rows = [{"kind": "asset", "asset": name, "class": "fan" if name == "f" else pump} for name in assets]
+    path.write_bytes(b"".join(orjson.dumps(row) + b"\n" for row in rows))
+
+
+def test_a_registry_written_anew_is_read_whole_and_only_what_changed_takes_effect(tmp_path: Path) -> None:
+    """A row in the middle is found; rows that say what the file said before do not overrule the stream."""
+    feed = tmp_path / "events.jsonl"
+    told = b'{"kind":"telemetry","asset":"%s","time":5,"readings":{"x":1}}\n'
+    write_rows(tmp_path / "registry.jsonl", "p1", "p3")
+    feed.write_bytes(told % b"p1" + b'{"kind":"asset","asset":"p3","class":"fan"}\n' + told % b"p2")
+    state, first = read_on(tmp_path, (None, None, {}))
+    assert [row[1:] for row in first] == [
+        ("p1", "pump"),
+        ("p3", "pump"),
+        ("p1", "pump"),
+        ("p3", "fan"),
+        ("unknown_asset",),
+    ]
+    assert read_on(tmp_path, state)[1] == []
+    write_rows(tmp_path / "registry.jsonl", "p1", "p2", "p3")
+    with feed.open("ab") as file:
+        file.write(told % b"p2" + told % b"p3")
+    expected = [(7, "p2", "pump"), (9, "p2", "pump"), (10, "p3", "fan")]
+    # A run that is killed before its first snapshot starts from the same state, and does the same.
+    assert read_on(tmp_path, state)[1] == expected
+    state, second = read_on(tmp_path, state)
+    assert second == expected
+    write_rows(tmp_path / "registry.jsonl", "p1", "p2", "p3", pump="fan")
+    state, third = read_on(tmp_path, state)
+    assert third == [(11, "p1", "fan"), (12, "p2", "fan"), (13, "p3", "fan")]
+    assert read_on(tmp_path, state)[1] == []

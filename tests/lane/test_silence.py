@@ -48,7 +48,12 @@ def fleet_of(rules: dict[str, Rule], most: int = 100, unknown: str | None = "pum
         input=Input(("-",), 1),
         output=Output(Path("out"), "none"),
         assets=AssetPolicy(
-            "adopt" if unknown else "reject", unknown, 100, max_future=MAX_FUTURE, max_tombstones=most
+            "adopt" if unknown else "reject",
+            unknown,
+            100,
+            max_future=MAX_FUTURE,
+            max_tombstones=most,
+            max_arrival_jump=2**62,
         ),
         classes={
             name: replace(BASE, name=name, targets=(name,), idle_timeout=rule.idle, asset_ttl=rule.ttl)
@@ -115,6 +120,19 @@ class Oracle:
     tombstones: list[tuple[int, str]] = field(default_factory=list)
     #: Expiries that take effect only when the asset is heard.
     made_up: set[tuple[int, str]] = field(default_factory=set)
+    #: What was accepted of each asset; buried ones are forgotten.
+    accepted: dict[str, list[Telemetry | Fault]] = field(default_factory=dict)
+
+    def is_sign_of_life(self, body: Telemetry | Fault) -> bool:
+        """Whether an asset with allowed_lateness = 0 accepts it: no copy, and not behind what it knows."""
+        before = self.accepted.setdefault(body.asset, [])
+        if any(type(body) is type(old) and body.time == old.time for old in before):
+            return False
+        alike = [old.time for old in before if isinstance(body, Fault) or isinstance(old, Telemetry)]
+        if body.time < max(alike, default=body.time):
+            return False
+        before.append(body)
+        return True
 
     def take(self, body: Event) -> list[tuple[int, str, str]]:
         """(due, asset, what) of what comes before a record."""
@@ -131,7 +149,8 @@ class Oracle:
             self.classes[asset] = body.asset_class
             return expired
         rule = self.rules[self.classes.setdefault(asset, "pump")]
-        if isinstance(body, Telemetry | Fault) and body.time <= now + MAX_FUTURE:
+        timely = isinstance(body, Telemetry | Fault) and body.time <= now + MAX_FUTURE
+        if timely and self.is_sign_of_life(body):
             was = self.heard.pop(asset, None)
             if was is not None and was.rule is not rule:
                 self.former[asset] = max(self.former.get(asset, 0), was.last + was.rule.reach)
@@ -164,6 +183,7 @@ class Oracle:
                     while len(self.tombstones) > self.most:
                         oldest = min(self.tombstones)
                         self.tombstones.remove(oldest)
+                        self.accepted.pop(oldest[1], None)
                         found.append((due, oldest[1], "buried"))
                 elif (
                     rule.idle is not None and due > last and (due - last) % rule.idle == 0 and not asset.ended
@@ -298,13 +318,30 @@ def test_only_telemetry_and_faults_are_heard(kind: str) -> None:
     assert lived(Rule(10, None), *steps) == [(10, "a", "silent")]
 
 
-def test_duplicates_and_late_telemetry_are_heard_and_future_telemetry_is_not() -> None:
-    """A wrong clock says nothing; whatever else is well-formed does, though no window takes it."""
+def test_copies_and_what_is_rejected_are_no_sign_of_life() -> None:
+    """A gateway that repeats the last record, a record too late and a wrong clock keep no asset alive."""
     end = Step("maintenance", "b", 9)
-    for offset in (-8, -1000):
-        assert lived(Rule(10, None), Step("telemetry", "a", 0), Step("telemetry", "a", 8, offset), end) == []
-    ahead = Step("telemetry", "a", 8, MAX_FUTURE + 1)
-    assert lived(Rule(10, None), Step("telemetry", "a", 0), ahead, end) == [(10, "a", "silent")]
+    for offset in (-8, -1000, MAX_FUTURE + 1):
+        steps = Step("telemetry", "a", 0), Step("telemetry", "a", 8, offset), end
+        assert lived(Rule(10, None), *steps) == [(10, "a", "silent")]
+    assert lived(Rule(10, None), Step("telemetry", "a", 0), Step("telemetry", "a", 8), end) == []
+
+
+def test_late_telemetry_that_is_accepted_is_a_sign_of_life() -> None:
+    """Within the allowed lateness it is merged, so the asset still sends; its copy then is none."""
+    fleet = fleet_of({"pump": Rule(10, None)})
+    fleet = replace(fleet, classes={"pump": replace(fleet.classes["pump"], allowed_lateness=100)})
+    late = Telemetry("a", -20, {"x": 2.0}, None, 8)
+    end = Maintenance("b", 17, None, None, 17)
+    first = Telemetry("a", 0, {"x": 1.0}, None, 0)
+    assert expiries_in(Lane(fleet, None, {}).process(records([first, late, end]))) == []
+    copied = [late, first, replace_arrival(late, 8), end]
+    copied[0] = replace_arrival(late, 0)
+    assert expiries_in(Lane(fleet, None, {}).process(records(copied))) == [(10, "a", "silent")]
+
+
+def replace_arrival(event: Telemetry, arrived: int) -> Telemetry:
+    return Telemetry(event.asset, event.time, event.readings, event.id, arrived)
 
 
 def test_a_dropped_asset_comes_back_as_if_new() -> None:
@@ -376,7 +413,7 @@ def test_examples_of_a_former_class_keep_an_asset_awake() -> None:
     """They were made under a class that remembers longer, whether that class knew silence or not."""
     short, end = Rule(10, None, memory=0), Step("maintenance", "b", 500)
     for idle in (10, None):
-        moved = Step("telemetry", "a", 0), Step("asset", "a", 0, to="fan"), Step("telemetry", "a", 0)
+        moved = Step("telemetry", "a", 0), Step("asset", "a", 0, to="fan"), Step("telemetry", "a", 0, 1)
         rules = {"pump": Rule(idle, None, memory=30), "fan": short}
         assert of_classes(rules, *moved, end) == [(due, "a", "silent") for due in (10, 20, 30, 40)]
 

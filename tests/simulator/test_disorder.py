@@ -106,7 +106,7 @@ def test_the_rows_of_the_lane_tell_the_same_by_day(
         assert {kind: row["by_kind"].get(kind, 0) for kind in ("telemetry", "fault")} == {
             kind: kinds[kind] for kind in ("telemetry", "fault")
         }
-        assert row["clocks"] == {"wrong": 0, "ahead": 0, "behind": 0, "jumped": 0}
+        assert row["clocks"] == {"wrong": 0, "ahead": 0, "behind": 0, "stopped": 0, "jumped": 0}
 
 
 def test_no_watermark_is_poisoned(

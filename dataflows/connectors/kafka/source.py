@@ -12,6 +12,7 @@ from dataflows.connectors.kafka.client import Clients, KafkaInputError
 from dataflows.connectors.kafka.part import Part
 from dataflows.connectors.kafka.reading import KafkaReading
 from dataflows.connectors.kafka.sentinel import Sentinel, refuse_change
+from dataflows.connectors.kafka.state import SOURCE_OLDER
 from dataflows.connectors.kafka.topics import Topic, Topics
 from dataflows.connectors.lines import InputError, expand
 from dataflows.connectors.merge import Merge, Place
@@ -47,6 +48,7 @@ class KafkaSource(LaneSource):
 
     kind = KafkaReading.kind
     version = KafkaReading.version
+    older = SOURCE_OLDER
 
     def __init__(
         self,
@@ -81,7 +83,7 @@ class KafkaSource(LaneSource):
         reading = KafkaReading(
             self._clients.consumer(self._kafka.group),
             parts,
-            Merge([[path] for path in self._paths] or [[]], places, plain=False),
+            Merge([[path] for path in self._paths] or [[]], places, plain=False, registry=len(self._paths)),
             self._paths,
             {name: topic.id for name, topic in expected.items()},
             Sentinel(topics, expected, self._input.tick_every),

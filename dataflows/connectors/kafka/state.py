@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
-__all__ = ["SOURCE_VERSION", "TOPIC_VERSION"]
+from typing import TYPE_CHECKING
 
-SOURCE_VERSION = 1
+if TYPE_CHECKING:
+    from dataflows.snapshots import Older
+
+__all__ = ["SOURCE_OLDER", "SOURCE_VERSION", "TOPIC_VERSION"]
+
+SOURCE_VERSION = 2
+#: Version 1 had no digests of registry files.
+SOURCE_OLDER: Older = {1: lambda state: state}
 TOPIC_VERSION = 1
