@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 import pytest
@@ -24,6 +24,9 @@ from tests.asset.streams import (
     readings_of,
     streams,
 )
+
+if TYPE_CHECKING:
+    import random
 
 
 def restored(plan: WindowPlan, windows: Windows) -> Windows:
@@ -355,6 +358,30 @@ def test_a_spread_far_from_zero_does_not_cancel() -> None:
     for index in range(120):
         windows.add(index * MINUTE // 2, {"speed": 1e12 + 0.5 * (index % 2)}, None)
     assert described(windows)["std"] == pytest.approx(0.25, rel=1e-3)
+
+
+@given(
+    st.sampled_from([MINUTE, HOUR, 24 * HOUR]),
+    st.sampled_from([1_000, 20_000, 300_000, 999_999]),
+    st.lists(st.integers(-50, 50), min_size=2, max_size=8),
+    st.integers(0, 8),
+    st.randoms(use_true_random=False),
+)
+def test_a_slope_of_readings_less_than_a_second_apart_holds_in_any_order(
+    hop: int, gap: int, values: list[int], before: int, shuffler: random.Random
+) -> None:
+    """By 1e-6 of what it is made of, with readings a millisecond apart or more, across a border too."""
+    windows = Windows(one_window(10 * hop, hop).plan())
+    times = [500_000 * 24 * HOUR + (number - before) * gap for number in range(len(values))]
+    readings = list(zip(times, values, strict=True))
+    shuffler.shuffle(readings)
+    for time, value in readings:
+        windows.add(time, {"speed": float(value)}, None)
+    offsets = [2 * (time - times[0]) - (times[-1] - times[0]) for time in times]
+    parts = [offset * value for offset, value in zip(offsets, values, strict=True)]
+    squares = sum(offset * offset for offset in offsets)
+    largest = sum(map(abs, parts)) * 2 * HOUR / squares
+    assert abs(described(windows)["slope"] - sum(parts) * 2 * HOUR / squares) <= 1e-6 * largest
 
 
 def test_a_slope_is_per_hour() -> None:
