@@ -53,7 +53,7 @@ METRICS = ("roc_auc", "pr_auc", "log_loss", "brier")
 #: The name under which the scores of whichever model was champion at the time are reported.
 PUBLISHED = "(champion)"
 
-_LABELS = {"positive": 1, "negative": 0, "censored": -1}
+_LABELS = {"positive": 1, "negative": 0, "censored": -1, "undecided": -1}
 _HEADINGS = {"roc_auc": "ROC AUC", "pr_auc": "PR AUC", "log_loss": "log loss", "brier": "Brier"}
 
 

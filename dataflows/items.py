@@ -22,6 +22,7 @@ __all__ = [
     "LATE_REASONS",
     "OUTPUTS",
     "Compared",
+    "Counted",
     "Expiry",
     "Item",
     "Joined",
@@ -56,19 +57,22 @@ class Matured(msgspec.Struct, frozen=True, gc=False):
 
     Attributes:
         time: of the example.
-        label: 1 positive, 0 negative, -1 censored.
+        label: 1 positive, 0 negative, -1 censored; None where the failure that decided was withdrawn before
+            the label clock had passed.
         why: the record or rule that decided.
         lead: microseconds to the failure, None without one.
         clock: the asset's label clock at this decision.
         correction: 0 for the first label, then counting.
+        after_silence: the failure became known after silence had censored the example, or would have.
     """
 
     time: int
-    label: int
+    label: int | None
     why: str
     lead: int | None
     clock: int
     correction: int
+    after_silence: bool = False
 
 
 class Compared(msgspec.Struct, frozen=True, gc=False):
@@ -175,6 +179,18 @@ class Late(msgspec.Struct, frozen=True, gc=False):
     """A late event was merged: only to be counted."""
 
 
+class Counted(msgspec.Struct, frozen=True, gc=False):
+    """Something that the summary counts.
+
+    Attributes:
+        what: ``corrections``: a record with the id of an earlier one, and other content.
+        by: how many.
+    """
+
+    what: Literal["corrections"]
+    by: int = 1
+
+
 class Observation(msgspec.Struct, frozen=True, gc=False):
     """What one record means for one target of one asset.
 
@@ -242,7 +258,7 @@ class Item(msgspec.Struct, gc=False):
     arrival: int | None
     known: int
     position: tuple[str, int, int]
-    body: bytes | Event | Reject | Tick | Known | LanePeriod | Late | Observation | Row
+    body: bytes | Event | Reject | Tick | Known | LanePeriod | Late | Counted | Observation | Row
 
 
 #: Sort key: the order of effect.

@@ -11,9 +11,9 @@ from dataflows.asset.complete import CompleteWindows
 from dataflows.asset.faults import identity_of
 from dataflows.asset.gathering import Gathering
 from dataflows.asset.labels import Decisions, Labels
-from dataflows.asset.notes import dropped, late, rejected, then
+from dataflows.asset.notes import counted, dropped, late, rejected, then
 from dataflows.asset.plan import ClassPlan
-from dataflows.asset.records import kind_of
+from dataflows.asset.records import from_version_4, kind_of
 from dataflows.asset.windows import Placed
 from dataflows.events import (
     Failure,
@@ -23,7 +23,17 @@ from dataflows.events import (
     Retraction,
     Telemetry,
 )
-from dataflows.items import Expiry, Item, Joined, Known, LateWeather, Matured, Observation, asset_part
+from dataflows.items import (
+    Counted,
+    Expiry,
+    Item,
+    Joined,
+    Known,
+    LateWeather,
+    Matured,
+    Observation,
+    asset_part,
+)
 from dataflows.snapshots import seal, unseal
 
 if TYPE_CHECKING:
@@ -37,12 +47,16 @@ _VERSION = 5
 
 
 def _with_latest(state: dict[str, Any]) -> dict[str, Any]:
-    """Version 4 told on time from late by telemetry and faults, so it kept no latest time of telemetry."""
+    """Version 4 told on time from late by telemetry and faults, so it kept no latest time of telemetry.
+
+    The id of a record stood for one mode or component, and ids alone told copies.
+    """
     windows, weather = state["windows"], state["weather"]
     times = [time for time in (state["scored"], windows.get("held"), *windows["ahead"]) if time is not None]
     windows |= {"latest": max(times, default=None), "unbegun": []}
     if weather is not None:
         weather["held_revised"] = False
+    state["labels"]["records"] = from_version_4(state["labels"]["records"])
     return state
 
 
@@ -221,18 +235,22 @@ class Asset:
         labels = self._labels
         kind = kind_of(event)
         what = event.mode if isinstance(event, Failure) else event.component
-        if not labels.remembers(event.time):
+        if not labels.remembers(event.time, self._windows.largest):
             return [rejected(item, event, "unmatched", "no example that it could label is remembered")]
-        decided = labels.record(kind, event.time, what, event.id)
-        if decided is None:
+        recorded = labels.record(kind, event.time, what, event.id)
+        if recorded is None:
             return [rejected(item, event, "duplicate", "this record was seen before")]
+        decided, replaced = recorded
         self._heard(event.time)
         if kind == "maintenance":
+            if replaced is not None:
+                self._background.undo(replaced.time, what)
             self._background.work(event.time, what)
         if kind in self._plan.resets:
             self._reset_windows(event.time)
         cleared = dict.fromkeys(labels.affected(kind, what), kind)
-        return self._observations(item, decided, cleared=cleared, cleared_at=event.time)
+        items = self._observations(item, decided, cleared=cleared, cleared_at=event.time)
+        return items if replaced is None else [*items, counted(item, Counted("corrections"), len(items))]
 
     def _reset_windows(self, time: int) -> None:
         began_anew = self._windows.reset(time)

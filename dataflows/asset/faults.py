@@ -181,6 +181,7 @@ def without_surplus(waiting: list[tuple[int, str]], oldest: int) -> list[tuple[i
 
 
 def identity_of(fault: Fault) -> str:
-    """What a fault is known again by."""
+    """Key that identifies a repeated fault: its content, and its id where it has one."""
     # Ids are printable, so none of telemetry is like one of these, and no id like a content.
-    return f"\x1f{fault.code}\x1f{fault.time}" if fault.id is None else f"\x1e{fault.id}"
+    content = f"\x1f{fault.code}\x1f{fault.time}"
+    return content if fault.id is None else f"\x1e{fault.id}{content}"

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from typing_extensions import override
 
-from dataflows.asset.faults import identity_of
 from dataflows.asset.records import kind_of
 from dataflows.asset.windows import Placed, WindowPlan, Windows
 from dataflows.events import AssetEvent, Failure, Fault, Maintenance, Registration, Telemetry
@@ -44,9 +43,9 @@ class Gathering(Windows):
         #: The time that waits for sensors, after all that were scored.
         self.held: int | None = None if state is None else state.get("held")
 
-    def _ends_wait(self, time: int, identity: str | None = None) -> bool:
-        """Whether something of a later time, that is no copy, ends the wait of the time that is held."""
-        return self.held is not None and time > self.held and not self._saw(identity)
+    def _ends_wait(self, time: int) -> bool:
+        """Whether something of a later time ends the wait of the time that is held."""
+        return self.held is not None and time > self.held
 
     def ends_with(
         self,
@@ -62,10 +61,10 @@ class Gathering(Windows):
             plans: of every class.
         """
         if isinstance(event, Telemetry):
-            return self._ends_wait(event.time, event.id)
+            return self._ends_wait(event.time)
         if isinstance(event, Fault):
             # It may have overtaken messages of the time that is held; past the watermark none is waited for.
-            return self._ends_wait(event.time - self._plan.lateness, identity_of(event))
+            return self._ends_wait(event.time - self._plan.lateness)
         if isinstance(event, Failure | Maintenance):
             # What is reset is gone, also at its very time.
             return kind_of(event) in plan.resets and self._ends_wait(event.time + 1)

@@ -4,7 +4,11 @@ An example at t of a target with horizon H is positive if a failure of the targe
 That is known as soon as the failure arrives. That there is none is known when the asset's label clock passes
 t + H + label_delay; maintenance of the target's component in (t, t + H] then makes it censored, since
 nobody knows what would have happened, and so does silence or retirement before t + H. Records have no
-lateness bound while an example is remembered: one that comes after the decision corrects it.
+lateness bound while an example is remembered: one that comes after the decision corrects it. A positive whose
+failure is withdrawn before the label clock has passed is undecided again.
+
+Failures of one mode, each at most `downtime` after the one before it, are one failure: the machine is down,
+and its state is reported again. An example of the time from a failure to `downtime` after it is censored.
 """
 
 from __future__ import annotations
@@ -14,7 +18,7 @@ from dataclasses import dataclass
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
-from dataflows.asset.records import CENSORED, NEGATIVE, POSITIVE, Kind, Records
+from dataflows.asset.records import CENSORED, NEGATIVE, POSITIVE, Kind, Records, Replaced
 from dataflows.items import Matured
 
 if TYPE_CHECKING:
@@ -72,7 +76,17 @@ class Labels:
         clock: the label clock, None before anything moved it.
     """
 
-    __slots__ = ("_active", "_due", "_heard", "_memory", "_records", "_stale", "_targets", "clock")
+    __slots__ = (
+        "_active",
+        "_downtime",
+        "_due",
+        "_heard",
+        "_memory",
+        "_records",
+        "_stale",
+        "_targets",
+        "clock",
+    )
 
     def __init__(
         self,
@@ -89,7 +103,7 @@ class Labels:
         self.clock: int | None = None
         if state is not None:
             self._restore(state, known or {})
-        self._memory = max((labels.memory for labels in self._targets.values()), default=0)
+        self._measure()
         #: Up to these label clocks nothing is decided, and nothing forgotten: for nearly every event.
         self._due = self._stale = _NEVER
         self._look_ahead()
@@ -115,7 +129,13 @@ class Labels:
         self._targets = {
             name: labels for name, labels in self._targets.items() if labels.examples or name in self._active
         }
-        self._memory = max((labels.memory for labels in self._targets.values()), default=0)
+        self._measure()
+
+    def _measure(self) -> None:
+        """Find how long a record can matter to any target."""
+        held = self._targets.values()
+        self._memory = max((labels.memory for labels in held), default=0)
+        self._downtime = max((labels.target.downtime for labels in held), default=0)
 
     def advance(self, clock: int | None) -> Decisions:
         """Move the label clock forward by the asset's own events, never back; return what it decides."""
@@ -144,8 +164,7 @@ class Labels:
             for index, example in enumerate(labels.examples):
                 if index >= labels.passed and example.time + labels.target.horizon > time:
                     example.cut = "retired"
-                    # A positive whose failure was withdrawn is decided too: nothing holds it any more.
-                    if self._verdict(labels, example)[0] != example.label:
+                    if self._changes(labels, example):
                         decided.setdefault(name, []).append(self._decide(labels, example))
         return decided
 
@@ -167,26 +186,35 @@ class Labels:
             labels.passed += 1
             if last_event is not None and example.time + labels.target.horizon > last_event:
                 example.cut = example.cut or "silent"
-            if self._verdict(labels, example)[0] != example.label:
+            if self._changes(labels, example):
                 decided.append(self._decide(labels, example))
         return decided
 
-    def record(self, kind: Kind, time: int, what: str | None, identity: str | None) -> Decisions | None:
+    def record(
+        self, kind: Kind, time: int, what: str | None, identity: str | None
+    ) -> tuple[Decisions, Replaced | None] | None:
         """Take a failure (of a mode) or maintenance (of a component, None: of the whole asset).
 
         Returns:
-            What it decides or corrects; None for a record that was seen before.
+            What it decides or corrects, and the record of the same id that it replaced, if it has other
+            content; None for a record that was seen before.
         """
-        if not self._records.take(kind, time, what, identity):
+        clock = time if self.clock is None else max(time, self.clock)
+        taken = self._records.take(kind, time, what, identity, clock - self._memory)
+        if not taken:
             return None
-        return self._revise(self._affected(kind, what), time, self.advance(time))
+        decided = self.advance(time)
+        replaced = taken if isinstance(taken, Replaced) else None
+        if replaced is not None:
+            self._revise(kind, what, replaced.time, decided)
+        return self._revise(kind, what, time, decided), replaced
 
     def retract(self, identity: str) -> tuple[Decisions, list[tuple[Kind, int, str | None]]]:
         """Withdraw the records of an id; return what that corrects, and the records (none if unknown)."""
         withdrawn = self._records.withdraw(identity)
         decided: Decisions = {}
         for kind, time, what in withdrawn:
-            self._revise(self._affected(kind, what), time, decided)
+            self._revise(kind, what, time, decided)
         return decided, withdrawn
 
     def affected(self, kind: Kind, what: str | None) -> list[str]:
@@ -236,16 +264,23 @@ class Labels:
             if len(self._targets) > len(self._active):
                 self._let_go()
         if largest is not None:
-            self._records.forget(min(self.clock, largest) - self._memory)
+            self._records.forget(min(self.clock, largest) - self._memory - self._downtime)
         if self._heard is not None:
             # Records go on without telemetry; those that are this old are not taken again.
-            self._records.forget_surplus(self._heard - self._memory)
+            self._records.forget_surplus(self._heard - self._memory - self._downtime)
         return released
 
-    def remembers(self, time: int) -> bool:
-        """Whether a record of this time can still change a label."""
+    def remembers(self, time: int, largest: int | None) -> bool:
+        """Whether a record of this time can still change a label.
+
+        Args:
+            time: of the record.
+            largest: the largest telemetry time; a record may come before the telemetry that it labels.
+        """
         # Silence does not make the records of an outage late, just as it does not make its telemetry late.
-        return self._heard is None or time > self._heard - self._memory
+        if self._heard is None or largest is None:
+            return True
+        return time > min(self._heard, largest) - self._memory
 
     def targets(self) -> tuple[str, ...]:
         """The targets of the class, then former ones that still have examples."""
@@ -260,35 +295,57 @@ class Labels:
         """Examples that wait for their label, over all targets."""
         return sum(example.label is None for labels in self._targets.values() for example in labels.examples)
 
-    def _revise(self, affected: Iterable[_TargetLabels], time: int, decided: Decisions) -> Decisions:
-        """Decide anew every example that a record of this time can touch; add that to what is decided."""
+    def _revise(self, kind: Kind, what: str | None, time: int, decided: Decisions) -> Decisions:
+        """Decide every example again that a record of this time can touch; add that to what is decided."""
+        affected: Iterable[_TargetLabels] = self._affected(kind, what)
+        if self._downtime and kind == "failure":
+            # A machine that is down is down for all its modes.
+            affected = self._targets.values()
         for labels in affected:
+            until = time + labels.target.downtime if kind == "failure" else time - 1
             for index, example in enumerate(labels.examples):
-                if example.time >= time:
+                if example.time > until:
                     break
                 if time > example.time + labels.target.horizon:
                     continue
-                label = self._verdict(labels, example)[0]
-                # Before its horizon has passed, only a failure decides.
-                due = index < labels.passed or label == POSITIVE or example.cut is not None
-                if due and label != example.label:
-                    decided.setdefault(labels.target.name, []).append(self._decide(labels, example))
+                due = index < labels.passed or example.cut is not None
+                if self._changes(labels, example, due=due):
+                    decided.setdefault(labels.target.name, []).append(self._decide(labels, example, due=due))
         for found in decided.values():
             found.sort(key=lambda matured: matured.time)
         return decided
 
-    def _verdict(self, labels: _TargetLabels, example: _Example) -> tuple[int, int | None, str]:
-        """Label, lead and reason by the records that stand now, should the horizon have passed."""
+    def _verdict(
+        self, labels: _TargetLabels, example: _Example, *, due: bool = True
+    ) -> tuple[int | None, int | None, str]:
+        """Label, lead and reason by the records that stand now.
+
+        Args:
+            labels: of its target.
+            example: the example.
+            due: whether its horizon has passed; before that only a failure decides.
+        """
         label, lead, why = self._records.verdict(labels.target, example.time)
+        if label == POSITIVE:
+            return label, lead, why
+        if not due:
+            return None, None, "withdrawn"
         if label == NEGATIVE and example.cut is not None:
             return CENSORED, None, example.cut
         return label, lead, why
 
-    def _decide(self, labels: _TargetLabels, example: _Example) -> Matured:
-        example.label, example.lead, why = self._verdict(labels, example)
+    def _changes(self, labels: _TargetLabels, example: _Example, *, due: bool = True) -> bool:
+        """Whether the records that stand now give the example another label, or another lead."""
+        return self._verdict(labels, example, due=due)[:2] != (example.label, example.lead)
+
+    def _decide(self, labels: _TargetLabels, example: _Example, *, due: bool = True) -> Matured:
+        example.label, example.lead, why = self._verdict(labels, example, due=due)
         example.correction += 1
         clock = self.clock if self.clock is not None else example.time
-        return Matured(example.time, example.label, why, example.lead, clock, example.correction)
+        after_silence = example.label == POSITIVE and example.cut == "silent"
+        return Matured(
+            example.time, example.label, why, example.lead, clock, example.correction, after_silence
+        )
 
     def state(self) -> dict[str, Any]:
         """Plain data: records, and examples as parallel lists."""

@@ -9,8 +9,9 @@ from dataflows.items import Item, Late, Row, asset_part, encode, reject_row
 
 if TYPE_CHECKING:
     from dataflows.events import AssetEvent
+    from dataflows.items import Counted
 
-__all__ = ["dropped", "late", "rejected", "then"]
+__all__ = ["counted", "dropped", "late", "rejected", "then"]
 
 
 def rejected(item: Item, event: AssetEvent, reason: str, detail: str) -> Item:
@@ -21,6 +22,11 @@ def rejected(item: Item, event: AssetEvent, reason: str, detail: str) -> Item:
 def late(item: Item, index: int) -> Item:
     """The note that an event came late and was merged, as the index-th thing that the asset made of it."""
     return Item(item.sequence, asset_part(item.part, index), item.arrival, item.known, item.position, Late())
+
+
+def counted(item: Item, what: Counted, index: int) -> Item:
+    """Something that the summary counts, as the index-th thing that the asset made of a record."""
+    return Item(item.sequence, asset_part(item.part, index), item.arrival, item.known, item.position, what)
 
 
 def dropped(item: Item, asset: str, index: int) -> Item:

@@ -118,10 +118,10 @@ class Windows:
             weather: what it was joined with, in the order of the class.
         """
         latest, since = self.latest, self._since
-        if (latest is None or time > latest) and (since is None or time > since) and not self._saw(identity):
+        if (latest is None or time > latest) and (since is None or time > since):
             row, content = self._plan.row(readings, weather)
             placed = self._take_newest(time, row)
-            self._remember(identity, time, content)
+            self._remember_telemetry(identity, time, row, content)
             return placed
         return self._take_other(time, readings, identity, weather)
 
@@ -184,15 +184,15 @@ class Windows:
         if placed is Placed.MERGED and time not in self._rows:
             # Its windows were dropped with the asset; this is the first telemetry of the new ones.
             placed = self._take_newest(time, row)
-            self._remember(identity, time, content)
+            self._remember_telemetry(identity, time, row, content)
             return placed
         if time in self._rows:
             self._contents[time] = (*self._contents_of(time), digest)
+            self._remember_telemetry(identity, time, row, content, first=False)
             self._merge(time, self._rows[time].copy(), row, weather)
-            self._remember(identity, time)
             return self._take_unscored(time) if placed is Placed.MERGED and time in self._ahead else placed
         self._rows.append(time, row)
-        self._remember(identity, time, content)
+        self._remember_telemetry(identity, time, row, content)
         if self.largest is None or time > self.largest:
             self._ahead.append(time)
         else:
@@ -207,7 +207,8 @@ class Windows:
             time: microseconds.
             identity: its id, or what stands for its content.
         """
-        if self._saw(identity, self.watermark):
+        key, mark = _digest(identity.encode()), self.watermark
+        if mark is not None and time >= mark and self._ids.get(key) == time:
             return Placed.DUPLICATE
         placed = self._place(time, self.newest)
         if placed is Placed.TOO_LATE:
@@ -215,7 +216,7 @@ class Windows:
         if placed is Placed.ON_TIME:
             self.newest = time
             self._forget()
-        self._remember(identity, time)
+        self._ids[key] = time
         return placed
 
     def _place(self, time: int, last: int | None = None) -> Placed:
@@ -387,11 +388,13 @@ class Windows:
             self._panes.complete(time, np.where(before, np.nan, merged), self.largest)
 
     def _is_duplicate(self, time: int, digest: int, identity: str | None) -> bool:
-        if identity is not None:
-            return self._saw(identity)
         mark = self.settled
         if mark is None or time < mark:
             return False
+        if identity is not None:
+            key = _content_id(time, digest, identity)
+            # Releases before snapshot version 5 kept the id alone.
+            return key in self._ids or self._ids.get(_digest(identity.encode())) == time
         if time in self._rows:
             return digest in self._contents_of(time)
         # What a reset dropped, or asset_ttl; releases before snapshot version 5 left the time out.
@@ -401,19 +404,20 @@ class Windows:
         """Digests of what came for a time that is known."""
         return self._contents.get(time) or (_digest(self._plan.content(self._rows[time])),)
 
-    def _saw(self, identity: str | None, mark: int | None = None) -> bool:
-        """Whether an id is known; it counts while its time is not below a mark, `settled` by default."""
-        if identity is None or self.newest is None:
-            return False
-        time = self._ids.get(_digest(identity.encode()))
-        mark = self.settled if mark is None else mark
-        return time is not None and mark is not None and time >= mark
-
-    def _remember(self, identity: str | None, time: int, content: bytes | None = None) -> None:
-        """Keep what tells a copy: the id, and of the first telemetry of a time what its row does not hold."""
+    def _remember_telemetry(
+        self,
+        identity: str | None,
+        time: int,
+        row: NDArray[np.float64],
+        content: bytes | None,
+        *,
+        first: bool = True,
+    ) -> None:
+        """Keep what tells a copy: id and content, and of the first of a time what its row does not hold."""
         if identity is not None:
-            self._ids[_digest(identity.encode())] = time
-        if content is not None:
+            digest = _digest(self._plan.content(row) if content is None else content)
+            self._ids[_content_id(time, digest, identity)] = time
+        if first and content is not None:
             self._contents[time] = (_digest(content),)
 
     def _forget(self) -> None:
@@ -477,9 +481,9 @@ class Windows:
         self._ids = dict(state["ids"])
 
 
-def _content_id(time: int, digest: int) -> int:
-    """Identity of telemetry without an id, once its row is gone."""
-    return _digest(b"%d %d" % (time, digest))
+def _content_id(time: int, digest: int, identity: str = "") -> int:
+    """Identity of telemetry: time, content and id; without an id it counts once the row is gone."""
+    return _digest(b"%d %d" % (time, digest) + identity.encode())
 
 
 def _digest(data: bytes) -> int:

@@ -120,6 +120,12 @@ class ClassTable(Table):
         description="How long after the horizon a failure may still be reported before an example counts as "
         "negative. Too short makes wrong negatives, too long makes learning late.",
     )
+    downtime: Duration = Field(
+        default=0,
+        description="How long a machine may be down after a failure. Failures of one mode, each at most this "
+        "long after the one before, are one failure that is reported again. An example from a failure to "
+        "this long after it is censored (`down`), unless a new failure follows within its horizon.",
+    )
     example_every: PositiveDuration = Field(
         default=MICROSECONDS["h"],
         description="The grid of examples: of the on-time telemetry of an asset in a cell of this grid the "

@@ -118,6 +118,7 @@ class Target:
         champion: the model whose score is published when the target is new.
         alert: None raises no alerts.
         successor: the champion after one that is no longer among the models.
+        downtime: microseconds after a failure in which the machine is down, and the same mode is not new.
     """
 
     name: str
@@ -133,6 +134,7 @@ class Target:
     models: tuple[Model, ...]
     alert: Alert | None = None
     successor: str | None = None
+    downtime: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -163,6 +163,7 @@ def _product(
             models=models,
             alert=_alert(table),
             successor=table.successor,
+            downtime=layout.table.downtime,
         )
 
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 __all__ = ["AlertBook", "Move"]
 
 
-#: Records of a time of their own: one from before the alert is about something else.
+#: Records of a time of their own: one from long before the alert is about something else.
 _REPORTS = frozenset({"failure", "maintenance"})
 
 
@@ -69,11 +69,14 @@ class AlertBook:
         target: its name.
         alert: thresholds and dwell.
         kept: what `entry` returned, by asset; empty for a new book.
+        horizon: microseconds; a failure or maintenance at most so long before an alert ends it too, since the
+            scores that opened it may have been about that.
     """
 
-    def __init__(self, target: str, alert: Alert, kept: dict[str, list[Any]]) -> None:
+    def __init__(self, target: str, alert: Alert, kept: dict[str, list[Any]], horizon: int = 0) -> None:
         self._target = target
         self._alert = alert
+        self._horizon = horizon
         self._states = {asset: _State(*state) for asset, state in kept.items()}
 
     def score(self, asset: str, time: int, score: float, revision: int = 0) -> list[Move]:
@@ -115,15 +118,16 @@ class AlertBook:
         return [self._move(state, "updated", why, time, score, self._alert.open)]
 
     def end(self, asset: str, time: int, why: str) -> list[Move]:
-        """Clear at once what is open or dwells for an asset, because of a record no older than it."""
+        """Clear at once what is open or dwells for an asset; a report from a horizon before it does not."""
         state = self._states.get(asset)
         if state is None:
             return []
         since = state.above if state.opened is None else state.opened
         if since is not None and time < since:
-            if why in _REPORTS:
+            if why in _REPORTS and time <= since - self._horizon:
                 return []
-            # The asset's clock runs ahead of the arrival at which it was retired, changed or fell silent.
+            # A report came late, or the asset's clock runs ahead of the arrival at which it was retired,
+            # changed or fell silent.
             time = since
         del self._states[asset]
         if state.id is None:

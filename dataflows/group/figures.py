@@ -27,8 +27,8 @@ __all__ = ["CLIP", "Tally", "TargetFigures", "with_ranking"]
 CLIP = 1e-4
 _LEAD_BINS = 64
 
-#: 1, 0 or -1, and microseconds to the failure.
-_Label = tuple[int, int | None]
+#: 1, 0, -1 or None (undecided), and microseconds to the failure.
+_Label = tuple[int | None, int | None]
 #: Log loss and squared error.
 _Measured = tuple[float, float]
 
@@ -214,6 +214,7 @@ class _Counts:
     #: Examples with a label before `figures_from`, and from it on.
     before: int = 0
     labelled: int = 0
+    after_silence: int = 0
 
 
 class TargetFigures:
@@ -277,19 +278,38 @@ class TargetFigures:
                         self._tally(scope, model).add_censored(score)
 
     def contradicted(
-        self, time: int, scores: Mapping[str, float | None], old: _Label | None, new: _Label
+        self,
+        time: int,
+        scores: Mapping[str, float | None],
+        old: _Label | None,
+        new: _Label,
+        *,
+        relabelled: bool = True,
     ) -> None:
-        """Count a corrected label, with leads; ``old`` is None where the example was not counted yet."""
-        self._counts["period"].contradicted += 1
+        """Count a corrected label, with leads.
+
+        Args:
+            time: of the example.
+            scores: by model.
+            old: None where the example was not counted yet.
+            new: what stands now.
+            relabelled: another label contradicts the old one; another lead alone does not.
+        """
+        self._counts["period"].contradicted += relabelled
         if self._before(time):
             return
-        self._counts["first"].contradicted += 1
+        self._counts["first"].contradicted += relabelled
         if old is None:
             return
-        if old[0] >= 0:
-            self._add("final", scores, *old, -1)
-        if new[0] >= 0:
-            self._add("final", scores, *new)
+        for (label, lead), sign in ((old, -1), (new, 1)):
+            if label is not None and label >= 0:
+                self._add("final", scores, label, lead, sign)
+
+    def positive_after_silence(self, time: int) -> None:
+        """Count a failure of an asset whose example silence had censored; its negatives never come back."""
+        self._counts["period"].after_silence += 1
+        if not self._before(time):
+            self._counts["first"].after_silence += 1
 
     def _before(self, time: int) -> bool:
         return self._from is not None and time < self._from
@@ -323,6 +343,7 @@ class TargetFigures:
                     **tallies.get(model, Tally(self._threshold, self._horizon)).row(),
                     "censored": dict(sorted(counts.censored.items())),
                     "contradicted": counts.contradicted,
+                    "positive_after_silence": counts.after_silence,
                 }
                 for model in sorted({*models, *tallies})
             }
@@ -355,6 +376,7 @@ class TargetFigures:
         return {
             "censored": dict(sorted(counts.censored.items())),
             "contradicted": counts.contradicted,
+            "positive_after_silence": counts.after_silence,
             "left_out": self._left_out(),
             **{
                 f"{scope}_labels": {
@@ -385,7 +407,13 @@ class TargetFigures:
                 for scope, tallies in self._tallies.items()
             },
             "counts": {
-                scope: (dict(counts.censored), counts.contradicted, counts.before, counts.labelled)
+                scope: (
+                    dict(counts.censored),
+                    counts.contradicted,
+                    counts.before,
+                    counts.labelled,
+                    counts.after_silence,
+                )
                 for scope, counts in self._counts.items()
             },
         }

@@ -322,7 +322,9 @@ class Group:
         example = self._examples.get((seen.asset, matured.time))
         if example is None:
             return []
-        row = evaluation(item, seen, example, matured, learned=matured.label >= 0 and not example.learned)
+        # Another lead alone leads to no more learning.
+        learned = matured.label in {0, 1} and not example.learned and matured.label != example.label
+        row = evaluation(item, seen, example, matured, learned=learned)
         if self._write_features != "none":
             row["features"] = named(self._features, example.features)
         rows = [_row("evaluations", row)]

@@ -77,30 +77,40 @@ class Ledger:
         if example is None:
             return None
         before = example.news()
-        # What was censored first waits for no clock; all else stands in the figures once it was counted.
-        counted = example.counted or example.first == -1
-        old = (example.label, example.lead) if example.label is not None and counted else None
-        is_first = example.label is None
-        learns = matured.label >= 0 and not example.learned
+        label = matured.label
+        is_first = example.first is None and label is not None
+        learns = label is not None and label >= 0 and not example.learned
         try:
             if is_first:
-                example.first = matured.label
-            example.label, example.lead = matured.label, matured.lead
+                example.first = label
+                if label == -1:
+                    self._figures.censored(matured.time, matured.why, example.scores)
+            else:
+                self._correct(example, matured)
+            example.label, example.lead = label, matured.lead
             example.correction = matured.correction
             self._examples.update(example)
-            if learns:
+            if _waits(example):
                 heapq.heappush(self._queue, (example.time, asset))
-            if not is_first:
-                new = (matured.label, matured.lead)
-                self._figures.contradicted(example.time, example.scores, old, new)
-            elif matured.label < 0:
-                self._figures.censored(matured.time, matured.why, example.scores)
         except Exception:
             # What still stands in the queue has no label, and is passed over.
             example.apply(before)
             self._examples.update(example)
             raise
         return example, learns
+
+    def _correct(self, example: Example, matured: Matured) -> None:
+        """Count a label that changed, or a lead; what is undecided again and was not counted begins again."""
+        # What was censored first waits for no clock; all else stands in the figures once it was counted.
+        counted = example.counted or example.first == -1
+        old = (example.label, example.lead) if counted else None
+        new = (matured.label, matured.lead)
+        relabelled = example.label is not None and example.label != matured.label
+        self._figures.contradicted(example.time, example.scores, old, new, relabelled=relabelled)
+        if matured.after_silence and example.label == -1:
+            self._figures.positive_after_silence(example.time)
+        if matured.label is None and not counted:
+            example.first = None
 
     def learn_at_once(self, example: Example) -> None:
         """Learn a positive whose label became known, where positives do not wait for the target clock."""
@@ -119,7 +129,7 @@ class Ledger:
         while self._queue and self._queue[0][0] + self._wait < self.clock:
             time, asset = heapq.heappop(self._queue)
             example = self._examples.get((asset, time))
-            if example is not None and not (example.learned and example.counted):
+            if example is not None and _waits(example):
                 passed = True
                 self._settle(example)
         return passed

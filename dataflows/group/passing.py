@@ -9,7 +9,7 @@ import structlog
 
 from dataflows.group.rows import basis
 from dataflows.instants import format_instant
-from dataflows.items import Item, LanePeriod, Late, Row, by_order, encode
+from dataflows.items import Counted, Item, LanePeriod, Late, Row, by_order, encode
 from dataflows.snapshots import seal, unseal
 
 if TYPE_CHECKING:
@@ -17,7 +17,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Gone", "Passing"]
 
-_VERSION = 2
+_VERSION = 3
+#: Version 2 counted no corrections.
+_OLDER = {2: lambda state: {**state, "counted": {}}}
 _log = structlog.get_logger()
 
 
@@ -29,13 +31,14 @@ class Passing:
     """
 
     def __init__(self, main: bytes | None) -> None:
-        state: dict[str, Any] = {} if main is None else unseal("passing", _VERSION, main)
+        state: dict[str, Any] = {} if main is None else unseal("passing", _VERSION, main, _OLDER)
         #: By reason, in all and in the open period of the metrics.
         self._rejected: Counter[str] = Counter(state.get("rejected"))
         self._lately: Counter[str] = Counter(state.get("lately"))
         #: Events that came late and were merged, likewise.
         self._late: int = state.get("late", 0)
         self._late_lately: int = state.get("late_lately", 0)
+        self._counted: Counter[str] = Counter(state.get("counted"))
 
     def process(self, items: list[Item]) -> list[Item]:
         """The same rows, with one of the metrics for each period of the lane."""
@@ -46,6 +49,9 @@ class Passing:
             if isinstance(body, Late):
                 self._late += 1
                 self._late_lately += 1
+                continue
+            if isinstance(body, Counted):
+                self._counted[body.what] += body.by
                 continue
             if isinstance(body, LanePeriod):
                 item.body = self._metrics(item, body)
@@ -84,6 +90,7 @@ class Passing:
             "lately": self._lately,
             "late": self._late,
             "late_lately": self._late_lately,
+            "counted": self._counted,
         }
         return seal("passing", _VERSION, state)
 
@@ -93,7 +100,11 @@ class Passing:
 
     def finish(self) -> list[Item]:
         """What could not be used, and what came late, for the summary."""
-        told = {"rejected": dict(sorted(self._rejected.items())), "late": self._late}
+        told = {
+            "rejected": dict(sorted(self._rejected.items())),
+            "late": self._late,
+            "corrections": self._counted["corrections"],
+        }
         body = Row("summary", encode({"input": told}))
         return [Item(0, 0, None, 0, ("", 0, 0), body)]
 

@@ -40,7 +40,9 @@ class Publisher:
             asset: tuple(row[1]) for asset, row in table.items() if row[1] is not None
         }
         kept = {asset: row[2] for asset, row in table.items() if row[2] is not None}
-        self._book = None if target.alert is None else AlertBook(target.name, target.alert, kept)
+        self._book: AlertBook | None = None
+        if target.alert is not None:
+            self._book = AlertBook(target.name, target.alert, kept, target.horizon)
         self._buckets = Buckets(_KIND, self.entry)
         self._buckets.restore(table)
 

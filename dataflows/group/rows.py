@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = ["alert", "basis", "evaluation", "metrics", "named", "prediction", "prediction_id"]
 
-_LABELS = {1: "positive", 0: "negative", -1: "censored"}
+_LABELS = {1: "positive", 0: "negative", -1: "censored", None: "undecided"}
 
 
 def prediction_id(asset: str, target: str, time: int, revision: int) -> str:

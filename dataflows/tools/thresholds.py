@@ -286,7 +286,7 @@ class Labels:
         cell = time // self._every
         label = self._labels.get((asset, cell))
         if label == "positive":
-            return None, self._labels.get((asset, cell + 1), "censored") != "censored"
+            return None, self._labels.get((asset, cell + 1), "censored") in {"positive", "negative"}
         return None, label == "negative"
 
 
@@ -393,7 +393,7 @@ def _evaluation(line: bytes, path: Path, number: int) -> dict[str, Any]:
 def _scored(row: dict[str, object]) -> Scored | None:
     scores = row["scores"]
     score = scores.get(row["champion"]) if isinstance(scores, dict) else None
-    if row["label"] == "censored" or score is None:
+    if row["label"] in {"censored", "undecided"} or score is None:
         return None
     time = parse_instant(row["time"])
     lead = row["lead"]

@@ -86,7 +86,7 @@ class WindowOracle:
         for then, before, known in self.accepted:
             if then < min(watermark, largest):
                 continue
-            same = (then, before) == (time, content) if identity is None else known == identity
+            same = (then, before) == (time, content) and identity in {None, known}
             if same:
                 return "duplicate"
         if self.since is not None and time <= self.since:
@@ -171,6 +171,7 @@ class TargetShape(NamedTuple):
     horizon: int
     delay: int
     memory: int
+    downtime: int = 0
 
     @property
     def wait(self) -> int:
@@ -179,7 +180,7 @@ class TargetShape(NamedTuple):
 
 class Decision(NamedTuple):
     time: int
-    label: int
+    label: int | None
     why: str
     lead: int | None
     clock: int
@@ -190,7 +191,19 @@ class Decision(NamedTuple):
 class Waiting:
     time: int
     label: int | None = None
+    lead: int | None = None
     decisions: int = 0
+
+
+@dataclass
+class Record:
+    """A failure or maintenance record that stands. ``known``: its identity still tells copies of it."""
+
+    kind: str
+    time: int
+    what: str | None
+    id: str | None
+    known: bool = True
 
 
 class LabelOracle:
@@ -199,14 +212,17 @@ class LabelOracle:
     def __init__(self, targets: tuple[TargetShape, ...]) -> None:
         self.targets = targets
         self.clock: int | None = None
-        self.failures: list[tuple[int, str]] = []
-        self.maintenance: list[tuple[int, str | None]] = []
-        self.identities: dict[tuple[object, ...], int] = {}
+        self.records: list[Record] = []
+        self.corrections = 0
+        self.largest: int | None = None
         self.examples: dict[str, list[Waiting]] = {target.name: [] for target in targets}
         self.memory = max((target.wait + target.memory for target in targets), default=0)
+        self.downtime = max((target.downtime for target in targets), default=0)
 
-    def remembers(self, time: int) -> bool:
-        return self.clock is None or time > self.clock - self.memory
+    def remembers(self, time: int, largest: int | None) -> bool:
+        if self.clock is None or largest is None:
+            return True
+        return time > min(self.clock, largest) - self.memory
 
     def advance(self, clock: int) -> dict[str, list[Decision]]:
         self.clock = clock if self.clock is None else max(self.clock, clock)
@@ -215,13 +231,23 @@ class LabelOracle:
     def record(
         self, kind: str, time: int, what: str | None, identity: str | None
     ) -> dict[str, list[Decision]] | None:
-        key = (kind, what, time) if identity is None else (kind, identity)
-        if key in self.identities:
+        alike = [r for r in self.records if r.known and (r.kind, r.what, r.id) == (kind, what, identity)]
+        if any(record.time == time for record in alike):
             return None
-        self.identities[key] = time
-        records = self.failures if kind == "failure" else self.maintenance
-        records.append((time, what))
+        clock = time if self.clock is None else max(time, self.clock)
+        for record in alike:
+            if identity is not None and record.time >= clock - self.memory:
+                self.records.remove(record)
+                self.corrections += 1
+            elif identity is not None:
+                record.known = False
+        self.records.append(Record(kind, time, what, identity))
         return self.advance(time)
+
+    def retract(self, identity: str) -> dict[str, list[Decision]] | None:
+        withdrawn = [record for record in self.records if record.known and record.id == identity]
+        self.records = [record for record in self.records if record not in withdrawn]
+        return self._settle() if withdrawn else None
 
     def add(self, time: int) -> dict[str, Decision]:
         at_once = {}
@@ -245,7 +271,8 @@ class LabelOracle:
                 self.examples[target.name] = [e for e in examples if e.time not in gone]
         if largest is not None:
             oldest = min(self.clock, largest) - self.memory
-            self.identities = {key: time for key, time in self.identities.items() if time >= oldest}
+            for record in self.records:
+                record.known &= record.time >= oldest - self.downtime
         return released
 
     def pending(self) -> int:
@@ -264,21 +291,32 @@ class LabelOracle:
 
     def _decide(self, target: TargetShape, example: Waiting) -> Decision | None:
         label, why, lead = self._truth(target, example.time)
-        if label is None or label == example.label:
+        if (label, lead) == (example.label, example.lead):
             return None
-        example.label = label
+        example.label, example.lead = label, lead
         example.decisions += 1
         return Decision(example.time, label, why, lead, self.clock, example.decisions - 1)
 
     def _truth(self, target: TargetShape, time: int) -> tuple[int | None, str, int | None]:
         until = time + target.horizon
-        failures = [at for at, mode in self.failures if mode == target.mode and time < at <= until]
-        if failures:
-            return POSITIVE, "failure", min(failures) - time
-        if not self.clock > until + target.delay:
-            return None, "", None
+        failures = sorted(r.time for r in self.records if (r.kind, r.what) == ("failure", target.mode))
+        # Of reports of one mode that follow each other within the downtime, the first one is the failure.
+        first = [
+            at
+            for index, at in enumerate(failures)
+            if not (target.downtime and index and at - failures[index - 1] <= target.downtime)
+        ]
+        ahead = [at for at in first if time < at <= until]
+        if ahead:
+            return POSITIVE, "failure", ahead[0] - time
+        if self.clock is None or not self.clock > until + target.delay:
+            return None, "withdrawn", None
+        down = (r.kind == "failure" and 0 <= time - r.time <= target.downtime for r in self.records)
+        if target.downtime and any(down):
+            return CENSORED, "down", None
         components = (None, target.component)
-        if any(component in components and time < at <= until for at, component in self.maintenance):
+        work = [r.time for r in self.records if r.kind == "maintenance" and r.what in components]
+        if any(time < at <= until for at in work):
             return CENSORED, "maintenance", None
         return NEGATIVE, "horizon passed", None
 
@@ -310,6 +348,11 @@ class AssetOracle:
         #: How many events came late and were merged.
         self.late = 0
 
+    @property
+    def corrections(self) -> int:
+        """How many records took the place of one with the same id."""
+        return self.labels.corrections
+
     def telemetry(
         self, time: int, readings: dict[str, float | None], identity: str | None
     ) -> str | list[ExpectedObservation]:
@@ -337,7 +380,7 @@ class AssetOracle:
     def record(
         self, kind: str, time: int, what: str | None, identity: str | None
     ) -> str | list[ExpectedObservation]:
-        if not self.labels.remembers(time):
+        if not self.labels.remembers(time, self.scored):
             return "unmatched"
         matured = self.labels.record(kind, time, what, identity)
         if matured is None:

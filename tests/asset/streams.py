@@ -88,6 +88,7 @@ def target_of(shape: TargetShape) -> Target:
         threshold=0.5,
         champion="prior",
         models=(),
+        downtime=shape.downtime,
     )
 
 

@@ -109,11 +109,11 @@ def test_what_comes_for_a_time_that_waited_in_vain_revises_it() -> None:
     assert short(sent(asset, message(10, load=5.0))) == [(20, 1, False)]
 
 
-def test_a_copy_of_something_newer_ends_no_wait() -> None:
-    """An id that is known is a duplicate, whatever time it has."""
+def test_a_copy_of_what_waits_ends_no_wait() -> None:
+    """The same id with the same time and content is a duplicate, and no sign of a newer time."""
     asset = opened()
     sent(asset, message(10, "a", speed=1.0))
-    (item,) = asset.process(Item(1, 0, 7, 7, ("feed", 1, 0), Known(message(20, "a", speed=1.0), "pump")))
+    (item,) = asset.process(Item(1, 0, 7, 7, ("feed", 1, 0), Known(message(10, "a", speed=1.0), "pump")))
     assert not isinstance(item.body, Observation)
     assert short(sent(asset, message(10, "b", heat=1.0))) == [(10, 0, True)]
 

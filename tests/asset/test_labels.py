@@ -43,6 +43,7 @@ _DRAWN = st.one_of(
         st.sampled_from([None, None, None, "a", "b"]),
     ),
     st.tuples(st.just("again"), st.integers(0, 2), st.none(), st.none()),
+    st.tuples(st.just("retraction"), st.just(0), st.none(), st.sampled_from(["a", "b"])),
 )
 
 
@@ -61,8 +62,9 @@ def target_shapes(draw: st.DrawFn) -> tuple[TargetShape, ...]:
             max_size=3,
         )
     )
+    downtime = draw(st.sampled_from([0, 0, 1, 3, 8]))
     return tuple(
-        TargetShape(f"target {index}", mode, component, horizon, delay, memory)
+        TargetShape(f"target {index}", mode, component, horizon, delay, memory, downtime)
         for index, ((mode, component), horizon, delay, memory) in enumerate(shapes)
     )
 
@@ -75,7 +77,7 @@ def histories(draw: st.DrawFn) -> tuple[tuple[TargetShape, ...], int, list[Step]
     largest = draw(st.sampled_from([0, -50, 1_577_836_800_000_000]))
     steps: list[Step] = []
     for kind, number, what, identity in draw(sequences(_DRAWN, most=30)):
-        records = [step for step in steps if step.what is not None or step.kind == "maintenance"]
+        records = [step for step in steps if step.kind in {"failure", "maintenance"}]
         if kind == "again":
             steps += records[-1 - number :][:1]
         elif kind in {"telemetry", "quiet"}:
@@ -104,8 +106,12 @@ class Subject:
 
     def record(self, step: Step) -> dict[str, list[Decision]] | None:
         kind: Kind = "failure" if step.kind == "failure" else "maintenance"
-        decided = self.labels.record(kind, step.time, step.what, step.id)
-        return None if decided is None else many(decided)
+        recorded = self.labels.record(kind, step.time, step.what, step.id)
+        return None if recorded is None else many(recorded[0])
+
+    def retract(self, identity: str) -> dict[str, list[Decision]] | None:
+        decided, withdrawn = self.labels.retract(identity)
+        return many(decided) if withdrawn else None
 
     def add(self, time: int) -> dict[str, Decision]:
         return {name: decision(matured) for name, matured in self.labels.add(time).items()}
@@ -133,9 +139,12 @@ def test_labels_are_what_all_records_known_so_far_say(
             assert subject.advance(largest - lateness) == oracle.advance(largest - lateness)
             if step.kind == "telemetry":
                 assert subject.add(largest) == oracle.add(largest)
+        elif step.kind == "retraction":
+            assert step.id is not None
+            assert subject.retract(step.id) == oracle.retract(step.id)
         else:
-            remembered = oracle.remembers(step.time)
-            assert subject.labels.remembers(step.time) == remembered
+            remembered = oracle.remembers(step.time, largest)
+            assert subject.labels.remembers(step.time, largest) == remembered
             if not remembered:
                 continue
             before = subject.frozen()
@@ -163,7 +172,10 @@ def test_labels_restored_at_any_points_go_on_exactly(
             largest = step.time
             assert resumed.advance(largest - lateness) == steady.advance(largest - lateness)
             assert resumed.add(largest) == steady.add(largest)
-        elif steady.labels.remembers(step.time):
+        elif step.kind == "retraction":
+            assert step.id is not None
+            assert resumed.retract(step.id) == steady.retract(step.id)
+        elif steady.labels.remembers(step.time, largest):
             assert resumed.record(step) == steady.record(step)
         assert resumed.labels.release(largest) == steady.labels.release(largest)
         assert resumed.frozen() == steady.frozen()
@@ -181,7 +193,7 @@ def subject_at(*times: int, shapes: tuple[TargetShape, ...] = (SEAL,)) -> Subjec
     return subject
 
 
-def verdicts(decided: dict[str, list[Decision]] | None) -> list[tuple[int, int, int]]:
+def verdicts(decided: dict[str, list[Decision]] | None) -> list[tuple[int, int | None, int]]:
     """(time, label, correction) of the decisions for the seal."""
     assert decided is not None
     return [(found.time, found.label, found.correction) for found in decided.get("seal", [])]
@@ -236,12 +248,13 @@ def test_at_equal_times_the_failure_wins(order: tuple[str, str]) -> None:
 
 
 def test_a_record_after_the_decision_corrects_it_each_time_the_label_changes() -> None:
-    """Negative, then censored, then positive; another failure changes nothing any more."""
+    """Negative, then censored, then positive; an earlier failure gives another lead, a later one nothing."""
     subject = subject_at(0)
     assert verdicts(subject.advance(13)) == [(0, NEGATIVE, 0)]
     assert verdicts(subject.record(Step("maintenance", 5, None))) == [(0, CENSORED, 1)]
     assert verdicts(subject.record(Step("failure", 7, "seal"))) == [(0, POSITIVE, 2)]
-    assert subject.record(Step("failure", 6, "seal")) == {}
+    assert verdicts(subject.record(Step("failure", 6, "seal"))) == [(0, POSITIVE, 3)]
+    assert subject.record(Step("failure", 8, "seal")) == {}
 
 
 def test_an_example_behind_the_clock_is_decided_at_once() -> None:
@@ -267,10 +280,10 @@ def test_an_example_is_released_when_no_remembered_record_can_change_it() -> Non
     subject = subject_at(0)
     subject.labels.advance(42)
     assert subject.labels.release(42) == {}
-    assert subject.labels.remembers(1)
+    assert subject.labels.remembers(1, 42)
     subject.labels.advance(43)
     assert subject.labels.release(43) == {"seal": [0]}
-    assert not subject.labels.remembers(1)
+    assert not subject.labels.remembers(1, 43)
 
 
 def test_a_mode_that_reads_like_an_id_is_no_duplicate() -> None:
@@ -292,3 +305,49 @@ def test_records_are_forgotten_with_the_examples_that_they_could_change() -> Non
         subject.labels.release(time)
         sizes.append(len(subject.frozen()))
     assert max(sizes[500:]) <= max(sizes[250:500])
+
+
+def test_a_retracted_record_may_come_again_corrected() -> None:
+    """Its id is free after the retraction, for the same content too."""
+    subject = subject_at(0)
+    assert verdicts(subject.record(Step("failure", 5, "seal", "W1"))) == [(0, POSITIVE, 0)]
+    assert verdicts(subject.retract("W1")) == [(0, None, 1)]
+    assert verdicts(subject.record(Step("failure", 5, "seal", "W1"))) == [(0, POSITIVE, 2)]
+    assert subject.record(Step("failure", 5, "seal", "W1")) is None
+
+
+def test_the_same_id_with_another_time_corrects_the_record() -> None:
+    """The later one stands: the failure moved from 5 to 8, and its lead with it."""
+    subject = subject_at(0, 1, 6)
+    subject.record(Step("failure", 5, "seal", "W1"))
+    decided = subject.record(Step("failure", 8, "seal", "W1"))
+    assert verdicts(decided) == [(0, POSITIVE, 1), (1, POSITIVE, 1), (6, POSITIVE, 0)]
+    assert verdicts(subject.retract("W1")) == [(0, None, 2), (1, None, 2), (6, None, 1)]
+
+
+def test_one_order_may_name_several_modes() -> None:
+    """A record is identified by its id and its mode; a retraction withdraws all records of the id."""
+    shapes = (SEAL, SEAL._replace(name="motor", mode="motor"))
+    subject = subject_at(0, shapes=shapes)
+    assert subject.record(Step("failure", 5, "seal", "W1")).keys() == {"seal"}
+    assert subject.record(Step("failure", 5, "motor", "W1")).keys() == {"motor"}
+    assert subject.retract("W1").keys() == {"seal", "motor"}
+
+
+def test_a_failure_state_that_is_repeated_while_the_machine_is_down_is_one_failure() -> None:
+    """Examples while it is down are censored, and only the first report makes others positive."""
+    shapes = (SEAL._replace(downtime=3),)
+    subject = subject_at(*range(12), shapes=shapes)
+    for time in (4, 6, 8):
+        subject.record(Step("failure", time, "seal"))
+    decided = [*subject.advance(40)["seal"]]
+    assert {found.time: found.label for found in decided} == dict.fromkeys(range(4, 12), CENSORED)
+    assert {found.why for found in decided} == {"down"}
+
+
+def test_a_record_may_come_long_before_the_telemetry_that_it_labels() -> None:
+    """Newer records move the label clock ahead, but telemetry that is behind may still be labelled."""
+    subject = subject_at(0)
+    subject.record(Step("failure", 500, "seal"))
+    assert subject.labels.remembers(100, 0)
+    assert not subject.labels.remembers(100, 500)

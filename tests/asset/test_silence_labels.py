@@ -63,7 +63,7 @@ class Decided(NamedTuple):
     asset: str
     target: str
     time: int
-    label: int
+    label: int | None
     why: str
     lead: int | None
     correction: int
@@ -132,6 +132,7 @@ class Waiting:
     passed: bool = False
     cut: str | None = None
     label: int | None = None
+    lead: int | None = None
     correction: int = -1
 
 
@@ -245,11 +246,13 @@ class Oracle:
     def record(self, machine: Machine, event: Failure | Maintenance) -> None:
         kind = "failure" if isinstance(event, Failure) else "maintenance"
         what = event.mode if isinstance(event, Failure) else event.component
-        key = (kind, what, event.time) if event.id is None else (kind, event.id)
-        if key in machine.identities:
+        record = (kind, event.time, what, event.id)
+        if record in machine.records:
             return
-        machine.identities.add(key)
-        machine.records.append((kind, event.time, what, event.id))
+        if event.id is not None:
+            # Another record of this id and of the same mode or component is corrected by this one.
+            machine.records = [r for r in machine.records if (r[0], r[2], r[3]) != (kind, what, event.id)]
+        machine.records.append(record)
         machine.last_event = max(
             event.time, machine.last_event if machine.last_event is not None else event.time
         )
@@ -267,10 +270,11 @@ class Oracle:
         """Decide anew every example; what changed is a decision."""
         for example in machine.examples:
             label, why, lead = self.truth(machine, example)
-            known = example.passed or example.cut is not None or label == POSITIVE
-            if not known or label == example.label:
+            if not (example.passed or example.cut is not None or label == POSITIVE):
+                label, why, lead = None, "withdrawn", None
+            if (label, lead) == (example.label, example.lead):
                 continue
-            example.label = label
+            example.label, example.lead = label, lead
             example.correction += 1
             assert machine.clock is not None
             self.decided.append(
@@ -376,7 +380,7 @@ SEAL = TargetShape("pump/seal", "seal", "seal", horizon=10, delay=2, memory=30)
 SILENT = Rules(idle=5, ttl=None, lateness=0, targets=(SEAL,))
 
 
-def told(rules: Rules, *events: Event) -> list[list[tuple[int, int, str, int]]]:
+def told(rules: Rules, *events: Event) -> list[list[tuple[int, int | None, str, int]]]:
     """(time, label, why, correction) of what each record decides, with the expiries before it."""
     subject = Subject(rules)
     return [
@@ -455,8 +459,8 @@ def test_an_early_positive_of_a_retired_asset_is_cut_when_its_failure_is_withdra
     assert told(SILENT._replace(idle=40), *events)[2:] == [[], [(0, CENSORED, "retired", 1)]]
 
 
-def test_an_early_positive_outlives_its_failure_until_the_clock_passes() -> None:
-    """The label stays when the failure is withdrawn; what remains decides once the horizon has passed."""
+def test_a_positive_whose_failure_is_withdrawn_early_is_undecided_again() -> None:
+    """Before the label clock has passed nothing decides but a failure; what remains decides after it."""
     events = (
         telemetry(0),
         Failure("a", 5, "seal", "x", 5),
@@ -466,14 +470,14 @@ def test_an_early_positive_outlives_its_failure_until_the_clock_passes() -> None
     )
     assert told(SILENT._replace(idle=40), *events)[1:] == [
         [(0, POSITIVE, "failure", 0)],
+        [(0, None, "withdrawn", 1)],
         [],
-        [],
-        [(0, NEGATIVE, "horizon passed", 1)],
+        [(0, NEGATIVE, "horizon passed", 2)],
     ]
 
 
 def test_a_retraction_leaves_the_label_that_the_other_records_give() -> None:
-    """Two failures decided; without the first the second still makes it positive, without both it is not."""
+    """Without the first of two failures the second gives label and lead; without both it is not positive."""
     events = (
         telemetry(0),
         Failure("a", 3, "seal", "x", 3),
@@ -486,4 +490,8 @@ def test_a_retraction_leaves_the_label_that_the_other_records_give() -> None:
     )
     found = told(SILENT._replace(idle=40), *events)
     assert found[1] == [(0, POSITIVE, "failure", 0)]
-    assert found[5:] == [[], [(0, CENSORED, "maintenance", 1)], []]
+    assert found[5:] == [
+        [(0, POSITIVE, "failure", 1)],
+        [(0, CENSORED, "maintenance", 2)],
+        [],
+    ]

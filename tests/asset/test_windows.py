@@ -393,15 +393,17 @@ def test_a_slope_is_per_hour() -> None:
     assert described(windows)["slope"] == pytest.approx(2.0, rel=1e-12)
 
 
-def test_an_id_is_remembered_while_its_time_is_not_below_the_watermark() -> None:
-    """The same id is a duplicate, whatever its time and content, until the watermark passed it."""
+def test_the_same_id_is_a_copy_only_with_the_same_time_and_content() -> None:
+    """A counter that begins again at 1 locks nothing out, whatever the watermark."""
     windows = Windows(one_window(lateness=MINUTE).plan())
     assert windows.add(0, {"speed": 1.0}, "a") is Placed.ON_TIME
-    assert windows.add(MINUTE, {"speed": 2.0}, "a") is Placed.DUPLICATE
-    assert windows.add(-HOUR, {"speed": 2.0}, "a") is Placed.DUPLICATE
-    assert windows.largest == 0
-    windows.add(MINUTE + 1, {"speed": 2.0}, None)
+    assert windows.add(0, {"speed": 1.0}, "a") is Placed.DUPLICATE
+    assert windows.add(0, {"speed": 2.0}, "a") is Placed.MERGED
+    assert windows.add(0, {"speed": 2.0}, "b") is Placed.MERGED
+    assert windows.add(MINUTE, {"speed": 2.0}, "a") is Placed.ON_TIME
+    assert windows.add(0, {"speed": 2.0}, "a") is Placed.DUPLICATE
     assert windows.add(2 * MINUTE, {"speed": 2.0}, "a") is Placed.ON_TIME
+    assert windows.add(0, {"speed": 2.0}, "a") is Placed.TOO_LATE
 
 
 def test_without_windows_nothing_is_covered_and_the_values_remain() -> None:

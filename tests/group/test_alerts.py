@@ -215,3 +215,11 @@ def test_an_alert_that_opens_again_is_another_one() -> None:
     assert len(set(ids)) == 8
     (again,) = AlertBook("one", Alert(0.5, 0.3, 0, 1.0), {}).score("a", 1, 0.7)
     assert again.id == ids[0]
+
+
+def test_a_failure_from_just_before_an_alert_opened_clears_it() -> None:
+    """The scores that opened it may have been about that failure; one from a horizon before is another."""
+    of = AlertBook(TARGET, Alert(0.5, 0.3, 0, 0.2), {}, horizon=4)
+    (opened,) = of.score("a", 10, 0.9)
+    assert of.end("a", 6, "failure") == []
+    assert of.end("a", 7, "failure") == [Move("cleared", opened.id, "failure", 10, 10, 0.9, None)]

@@ -212,6 +212,7 @@ def test_a_period_of_censored_examples_alone_has_rows() -> None:
     found.censored(1, "silence", {"m": 0.5, "n": 0.5})
     rows = found.close_period(["m", "n"])
     expected = {"examples": 0, "positives": 0, "censored": {"silence": 1}, "contradicted": 0}
+    expected["positive_after_silence"] = 0
     assert rows == {"m": expected, "n": expected}
 
 
