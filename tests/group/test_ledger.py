@@ -90,7 +90,7 @@ class Bench:
     def take(self, asset: str, time: int) -> None:
         self.ledger.take(Example(asset, time, vector(time), {"prior": SCORES[time % 4]}, "prior"))
 
-    def mature(self, asset: str, time: int, label: int, correction: int = 0) -> bool:
+    def mature(self, asset: str, time: int, label: int | None, correction: int = 0) -> bool:
         """Give a label; whether it leads to learning."""
         lead = 1 + time % HORIZON if label == 1 else None
         found = self.ledger.mature(asset, Matured(time, label, "why", lead, 0, correction))
@@ -340,3 +340,28 @@ def test_the_end_of_the_input_counts_every_known_label_and_changes_nothing() -> 
     bench.ledger.advance(FROM + WAIT + 1)
     assert bench.ledger.waiting() == []
     assert bench.figures.summary()["first_labels"]["prior"]["positives"] == 1
+
+
+def test_a_failure_that_is_withdrawn_before_the_clock_has_passed_is_not_learned() -> None:
+    """The target clock passes an example that is undecided again; its next label is its first in figures."""
+    bench = Bench()
+    bench.take("a", 30)
+    bench.mature("a", 30, 1)
+    bench.mature("a", 30, None, 1)
+    bench.ledger.advance(100)
+    assert bench.taught == []
+    bench.restart()
+    bench.mature("a", 30, 0, 2)
+    bench.ledger.advance(100)
+    assert bench.taught == [("a", 30, 0)]
+    found = summed(bench)
+    assert (found["contradicted"], found["first"][:2], found["final"][:2]) == (1, (1, 0), (1, 0))
+
+
+def test_a_failure_after_silence_is_counted_apart() -> None:
+    """Silence had censored the example; such positives have no negatives beside them."""
+    bench = Bench()
+    bench.take("a", 30)
+    bench.mature("a", 30, -1)
+    bench.ledger.mature("a", Matured(30, 1, "failure", 1, 0, 1, after_silence=True))
+    assert bench.figures.summary()["positive_after_silence"] == 1
