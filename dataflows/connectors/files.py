@@ -7,7 +7,9 @@ file back to it on resume: rows of an epoch that a kill undid are written again 
 
 from __future__ import annotations
 
+import hashlib
 from datetime import timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 import orjson
@@ -27,7 +29,6 @@ from dataflows.watch import Watch
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
 
     from dataflows.fleet.plan import Input
     from dataflows.snapshots import Older
@@ -35,9 +36,19 @@ if TYPE_CHECKING:
 __all__ = ["SUMMARY", "FileSink", "FileSource", "OutputSink", "SummaryPartition"]
 
 SUMMARY = "summary"
-_KIND, _VERSION = "files", 3
-#: Version 2 had no digests of registry files.
-_OLDER: Older = {2: lambda state: state}
+_KIND = "files"
+_VERSION = 3
+
+
+def _without_fingerprints(payload: list[Any]) -> list[Any]:
+    """Version 2 did not say what it had read of each file, so nothing is checked."""
+    sequence, entry, begun = payload
+    return [sequence, entry, [[*found, b""] for found in begun]]
+
+
+_OLDER: Older = {2: _without_fingerprints}
+#: Bytes at the beginning of a file, and before the next unread one, by which it is recognised.
+_RECOGNISED = 4096
 
 
 class _Files(Merge):
@@ -52,6 +63,10 @@ class _Files(Merge):
         super().__init__(source.groups, places, follow=source.follow, plain=source.plain, registry=registry)
         self._paths = source.paths
         self._endless = source.follow
+        #: Registry files, which come first, may be written anew.
+        self._rewritable = registry
+        #: Of each other file, up to where and by what it is recognised.
+        self._fingerprints: dict[str, tuple[int, bytes]] = {}
 
     def ended(self) -> bool:
         return not self._endless
@@ -59,10 +74,20 @@ class _Files(Merge):
     def silent_since(self, asked: int) -> int:
         return asked
 
-    def state(self) -> list[tuple[str, Place]]:
-        return list(zip(self._paths, self.places(), strict=False))
+    def state(self) -> list[tuple[str, Place, bytes]]:
+        places = enumerate(zip(self._paths, self.places(), strict=False))
+        return [
+            (path, place, b"" if number < self._rewritable else self._fingerprint(path, place.offset))
+            for number, (path, place) in places
+        ]
 
-    def committed(self, state: list[tuple[str, Place]]) -> None:
+    def _fingerprint(self, path: str, offset: int) -> bytes:
+        known = self._fingerprints.get(path)
+        if known is None or known[0] != offset:
+            known = self._fingerprints[path] = offset, fingerprint(path, offset)
+        return known[1]
+
+    def committed(self, state: list[tuple[str, Place, bytes]]) -> None:
         """Nobody but the recovery store needs to know."""
 
 
@@ -137,6 +162,8 @@ class FileSource(LaneSource):
     @override
     def begun(self, sequence: int, entry: int, state: Any) -> LanePartition:
         reading = _Files(self, () if state is None else self._places(state))
+        # A file that was cut said so when it was opened.
+        self._check_read(state or [])
         return LanePartition(
             reading,
             self.watch,
@@ -150,7 +177,7 @@ class FileSource(LaneSource):
 
     def _places(self, begun: list[Any]) -> list[Place]:
         """Where reading stands of each file, if they are still those of the store."""
-        read = [path for path, _ in begun]
+        read = [path for path, *_ in begun]
         if STDIN in {*read, *self.paths}:
             msg = "standard input cannot be resumed; give files, or run without recovery"
             raise InputError(msg)
@@ -160,7 +187,41 @@ class FileSource(LaneSource):
                 "must stay, in their order (new ones may follow); or start with a new store"
             )
             raise InputError(msg)
-        return [Place(*place) for _, place in begun]
+        return [Place(*place) for _, place, _ in begun]
+
+    @staticmethod
+    def _check_read(begun: list[Any]) -> None:
+        """Whether what was read of each file is still there."""
+        for path, place, before in begun:
+            offset = Place(*place).offset
+            if before and fingerprint(path, offset) != before:
+                msg = (
+                    f"{path} is another file than the one of which {offset:,} bytes were read before: it was "
+                    "written anew under the same name. Put the former file back, give the new one another "
+                    "name beside it, or read everything from the beginning (--fresh)"
+                )
+                raise InputError(msg)
+
+
+def fingerprint(path: str, offset: int) -> bytes:
+    """Digest by which the part of a file that was read is recognised; empty where nothing was.
+
+    Args:
+        path: of the file. Of a packed one, which does not grow, all of it counts as read.
+        offset: of the next unread byte.
+
+    Raises:
+        OSError: the file cannot be read.
+    """
+    if path == STDIN or not offset:
+        return b""
+    packed = is_packed(path)
+    end = size_of(path) if packed else offset
+    with Path(path).open("rb") as file:
+        head = file.read(min(_RECOGNISED, end))
+        file.seek(max(0, end - _RECOGNISED))
+        tail = file.read(min(_RECOGNISED, end))
+    return hashlib.blake2b(b"%d %d " % (end, packed) + head + tail, digest_size=12).digest()
 
 
 class SummaryPartition(StatefulSinkPartition[Item, None]):

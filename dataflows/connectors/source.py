@@ -17,7 +17,7 @@ from dataflows.connectors.clocks import Pace, Ticker, now
 from dataflows.connectors.lines import InputError
 from dataflows.connectors.pulse import Pulse
 from dataflows.items import Item, Tick
-from dataflows.snapshots import seal, unseal
+from dataflows.snapshots import Older, seal, unseal
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

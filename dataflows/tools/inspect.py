@@ -161,7 +161,7 @@ def _input(every: Iterable[Snapshot], console: Console) -> None:
         files, topics, parts = begun if kind == "kafka" else (begun, {}, ())
         if files:
             console.print("The next byte of each file:", highlight=False)
-        for path, place in files:
+        for path, place, *_ in files:
             console.print(f"  {path}  {place[0]:,}", highlight=False)
         if parts:
             console.print(_offsets(topics, parts))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import re
 import shutil
 import signal
@@ -163,6 +164,30 @@ def test_a_fresh_start_that_was_killed_is_made_up_for(lines: list[bytes], tmp_pa
     assert not found["evaluations"], "no label is known yet"
     assert found["predictions"].count(b"\n") <= 40, "two targets"
     assert not (store / "unfinished").exists()
+
+
+@pytest.mark.parametrize("packed", [False, True], ids=["plain", "gzip"])
+def test_a_file_that_was_written_anew_is_refused(lines: list[bytes], tmp_path: Path, packed: bool) -> None:
+    """Under the same name it is not taken for what was read, be it as long as that or longer."""
+    fleet = prepare(tmp_path, lines[:200])
+    events = tmp_path / "events.jsonl"
+    given = {"FLEET_INPUT": str(tmp_path / "given")}
+
+    def give(text: bytes) -> None:
+        (tmp_path / "given").write_bytes(gzip.compress(text, mtime=0) if packed else text)
+
+    text = events.read_bytes()
+    give(text)
+    first = finish(fleet, **given)
+    assert finish(fleet, **given) == first, "the same file goes on"
+    for anew in (text.replace(b"truck-0", b"lorry-0"), text.replace(b"truck-0", b"lorry-0") + text):
+        give(anew)
+        ran = dataflows(*arguments(fleet), **given)
+        assert ran.returncode == 1, ran.stdout
+        said = " ".join(ran.stderr.split())
+        assert "it was written anew under the same name" in said
+        assert "--fresh" in said
+        assert outputs(tmp_path / "out") == first
 
 
 def test_standard_input_is_refused_with_recovery_and_read_without(lines: list[bytes], tmp_path: Path) -> None:
