@@ -36,7 +36,9 @@ class WindowTable(Table):
         default=[*get_args(Statistic)],
         min_length=1,
         description="Each is one feature a sensor; `std` is the population's, `slope` is by least squares "
-        "and per hour, `delta` is last minus first, `age` is the hours since the last value.",
+        "and per hour, `delta` is last minus first, `age` is the hours since the last value. In another "
+        "order of arrival a slope may differ in its last digits: by 1e-6 of it with readings a millisecond "
+        "apart, by 1e-3 with readings a microsecond apart, where the hop is a day.",
     )
     sensors: list[Name] | None = Field(
         default=None,
