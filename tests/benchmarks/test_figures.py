@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from sklearn.metrics import average_precision_score, brier_score_loss, log_loss, roc_auc_score
 
 from benchmarks import figures as bench
-from benchmarks.quality import batch_scores
 from dataflows.instants import HOUR, format_instant, parse_instant
+from studies.quality import batch_scores
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 import orjson
 import pytest
 
-from benchmarks.disorder import REASONS, judged, scenario
 from dataflows.fleet import load
 from dataflows.instants import HOUR, MICROSECONDS, parse_instant
 from dataflows.simulator import write
 from dataflows.tools.inline import run_lines
+from studies.disorder import REASONS, judged, scenario
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -1,12 +1,12 @@
-"""The calibration benchmark: true probabilities pass it, scores that do not hold fail it."""
+"""The calibration study: true probabilities pass it, scores that do not hold fail it."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
 
-from benchmarks.calibration import BAR, decided, judge, perfect, reliability
-from tests.benchmarks.test_azure import rows
+from studies.calibration import BAR, decided, judge, perfect, reliability
+from tests.studies.test_azure import rows
 
 HORIZON = 24
 

@@ -1,6 +1,6 @@
 """Whether scores hold: of the examples with a score of 0.3, do 30 % fail?
 
-``python -m benchmarks.calibration OUT/evaluations.jsonl --fleet FLEET`` prints, for each target and model,
+``python -m studies.calibration OUT/evaluations.jsonl --fleet FLEET`` prints, for each target and model,
 the reliability table over 10 bins of equal mass and the expected calibration error (M. P. Naeini, G. F.
 Cooper and M. Hauskrecht, "Obtaining well calibrated probabilities using Bayesian binning", AAAI 2015): the
 mean gap between mean score and share of positives, by examples.

@@ -1,4 +1,4 @@
-"""The benchmark on disks: its features are those served, it learns nothing early, and it misses nobody."""
+"""The study of disks: its features are those served, it learns nothing early, and it misses nobody."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ import numpy as np
 import orjson
 import pytest
 
-from benchmarks import disks as bench
 from benchmarks import figures
 from dataflows.asset.windows import WindowPlan, Windows
 from dataflows.fleet import load
 from dataflows.instants import HOUR, format_instant, parse_instant
 from examples.backblaze import reader
+from studies import disks as study
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -44,9 +44,9 @@ def failure(disk: str, number: int) -> dict[str, Any]:
     return event | {"arrived": day(number)}
 
 
-def recorded(path: Path, *events: dict[str, Any]) -> bench.Recording:
+def recorded(path: Path, *events: dict[str, Any]) -> study.Recording:
     path.write_bytes(b"".join(orjson.dumps(event) + b"\n" for event in events))
-    return bench.read(path)
+    return study.read(path)
 
 
 def evaluation(disk: str, number: int, label: str, known: int, score: float = 0.1) -> dict[str, Any]:
@@ -150,7 +150,7 @@ def test_a_batch_model_learns_what_was_known_and_over_by_the_day(
     )
     recording = recorded(tmp_path / "disks.jsonl", *events)
     asked = rows.times == START + 9 * DAY
-    scores = bench.batch_scores(rows, recording, Witness, HORIZON, asked)
+    scores = study.batch_scores(rows, recording, Witness, HORIZON, asked)
     (x, y), *more = Witness.taught
     assert not more
     assert sorted(zip(x, y, strict=True)) == [(0.1, 0), (0.2, 1), (0.4, 1)]
@@ -170,7 +170,7 @@ def test_a_batch_model_gives_the_prior_until_it_knows_both_classes(tmp_path: Pat
     evaluations = evaluated(tmp_path / "rows", *rows)
     recording = recorded(tmp_path / "disks.jsonl", *events)
     asked = evaluations.times == START + 8 * DAY
-    scores = bench.batch_scores(evaluations, recording, Witness, HORIZON, asked)
+    scores = study.batch_scores(evaluations, recording, Witness, HORIZON, asked)
     assert scores[asked].tolist() == pytest.approx([0.5 / 3])
 
 
@@ -185,8 +185,8 @@ def test_days_of_which_only_positives_are_known_do_not_count(tmp_path: Path) -> 
         evaluation("B", 17, "positive", 18),
     )
     start, end = START + 14 * DAY, START + 32 * DAY
-    assert bench.within(rows, start, end).tolist() == [False, True, True, True, False]
-    assert bench.within(rows, start, START + 15 * DAY).tolist() == [False, True, True, False, False]
+    assert study.within(rows, start, end).tolist() == [False, True, True, True, False]
+    assert study.within(rows, start, START + 15 * DAY).tolist() == [False, True, True, False, False]
 
 
 def test_every_disk_that_left_without_a_failure_is_listed_with_its_fate(tmp_path: Path) -> None:
@@ -208,7 +208,7 @@ def test_every_disk_that_left_without_a_failure_is_listed_with_its_fate(tmp_path
         evaluation("stays", 0, "negative", 9),
         evaluation("fails", 0, "positive", 5),
     )
-    found = bench.fates(rows, recording, HORIZON)
+    found = study.fates(rows, recording, HORIZON)
     told, left, late = found
     assert (told.disk, told.fate, told.unseen, told.last) == ("told", "wrong", 3, START + 2 * DAY)
     assert (left.disk, left.fate, left.examples, left.negative, left.censored) == (
@@ -225,7 +225,7 @@ def test_the_command_reads_an_output_folder(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfdbinary: pytest.CaptureFixture[bytes]
 ) -> None:
     """One entry a model and baseline on the same examples, then the disks that left."""
-    monkeypatch.setattr(bench, "BASELINES", {"logistic, daily": bench.BASELINES["logistic, daily"]})
+    monkeypatch.setattr(study, "BASELINES", {"logistic, daily": study.BASELINES["logistic, daily"]})
     disks = [f"disk-{number:02}" for number in range(12)]
     events = [telemetry(disk, n, *[float(disk < "disk-04")] * 5) for disk in disks for n in range(25)]
     events += [telemetry("gone", 0), *(failure(disk, 25) for disk in disks[:4])]
@@ -236,7 +236,7 @@ def test_the_command_reads_an_output_folder(
             rows.append(evaluation(disk, number, label, number + 9, 0.9 if label == "positive" else 0.1))
     recorded(tmp_path / "disks.jsonl", *events)
     evaluated(tmp_path / "evaluations.jsonl", *rows)
-    bench.main(
+    study.main(
         [
             str(tmp_path),
             "--recording",

@@ -1,6 +1,6 @@
 """Much disorder: a fifth of all events held up, copies, wild stamps; what merging late data is worth.
 
-``python -m benchmarks disorder`` simulates a fleet of which 20 % of the messages are late (by 10 minutes on
+``python -m studies disorder`` simulates a fleet of which 20 % of the messages are late (by 10 minutes on
 average, by up to 6 hours), 2 % come twice and 0.1 % are stamped days ahead, and runs one ``fleet.toml`` over
 it twice: with ``allowed_lateness`` as long as the longest delay, and with zero. What each run counts has to
 be what a brute force makes of the lines by the rules alone.

@@ -1,6 +1,6 @@
 """What alerts with a life save: rows of ``alerts`` beside rows of thresholding each score, at equal use.
 
-``python -m benchmarks.alerts [OUT --fleet FLEET]`` runs every score of a run's ``predictions.jsonl``, also
+``python -m studies.alerts [OUT --fleet FLEET]`` runs every score of a run's ``predictions.jsonl``, also
 those between examples, through the alert book (two thresholds, a dwell, one open alert an asset), and beside
 it through the plain rule "a row for each score at or above a threshold". Which failures there were is taken
 from ``evaluations.jsonl``; scores later than the last example that is known to be negative are left out,
@@ -31,7 +31,6 @@ import orjson
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.quality import run
 from dataflows.connectors.outputs import lines_of
 from dataflows.fleet import load as load_fleet
 from dataflows.fleet.plan import Alert
@@ -39,6 +38,7 @@ from dataflows.group.alerts import AlertBook
 from dataflows.instants import HOUR, format_duration, parse_duration, parse_instant
 from dataflows.simulator import Scenario, write
 from dataflows.tools.thresholds import Scored, read_scored
+from studies.quality import run
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable

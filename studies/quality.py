@@ -1,6 +1,6 @@
 """How good the online models are: a run's evaluations beside gradient boosting retrained in batches.
 
-``python -m benchmarks.quality RECORDING`` runs the dataflow over a recording, then gives scikit-learn's
+``python -m studies.quality RECORDING`` runs the dataflow over a recording, then gives scikit-learn's
 histogram gradient boosting the very feature vectors that were served. Every 100 hours it is trained from
 nothing on all examples whose labels were known by then, and scores the examples of the next 100 hours: the
 usual "retrain in batches" service at its best, since training takes no time. Both sides know the same at
@@ -64,7 +64,7 @@ def run(fleet: Path, recording: Path, output: Path) -> float:
         "FLEET_OUTPUT": str(output.resolve()),
     }
     started = time.perf_counter()
-    # A store of its own: a benchmark neither resumes a user's run nor leaves one behind.
+    # A store of its own: a study neither resumes a user's run nor leaves one behind.
     store = str(output / "recovery")
     command = [sys.executable, "-m", "dataflows", "run", str(fleet), "--recovery", store]
     subprocess.run(command, check=True, env=environment, stdout=subprocess.DEVNULL)

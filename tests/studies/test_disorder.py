@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from benchmarks.disorder import Vectors, against
+from studies.disorder import Vectors, against
 
 PROMPT: Vectors = {
     ("a", "1"): {"load": 1.0, "heat": 5.0, "fan": None},

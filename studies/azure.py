@@ -1,6 +1,6 @@
 """Azure's four components pooled: how much more than recent errors do the models know?
 
-``python -m benchmarks.azure OUT`` takes the evaluations of a run of ``examples/azure_pdm`` and gives ROC AUC,
+``python -m studies.azure OUT`` takes the evaluations of a run of ``examples/azure_pdm`` and gives ROC AUC,
 PR AUC, log loss and Brier score over the examples of all four targets together, with 95 % intervals by
 bootstrap over machines: a machine is drawn with all its examples of all components. Beside the published
 scores stands ``errors_only``, which sees nothing but how often each error code came in the last 24 hours, and

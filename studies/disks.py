@@ -1,6 +1,6 @@
 """How good the online models are on disks: a run's evaluations beside models retrained in batches every day.
 
-``python -m benchmarks.disks OUT --recording examples/backblaze/data/disks.jsonl`` reads the evaluations of a
+``python -m studies.disks OUT --recording examples/backblaze/data/disks.jsonl`` reads the evaluations of a
 finished run. The baselines are a logistic regression and gradient boosting, trained from nothing every day on
 all examples whose labels were known by then; training takes no time. Their features are computed here from
 the recording, not taken from the run: each value, its change over one and over seven days, and the capacity.

@@ -1,4 +1,4 @@
-"""The alerts benchmark: rows are counted alike for both rules, and compared at equal use."""
+"""The alerts study: rows are counted alike for both rules, and compared at equal use."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING
 
 import orjson
 
-from benchmarks.alerts import Use, booked, compare, published, thresholded
 from dataflows.fleet.plan import Alert
 from dataflows.instants import format_instant
 from dataflows.tools.thresholds import Scored
+from studies.alerts import Use, booked, compare, published, thresholded
 
 if TYPE_CHECKING:
     from pathlib import Path

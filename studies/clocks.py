@@ -1,6 +1,6 @@
 """Clock health: how soon wrong clocks are found, and how many honest ones are accused.
 
-``python -m benchmarks clocks`` simulates a fleet whose trucks have clocks with an offset, some by minutes and
+``python -m studies clocks`` simulates a fleet whose trucks have clocks with an offset, some by minutes and
 some by hours, ahead and behind; whose messages are late (20 %, up to 6 h), sent twice (2 %), stored for
 hours while there is no network, and now and then stamped days ahead (0.1 %). Every event goes through the
 lane; what it finds of each truck's clock is held against the truth.

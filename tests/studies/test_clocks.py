@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from benchmarks.clocks import ACCUSED, FOUND, found, scenario
+from studies.clocks import ACCUSED, FOUND, found, scenario
 
 
 def test_wrong_clocks_are_found_within_fifty_events_and_honest_ones_left_in_peace() -> None:

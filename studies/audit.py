@@ -1,6 +1,6 @@
 """The proof at size: a million events, one in ten of them late, with weather, audited to the last bit.
 
-``python -m benchmarks audit`` simulates a fleet as it is in the field, runs the dataflow on it with all
+``python -m studies audit`` simulates a fleet as it is in the field, runs the dataflow on it with all
 features written, and audits that run: against its recording, against one from which one event was taken, and
 against one of which one reading was altered by a thousandth. The first has to be equal, the others have to be
 found, with asset, time and event.

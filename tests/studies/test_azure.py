@@ -1,12 +1,12 @@
-"""The pooled benchmark: targets are joined, machines are drawn whole."""
+"""The pooled study: targets are joined, machines are drawn whole."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
 
-from benchmarks.azure import difference, pooled
 from benchmarks.figures import Evaluations
+from studies.azure import difference, pooled
 
 
 def rows(scores: dict[str, list[float]], labels: list[int], assets: list[str]) -> Evaluations:

@@ -1,0 +1,41 @@
+"""``python -m studies``: the list of studies, which are experiments on data sets.
+
+``python -m studies NAME ...`` runs one, with its own arguments; ``python -m studies NAME --help`` lists them.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+
+from rich.console import Console
+from rich.table import Table
+
+STUDIES = {
+    "quality": "online models of a recording compared with gradient boosting that is retrained in batches",
+    "disks": "failures of hard disks, predicted from a recording of their SMART values",
+    "azure": "the four components of Azure's machines pooled, compared with a model that only counts errors",
+    "calibration": "reliability and calibration error of a run's scores, compared with a perfect predictor's",
+    "alerts": "rows of alerts compared with a row for each score above a threshold, at equal use",
+    "disorder": "what late data changes in features, merged and thrown away; counts checked by brute force",
+    "clocks": "how soon wrong clocks are found, and how many honest ones are accused",
+    "audit": "a million events: features served compared with the recording's; honest, and tampered with",
+}
+
+
+def main() -> None:
+    """Command line."""
+    if len(sys.argv) > 1:
+        name, *arguments = sys.argv[1:]
+        if name not in STUDIES:
+            sys.exit(f"no study {name!r}; there are {', '.join(STUDIES)}")
+        importlib.import_module(f"studies.{name}").main(arguments)
+        return
+    table = Table("python -m studies ...", "what it shows", title="Studies")
+    for name, what in STUDIES.items():
+        table.add_row(name, what)
+    Console().print(table)
+
+
+if __name__ == "__main__":
+    main()
