@@ -5,8 +5,8 @@
 - `Calibration`: makes the scores of another model hold.
 - `RobustScaler`: scales features, and recovers from wild values by itself.
 
-Each is written as versioned plain data, without pickle (`to_bytes`, `from_bytes`). Their former paths,
-``dataflows.group.bayes.*`` and ``dataflows.group.estimators.Prior``, are names of the same classes.
+Each is written as versioned plain data, without pickle (`to_bytes`, `from_bytes`). Files and stores may name
+them by their former paths, see `FORMER_PATHS`.
 
 The regression and the calibration learn by one recursion (`_update`): the posterior of the weights is kept
 as a normal distribution, and each example moves its mean and covariance by Laplace's approximation (D. J.
@@ -22,6 +22,7 @@ resumed run gives the very scores of one that was never stopped.
 
 from __future__ import annotations
 
+import io
 import math
 import pickle
 from typing import TYPE_CHECKING, Any, ClassVar, Self
@@ -39,8 +40,22 @@ if TYPE_CHECKING:
 
     Floats = NDArray[np.float64]
 
-__all__ = ["BayesianLogistic", "Calibration", "Prior", "RobustScaler", "from_stored", "to_stored"]
+__all__ = [
+    "FORMER_PATHS",
+    "BayesianLogistic",
+    "Calibration",
+    "Prior",
+    "RobustScaler",
+    "from_stored",
+    "to_stored",
+]
 
+#: Paths by which files of users and pickles in stores may name an estimator, and its path today.
+FORMER_PATHS = {
+    "dataflows.group.bayes.BayesianLogistic": "dataflows.estimators.BayesianLogistic",
+    "dataflows.group.bayes.Calibration": "dataflows.estimators.Calibration",
+    "dataflows.group.estimators.Prior": "dataflows.estimators.Prior",
+}
 _VERSION = 1
 
 
@@ -88,6 +103,14 @@ def _from_plain(value: Any) -> Any:  # noqa: ANN401 - as above
     return value
 
 
+class _Unpickler(pickle.Unpickler):
+    """Finds estimators of former releases by where they are today."""
+
+    def find_class(self, module: str, name: str) -> Any:  # noqa: ANN401 - whatever was pickled
+        today = FORMER_PATHS.get(f"{module}.{name}", f"{module}.{name}").rpartition(".")
+        return super().find_class(today[0], today[2])
+
+
 def to_stored(estimator: object) -> bytes:
     """An estimator as it is written into the recovery store: ours as plain data, all others pickled."""
     if type(estimator) in _OURS.values():
@@ -102,7 +125,7 @@ def from_stored(data: bytes) -> Any:  # noqa: ANN401 - River's protocol is by me
         SnapshotError: the bytes of one of our estimators are damaged, or of a version that cannot be read.
     """
     if data[:1] == pickle.PROTO:
-        return pickle.loads(data)  # noqa: S301 - our own store
+        return _Unpickler(io.BytesIO(data)).load()
     name = contents(data)[2][0]
     if name not in _OURS:
         msg = f"an estimator {name!r} was stored, which this release does not know; use that which wrote it"

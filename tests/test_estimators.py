@@ -12,10 +12,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from river import compose, linear_model, metrics, preprocessing
 
-import dataflows.group.bayes
-import dataflows.group.estimators
 from dataflows import estimators
 from dataflows.estimators import (
+    FORMER_PATHS,
     BayesianLogistic,
     Calibration,
     Prior,
@@ -23,6 +22,7 @@ from dataflows.estimators import (
     from_stored,
     to_stored,
 )
+from dataflows.fleet.models import _locate
 from dataflows.fleet.plan import Model
 from dataflows.group.lineup import spec_digest
 from dataflows.snapshots import SnapshotError, contents, seal
@@ -135,9 +135,13 @@ def test_what_a_former_release_pickled_is_read(name: str) -> None:
 
 def test_former_paths_are_the_same_models() -> None:
     """Files may name either path; a champion goes on where its path changes from one to the other."""
-    assert dataflows.group.bayes.BayesianLogistic is BayesianLogistic
-    assert dataflows.group.bayes.Calibration is Calibration
-    assert dataflows.group.estimators.Prior is Prior
+    assert {former.rpartition(".")[2] for former in FORMER_PATHS} == {
+        "BayesianLogistic",
+        "Calibration",
+        "Prior",
+    }
+    for former, today in FORMER_PATHS.items():
+        assert _locate(former) is _locate(today)
 
     def digest(path: str) -> str:
         spec = {"pipeline": [{"estimator": path, "variance": 1.0}]}

@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any
 
 from river import base, compose
 
+from dataflows.estimators import FORMER_PATHS
 from dataflows.fleet.errors import Loc, Problem, dotted, listed, nearest, shown
 
 if TYPE_CHECKING:
@@ -254,6 +255,7 @@ def _locate(path: object) -> type:
     if not isinstance(path, str) or _PATH.fullmatch(path) is None:
         msg = 'the dotted path of a class, such as "river.tree.HoeffdingTreeClassifier"'
         raise _NotFoundError(msg)
+    path = FORMER_PATHS.get(path, path)
     first, *rest = path.split(".")
     found: Any = _import(first)
     if found is None:

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
+from dataflows.estimators import FORMER_PATHS
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
@@ -154,12 +156,8 @@ def _former_digest(model: Model) -> str:
     return _digest((model.spec, model.features))
 
 
-#: Estimators that moved, and the paths under which digests know them.
-_FORMER_PATHS = {
-    "dataflows.estimators.BayesianLogistic": "dataflows.group.bayes.BayesianLogistic",
-    "dataflows.estimators.Calibration": "dataflows.group.bayes.Calibration",
-    "dataflows.estimators.Prior": "dataflows.group.estimators.Prior",
-}
+#: Digests know an estimator that moved by its former path.
+_FORMER_OF = {today: former for former, today in FORMER_PATHS.items()}
 
 
 def _by_former_paths(spec: Any) -> Any:  # noqa: ANN401 - any TOML value
@@ -168,7 +166,7 @@ def _by_former_paths(spec: Any) -> Any:  # noqa: ANN401 - any TOML value
         return {key: _by_former_paths(value) for key, value in spec.items()}
     if isinstance(spec, list | tuple):
         return [_by_former_paths(value) for value in spec]
-    return _FORMER_PATHS.get(spec, spec) if isinstance(spec, str) else spec
+    return _FORMER_OF.get(spec, spec) if isinstance(spec, str) else spec
 
 
 def _digest(what: object) -> str:

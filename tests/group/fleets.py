@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 from river import compose, linear_model, naive_bayes, preprocessing, tree
 
+from dataflows.estimators import Prior
 from dataflows.fleet.plan import AssetClass, AssetPolicy, Fleet, Input, Model, Output, Target, Window
-from dataflows.group.estimators import Prior
 from dataflows.instants import HOUR
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ from hypothesis.extra.numpy import arrays
 from sklearn.linear_model import LogisticRegression
 
 from dataflows.estimators import BayesianLogistic, Calibration, _update
-from dataflows.group.bayes import BayesianReader
+from dataflows.group.readers import BayesianReader
 
 SIZE = 4
 examples = st.lists(

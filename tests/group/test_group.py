@@ -14,9 +14,9 @@ import structlog
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dataflows.estimators import Calibration
 from dataflows.fleet.plan import Model, Output
 from dataflows.group import Group, examples, scorer
-from dataflows.group.bayes import Calibration
 from dataflows.group.group import _EXAMPLES, GROUP_PARTS, ChampionError, OrderError
 from dataflows.instants import HOUR, format_instant, parse_instant
 from dataflows.items import Item, Matured, Observation, Row, by_order

@@ -13,11 +13,11 @@ import pytest
 import structlog
 
 from dataflows.buckets import Buckets
+from dataflows.estimators import BayesianLogistic, Calibration
 from dataflows.fleet.plan import Alert, Model
 from dataflows.group import Group
 from dataflows.group import group as module
 from dataflows.group.alerts import AlertBook
-from dataflows.group.bayes import BayesianLogistic, Calibration
 from dataflows.group.examples import ExampleStore
 from dataflows.group.figures import TargetFigures
 from dataflows.group.ledger import Ledger

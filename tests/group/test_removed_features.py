@@ -9,10 +9,9 @@ import numpy as np
 import pytest
 from river import compose, ensemble, forest, linear_model, naive_bayes, preprocessing, tree
 
+from dataflows.estimators import BayesianLogistic, Calibration, Prior
 from dataflows.fleet.plan import Model
 from dataflows.fleet.refit import Refit
-from dataflows.group.bayes import BayesianLogistic, Calibration
-from dataflows.group.estimators import Prior
 from dataflows.group.scorer import Scorer
 from dataflows.group.slot import dict_of
 
