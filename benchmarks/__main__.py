@@ -18,7 +18,6 @@ BENCHMARKS = {
     "memory": "memory and store that an asset costs: one that sends a million events, many that send one",
     "recovery": "how long a snapshot holds the input up, and a resume takes, for 1,000 to 100,000 assets",
     "growth": "what grows under a steady load: store, order journal, outputs, memory",
-    "figures": "figures of a run's evaluations.jsonl, with intervals",
 }
 #: They make their own input.
 ALONE = ("speed", "simulator", "memory")

@@ -262,6 +262,27 @@ def audit(
 
 
 @app.command()
+def figures(
+    out: Annotated[Path, typer.Argument(help="Folder of the outputs of a run.")],
+    start: Annotated[
+        str | None,
+        typer.Option(
+            "--from",
+            help="Leave out examples before it: RFC 3339, or a share of their span of time, such as 20%.",
+        ),
+    ] = None,
+    resamples: Annotated[int, typer.Option(min=1, help="Resamples of the bootstrap over assets.")] = 200,
+    seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same intervals.")] = 0,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,  # noqa: FBT002
+) -> None:
+    """Show figures of each model with 95 % intervals over assets, from the evaluations of a run."""
+    from dataflows.tools.figures import show_figures
+
+    with _explained():
+        show_figures(out, _console, start=start, resamples=resamples, seed=seed, as_json=as_json)
+
+
+@app.command()
 def skew(
     out: Annotated[Path, typer.Argument(help="Folder of the outputs of a run that has ended.")],
 ) -> None:

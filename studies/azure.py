@@ -17,8 +17,7 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.figures import (
-    CLIP,
+from dataflows.evaluation.figures import (
     PUBLISHED,
     Entry,
     Evaluations,
@@ -26,6 +25,7 @@ from benchmarks.figures import (
     figures,
     labelled,
     load,
+    log_losses,
     tables,
 )
 from dataflows.fleet import load as load_fleet
@@ -68,20 +68,15 @@ def difference(
     draws = np.random.default_rng(seed).multinomial(machines, [1 / machines] * machines, size=resamples)
     size = np.bincount(codes)
     found = {}
-    for metric, loss in (("log_loss", _log_loss), ("brier", _brier)):
-        gaps = loss(by_model[mine][has], labels) - loss(by_model[other][has], labels)
+    for metric, loss in (("log_loss", log_losses), ("brier", _brier)):
+        gaps = loss(labels, by_model[mine][has]) - loss(labels, by_model[other][has])
         sums = np.bincount(codes, weights=gaps)
         low, high = np.quantile(draws @ sums / (draws @ size), [0.025, 0.975])
         found[metric] = float(gaps.mean()), float(low), float(high)
     return found
 
 
-def _log_loss(scores: NDArray[np.float64], labels: NDArray[np.int64]) -> NDArray[np.float64]:
-    clipped = np.clip(scores, CLIP, 1 - CLIP)
-    return np.asarray(-np.log(np.where(labels == 1, clipped, 1 - clipped)))
-
-
-def _brier(scores: NDArray[np.float64], labels: NDArray[np.int64]) -> NDArray[np.float64]:
+def _brier(labels: NDArray[np.int64], scores: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.asarray((scores - labels) ** 2)
 
 

@@ -30,7 +30,7 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.figures import Evaluations, instant_from, labelled, load
+from dataflows.evaluation.figures import Evaluations, instant_from, labelled, load
 from dataflows.fleet import load as load_fleet
 from dataflows.instants import format_instant
 

@@ -32,7 +32,16 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from threadpoolctl import threadpool_limits
 
-from benchmarks.figures import Entry, Evaluations, bootstrap, compare, figures, labelled, load, tables
+from dataflows.evaluation.figures import (
+    Entry,
+    Evaluations,
+    bootstrap,
+    compare,
+    figures,
+    labelled,
+    load,
+    tables,
+)
 from dataflows.instants import HOUR, format_instant, parse_duration, parse_instant
 
 if TYPE_CHECKING:

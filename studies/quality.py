@@ -26,7 +26,7 @@ from rich.console import Console
 from sklearn.ensemble import HistGradientBoostingClassifier
 from threadpoolctl import threadpool_limits
 
-from benchmarks.figures import (
+from dataflows.evaluation.figures import (
     Entry,
     Evaluations,
     bootstrap,
@@ -129,7 +129,9 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument(
         "--evaluations", type=Path, help="of a finished run of this recording, instead of a new run"
     )
-    parser.add_argument("--from", dest="start", default="20%", help="as in benchmarks.figures (default 20%%)")
+    parser.add_argument(
+        "--from", dest="start", default="20%", help="as of `dataflows figures` (default 20%%)"
+    )
     parser.add_argument("--resamples", type=int, default=200, help="of the bootstrap over assets")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--json", action="store_true", help="one JSON object a line")

@@ -9,8 +9,8 @@ import numpy as np
 import orjson
 import pytest
 
-from benchmarks import figures
 from dataflows.asset.windows import WindowPlan, Windows
+from dataflows.evaluation import figures
 from dataflows.fleet import load
 from dataflows.instants import HOUR, format_instant, parse_instant
 from examples.backblaze import reader

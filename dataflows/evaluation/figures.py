@@ -1,7 +1,7 @@
-"""Figures of a run, computed from its ``evaluations.jsonl`` alone, independently of the run's own metrics.
+"""Figures of a run, computed from its evaluations alone, independently of the run's own metrics.
 
-``python -m benchmarks.figures OUT/evaluations.jsonl --from 20%`` prints, for each target and model, ROC AUC,
-PR AUC (average precision), log loss and Brier score under first and final labels, with 95 % intervals.
+For each target and model: ROC AUC, PR AUC (average precision), log loss and Brier score under first and final
+labels, with 95 % intervals.
 
 Examples of one machine resemble each other, so the interval comes from resampling whole assets (the cluster
 bootstrap; C. A. Field and A. H. Welsh, "Bootstrapping clustered data", Journal of the Royal Statistical
@@ -10,24 +10,20 @@ Society B 69(3), 2007). It tells how much the figures hang on which machines hap
 
 from __future__ import annotations
 
-import argparse
 import dataclasses
 import math
-import sys
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import orjson
-from rich.console import Console
 from rich.table import Table
-from sklearn.metrics import average_precision_score, log_loss, roc_auc_score
 
 from dataflows.connectors.outputs import lines_of
-from dataflows.instants import format_instant, parse_instant
+from dataflows.instants import parse_instant
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
+    from pathlib import Path
 
     from numpy.typing import NDArray
 
@@ -44,6 +40,7 @@ __all__ = [
     "instant_from",
     "labelled",
     "load",
+    "log_losses",
     "tables",
 ]
 
@@ -221,12 +218,12 @@ def instant_from(times: NDArray[np.int64], start: str) -> int:
     """
     if not start.endswith("%"):
         return parse_instant(start)
-    share = float(start[:-1])
-    if not 0 <= share <= 100:
+    share = float(start[:-1]) / 100
+    if not 0 <= share <= 1:
         msg = f"{start} lies outside 0% to 100%"
         raise ValueError(msg)
     first, last = int(times.min()), int(times.max())
-    return first + round((last - first) * share / 100)
+    return first + round((last - first) * share)
 
 
 def figures(labels: NDArray[np.int64], scores: NDArray[np.float64]) -> Figures:
@@ -234,18 +231,23 @@ def figures(labels: NDArray[np.int64], scores: NDArray[np.float64]) -> Figures:
     unscored = int(((labels >= 0) & np.isnan(scores)).sum())
     counted = (labels >= 0) & ~np.isnan(scores)
     labels, scores = labels[counted], scores[counted]
-    positives = int(labels.sum())
-    clipped = np.clip(scores, CLIP, 1 - CLIP)
-    both = 0 < positives < len(labels)
+    once = np.ones((1, 1), dtype=np.int64)
+    roc_auc, pr_auc = _ranked(labels, scores, np.zeros(len(labels), dtype=np.int64), once)
     return Figures(
         examples=len(labels),
-        positives=positives,
+        positives=int(labels.sum()),
         unscored=unscored,
-        roc_auc=float(roc_auc_score(labels, scores)) if both else math.nan,
-        pr_auc=float(average_precision_score(labels, scores)) if both else math.nan,
-        log_loss=float(log_loss(labels, clipped, labels=[0, 1])) if len(labels) else math.nan,
+        roc_auc=float(roc_auc[0]),
+        pr_auc=float(pr_auc[0]),
+        log_loss=float(np.mean(log_losses(labels, scores))) if len(labels) else math.nan,
         brier=float(np.mean((scores - labels) ** 2)) if len(labels) else math.nan,
     )
+
+
+def log_losses(labels: NDArray[np.int64], scores: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Log loss of each example, with its score clipped to [CLIP, 1 - CLIP]."""
+    clipped = np.clip(scores, CLIP, 1 - CLIP)
+    return np.asarray(-np.log(np.where(labels == 1, clipped, 1 - clipped)))
 
 
 def bootstrap(
@@ -269,8 +271,7 @@ def bootstrap(
     names, codes = np.unique(assets[counted], return_inverse=True)
     draws = np.random.default_rng(seed).multinomial(len(names), [1 / len(names)] * len(names), size=resamples)
 
-    clipped = np.clip(scores, CLIP, 1 - CLIP)
-    losses = -np.log(np.where(labels == 1, clipped, 1 - clipped))
+    losses = log_losses(labels, scores)
     size = draws @ np.bincount(codes)
     values = {
         "log_loss": draws @ np.bincount(codes, weights=losses) / size,
@@ -365,33 +366,3 @@ def _table(title: str, entries: Sequence[Entry]) -> Table:
         ]
         view.add_row(entry.model + missing, *cells)
     return view
-
-
-def main(arguments: list[str] | None = None) -> None:
-    """Command line: the figures of one ``evaluations.jsonl``."""
-    parser = argparse.ArgumentParser(description="Figures of a run from its evaluations.jsonl.")
-    parser.add_argument("evaluations", type=Path)
-    parser.add_argument(
-        "--from", dest="start", help="RFC 3339, or a share of the span of example times: 20%%"
-    )
-    parser.add_argument("--resamples", type=int, default=200, help="of the bootstrap over assets")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--json", action="store_true", help="one JSON object a line")
-    given = parser.parse_args(arguments)
-    try:
-        evaluations = load(given.evaluations)
-        entries = compare(evaluations, given.start, resamples=given.resamples, seed=given.seed)
-    except (OSError, ValueError) as error:
-        parser.exit(1, f"{error}\n")
-    if given.json:
-        for entry in entries:
-            sys.stdout.buffer.write(orjson.dumps(entry, option=orjson.OPT_APPEND_NEWLINE))
-        return
-    first, last = format_instant(int(evaluations.times.min())), format_instant(int(evaluations.times.max()))
-    left_out = f", those before {given.start} left out" if given.start else ""
-    console = Console()
-    console.print(f"Examples of {first} to {last}{left_out}; 95 % intervals over assets", *tables(entries))
-
-
-if __name__ == "__main__":
-    main()

@@ -11,58 +11,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import average_precision_score, brier_score_loss, log_loss, roc_auc_score
+from typer.testing import CliRunner
 
-from benchmarks import figures as bench
-from dataflows.instants import HOUR, format_instant, parse_instant
-from studies.quality import batch_scores
+from dataflows.__main__ import app
+from dataflows.evaluation import figures
+from dataflows.instants import HOUR
+from tests.evaluation.rows import START, evaluation, generated, written
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-START = parse_instant("2020-01-01T00:00:00Z")
-HORIZON = 30 * HOUR
-
-
-def evaluation(
-    asset: str, hour: int, label: str, scores: dict[str, float | None], **other: object
-) -> dict[str, Any]:
-    """One row in the outward form; the label settles when the horizon has passed unless told otherwise."""
-    settled = format_instant(START + hour * HOUR + HORIZON + HOUR)
-    return {
-        "id": f"{asset}@{hour}",
-        "asset": asset,
-        "target": "engine/failure/30h",
-        "time": format_instant(START + hour * HOUR),
-        "label": label,
-        "why": "",
-        "matured": settled,
-        "known": settled,
-        "lead": None,
-        "champion": "good",
-        "scores": scores,
-        "correction": 0,
-        "learned": True,
-        "features": {},
-        **other,
-    }
-
-
-def written(path: Path, rows: list[dict[str, Any]]) -> Path:
-    path.write_bytes(b"".join(orjson.dumps(row) + b"\n" for row in rows))
-    return path
-
-
-def generated(seed: int, assets: int = 12, hours: int = 80) -> list[dict[str, Any]]:
-    """Rows of two models, one good and one that guesses in steps of 0.1, so that scores tie."""
-    random = np.random.default_rng(seed)
-    rows = []
-    for hour in range(hours):
-        for asset in range(assets):
-            positive = bool(random.random() < 0.2)
-            good = float(np.clip(random.normal(0.7 if positive else 0.3, 0.2), 0, 1))
-            scores = {"good": good, "guess": round(float(random.random()), 1)}
-            rows.append(evaluation(f"a{asset}", hour, "positive" if positive else "negative", scores))
-    return rows
 
 
 def test_figures_equal_those_of_scikit_learn(tmp_path: Path) -> None:
@@ -70,7 +27,7 @@ def test_figures_equal_those_of_scikit_learn(tmp_path: Path) -> None:
     rows = generated(1)
     rows[0]["scores"]["good"] = 0.0
     rows[0]["label"] = "positive"
-    entries = bench.compare(bench.load(written(tmp_path / "rows", rows)), resamples=2)
+    entries = figures.compare(figures.load(written(tmp_path / "rows", rows)), resamples=2)
     labels = [row["label"] == "positive" for row in rows]
     for model in ("good", "guess"):
         scores = [row["scores"][model] for row in rows]
@@ -93,40 +50,40 @@ def test_a_correction_replaces_the_label_in_the_final_figures_only(tmp_path: Pat
         evaluation("a", 0, "positive", {"good": 0.9}, correction=1),
         evaluation("b", 0, "positive", {"good": 0.2}, correction=1),
     ]
-    evaluations = bench.load(written(tmp_path / "rows", rows))
-    assert dict(zip(*ids_and_labels(bench.labelled(evaluations, "first")), strict=True)) == {
+    evaluations = figures.load(written(tmp_path / "rows", rows))
+    assert dict(zip(*ids_and_labels(figures.labelled(evaluations, "first")), strict=True)) == {
         "a@0": 0,
         "b@0": 0,
         "c@0": 1,
     }
-    assert dict(zip(*ids_and_labels(bench.labelled(evaluations, "final")), strict=True)) == {
+    assert dict(zip(*ids_and_labels(figures.labelled(evaluations, "final")), strict=True)) == {
         "a@0": 0,
         "b@0": 1,
         "c@0": 1,
     }
 
 
-def ids_and_labels(evaluations: bench.Evaluations) -> tuple[list[str], list[int]]:
+def ids_and_labels(evaluations: figures.Evaluations) -> tuple[list[str], list[int]]:
     return evaluations.ids.tolist(), evaluations.labels.tolist()
 
 
 def test_a_label_given_twice_is_refused(tmp_path: Path) -> None:
     """Two rows of one id and correction would count an example twice."""
     rows = [evaluation("a", 0, "negative", {"good": 0.9})] * 2
-    evaluations = bench.load(written(tmp_path / "rows", rows))
+    evaluations = figures.load(written(tmp_path / "rows", rows))
     with pytest.raises(ValueError, match="a@0 has two rows with correction 0"):
-        bench.labelled(evaluations, "first")
+        figures.labelled(evaluations, "first")
 
 
 def test_censored_and_unscored_examples_do_not_count(tmp_path: Path) -> None:
     """A censored row has no label; a row without a model's score is counted as unscored for that model."""
     rows = generated(2)
-    plain = bench.compare(bench.load(written(tmp_path / "plain", rows)), resamples=2)
+    plain = figures.compare(figures.load(written(tmp_path / "plain", rows)), resamples=2)
     more = [
         evaluation("z", 0, "censored", {"good": 0.99, "guess": 0.99}),
         evaluation("z", 1, "positive", {"good": None, "guess": 0.5}),
     ]
-    entries = bench.compare(bench.load(written(tmp_path / "more", rows + more)), resamples=2)
+    entries = figures.compare(figures.load(written(tmp_path / "more", rows + more)), resamples=2)
     expected = next(entry for entry in plain if entry.model == "good").figures
     found = next(entry for entry in entries if entry.model == "good").figures
     assert found.unscored == 1
@@ -142,18 +99,18 @@ def test_published_scores_are_those_of_the_champion_of_each_row(tmp_path: Path) 
     rows = generated(3)
     for row in rows[len(rows) // 2 :]:
         row["champion"] = "guess"
-    columns = bench.load(written(tmp_path / "rows", rows)).by_model()
-    assert columns[bench.PUBLISHED].tolist() == [row["scores"][row["champion"]] for row in rows]
+    columns = figures.load(written(tmp_path / "rows", rows)).by_model()
+    assert columns[figures.PUBLISHED].tolist() == [row["scores"][row["champion"]] for row in rows]
 
 
 def test_examples_before_20_percent_of_the_span_are_left_out(tmp_path: Path) -> None:
     """Of example hours 0 to 100 those from hour 20 on count, the mark itself too."""
     rows = [evaluation("a", hour, "negative", {"good": 0.1}) for hour in range(101)]
-    evaluations = bench.load(written(tmp_path / "rows", rows))
-    assert bench.instant_from(evaluations.times, "20%") == START + 20 * HOUR
-    assert bench.instant_from(evaluations.times, "2020-01-02T00:00:00Z") == START + 24 * HOUR
+    evaluations = figures.load(written(tmp_path / "rows", rows))
+    assert figures.instant_from(evaluations.times, "20%") == START + 20 * HOUR
+    assert figures.instant_from(evaluations.times, "2020-01-02T00:00:00Z") == START + 24 * HOUR
     for start in ("20%", "2020-01-01T20:00:00Z"):
-        assert bench.compare(evaluations, start, resamples=2)[0].figures.examples == 81
+        assert figures.compare(evaluations, start, resamples=2)[0].figures.examples == 81
 
 
 @given(seed=st.integers(0, 2**32 - 1), step=st.sampled_from([0.01, 0.1, 0.5]))
@@ -165,7 +122,7 @@ def test_resampled_figures_equal_those_of_repeated_rows(seed: int, step: float) 
     labels = random.integers(0, 2, 60)
     scores = np.round(random.random(60) / step) * step
     draws = random.multinomial(5, [0.2] * 5, size=3)
-    roc, precision = bench._ranked(labels, scores, codes, draws)
+    roc, precision = figures._ranked(labels, scores, codes, draws)
     for i, draw in enumerate(draws):
         again = np.repeat(np.arange(60), draw[codes])
         if 0 < labels[again].sum() < len(again):
@@ -178,13 +135,13 @@ def test_resampled_figures_equal_those_of_repeated_rows(seed: int, step: float) 
 
 def test_the_interval_contains_the_estimate_and_is_repeatable(tmp_path: Path) -> None:
     """Intervals lie around the figure they belong to, and the same seed gives the same interval."""
-    evaluations = bench.load(written(tmp_path / "rows", generated(4)))
-    entries = bench.compare(evaluations, resamples=200, seed=7)
+    evaluations = figures.load(written(tmp_path / "rows", generated(4)))
+    entries = figures.compare(evaluations, resamples=200, seed=7)
     for entry in entries:
         for metric, (low, high) in entry.intervals.items():
             assert low < getattr(entry.figures, metric) < high
-    assert bench.compare(evaluations, resamples=200, seed=7) == entries
-    assert bench.compare(evaluations, resamples=200, seed=8) != entries
+    assert figures.compare(evaluations, resamples=200, seed=7) == entries
+    assert figures.compare(evaluations, resamples=200, seed=8) != entries
 
 
 def test_the_interval_is_over_assets_not_over_rows() -> None:
@@ -193,15 +150,15 @@ def test_the_interval_is_over_assets_not_over_rows() -> None:
     assets = np.repeat(np.arange(20), 10)
     labels = (random.random(200) < 0.3).astype(np.int64)
     scores = np.clip(random.normal(0.3 + 0.3 * labels, 0.2), 0, 1)
-    once = bench.bootstrap(labels, scores, assets)
-    tenfold = bench.bootstrap(np.tile(labels, 10), np.tile(scores, 10), np.tile(assets, 10))
-    for metric in bench.METRICS:
+    once = figures.bootstrap(labels, scores, assets)
+    tenfold = figures.bootstrap(np.tile(labels, 10), np.tile(scores, 10), np.tile(assets, 10))
+    for metric in figures.METRICS:
         assert tenfold[metric] == pytest.approx(once[metric])
 
 
 def test_figures_of_a_single_class_are_undefined_not_wrong() -> None:
     """Without a positive there is no ranking to judge; losses remain."""
-    found = bench.figures(np.zeros(5, dtype=np.int64), np.full(5, 0.1))
+    found = figures.figures(np.zeros(5, dtype=np.int64), np.full(5, 0.1))
     assert math.isnan(found.roc_auc)
     assert math.isnan(found.pr_auc)
     assert found.log_loss == pytest.approx(-math.log(0.9))
@@ -211,64 +168,41 @@ def test_a_row_that_is_no_evaluation_is_named_by_its_line(tmp_path: Path) -> Non
     """Another output's file by mistake must not give figures."""
     path = written(tmp_path / "rows", [evaluation("a", 0, "negative", {"good": 0.1}), {"id": "a prediction"}])
     with pytest.raises(ValueError, match=r":2: not an evaluation row \(KeyError"):
-        bench.load(path)
+        figures.load(path)
 
 
 def test_the_command_prints_every_model_and_json_for_machines(
-    tmp_path: Path, capsysbinary: pytest.CaptureFixture[bytes]
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """One JSON object for each target, kind of label and model; the table names the models too."""
-    path = written(tmp_path / "rows", generated(6))
-    bench.main([str(path), "--from", "20%", "--json", "--resamples", "10"])
-    entries = [orjson.loads(line) for line in capsysbinary.readouterr().out.splitlines()]
+    written(tmp_path / "evaluations.jsonl", generated(6))
+    command = ["figures", str(tmp_path), "--resamples", "10"]
+    shown = CliRunner().invoke(app, [*command, "--from", "20%", "--json"])
+    entries = [orjson.loads(line) for line in shown.stdout.splitlines()]
     assert [(entry["labels"], entry["model"]) for entry in entries] == [
-        (labels, model) for labels in ("first", "final") for model in (bench.PUBLISHED, "good", "guess")
+        (labels, model) for labels in ("first", "final") for model in (figures.PUBLISHED, "good", "guess")
     ]
-    bench.main([str(path), "--resamples", "10"])
-    printed = capsysbinary.readouterr().out.decode()
+    monkeypatch.setenv("COLUMNS", "120")
+    printed = CliRunner().invoke(app, command).stdout
     assert "guess" in printed
     assert f"{entries[1]['figures']['examples']:,}" not in printed  # without --from all rows count
 
 
-def served(*, known_after: int = 0) -> list[dict[str, Any]]:
-    """Forty assets that start a day apart and fail at hour 60; the one feature is their age in hours."""
-    rows = []
-    for unit in range(40):
-        for age in range(60):
-            hour = 24 * unit + age
-            positive = age >= 30
-            settled = format_instant(START + (24 * unit + 60 + known_after) * HOUR)
-            row = evaluation(f"u{unit:02}", hour, "positive" if positive else "negative", {"good": 0.5})
-            rows.append({**row, "known": settled, "matured": settled, "features": {"age": float(age)}})
-    return rows
-
-
-def test_the_batch_baseline_learns_what_the_features_tell(tmp_path: Path) -> None:
-    """Where age decides the label, examples after the first retrainings are told apart."""
-    rows = bench.load(written(tmp_path / "rows", served()), features=True)
-    scores = batch_scores(rows, HORIZON)
-    late = rows.times >= START + 500 * HOUR
-    assert bench.figures(rows.labels[late], scores[late]).roc_auc > 0.99
-
-
-def test_the_batch_baseline_knows_no_label_before_it_settled(tmp_path: Path) -> None:
-    """With labels that come to be known after the recording's end, it has nothing but the empty prior."""
-    rows = bench.load(written(tmp_path / "rows", served(known_after=10_000)), features=True)
-    assert set(batch_scores(rows, HORIZON)) == {0.5}
-
-
-def test_the_batch_baseline_learns_positives_no_earlier_than_negatives(tmp_path: Path) -> None:
-    """A label known at once waits for its horizon: at hour 100 it is learned of examples up to hour 69."""
-    rows = served(known_after=-60)
-    changed = [
-        {**row, "label": "negative"} if (parse_instant(row["time"]) - START) // HOUR > 69 else row
-        for row in rows
-    ]
-    before, after = (
-        batch_scores(bench.load(written(tmp_path / name, given_rows), features=True), HORIZON)
-        for name, given_rows in (("as served", rows), ("later labels changed", changed))
-    )
-    hours = np.array([(parse_instant(row["time"]) - START) // HOUR for row in rows])
-    assert len(set(before[(hours >= 100) & (hours < 200)])) > 1
-    assert (before[hours < 200] == after[hours < 200]).all()
-    assert (before[hours >= 200] != after[hours >= 200]).any()
+@pytest.mark.parametrize(
+    ("rows", "options", "why"),
+    [
+        ([], (), "holds no evaluation rows"),
+        ([{"id": "a prediction"}], (), "evaluations.jsonl"),
+        (generated(6), ("--from", "120%"), "120% lies outside 0% to 100%"),
+        (generated(6), ("--from", "yesterday"), "yesterday"),
+    ],
+)
+def test_the_command_explains_what_it_cannot_read(
+    tmp_path: Path, rows: list[dict[str, Any]], options: tuple[str, ...], why: str
+) -> None:
+    """One line on standard error, and exit code 1."""
+    written(tmp_path / "evaluations.jsonl", rows)
+    shown = CliRunner().invoke(app, ["figures", str(tmp_path), *options])
+    assert shown.exit_code == 1
+    assert shown.stderr.startswith("Error: ")
+    assert why in shown.stderr

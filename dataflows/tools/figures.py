@@ -1,0 +1,52 @@
+"""``python -m dataflows figures``: figures of a run with intervals, from its evaluations."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING
+
+import orjson
+
+from dataflows.evaluation.figures import compare, load, tables
+from dataflows.instants import format_instant
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from rich.console import Console
+
+__all__ = ["FiguresError", "show_figures"]
+
+
+class FiguresError(ValueError):
+    """Figures cannot be computed from what was asked or given."""
+
+
+def show_figures(
+    folder: Path, console: Console, *, start: str | None, resamples: int, seed: int, as_json: bool
+) -> None:
+    """Print the figures of every target and model of a run, under first and final labels.
+
+    Args:
+        folder: of the outputs.
+        console: where the tables are printed.
+        start: examples before it are left out: RFC 3339, or a share of the span of example times (``20%``).
+        resamples: of the bootstrap over assets.
+        seed: of the bootstrap; the same seed gives the same intervals.
+        as_json: write one JSON object a line to standard output instead of tables.
+
+    Raises:
+        FiguresError: the folder holds no evaluations, a line is no evaluation, or ``start`` is neither.
+    """
+    try:
+        evaluations = load(folder / "evaluations.jsonl")
+        entries = compare(evaluations, start, resamples=resamples, seed=seed)
+    except ValueError as error:
+        raise FiguresError(str(error)) from error
+    if as_json:
+        for entry in entries:
+            sys.stdout.buffer.write(orjson.dumps(entry, option=orjson.OPT_APPEND_NEWLINE))
+        return
+    first, last = format_instant(int(evaluations.times.min())), format_instant(int(evaluations.times.max()))
+    left_out = f", those before {start} left out" if start else ""
+    console.print(f"Examples of {first} to {last}{left_out}; 95 % intervals over assets", *tables(entries))

@@ -1,0 +1,59 @@
+"""The quality study: its batch baseline learns what can be known, and nothing earlier."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from dataflows.evaluation.figures import figures, load
+from dataflows.instants import HOUR, format_instant, parse_instant
+from studies.quality import batch_scores
+from tests.evaluation.rows import HORIZON, START, evaluation, written
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def served(*, known_after: int = 0) -> list[dict[str, Any]]:
+    """Forty assets that start a day apart and fail at hour 60; the one feature is their age in hours."""
+    rows = []
+    for unit in range(40):
+        for age in range(60):
+            hour = 24 * unit + age
+            positive = age >= 30
+            settled = format_instant(START + (24 * unit + 60 + known_after) * HOUR)
+            row = evaluation(f"u{unit:02}", hour, "positive" if positive else "negative", {"good": 0.5})
+            rows.append({**row, "known": settled, "matured": settled, "features": {"age": float(age)}})
+    return rows
+
+
+def test_the_batch_baseline_learns_what_the_features_tell(tmp_path: Path) -> None:
+    """Where age decides the label, examples after the first retrainings are told apart."""
+    rows = load(written(tmp_path / "rows", served()), features=True)
+    scores = batch_scores(rows, HORIZON)
+    late = rows.times >= START + 500 * HOUR
+    assert figures(rows.labels[late], scores[late]).roc_auc > 0.99
+
+
+def test_the_batch_baseline_knows_no_label_before_it_settled(tmp_path: Path) -> None:
+    """With labels that come to be known after the recording's end, it has nothing but the empty prior."""
+    rows = load(written(tmp_path / "rows", served(known_after=10_000)), features=True)
+    assert set(batch_scores(rows, HORIZON)) == {0.5}
+
+
+def test_the_batch_baseline_learns_positives_no_earlier_than_negatives(tmp_path: Path) -> None:
+    """A label known at once waits for its horizon: at hour 100 it is learned of examples up to hour 69."""
+    rows = served(known_after=-60)
+    changed = [
+        {**row, "label": "negative"} if (parse_instant(row["time"]) - START) // HOUR > 69 else row
+        for row in rows
+    ]
+    before, after = (
+        batch_scores(load(written(tmp_path / name, given_rows), features=True), HORIZON)
+        for name, given_rows in (("as served", rows), ("later labels changed", changed))
+    )
+    hours = np.array([(parse_instant(row["time"]) - START) // HOUR for row in rows])
+    assert len(set(before[(hours >= 100) & (hours < 200)])) > 1
+    assert (before[hours < 200] == after[hours < 200]).all()
+    assert (before[hours >= 200] != after[hours >= 200]).any()
