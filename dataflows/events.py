@@ -46,6 +46,7 @@ _MAX_NAME = 256
 #: Why a record could not be used: stable codes of the rejects and late outputs.
 REASONS = {
     "malformed": "not JSON, a missing field, a wrong type, a time without offset, a reading beyond ±1e15",
+    "mixed_arrivals": "`arrived` is missing where the first record has it, or is there where it has none",
     "wrong_arrival": "`arrived` lies more than max_arrival_jump ahead, and nothing else confirms it",
     "unknown_asset": "no registry row names the asset, and the fleet rejects unknown assets or is full",
     "unknown_class": "a registry row names a class that the fleet does not have",

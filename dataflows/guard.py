@@ -8,7 +8,18 @@ import structlog
 
 from dataflows.asset.asset import Asset, ClassPlan
 from dataflows.events import Event, Reject
-from dataflows.items import Expiry, Item, Known, LateWeather, Observation, Row, asset_part, encode, reject_row
+from dataflows.items import (
+    Expiry,
+    Item,
+    Known,
+    LateWeather,
+    Observation,
+    Row,
+    asset_part,
+    encode,
+    in_words,
+    reject_row,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -58,7 +69,7 @@ class InternalErrors:
             asset = body.asset
         elif isinstance(body, Event):
             asset, event = getattr(body, "asset", None), body
-        rejected = Reject("internal_error", f"{type(error).__name__}: {error}", asset)
+        rejected = Reject("internal_error", in_words(error), asset)
         return cast("Row", reject_row(item, rejected, event).body)
 
 
@@ -104,7 +115,7 @@ class GuardedAsset:
         row = {
             "change": "asset_reset",
             "asset": self._name,
-            "why": f"internal error: {type(error).__name__}: {error}",
+            "why": f"internal error: {in_words(error)}",
             "sequence": item.sequence,
         }
         bodies: list[Row | Observation] = [rejected, Row("changes", encode(row))]

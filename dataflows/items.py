@@ -9,6 +9,7 @@ any step can put what it receives back into order.
 
 from __future__ import annotations
 
+import hashlib
 from operator import attrgetter
 from typing import Any, Literal
 
@@ -38,6 +39,7 @@ __all__ = [
     "by_order",
     "encode",
     "group_part",
+    "in_words",
     "lane_part",
     "reject_row",
     "same_values",
@@ -48,6 +50,11 @@ OUTPUTS = ("predictions", "alerts", "evaluations", "metrics", "changes", "late",
 
 #: Rejects of these reasons go to the late output.
 LATE_REASONS = frozenset({"too_late", "unmatched"})
+
+#: A row of the rejects or the late output is at most this long, so that a message can hold it.
+_LONGEST_ROW = 900_000
+#: Characters that are kept of what is too large for its row, and of a text in words.
+_HEAD, _WORDS = 100_000, 1_000
 
 _LANE_BITS, _ASSET_BITS, _GROUP_BITS = 31, 12, 20
 
@@ -308,7 +315,10 @@ def _sent(event: Event) -> dict[str, Any]:
 
 
 def reject_row(item: Item, reject: Reject, event: Event | None = None) -> Item:
-    """The row of the rejects or the late output for what could not be used, with the event if decoded."""
+    """The row of the rejects or the late output for what could not be used, with the event if decoded.
+
+    A row that would be too long for a message keeps the head of its record, the length and the digest.
+    """
     source, line, offset = item.position
     row: dict[str, Any] = {
         "reason": reject.reason,
@@ -324,6 +334,27 @@ def reject_row(item: Item, reject: Reject, event: Event | None = None) -> Item:
         row["raw"] = reject.raw.decode("utf-8", "backslashreplace")
     if event is not None:
         row["event"] = _sent(event)
+    data = encode(row)
+    if len(data) > _LONGEST_ROW:
+        data = encode(_shortened(row))
     output = "late" if reject.reason in LATE_REASONS else "rejects"
-    body = Row(output, encode(row), reject.reason)
+    body = Row(output, data, reject.reason)
     return Item(item.sequence, item.part, item.arrival, item.known, item.position, body)
+
+
+def in_words(error: Exception) -> str:
+    """An error in at most 1,000 characters: some hold the whole record on which they were raised."""
+    return f"{type(error).__name__}: {error}"[:_WORDS]
+
+
+def _shortened(row: dict[str, Any]) -> dict[str, Any]:
+    """A row without what is too large for it: its head, its length in bytes and its digest stay."""
+    field = "event" if "event" in row else "raw"
+    whole = row.pop(field, "")
+    text = whole if isinstance(whole, str) else encode(whole).decode()
+    content = text.encode()
+    digest = hashlib.blake2b(content, digest_size=16).hexdigest()
+    row["detail"] = row["detail"][:_WORDS]
+    row["raw"] = text[:_HEAD]
+    row["cut"] = {"field": field, "bytes": len(content), "blake2b": digest}
+    return row

@@ -32,6 +32,10 @@ __all__ = ["Head", "Merge", "Place"]
 _NEVER = -(1 << 62)
 # A batch of lines that are all nearly oversized would be a gigabyte.
 _BATCH_BYTES = 4 << 20
+_NO_ARRIVAL = (
+    "`arrived` is missing; followed records need it, since no clock of this machine may decide what they "
+    "mean: let the gateway that writes them add it"
+)
 
 
 class Place(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -138,11 +142,7 @@ class _Feed:
             if due is not None:
                 latest = max(latest, due)
             elif self._growing and not isinstance(event, Registration):
-                msg = (
-                    f"{self.path}, line {self._seen} lacks `arrived`; followed records need it, since no "
-                    "clock of this machine may decide what they mean: let the gateway that writes them add it"
-                )
-                raise InputError(msg)
+                event = Reject("mixed_arrivals", _NO_ARRIVAL, getattr(event, "asset", None), raw)
             else:
                 due = getattr(event, "time", None)
         return Head(raw, event, start, end, self._seen, latest, due)

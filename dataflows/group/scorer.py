@@ -18,6 +18,7 @@ from dataflows.group.error_rate import ErrorRate
 from dataflows.group.lineup import Lineup, Member
 from dataflows.group.readers import reader_of
 from dataflows.group.slot import RIVER, Slot, dict_of, read_models, sealed_models, served_scores
+from dataflows.items import in_words
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -268,7 +269,7 @@ class Scorer:
             probabilities = slot.probabilities(x)
             score = float(probabilities.get(True, 0.0)) if probabilities else None
         except Exception as error:  # noqa: BLE001 - a model is foreign code; the rest goes on
-            self._fail(slot, f"{type(error).__name__}: {error}", learning=False)
+            self._fail(slot, in_words(error), learning=False)
             return None, "prior"
         if score is None:
             return self.prior, "prior"
@@ -314,7 +315,7 @@ class Scorer:
         try:
             slot.learn(x, label)
         except Exception as error:  # noqa: BLE001 - a model is foreign code; the rest goes on
-            self._fail(slot, f"{type(error).__name__}: {error}", learning=True)
+            self._fail(slot, in_words(error), learning=True)
             return
         slot.errors.succeed(learning=True)
         slot.learned += 1

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from dataflows.events import Event, Fault, Telemetry, Weather
+from dataflows.events import Event, Fault, Reject, Telemetry, Weather
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from dataflows.items import Item
 
-__all__ = ["ArrivalClock", "MixedArrivalsError", "check_alike"]
+__all__ = ["ArrivalClock", "unlike"]
 
 #: An asset that nobody confirms is believed after so many jumps in a row: it may be the only one that sends.
 _INSISTS = 5
@@ -19,24 +19,24 @@ _INSISTS = 5
 _MOST_CLAIMS = 16
 
 
-class MixedArrivalsError(RuntimeError):
-    """One recording holds records with and without ``arrived``."""
+def unlike(before: bool, event: Event) -> Reject | None:  # noqa: FBT001 - the two are alike or not
+    """Reject a record that says when it arrived where those before it did not, or the other way round.
 
+    Args:
+        before: whether the first record of the stream had ``arrived``.
+        event: the record.
 
-def check_alike(item: Item, before: bool, now: bool) -> None:  # noqa: FBT001 - the two are alike or not
-    """Refuse a record that says when it arrived where those before it did not, or the other way round.
-
-    Raises:
-        MixedArrivalsError: it does.
+    Returns:
+        The reject; None where the record is like those before it.
     """
-    if now != before:
-        source, line, _ = item.position
-        has = "has" if now else "lacks"
-        msg = (
-            f"{source}, line {line} {has} `arrived`, unlike the records before it; "
-            "give it to all records of a recording or to none"
-        )
-        raise MixedArrivalsError(msg)
+    now = event.arrived is not None
+    if now == before:
+        return None
+    detail = (
+        f"{'has' if now else 'lacks'} `arrived`, unlike the first record of the stream; "
+        "give it to all records of a recording or to none"
+    )
+    return Reject("mixed_arrivals", detail, getattr(event, "asset", None))
 
 
 #: Who says that it is later than anyone knew: arrival, asset (of weather its site) and source.

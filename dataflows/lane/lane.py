@@ -30,7 +30,7 @@ from dataflows.items import (
     lane_part,
     reject_row,
 )
-from dataflows.lane.arrivals import ArrivalClock, MixedArrivalsError, check_alike
+from dataflows.lane.arrivals import ArrivalClock, unlike
 from dataflows.lane.clocks import Clocks, clock_row
 from dataflows.lane.counts import Counts
 from dataflows.lane.migrations import Migrations
@@ -47,7 +47,7 @@ if TYPE_CHECKING:
 
     from dataflows.fleet.plan import Fleet
 
-__all__ = ["LANE_PARTS", "Lane", "MixedArrivalsError"]
+__all__ = ["LANE_PARTS", "Lane"]
 
 _REGISTRY, _HEARD, _SURROUNDINGS = 0, BUCKETS, 2 * BUCKETS
 #: Registry, what was heard of assets (silence and clocks), and surroundings, each in buckets. Frozen: the
@@ -192,8 +192,6 @@ class Lane:
         """Take a record in; where that raises, what time brought about stands, and the record is rejected."""
         try:
             self._take(item, event, out)
-        except MixedArrivalsError:
-            raise
         except Exception as error:
             if self._on_error is None:
                 raise
@@ -202,7 +200,11 @@ class Lane:
             out.append(Item(item.sequence, lane_part(0), item.arrival, item.known, item.position, row))
 
     def _take(self, item: Item, event: Event, out: list[Item]) -> None:
-        self._watch_arrivals(item, event)
+        mixed = self._watch_arrivals(event)
+        if mixed is not None:
+            out.append(self._reject(item, mixed, event))
+            self._made = 0
+            return
         if not self._arrivals.believes(item, event, self.arrival):
             wild = (
                 "`arrived` lies more than max_arrival_jump after that of the record before it, and no other "
@@ -393,17 +395,16 @@ class Lane:
         """Something that this record brings about, and that takes effect before it."""
         return Item(self._sequence, lane_part(place), self.arrival, item.known, ("", 0, 0), body)
 
-    def _watch_arrivals(self, item: Item, event: Event) -> None:
-        """All records of a recording have arrivals, or none; a file of registry rows may do without."""
+    def _watch_arrivals(self, event: Event) -> Reject | None:
+        """Reject a record that is unlike the first one; a file of registry rows may do without arrivals."""
         with_arrivals = event.arrived is not None
         if isinstance(event, Registration) and not with_arrivals:
-            return
+            return None
         if self._with_arrivals is None:
             self._with_arrivals = with_arrivals
             if not with_arrivals and self._waits:
                 _log.warning("the records have no `arrived`, so idle_timeout and max_future have no effect")
-        else:
-            check_alike(item, self._with_arrivals, with_arrivals)
+        return unlike(self._with_arrivals, event)
 
     def _expire(self, arrival: int | None, out: list[Item]) -> None:
         """What was due before this arrival takes effect now, as of when it was due."""

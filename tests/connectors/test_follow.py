@@ -12,6 +12,7 @@ from dataflows.connectors import clocks
 from dataflows.connectors.files import FileSource
 from dataflows.connectors.journal import JournalError
 from dataflows.connectors.lines import InputError
+from dataflows.events import Reject
 from dataflows.fleet.plan import Input
 from dataflows.instants import MICROSECONDS
 from dataflows.items import Tick
@@ -261,14 +262,21 @@ def test_a_file_that_will_not_go_on_ends_the_run(live: Live, what: str) -> None:
 
 
 def test_followed_records_need_their_arrival(live: Live) -> None:
-    """The host's clock is no substitute; registry rows and what is malformed may do without."""
+    """One without is rejected and ends nothing; registry rows may do without, no host's clock stands in."""
     live.start()
     live.path.write_bytes(b'no JSON\n{"kind":"asset","asset":"a","class":"c"}\n')
     assert len(live.part.next_batch()) == 2
     with live.path.open("ab") as file:
         file.write(b'{"kind":"fault","asset":"a","time":0,"code":"E1"}\n')
-    with pytest.raises(InputError, match="line 3 lacks `arrived`"):
-        live.read()
+        file.write(record(10) + b"\n")
+    without, after = live.part.next_batch()
+    assert isinstance(without.body, Reject)
+    assert (without.body.reason, without.position[1]) == ("mixed_arrivals", 3)
+    assert shown(after) == (4, 0, 10)
+    resume = live.part.snapshot()
+    live.start(resume)
+    live.write(20)
+    assert live.read() == [(5, 0, 20)]
 
 
 @pytest.mark.parametrize("name", ["-", "a.jsonl.gz"])

@@ -11,7 +11,8 @@ import pytest
 from dataflows.connectors.kafka import client, topics
 from dataflows.connectors.kafka.client import KafkaOutputError
 from dataflows.connectors.kafka.sink import KafkaSink
-from dataflows.items import Item, Row
+from dataflows.events import Reject
+from dataflows.items import Item, Row, reject_row
 from dataflows.watch import Watch
 
 if TYPE_CHECKING:
@@ -178,12 +179,12 @@ def test_a_topic_that_lost_its_rows_is_refused(writer: Writer) -> None:
 def test_a_reject_longer_than_a_message_may_be_is_cut(writer: Writer) -> None:
     """The run must not end for a record that was no good anyway; the row says that it was cut."""
     part = writer.run(output="rejects")
-    row = orjson.dumps({"reason": "malformed", "raw": "\\x00" * 300_000})
-    part.write_batch([Item(1, 0, 0, 0, ("", 0, 0), Row("rejects", row, "malformed"))])
+    reject = Reject("malformed", "not JSON", raw=b"\x00" * 1_000_000)
+    part.write_batch([reject_row(Item(1, 0, 0, 0, ("", 0, 0), reject), reject)])
     part.snapshot()
     (message,) = writer.cluster.rows(f"{writer.cluster.name}.rejects")
     found = orjson.loads(message.value())
-    assert (len(found["raw"]), found["raw_cut"]) == (100_000, True)
+    assert (len(found["raw"]), found["cut"]["bytes"]) == (100_000, 1_000_000)
 
 
 def test_rows_of_recorded_files_carry_the_time_of_writing(writer: Writer) -> None:

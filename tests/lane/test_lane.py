@@ -17,7 +17,7 @@ from dataflows.fleet.plan import AssetClass, AssetPolicy, Fleet, Input, Output
 from dataflows.instants import HOUR, MICROSECONDS
 from dataflows.items import Item, Known, Row, by_order
 from dataflows.lane import Lane
-from dataflows.lane.lane import LANE_PARTS, MixedArrivalsError
+from dataflows.lane.lane import LANE_PARTS
 from dataflows.snapshots import SnapshotError, seal
 
 if TYPE_CHECKING:
@@ -131,12 +131,15 @@ def test_what_could_not_be_decoded_is_rejected_with_what_is_known() -> None:
 
 @pytest.mark.parametrize(("one", "other", "word"), [(None, 3, "has"), (3, None, "lacks")])
 def test_records_with_and_without_arrival_do_not_mix(one: int | None, other: int | None, word: str) -> None:
-    """The first record that differs is named, also after a restart."""
+    """A record that differs from the first is rejected with its line, also after a restart; others go on."""
     lane = opened()
     lane.process(records(telemetry(arrived=one)))
     for at_work in (lane, opened(main=lane.main_snapshot(), parts={})):
-        with pytest.raises(MixedArrivalsError, match=f"pumps, line 2 {word} `arrived`"):
-            at_work.process(records(telemetry(arrived=other), first=2))
+        unlike, like = at_work.process(records(telemetry(arrived=other), telemetry(arrived=one), first=2))
+        found = row(unlike)
+        assert (found["reason"], found["line"], found["asset"]) == ("mixed_arrivals", 2, "a")
+        assert f"{word} `arrived`" in found["detail"]
+        assert isinstance(like.body, Known)
 
 
 def test_unknown_assets_are_adopted_up_to_a_number() -> None:

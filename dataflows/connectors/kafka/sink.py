@@ -21,7 +21,6 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, cast
 
 import msgspec
-import orjson
 import structlog
 from bytewax.outputs import StatefulSinkPartition
 from confluent_kafka import KafkaException
@@ -50,8 +49,6 @@ __all__ = ["KafkaSink"]
 _log = structlog.get_logger()
 #: Seconds that one attempt may block, and with it a signal.
 _ATTEMPT = 2.0
-#: A raw record longer than this is cut where its row would be longer than a message may be.
-_LONGEST_ROW, _LONGEST_RAW = 900_000, 100_000
 
 
 class _Head(msgspec.Struct):
@@ -128,7 +125,7 @@ class _TopicPartition(StatefulSinkPartition[Item, bytes]):
 
     def _produce(self, item: Item) -> None:
         sink = self._sink
-        data = self._fitting(cast("Row", item.body).data)
+        data = cast("Row", item.body).data
         head = _head.decode(data)
         headers: list[tuple[str, str | bytes | None]] = [
             ("order", b"%d.%d" % (item.sequence, item.part)),
@@ -149,20 +146,9 @@ class _TopicPartition(StatefulSinkPartition[Item, bytes]):
             else:
                 return
 
-    def _fitting(self, data: bytes) -> bytes:
-        """The row, with a shorter ``raw`` if brokers would refuse it for its length."""
-        if len(data) <= _LONGEST_ROW:
-            return data
-        row = orjson.loads(data)
-        if "raw" not in row:
-            return data
-        row["raw"] = row["raw"][:_LONGEST_RAW]
-        row["raw_cut"] = True
-        return orjson.dumps(row)
-
     def _is_written(self, item: Item) -> bool:
         """Whether a run before this one published the row; it is then forgotten."""
-        data = self._fitting(cast("Row", item.body).data)
+        data = cast("Row", item.body).data
         identity = identity_of(self._output, data, b"%d.%d" % (item.sequence, item.part))
         checksum = self._written.pop(identity, None)
         if checksum is None:
