@@ -1,4 +1,4 @@
-"""``fleet.toml``: the typed configuration, what it expands to, and what is refused before anything runs."""
+"""``fleet.toml``: its typed form, the fleet that it describes, and the checks before a run."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""A document checked against the schema, key by key, and what of it can still be checked further.
+"""Check a document against the schema, key by key, and keep the parts that can be checked further.
 
-One wrong key must not hide the others. So a misspelt key is read as the nearest valid one, a value that
-the schema refuses is left out (or stood in for, where the key is required), and its place is remembered as
-broken: `expand` checks everything else and says nothing about what follows from a broken place.
+One wrong key must not hide the others. So a misspelt key is read as the nearest valid one. A value that the
+schema refuses is left out, or replaced by a stand-in where the key is required, and its place is marked as
+broken. `expand` checks everything else and reports no consequences of a broken place.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Draft", "draft"]
 
-# What stands for a required key that is missing or wrong. No Fleet has them, since then there is a problem.
+# Stand-ins for required keys that are missing or wrong. No Fleet has them, since then there is a problem.
 _STAND_INS: Mapping[str, Any] = {
     "name": "-",
     "input": {"files": ["-"]},
@@ -55,14 +55,14 @@ _EXPECTED = {
 
 @dataclass(frozen=True, slots=True)
 class Draft:
-    """A document of valid form, and where the one it was made from is not.
+    """A document of valid form, and the places at which the original is not.
 
     Attributes:
-        document: what could be read.
+        document: the valid parts.
         broken: places in the original document that are missing or were refused.
-        origins: of each list, the indices in the original document of the elements that are left.
-        source: the original document, its keys corrected.
-        problems: what is wrong, as far as it is known.
+        origins: for each list, the indices in the original document of the remaining elements.
+        source: the original document with corrected keys.
+        problems: all problems found so far.
     """
 
     document: Document
@@ -88,17 +88,17 @@ class Draft:
         return any(bad[: len(loc)] == loc[: len(bad)] for bad in self.broken)
 
     def is_refused(self, *loc: str | int) -> bool:
-        """Whether this place, or what holds it, was refused as a whole."""
+        """Whether this place, or a table or list around it, was refused as a whole."""
         return any(loc[:length] in self.broken for length in range(1, len(loc) + 1))
 
     def names(self, table: str) -> list[str]:
-        """The names written below ``classes`` or ``models``, valid or not."""
+        """All names below ``classes`` or ``models``, valid or not."""
         value = self.source.get(table)
         return [name for name in value if isinstance(name, str)] if isinstance(value, dict) else []
 
 
 def draft(source: Mapping[str, Any], problems: list[Problem]) -> Draft:
-    """Check a document against the schema; what is wrong is added to ``problems``."""
+    """Check a document against the schema and add what is wrong to ``problems``."""
     corrected = _correct_keys(dict(source), Document, (), problems)
     broken: set[Loc] = set()
     missing: set[Loc] = set()
@@ -121,7 +121,7 @@ def draft(source: Mapping[str, Any], problems: list[Problem]) -> Draft:
 
 
 def _correct_keys(value: Any, table: type[Table], at: Loc, problems: list[Problem]) -> Any:  # noqa: ANN401
-    """The table with misspelt keys read as the nearest ones that are not there, others left out."""
+    """Read misspelt keys as the nearest missing ones and drop the other unknown keys."""
     if not isinstance(value, dict):
         return value
     fields = {key_of(name, field): field for name, field in table.model_fields.items()}
@@ -156,7 +156,7 @@ def _correct_keys(value: Any, table: type[Table], at: Loc, problems: list[Proble
 
 
 def _prune(value: Any, at: Loc, refused: set[Loc], missing: set[Loc], origins: dict[Loc, list[int]]) -> Any:  # noqa: ANN401
-    """A copy without the refused places, with stand-ins at the missing ones; notes which elements stay."""
+    """Copy without the refused places, with stand-ins at the missing ones; note the elements that stay."""
     if isinstance(value, dict):
         kept = {
             key: _prune(inner, (*at, key), refused, missing, origins)
@@ -187,7 +187,7 @@ def _place(loc: Loc, source: Any, origins: Mapping[Loc, Sequence[int]]) -> Loc: 
 
 
 def _problem(details: ErrorDetails, loc: Loc, source: Any) -> Problem:  # noqa: ANN401
-    """What the schema refused, in the words of the document."""
+    """Describe what the schema refused in the words of the document."""
     kind, context = details["type"], details.get("ctx", {})
     if kind == "missing":
         return Problem(dotted(loc), "this key, which has no default")

@@ -1,4 +1,4 @@
-"""Where records come from and where rows go, resolved: files or Kafka, and how to reach the cluster."""
+"""Resolve input and output: files or Kafka, and the connection to the cluster."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ __all__ = ["made_input", "made_kafka", "made_output"]
 
 _LOGINS = ("user", "password_env", "password_file")
 _CERTIFICATES = ("ca_file", "certificate_file", "key_file", "key_password_env", "key_password_file")
-#: The longest name of an output, which a prefix of topics has to leave room for.
+#: Longest name of an output: a prefix of topics has to leave room for it.
 _LONGEST_OUTPUT = "predictions"
 
 
 def made_input(draft: Draft, folder: Path) -> Input:
-    """What is read: files or topics, not both."""
+    """Resolve the input: files or topics, not both."""
     table = draft.document.input
     kafka = None
     if table.kafka is not None:
@@ -34,7 +34,7 @@ def made_input(draft: Draft, folder: Path) -> Input:
         )
     if not draft.is_broken("input", "files") and not draft.is_broken("input", "kafka"):
         if table.files and kafka is not None:
-            draft.refuse(("input", "files"), "none beside `kafka`: one of the two", shown(table.files))
+            draft.refuse(("input", "files"), "none together with `kafka`: one of the two", shown(table.files))
         elif not table.files and kafka is None:
             draft.refuse(("input", "files"), "at least one, or topics under `kafka`", shown(table.files))
     return Input(
@@ -49,7 +49,7 @@ def made_input(draft: Draft, folder: Path) -> Input:
 
 
 def made_output(draft: Draft, folder: Path) -> Output:
-    """Where rows go, and which."""
+    """Resolve the output: its destination and its rows."""
     table = draft.document.output
     kafka = None
     if table.kafka is not None:
@@ -71,7 +71,7 @@ def made_output(draft: Draft, folder: Path) -> Output:
 
 
 def made_kafka(draft: Draft, folder: Path) -> Kafka:
-    """How to reach the cluster; what its security has no use for is refused, so is what it lacks."""
+    """Resolve the connection; refuse keys that its security does not use, and keys that it lacks."""
     table = draft.document.kafka
     with_login, with_tls = table.security.startswith("sasl"), table.security.endswith("tls")
     for keys, wanted, where in ((_LOGINS, with_login, "sasl"), (_CERTIFICATES, with_tls, "tls")):
@@ -107,7 +107,7 @@ def _path(folder: Path, path: str | None) -> str | None:
 
 def _secret(draft: Draft, what: str, env: str | None, file: str | None, folder: Path) -> Secret | None:
     if env is not None and file is not None:
-        draft.refuse(("kafka", f"{what}_file"), f"none beside {what}_env: one of the two", shown(file))
+        draft.refuse(("kafka", f"{what}_file"), f"none together with {what}_env: one of the two", shown(file))
     if env is None and file is None:
         return None
     return Secret(env, _path(folder, file))

@@ -1,4 +1,4 @@
-"""What is wrong with a ``fleet.toml``: all of it at once, each with its key and the nearest valid name."""
+"""Problems of a ``fleet.toml``: reported all at once, each with its key and the nearest valid name."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ class Problem:
     """One thing that has to change before the fleet can run.
 
     Attributes:
-        key: where, such as ``classes.engine.windows[0].statistics[1]``, ``line 3`` or ``FLEET_BATCH``.
-        expected: what may stand there.
-        got: what stands there, as it would be written; None if nothing does.
-        hint: the valid name that is nearest to what stands there.
+        key: the place, such as ``classes.engine.windows[0].statistics[1]``, ``line 3`` or ``FLEET_BATCH``.
+        expected: the valid values.
+        got: the value in the file, as TOML writes it; None if there is none.
+        hint: the valid name nearest to that value.
     """
 
     key: str
@@ -44,7 +44,7 @@ class Problem:
 
 
 class FleetError(ValueError):
-    """A ``fleet.toml`` that cannot be run, with all that is wrong with it.
+    """A ``fleet.toml`` that cannot be run, with all its problems.
 
     Attributes:
         path: the file.
@@ -75,7 +75,7 @@ def dotted(loc: Loc) -> str:
 
 
 def nearest(name: object, valid: Iterable[str]) -> str | None:
-    """The valid name most like this one, whatever its case; None if none is like it."""
+    """Find the valid name most like this one, whatever its case; None if none is like it."""
     if not isinstance(name, str):
         return None
     folded: dict[str, str] = {}

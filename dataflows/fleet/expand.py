@@ -1,4 +1,4 @@
-"""From a document of valid form to a `Fleet`: names resolved, products made, the impossible refused."""
+"""Make a `Fleet` of a document of valid form: resolve names, build products, refuse the impossible."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ if TYPE_CHECKING:
 
 __all__ = ["expand"]
 
-# One record after a long pause has to wait for all of them.
+# One record after a long pause waits for all of them.
 _MOST_EXPIRIES = 100_000
 
 
 def expand(draft: Draft, path: Path) -> Fleet:
-    """The fleet of a draft, only to be used if the draft has no problems afterwards.
+    """Expand a draft to a fleet, which is valid only if the draft has no problems afterwards.
 
     Args:
-        draft: what was read; unknown names and impossible combinations are added to its problems.
-        path: the file, to whose folder relative paths belong.
+        draft: the document; unknown names and impossible combinations are added to its problems.
+        path: the file; relative paths start at its folder.
     """
     document, folder = draft.document, path.parent
     layouts = {name: Layout(draft, name, table) for name, table in document.classes.items()}
@@ -66,7 +66,7 @@ def _check_expiries(draft: Draft, fleet: Fleet) -> None:
             second = MICROSECONDS["s"]
             least = -(-span // (_MOST_EXPIRIES * second)) * second
             expected = (
-                f"at least {format_duration(least)}, since a silent asset is looked after for "
+                f"at least {format_duration(least)}, since a silent asset is watched for "
                 f"{format_duration(span)}, in up to {_MOST_EXPIRIES:,} steps"
             )
             got = format_duration(found.idle_timeout)

@@ -1,9 +1,9 @@
-"""A small language for features across streams: ``coolant_temperature - weather.air_temperature``.
+"""Small language for features across streams: ``coolant_temperature - weather.air_temperature``.
 
 It knows numbers, names, ``+ - * /``, comparisons (1 or 0), ``a if b else c`` and the functions `FUNCTIONS`.
-A name is that of a sensor, or ``weather.`` and that of a weather value; one that is not a Python name
-stands in quotes: ``"oil temp" / 2``. What Python's parser makes of a text is checked node by node, and the
-function that runs is written from the checked nodes alone.
+A name is that of a sensor, or ``weather.`` and that of a weather value. A name that is not a Python name
+is quoted: ``"oil temp" / 2``. Python's parser reads a text, the nodes are checked one by one, and the
+function that runs is generated from the checked nodes alone.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 __all__ = ["FUNCTIONS", "Expression", "ExpressionError", "evaluator", "parse"]
 
-#: By name: what is called, with the least and the largest number of arguments.
+#: By name: the Python function, with the least and the largest number of arguments.
 FUNCTIONS: dict[str, tuple[Callable[..., float], int, int]] = {
     "abs": (abs, 1, 1),
     "min": (min, 2, 32),
@@ -37,16 +37,16 @@ _SIGNS = (ast.USub, ast.UAdd)
 _COMPARISONS = (ast.Lt, ast.LtE, ast.Gt, ast.GtE, ast.Eq, ast.NotEq)
 _LANGUAGE = (
     f"numbers, names, + - * /, comparisons, `a if b else c` and the functions {', '.join(FUNCTIONS)}; "
-    "a name with other signs than letters, digits and _ stands in quotes"
+    "a name with characters other than letters, digits and _ is quoted"
 )
 
 
 class ExpressionError(ValueError):
-    """A text that is no expression.
+    """A text that is not a valid expression.
 
     Attributes:
-        expected: what may stand there.
-        got: the part that may not.
+        expected: the valid forms.
+        got: the invalid part.
         hint: the nearest valid name.
     """
 
@@ -59,11 +59,11 @@ class ExpressionError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Expression:
-    """An expression that was checked.
+    """A checked expression.
 
     Attributes:
         source: as Python, with each name replaced by ``{name}`` of ``names``: ``({0} - {1})``.
-        names: what it is made of, each once.
+        names: of its sensors and weather values, each once.
     """
 
     source: str
@@ -71,10 +71,10 @@ class Expression:
 
 
 def parse(text: str) -> Expression:
-    """Check a text.
+    """Parse and check an expression.
 
     Raises:
-        ExpressionError: it is not of the language, names nothing, or is too long or too deep.
+        ExpressionError: the text is not in the language, names nothing, or is too long or too deep.
     """
     if len(text) > _LONGEST:
         msg = f"an expression of at most {_LONGEST} characters"
@@ -93,7 +93,7 @@ def parse(text: str) -> Expression:
 
 
 def _written(node: ast.expr, names: dict[str, int], depth: int) -> str:  # noqa: PLR0911 - a case a node
-    """A node as Python text, of nothing but what the language knows; names are numbered as they come."""
+    """Write a node as Python text; refuse what is not in the language; number names as they come."""
     if depth > _DEEPEST:
         msg = f"an expression at most {_DEEPEST} levels deep"
         raise ExpressionError(msg, "a deeper one")
@@ -143,7 +143,7 @@ _SIGN: dict[type[ast.AST], str] = {
 
 
 def _name(node: ast.expr) -> str | None:
-    """The name that a node is: ``x``, ``weather.rain``, ``"oil temp"``; None if it is none."""
+    """Name in a node: ``x``, ``weather.rain``, ``"oil temp"``; None if the node is not a name."""
     match node:
         case ast.Name(name):
             return name
@@ -182,13 +182,13 @@ def _function(name: str, arguments: int) -> str:
 def evaluator(
     expressions: Sequence[Expression], places: Mapping[str, int]
 ) -> Callable[[Sequence[float]], list[float]]:
-    """A function from operands, NaN where missing, to the value of each expression.
+    """Compile expressions to one function from operands, NaN where missing, to the value of each.
 
     A value is NaN if any of its operands is missing, whichever branch is taken, or if it is not finite.
 
     Args:
-        expressions: what to evaluate.
-        places: where among the operands each name stands.
+        expressions: the expressions to evaluate.
+        places: index among the operands of each name.
     """
     lines = ["def evaluate(operands):"]
     used = {places[name] for expression in expressions for name in expression.names}
@@ -213,6 +213,6 @@ def evaluator(
         "isfinite": math.isfinite,
         "float": float,
     }
-    exec("\n".join(lines), namespace)  # noqa: S102 - written above, of checked nodes
+    exec("\n".join(lines), namespace)  # noqa: S102 - generated above, from checked nodes
     function: Callable[[Sequence[float]], list[float]] = namespace["evaluate"]
     return function

@@ -1,4 +1,4 @@
-"""The sensors, expressions, faults, windows, weather and feature names of a class of assets."""
+"""Resolve the sensors, expressions, faults, windows, weather and feature names of a class of assets."""
 
 from __future__ import annotations
 
@@ -36,13 +36,13 @@ _MAKERS = (
     "categories",
     "weather",
 )
-#: What else is known of the weather that an event sees.
+#: Further features of the weather that an event sees.
 _OF_WEATHER = ("age", "forecast")
 
 
 @dataclass(frozen=True, slots=True)
 class _Maker:
-    """A place in the document, what stands there, and the features that it makes."""
+    """A place in the document, what it declares, and the features that it makes."""
 
     loc: Loc
     what: str
@@ -50,7 +50,7 @@ class _Maker:
 
 
 class Layout:
-    """One class, resolved; what is wrong with it goes to the problems of the draft."""
+    """One resolved class; its problems are added to those of the draft."""
 
     def __init__(self, draft: Draft, name: str, table: ClassTable) -> None:
         self._draft = draft
@@ -105,16 +105,16 @@ class Layout:
 
     @property
     def is_whole(self) -> bool:
-        """Whether the features are all known, so that a name that is not among them is wrong."""
+        """Whether all features are known, so that any other name is wrong."""
         return not any(self._draft.is_broken(*self._loc, key) for key in _MAKERS)
 
     @cached_property
     def features(self) -> tuple[str, ...]:
-        """Values, windows (sensors, then faults), maintenance, attributes, categories, weather."""
+        """Names: values, windows (sensors, then faults), maintenance, attributes, categories, weather."""
         return tuple(feature for maker in self._makers for feature in maker.features)
 
     def asset_class(self, targets: Mapping[str, Target]) -> AssetClass:
-        """The class as the plan has it."""
+        """Build the class of the fleet."""
         table = self.table.weather
         weather = None
         if table is not None:
@@ -143,7 +143,7 @@ class Layout:
         )
 
     def _limits(self) -> Iterator[Limits]:
-        """What is plausible of each sensor; its names have to be there, and its ranges in order."""
+        """Resolve the limits of each sensor; names must exist, and ranges be in order."""
         for name, table in self.table.limits.items():
             loc = (*self._loc, "limits", name)
             if name not in self.sensors and not self._draft.is_broken(*self._loc, "sensors"):
@@ -162,12 +162,12 @@ class Layout:
             yield Limits(name, least, most, tuple(table.sentinels), table.unit)
 
     def _weather(self) -> dict[str, Loc]:
-        """The values of the weather with their places."""
+        """Weather values with their places."""
         table = self.table.weather
         return {} if table is None else self._once((*self._loc, "weather", "values"), table.values)
 
     def _expressions(self) -> Iterator[tuple[str, str]]:
-        """Name and text of each expression; what it names has to be there."""
+        """Name and text of each expression; the names in it must exist."""
         weather = self.table.weather
         known = [*self.table.sensors, *(f"weather.{name}" for name in (weather.values if weather else ()))]
         whole = not any(self._draft.is_broken(*self._loc, key) for key in ("sensors", "weather"))
@@ -188,7 +188,7 @@ class Layout:
                 self._draft.refuse(loc, expected, shown(unknown), nearest(unknown, known))
 
     def _required(self) -> tuple[int, ...] | None:
-        """Indices of the sensors that a time waits for; None where it waits for none."""
+        """Indices of the sensors that a time waits for; None if it waits for none."""
         names, at = self.table.required, (*self._loc, "required")
         if self.table.score_on == "arrival":
             if names is not None and not self._draft.is_broken(*self._loc, "score_on"):
@@ -199,7 +199,7 @@ class Layout:
         return self._chosen(self._loc, "sensors", names, self.sensors, listed_as="required")
 
     def _check_silence(self) -> None:
-        """Refuse an ``asset_ttl`` at which silence would not yet have decided every example."""
+        """Refuse an ``asset_ttl`` so short that silence would not have decided every example."""
         ttl, idle, at = self.table.asset_ttl, self.table.idle_timeout, (*self._loc, "idle_timeout")
         if ttl is None:
             return
@@ -214,7 +214,7 @@ class Layout:
             self._draft.refuse((*self._loc, "asset_ttl"), expected, format_duration(ttl))
 
     def _waits(self) -> Iterator[tuple[str, int]]:
-        """How long an example of each target of this class may wait for its label, where that is known."""
+        """Longest wait for a label of each target of this class, where it is known."""
         for loc, target in self._draft.numbered(("targets",), self._draft.document.targets):
             delay, at = target.label_delay, loc
             if delay is None:
@@ -231,7 +231,7 @@ class Layout:
             yield from (f"{self.faults[index]}:{statistic}:{length}" for statistic in window.fault_statistics)
 
     def _once(self, loc: Loc, names: Sequence[str]) -> dict[str, Loc]:
-        """The names with their places, without repetitions, each of which is a problem."""
+        """Names with their places; a repeated name is a problem and left out."""
         seen: dict[str, Loc] = {}
         for place, name in self._draft.numbered(loc, names):
             if name in seen:
@@ -262,7 +262,7 @@ class Layout:
         *,
         listed_as: str | None = None,
     ) -> tuple[int, ...]:
-        """The indices of some sensors or faults of the class, by default of all."""
+        """Indices of the chosen sensors or faults of the class; by default of all."""
         if names is None:
             return tuple(range(len(known)))
         place = (*loc, listed_as or key)
@@ -294,11 +294,11 @@ class Layout:
         elif table.length % table.hop:
             self._draft.refuse(at, f"a hop that divides the length, {length}", format_duration(table.hop))
         elif table.length // table.hop > MOST_PANES:
-            got = f"{format_duration(table.hop)}, of which it has {table.length // table.hop}"
+            got = f"{format_duration(table.hop)}, which makes {table.length // table.hop}"
             self._draft.refuse(at, f"at most {MOST_PANES} hops in the length, {length}", got)
 
     def _check_features_once(self) -> None:
-        """No name twice, as two windows of one length or a sensor and an attribute could make one."""
+        """Refuse a feature name that two makers share, such as windows of one length."""
         made: dict[str, Loc] = {}
         for maker in self._makers:
             if self._draft.is_broken(*maker.loc):

@@ -1,4 +1,4 @@
-"""Reading ``fleet.toml``: the file, what overrides it, and all that is wrong with it at once."""
+"""Load ``fleet.toml`` and its overrides, and report all problems at once."""
 
 from __future__ import annotations
 
@@ -28,19 +28,19 @@ def load(
     overrides: Mapping[str, Any] | None = None,
     environ: Mapping[str, str] | None = None,
 ) -> Fleet:
-    """The fleet that a file describes.
+    """Load the fleet that a file describes.
 
     Args:
         path: the TOML file.
         overrides: tables merged into the document before it is checked; they win over the environment, which
             wins over the file. Lists replace lists. Their relative paths belong to the file's folder.
-        environ: where ``FLEET_INPUT``, ``FLEET_OUTPUT``, ``FLEET_BATCH`` and ``FLEET_KAFKA`` are looked up,
+        environ: source of ``FLEET_INPUT``, ``FLEET_OUTPUT``, ``FLEET_BATCH`` and ``FLEET_KAFKA``,
             by default `os.environ`. Files named there are used instead of Kafka. Their relative paths belong
             to the working directory. ``HIGHWATER_STORE_KEY`` signs the models in the recovery store. Empty
             means not set.
 
     Raises:
-        FleetError: the file cannot be read, is not TOML, or does not describe a fleet; with every problem.
+        FleetError: the file cannot be read, is not TOML, or describes no valid fleet; it lists every problem.
     """
     path = Path(path)
     problems: list[Problem] = []
@@ -74,7 +74,7 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 def _from_environment(environ: Mapping[str, str], problems: list[Problem]) -> dict[str, Any]:
-    """What the environment says, as a part of the document."""
+    """Settings of the environment, as a part of the document."""
     document: dict[str, Any] = {}
     if files := environ.get("FLEET_INPUT", "").strip():
         try:
@@ -98,7 +98,7 @@ def _from_environment(environ: Mapping[str, str], problems: list[Problem]) -> di
 
 
 def _merged(under: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
-    """The tables of both; what both have is taken from ``over``, table by table."""
+    """Merge two documents, table by table; ``over`` wins."""
     merged = dict(under)
     for key, value in over.items():
         below = merged.get(key)

@@ -2,13 +2,12 @@
 
 A class with a parameter called ``estimator`` is written ``{ class = "river...", estimator = ... }``.
 
-What can be wrong is found when a blueprint is drawn: a path that cannot be imported, an unknown or missing
-parameter, a constructor that refuses its values, an estimator that cannot learn or score. A blueprint then
-builds a fresh, equal estimator as often as it is called.
+Drawing a blueprint finds all faults: a path that cannot be imported, an unknown or missing parameter, a
+constructor that refuses its values, an estimator that cannot learn or score. Each call of a blueprint builds
+a fresh, equal estimator.
 
-An estimator with a parameter ``seed`` (or ``random_state``) that is not given, and has no other default than
-None, gets a seed made from the model's name and the place in its pipeline, so that every run draws the same
-numbers.
+If a parameter ``seed`` (or ``random_state``) is not given and has no default but None, its value is computed
+from the model's name and the place in its pipeline. So every run draws the same numbers.
 """
 
 from __future__ import annotations
@@ -40,13 +39,13 @@ _Kind = inspect.Parameter
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """An estimator to be built: its class and its arguments, which may hold parts again."""
+    """An estimator to build: its class and its arguments, which may contain further parts."""
 
     estimator: type
     arguments: Mapping[str, Any]
 
     def build(self) -> Any:  # noqa: ANN401 - River's protocol is by method names, not by a class
-        """A fresh instance that shares nothing with earlier ones."""
+        """Build a fresh instance that shares nothing with earlier ones."""
         bound = inspect.signature(self.estimator).bind_partial()
         bound.arguments.update({name: _fresh(value) for name, value in self.arguments.items()})
         bound.apply_defaults()  # a positional argument must not be left out before ``*arguments``
@@ -55,12 +54,12 @@ class Part:
 
 @dataclass(frozen=True, slots=True)
 class Blueprint:
-    """A pipeline to be built, as data that can be pickled; calling it makes a fresh estimator."""
+    """A pipeline to build, as data that can be pickled; each call builds a fresh estimator."""
 
     parts: tuple[Part, ...]
 
     def __call__(self) -> Any:  # noqa: ANN401 - as above
-        """The estimator itself if it is the only step, else River's pipeline of the steps."""
+        """Build the estimator itself if it is the only step, else River's pipeline of the steps."""
         steps = [part.build() for part in self.parts]
         return steps[0] if len(steps) == 1 else compose.Pipeline(*steps)
 
@@ -68,13 +67,13 @@ class Blueprint:
 def blueprint(
     name: str, pipeline: Sequence[Mapping[str, Any]], at: Loc, problems: list[Problem]
 ) -> Blueprint | None:
-    """Draw the blueprint of a model and try it once; None, and one problem or more, if that cannot be.
+    """Draw the blueprint of a model and try it once; None, and at least one problem, if that fails.
 
     Args:
-        name: the model's name, from which seeds are made.
+        name: the model's name; seeds depend on it.
         pipeline: the steps as configured.
         at: the place of the pipeline in the document.
-        problems: what is wrong is added here.
+        problems: list to which problems are added.
     """
     found = len(problems)
     reader = _Reader(name, at, problems)
@@ -90,7 +89,7 @@ def blueprint(
 
 
 def seed_of(name: str, place: str) -> int:
-    """A number below 2**31 that depends on the model's name and on the place in its pipeline alone."""
+    """Compute a number below 2**31 from the model's name and the place in its pipeline alone."""
     return zlib.crc32(f"{name} {place}".encode()) & 0x7FFF_FFFF
 
 
@@ -113,7 +112,7 @@ class _Reader:
         self._problems = problems
 
     def part(self, value: Mapping[str, Any], at: Loc) -> Part | None:
-        """The estimator of a table; None, and a problem, if its class cannot be had."""
+        """Read the estimator of a table; None, and a problem, if its class cannot be imported."""
         key = path_key(value)
         if key is None:
             expected, wrong = "estimator, the dotted path of a class", nearest("estimator", value)
@@ -146,7 +145,7 @@ class _Reader:
             return None
 
     def _arguments(self, estimator: type, given: dict[str, Any], at: Loc) -> dict[str, Any]:
-        """The arguments with seeds; unknown and missing ones are problems."""
+        """Complete the arguments with seeds; unknown and missing ones are problems."""
         try:
             parameters = inspect.signature(estimator).parameters
         except ValueError:  # written in C, without a signature
@@ -180,15 +179,15 @@ class _Reader:
         return arguments
 
     def _check_list(self, parameter: inspect.Parameter, value: object, at: Loc) -> None:
-        """Parameters such as the ``*keys`` of ``compose.Select`` are given as a list."""
+        """Require a list for parameters such as the ``*keys`` of ``compose.Select``."""
         if parameter.kind is _Kind.VAR_POSITIONAL and not isinstance(value, list):
             self._problems.append(Problem(dotted(at), "a list", shown(value)))
 
 
 def path_key(value: Mapping[str, Any]) -> str | None:
-    """The key of an estimator's dotted path: ``class`` leaves ``estimator`` to be a parameter.
+    """Key of an estimator's dotted path: with ``class``, ``estimator`` can be a parameter.
 
-    ``class`` is no name in Python, so no parameter is called that.
+    ``class`` is a keyword of Python, so no parameter has that name.
     """
     path = value.get("class")
     if isinstance(path, str) and _PATH.fullmatch(path) is not None:
@@ -206,7 +205,7 @@ def _try(part: Part, at: Loc, problems: list[Problem]) -> Any:  # noqa: ANN401 -
 
 
 def _check_protocol(steps: Sequence[Any], at: Loc, problems: list[Problem]) -> None:
-    """Every step but the last transforms; the last learns, and gives probabilities or scores."""
+    """Check that each step but the last transforms, and the last learns and gives probabilities or scores."""
     for index, step in enumerate(steps[:-1]):
         if not (hasattr(step, "transform_one") or isinstance(step, base.AnomalyFilter)):
             expected = "a transformer, since another step follows"
@@ -228,7 +227,7 @@ def _scores(model: Any) -> bool:  # noqa: ANN401 - anything a dotted path names
 
 
 def _takes_features(model: object, method: str) -> bool:
-    """Whether it has the method and the features are all it needs: a few anomaly scorers need the label."""
+    """Whether it has the method and needs only the features: a few anomaly scorers need the label."""
     bound = getattr(model, method, None)
     if not callable(bound):
         return False
@@ -247,10 +246,10 @@ class _NotFoundError(Exception):
 
 
 def _locate(path: object) -> type:
-    """The class at a dotted path.
+    """Import the class at a dotted path.
 
     Raises:
-        _NotFoundError: there is none; with the nearest path that there is.
+        _NotFoundError: there is none; it names the nearest path that exists.
     """
     if not isinstance(path, str) or _PATH.fullmatch(path) is None:
         msg = 'the dotted path of a class, such as "river.tree.HoeffdingTreeClassifier"'
@@ -278,7 +277,7 @@ def _locate(path: object) -> type:
 
 
 def _import(name: str) -> ModuleType | None:
-    """The module; None if there is none of that name.
+    """Import a module; None if there is none of that name.
 
     Raises:
         _NotFoundError: the module is there, but importing it fails.
@@ -293,9 +292,9 @@ def _import(name: str) -> ModuleType | None:
 
 
 def _nearest_path(found: object, walked: str, path: str) -> str | None:
-    """The class meant by a path that leads nowhere after ``walked``.
+    """Guess the class meant by a path that does not exist below ``walked``.
 
-    The same name elsewhere in River (``river.linear_model.GaussianNB``) comes before a like name here.
+    The same name elsewhere in River (``river.linear_model.GaussianNB``) comes before a similar name here.
     """
     rest = path[len(walked) + 1 :].split(".")
     if walked.partition(".")[0] == "river":

@@ -1,4 +1,4 @@
-"""What a ``fleet.toml`` expands to: resolved, frozen, and free of anything that is not needed to run."""
+"""The fleet that a ``fleet.toml`` describes: resolved, immutable, and reduced to what a run needs."""
 
 from __future__ import annotations
 
@@ -35,9 +35,9 @@ __all__ = [
 
 #: Statistics of a sensor over a window, in the order in which features are laid out.
 STATISTICS = ("count", "missing", "mean", "std", "min", "max", "slope", "delta", "last", "age")
-#: Statistics of a fault code over a window, in that order too.
+#: Statistics of a fault code over a window, likewise in the order of features.
 FAULT_STATISTICS = ("count", "age")
-#: Records after which an asset's windows can start anew.
+#: Records that can clear an asset's windows.
 RESETS = ("failure", "maintenance")
 
 
@@ -68,11 +68,11 @@ class Model:
 
     Attributes:
         name: its name in the catalogue.
-        spec: the pipeline as configured; what makes two models the same model.
-        features: indices into the feature names of the class, ascending; of a model of scores those that the
-            models below it see.
-        build: makes a fresh estimator with River's protocol.
-        scores: names of the models whose scores, as served, it sees instead of features.
+        spec: the pipeline as configured; two models with equal specs are the same model.
+        features: indices into the feature names of the class, ascending; for a model of scores, the features
+            of the models below it.
+        build: builds a fresh estimator with River's protocol.
+        scores: names of the models whose served scores are its input instead of features.
     """
 
     name: str
@@ -82,20 +82,20 @@ class Model:
     scores: tuple[str, ...] = ()
 
 
-#: Where no other is given, an alert clears at this part of the score that opens it: far enough below for a
-#: score that trembles.
+#: By default an alert clears at this share of the score that opens it, so that a score that varies a little
+#: does not open one alert after the other.
 CLEAR_SHARE = 0.8
 
 
 @dataclass(frozen=True, slots=True)
 class Alert:
-    """When an alert opens and clears; two thresholds, so that a score between them changes nothing.
+    """Thresholds at which an alert opens and clears; a score between them changes nothing.
 
     Attributes:
-        open: the score from which on it opens.
+        open: the lowest score that opens it.
         clear: the score below which it clears, at most ``open``.
-        dwell: microseconds of event time for which a score has to stay there.
-        update_by: an open alert is published again when the score has moved by this much.
+        dwell: microseconds of event time that a score has to stay there.
+        update_by: change of the score after which an open alert is published again.
     """
 
     open: float
@@ -106,18 +106,18 @@ class Alert:
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """What is predicted: "this mode within this horizon", for one class of assets.
+    """A prediction task: "this mode within this horizon", for one class of assets.
 
     Attributes:
         name: ``class/mode/horizon``.
         horizon: microseconds.
         label_delay: microseconds that a failure record may come after the horizon has passed.
         label_memory: microseconds after maturing in which a record can still correct the label.
-        component: whose maintenance censors.
-        threshold: the score from which on precision and recall count an example as predicted to fail.
-        champion: the model whose score is published when the target is new.
+        component: maintenance of this component censors examples.
+        threshold: the lowest score that precision and recall count as a predicted failure.
+        champion: the model that serves a new target.
         alert: None raises no alerts.
-        successor: the champion after one that is no longer among the models.
+        successor: the next champion if the present one is no longer among the models.
         downtime: microseconds after a failure in which the machine is down, and the same mode is not new.
     """
 
@@ -139,12 +139,12 @@ class Target:
 
 @dataclass(frozen=True, slots=True)
 class Weather:
-    """What a class sees of the weather.
+    """Weather that a class sees.
 
     Attributes:
         values: names, each a feature.
-        max_age: microseconds that weather may be older than an event that gets it.
-        memory: microseconds that it is kept beyond that, for late telemetry and backlogs.
+        max_age: microseconds; largest age of the weather at the time of an event.
+        memory: microseconds that weather is kept beyond that, for late telemetry and backlogs.
     """
 
     values: tuple[str, ...]
@@ -154,14 +154,14 @@ class Weather:
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What is plausible of one sensor.
+    """Plausible readings of one sensor.
 
     Attributes:
         sensor: its name.
         least: a reading below it is missing; minus infinity where there is no range.
         most: a reading above it is missing.
-        sentinels: readings by which the device says that it has none.
-        unit: for people who read.
+        sentinels: readings by which the device reports that it has none.
+        unit: for human readers.
     """
 
     sensor: str
@@ -194,12 +194,12 @@ class AssetClass:
         idle_timeout: microseconds of arrival time after which silence moves the label clock; None: never.
         asset_ttl: microseconds of arrival time after which a silent asset's state is dropped, longer than
             ``idle_timeout`` and than any example of its targets may wait; None: never.
-        expressions: name and text of each channel that is worked out from sensors and weather.
+        expressions: name and text of each channel computed from sensors and weather.
         weather: None if the class sees none.
-        compare: share of its assets, from 0 to 1, of whose examples the features are computed again.
+        compare: share of its assets, from 0 to 1, whose examples are computed again.
         required: indices of the sensors that a time waits for until it is scored, ascending; None: it is
             scored with its first message.
-        limits: of each sensor that has some: name, least and largest plausible reading, sentinels, unit.
+        limits: of each sensor with limits: name, least and largest plausible reading, sentinels, unit.
     """
 
     name: str
@@ -221,26 +221,26 @@ class AssetClass:
     weather: Weather | None = None
     compare: float = 0.0
     required: tuple[int, ...] | None = None
-    # Not among what a stored digest of the class is made of.
+    # Not part of the stored digest of the class.
     limits: tuple[Limits, ...] = field(default=(), repr=False)
 
     @property
     def channels(self) -> tuple[str, ...]:
-        """What windows can hold: the sensors, then the expressions."""
+        """Channels of windows: the sensors, then the expressions."""
         return (*self.sensors, *(name for name, _ in self.expressions))
 
     @property
     def compared(self) -> float:
-        """``compare`` where late events are merged, else 0: then no window changes once served."""
+        """``compare`` if late events are merged, else 0, since no window changes after it was served."""
         return self.compare if self.allowed_lateness else 0.0
 
 
 @dataclass(frozen=True, slots=True)
 class ClockPolicy:
-    """When an asset's clock counts as wrong, and what follows.
+    """Rule for wrong clocks of assets, and its consequence.
 
     Attributes:
-        tolerance: microseconds that events may be stamped ahead of, or may steadily lag behind their arrival.
+        tolerance: microseconds that events may be ahead of their arrival, or may steadily lag behind it.
         quarantine: telemetry and faults of an asset with a wrong clock are rejected.
     """
 
@@ -250,7 +250,7 @@ class ClockPolicy:
 
 @dataclass(frozen=True, slots=True)
 class AssetPolicy:
-    """Which assets there are, and what happens to those that no registry row named.
+    """Known assets, and the treatment of assets without a registry row.
 
     Attributes:
         adopt_as: the class of adopted assets; None if unknown ones are rejected.
@@ -278,7 +278,7 @@ class AssetPolicy:
 
 @dataclass(frozen=True, slots=True)
 class Secret:
-    """Where a secret is kept: the name of an environment variable, or else the path of a file."""
+    """Place of a secret: the name of an environment variable, or the path of a file."""
 
     env: str | None = None
     file: str | None = None
@@ -286,7 +286,7 @@ class Secret:
 
 @dataclass(frozen=True, slots=True)
 class Kafka:
-    """How to reach the Kafka cluster; secrets are only named.
+    """Connection to the Kafka cluster; secrets are named, never held.
 
     Attributes:
         bootstrap: addresses, separated by commas.
@@ -307,12 +307,12 @@ class Kafka:
 
 @dataclass(frozen=True, slots=True)
 class KafkaInput:
-    """Topics that are read.
+    """Topics to read.
 
     Attributes:
-        group: under which offsets are committed for others to see.
-        start: where a new store begins.
-        new_partitions: what is done about partitions that the store does not know.
+        group: consumer group that offsets are committed to, for tools that show lag.
+        start: offset at which a new store begins to read.
+        new_partitions: treatment of partitions that the store does not know.
     """
 
     topics: tuple[str, ...]
@@ -323,11 +323,11 @@ class KafkaInput:
 
 @dataclass(frozen=True, slots=True)
 class KafkaOutput:
-    """Topics that are written.
+    """Topics to write.
 
     Attributes:
         prefix: of the topic of each output.
-        partitions: of a topic that is made; None makes none.
+        partitions: number of partitions of a new topic; None creates no topic.
         transaction_timeout: microseconds.
     """
 
@@ -338,15 +338,15 @@ class KafkaOutput:
 
 @dataclass(frozen=True, slots=True)
 class Input:
-    """Where records come from.
+    """Source of the records.
 
     Attributes:
-        files: paths or globs, ``-`` for standard input.
-        batch: records that the source emits at once.
-        follow: the files are growing, and read as they grow.
+        files: paths or globs; ``-`` is standard input.
+        batch: number of records that the source emits at once.
+        follow: read the files as they grow.
         tick_every: microseconds from one tick to the next, while nothing arrives.
-        tick_slack: microseconds by which ticks lag behind, for records that are on their way.
-        journal_keep: microseconds for which the order journal keeps what no resume needs.
+        tick_slack: microseconds by which ticks lag behind, for records on their way.
+        journal_keep: microseconds that the order journal keeps entries that no resume needs.
         kafka: topics, instead of files.
     """
 
@@ -361,12 +361,12 @@ class Input:
 
 @dataclass(frozen=True, slots=True)
 class Output:
-    """Where rows go, which of them carry the feature vector, and which predictions are published.
+    """Destination of the rows, which of them carry the feature vector, and which predictions are published.
 
     Attributes:
-        publish: ``grid`` are the examples, ``changed`` what moved by ``changed_by``.
-        changed_by: difference to the last score published of that asset and target.
-        rotate: bytes of a file, or ``daily``, after which an output goes on in another; None: never.
+        publish: ``grid`` selects the examples, ``changed`` scores that moved by ``changed_by``.
+        changed_by: difference to the last published score of that asset and target.
+        rotate: bytes of a file, or ``daily``, after which an output starts another file; None: never.
         kafka: topics for the rows, instead of files.
     """
 
@@ -384,13 +384,13 @@ class Fleet:
 
     Attributes:
         path: the file it was read from.
-        figures_from: examples before this instant count in no figure of the summary; None: all count.
+        figures_from: instant; earlier examples count in no figure of the summary; None: all count.
         metrics_every: microseconds of knowledge time in one row of the metrics.
         classes: by name.
         targets: by name.
-        max_internal_errors: the run ends after so many records on which a stage failed.
-        kafka: the cluster of what is read from, or written to, Kafka.
-        store_key: signs the models in the recovery store; None: they are not signed.
+        max_internal_errors: number of records with a failed stage after which the run ends.
+        kafka: connection to the cluster of Kafka inputs and outputs.
+        store_key: key that signs the models in the recovery store; None: they are not signed.
     """
 
     name: str
@@ -407,7 +407,7 @@ class Fleet:
     store_key: bytes | None = field(default=None, repr=False)
 
     def reach(self, asset_class: str) -> int:
-        """Microseconds of arrival time after which a silent asset has nothing left to decide or correct."""
+        """Microseconds of arrival time after which nothing of a silent asset is left to decide or correct."""
         targets = (self.targets[name] for name in self.classes[asset_class].targets)
         longest = max(
             (found.horizon + found.label_delay + found.label_memory for found in targets), default=0
@@ -422,5 +422,5 @@ class Fleet:
 
     @property
     def files(self) -> tuple[str, ...]:
-        """What is read, in order: registry rows first."""
+        """Files to read, in order: registry rows first."""
         return self.assets.registry + self.input.files

@@ -1,6 +1,6 @@
-"""The reference of ``fleet.toml``, made from the schema.
+"""Generate the reference of ``fleet.toml`` from the schema.
 
-``python -m dataflows.fleet.reference > docs/fleet.md`` writes the page; a test holds it to be up to date.
+``python -m dataflows.fleet.reference > docs/fleet.md`` writes the page; a test keeps it up to date.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ __all__ = ["reference", "sections"]
 _BEFORE = """\
 # `fleet.toml`
 
-One file says what a fleet is: where its records come from, which sensors and windows its classes of assets
-have, what is predicted, and by which models. This page is the reference of every key. It is made from the
-schema by `python -m dataflows.fleet.reference > docs/fleet.md`; `python -m dataflows check fleet.toml`
-shows what a file expands to.
+One file describes a fleet: the source of its records, the sensors and windows of its classes of assets, its
+prediction targets, and their models. This page is the reference of every key. It is generated from the
+schema by `python -m dataflows.fleet.reference > docs/fleet.md`. `python -m dataflows check fleet.toml`
+shows the fleet that a file describes.
 
 ```toml
 name = "pumps"
@@ -80,16 +80,16 @@ models for each of them.
 ## How values are written
 
 - A **duration** is text, a number and one of `us`, `ms`, `s`, `m`, `h`, `d`, `w`: `"90s"`, `"30h"`, `"7d"`.
-- A **time** is a TOML date-time with offset, or the same as RFC 3339 text. Without an offset it is refused.
-- A **name** has at most 120 characters and none of `/ : * ? [ ]`, since names are joined into those of
-  targets (`pump/seal/24h`: class, mode, horizon) and of features (`pressure:mean:24h`: sensor, statistic,
-  window).
-- A **glob** matches names of features, with `*`, `?` and `[...]`; upper and lower case differ.
+- A **time** is a TOML date-time with offset, or RFC 3339 text. Without an offset it is refused.
+- A **name** has at most 120 characters and none of `/ : * ? [ ]`, since the names of targets
+  (`pump/seal/24h`: class, mode, horizon) and of features (`pressure:mean:24h`: sensor, statistic, window)
+  are composed of names.
+- A **glob** matches names of features, with `*`, `?` and `[...]`. Case matters.
 
-Relative paths belong to the folder of the file. Three environment variables override the file:
+Relative paths start at the folder of the file. Three environment variables override the file:
 `FLEET_INPUT` (paths or globs, separated by spaces, in quotes if they have spaces themselves),
-`FLEET_OUTPUT` (a folder) and `FLEET_BATCH`; their relative paths belong to the working directory, and an
-empty one counts as not set.
+`FLEET_OUTPUT` (a folder) and `FLEET_BATCH`. Their relative paths start at the working directory. An empty
+variable counts as not set.
 """
 
 _AFTER = """\
@@ -99,18 +99,18 @@ The features of a class are, in this order:
 
 | what | such as | meaning |
 | --- | --- | --- |
-| readings, unless `values = false` | `flow` | the event's own |
-| likewise `expressions` | `over_air` | worked out on the event |
+| readings, unless `values = false` | `flow` | the event's own readings |
+| likewise `expressions` | `over_air` | computed on the event |
 | for each window, for each sensor and expression in it, its statistics | `flow:mean:24h` | as above |
 | then for each of its faults, its fault statistics | `error1:count:24h`, `error1:age:24h` | likewise |
 | for each component of `maintenance` | `comp1:since`, `comp1:times` | hours since the last, how many so far |
 | `attributes` | `age` | the registry's number |
 | `categories` | `model=model3` | 1 if the attribute has this value, else 0 |
-| `values` of `weather` | `weather:rain` | of the weather that the event got |
+| `values` of `weather` | `weather:rain` | from the weather joined with the event |
 | then | `weather:age`, `weather:forecast` | hours before the event; 1 a forecast, 0 an observation |
 
-No two may have one name. A model sees those that any of its globs matches. A glob has to match a feature of
-at least one class that uses the model, and a model has to see at least one feature of each.
+No two features may share a name. A model sees the features that any of its globs matches. A glob has to match
+a feature of at least one class that uses the model. A model has to see at least one feature of each class.
 
 In names a duration has its shortest whole form, with days from two days on: a window written as `"48h"` or
 `"2880m"` makes features such as `flow:mean:2d`, and a horizon of `"1d"` a target such as `pump/seal/24h`.
@@ -126,13 +126,13 @@ air = "weather.air_temperature"
 
 An expression is made of numbers, names, `+ - * /`, unary minus, parentheses, comparisons (1 or 0), `a if b
 else c`, and `abs`, `min`, `max`, `sqrt`, `log` (natural) and `exp`. A name is a sensor, or `weather.` and
-one of the class's weather values; a name with other signs than letters, digits and `_` stands in quotes.
-Expressions do not name each other. The value is missing if anything the expression names is missing, or if
-it is not finite, as after a division by zero.
+one of the class's weather values. A name with characters other than letters, digits and `_` is quoted.
+Expressions do not name each other. The value is missing if any name in the expression is missing, or if it
+is not finite, as after a division by zero.
 
-An expression is worked out once for each event, on its readings and the weather joined with it; windows
-hold what came of that. So weather values are windowed through an expression, as `air` above. Messages of
-one time are worked out together, with the weather of the last of them.
+An expression is computed once for each event, on its readings and the weather joined with it; windows hold
+the result. So weather values enter windows through an expression, as `air` above. Messages of one time are
+computed together, with the weather of the last of them.
 
 ## Registry rows
 
@@ -141,22 +141,22 @@ one time are worked out together, with the weather of the last of them.
 {"kind":"asset","asset":"p-1","class":"pump","attributes":{"age":5,"owner":null}}
 ```
 
-A row changes what it names: the second one keeps the site, and all attributes that it leaves out. An
-attribute of `null` is missing from then on. A site can be changed, but not taken away.
+A row changes only the fields that it names: the second row keeps the site, and all attributes that it leaves
+out. An attribute of `null` is missing from then on. A site can be changed, but not removed.
 
-A file of `assets.registry` is compared with what it said when it was read before, asset by asset (give each
-asset one row of one file). So it can be exported anew as often as you like, and a row of the stream that came
-since is overruled only where the file itself changed. An asset that is no longer in the file stays as it is;
-`"retired":true` is what ends it. What changed takes effect at the start of a run, between the last record
-that was read before and the next.
+A file of `assets.registry` is compared with its content when it was last read, asset by asset (give each
+asset one row of one file). So you can export it as often as you like. It overrules a later row of the stream
+only where the file itself changed. An asset that is no longer in the file stays as it is; `"retired":true`
+ends it. A change takes effect at the start of a run, between the last record of the previous run and the
+next.
 
 ## Names that match nothing
 
-A failure of a mode without a target labels nothing, and nobody would notice. So names are counted that match
-nothing: modes without a target, components without target or feature, assets that never sent telemetry,
+A failure of a mode without a target labels nothing, and nobody would notice. So the program counts names that
+match nothing: modes without a target, components without target or feature, assets that never sent telemetry,
 assets without a registry row, sensors and fault codes that are declared and never came, and those that came
 and are not declared. `summary.json` lists them under `names` in `input`, each with the nearest name that
-would match; what is likely a mistake is shown at the end of a run and written to the log.
+would match. Likely mistakes are shown at the end of a run and written to the log.
 
 ## Weather
 
@@ -165,76 +165,76 @@ would match; what is likely a mistake is shown at the end of a run and written t
 {"kind":"weather","site":"north","time":"2025-05-01T12:00:00Z","issued":1746079200,"values":{"rain":2}}
 ```
 
-`time` is when the weather holds, `issued` when it became known: before `time` for a forecast, after it for
-an observation that took a while. Without `issued` a row is an observation made at its time. A row is known
-from its place in the stream on, and not before `issued`. A telemetry event gets the latest row of its site
-that is not after the event, not older than `max_age`, and known when the event comes; of several rows for
-one time, the one issued last. Rows of one time and one issue are merged; values that no class names are
-passed over, and so is a row that has no others.
+`time` is the time at which the weather is valid. `issued` is the time at which it became known: before `time`
+for a forecast, after it for a delayed observation. A row without `issued` is an observation made at its time.
+A row is known from its place in the stream on, and not before `issued`. A telemetry event gets the latest row
+of its site that is not after the event, not older than `max_age`, and known when the event comes. Of several
+rows for one time, it gets the one issued last. Rows of one time and one issue are merged. Values that no
+class names are ignored, and so is a row that has no others.
 
 The site of an event is its own `site`, else that of the asset's latest registry row, else there is no
-weather. `summary.json` counts telemetry that got none as `without_weather`, under `input`.
+weather. `summary.json` counts telemetry without weather as `without_weather`, under `input`.
 
-An event is never held back for its weather. A row that becomes known later, and would now be chosen for the
-latest event of an asset that is still at the site, publishes that prediction again with `revision` + 1:
-weather features and expressions of the event are those of the new row, while windows go on holding what was
-joined before. Examples stay as they were served.
+An event never waits for its weather. Suppose that a row becomes known later and would now be chosen for the
+latest event of an asset that is still at the site. Then that prediction is published again, with 1 added to
+its `revision`. Its weather features and its expressions are those of the new row; windows keep the weather
+that was joined before. Examples stay as they were served.
 
-Rows are let go when their time lies further behind the stream than the longest `max_age` +
-`allowed_lateness` + `memory` of a class, + `max_future`; rows that come later than that go to the late
+Rows are dropped when their time lies further behind the stream than the longest `max_age` +
+`allowed_lateness` + `memory` of a class, + `max_future`. Rows that come later than that go to the late
 output. The stream's time is the largest time of telemetry or fault, or the largest `issued`, whichever is
 smaller.
 
 ## Estimators
 
 A step is `{ estimator = "<dotted path of a class>", <parameter> = <value>, ... }`. A value may be such a
-table itself, or a list of them. What the constructor takes as `*arguments` is given as a list under their
-name: `{ estimator = "river.compose.Select", keys = ["pressure"] }`. A class with a parameter that is
-itself called `estimator` is named by `class`: `{ class = "river.compat.SKL2RiverClassifier", estimator =
-{ estimator = "sklearn.linear_model.SGDClassifier", loss = "log_loss" }, classes = [false, true] }`. Every
-step but the last has to be a transformer; the last has to have `learn_one`, and `predict_proba_one` or a
-`score_one` that needs no label. Any importable class with River's protocol will do, so a file is as much
-to be trusted as a program. Each target gets instances of its own.
+table itself, or a list of them. The `*arguments` of a constructor are given as a list under their name: `{
+estimator = "river.compose.Select", keys = ["pressure"] }`. A class with a parameter that is itself called
+`estimator` is named by `class`: `{ class = "river.compat.SKL2RiverClassifier", estimator = { estimator =
+"sklearn.linear_model.SGDClassifier", loss = "log_loss" }, classes = [false, true] }`. Every step but the last
+has to be a transformer; the last has to have `learn_one`, and `predict_proba_one` or a `score_one` that needs
+no label. Any importable class with River's protocol is allowed. So trust a file as you would trust a program.
+Each target gets instances of its own.
 
-Before a run, and by `check`, every model is built and fed rows with and without missing values: it has to
-learn both labels, give scores between 0 and 1, and be written and read again. Missing features are absent
-from what an estimator sees; a pipeline that begins with one of River's imputers (after `Select` or
-`Discard`) sees them as None. An estimator that cannot do without a feature, such as `Select`, is accepted
-with a note: where it raises, or gives something that is no probability, the prior answers, and it does
-not learn that example. A model that fails at more than half of its latest calls is set aside, and tried
-again after 200 calls, then 400, up to 51,200 (`changes`: `put_aside`, `tried_again`).
+Before a run, and by `check`, every model is built and given rows with and without missing values. It has to
+learn both labels, return scores between 0 and 1, and be written and read again. Missing features are
+absent from an estimator's input; a pipeline that begins with one of River's imputers (after `Select` or
+`Discard`) gets them as None. An estimator that cannot do without a feature, such as `Select`, is accepted
+with a note. Where it raises, or returns no probability, the prior answers, and it does not learn that
+example. A model that fails at more than half of its latest calls is suspended. It is tried again after 200
+calls, then 400, up to 51,200 (`changes`: `put_aside`, `tried_again`).
 
 Until a model has learned both labels the prior answers for it (`link`), and it opens no alert. An
-estimator that was trained elsewhere says so by an attribute, `pretrained = True`, and serves from the
-first record; an anomaly detector (`score_one`) serves once it has learned anything.
+estimator that was trained elsewhere has the attribute `pretrained = True` and serves from the first record.
+An anomaly detector (`score_one`) serves after its first example.
 
-An estimator with a parameter `seed` or `random_state` that is not given, and has no default other than
-None, gets a seed made by CRC-32 from the model's name and the estimator's place in the pipeline. So every
-run draws the same numbers, and two forests in one model draw different ones; to draw others, set `seed`.
+If a parameter `seed` or `random_state` is not given and has no default but None, its value is the CRC-32 of
+the model's name and the estimator's place in the pipeline. So every run draws the same numbers, and two
+forests in one model draw different ones. To draw others, set `seed`.
 
 ## What is refused
 
-Everything that is wrong is reported at once, before anything runs, each with its key, what was expected,
-what came, and the nearest valid name. Beyond wrong types and unknown keys or names these are refused: a
-window whose length is not a multiple of its hop, or has more than 2000 of them; a window over no sensor and
-no fault; two features of one name; `required` without `score_on = "complete"`; a name listed twice; the
-same target twice; a target on a class without features; a champion that is not among the target's models;
-a glob that matches nothing; an alert that clears above the score at which it opens; an expression that is
-none of the language, or names what the class has not; an `asset_ttl` without `idle_timeout`, or not longer
-than it and than horizon + label delay of each target of the class; an `idle_timeout` of which more than
-100,000 would pass before a silent asset's last example is forgotten; unknown assets to be adopted where
+All problems are reported at once, before anything runs, each with its key, the expected value, the given
+value, and the nearest valid name. Besides wrong types and unknown keys or names, these are refused: a window
+whose length is not a multiple of its hop, or has more than 2000 of them; a window over no sensor and no
+fault; two features of one name; `required` without `score_on = "complete"`; a name listed twice; the same
+target twice; a target on a class without features; a champion that is not among the target's models; a glob
+that matches nothing; an alert that clears above the score at which it opens; an expression that is not in the
+language, or names something that the class lacks; an `asset_ttl` without `idle_timeout`, or not longer than
+it and than horizon + label delay of each target of the class; an `idle_timeout` so short that more than
+100,000 of it would pass before a silent asset's last example is forgotten; unknown assets to be adopted where
 several classes are possible and none is named; an estimator that cannot be imported, built, or asked for a
 probability or a score; a model that fails at the rows that every model is tried on.
 """
 
 
 def reference() -> str:
-    """The page, in Markdown."""
+    """Generate the page, in Markdown."""
     return "\n".join([_BEFORE, *sections(Document, "", "The top of the file"), _AFTER])
 
 
 def sections(table: type[Table], path: str, title: str) -> Iterator[str]:
-    """The section of a table as Markdown, then those of the tables below it."""
+    """Generate the section of a table as Markdown, then those of the tables below it."""
     below = {key_of(name, field): nested(field) for name, field in table.model_fields.items()}
     yield f"## {title}\n\n{table.__doc__}\n"
     yield "| key | value | default | meaning |\n| --- | --- | --- | --- |"

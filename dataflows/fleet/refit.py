@@ -1,4 +1,4 @@
-"""Feature vectors of a former layout of a class as vectors of the present one."""
+"""Convert feature vectors of a former layout of a class to the present one."""
 
 from __future__ import annotations
 
@@ -16,26 +16,26 @@ __all__ = ["Refit"]
 
 
 class Refit:
-    """Puts what was stored by feature where it stands now.
+    """Move stored values to the present places of their features.
 
     Args:
-        before: names of the features, as stored.
+        before: names of the features in the store.
         after: names of the features now.
     """
 
     def __init__(self, before: Sequence[str], after: Sequence[str]) -> None:
         self._before, self._width = len(before), len(after)
         places = {name: index for index, name in enumerate(after)}
-        #: Where each stored feature stands now; those that are gone have no place.
+        #: Present place of each stored feature; removed features have none.
         self._places = {index: places[name] for index, name in enumerate(before) if name in places}
         self._old = np.fromiter(self._places.keys(), np.intp)
         self._new = np.fromiter(self._places.values(), np.intp)
 
     def __call__(self, values: bytes, absent: float = math.nan) -> bytes:
-        """A float64 array (features) as bytes; features that are new hold ``absent``.
+        """Convert a float64 array (features) as bytes; new features hold ``absent``.
 
         Raises:
-            SnapshotError: it is not of the layout as stored.
+            SnapshotError: its length is not that of the stored layout.
         """
         stored = np.frombuffer(values)
         if len(stored) != self._before:
@@ -50,5 +50,5 @@ class Refit:
         return out.tobytes()
 
     def picks(self, stored: Sequence[int]) -> tuple[int, ...]:
-        """Indices of features where they stand now, without those that are gone."""
+        """Present indices of stored features, without removed ones."""
         return tuple(self._places[index] for index in stored if index in self._places)

@@ -1,8 +1,8 @@
-"""What a fleet's stored state is laid out by, and what a changed configuration makes of it.
+"""Layouts of a fleet's stored state, and the cost of a changed configuration.
 
-A store remembers every layout that one of its classes had, so that a run reads each asset under the layout
-that it was written under and carries it over. What is added costs nothing. What is gone or declared otherwise
-costs windows, or a target's examples: that has to be asked for.
+A store remembers every layout of its classes. So a run reads each asset under the layout in which it was
+written, and converts it. Additions cost nothing. Removals and changed declarations cost windows, or a
+target's examples; that cost has to be accepted.
 """
 
 from __future__ import annotations
@@ -36,17 +36,17 @@ __all__ = [
 
 
 class FleetChangedError(RuntimeError):
-    """The store was made by another fleet, or by one whose classes or targets were laid out otherwise."""
+    """The store belongs to another fleet, or its classes or targets have another layout."""
 
 
 class Past(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The configurations that a store has seen, as far as its state depends on them.
+    """Configurations that a store has seen, as far as its state depends on them.
 
     Attributes:
-        layouts: of all classes, each as often as it changed, see `layout_of`; snapshots name them by number.
-        targets: how often the examples of each began anew.
-        gone: the same of those that are no longer configured, and the classes that are not.
-        migrated: class or target, and what was accepted to be lost; in order.
+        layouts: all layouts of all classes, see `layout_of`; snapshots name them by number.
+        targets: how often the examples of each started from nothing.
+        gone: the same for removed targets, and the removed classes.
+        migrated: class or target, and the accepted loss; in order.
     """
 
     layouts: tuple[AssetClass, ...] = ()
@@ -55,10 +55,10 @@ class Past(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     migrated: tuple[tuple[str, str], ...] = ()
 
     def number(self, asset_class: str) -> int:
-        """The latest layout of a class.
+        """Number of the latest layout of a class.
 
         Raises:
-            KeyError: none is known.
+            KeyError: the class has no layout.
         """
         found = self.numbers(asset_class)
         if not found:
@@ -66,20 +66,20 @@ class Past(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
         return found[-1]
 
     def numbers(self, asset_class: str) -> tuple[int, ...]:
-        """All layouts of a class, in order."""
+        """Numbers of all layouts of a class, in order."""
         return tuple(number for number, layout in enumerate(self.layouts) if layout.name == asset_class)
 
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """Something of a class or target that a store holds otherwise.
+    """A difference between the configuration of a class or target and the store.
 
     Attributes:
-        name: of the class or target.
-        why: what is gone or declared otherwise, for a person.
-        asset_class: whose windows begin anew; None where it is a target's examples.
-        removed: the class or target as a whole is gone.
-        span: microseconds until the windows that begin anew are full; 0 where none does.
+        name: name of the class or target.
+        why: the removed or changed declarations, for a human reader.
+        asset_class: class whose windows start empty; None if the examples of a target do.
+        removed: the whole class or target is gone.
+        span: microseconds until the emptied windows are full; 0 if none is emptied.
     """
 
     name: str
@@ -90,7 +90,7 @@ class Change:
 
 
 def layout_of(asset_class: AssetClass) -> AssetClass:
-    """A class without what may change from run to run."""
+    """A class without the settings that may change from run to run."""
     return AssetClass(
         name=asset_class.name,
         sensors=asset_class.sensors,
@@ -112,9 +112,9 @@ def layout_of(asset_class: AssetClass) -> AssetClass:
 
 
 def going_on(past: Past, fleet: Fleet) -> tuple[Past, list[Change]]:
-    """What a store has seen once a fleet goes on from it, and what that costs.
+    """Configurations of a store after a fleet continues from it, and the cost of continuing.
 
-    The cost is not accepted by this: whoever calls decides that.
+    The caller decides whether to accept the cost.
     """
     layouts = list(past.layouts)
     changes: list[Change] = []
@@ -145,18 +145,18 @@ def going_on(past: Past, fleet: Fleet) -> tuple[Past, list[Change]]:
 
 
 def longest(layout: AssetClass) -> int:
-    """Microseconds of the longest window of a class."""
+    """Length of the longest window of a class, in microseconds."""
     return max((window.length for window in layout.windows), default=0)
 
 
 def windows_alike(before: AssetClass, after: AssetClass) -> list[str]:
-    """Sensors and expressions that two classes declare alike, windows and all: theirs go on."""
+    """Sensors and expressions with equal declarations and windows in two classes: their windows stay."""
     mine, theirs = _channels(before), _channels(after)
     return [name for name in mine if mine[name] == theirs.get(name)]
 
 
 def faults_alike(before: AssetClass, after: AssetClass) -> set[str]:
-    """Fault codes that two classes declare alike: their windows go on."""
+    """Fault codes with equal declarations in two classes: their windows stay."""
     mine, theirs = _codes(before), _codes(after)
     return {code for code in mine if mine[code] == theirs.get(code)}
 
@@ -188,7 +188,7 @@ def _codes(layout: AssetClass) -> dict[str, set[tuple[int, int, tuple[str, ...]]
 
 
 def _lost(before: AssetClass, after: AssetClass) -> Iterator[str]:
-    """What of a layout is gone or means something else in another; nothing where all of it is added."""
+    """Parts of a layout that are gone or changed in another; none if the other only adds."""
     gone = [name for name in before.channels if name not in after.channels]
     if gone:
         yield f"no longer there: {', '.join(gone)}"
@@ -220,7 +220,7 @@ def _spans(windows: tuple[Window, ...]) -> str:
 
 
 def shapes(fleet: Fleet) -> dict[str, str]:
-    """Digests of the layouts by name: all that stores of the first format tell of them."""
+    """Digests of the layouts by name: stores of the first format hold nothing else of them."""
     found = {"fleet": fleet.name}
     for name, table in fleet.classes.items():
         layout = (
@@ -242,7 +242,7 @@ def shapes(fleet: Fleet) -> dict[str, str]:
 
 
 def check_shapes(fleet: Fleet, stored: Mapping[str, str]) -> None:
-    """Refuse a store of the first format whose state would be read wrongly; what is new is no harm.
+    """Refuse a store of the first format whose state would be read wrongly; additions are allowed.
 
     Raises:
         FleetChangedError: the fleet has another name, or a class or target is gone or laid out otherwise.
@@ -255,13 +255,13 @@ def check_shapes(fleet: Fleet, stored: Mapping[str, str]) -> None:
         msg = (
             f"{', '.join(changed)}: gone, or sensors, windows, features or horizon are not those of the "
             "recovery store, which a former release wrote. Take the change back and run once, so that this "
-            "release can note how the state is laid out; then change it. Or begin anew with --fresh"
+            "release can record the layout of the state; then change it. Or start over with --fresh"
         )
         raise FleetChangedError(msg)
 
 
 def other_fleet(stored: str, name: str) -> str:
-    """Why the store of another fleet is refused."""
+    """Message that refuses the store of another fleet."""
     return (
         f"the recovery store is of the fleet {stored!r}, not of {name!r}; name its own store with --recovery"
     )

@@ -1,4 +1,4 @@
-"""The tables of ``fleet.toml`` that speak of Kafka: the cluster, the topics read, the topics written."""
+"""Tables of ``fleet.toml`` about Kafka: the cluster, the topics to read, the topics to write."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Topic = Annotated[str, AfterValidator(topic_name), Form("name of a topic")]
 class KafkaTable(Table):
     """The Kafka cluster of `input.kafka` and `output.kafka`.
 
-    Secrets never stand in this file: it names the environment variable or the file that holds one.
+    The file never contains secrets: it names the environment variable or the file that holds one.
     """
 
     bootstrap: str = Field(
@@ -29,19 +29,19 @@ class KafkaTable(Table):
     )
     security: Literal["none", "tls", "sasl", "sasl_tls"] = Field(
         default="none",
-        description="How connections are made: plain text, TLS, or either with a login by SASL. `sasl` "
-        "without TLS is only for networks that nobody else can listen to.",
+        description="Kind of connection: plain text, TLS, or either with a login by SASL. Use `sasl` "
+        "without TLS only in networks that nobody else can listen to.",
     )
     ca_file: FileName | None = Field(
         default=None,
-        description="With TLS, the authorities that a broker's certificate may come from, as PEM. Default: "
-        "those of the system.",
+        description="With TLS, the authorities that may sign a broker's certificate, as PEM. Default: those "
+        "of the system.",
     )
     certificate_file: FileName | None = Field(
-        default=None, description="With TLS, the certificate by which this client is known, as PEM."
+        default=None, description="With TLS, the certificate of this client, as PEM."
     )
     key_file: FileName | None = Field(
-        default=None, description="The key of that certificate, as PEM; it belongs in a file of its own."
+        default=None, description="The key of that certificate, as PEM, in a file of its own."
     )
     key_password_env: str | None = Field(
         default=None, min_length=1, description="Environment variable that holds the password of the key."
@@ -50,14 +50,14 @@ class KafkaTable(Table):
         default=None, description="File that holds the password of the key."
     )
     mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = Field(
-        default="SCRAM-SHA-512", description="The mechanism of SASL."
+        default="SCRAM-SHA-512", description="Mechanism of SASL."
     )
-    user: str | None = Field(default=None, min_length=1, description="With SASL, who logs in.")
+    user: str | None = Field(default=None, min_length=1, description="With SASL, the name of the user.")
     password_env: str | None = Field(
         default=None, min_length=1, description="Environment variable that holds the user's password."
     )
     password_file: FileName | None = Field(
-        default=None, description="File that holds the user's password; a line end after it does not count."
+        default=None, description="File that holds the user's password; a line end at its end does not count."
     )
 
 
@@ -71,48 +71,48 @@ class KafkaInputTable(Table):
 
     topics: Annotated[list[Topic], Form("list of names of topics")] = Field(
         min_length=1,
-        description="All kinds of events in one topic, or spread over several. Records of one asset belong "
-        "into one partition of each, so that their order is kept: give them its name as key.",
+        description="Topics of the input: one for all kinds of events, or several. Records of one asset "
+        "belong into one partition of each topic, so that their order is kept: use its name as the key.",
     )
     group: str | None = Field(
         default=None,
         min_length=1,
-        description="The group under which offsets are committed, for tools that show lag. What a resume "
-        "reads is in the recovery store. Default: `highwater-<name of the fleet>`.",
+        description="Consumer group that offsets are committed to, for tools that show lag. A resume reads "
+        "its offsets from the recovery store. Default: `highwater-<name of the fleet>`.",
     )
     start: Literal["beginning", "end"] = Field(
-        default="beginning", description="Where a new store begins to read, in every partition."
+        default="beginning", description="Offset at which a new store begins to read, in every partition."
     )
     new_partitions: Literal["refuse", "read"] = Field(
         default="refuse",
-        description="What a run does when a topic has more partitions than before. Records of an asset then "
-        "go to another partition, and may overtake older ones: so stop the producers, let everything be "
-        "read, add the partitions, set `read`, run, and start the producers again.",
+        description="What a run does if a topic has more partitions than before. Records of an asset then "
+        "go to another partition, and may overtake older ones. So stop the producers, let the run read "
+        "everything, add the partitions, set `read`, run, and start the producers again.",
     )
 
 
 class KafkaOutputTable(Table):
     """Topics to write instead of files. `summary.json` and the log still go to the folder.
 
-    A message's key is the asset (of metrics and changes the target), its value the row; its headers are
-    `id` (of predictions, alerts and evaluations), `order` (sequence and part) and `run`. Rows are written in
-    transactions, one an epoch: who reads with `isolation.level=read_committed` sees every row once.
+    A message's key is the asset (the target for metrics and changes), its value the row. Its headers are
+    `id` (for predictions, alerts and evaluations), `order` (sequence and part) and `run`. Rows are written in
+    transactions, one an epoch: a reader with `isolation.level=read_committed` sees every row once.
     """
 
     prefix: str = Field(
         default="",
-        description="Each output has a topic, whose name is this and the output's: with `plant1.`, "
+        description="Each output has a topic, named by this prefix and the output: with `plant1.`, "
         "`plant1.predictions`. Nobody else may write to them.",
     )
     partitions: int | None = Field(
         default=None,
         gt=0,
-        description="Topics that do not exist are made, with so many partitions and the broker's other "
-        "defaults. Default: they have to exist.",
+        description="Number of partitions of topics that do not exist: they are created, with the broker's "
+        "other defaults. Default: all topics have to exist.",
     )
     transaction_timeout: PositiveDuration = Field(
         default=5 * MICROSECONDS["m"],
-        description="How long brokers may be away before a run ends with an error, from which it can be "
-        "resumed; and how long rows after those of a dead run stay invisible, unless it is resumed before. "
-        "The brokers' `transaction.max.timeout.ms` is the most.",
+        description="How long brokers may be away before a run ends with an error; it can then be resumed. "
+        "Also how long rows after those of a killed run stay invisible, unless it is resumed before. At "
+        "most the brokers' `transaction.max.timeout.ms`.",
     )

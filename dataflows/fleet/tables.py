@@ -1,4 +1,4 @@
-"""What every table of ``fleet.toml`` is, and how the tables hang together."""
+"""Base class of every table of ``fleet.toml``, and the nesting of tables."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ __all__ = ["Table", "key_of", "nested"]
 
 
 class Table(BaseModel):
-    """A table of the document: no unknown key, no value of another type."""
+    """A table of the document; it refuses unknown keys and values of another type."""
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
 
 def key_of(name: str, field: FieldInfo) -> str:
-    """The key of a field as the document writes it."""
+    """Key of a field in the document."""
     return field.alias or name
 
 
 def nested(field: FieldInfo) -> tuple[Literal["table", "list", "map"], type[Table]] | None:
-    """The table below a field, and whether the field holds one, a list of them or one a name."""
+    """Table below a field, and whether the field holds one table, a list or a map by name."""
     annotation: Any = field.annotation
     choices = get_args(annotation)
     if choices[1:] == (NoneType,):  # an optional table

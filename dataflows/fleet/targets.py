@@ -1,4 +1,4 @@
-"""The targets of a fleet, and what each of their models sees."""
+"""Resolve the targets of a fleet, and the input of each of their models."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ if TYPE_CHECKING:
 
 __all__ = ["Catalogue", "targets"]
 
-# Records that come later than this after maturing correct nothing: the scores are forgotten by then.
+# Later records correct nothing: the scores are forgotten by then.
 _HORIZONS_REMEMBERED = 3
 
 
 class Catalogue:
-    """The models by name, each built once to see that it can be; what a class gives them to see."""
+    """Models by name, each built once as a check, and their input for each class."""
 
     def __init__(self, draft: Draft) -> None:
         self._draft = draft
@@ -40,12 +40,12 @@ class Catalogue:
         }
 
     def below(self, name: str) -> Sequence[str]:
-        """The models whose scores a model sees."""
+        """Names of the models whose scores are the input of a model."""
         table = self._tables.get(name)
         return () if table is None else table.scores
 
     def model(self, name: str, layout: Layout) -> Model | None:
-        """A model as the targets of a class use it; None if something is wrong with it."""
+        """Resolve a model for the targets of a class; None if something is wrong with it."""
         key = (name, layout.name)
         if key not in self._seen:
             self._users.setdefault(name, []).append(layout)
@@ -67,7 +67,7 @@ class Catalogue:
         return Model(name, {"pipeline": table.pipeline}, seen, build)
 
     def _stacked(self, name: str, layout: Layout, build: Blueprint) -> Model | None:
-        """A model of scores; its spec holds those of the models below, since it stands on what they are."""
+        """Resolve a model of scores; its spec contains those of the models below: it depends on them."""
         table = self._tables[name]
         below = [self._seen_by(below, layout) for below in table.scores]
         known = [model for model in below if model is not None]
@@ -85,7 +85,7 @@ class Catalogue:
         return None if table is None or table.scores else self.model(name, layout)
 
     def check_scores(self) -> None:
-        """Refuse scores of models that are unknown or see scores themselves, and globs beside scores."""
+        """Refuse scores of unknown models, scores of models of scores, and globs together with scores."""
         for name, table in self._tables.items():
             if table.scores and "features" in table.model_fields_set:
                 found = "both"
@@ -116,7 +116,7 @@ class Catalogue:
 
 
 def targets(draft: Draft, layouts: Mapping[str, Layout], catalogue: Catalogue) -> dict[str, Target]:
-    """The product mode x horizon of every entry, by name, in configured order."""
+    """Expand every entry to the product mode x horizon, by name, in configured order."""
     made: dict[str, Target] = {}
     first: dict[str, Loc] = {}
     for loc, table in draft.numbered(("targets",), draft.document.targets):
@@ -168,7 +168,7 @@ def _product(
 
 
 def _alert(table: TargetTable) -> Alert | None:
-    """The thresholds of a target's alerts; None if it raises none."""
+    """Resolve the thresholds of a target's alerts; None if it has no alerts."""
     if table.alert is None:
         return None
     opened = table.threshold if table.alert.open is None else table.alert.open
@@ -186,7 +186,7 @@ def _check_alert(draft: Draft, loc: Loc, table: TargetTable) -> None:
 
 
 def _model_names(draft: Draft, loc: Loc, table: TargetTable, catalogue: Catalogue) -> list[str]:
-    """The models of a target that the catalogue names, each once."""
+    """Known models of a target, each once; unknown and repeated names are problems."""
     if table.models is None:
         return [] if draft.is_broken(*loc, "models") else catalogue.names
     names: dict[str, None] = {}
@@ -204,7 +204,7 @@ def _model_names(draft: Draft, loc: Loc, table: TargetTable, catalogue: Catalogu
 def _check_named(
     draft: Draft, loc: Loc, table: TargetTable, names: Sequence[str], catalogue: Catalogue, key: str
 ) -> None:
-    """Refuse a champion or successor that is no model of the target."""
+    """Refuse a champion or successor that is not a model of the target."""
     if draft.is_refused("models") or any(draft.is_broken(*loc, place) for place in (key, "models")):
         return
     named = getattr(table, key)
@@ -227,7 +227,7 @@ def _check_scores(draft: Draft, loc: Loc, names: Sequence[str], catalogue: Catal
 
 
 def _layout(draft: Draft, loc: Loc, table: TargetTable, layouts: Mapping[str, Layout]) -> Layout | None:
-    """The class of a target; None, and a problem, if there is none that could be predicted."""
+    """Resolve the class of a target; None, and a problem, if it is unknown or has no features."""
     if draft.is_broken(*loc, "class"):
         return None
     place, known = (*loc, "class"), draft.names("classes")
@@ -248,7 +248,7 @@ def _layout(draft: Draft, loc: Loc, table: TargetTable, layouts: Mapping[str, La
 
 
 def _sighted(draft: Draft, loc: Loc, layout: Layout, catalogue: Catalogue, name: str) -> Model | None:
-    """The model, which must see at least one feature of the class."""
+    """Resolve a model, which must see at least one feature of the class."""
     model = catalogue.model(name, layout)
     if model is None or model.features or not layout.features or not layout.is_whole:
         return model

@@ -1,4 +1,4 @@
-"""The values of ``fleet.toml`` that are more than text and numbers: names, durations, instants."""
+"""Values of ``fleet.toml`` with a form of their own: names, durations, instants."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True)
 class Form:
-    """How a value is written, as the reference says it."""
+    """Form of a value, as the reference names it."""
 
     text: str
 
@@ -44,7 +44,7 @@ _TOPIC = re.compile(r"[a-zA-Z0-9._-]{1,249}")
 
 def _name(value: str) -> str:
     if len(value) > _LONGEST_NAME or _NAME.fullmatch(value) is None:
-        # Names are joined into `engine/failure/30h` and `sensor:mean:30h`, and matched by globs.
+        # Names are parts of `engine/failure/30h` and `sensor:mean:30h`, and globs match them.
         msg = f"a name of at most {_LONGEST_NAME} characters without any of / : * ? [ ]"
         raise ValueError(msg)
     return value
@@ -92,14 +92,14 @@ def _from_0_to_1(value: float) -> float:
 
 def _file_name(value: str) -> str:
     if value in {"", "-"}:
-        msg = "the path of a file, which standard input has not"
+        msg = "the path of a file; standard input has none"
         raise ValueError(msg)
     return value
 
 
 def _category(value: str) -> str:
     if not value.isprintable() or value != value.strip() or not 0 < len(value) <= _LONGEST_NAME:
-        # It stands in a feature's name, but is the data's own: only what could not be read there is refused.
+        # It comes from the data and is part of a feature's name: refuse only text that cannot be read there.
         msg = f"text of 1 to {_LONGEST_NAME} printable characters, without spaces around it"
         raise ValueError(msg)
     return value
@@ -117,10 +117,10 @@ def _rotation(value: object) -> object:
 
 
 def topic_name(value: str) -> str:
-    """The value, if Kafka takes it as the name of a topic.
+    """Return the value if it is a valid name of a Kafka topic.
 
     Raises:
-        ValueError: it does not.
+        ValueError: it is not.
     """
     if _TOPIC.fullmatch(value) is None or value in {".", ".."}:
         msg = "the name of a topic: at most 249 of letters, digits, '.', '_' and '-'"

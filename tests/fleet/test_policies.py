@@ -173,7 +173,7 @@ REFUSALS: list[tuple[dict[str, Any], str, str, str | None]] = [
     (
         pump(idle_timeout="1s"),
         "classes.pump.idle_timeout",
-        "at least 26s, since a silent asset is looked after for 721h, in up to 100,000 steps",
+        "at least 26s, since a silent asset is watched for 721h, in up to 100,000 steps",
         None,
     ),
 ]
