@@ -1,10 +1,10 @@
 """What alerts with a life save: rows of ``alerts`` beside rows of thresholding each score, at equal use.
 
 ``python -m studies.alerts [OUT --fleet FLEET]`` runs every score of a run's ``predictions.jsonl``, also
-those between examples, through the alert book (two thresholds, a dwell, one open alert an asset), and beside
-it through the plain rule "a row for each score at or above a threshold". Which failures there were is taken
-from ``evaluations.jsonl``; scores later than the last example that is known to be negative are left out,
-since of them only positives are known. Without a run, a fleet of trucks is simulated and run first.
+those between examples, through the alert book (two thresholds, a dwell, one open alert an asset), and
+through the plain rule "a row for each score at or above a threshold". Which failures there were is taken from
+``evaluations.jsonl``; scores of which it is not known what came are left out. Without a run, a fleet of
+trucks is simulated and run first.
 
 Equal use means: both warn of equally many failures, at least 12 h ahead, and both raise equally many false
 alarms. A false alarm is a stretch of an asset that begins with no failure within the horizon; the plain
@@ -18,36 +18,30 @@ warnings and the false alarms that it then has, which is told.
 from __future__ import annotations
 
 import argparse
-import sys
 import tempfile
-from bisect import bisect_right
-from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-import orjson
 from rich.console import Console
 from rich.table import Table
 
-from dataflows.connectors.outputs import lines_of
+from dataflows.evaluation.outcomes import CANDIDATES, Scored, read_labels, read_scores
 from dataflows.fleet import load as load_fleet
 from dataflows.fleet.plan import Alert
 from dataflows.group.alerts import AlertBook
-from dataflows.instants import HOUR, format_duration, parse_duration, parse_instant
+from dataflows.instants import HOUR, format_duration, parse_duration
 from dataflows.simulator import Scenario, write
-from dataflows.tools.thresholds import Scored, read_scored
 from studies.quality import run
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-__all__ = ["Use", "booked", "compare", "main", "published", "thresholded"]
+__all__ = ["Use", "booked", "compare", "main", "thresholded"]
 
 _TRUCKS = Path(__file__).resolve().parents[1] / "examples/trucks/fleet.toml"
 _LEAD = "12h"
-_CANDIDATES = 60
 _MORE_FALSE = "; no plain threshold has as few false alarms."
 
 
@@ -94,46 +88,13 @@ def _walk(
     return [rows, stretches, false, len(warned)]
 
 
-def published(path: Path, name: str, horizon: int, examples: Iterable[Scored]) -> list[Scored]:
-    """Every score of one target that a model published, in the order of the file, with what came of it.
-
-    Args:
-        path: the predictions.
-        name: the target.
-        horizon: microseconds.
-        examples: matured ones, which tell the failures and the span that counts.
-    """
-    failures: dict[str, set[int]] = defaultdict(set)
-    first, last = sys.maxsize, -sys.maxsize
-    for scored in examples:
-        first = min(first, scored.time)
-        if scored.failure is None:
-            last = max(last, scored.time)
-        else:
-            failures[scored.asset].add(scored.failure)
-    ordered = {asset: sorted(times) for asset, times in failures.items()}
-    found = []
-    for line in lines_of(path):
-        row = orjson.loads(line)
-        if row["target"] != name or row["link"] != "class":
-            continue
-        asset, time = row["asset"], parse_instant(row["time"])
-        if not first <= time <= last:
-            continue
-        mine = ordered.get(asset, [])
-        place = bisect_right(mine, time)
-        failure = mine[place] if place < len(mine) and mine[place] <= time + horizon else None
-        found.append(Scored(asset, time, row["score"], failure))
-    return found
-
-
 def booked(alert: Alert, examples: Iterable[Scored], lead: int) -> Use:
     """The alert book; every move is a row."""
     book = AlertBook("", alert, {})
 
     def step(scored: Scored, ended: int | None) -> tuple[int, bool, bool]:
         moves = [] if ended is None else book.end(scored.asset, ended, "failure")
-        moves = [*moves, *book.score(scored.asset, scored.time, scored.score)]
+        moves = [*moves, *book.score(scored.asset, scored.time, scored.score, scored.revision)]
         return len(moves), any(move.state == "opened" for move in moves), book.is_open(scored.asset)
 
     return Use(alert.open, *_walk(examples, lead, step))
@@ -157,7 +118,7 @@ def compare(alert: Alert, examples: list[Scored], lead: int) -> tuple[Use, Use, 
     """The alert book, the plain rule that matches it, and whether that one has no more false alarms."""
     mine = booked(alert, examples, lead)
     scores = np.array([scored.score for scored in examples])
-    shares = 1 - np.geomspace(0.5, 1 / max(len(scores), 2), _CANDIDATES)
+    shares = 1 - np.geomspace(0.5, 1 / max(len(scores), 2), CANDIDATES)
     candidates = np.unique([alert.open, alert.clear, *np.quantile(scores, shares)])
     plain = [thresholded(float(at), examples, lead) for at in candidates]
     enough = [use for use in plain if use.warned >= mine.warned]
@@ -204,11 +165,10 @@ def main(arguments: list[str] | None = None) -> None:
             events = write(Scenario(trucks=given.trucks, every="1h"), Path(folder)).events
             output = Path(folder) / "out"
             run(given.fleet, events, output)
-        scored = {
-            name: published(output / "predictions.jsonl", name, fleet.targets[name].horizon, examples)
-            for name, examples in read_scored(output / "evaluations.jsonl", fleet.figures_from).items()
-        }
-    for name, examples in scored.items():
+        labels = read_labels(output / "evaluations.jsonl", fleet)
+        scores = read_scores(output / "predictions.jsonl", fleet, labels)
+    for name, served in scores.items():
+        examples = [scored for scored in served if scored.known]
         target = fleet.targets[name]
         alert = target.alert
         if given.open is not None or alert is None:

@@ -17,17 +17,8 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from dataflows.evaluation.figures import (
-    PUBLISHED,
-    Entry,
-    Evaluations,
-    bootstrap,
-    figures,
-    labelled,
-    load,
-    log_losses,
-    tables,
-)
+from dataflows.evaluation.figures import Entry, bootstrap, figures, log_losses, tables
+from dataflows.evaluation.reading import PUBLISHED, Evaluations, labelled, load_evaluations
 from dataflows.fleet import load as load_fleet
 
 if TYPE_CHECKING:
@@ -89,7 +80,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--seed", type=int, default=0)
     given = parser.parse_args(arguments)
     try:
-        fleet, rows = load_fleet(given.fleet), load(given.output / "evaluations.jsonl")
+        fleet, rows = load_fleet(given.fleet), load_evaluations(given.output / "evaluations.jsonl")
     except (OSError, ValueError) as error:
         parser.exit(1, f"{error}\n")
     if ERRORS not in rows.models:

@@ -30,7 +30,8 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from dataflows.evaluation.figures import Evaluations, instant_from, labelled, load
+from dataflows.evaluation.figures import instant_from
+from dataflows.evaluation.reading import Evaluations, labelled, load_evaluations
 from dataflows.fleet import load as load_fleet
 from dataflows.instants import format_instant
 
@@ -196,7 +197,7 @@ def main(arguments: list[str] | None = None) -> None:
     )
     given = parser.parse_args(arguments)
     try:
-        fleet, rows = load_fleet(given.fleet), load(given.evaluations)
+        fleet, rows = load_fleet(given.fleet), load_evaluations(given.evaluations)
     except (OSError, ValueError) as error:
         parser.exit(1, f"{error}\n")
     console = Console()

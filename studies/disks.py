@@ -32,16 +32,8 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from threadpoolctl import threadpool_limits
 
-from dataflows.evaluation.figures import (
-    Entry,
-    Evaluations,
-    bootstrap,
-    compare,
-    figures,
-    labelled,
-    load,
-    tables,
-)
+from dataflows.evaluation.figures import Entry, bootstrap, compare, figures, tables
+from dataflows.evaluation.reading import Evaluations, labelled, load_evaluations
 from dataflows.instants import HOUR, format_instant, parse_duration, parse_instant
 
 if TYPE_CHECKING:
@@ -362,7 +354,7 @@ def main(arguments: list[str] | None = None) -> None:
 
     horizon = parse_duration(given.target.rpartition("/")[2])
     try:
-        evaluations = load(given.output / "evaluations.jsonl")
+        evaluations = load_evaluations(given.output / "evaluations.jsonl")
         recording = read(given.recording)
     except (OSError, ValueError) as error:
         parser.exit(1, f"{error}\n")

@@ -26,17 +26,8 @@ from rich.console import Console
 from sklearn.ensemble import HistGradientBoostingClassifier
 from threadpoolctl import threadpool_limits
 
-from dataflows.evaluation.figures import (
-    Entry,
-    Evaluations,
-    bootstrap,
-    compare,
-    figures,
-    instant_from,
-    labelled,
-    load,
-    tables,
-)
+from dataflows.evaluation.figures import Entry, bootstrap, compare, figures, instant_from, tables
+from dataflows.evaluation.reading import Evaluations, labelled, load_evaluations
 from dataflows.fleet import load as load_fleet
 from dataflows.instants import HOUR
 
@@ -142,9 +133,9 @@ def main(arguments: list[str] | None = None) -> None:
     if given.evaluations is None:
         with tempfile.TemporaryDirectory() as folder:
             seconds = run(given.fleet, given.recording, Path(folder))
-            evaluations = load(Path(folder) / "evaluations.jsonl", features=True)
+            evaluations = load_evaluations(Path(folder) / "evaluations.jsonl", features=True)
     else:
-        evaluations = load(given.evaluations, features=True)
+        evaluations = load_evaluations(given.evaluations, features=True)
     settings = {"resamples": given.resamples, "seed": given.seed}
     entries = [e for e in compare(evaluations, given.start, **settings) if e.labels == "first"]
     targets = sorted({entry.target for entry in entries})

@@ -15,31 +15,27 @@ import math
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-import orjson
 from rich.table import Table
 
-from dataflows.connectors.outputs import lines_of
+from dataflows.evaluation.reading import labelled
 from dataflows.instants import parse_instant
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
-    from pathlib import Path
 
     from numpy.typing import NDArray
+
+    from dataflows.evaluation.reading import Evaluations
 
 __all__ = [
     "CLIP",
     "METRICS",
-    "PUBLISHED",
     "Entry",
-    "Evaluations",
     "Figures",
     "bootstrap",
     "compare",
     "figures",
     "instant_from",
-    "labelled",
-    "load",
     "log_losses",
     "tables",
 ]
@@ -47,65 +43,8 @@ __all__ = [
 #: Scores are clipped to [CLIP, 1 - CLIP] for the log loss, as in the run's own metrics.
 CLIP = 1e-4
 METRICS = ("roc_auc", "pr_auc", "log_loss", "brier")
-#: The name under which the scores of whichever model was champion at the time are reported.
-PUBLISHED = "(champion)"
 
-_LABELS = {"positive": 1, "negative": 0, "censored": -1, "undecided": -1}
 _HEADINGS = {"roc_auc": "ROC AUC", "pr_auc": "PR AUC", "log_loss": "log loss", "brier": "Brier"}
-
-
-@dataclasses.dataclass(frozen=True, slots=True, eq=False)
-class Evaluations:
-    """Evaluation rows as arrays, one element a row, in the order of the file.
-
-    Attributes:
-        ids: of the predictions.
-        assets: names.
-        targets: names.
-        times: of the examples, microseconds since 1970.
-        settled: when the label was both decided (label clock) and known (knowledge time), microseconds.
-        corrections: 0 for the first label of an id.
-        labels: 1 positive, 0 negative, -1 censored.
-        champions: names.
-        models: names of the columns of ``scores``.
-        scores: as served, (rows, models); NaN where a model gave none.
-        feature_names: names of the columns of ``features``; empty unless they were asked for.
-        features: as served, (rows, features); NaN where missing.
-    """
-
-    ids: NDArray[np.str_]
-    assets: NDArray[np.str_]
-    targets: NDArray[np.str_]
-    times: NDArray[np.int64]
-    settled: NDArray[np.int64]
-    corrections: NDArray[np.int64]
-    labels: NDArray[np.int64]
-    champions: NDArray[np.str_]
-    models: tuple[str, ...]
-    scores: NDArray[np.float64]
-    feature_names: tuple[str, ...]
-    features: NDArray[np.float64]
-
-    def __len__(self) -> int:
-        """Number of rows."""
-        return len(self.ids)
-
-    def where(self, rows: NDArray[Any]) -> Evaluations:
-        """Only these rows (a mask or indices)."""
-        changes = {
-            field.name: getattr(self, field.name)[rows]
-            for field in dataclasses.fields(self)
-            if field.name not in {"models", "feature_names"}
-        }
-        return dataclasses.replace(self, **changes)
-
-    def by_model(self) -> dict[str, NDArray[np.float64]]:
-        """Scores of each model, and first those that were published, whichever model's they were."""
-        columns = {name: self.scores[:, i] for i, name in enumerate(self.models)}
-        published = np.full(len(self), np.nan)
-        for name, scores in columns.items():
-            published = np.where(self.champions == name, scores, published)
-        return {PUBLISHED: published, **columns}
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -136,78 +75,6 @@ class Entry:
     model: str
     figures: Figures
     intervals: Mapping[str, tuple[float, float]]
-
-
-def load(path: Path, *, features: bool = False) -> Evaluations:
-    """Read ``evaluations.jsonl``; the feature vectors only on request, since they are most of the file.
-
-    Raises:
-        ValueError: no rows, or a row that is not an evaluation; names the line.
-    """
-    rows: list[dict[str, Any]] = []
-    for number, line in enumerate(lines_of(path), start=1):
-        try:
-            row = orjson.loads(line)
-            row["label"] = _LABELS[row["label"]]
-            row["time"] = parse_instant(row["time"])
-            row["settled"] = max(parse_instant(row["matured"]), parse_instant(row["known"]))
-        except (KeyError, TypeError, ValueError) as error:
-            msg = f"{path}:{number}: not an evaluation row ({type(error).__name__}: {error})"
-            raise ValueError(msg) from error
-        if not features:
-            row.pop("features", None)
-        rows.append(row)
-    if not rows:
-        msg = f"{path} holds no evaluation rows"
-        raise ValueError(msg)
-    models, scores = _matrix([row["scores"] for row in rows])
-    names, vectors = _matrix([row.get("features") or {} for row in rows])
-    return Evaluations(
-        ids=np.array([row["id"] for row in rows]),
-        assets=np.array([row["asset"] for row in rows]),
-        targets=np.array([row["target"] for row in rows]),
-        times=np.array([row["time"] for row in rows], dtype=np.int64),
-        settled=np.array([row["settled"] for row in rows], dtype=np.int64),
-        corrections=np.array([row["correction"] for row in rows], dtype=np.int64),
-        labels=np.array([row["label"] for row in rows], dtype=np.int64),
-        champions=np.array([row["champion"] for row in rows]),
-        models=models,
-        scores=scores,
-        feature_names=names,
-        features=vectors,
-    )
-
-
-def _matrix(rows: Sequence[Mapping[str, float | None]]) -> tuple[tuple[str, ...], NDArray[np.float64]]:
-    columns: dict[str, int] = {}
-    for row in rows:
-        if row.keys() - columns.keys():
-            for name in row:
-                columns.setdefault(name, len(columns))
-    names = tuple(columns)
-    # float64 turns None into NaN.
-    return names, np.array([[row.get(name) for name in names] for row in rows], dtype=np.float64)
-
-
-def labelled(evaluations: Evaluations, labels: Literal["first", "final"]) -> Evaluations:
-    """One row an example: its first label, or the one that the last correction left. Censored rows stay.
-
-    Raises:
-        ValueError: two rows have the same id and correction.
-    """
-    order = np.lexsort((evaluations.corrections, evaluations.ids))
-    ids, corrections = evaluations.ids[order], evaluations.corrections[order]
-    same = ids[1:] == ids[:-1]
-    twice = same & (corrections[1:] == corrections[:-1])
-    if twice.any():
-        i = int(np.argmax(twice))
-        msg = f"id {ids[i]} has two rows with correction {corrections[i]}; expected one"
-        raise ValueError(msg)
-    kept = corrections == 0
-    if labels == "final":
-        kept = np.ones(len(ids), dtype=bool)
-        kept[:-1] = ~same
-    return evaluations.where(np.sort(order[kept]))
 
 
 def instant_from(times: NDArray[np.int64], start: str) -> int:

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 import orjson
 
-from dataflows.connectors.outputs import files_of, lines_of
+from dataflows.connectors.outputs import files_of
+from dataflows.evaluation.reading import PREDICTIONS
 from dataflows.events import AssetEvent, Telemetry, Weather
-from dataflows.instants import HOUR, format_instant, parse_instant
+from dataflows.instants import HOUR, format_instant
 from dataflows.stages import decoded
 from dataflows.tools.matching import differing
 
@@ -146,15 +147,10 @@ def _predicted(difference: Difference, predictions: Path) -> set[int]:
     times: set[int] = set()
     if not files_of(predictions):
         return times
-    name = orjson.dumps(difference.asset)
-    for line in lines_of(predictions):
-        if name not in line or not line.endswith(b"\n"):
-            continue
-        row = orjson.loads(line)
-        time = parse_instant(row["time"])
-        since = first is None or time > first
-        if row["asset"] == difference.asset and since and time <= difference.time:
-            times.add(time)
+    for row in PREDICTIONS.rows(predictions):
+        since = first is None or row.instant > first
+        if row.asset == difference.asset and since and row.instant <= difference.time:
+            times.add(row.instant)
     return times
 
 

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 import orjson
 
-from dataflows.evaluation.figures import compare, load, tables
+from dataflows.evaluation.figures import compare, tables
+from dataflows.evaluation.reading import load_evaluations
 from dataflows.instants import format_instant
 
 if TYPE_CHECKING:
@@ -36,10 +37,12 @@ def show_figures(
         as_json: write one JSON object a line to standard output instead of tables.
 
     Raises:
-        FiguresError: the folder holds no evaluations, a line is no evaluation, or ``start`` is neither.
+        FiguresError: ``start`` is neither, or an id has two rows with the same correction.
+        FileNotFoundError: the folder holds no evaluations.
+        OutputError: a line is no evaluation, or there are none.
     """
+    evaluations = load_evaluations(folder / "evaluations.jsonl")
     try:
-        evaluations = load(folder / "evaluations.jsonl")
         entries = compare(evaluations, start, resamples=resamples, seed=seed)
     except ValueError as error:
         raise FiguresError(str(error)) from error

@@ -10,8 +10,8 @@ from rich.box import SIMPLE_HEAD
 from rich.filesize import decimal
 from rich.table import Table
 
-from dataflows.connectors.outputs import files_of, parts_of, tail_of
-from dataflows.instants import HOUR, parse_instant
+from dataflows.connectors.outputs import files_of, parts_of
+from dataflows.evaluation.reading import EVALUATIONS, PREDICTIONS
 from dataflows.items import OUTPUTS
 from dataflows.lane.names import sentence
 from dataflows.tools.skew import skew_table
@@ -147,17 +147,14 @@ def _risks(folder: Path, console: Console) -> None:
     path = folder / "predictions.jsonl"
     if not files_of(path):
         return
-    latest: dict[tuple[str, str], dict[str, Any]] = {}
-    for line in tail_of(path, _TAIL):
-        row = orjson.loads(line)
-        latest[row["asset"], row["target"]] = row
+    latest = {(row.asset, row.target): row for row in PREDICTIONS.latest(path, _TAIL)}
     table = Table(title="Most at risk, by each asset's latest score", title_justify="left", box=SIMPLE_HEAD)
     for title in ("asset", "target", "score", "at"):
         table.add_column(title, justify="right" if title == "score" else "left")
     failures = _failures(folder / "evaluations.jsonl")
-    working = [row for key, row in latest.items() if parse_instant(row["time"]) >= failures.get(key, 0)]
-    for row in sorted(working, key=lambda row: -row["score"])[:_RISKS]:
-        table.add_row(row["asset"], row["target"], f"{row['score']:.3f}", row["time"])
+    working = [row for key, row in latest.items() if row.instant >= failures.get(key, 0)]
+    for row in sorted(working, key=lambda row: -row.score)[:_RISKS]:
+        table.add_row(row.asset, row.target, f"{row.score:.3f}", row.time)
     console.print(table)
     if failed := len(latest) - len(working):
         console.print(f"Left out, since they failed after their latest score: {failed:,}.", highlight=False)
@@ -166,13 +163,10 @@ def _risks(folder: Path, console: Console) -> None:
 def _failures(path: Path) -> dict[tuple[str, str], int]:
     """Time of the latest failure by asset and target, from the end of the evaluations."""
     latest: dict[tuple[str, str], int] = {}
-    for line in tail_of(path, _TAIL) if files_of(path) else ():
-        row = orjson.loads(line)
-        if row["label"] == "positive" and row["lead"] is not None:
-            key, failure = (
-                (row["asset"], row["target"]),
-                parse_instant(row["time"]) + round(row["lead"] * HOUR),
-            )
+    for row in EVALUATIONS.latest(path, _TAIL):
+        failure = row.failure
+        if failure is not None:
+            key = row.asset, row.target
             latest[key] = max(failure, latest.get(key, failure))
     return latest
 

@@ -9,24 +9,19 @@ by a budget of false alarms; the stream never changes its thresholds by itself.
 from __future__ import annotations
 
 import copy
-from bisect import bisect_right
-from collections import defaultdict
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import product
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-import orjson
 import tomlkit
 from rich.table import Table
 
-from dataflows.connectors.outputs import files_of, lines_of
-from dataflows.fleet.plan import CLEAR_SHARE, Alert, Target
-from dataflows.group.alerts import AlertBook
-from dataflows.instants import HOUR, MICROSECONDS, format_duration, parse_duration, parse_instant
+from dataflows.evaluation.outcomes import Outcome, outcomes, read_labels, read_scores
+from dataflows.fleet.plan import CLEAR_SHARE, Target
+from dataflows.instants import format_duration, parse_duration
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from rich.console import Console
@@ -34,86 +29,20 @@ if TYPE_CHECKING:
     from dataflows.fleet.plan import Fleet
 
 __all__ = [
-    "Labels",
-    "Outcome",
-    "Scored",
     "ThresholdsError",
     "Wish",
     "best_by_budget",
     "best_by_cost",
     "choose",
     "in_words",
-    "outcomes",
-    "read_labels",
-    "read_scored",
-    "read_scores",
     "reason_against",
     "table",
     "write",
 ]
 
-_CANDIDATES = 60
-
-
-#: What is read of an evaluation.
-_OF_LABELS = ("asset", "target", "time", "label", "lead")
-_NEEDED = {"id", "asset", "target", "time", "label", "lead", "champion", "scores", "correction"}
-
 
 class ThresholdsError(ValueError):
     """Thresholds cannot be chosen from what was asked or given."""
-
-
-@dataclass(frozen=True, slots=True)
-class Scored:
-    """One score that was served.
-
-    Attributes:
-        asset: its asset.
-        time: of the telemetry.
-        score: as it was published.
-        failure: time of the failure within the horizon, None where there was none.
-        known: whether it is known that there was or was none; False where maintenance came first, or where
-            the recording ends too early.
-        revision: of the prediction.
-    """
-
-    asset: str
-    time: int
-    score: float
-    failure: int | None
-    known: bool = True
-    revision: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """What one threshold would have done.
-
-    Attributes:
-        threshold: from which score on an alert opens.
-        opened: alerts at times of which it is known what came.
-        false: those of them that opened with no failure within the horizon.
-        failures: failures with a score within the horizon before them.
-        warned: failures with an alert open at least ``lead`` before them.
-        asset_days: days with scores of which it is known what came, over all assets.
-    """
-
-    threshold: float
-    opened: int
-    false: int
-    failures: int
-    warned: int
-    asset_days: float
-
-    @property
-    def false_per_asset_day(self) -> float:
-        """False alarms an asset and day."""
-        return self.false / self.asset_days if self.asset_days else 0.0
-
-    def cost(self, false_alarm: float, missed: float) -> float:
-        """What the threshold would have cost."""
-        return self.false * false_alarm + (self.failures - self.warned) * missed
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,8 +97,8 @@ def choose(
         write_chosen: the thresholds go into the fleet's file.
 
     Raises:
-        ThresholdsError: the evaluations are none, or have no scored example of any target of the fleet; the
-            predictions are none, or do not hold every score.
+        ThresholdsError: no target of the fleet has an example, or the predictions do not hold every score.
+        OutputError: there are no predictions, or a line is no row of its output.
         OSError: a file cannot be read.
     """
     chosen: dict[str, Outcome] = {}
@@ -253,203 +182,6 @@ def in_words(name: str, outcome: Outcome, lead: int) -> str:
 
 def _failures(count: int) -> str:
     return f"{count:,} failure{'' if count == 1 else 's'}"
-
-
-class Labels:
-    """What came of the examples of one target, by asset.
-
-    Args:
-        examples: asset, time, final label and time of the failure, of each example.
-        every: microseconds of a cell of the example grid.
-    """
-
-    def __init__(self, examples: Iterable[tuple[str, int, str, int | None]], every: int) -> None:
-        self._every = every
-        self._labels: dict[tuple[str, int], str] = {}
-        failures: dict[str, set[int]] = defaultdict(set)
-        for asset, time, label, failure in examples:
-            self._labels[asset, time // every] = label
-            if failure is not None:
-                failures[asset].add(failure)
-        self._failures = {asset: sorted(found) for asset, found in failures.items()}
-
-    def of(self, asset: str, time: int, horizon: int) -> tuple[int | None, bool]:
-        """The failure in (time, time + horizon], and whether it is known that there was or was none.
-
-        Without a failure a score is what the example of its cell is; after a failure in its cell, what the
-        next example is.
-        """
-        failures = self._failures.get(asset, [])
-        after = bisect_right(failures, time)
-        if after < len(failures) and failures[after] <= time + horizon:
-            return failures[after], True
-        cell = time // self._every
-        label = self._labels.get((asset, cell))
-        if label == "positive":
-            return None, self._labels.get((asset, cell + 1), "censored") in {"positive", "negative"}
-        return None, label == "negative"
-
-
-def read_labels(path: Path, fleet: Fleet) -> dict[str, Labels]:
-    """What came of the examples under final labels, by target of the fleet.
-
-    Args:
-        path: the evaluations.
-        fleet: the fleet.
-
-    Raises:
-        ThresholdsError: a line is no evaluation.
-    """
-    final: dict[str, tuple[int, dict[str, Any]]] = {}
-    for number, line in enumerate(lines_of(path), start=1):
-        row = _evaluation(line, path, number)
-        known = final.get(row["id"])
-        if known is None or known[0] <= row["correction"]:
-            final[row["id"]] = (row["correction"], {key: row[key] for key in _OF_LABELS})
-    targets: dict[str, list[tuple[str, int, str, int | None]]] = defaultdict(list)
-    for _, row in final.values():
-        time, lead = parse_instant(row["time"]), row["lead"]
-        failure = time + round(lead * HOUR) if row["label"] == "positive" and lead is not None else None
-        targets[row["target"]].append((row["asset"], time, row["label"], failure))
-    return {
-        name: Labels(found, fleet.classes[fleet.targets[name].asset_class].example_every)
-        for name, found in sorted(targets.items())
-        if name in fleet.targets
-    }
-
-
-def read_scores(path: Path, fleet: Fleet, labels: Mapping[str, Labels]) -> dict[str, list[Scored]]:
-    """Every score of a model, published or revised, by target, in the order in which it was served.
-
-    What a prior answered is left out, as it opens no alert.
-
-    Args:
-        path: the predictions.
-        fleet: what is before its ``figures_from`` is left out.
-        labels: what came of the examples, by target.
-
-    Raises:
-        ThresholdsError: a line is no prediction, or there are none.
-    """
-    targets: dict[str, list[Scored]] = defaultdict(list)
-    number = 0
-    for number, line in enumerate(lines_of(path) if files_of(path) else (), start=1):
-        try:
-            row = orjson.loads(line)
-            asset, name, link = row["asset"], row["target"], row["link"]
-            time, score, revision = parse_instant(row["time"]), float(row["score"]), row["revision"]
-        except (orjson.JSONDecodeError, KeyError, TypeError, ValueError):
-            msg = f"{path}, line {number}: expected a row of the predictions, got something else"
-            raise ThresholdsError(msg) from None
-        if link == "prior" or name not in labels:
-            continue
-        if fleet.figures_from is None or time >= fleet.figures_from:
-            failure, known = labels[name].of(asset, time, fleet.targets[name].horizon)
-            targets[name].append(Scored(asset, time, score, failure, known, revision))
-    if not number:
-        msg = f"{path}: no predictions; alerts open on every score, so those of the same run are needed"
-        raise ThresholdsError(msg)
-    return targets
-
-
-def read_scored(path: Path, since: int | None) -> dict[str, list[Scored]]:
-    """Matured examples by target, in order of time, under their final labels.
-
-    Args:
-        path: the evaluations.
-        since: examples before it are left out; None keeps all.
-
-    Raises:
-        ThresholdsError: a line is no evaluation.
-    """
-    final: dict[str, tuple[int, str, Scored | None]] = {}
-    for number, line in enumerate(lines_of(path), start=1):
-        row = _evaluation(line, path, number)
-        known = final.get(row["id"])
-        if known is not None and known[0] > row["correction"]:
-            continue
-        final[row["id"]] = (row["correction"], row["target"], _scored(row))
-    targets: dict[str, list[Scored]] = defaultdict(list)
-    for _, target, scored in final.values():
-        if scored is not None and (since is None or scored.time >= since):
-            targets[target].append(scored)
-    return {
-        name: sorted(found, key=lambda scored: (scored.time, scored.asset))
-        for name, found in sorted(targets.items())
-    }
-
-
-def _evaluation(line: bytes, path: Path, number: int) -> dict[str, Any]:
-    try:
-        row = orjson.loads(line)
-    except orjson.JSONDecodeError:
-        row = None
-    if not isinstance(row, dict) or not row.keys() >= _NEEDED:
-        msg = f"{path}, line {number}: expected a row of the evaluations, got something else"
-        raise ThresholdsError(msg)
-    return row
-
-
-def _scored(row: dict[str, object]) -> Scored | None:
-    scores = row["scores"]
-    score = scores.get(row["champion"]) if isinstance(scores, dict) else None
-    if row["label"] in {"censored", "undecided"} or score is None:
-        return None
-    time = parse_instant(row["time"])
-    lead = row["lead"]
-    failure = time + round(lead * HOUR) if isinstance(lead, float | int) else None
-    return Scored(str(row["asset"]), time, float(score), failure)
-
-
-def outcomes(target: Target, scored: list[Scored], lead: int) -> list[Outcome]:
-    """What each candidate threshold would have done, ascending.
-
-    Args:
-        target: its alert gives dwell; candidates are quantiles of the scores.
-        scored: every score, those of one asset in the order in which they were served.
-        lead: microseconds that a warning must come before its failure.
-    """
-    if not scored:
-        return []
-    scores = np.array([each.score for each in scored])
-    shares = 1 - np.geomspace(0.5, 1 / max(len(scored), 2), _CANDIDATES)
-    candidates = np.unique(np.round(np.quantile(scores, shares), 4))
-    alert = target.alert or Alert(target.threshold, target.threshold * CLEAR_SHARE, 0, 1.0)
-    assets: dict[str, list[Scored]] = defaultdict(list)
-    for each in scored:
-        assets[each.asset].append(each)
-    failures = {(each.asset, each.failure) for each in scored if each.failure is not None}
-    days = {(each.asset, each.time // MICROSECONDS["d"]) for each in scored if each.known}
-    highest = {asset: max(each.score for each in lived) for asset, lived in assets.items()}
-    found = []
-    for at in candidates:
-        if 0 < at < 1:
-            book = AlertBook(target.name, replace(alert, open=float(at), clear=float(at) * CLEAR_SHARE), {})
-            opened = false = warned = 0
-            for asset, lived in assets.items():
-                if highest[asset] >= at:
-                    alerts = _alerts(book, lived, lead)
-                    opened, false, warned = opened + alerts[0], false + alerts[1], warned + alerts[2]
-            found.append(Outcome(float(at), opened, false, len(failures), warned, float(len(days))))
-    return found
-
-
-def _alerts(book: AlertBook, lived: Iterable[Scored], lead: int) -> tuple[int, int, int]:
-    """Alerts, false ones, and failures warned of in time, of one asset."""
-    opened = false = 0
-    warned: set[int] = set()
-    failure: int | None = None
-    for scored in lived:
-        if failure is not None and scored.time >= failure:
-            book.end(scored.asset, failure, "failure")
-        failure = scored.failure
-        moves = book.score(scored.asset, scored.time, scored.score, scored.revision)
-        if scored.known and any(move.state == "opened" for move in moves):
-            opened += 1
-            false += failure is None
-        if failure is not None and failure - scored.time >= lead and book.is_open(scored.asset):
-            warned.add(failure)
-    return opened, false, len(warned)
 
 
 def best_by_cost(found: list[Outcome], false_alarm: float, missed: float) -> Outcome:

@@ -15,6 +15,7 @@ from typer.testing import CliRunner
 
 from dataflows.__main__ import app
 from dataflows.evaluation import figures
+from dataflows.evaluation.reading import PUBLISHED, Evaluations, labelled, load_evaluations
 from dataflows.instants import HOUR
 from tests.evaluation.rows import START, evaluation, generated, written
 
@@ -27,7 +28,7 @@ def test_figures_equal_those_of_scikit_learn(tmp_path: Path) -> None:
     rows = generated(1)
     rows[0]["scores"]["good"] = 0.0
     rows[0]["label"] = "positive"
-    entries = figures.compare(figures.load(written(tmp_path / "rows", rows)), resamples=2)
+    entries = figures.compare(load_evaluations(written(tmp_path / "rows", rows)), resamples=2)
     labels = [row["label"] == "positive" for row in rows]
     for model in ("good", "guess"):
         scores = [row["scores"][model] for row in rows]
@@ -50,40 +51,40 @@ def test_a_correction_replaces_the_label_in_the_final_figures_only(tmp_path: Pat
         evaluation("a", 0, "positive", {"good": 0.9}, correction=1),
         evaluation("b", 0, "positive", {"good": 0.2}, correction=1),
     ]
-    evaluations = figures.load(written(tmp_path / "rows", rows))
-    assert dict(zip(*ids_and_labels(figures.labelled(evaluations, "first")), strict=True)) == {
+    evaluations = load_evaluations(written(tmp_path / "rows", rows))
+    assert dict(zip(*ids_and_labels(labelled(evaluations, "first")), strict=True)) == {
         "a@0": 0,
         "b@0": 0,
         "c@0": 1,
     }
-    assert dict(zip(*ids_and_labels(figures.labelled(evaluations, "final")), strict=True)) == {
+    assert dict(zip(*ids_and_labels(labelled(evaluations, "final")), strict=True)) == {
         "a@0": 0,
         "b@0": 1,
         "c@0": 1,
     }
 
 
-def ids_and_labels(evaluations: figures.Evaluations) -> tuple[list[str], list[int]]:
+def ids_and_labels(evaluations: Evaluations) -> tuple[list[str], list[int]]:
     return evaluations.ids.tolist(), evaluations.labels.tolist()
 
 
 def test_a_label_given_twice_is_refused(tmp_path: Path) -> None:
     """Two rows of one id and correction would count an example twice."""
     rows = [evaluation("a", 0, "negative", {"good": 0.9})] * 2
-    evaluations = figures.load(written(tmp_path / "rows", rows))
+    evaluations = load_evaluations(written(tmp_path / "rows", rows))
     with pytest.raises(ValueError, match="a@0 has two rows with correction 0"):
-        figures.labelled(evaluations, "first")
+        labelled(evaluations, "first")
 
 
 def test_censored_and_unscored_examples_do_not_count(tmp_path: Path) -> None:
     """A censored row has no label; a row without a model's score is counted as unscored for that model."""
     rows = generated(2)
-    plain = figures.compare(figures.load(written(tmp_path / "plain", rows)), resamples=2)
+    plain = figures.compare(load_evaluations(written(tmp_path / "plain", rows)), resamples=2)
     more = [
         evaluation("z", 0, "censored", {"good": 0.99, "guess": 0.99}),
         evaluation("z", 1, "positive", {"good": None, "guess": 0.5}),
     ]
-    entries = figures.compare(figures.load(written(tmp_path / "more", rows + more)), resamples=2)
+    entries = figures.compare(load_evaluations(written(tmp_path / "more", rows + more)), resamples=2)
     expected = next(entry for entry in plain if entry.model == "good").figures
     found = next(entry for entry in entries if entry.model == "good").figures
     assert found.unscored == 1
@@ -99,14 +100,14 @@ def test_published_scores_are_those_of_the_champion_of_each_row(tmp_path: Path) 
     rows = generated(3)
     for row in rows[len(rows) // 2 :]:
         row["champion"] = "guess"
-    columns = figures.load(written(tmp_path / "rows", rows)).by_model()
-    assert columns[figures.PUBLISHED].tolist() == [row["scores"][row["champion"]] for row in rows]
+    columns = load_evaluations(written(tmp_path / "rows", rows)).by_model()
+    assert columns[PUBLISHED].tolist() == [row["scores"][row["champion"]] for row in rows]
 
 
 def test_examples_before_20_percent_of_the_span_are_left_out(tmp_path: Path) -> None:
     """Of example hours 0 to 100 those from hour 20 on count, the mark itself too."""
     rows = [evaluation("a", hour, "negative", {"good": 0.1}) for hour in range(101)]
-    evaluations = figures.load(written(tmp_path / "rows", rows))
+    evaluations = load_evaluations(written(tmp_path / "rows", rows))
     assert figures.instant_from(evaluations.times, "20%") == START + 20 * HOUR
     assert figures.instant_from(evaluations.times, "2020-01-02T00:00:00Z") == START + 24 * HOUR
     for start in ("20%", "2020-01-01T20:00:00Z"):
@@ -135,7 +136,7 @@ def test_resampled_figures_equal_those_of_repeated_rows(seed: int, step: float) 
 
 def test_the_interval_contains_the_estimate_and_is_repeatable(tmp_path: Path) -> None:
     """Intervals lie around the figure they belong to, and the same seed gives the same interval."""
-    evaluations = figures.load(written(tmp_path / "rows", generated(4)))
+    evaluations = load_evaluations(written(tmp_path / "rows", generated(4)))
     entries = figures.compare(evaluations, resamples=200, seed=7)
     for entry in entries:
         for metric, (low, high) in entry.intervals.items():
@@ -167,8 +168,8 @@ def test_figures_of_a_single_class_are_undefined_not_wrong() -> None:
 def test_a_row_that_is_no_evaluation_is_named_by_its_line(tmp_path: Path) -> None:
     """Another output's file by mistake must not give figures."""
     path = written(tmp_path / "rows", [evaluation("a", 0, "negative", {"good": 0.1}), {"id": "a prediction"}])
-    with pytest.raises(ValueError, match=r":2: not an evaluation row \(KeyError"):
-        figures.load(path)
+    with pytest.raises(ValueError, match="rows, line 2: expected a row of the evaluations, got"):
+        load_evaluations(path)
 
 
 def test_the_command_prints_every_model_and_json_for_machines(
@@ -180,7 +181,7 @@ def test_the_command_prints_every_model_and_json_for_machines(
     shown = CliRunner().invoke(app, [*command, "--from", "20%", "--json"])
     entries = [orjson.loads(line) for line in shown.stdout.splitlines()]
     assert [(entry["labels"], entry["model"]) for entry in entries] == [
-        (labels, model) for labels in ("first", "final") for model in (figures.PUBLISHED, "good", "guess")
+        (labels, model) for labels in ("first", "final") for model in (PUBLISHED, "good", "guess")
     ]
     monkeypatch.setenv("COLUMNS", "120")
     printed = CliRunner().invoke(app, command).stdout
@@ -191,7 +192,7 @@ def test_the_command_prints_every_model_and_json_for_machines(
 @pytest.mark.parametrize(
     ("rows", "options", "why"),
     [
-        ([], (), "holds no evaluation rows"),
+        ([], (), "holds no rows of the evaluations"),
         ([{"id": "a prediction"}], (), "evaluations.jsonl"),
         (generated(6), ("--from", "120%"), "120% lies outside 0% to 100%"),
         (generated(6), ("--from", "yesterday"), "yesterday"),

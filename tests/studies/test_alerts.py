@@ -2,17 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-import orjson
-
+from dataflows.evaluation.outcomes import Scored
 from dataflows.fleet.plan import Alert
-from dataflows.instants import format_instant
-from dataflows.tools.thresholds import Scored
-from studies.alerts import Use, booked, compare, published, thresholded
-
-if TYPE_CHECKING:
-    from pathlib import Path
+from studies.alerts import Use, booked, compare, thresholded
 
 ALERT = Alert(open=0.5, clear=0.4, dwell=0, update_by=1.0)
 
@@ -40,23 +32,3 @@ def test_the_plain_rule_is_given_its_best_threshold() -> None:
     assert (mine.rows, mine.warned) == (1, 1)
     assert (plain.rows, plain.false, plain.warned) == (1, 0, 1)
     assert equal
-
-
-def test_every_published_score_of_a_model_counts(tmp_path: Path) -> None:
-    """Also between examples; not those of the prior, of another target, or when only positives are known."""
-    lines = [
-        {"target": target, "asset": asset, "time": format_instant(time), "score": 0.7, "link": link}
-        for target, asset, time, link in [
-            ("t", "a", 2, "class"),
-            ("t", "a", 4, "class"),
-            ("t", "a", 5, "prior"),
-            ("u", "a", 5, "class"),
-            ("t", "b", 12, "class"),
-            ("t", "a", 21, "class"),
-        ]
-    ]
-    path = tmp_path / "predictions.jsonl"
-    path.write_bytes(b"".join(orjson.dumps(line) + b"\n" for line in lines))
-    examples = [*life("b", [0.1] * 21, None), Scored("a", 3, 0.7, 8)]
-    expected = [Scored("a", 2, 0.7, None), Scored("a", 4, 0.7, 8), Scored("b", 12, 0.7, None)]
-    assert published(path, "t", 5, examples) == expected

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from dataflows.evaluation.figures import Evaluations
+from dataflows.evaluation.reading import Evaluations
 from studies.azure import difference, pooled
 
 

@@ -10,7 +10,7 @@ import orjson
 import pytest
 
 from dataflows.asset.windows import WindowPlan, Windows
-from dataflows.evaluation import figures
+from dataflows.evaluation.reading import Evaluations, load_evaluations
 from dataflows.fleet import load
 from dataflows.instants import HOUR, format_instant, parse_instant
 from examples.backblaze import reader
@@ -60,15 +60,16 @@ def evaluation(disk: str, number: int, label: str, known: int, score: float = 0.
         "why": "",
         "matured": day(known),
         "known": day(known),
+        "lead": None,
         "champion": "linear",
         "scores": {"linear": score},
         "correction": 0,
     }
 
 
-def evaluated(path: Path, *rows: dict[str, Any]) -> figures.Evaluations:
+def evaluated(path: Path, *rows: dict[str, Any]) -> Evaluations:
     path.write_bytes(b"".join(orjson.dumps(row) + b"\n" for row in rows))
-    return figures.load(path)
+    return load_evaluations(path)
 
 
 def random_events(seed: int) -> list[dict[str, Any]]:

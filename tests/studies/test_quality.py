@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from dataflows.evaluation.figures import figures, load
+from dataflows.evaluation.figures import figures
+from dataflows.evaluation.reading import load_evaluations
 from dataflows.instants import HOUR, format_instant, parse_instant
 from studies.quality import batch_scores
 from tests.evaluation.rows import HORIZON, START, evaluation, written
@@ -30,7 +31,7 @@ def served(*, known_after: int = 0) -> list[dict[str, Any]]:
 
 def test_the_batch_baseline_learns_what_the_features_tell(tmp_path: Path) -> None:
     """Where age decides the label, examples after the first retrainings are told apart."""
-    rows = load(written(tmp_path / "rows", served()), features=True)
+    rows = load_evaluations(written(tmp_path / "rows", served()), features=True)
     scores = batch_scores(rows, HORIZON)
     late = rows.times >= START + 500 * HOUR
     assert figures(rows.labels[late], scores[late]).roc_auc > 0.99
@@ -38,7 +39,7 @@ def test_the_batch_baseline_learns_what_the_features_tell(tmp_path: Path) -> Non
 
 def test_the_batch_baseline_knows_no_label_before_it_settled(tmp_path: Path) -> None:
     """With labels that come to be known after the recording's end, it has nothing but the empty prior."""
-    rows = load(written(tmp_path / "rows", served(known_after=10_000)), features=True)
+    rows = load_evaluations(written(tmp_path / "rows", served(known_after=10_000)), features=True)
     assert set(batch_scores(rows, HORIZON)) == {0.5}
 
 
@@ -50,7 +51,7 @@ def test_the_batch_baseline_learns_positives_no_earlier_than_negatives(tmp_path:
         for row in rows
     ]
     before, after = (
-        batch_scores(load(written(tmp_path / name, given_rows), features=True), HORIZON)
+        batch_scores(load_evaluations(written(tmp_path / name, given_rows), features=True), HORIZON)
         for name, given_rows in (("as served", rows), ("later labels changed", changed))
     )
     hours = np.array([(parse_instant(row["time"]) - START) // HOUR for row in rows])

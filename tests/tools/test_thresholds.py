@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import orjson
@@ -12,30 +13,18 @@ from rich.console import Console
 from typer.testing import CliRunner
 
 from dataflows.__main__ import app
+from dataflows.evaluation.outcomes import Labels, Outcome, Scored, outcomes, read_labels, read_scores
+from dataflows.evaluation.reading import OutputError
 from dataflows.fleet import load
 from dataflows.instants import HOUR, format_instant, parse_instant
-from dataflows.tools.thresholds import (
-    Labels,
-    Outcome,
-    Scored,
-    ThresholdsError,
-    Wish,
-    best_by_budget,
-    best_by_cost,
-    choose,
-    outcomes,
-    read_labels,
-    read_scored,
-    read_scores,
-    write,
-)
+from dataflows.tools.thresholds import ThresholdsError, Wish, best_by_budget, best_by_cost, choose, write
 from tests.tables import PRIOR
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from dataflows.fleet.plan import Target
+    from dataflows.fleet.plan import Fleet, Target
 
 FLEET = (
     """
@@ -96,6 +85,8 @@ def row(time: int, score: float | None, label: str, **changes: object) -> dict[s
         "target": target,
         "time": format_instant(time * HOUR),
         "label": label,
+        "matured": format_instant(time * HOUR),
+        "known": format_instant(time * HOUR),
         "lead": changes.get("lead"),
         "champion": "prior",
         "scores": {"prior": score, "other": 0.5},
@@ -272,38 +263,51 @@ def test_scores_that_are_not_published_are_not_guessed(path: Path) -> None:
     """With publish = "grid" the predictions lack most scores, so nothing is chosen; without them neither."""
     source = saved(path.parent, [*life("a", 40), *life("b", None)])
     (path.parent / "predictions.jsonl").unlink()
-    with pytest.raises(ThresholdsError, match="no predictions; alerts open on every score"):
+    with pytest.raises(OutputError, match="no predictions; alerts open on every score"):
         choose(load(path, environ={}), source, Wish(1.0, 1.0, None, 0), Console(quiet=True))
     path.write_text(FLEET.replace('folder = "out"', 'folder = "out"\npublish = "grid"'))
     with pytest.raises(ThresholdsError, match='publish = "all"'):
         choose(load(path, environ={}), source, Wish(1.0, 1.0, None, 0), Console(quiet=True))
 
 
-def test_final_labels_of_scored_examples_are_read(tmp_path: Path) -> None:
-    """The largest correction counts wherever it stands; censored, unscored and early examples do not."""
+def test_scores_are_read_with_what_came_of_them_under_final_labels(path: Path) -> None:
+    """The largest correction counts wherever it stands; scores before ``figures_from`` do not."""
     rows = [
         row(9, 0.9, "negative"),
         row(9, 0.9, "positive", correction=2, lead=3.5),
         row(9, 0.9, "censored", correction=1),
-        row(10, 0.8, "positive", lead=2.5),
-        row(10, 0.8, "censored", correction=1),
-        row(11, None, "negative"),
-        row(1, 0.1, "negative"),
+        row(10, 0.8, "positive", asset="c", lead=2.5),
+        row(10, 0.8, "censored", asset="c", correction=1),
+        row(1, 0.1, "negative", asset="b"),
         row(8, 0.2, "negative", asset="b"),
         row(9, 0.3, "negative", target=BLOCK),
+        row(9, 0.3, "negative", target="truck/leak/24h"),
     ]
-    found = read_scored(saved(tmp_path, rows), 2 * HOUR)
-    assert found == {
+    early = Scored("b", HOUR, 0.1, None)
+    expected = {
+        LEAK: [
+            Scored("a", 9 * HOUR, 0.9, round(12.5 * HOUR)),
+            Scored("c", 10 * HOUR, 0.8, None, known=False),
+            Scored("b", 8 * HOUR, 0.2, None),
+        ],
         BLOCK: [Scored("a", 9 * HOUR, 0.3, None)],
-        LEAK: [Scored("b", 8 * HOUR, 0.2, None), Scored("a", 9 * HOUR, 0.9, round(12.5 * HOUR))],
     }
-    assert len(read_scored(tmp_path / "evaluations.jsonl", None)[LEAK]) == 3
+    fleet = load(path, environ={})
+    assert served(path, rows, replace(fleet, figures_from=2 * HOUR)) == expected
+    expected[LEAK].insert(2, early)
+    assert served(path, rows, fleet) == expected
 
 
-def test_outcomes_tell_alerts_false_ones_and_failures_warned_in_time(leak: Target, tmp_path: Path) -> None:
+def served(path: Path, rows: Sequence[dict[str, Any]], fleet: Fleet) -> dict[str, list[Scored]]:
+    """Scores of the rows, as they are read."""
+    labels = read_labels(saved(path.parent, rows), fleet)
+    return read_scores(path.parent / "predictions.jsonl", fleet, labels)
+
+
+def test_outcomes_tell_alerts_false_ones_and_failures_warned_in_time(path: Path, leak: Target) -> None:
     """A low threshold warns and cries wolf, a high one only warns; no score is high any earlier."""
     rows = [*life("a", 40), *life("b", None), *life("c", None)]
-    examples = read_scored(saved(tmp_path, rows), None)[LEAK]
+    examples = served(path, rows, load(path, environ={}))[LEAK]
     found = {outcome.threshold: outcome for outcome in outcomes(leak, examples, 12 * HOUR)}
     assert found[0.4] == Outcome(0.4, 4, 3, 1, 1, 6.0)
     assert found[0.8] == Outcome(0.8, 1, 0, 1, 1, 6.0)
@@ -402,7 +406,7 @@ def test_a_line_that_is_no_evaluation_is_refused(path: Path, tmp_path: Path, lin
     count = len(source.read_bytes().splitlines())
     with source.open("ab") as file:
         file.write(line)
-    with pytest.raises(ThresholdsError, match=rf"evaluations\.jsonl, line {count + 1}: expected a row"):
+    with pytest.raises(OutputError, match=rf"evaluations\.jsonl, line {count + 1}: expected a row"):
         choose(load(path, environ={}), source, Wish(1.0, 1.0, None, 0), Console(quiet=True))
 
 
