@@ -107,8 +107,10 @@ class _Unpickler(pickle.Unpickler):
     """Finds estimators of former releases by where they are today."""
 
     def find_class(self, module: str, name: str) -> Any:  # noqa: ANN401 - whatever was pickled
-        today = FORMER_PATHS.get(f"{module}.{name}", f"{module}.{name}").rpartition(".")
-        return super().find_class(today[0], today[2])
+        today = FORMER_PATHS.get(f"{module}.{name}")
+        if today is not None:
+            module, _, name = today.rpartition(".")
+        return super().find_class(module, name)
 
 
 def to_stored(estimator: object) -> bytes:

@@ -10,7 +10,7 @@ import random
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from river import compose, linear_model, metrics, preprocessing
+from river import compose, linear_model, metrics, naive_bayes, preprocessing
 
 from dataflows import estimators
 from dataflows.estimators import (
@@ -107,6 +107,17 @@ def test_inside_a_pipeline_an_estimator_is_its_bytes_too() -> None:
     again = from_stored(data)
     assert [again.predict_proba_one(x) for x, _ in rows(9)] == [
         pipeline.predict_proba_one(x) for x, _ in rows(9)
+    ]
+
+
+def test_an_estimator_that_holds_a_function_of_its_class_is_read_again() -> None:
+    """River's GaussianNB pickles ``GaussianNB._make_gaussian``, a name with a dot in it."""
+    estimator = naive_bayes.GaussianNB()
+    for x, label in rows(50):
+        estimator.learn_one(x, label)
+    again = from_stored(to_stored(estimator))
+    assert [again.predict_proba_one(x) for x, _ in rows(9)] == [
+        estimator.predict_proba_one(x) for x, _ in rows(9)
     ]
 
 
