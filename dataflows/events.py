@@ -31,6 +31,7 @@ __all__ = [
     "TimedEvent",
     "Weather",
     "decode",
+    "kind_of",
 ]
 
 #: A record larger than this is malformed.
@@ -154,6 +155,11 @@ AssetEvent = Telemetry | Failure | Maintenance | Fault | Retraction | Registrati
 Event = AssetEvent | Weather
 #: Events that happened at a time of the asset's own.
 TimedEvent = Telemetry | Failure | Maintenance | Fault
+
+
+def kind_of(event: Event) -> str:
+    """Name under which an event is counted: that of its type, in small letters."""
+    return type(event).__name__.lower()
 
 
 class Reject(msgspec.Struct, frozen=True, gc=False):

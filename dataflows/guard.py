@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, cast
 
+import msgspec
 import structlog
 
 from dataflows.asset.asset import Asset, ClassPlan
-from dataflows.events import Event, Reject
+from dataflows.events import Event, Reject, kind_of
 from dataflows.items import (
     Expiry,
     Item,
@@ -108,6 +109,8 @@ class GuardedAsset:
 
     def _start_anew(self, item: Item, error: Exception) -> list[Item]:
         rejected = self._errors.note(item, error, "asset")
+        if isinstance(item.body, Known) and not isinstance(item.body.event, Expiry | LateWeather):
+            rejected = msgspec.structs.replace(rejected, kind=kind_of(item.body.event))
         asset_class = item.body.asset_class if isinstance(item.body, Known) else next(iter(self._plans))
         held = self._asset.targets()
         dropped = self._asset.give_up("internal error")

@@ -241,11 +241,19 @@ class Observation(msgspec.Struct, frozen=True, gc=False):
 
 
 class Row(msgspec.Struct, frozen=True, gc=False):
-    """A finished row on its way to an output; ``reason`` tells why a record could not be used."""
+    """A finished row on its way to an output.
+
+    Attributes:
+        output: its name.
+        data: JSON.
+        reason: why a record could not be used; None of other rows.
+        kind: of that record, where the lane had counted it as accepted.
+    """
 
     output: str
     data: bytes
     reason: str | None = None
+    kind: str | None = None
 
 
 class Item(msgspec.Struct, gc=False):

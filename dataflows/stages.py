@@ -98,7 +98,7 @@ class Stages:
 
     def lane(self, key: str, main: bytes | None, parts: dict[int, bytes]) -> Lane:
         """A lane, new or resumed."""
-        lane = Lane(self._fleet, main, parts, key, self._past.migrated, self._errors.note)
+        lane = Lane(self._fleet, main, parts, key, self._past.migrated, self._errors.note, self._watch.intake)
         self._watch.arrival = lambda: lane.arrival
         return lane
 

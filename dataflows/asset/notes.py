@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
-from dataflows.events import Reject
+import msgspec
+
+from dataflows.events import Reject, kind_of
 from dataflows.items import Item, Late, Row, asset_part, encode, reject_row
 
 if TYPE_CHECKING:
@@ -15,8 +17,10 @@ __all__ = ["counted", "dropped", "late", "rejected", "then"]
 
 
 def rejected(item: Item, event: AssetEvent, reason: str, detail: str) -> Item:
-    """The row of an event that cannot be used."""
-    return reject_row(item, Reject(reason, detail, event.asset), event)
+    """The row of an event that cannot be used, though the lane had accepted it."""
+    row = reject_row(item, Reject(reason, detail, event.asset), event)
+    row.body = msgspec.structs.replace(cast("Row", row.body), kind=kind_of(event))
+    return row
 
 
 def late(item: Item, index: int) -> Item:

@@ -121,6 +121,7 @@ class LanePartition(StatefulSourcePartition[Item, bytes]):
         self._pulse = Pulse(watch)
         self._batch = batch
         self._sequence, self._entry = begun
+        watch.began = watch.records = self._sequence
         self._ticks = 0
         self._journal = journal
         self._replays = replayed is not None
@@ -135,7 +136,7 @@ class LanePartition(StatefulSourcePartition[Item, bytes]):
     @override
     def next_batch(self) -> list[Item]:
         self._pulse.beat()
-        if self._watch.stop:
+        if self._watch.stop or self._watch.intake.hopeless():
             raise StopIteration
         # An entry whose records are still on their way is tried again.
         entry = self._next = self._next or next(self._repeated, None)

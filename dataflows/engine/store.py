@@ -52,6 +52,7 @@ __all__ = [
     "MARKS",
     "PARTITIONS",
     "StoreError",
+    "begin_again",
     "begins_again",
     "check_store",
     "guard_named_store",
@@ -228,6 +229,11 @@ def begins_again(folder: Path) -> bool:
     """Whether a run that began with ``--fresh`` was killed before the outputs of earlier runs were gone."""
     unfinished = folder / "unfinished"
     return unfinished.exists() and unfinished.read_bytes() == _FRESH
+
+
+def begin_again(folder: Path) -> None:
+    """Let the next run begin as with ``--fresh``; the store has to be held."""
+    replace_file(folder / "unfinished", _FRESH)
 
 
 @contextmanager

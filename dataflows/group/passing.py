@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 __all__ = ["Gone", "Passing"]
 
 _VERSION = 3
-#: Version 2 counted no corrections.
-_OLDER = {2: lambda state: {**state, "counted": {}}}
+#: Version 2 counted no corrections, and not by kind what assets could not use.
+_OLDER = {2: lambda state: {**state, "counted": {}, "refused": {}, "refused_lately": {}}}
 _log = structlog.get_logger()
 
 
@@ -39,6 +39,9 @@ class Passing:
         self._late: int = state.get("late", 0)
         self._late_lately: int = state.get("late_lately", 0)
         self._counted: Counter[str] = Counter(state.get("counted"))
+        #: By kind: what the lane accepted and an asset could not use, in all and in the open period.
+        self._refused: Counter[str] = Counter(state.get("refused"))
+        self._refused_lately: Counter[str] = Counter(state.get("refused_lately"))
 
     def process(self, items: list[Item]) -> list[Item]:
         """The same rows, with one of the metrics for each period of the lane."""
@@ -58,16 +61,20 @@ class Passing:
             elif isinstance(body, Row) and body.reason is not None:
                 self._rejected[body.reason] += 1
                 self._lately[body.reason] += 1
+                if body.kind is not None:
+                    self._refused[body.kind] += 1
+                    self._refused_lately[body.kind] += 1
             out.append(item)
         return out
 
     def _metrics(self, item: Item, period: LanePeriod) -> Row:
         """The row of a period; what several workers reject at its very end may count in the next."""
+        lately = self._refused_lately
         row = {
             "lane": period.lane,
             "from": format_instant(period.start),
             "to": format_instant(period.end),
-            "by_kind": period.by_kind,
+            "by_kind": {kind: count - lately[kind] for kind, count in period.by_kind.items()},
             "late": self._late_lately,
             "rejected": dict(sorted(self._lately.items())),
             **({} if period.clocks is None else {"clocks": period.clocks}),
@@ -76,6 +83,7 @@ class Passing:
         }
         self._late_lately = 0
         self._lately.clear()
+        lately.clear()
         _log.info("metrics", **row)
         return Row("metrics", encode(row))
 
@@ -91,6 +99,8 @@ class Passing:
             "late": self._late,
             "late_lately": self._late_lately,
             "counted": self._counted,
+            "refused": self._refused,
+            "refused_lately": self._refused_lately,
         }
         return seal("passing", _VERSION, state)
 
@@ -104,6 +114,8 @@ class Passing:
             "rejected": dict(sorted(self._rejected.items())),
             "late": self._late,
             "corrections": self._counted["corrections"],
+            # Added to what the lane accepted.
+            "by_kind": {kind: -count for kind, count in sorted(self._refused.items())},
         }
         body = Row("summary", encode({"input": told}))
         return [Item(0, 0, None, 0, ("", 0, 0), body)]

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections import Counter
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, Any
 
-from dataflows.events import Event
+from dataflows.events import kind_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from dataflows.events import Event
+
 __all__ = ["Counts"]
 
 _NEVER_BEGUN = -(2**63)
-_KINDS = {kind: kind.__name__.lower() for kind in get_args(Event)}
 
 
 class Counts:
@@ -42,7 +43,7 @@ class Counts:
 
     def count(self, event: Event) -> None:
         """One accepted event."""
-        self._all[_KINDS[type(event)]] += 1
+        self._all[kind_of(event)] += 1
 
     def by_kind(self) -> dict[str, int]:
         """Accepted events so far."""

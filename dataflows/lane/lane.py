@@ -41,6 +41,7 @@ from dataflows.lane.signs import SignsOfLife
 from dataflows.lane.silence import Silence
 from dataflows.lane.surroundings import SURROUNDINGS_PARTS, Surroundings
 from dataflows.snapshots import seal, unseal
+from dataflows.watch import Intake
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -77,6 +78,7 @@ class Lane:
         name: of the lane, in its rows.
         migrated: classes and targets whose stored state began anew, and why; a new lane tells nothing of it.
         on_error: makes the row that rejects a record on which the lane raises; None: it raises.
+        intake: told what is used and refused.
 
     Attributes:
         arrival: the last one, which never runs back; None without arrivals.
@@ -90,7 +92,9 @@ class Lane:
         name: str = "lane-0",
         migrated: tuple[tuple[str, str], ...] = (),
         on_error: Callable[[Item, Exception, str], Row] | None = None,
+        intake: Intake | None = None,
     ) -> None:
+        self._intake = Intake() if intake is None else intake
         self._name = name
         self._on_error = on_error
         self._migrations = Migrations(migrated)
@@ -158,6 +162,7 @@ class Lane:
         self._sequence = state["sequence"]
         self._made = state["made"]
         self._counts = Counts(fleet.metrics_every, state["counts"])
+        self._intake.before = bool(self._counts.by_kind().keys() - {"registration"})
         self._arrivals = ArrivalClock(fleet.assets.max_arrival_jump, state["claims"])
         self._names = Names(fleet, state["names"])
         self._jumps = state["jumps"]
@@ -232,6 +237,7 @@ class Lane:
         if filed and isinstance(event, Registration) and self._registry.is_filed(event):
             # A file that was written anew says again what it said: the stream may know better by now.
             self._counts.count(event)
+            self._intake.registered += 1
             return
         asset_class = self._resolve(event, filed=filed)
         if isinstance(asset_class, Reject):
@@ -260,9 +266,6 @@ class Lane:
             self._look(self._clocks, item, news, self.arrival, out)
         refused = self._refused(event)
         if refused is not None:
-            if refused.reason == "too_late":
-                # As that which an asset refuses for this reason.
-                self._counts.count(event)
             out.append(self._reject(item, refused, event))
             return
         living = news is not None and self.arrival is not None and self._signs.is_timely(news, asset_class)
@@ -307,6 +310,10 @@ class Lane:
     def _count(self, event: AssetEvent, asset_class: str) -> None:
         """Count an accepted event, and the names in it that match nothing."""
         self._counts.count(event)
+        if isinstance(event, Registration):
+            self._intake.registered += 1
+        else:
+            self._intake.used += 1
         registry = self._registry
         sends = registry.sends(event.asset)
         self._names.add(event, asset_class, sends=sends)
@@ -328,6 +335,7 @@ class Lane:
             out.append(self._reject(item, taken, event))
             return
         self._counts.count(event)
+        self._intake.used += 1
         for late in taken:
             known = self._made_known(late, self.arrival)
             out.append(Item(item.sequence, self._next_part(), self.arrival, item.known, item.position, known))
@@ -473,6 +481,7 @@ class Lane:
     def _reject(self, item: Item, reject: Reject, event: Event | None) -> Item:
         item.arrival = self.arrival
         item.known = self._known()
+        self._intake.refuse(reject.reason, reject.detail, item.position)
         return reject_row(item, reject, event)
 
     def changed(self) -> Iterable[int]:

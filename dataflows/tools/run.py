@@ -17,11 +17,12 @@ from dataflows.connectors.ends import delete_lineage, source_of
 from dataflows.connectors.journal import delete_journal
 from dataflows.connectors.lines import STDIN, InputError, expand, size_of
 from dataflows.connectors.outputs import delete_output, end_of
-from dataflows.engine.store import StoreError, begins_again, open_store
+from dataflows.engine.store import StoreError, begin_again, begins_again, open_store
 from dataflows.failure_prediction import flow
 from dataflows.group.slot import ModelError
 from dataflows.items import OUTPUTS
 from dataflows.logs import to_stream
+from dataflows.tools.intake import UnusableInputError, begins_anew, nothing_new, unusable
 from dataflows.tools.summary import show
 from dataflows.tools.trial import check_models
 from dataflows.watch import Watch
@@ -69,6 +70,7 @@ def run(
         FleetError: a model cannot run.
         StoreError: the store is in use, or new beside outputs of an earlier run, or a model cannot be stored.
         InputError: the input cannot be read, or cannot be resumed.
+        UnusableInputError: no record could be used, or too many mix arrivals.
     """
     check_models(fleet)
     _check_input(fleet, store)
@@ -101,10 +103,29 @@ def run(
         with signals(watch, console), progress(fleet.name, reading.total, watch, console):
             cli_main(dataflow, epoch_interval=epoch, recovery_config=recovery)  # type: ignore[no-untyped-call]
         watch.committed()
+        # A run that was stopped has not seen its input to the end.
+        why = None if watch.stop else unusable(fleet, store, watch)
+        if why is not None and store is not None and begins_anew(fleet, watch.intake):
+            begin_again(store)
     if watch.stop:
         resume = "Run the same command again to go on." if store else "Without a store it cannot be resumed."
         console.print(f"Stopped after record {watch.records:,}; everything before it is committed. {resume}")
+    if why is not None:
+        raise UnusableInputError(why)
+    if nothing_new(watch):
+        _say_nothing_new(fleet, watch, console)
+        return
     show(fleet, store, console)
+
+
+def _say_nothing_new(fleet: Fleet, watch: Watch, console: Console) -> None:
+    """In place of the figures of an earlier run, which are no news."""
+    console.print(f"No new records since record {watch.records:,}.", highlight=False)
+    console.print(
+        f"What earlier runs found is in {fleet.output.folder}, the figures in summary.json. New records go "
+        "behind those that were read, or into new files; --fresh reads everything from the beginning.",
+        highlight=False,
+    )
 
 
 @contextmanager

@@ -76,7 +76,7 @@ def test_every_example_has_weather(outputs: Rows) -> None:
     assert all(row["air:max:2d"] >= row["weather:temperature"] for row in found)
     for row in found:
         assert (row["over_air:mean:6h"] is None) == (row["engine_temperature:mean:6h"] is None)
-    (told,) = [row["input"] for row in outputs["summary"] if "by_kind" in row.get("input", {})]
+    (told,) = [row["input"] for row in outputs["summary"] if "assets" in row.get("input", {})]
     assert told["without_weather"] == 0
 
 
