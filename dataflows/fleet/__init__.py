@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataflows.fleet.errors import FleetError, Problem
-from dataflows.fleet.load import load
+from dataflows.fleet.load import from_document, load
 from dataflows.fleet.plan import (
     FAULT_STATISTICS,
     STATISTICS,
@@ -42,5 +42,6 @@ __all__ = [
     "Target",
     "Weather",
     "Window",
+    "from_document",
     "load",
 ]

@@ -16,11 +16,11 @@ from dataflows.fleet.errors import FleetError, Problem, shown
 from dataflows.fleet.expand import expand
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     from dataflows.fleet.plan import Fleet
 
-__all__ = ["load"]
+__all__ = ["from_document", "load"]
 
 
 def load(
@@ -46,12 +46,27 @@ def load(
     problems: list[Problem] = []
     environ = os.environ if environ is None else environ
     document = _merged(_read(path), _from_environment(environ, problems))
-    drafted = draft(_merged(document, copy.deepcopy(dict(overrides or {}))), problems)
-    fleet = expand(drafted, path)
-    if problems:
-        raise FleetError(str(path), problems)
+    fleet = from_document(_merged(document, overrides or {}), path, problems)
     key = environ.get("HIGHWATER_STORE_KEY")
     return replace(fleet, store_key=key.encode()) if key else fleet
+
+
+def from_document(document: Mapping[str, Any], path: str | Path, problems: Iterable[Problem] = ()) -> Fleet:
+    """Build the fleet that a document describes; no file is read, and no environment.
+
+    Args:
+        document: the tables of a ``fleet.toml``; it stays as it is.
+        path: of the file that it stands for; relative paths belong to its folder.
+        problems: what is already known to be wrong.
+
+    Raises:
+        FleetError: it describes no valid fleet; it lists every problem.
+    """
+    path, found = Path(path), [*problems]
+    fleet = expand(draft(copy.deepcopy(dict(document)), found), path)
+    if found:
+        raise FleetError(str(path), found)
+    return fleet
 
 
 def _read(path: Path) -> dict[str, Any]:
