@@ -25,6 +25,8 @@ from dataflows.items import (
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from dataflows.asset.asset import Before
+
 __all__ = ["GuardedAsset", "InternalErrors", "TooManyErrors"]
 
 _log = structlog.get_logger()
@@ -102,19 +104,20 @@ class GuardedAsset:
 
     def process(self, item: Item) -> list[Item]:
         """As `Asset.process`; an error rejects the record, and is written to the changes."""
+        before = self._asset.before()
         try:
             return self._asset.process(item)
         except Exception as error:  # noqa: BLE001 - whatever it is, the rest of the fleet goes on
-            return self._start_anew(item, error)
+            return self._start_anew(item, error, before)
 
-    def _start_anew(self, item: Item, error: Exception) -> list[Item]:
+    def _start_anew(self, item: Item, error: Exception, before: Before) -> list[Item]:
         rejected = self._errors.note(item, error, "asset")
         if isinstance(item.body, Known) and not isinstance(item.body.event, Expiry | LateWeather):
             rejected = msgspec.structs.replace(rejected, kind=kind_of(item.body.event))
         asset_class = item.body.asset_class if isinstance(item.body, Known) else next(iter(self._plans))
         held = self._asset.targets()
         dropped = self._asset.give_up("internal error")
-        self._asset = self._asset.anew(asset_class)
+        self._asset = self._asset.anew(asset_class, before, item.body)
         row = {
             "change": "asset_reset",
             "asset": self._name,
@@ -144,6 +147,11 @@ class GuardedAsset:
     def finished(self) -> bool:
         """As `Asset.finished`."""
         return self._asset.finished
+
+    @property
+    def dormant(self) -> bool:
+        """As `Asset.dormant`."""
+        return self._asset.dormant
 
     def to_bytes(self) -> bytes:
         """As `Asset.to_bytes`."""

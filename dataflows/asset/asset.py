@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import numpy as np
 
@@ -39,6 +40,7 @@ from dataflows.snapshots import seal, unseal
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from dataflows.asset.windows import Windows
     from dataflows.items import Compared
 
 __all__ = ["Asset", "ClassPlan"]
@@ -60,8 +62,35 @@ def _with_latest(state: dict[str, Any]) -> dict[str, Any]:
     return state
 
 
-#: From older versions: those before version 4 gave layouts no numbers.
+def _as_tombstone(left: list[Any]) -> dict[str, Any]:
+    """The state of an asset of which nothing is left but a tombstone; see `Asset._tombstone`."""
+    asset_class, layout, newest, *ago, cell, revision, ids, attributes = left
+    base = newest or 0
+    last_event, scored, *marks = (None if each is None else base - each for each in ago)
+    return {
+        "class": asset_class,
+        "layout": layout,
+        "cell": cell,
+        "revision": revision,
+        "scored": scored,
+        "last_event": last_event,
+        "background": {"attributes": attributes, "maintenance": {}, "earlier": {}},
+        "left": ((newest, *marks), {digest: base - time for digest, time in ids.items()}),
+    }
+
+
+#: From older versions: those before version 4 gave layouts no numbers. A list is a tombstone.
 _OLDER = {3: lambda state: {**state, "layout": None}, 4: _with_latest}
+
+
+class Before(NamedTuple):
+    """What an asset that throws goes on from: what it was before that record; see `Asset.anew`."""
+
+    plan: ClassPlan
+    revision: int
+    scored: int | None
+    marks: tuple[int | None, ...]
+    attributes: Mapping[str, Any]
 
 
 class Asset:
@@ -96,7 +125,8 @@ class Asset:
     ) -> None:
         self._name = name
         self._plans = plans
-        state: dict[str, Any] = {} if sealed is None else unseal("asset", _VERSION, sealed, _OLDER)
+        found = {} if sealed is None else unseal("asset", _VERSION, sealed, _OLDER)
+        state: dict[str, Any] = _as_tombstone(found) if isinstance(found, list) else found
         plan = plans[state.get("class", asset_class)]
         #: That of the snapshot, until it is carried over.
         self._plan = plan if sealed is None else plan.as_written(state["layout"])
@@ -114,6 +144,13 @@ class Asset:
         self._labels = Labels(plan.targets, state.get("labels"), plan.known)
         self._background = Background(self._plan.asset_class, state.get("background"))
         self._weather = self._plan.latest_weather(state.get("weather"))
+        if "left" in state:
+            marks, ids = state["left"]
+            self._windows.move_marks(*marks)
+            self._windows.restore_remains(ids)
+            # Windows that are empty too miss nothing of what these hold.
+            if plan.complete_windows(name, None) is not None:
+                state["complete"] = CompleteWindows(self._plan).state()
 
         self._complete: CompleteWindows | None = None
         if self._plan is plan:
@@ -121,8 +158,48 @@ class Asset:
         else:
             self._carry(plan, state.get("complete"))
 
+    def _tombstone(self) -> list[Any] | None:
+        """The state of an asset that holds no more than what outlives `asset_ttl`; None where it holds more.
+
+        Times are microseconds before the newest, so that they take few bytes.
+        """
+        ids = self._windows.remains()
+        if ids is None or self._background.has_maintenance or not self._holds_nothing():
+            return None
+        newest, *marks = self._windows.marks()
+        base = newest or 0
+        times = (self._last_event, self._scored, *marks)
+        return [
+            self._plan.asset_class.name,
+            self._plan.number,
+            newest,
+            *(None if time is None else base - time for time in times),
+            self._cell,
+            self._revision,
+            {digest: base - time for digest, time in ids.items()},
+            dict(self._background.known_attributes),
+        ]
+
+    def _holds_nothing(self) -> bool:
+        """Whether labels, faults and weather are as new, and nothing is to be computed again."""
+        weather, complete = self._weather, self._complete
+        return (
+            self._labels.is_empty
+            and self._faults.is_empty
+            and (weather is None or weather.is_empty)
+            and (complete is None or complete.state() == CompleteWindows(self._plan).state())
+        )
+
+    @property
+    def dormant(self) -> bool:
+        """Whether there is so little left of the asset that its bytes are all that has to be kept."""
+        return self._windows.remains() is not None and self._tombstone() is not None
+
     def to_bytes(self) -> bytes:
         """The whole state, sealed."""
+        tombstone = self._tombstone()
+        if tombstone is not None:
+            return seal("asset", _VERSION, tombstone)
         return seal(
             "asset",
             _VERSION,
@@ -142,13 +219,48 @@ class Asset:
             },
         )
 
-    def anew(self, asset_class: str) -> Asset:
-        """The asset without its state, but for its attributes and what keeps prediction ids unique."""
+    def before(self) -> Before:
+        """What `anew` keeps, as it is before a record on which the asset may throw."""
+        return Before(
+            self._plan,
+            self._revision,
+            self._scored,
+            self._windows.marks(),
+            self._background.known_attributes,
+        )
+
+    def anew(self, asset_class: str, before: Before | None = None, body: object = None) -> Asset:
+        """The asset without its state, but for its attributes and what keeps prediction ids unique.
+
+        Args:
+            asset_class: name of its class from now on.
+            before: what `before` returned before the record on which it threw; as it is now if None.
+            body: of that record, of which nothing is kept.
+        """
+        before = before or self.before()
         new = Asset(self._name, self._plans, asset_class)
-        new._revision, new._scored = self._revision, self._scored
-        new._windows = self._windows.tombstone(new._windows)
-        new._background = self._background.attributes_only(new._plan.asset_class)
+        new._revision, new._scored = before.revision, before.scored
+        self._windows.move_marks(*before.marks)
+        new._windows = self._windows.tombstone(new._windows, few=False)
+        newest, latest, since, floor = before.marks
+        if newest is not None and new._plan is not before.plan:
+            mark = newest - before.plan.windows.lateness
+            new._windows.move_marks(newest, latest, since, mark if floor is None else max(mark, floor))
+        if isinstance(body, Known):
+            new._forget_identity(body)
+        new._background = Background.of_attributes(new._plan.asset_class, before.attributes)
         return new
+
+    def _forget_identity(self, body: Known) -> None:
+        """Forget that a record was seen."""
+        event = body.event
+        if isinstance(event, Telemetry):
+            weather = None if body.weather is None else body.weather.values
+            # What throws here threw before it was noted.
+            with suppress(Exception):
+                self._windows.forget_identity(event.time, event.readings, event.id, weather)
+        elif isinstance(event, Fault):
+            self._windows.forget_fault(identity_of(event))
 
     def targets(self) -> tuple[str, ...]:
         """Names of the targets of its class, and of former ones that still have examples."""
@@ -315,7 +427,11 @@ class Asset:
 
     def _expiry(self, item: Item, event: Expiry) -> list[Item]:
         if event.what == "buried":
-            self.finished = True
+            self._drop(self._plan.new_windows())
+            self._cell = self._scored = self._last_event = None
+            self._revision = 0
+            # Attributes came in a registry row, which will not come again.
+            self.finished = not self._background.known_attributes
             return []
         matured = self._labels.expire(event.due, self._last_event)
         cleared = dict.fromkeys(self._labels.targets(), "silent")
@@ -325,14 +441,18 @@ class Asset:
         items = self._observations(item, matured, cleared=cleared, cleared_at=event.due, forgotten=forgotten)
         if forgotten:
             items.append(dropped(item, self._name, len(items)))
-            self._windows = self._windows.tombstone(self._plan.new_windows())
-            self._faults = self._plan.faults()
-            self._background = self._background.attributes_only(self._plan.asset_class)
-            self._labels = Labels(self._plan.targets, None, self._plan.known)
-            self._weather = self._plan.latest_weather(None)
-            # The windows begin empty too, so nothing is missing from these.
-            self._complete = None if self._complete is None else CompleteWindows(self._plan)
+            self._drop(self._windows.tombstone(self._plan.new_windows()))
         return items
+
+    def _drop(self, windows: Windows) -> None:
+        """Drop the state but for the attributes, and for what these windows hold."""
+        self._windows = windows
+        self._faults = self._plan.faults()
+        self._background = Background.of_attributes(self._plan.asset_class, self._background.known_attributes)
+        self._labels = Labels(self._plan.targets, None, self._plan.known)
+        self._weather = self._plan.latest_weather(None)
+        # The windows begin empty too, so nothing is missing from these.
+        self._complete = None if self._complete is None else CompleteWindows(self._plan)
 
     def _heard(self, time: int) -> None:
         if self._last_event is None or time > self._last_event:

@@ -50,10 +50,21 @@ class Background:
             del merged[name]
         self._attributes = merged or _NONE
 
-    def attributes_only(self, asset_class: AssetClass) -> Background:
-        """The same attributes without the maintenance, for an asset whose state is dropped."""
-        new = Background(asset_class)
-        new._attributes = self._attributes
+    @property
+    def known_attributes(self) -> Mapping[str, Any]:
+        """The attributes by name; never changed, only replaced."""
+        return self._attributes
+
+    @property
+    def has_maintenance(self) -> bool:
+        """Whether any maintenance was noted."""
+        return bool(self._maintenance or self._earlier)
+
+    @classmethod
+    def of_attributes(cls, asset_class: AssetClass, attributes: Mapping[str, Any]) -> Background:
+        """Attributes without maintenance, for an asset whose state is dropped."""
+        new = cls(asset_class)
+        new._attributes = attributes
         return new
 
     def work(self, time: int, component: str | None) -> None:

@@ -59,6 +59,11 @@ class Faults:
         for hop, code, panes in state["panes"]:
             self._panes[hop, code] = {number: [count, last] for number, count, last in panes}
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing is counted."""
+        return not (self._ahead or self._recent or self._panes)
+
     def add(self, time: int, code: str, scored: int | None) -> None:
         """Take a fault; codes that the class does not name are passed over.
 

@@ -291,6 +291,15 @@ class Labels:
         )
         return self._active + former if former else self._active
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether there is no record, no example, and no label clock."""
+        return (
+            self.clock is None
+            and not self._records
+            and not any(labels.examples for labels in self._targets.values())
+        )
+
     def pending(self) -> int:
         """Examples that wait for their label, over all targets."""
         return sum(example.label is None for labels in self._targets.values() for example in labels.examples)

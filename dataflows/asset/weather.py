@@ -54,6 +54,11 @@ class LatestWeather:
         return Joined(site, time, issued, tuple(given.get(name, math.nan) for name in self._plan.values))
 
     @property
+    def is_empty(self) -> bool:
+        """Whether nothing is known."""
+        return self._joined is None and self._held is None and not (self.revised or self._held_revised)
+
+    @property
     def values(self) -> tuple[float, ...]:
         """In the order of the class, NaN is missing."""
         return (math.nan,) * len(self._plan.values) if self._joined is None else self._joined.values

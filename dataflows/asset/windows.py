@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from enum import Enum
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -21,6 +23,9 @@ __all__ = ["MOST_ROWS", "Placed", "WindowPlan", "Windows"]
 
 #: So many readings are kept one by one for a reset that is reported late; they bound the state of an asset.
 MOST_ROWS = 16_384
+#: Identities that are left of a dropped asset: what a gateway repeats is what it sent last. If more messages
+#: had the latest time, as of a gateway that sends one sensor a message, so many of that time at most.
+_LEFT, _LEFT_OF_LATEST = 4, 16
 
 
 class Placed(Enum):
@@ -321,11 +326,12 @@ class Windows:
                 known.update((_content_id(at, digest), at) for digest in self._contents_of(at))
         return known
 
-    def tombstone(self, left: Windows) -> Windows:
+    def tombstone(self, left: Windows, *, few: bool = True) -> Windows:
         """What is left of a dropped asset: the watermark, and the identities that count at it.
 
         Args:
             left: new ones of the same class.
+            few: whether only the latest identities are kept.
         """
         mark = self.watermark
         ids = {
@@ -333,14 +339,55 @@ class Windows:
             for found, at in self._ids.items()
             if at == self.latest or (mark is not None and at >= mark)
         }
-        left._ids = ids | self._content_ids(self._rows.times())
-        left.newest, left.latest, left._since, left._floor = (
-            self.newest,
-            self.latest,
-            self._since,
-            self._floor,
-        )
+        identified = Counter(ids.values()) if few else Counter()
+        # A copy of a message with an id has that id.
+        times = [at for at in self._rows.times() if identified[at] < len(self._contents_of(at))]
+        ids |= self._content_ids(times)
+        if few:
+            of_latest = sum(at == self.latest for at in ids.values())
+            most = max(_LEFT, min(of_latest, _LEFT_OF_LATEST))
+            ids = dict(sorted(ids.items(), key=itemgetter(1))[-most:])
+        left._ids = ids
+        left.move_marks(*self.marks())
         return left
+
+    def marks(self) -> tuple[int | None, int | None, int | None, int | None]:
+        """What the watermark follows: newest and latest time, where the windows begin, and the floor."""
+        return self.newest, self.latest, self._since, self._floor
+
+    def move_marks(
+        self, newest: int | None, latest: int | None, since: int | None, floor: int | None
+    ) -> None:
+        """Set what `marks` returns."""
+        self.newest, self.latest, self._since, self._floor = newest, latest, since, floor
+
+    def remains(self) -> dict[int, int] | None:
+        """Identities (digest to time), where nothing but these and the marks is held; else None."""
+        if self.largest is not None or len(self._rows) or self._contents or self._ahead or self._unbegun:
+            return None
+        return self._ids
+
+    def restore_remains(self, ids: dict[int, int]) -> None:
+        """Take back up what `remains` returned."""
+        self._ids = ids
+
+    def forget_identity(
+        self,
+        time: int,
+        readings: dict[str, float | None],
+        identity: str | None,
+        weather: tuple[float, ...] | None = None,
+    ) -> None:
+        """Forget telemetry that was rejected after all, so that it may be sent again; see `add`."""
+        row, content = self._plan.row(readings, weather)
+        digest = _digest(self._plan.content(row) if content is None else content)
+        self._ids.pop(_content_id(time, digest), None)
+        if identity is not None:
+            self._ids.pop(_content_id(time, digest, identity), None)
+
+    def forget_fault(self, identity: str) -> None:
+        """Forget a fault that was rejected after all; see `add_fault`."""
+        self._ids.pop(_digest(identity.encode()), None)
 
     def carry(self, new: Windows, kept: list[tuple[int, int]]) -> Windows:
         """The same contents under another class, or another layout of the class.

@@ -67,7 +67,11 @@ def _group(sealed: bytes) -> tuple[str, dict[str, Any] | None]:
     return main[0], kept if kind == "group" else None
 
 
-def _count(asset: dict[str, Any], found: Holdings) -> None:
+def _count(asset: dict[str, Any] | list[Any], found: Holdings) -> None:
+    if isinstance(asset, list):
+        # A tombstone, which begins with the class.
+        found.assets[asset[0]] += 1
+        return
     found.assets[asset["class"]] += 1
     for target, kept in asset["labels"]["targets"].items():
         found.pending[target] += sum(label is None for label in kept["labels"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
@@ -33,22 +34,29 @@ class Freezing(Protocol):
         """Whether the state can be let go."""
         ...
 
+    @property
+    def dormant(self) -> bool:
+        """Whether the state is so small that only its bytes are kept until the next item."""
+        ...
+
 
 def as_state(
     build: Callable[[Item, bytes | None], Freezing | None],
-) -> Callable[[Freezing | bytes | None, Item], tuple[Freezing | None, list[Item]]]:
+) -> Callable[[Any, Item], tuple[Any, list[Item]]]:
     """A mapper for `stateful_map` that runs one stage a key.
 
     Args:
         build: makes the stage for an item's key, from its bytes after a resume; None for an item that passes.
     """
 
-    def mapper(state: Freezing | bytes | None, item: Item) -> tuple[Freezing | None, list[Item]]:
+    def mapper(state: Freezing | bytes | None, item: Item) -> tuple[Freezing | bytes | None, list[Item]]:
         if state is None or isinstance(state, bytes):
             state = build(item, state)
             if state is None:
                 return None, [item]
         items = state.process(item)
-        return (None if state.finished else state), items
+        if state.finished:
+            return None, items
+        return (deepcopy(state) if state.dormant else state), items
 
     return mapper

@@ -188,7 +188,8 @@ class AssetsTable(Table):
         default=1_000_000,
         gt=0,
         description="Number of dropped assets (`asset_ttl`) whose watermark and last identities are "
-        "remembered, so that a returning asset is not taken for a new one. The oldest are forgotten first.",
+        "remembered, so that a returning asset is not taken for a new one. The oldest are forgotten first; "
+        "attributes of the registry stay.",
     )
     clock: ClockTable | None = Field(default=None, description="Check of clocks. Default: none.")
 

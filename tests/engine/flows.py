@@ -145,7 +145,7 @@ class Watchful:
 class Fan:
     """An asset that takes nothing out of order, and makes several items of one."""
 
-    finished = False
+    finished = dormant = False
 
     def __init__(self, sealed: bytes | None, width: int) -> None:
         self.last = int(sealed or 0)

@@ -40,6 +40,18 @@ def test_the_first_item_after_a_resume_thaws_the_stage() -> None:
         mapper(state, item(43, "a"))
 
 
+def test_of_a_dormant_stage_only_the_bytes_are_kept() -> None:
+    """A million dropped assets take the memory of their tombstones; the next item thaws one."""
+    mapper = as_state(build)
+    state, _ = mapper(None, item(1, "a"))
+    state.dormant = True
+    state, out = mapper(state, item(2, "a"))
+    assert state == b"2"
+    assert [each.sequence for each in out] == [2]
+    state, _ = mapper(state, item(3, "a"))
+    assert isinstance(state, Fan)
+
+
 def test_an_item_without_a_stage_passes_and_leaves_no_state() -> None:
     """Where nothing is built the item goes on as it is."""
     passing = item(1, "passes")
