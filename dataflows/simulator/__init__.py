@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataflows.simulator.parts import Episode
+from dataflows.simulator.failures import Episode
 from dataflows.simulator.recording import Simulated, simulate
 from dataflows.simulator.scenario import Scenario, ScenarioError, load_scenario, shipped
 from dataflows.simulator.truth import Files, write

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
-from dataflows.simulator.parts import Duty, Part, Sensor
+from dataflows.simulator.failures import Duty, Part, Sensor
 
 if TYPE_CHECKING:
-    from dataflows.simulator.parts import Booleans, Floats, Integers
+    from dataflows.simulator.failures import Booleans, Floats, Integers
     from dataflows.simulator.scenario import Scenario
 
 __all__ = ["Battery"]

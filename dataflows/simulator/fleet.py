@@ -12,7 +12,7 @@ from dataflows.simulator.battery import Battery
 from dataflows.simulator.bearing import Bearing
 from dataflows.simulator.chance import stream
 from dataflows.simulator.cooling import Cooling
-from dataflows.simulator.parts import Duty, Episode, Part, Sensor
+from dataflows.simulator.failures import Duty, Episode, Part, Sensor
 from dataflows.simulator.workshop import Work, Workshop
 
 if TYPE_CHECKING:

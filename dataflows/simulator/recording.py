@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from dataflows.simulator.parts import Episode, Sensor
+    from dataflows.simulator.failures import Episode, Sensor
 
     Integers = NDArray[np.int64]
 

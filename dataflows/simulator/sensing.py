@@ -14,8 +14,8 @@ from dataflows.simulator.done import mark, mark_sensor, only_sensor
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from dataflows.simulator.failures import Sensor
     from dataflows.simulator.fleet import Lived
-    from dataflows.simulator.parts import Sensor
     from dataflows.simulator.scenario import Scenario
 
     Floats = NDArray[np.float64]
