@@ -8,11 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from dataflows.instants import MICROSECONDS
-from dataflows.simulator.battery import Battery
-from dataflows.simulator.bearing import Bearing
 from dataflows.simulator.chance import stream
-from dataflows.simulator.cooling import Cooling
-from dataflows.simulator.failures import Duty, Episode, Part, Sensor
+from dataflows.simulator.failures import Battery, Bearing, Cooling, Duty, Episode, Part, Sensor
 from dataflows.simulator.workshop import Work, Workshop
 
 if TYPE_CHECKING:

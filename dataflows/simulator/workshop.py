@@ -15,8 +15,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from dataflows.simulator.cooling import Cooling
-    from dataflows.simulator.failures import Episode, Part
+    from dataflows.simulator.failures import Cooling, Episode, Part
     from dataflows.simulator.scenario import Scenario
 
     Integers = NDArray[np.int64]
