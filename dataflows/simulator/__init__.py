@@ -1,4 +1,4 @@
-"""The simulator: trucks with hidden wear, the messages their devices send, and the truth of both."""
+"""Simulate trucks with hidden wear and the messages of their devices, and record the truth about both."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Randomness: a stream of numbers for each purpose, and spells that come and go at random."""
+"""Random numbers: a stream for each purpose, and random spells."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ _SECOND = MICROSECONDS["s"]
 
 
 def stream(scenario: Scenario, purpose: str) -> np.random.Generator:
-    """The numbers of one purpose; what is drawn for another does not change them."""
+    """Random numbers of one purpose, independent of draws for other purposes."""
     return np.random.Generator(np.random.PCG64([scenario.seed, zlib.crc32(purpose.encode())]))
 
 
 @dataclass(frozen=True, slots=True)
 class Drawn:
-    """Spells, ordered by who has them and when they begin; those of one never overlap.
+    """Spells, ordered by owner and beginning; spells of one owner never overlap.
 
     Attributes:
-        who: whose spell: an index.
+        who: index of the owner of each spell.
         began, ended: microseconds, whole seconds, [began, ended).
     """
 
@@ -41,7 +41,7 @@ class Drawn:
     ended: Integers
 
     def of(self, who: Integers, time: Integers) -> Integers:
-        """Index of the spell in which each of some (who, time) lies, -1 if in none."""
+        """Index of the spell that contains each (who, time), -1 if none does."""
         if not self.who.size or not time.size:
             return np.full(who.size, -1)
         # In seconds, so that one number orders by who, then by time.
@@ -55,7 +55,7 @@ class Drawn:
 
 
 def draw(random: np.random.Generator, spells: Spells | None, count: int, scenario: Scenario) -> Drawn:
-    """Spells of so many devices or sensors over a scenario's time: a Poisson process for each."""
+    """Draw the spells of ``count`` devices or sensors over a scenario's time: a Poisson process for each."""
     if spells is None:
         return Drawn(*np.zeros((3, 0), np.int64))
     seconds = (scenario.end - scenario.start) // _SECOND
@@ -65,7 +65,7 @@ def draw(random: np.random.Generator, spells: Spells | None, count: int, scenari
     order = np.lexsort((began, who))
     who, began = who[order], began[order]
     ended = began + 1 + random.exponential(spells.lasts / _SECOND, who.size).astype(np.int64)
-    # One that begins within another ends it.
+    # A spell that begins within another ends it.
     same = np.append(who[1:] == who[:-1], False)
     ended = np.where(same, np.minimum(ended, np.append(began[1:], 0)), ended)
     lasting = ended > began

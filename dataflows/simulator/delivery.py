@@ -1,4 +1,4 @@
-"""From the device to the recording: clocks that stamp, networks that delay, store, lose and repeat."""
+"""Deliver messages: clocks stamp them, networks delay, store, lose and repeat them."""
 
 from __future__ import annotations
 
@@ -31,15 +31,15 @@ _ORIGINAL = -1
 
 @dataclass(frozen=True, slots=True)
 class Delivered:
-    """What became of messages: those that arrived by arrival, then those that did not, by true time.
+    """Delivered messages, ordered by arrival; then lost ones, ordered by true time.
 
     Attributes:
         message: index into the messages; a duplicate has that of its original.
         stamp: time by the device's clock, microseconds, whole seconds.
-        arrival: microseconds; of a lost message, when it would have arrived.
-        done: what was done to it, as bits.
-        original: index of the original among these, -1 where it is one.
-        arrived: how many arrived.
+        arrival: microseconds; for a lost message, the time at which it would have arrived.
+        done: changes made to it, as bits.
+        original: index of the original among these; -1 for an original.
+        arrived: number of messages that arrived.
         outages: spells, by truck.
         jumps: spells, by truck.
         jumped: microseconds that the clock is ahead in each.
@@ -99,7 +99,7 @@ def _wrong(random: np.random.Generator, settings: Clocks, count: int) -> tuple[I
 
 
 def _jumped(random: np.random.Generator, settings: Clocks, count: int) -> Integers:
-    """By how much each jump puts the clock ahead, or behind."""
+    """Microseconds by which each jump puts the clock ahead; negative if behind."""
     by = 0 if settings.jumps is None else settings.jumps.by
     size = random.uniform(0.5, 1.5, count) * by * random.choice((-1, 1), count)
     return np.asarray(np.rint(size / _SECOND).astype(np.int64) * _SECOND)
@@ -113,7 +113,7 @@ def _stamp(
     done: Integers,
     random: np.random.Generator,
 ) -> Integers:
-    """The time by each message's clock, to whole seconds; messages of one time keep one stamp."""
+    """Stamp each message by its clock, to whole seconds; messages of one time keep one stamp."""
     (offset, drift), (jumps, jumped) = wrong, jumping
     slow = (messages.time - scenario.start) * drift[messages.truck] * 1e-6
     error = offset[messages.truck] + np.rint(slow / _SECOND).astype(np.int64) * _SECOND
@@ -121,7 +121,7 @@ def _stamp(
     spell = jumps.of(messages.truck, messages.time)
     jump = np.where(spell >= 0, np.append(jumped, 0)[spell], 0)
     mark(done, "clock_jump", jump != 0)
-    # Messages of one truck and time are one stamping.
+    # Messages of one truck and time get one stamp.
     starts = np.append(True, (np.diff(messages.truck) != 0) | (np.diff(messages.time) != 0))
     of = np.cumsum(starts) - 1
     count = int(of[-1]) + 1 if of.size else 0
@@ -134,10 +134,10 @@ def _stamp(
 def _travel(
     random: np.random.Generator, settings: Delivery, messages: Messages, outages: Drawn, done: Integers
 ) -> Integers:
-    """Arrival of each message: seconds after its time, or when it was let through, or after an outage."""
+    """Arrival of each message: seconds after its time, or after a delay, or after an outage."""
     count = messages.time.size
     delay = 800 * _MILLISECOND + random.exponential(3_000.0, count).astype(np.int64) * _MILLISECOND
-    # The exponential distribution cut at `late_at_most`, by inversion.
+    # Exponential distribution, truncated at `late_at_most`, by inversion.
     most = -np.expm1(-settings.late_at_most / settings.late_by)
     wait = -settings.late_by * np.log1p(-random.random(count) * most)
     spell = outages.of(messages.truck, messages.time)
@@ -145,7 +145,7 @@ def _travel(
     mark(done, "late", late)
     delay += np.where(late, wait.astype(np.int64) // _MILLISECOND * _MILLISECOND, 0)
     mark(done, "stored", spell >= 0)
-    # Messages are ordered by truck and time, so those of a spell stand in one run.
+    # Messages are ordered by truck and time, so those of a spell are consecutive.
     stored = np.flatnonzero(spell >= 0)
     rank = np.arange(stored.size) - np.searchsorted(spell[stored], spell[stored])
     arrival = messages.time + delay

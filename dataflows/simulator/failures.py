@@ -31,7 +31,7 @@ __all__ = ["Battery", "Bearing", "Cooling", "Duty", "Episode", "Part", "Sensor"]
 
 
 class Sensor(NamedTuple):
-    """A sensor: standard deviations of a reading's noise and of a truck's bias, least value, steps a unit."""
+    """A sensor: standard deviations of reading noise and of a truck's bias, least value, steps per unit."""
 
     name: str
     noise: float
@@ -41,7 +41,7 @@ class Sensor(NamedTuple):
 
 
 class Duty(NamedTuple):
-    """What trucks do in one step of so many hours: one entry a truck; temperatures in °C, load of full."""
+    """Work of the trucks in one step: one entry a truck; temperatures in °C, load as a fraction of full."""
 
     driving: Booleans
     starting: Booleans
@@ -54,19 +54,19 @@ class Duty(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Episode:
-    """One part of a truck, from built in to its end; times in microseconds, None where it never came.
+    """Life of one part of a truck, from installation to its end; times in microseconds, None if never.
 
     Attributes:
         truck: index of the truck.
-        number: of the truck's parts of this mode, from 1.
-        severity: scales how fast the fault grows.
-        new: whether it is the part of the scenario's `NewPart`.
-        began: when the truck worked with it first.
-        onset: when the fault opened.
-        failed: when it failed.
-        reported: when the failure record arrives.
-        replaced: when it was replaced before it failed.
-        returned: when the truck came back from the workshop.
+        number: number of the part among the truck's parts of this mode, from 1.
+        severity: factor of the growth of the fault.
+        new: whether it is a part of the scenario's `NewPart`.
+        began: first time at which the truck worked with it.
+        onset: time at which the fault opened.
+        failed: time of the failure.
+        reported: arrival of the failure record.
+        replaced: time of a replacement before a failure.
+        returned: time at which the truck came back from the workshop.
         exposure: hazard integrated over the hours at work.
     """
 
@@ -85,15 +85,15 @@ class Episode:
 
 
 class Part(ABC):
-    """One part of every truck: arrays of one entry a truck.
+    """One part of every truck, as arrays of one entry a truck.
 
     Attributes:
         mode: the failure mode.
-        component: as maintenance names it.
-        sensors: what the part brings.
+        component: name of the component in maintenance records.
+        sensors: sensors of the part.
         repair_hours: median and log-sigma of the time in the workshop, and its least.
-        fails_at_start: it fails when a step begins, before a message is sent.
-        exposure: hazard integrated since the part was built in.
+        fails_at_start: whether it fails at the beginning of a step, before a message is sent.
+        exposure: hazard integrated since the part was installed.
     """
 
     mode: ClassVar[str]
@@ -114,12 +114,12 @@ class Part(ABC):
         self.wear, self.opens, self.severity, self.threshold, self.exposure = np.zeros((5, count))
 
     def settle(self, scenario: Scenario) -> None:
-        """Build in the first parts, of a fleet in the midst of its life."""
+        """Install the first parts, with wear spread as in a fleet in the middle of its life."""
         self.renew(np.arange(scenario.trucks), scenario.start)
         self.wear += self.random.uniform(0.0, 0.98, scenario.trucks) * self.opens
 
     def renew(self, trucks: Integers, now: int) -> None:
-        """Build new parts into some trucks."""
+        """Install new parts in some trucks."""
         size = trucks.size
         self.began[trucks] = now
         self.onset[trucks] = 0
@@ -135,13 +135,13 @@ class Part(ABC):
         self._renewed(trucks)
 
     def step(self, duty: Duty) -> Floats:
-        """Live through one step; the hazard per hour of each truck, 0 where it rests."""
+        """Advance one step; return the hazard per hour of each truck, 0 where it rests."""
         hazard = self._live(duty)
         self.onset[(self.onset == 0) & (self.wear >= self.opens)] = duty.now
         return hazard if self.active else np.zeros_like(hazard)
 
     def episode(self, truck: int, **end: int) -> Episode:
-        """The running episode of a truck, ended as given."""
+        """End the running episode of a truck as given."""
         return Episode(
             truck,
             self.mode,
@@ -160,15 +160,15 @@ class Part(ABC):
 
     @abstractmethod
     def _renewed(self, trucks: Integers) -> None:
-        """Set what else is as new in some trucks."""
+        """Reset the further state of the part in some trucks."""
 
     @abstractmethod
     def _live(self, duty: Duty) -> Floats:
-        """Wear and show over one step; the hazard per hour."""
+        """Advance wear and signs by one step; return the hazard per hour."""
 
     @abstractmethod
     def senses(self) -> tuple[Floats, ...]:
-        """What each sensor would show without noise, at the end of the step."""
+        """Reading of each sensor without noise, at the end of the step."""
 
     @abstractmethod
     def hidden(self) -> dict[str, Floats]:
@@ -176,7 +176,7 @@ class Part(ABC):
 
     @abstractmethod
     def shows(self) -> Booleans:
-        """Where a service could find the fault."""
+        """Trucks in which a service could find the fault."""
 
 
 _FAN_BAND = 3.0  # °C above the thermostat's at which the fan runs at full speed
@@ -186,7 +186,7 @@ _EMPTY, _DRY_EDGE = (
     0.12,
     0.012,
 )  # of full: the hazard of a pump that draws air is 1 an hour there, e-fold of it
-_COOLING_MOST = 60.0  # per hour: the most that a hazard gets to
+_COOLING_MOST = 60.0  # per hour: largest hazard
 _PUDDLE = 1e-3  # of full per hour
 _LAMP, _LOW = 0.4, 0.75  # of full: the lamp is lit; a check tops up
 
@@ -194,10 +194,10 @@ _LAMP, _LOW = 0.4, 0.75  # of full: the lamp is lit; a check tops up
 class Cooling(Part):
     """Cooling of the engine: coolant leaks until the pump runs dry or the engine overheats.
 
-    Wear opens a leak. The level falls, faster with more wear and, as pressure rises, in the heat. Less coolant
-    carries less heat. First the fan compensates; at its limit the engine gets hotter, most on hot days and
-    under heavy load. Drivers top up now and then; the leak is hidden, and stays open. All trucks have cooling;
-    it leaks only if the scenario has the mode.
+    Wear opens a leak. The level falls, faster with more wear and, as pressure rises, in the heat. Less
+    coolant carries less heat. First the fan compensates; at its limit the engine gets hotter, most on hot
+    days and under heavy load. Drivers top up now and then; the leak is hidden, and stays open. All trucks
+    have cooling; it leaks only if the scenario has the mode.
     """
 
     mode: ClassVar[str] = "coolant_leak"
@@ -225,14 +225,14 @@ class Cooling(Part):
         self.level[trucks] = self.random.uniform(0.9, 1.0, trucks.size)
 
     def top_up(self) -> None:
-        """Before the day's work: a check about once a week, and half of the drivers heed the lamp."""
+        """Top up before the day's work: a check about once a week; half of the drivers react to the lamp."""
         random, count = self.random, self.level.size
         chance = np.where(self.level < _LAMP, 0.5, np.where(self.level < _LOW, 1 / 6, 0.0))
         full = random.uniform(0.85, 1.0, count)
         self.level = np.where(random.random(count) < chance, full, self.level)
 
     def fill(self, trucks: Integers) -> None:
-        """A service leaves the level full."""
+        """Fill the coolant, as a service does."""
         self.level[trucks] = 1.0
 
     def _leak(self) -> Floats:
@@ -240,7 +240,7 @@ class Cooling(Part):
         return np.asarray(1.1 * self.severity * self._beyond() ** 1.5)
 
     def _live(self, duty: Duty) -> Floats:
-        """Wear, leak and heat; a standing engine only cools, but drips while it is under pressure."""
+        """Advance wear, leak and heat; a standing engine only cools, but drips while it is under pressure."""
         driving, hours = duty.driving, duty.hours
         heat, gap = 0.2 + 0.8 * duty.load, np.maximum(self._thermostat - duty.ambient, 5.0)
         # Full coolant and fan hold full load at 40 °C with a quarter to spare; wind alone gives 45 % of that.
@@ -262,11 +262,11 @@ class Cooling(Part):
         return np.where(driving, hazard, 0.0)
 
     def senses(self) -> tuple[Floats, ...]:
-        """Level, temperature and fan."""
+        """Level, temperature and fan speed."""
         return self.level, self.temperature, 600.0 + 1700.0 * self._fan
 
     def hidden(self) -> dict[str, Floats]:
-        """Wear relative to that at which the leak opens; leak per hour; level; °C; hours in a row too hot."""
+        """Wear, 1 where the leak opens; leak per hour; level; °C; hours in a row too hot."""
         return {
             "coolant_wear": self.wear / self.opens,
             "coolant_leak": self._leak(),
@@ -276,7 +276,7 @@ class Cooling(Part):
         }
 
     def shows(self) -> Booleans:
-        """A puddle under the truck."""
+        """Trucks with a puddle under them."""
         return np.asarray(self._leak() > _PUDDLE)
 
 
@@ -289,10 +289,10 @@ _LARGEST = 4.0  # no spall outgrows the race
 
 
 class Bearing(Part):
-    """The most worn wheel bearing: rolling fatigue opens a spall, which grows, shakes, heats and at last seizes.
+    """The most worn wheel bearing: fatigue opens a spall, which grows, shakes, heats and at last seizes.
 
-    Fatigue adds up with load to the power 10/3, the exponent of roller bearings in ISO 281. The spall grows in
-    proportion to its size. It raises vibration from the beginning, temperature only near the end.
+    Fatigue adds up with load to the power 10/3, the exponent of roller bearings in ISO 281. The spall grows
+    in proportion to its size. It raises vibration from the beginning, temperature only near the end.
     """
 
     mode: ClassVar[str] = "bearing_wear"
@@ -330,11 +330,11 @@ class Bearing(Part):
         return (0.8 + 1.2 * self._load) * (1.0 + 3.5 * self._spall), self._temperature
 
     def hidden(self) -> dict[str, Floats]:
-        """Wear relative to that at which the spall opens; size of the spall, 1 where it is about to seize."""
+        """Wear, 1 where the spall opens; size of the spall, about to seize at 1."""
         return {"bearing_wear": self.wear / self.opens, "bearing_spall": self._spall}
 
     def shows(self) -> Booleans:
-        """It can be heard and felt."""
+        """Trucks with a spall that can be heard and felt."""
         return np.asarray(self._spall > _AUDIBLE)
 
 
@@ -369,10 +369,10 @@ class Battery(Part):
         self.settle(scenario)
 
     def _renewed(self, trucks: Integers) -> None:
-        """Wear and fault are all there is."""
+        """Do nothing: the part has no further state."""
 
     def _resistance(self) -> Floats:
-        """In multiples of a new battery's in the warm."""
+        """Resistance, as a multiple of a new battery's in the warm."""
         return np.asarray(1.0 + 0.5 * self.wear / self.opens + 4.0 * self.severity * self._beyond())
 
     def _live(self, duty: Duty) -> Floats:
@@ -390,9 +390,9 @@ class Battery(Part):
         return (self._cranking,)
 
     def hidden(self) -> dict[str, Floats]:
-        """Ageing relative to that at which the fault opens; resistance in multiples of a new battery's."""
+        """Ageing, 1 where the fault opens; resistance as a multiple of a new battery's."""
         return {"battery_wear": self.wear / self.opens, "battery_resistance": self._resistance()}
 
     def shows(self) -> Booleans:
-        """A tester finds it weak."""
+        """Trucks with a battery that a tester finds weak."""
         return np.asarray(self._resistance() > _WEAK)

@@ -1,4 +1,4 @@
-"""The fleet: what trucks do, step by step, what they measure, and which of their parts fail."""
+"""Simulate the fleet: the work of trucks step by step, their readings, and the failures of their parts."""
 
 from __future__ import annotations
 
@@ -27,16 +27,16 @@ __all__ = ["Fleet", "Lived", "sensors_of"]
 
 _DAY, _HOUR, _SECOND = (MICROSECONDS[unit] for unit in "dhs")
 _SUNDAY = 3  # days since 1970-01-01, a Thursday, modulo 7
-#: Every truck measures these: fraction of full load, °C.
+#: Sensors of every truck: fraction of full load, °C.
 _OF_DUTY = (Sensor("load", 0.02, 0.01, 0.0, 100.0), Sensor("ambient_temperature", 0.5, 0.4, -60.0, 10.0))
 _MORE: tuple[type[Part], ...] = (Bearing, Battery)
-_LARGE = 0.95  # radiators, which come with the larger engine
-_JITTER = 20  # seconds by which a message is later than its truck's phase, at most
+_LARGE = 0.95  # radiators above it belong to the larger engine
+_JITTER = 20  # seconds, at most, from its truck's phase to a message
 
 
 @dataclass(frozen=True, slots=True)
 class Lived:
-    """What trucks measured, message by message, and what no sensor shows.
+    """Readings of trucks, message by message, and their hidden states.
 
     Attributes:
         truck, time, site: one entry a message, ordered by truck and time; microseconds.
@@ -61,7 +61,7 @@ class Lived:
 
 @dataclass(slots=True)
 class _Day:
-    """One day of all trucks: arrays of steps x trucks, more where it says so."""
+    """One day of all trucks: arrays of steps x trucks, unless noted."""
 
     driving: Booleans
     load: Floats
@@ -75,7 +75,7 @@ class _Day:
 
 
 def sensors_of(scenario: Scenario) -> tuple[Sensor, ...]:
-    """The sensors of a scenario's trucks, in the order of their readings."""
+    """Sensors of a scenario's trucks, in the order of their readings."""
     more = [sensor for part in _MORE if part.mode in scenario.modes for sensor in part.sensors]
     return (*Cooling.sensors, *_OF_DUTY, *more)
 
@@ -84,13 +84,13 @@ class Fleet:
     """All trucks of a scenario.
 
     Args:
-        scenario: what to simulate.
-        sites: where.
+        scenario: settings of the simulation.
+        sites: sites of the trucks and their weather.
 
     Attributes:
-        home: of each truck, the index of its site.
-        power: of each truck's engine, kW.
-        age: of each truck at the start, years.
+        home: index of each truck's site.
+        power: power of each truck's engine, kW.
+        age: age of each truck at the start, years.
     """
 
     def __init__(self, scenario: Scenario, sites: Sites) -> None:
@@ -115,7 +115,7 @@ class Fleet:
         self.power = np.where(self._cooling.radiator > _LARGE, 330, 260)
 
     def live(self) -> Lived:
-        """Live through all days."""
+        """Simulate all days."""
         scenario = self._scenario
         messages, days = [], []
         for midnight in range(scenario.start, scenario.end, _DAY):
@@ -145,7 +145,7 @@ class Fleet:
         )
 
     def _plan(self, midnight: int) -> _Day:
-        """Who drives when and where, with what load and in what heat."""
+        """Plan a day: driving times, sites, loads and temperatures."""
         random, count, steps = self._duty, self._scenario.trucks, self._steps
         hour, date = np.arange(steps)[:, None] * self._hours, midnight // _DAY
         works = random.random(count) < (0.1 if date % 7 == _SUNDAY else 0.95)
@@ -171,7 +171,7 @@ class Fleet:
         )
 
     def _drive(self, day: _Day, midnight: int) -> None:
-        """Through the steps of a day."""
+        """Simulate the steps of a day."""
         shop, parts, before = self._workshop, self._parts, np.zeros(self._scenario.trucks, bool)
         for step in range(self._steps):
             now = midnight + step * self._scenario.every
@@ -198,7 +198,7 @@ class Fleet:
             day.hidden.append({name: value.copy() for part in parts for name, value in part.hidden().items()})
 
     def _expose(self, hazard: Floats, day: _Day, step: int, now: int) -> Floats:
-        """Hours of the step at work; what fails within it does so where its integrated hazard says."""
+        """Add the step's hazard and fail parts at their threshold; return the hours at work."""
         left = np.stack([part.threshold - part.exposure for part in self._parts])
         risk = hazard * self._hours
         fractions = np.full(risk.shape, 2.0)
@@ -211,7 +211,7 @@ class Fleet:
             index = int(first[truck])
             at_start = self._parts[index].fails_at_start
             moment = now if at_start else now + int(worked[truck] * self._scenario.every)
-            # A truck that stands sends nothing; what was sent before stays.
+            # A standing truck sends nothing; messages sent before stay.
             day.driving[step, truck] = day.times[step, truck] < moment
             self._workshop.fail(truck, index, moment)
         return np.where(day.driving[step] | (worked < 1.0), worked * self._hours, 0.0)

@@ -1,4 +1,4 @@
-"""A simulated recording: its events as documents, ordered by arrival, and what was done to each line."""
+"""Simulated recording: its events as documents, ordered by arrival, and the changes of each line."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ if TYPE_CHECKING:
 __all__ = ["Record", "Simulated", "simulate"]
 
 _SECOND = MICROSECONDS["s"]
-_PART = 50_000  # messages at once, to bound what is held as Python objects
+_PART = 50_000  # messages converted at once, to bound the memory of Python objects
 
 
 class Record(NamedTuple):
-    """A record that comes from no device: its document without arrival, and what was done to it."""
+    """A record that comes from no device: its document without arrival, and the changes made to it."""
 
     arrival: int
     document: dict[str, Any]
@@ -46,13 +46,13 @@ class Simulated:
     """A recording and the truth behind it.
 
     Attributes:
-        names: of the trucks, by index.
-        sensors: of the trucks, in the order of readings.
-        lived: what trucks did, and hidden states.
-        messages: what devices were to send.
-        troubles: of sensors.
-        delivered: what became of messages; the first ``delivered.arrived`` are in the recording.
-        records: what comes from elsewhere within the recording, ordered by arrival.
+        names: names of the trucks, by index.
+        sensors: sensors of the trucks, in the order of readings.
+        lived: work of the trucks, and hidden states.
+        messages: messages of the devices before delivery.
+        troubles: troubles of sensors.
+        delivered: messages after delivery; the first ``delivered.arrived`` are in the recording.
+        records: records of the recording that come from no device, ordered by arrival.
     """
 
     scenario: Scenario
@@ -72,7 +72,7 @@ class Simulated:
 
     @cached_property
     def lines(self) -> Integers:
-        """Line of the recording, from 1, of each message that arrived; 0 of those that did not."""
+        """Line of the recording, from 1, of each message that arrived; 0 for lost ones."""
         made = self.delivered
         before = np.searchsorted([each.arrival for each in self.records], made.arrival, side="left")
         lines = np.arange(1, made.arrival.size + 1) + before
@@ -80,7 +80,7 @@ class Simulated:
         return lines
 
     def events(self) -> Iterator[dict[str, Any]]:
-        """The lines of the recording as documents, ordered by ``arrived``."""
+        """Yield the lines of the recording as documents, ordered by ``arrived``."""
         messages = self._sent()
         for record in self._merged(messages):
             yield (
@@ -88,8 +88,8 @@ class Simulated:
             )
 
     def deliveries(self) -> Iterator[dict[str, Any]]:
-        """A row for each line of the recording, in order, then one for each message that did not arrive."""
-        messages = self._told()
+        """Yield a row for each line of the recording, in order, then one for each lost message."""
+        messages = self._changes()
         for line, record in enumerate(self._merged(messages), start=1):
             if isinstance(record, Record):
                 delay = None if record.time is None else (record.arrival - record.time) / _SECOND
@@ -100,7 +100,7 @@ class Simulated:
         yield from messages
 
     def _merged(self, messages: Iterator[dict[str, Any]]) -> Iterator[dict[str, Any] | Record]:
-        """Messages that arrived and records in one order; equal arrivals: messages first."""
+        """Merge messages that arrived with records; at equal arrivals messages come first."""
         done, arrivals = 0, self.delivered.arrival[: self.delivered.arrived]
         places = np.searchsorted(arrivals, [each.arrival for each in self.records], side="right")
         for place, record in zip(places.tolist(), self.records, strict=True):
@@ -128,7 +128,7 @@ class Simulated:
             yield event
 
     def _columns(self) -> Iterator[tuple[Any, ...]]:
-        """Truck, site, what, time, arrival, readings and missing ones of the messages that arrived."""
+        """Truck, site, kind, time, arrival, readings and missing readings of the messages that arrived."""
         made, sent = self.delivered, self.messages
         for first in range(0, made.arrived, _PART):
             part = slice(first, min(first + _PART, made.arrived))
@@ -149,8 +149,8 @@ class Simulated:
                 strict=True,
             )
 
-    def _told(self) -> Iterator[dict[str, Any]]:
-        """What was done to each message."""
+    def _changes(self) -> Iterator[dict[str, Any]]:
+        """Yield a row of the changes of each message."""
         made, sent = self.delivered, self.messages
         sensors = [sensor.name for sensor in self.sensors]
         codes: dict[int, list[str]] = {}
@@ -185,10 +185,10 @@ class Simulated:
 
 
 def simulate(scenario: Scenario) -> Simulated:
-    """Run the fleet through its days, and its messages through their devices and networks.
+    """Simulate the fleet, its devices and their networks.
 
     Raises:
-        ScenarioError: the scenario speaks of a sensor or part that its modes do not bring.
+        ScenarioError: the scenario names a sensor or part that its modes do not have.
     """
     sensors = sensors_of(scenario)
     known = [sensor.name for sensor in sensors]
@@ -212,7 +212,7 @@ def simulate(scenario: Scenario) -> Simulated:
 
 
 def _registry(scenario: Scenario, fleet: Fleet, names: tuple[str, ...], sites: Sites) -> Iterator[Record]:
-    """A row a truck, at the very beginning."""
+    """One registry row a truck, at the very beginning."""
     columns = (names, fleet.home.tolist(), fleet.age.tolist(), fleet.power.tolist())
     for name, home, age, power in zip(*columns, strict=True) if scenario.registry else ():
         attributes = {"age": age, "model": f"H{power}", "power": power}
@@ -221,7 +221,7 @@ def _registry(scenario: Scenario, fleet: Fleet, names: tuple[str, ...], sites: S
 
 
 def _records(scenario: Scenario, lived: Lived, names: tuple[str, ...]) -> Iterator[Record]:
-    """Failures, and maintenance where there are services."""
+    """Failure records, and maintenance records if there are services."""
     for each in lived.episodes:
         if each.failed is not None and each.reported is not None:
             identity = f"{names[each.truck]}-{each.mode}-{each.number}"
@@ -247,6 +247,6 @@ def _text(instant: int | None) -> str | None:
 
 
 def _texts(instants: Integers, unit: Literal["s", "ms"]) -> list[str]:
-    """Many instants at once, to whole seconds or milliseconds."""
+    """Format many instants at once, to whole seconds or milliseconds."""
     moments: NDArray[np.datetime64] = instants.astype("datetime64[us]")
     return list(np.datetime_as_string(moments, unit=unit, timezone="UTC").tolist())

@@ -1,4 +1,4 @@
-"""The settings of a simulation: typed, checked before anything runs, described for `docs/simulator.md`."""
+"""Settings of a simulation: typed, checked before a run, described for `docs/simulator.md`."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ __all__ = [
     "shipped",
 ]
 
-#: Failure modes, each with the component whose repair undoes it.
+#: Failure modes, each with the component whose repair ends it.
 MODES = {"coolant_leak": "cooling", "bearing_wear": "bearing", "battery_ageing": "battery"}
 _Mode = Literal["coolant_leak", "bearing_wear", "battery_ageing"]
 _SCENARIOS = Path(__file__).parent / "scenarios"
@@ -84,46 +84,46 @@ Modes = Annotated[
 
 
 class ScenarioError(ValueError):
-    """A scenario that cannot be simulated, with all that is wrong with it."""
+    """A scenario that cannot be simulated, with all its problems."""
 
 
 class Spells(Table):
-    """Times when something is wrong: they begin and last at random."""
+    """Spells in which something is wrong: they begin and last at random."""
 
-    every: PositiveDuration = Field(description="Mean time to the next, of one device, exponential.")
+    every: PositiveDuration = Field(description="Mean time to the next spell of one device, exponential.")
     lasts: PositiveDuration = Field(description="Mean length, exponential.")
 
 
 class Gaps(Spells):
-    """Times when a site's station observes nothing. Without this table there are none."""
+    """Spells in which a site's station observes nothing. Without this table there are none."""
 
 
 class Outages(Spells):
-    """Times without network: the device stores what it measures, and sends it in order afterwards."""
+    """Spells without network: the device stores its messages, and sends them in order afterwards."""
 
 
 class Stuck(Spells):
-    """Times when a sensor repeats one reading."""
+    """Spells in which a sensor repeats one reading."""
 
 
 class Dropouts(Spells):
-    """Times when a sensor is missing from messages."""
+    """Spells in which a sensor is missing from messages."""
 
 
 class Jumps(Spells):
-    """Times when a truck's clock is wrong by a jump, until it recovers."""
+    """Spells in which a truck's clock is wrong by a jump, until it recovers."""
 
     by: PositiveDuration = Field(description="A jump is half to one and a half times this, ahead or behind.")
 
 
 class Sites(Table):
-    """Where trucks stand. With two sites or more, telemetry names the site it was sent from."""
+    """Sites of the trucks. With two sites or more, telemetry names the site of the truck."""
 
-    count: int = Field(default=1, gt=0, le=1000, description="How many sites there are.")
+    count: int = Field(default=1, gt=0, le=1000, description="Number of sites.")
     spread: float = Field(
         default=0.0, ge=0, le=25, description="The coldest is so many °C below the mean, the warmest above."
     )
-    away: Share = Field(default=0.0, description="Share of days that a truck spends at another site.")
+    away: Share = Field(default=0.0, description="Share of days that a truck works at another site.")
 
 
 class Weather(Table):
@@ -133,113 +133,128 @@ class Weather(Table):
         default=20 * _MINUTE, description="Mean time from an observation's hour to its issue, exponential."
     )
     late: Share = Field(default=0.02, description="Share of rows that arrive late, after their issue.")
-    late_by: PositiveDuration = Field(default=6 * _HOUR, description="By how much, on average.")
-    gaps: Gaps | None = Field(default=None, description="When stations are silent. Default: never.")
-    forecasts: PositiveDuration = Field(
-        default=12 * _HOUR, description="Time between forecasts; each tells of every third hour ahead."
+    late_by: PositiveDuration = Field(default=6 * _HOUR, description="Mean delay of late rows.")
+    gaps: Gaps | None = Field(
+        default=None, description="Spells in which stations are silent. Default: never."
     )
-    ahead: PositiveDuration = Field(default=48 * _HOUR, description="How far ahead a forecast reaches.")
+    forecasts: PositiveDuration = Field(
+        default=12 * _HOUR, description="Time between forecasts; each covers every third hour ahead."
+    )
+    ahead: PositiveDuration = Field(default=48 * _HOUR, description="Reach of a forecast.")
 
 
 class Service(Table):
-    """Regular services, in the night, recorded as maintenance; so are repairs. Without it neither is."""
+    """Regular services, at night. They and repairs are recorded as maintenance; without this, neither is."""
 
     every: PositiveDuration = Field(default=60 * _DAY, description="Time between two services of a truck.")
     finds: Share = Field(
-        default=0.7, description="Chance that a fault that shows is found and the part replaced in time."
+        default=0.7, description="Chance that a visible fault is found and the part replaced in time."
     )
     recalibrates: Share = Field(
-        default=0.2, description="Chance that a sensor is recalibrated: its offset is another from then on."
+        default=0.2, description="Chance that a sensor is recalibrated: its offset changes from then on."
     )
 
 
 class Delivery(Table):
-    """What happens to messages between a truck and the recording."""
+    """Delivery of messages from a truck to the recording."""
 
-    late: Share = Field(default=0.0, description="Share of messages that are held up on the way.")
-    late_by: PositiveDuration = Field(default=10 * _MINUTE, description="By how much, exponential.")
-    late_at_most: PositiveDuration = Field(default=6 * _HOUR, description="Where that tail is cut.")
+    late: Share = Field(default=0.0, description="Share of messages that are delayed on the way.")
+    late_by: PositiveDuration = Field(default=10 * _MINUTE, description="Mean of that delay, exponential.")
+    late_at_most: PositiveDuration = Field(default=6 * _HOUR, description="Largest such delay.")
     duplicates: Share = Field(default=0.0, description="Share of messages that arrive a second time.")
     duplicates_after: PositiveDuration = Field(
-        default=10 * _MINUTE, description="How much later the copy arrives, on average."
+        default=10 * _MINUTE, description="Mean time from a message to its copy."
     )
     lost: Share = Field(default=0.0, description="Share of messages that never arrive.")
-    outages: Outages | None = Field(default=None, description="When networks are away. Default: never.")
+    outages: Outages | None = Field(default=None, description="Spells without network. Default: never.")
     by_sensor: Share = Field(
         default=0.0, description="Share of trucks whose gateway sends one sensor a message."
     )
 
 
 class Clocks(Table):
-    """What is wrong with the clocks that stamp messages; delays are of the true time."""
+    """Errors of the clocks that stamp messages; delays count from the true time."""
 
     wrong: Share = Field(default=0.0, description="Share of trucks with a constant offset and a drift.")
     offset: Duration = Field(default=30_000_000, description="Standard deviation of the offset.")
     drift: float = Field(default=20.0, ge=0, description="Standard deviation of the drift, in millionths.")
-    jumps: Jumps | None = Field(default=None, description="When clocks jump. Default: never.")
-    future: Share = Field(default=0.0, description="Share of messages stamped 1 to 30 days ahead, alone.")
+    jumps: Jumps | None = Field(default=None, description="Jumps of clocks. Default: never.")
+    future: Share = Field(
+        default=0.0, description="Share of messages stamped 1 to 30 days ahead, unlike their neighbours."
+    )
 
 
 class Sensors(Table):
-    """What is wrong with sensors."""
+    """Troubles of sensors."""
 
     null: Share = Field(default=0.003, description="Share of readings that are null.")
     loose: Share = Field(default=0.004, description="Share of days on which a sensor's plug is loose: null.")
-    stuck: Stuck | None = Field(default=None, description="When sensors are stuck. Default: never.")
-    dropouts: Dropouts | None = Field(default=None, description="When they are missing. Default: never.")
+    stuck: Stuck | None = Field(
+        default=None, description="Spells in which sensors are stuck. Default: never."
+    )
+    dropouts: Dropouts | None = Field(
+        default=None, description="Spells in which sensors are missing. Default: never."
+    )
 
 
 class Firmware(Table):
-    """A drift of the data at a known time: new firmware changes what a sensor's numbers mean."""
+    """A drift of the data at a known time: new firmware changes the meaning of a sensor's numbers."""
 
-    after: PositiveDuration = Field(description="When, from the start.")
+    after: PositiveDuration = Field(description="Time from the start.")
     sensor: Name = Field(description="The sensor.")
-    scale: float = Field(default=1.0, gt=0, description="Readings are multiplied by this,")
-    offset: float = Field(default=0.0, description="and this is added.")
+    scale: float = Field(default=1.0, gt=0, description="Factor of the readings.")
+    offset: float = Field(default=0.0, description="Offset that is added after scaling.")
     share: Share = Field(default=1.0, description="Share of trucks that get it.")
 
 
 class NewPart(Table):
-    """A drift of the world at a known time: parts built in from then on wear and fail differently."""
+    """A drift of the world at a known time: parts installed from then on wear and fail differently."""
 
-    after: PositiveDuration = Field(description="When, from the start.")
+    after: PositiveDuration = Field(description="Time from the start.")
     mode: _Mode = Field(description="The failure mode of the part.")
     life: float = Field(
         default=0.5, gt=0, description="Wear at which its fault begins, as a multiple of the old part's."
     )
     severity: float = Field(
-        default=3.0, gt=0, description="How fast the fault grows then, as a multiple of the old part's."
+        default=3.0, gt=0, description="Growth of the fault, as a multiple of the old part's."
     )
     retrofit: Share = Field(
-        default=0.0, description="Share of trucks that get it at once; others when theirs is replaced."
+        default=0.0,
+        description="Share of trucks that get the new part at once; the others get it at the next "
+        "replacement.",
     )
 
 
 class Scenario(Table):
-    """The whole of a simulation. Equal scenarios give equal bytes."""
+    """All settings of a simulation. Equal scenarios give equal bytes."""
 
     trucks: int = Field(default=60, gt=0, le=100_000, description="Trucks in the fleet.")
     days: int = Field(
-        default=90, gt=0, le=3660, description="What would arrive after them is told in the truth only."
+        default=90,
+        gt=0,
+        le=3660,
+        description="Days of the recording. Messages that would arrive later appear in the truth only.",
     )
     every: Annotated[PositiveDuration, AfterValidator(_step)] = Field(
         default=15 * _MINUTE,
         description="Time between two messages of a truck that drives, and the step of the physics: "
         "whole minutes that divide an hour.",
     )
-    seed: int = Field(default=7, ge=0, description="Each part draws from a stream of its own, made of this.")
+    seed: int = Field(
+        default=7, ge=0, description="Seed of all random numbers; each purpose has its own stream."
+    )
     start: Annotated[Instant, AfterValidator(_midnight)] = Field(
-        default=1_746_057_600_000_000,  # 2025-05-01, so that summer comes while the models learn
+        default=1_746_057_600_000_000,  # 2025-05-01: summer comes while the models learn
         description="A midnight; nights and Sundays are those of UTC. Batteries fail in winter.",
     )
     modes: Modes = Field(
-        default=("coolant_leak",), description="How trucks fail; each mode brings its sensors."
+        default=("coolant_leak",), description="Failure modes of the trucks; each mode has its own sensors."
     )
     registry: bool = Field(
         default=False, description="Whether the recording begins with a registry row of each truck."
     )
     fault_codes: bool = Field(default=False, description="Whether trucks send error codes.")
-    sites: Sites = Field(default=Sites(), description="Where trucks stand.")
+    sites: Sites = Field(default=Sites(), description="Sites of the trucks.")
     weather: Weather | None = Field(default=None, description="Weather rows. Default: none.")
     service: Service | None = Field(default=None, description="Services and maintenance. Default: none.")
     delivery: Delivery = Field(default=Delivery(), description="From truck to recording.")
@@ -250,24 +265,24 @@ class Scenario(Table):
 
     @property
     def end(self) -> int:
-        """Microseconds: the first midnight that is not recorded."""
+        """First midnight after the recording, in microseconds."""
         return self.start + self.days * _DAY
 
 
 def shipped() -> dict[str, Path]:
-    """The scenarios that come with the simulator, by name."""
+    """Paths of the shipped scenarios, by name."""
     return {path.stem: path for path in sorted(_SCENARIOS.glob("*.toml"))}
 
 
 def load_scenario(name: str, **changes: Any) -> Scenario:  # noqa: ANN401 - values of a TOML document
-    """A shipped scenario by its name, or one by the path of its TOML file.
+    """Load a shipped scenario by its name, or a scenario by the path of its TOML file.
 
     Args:
-        name: as in `shipped`, or a path.
-        changes: keys at the top that replace the file's, as TOML would hold them; None changes nothing.
+        name: a name of `shipped`, or a path.
+        changes: top-level keys that replace those of the file, with TOML values; None changes nothing.
 
     Raises:
-        ScenarioError: no such file, not TOML, or keys and values that are not a scenario; with every problem.
+        ScenarioError: no such file, not TOML, or invalid keys or values; it lists every problem.
     """
     path = shipped().get(name, Path(name))
     try:
@@ -302,7 +317,7 @@ def _problem(details: dict[str, Any]) -> Problem:
 
 
 def _keys(place: tuple[str | int, ...]) -> list[str]:
-    """The keys of the table at a place."""
+    """Keys of the table at a place."""
     table: type[Table] = Scenario
     for part in place:
         below = nested(table.model_fields[str(part)])

@@ -1,4 +1,4 @@
-"""From what trucks measure to the messages of their devices: sensors that trouble, firmware, error codes."""
+"""Turn readings into messages of devices: troubles of sensors, firmware, error codes."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ if TYPE_CHECKING:
 __all__ = ["FAULT_CODES", "WHOLE", "Messages", "Troubles", "sense"]
 
 _DAY = MICROSECONDS["d"]
-#: `Messages.what` of telemetry with all sensors; below it are faults, from it on telemetry of one sensor.
+#: `Messages.what` of telemetry with all sensors; lower values are faults, higher ones one sensor.
 WHOLE = -1
 _SCATTER = 3.0  # of a recalibrated offset, in standard deviations of a new sensor's
 
 
 class _Code(NamedTuple):
-    """An error code, set when a sensor is twice in a row beyond the limit: once a day, or until it is not."""
+    """Error code, set at the second message in a row beyond a limit; again once recovered or on a new day."""
 
     name: str
     sensor: str
@@ -40,7 +40,7 @@ class _Code(NamedTuple):
     cause: str
 
 
-#: The error codes of trucks.
+#: Error codes of trucks.
 FAULT_CODES = (
     _Code("low_coolant", "coolant_level", False, 0.4, "less than 40 % of full"),  # noqa: FBT003
     _Code("overheating", "engine_temperature", True, 105.0, "above 105 °C"),  # noqa: FBT003
@@ -51,13 +51,13 @@ FAULT_CODES = (
 
 @dataclass(frozen=True, slots=True)
 class Messages:
-    """What devices are to send: one entry a message; not yet delivered.
+    """Messages of the devices before delivery: one entry a message.
 
     Attributes:
         time: true time, microseconds.
-        what: `WHOLE`; from 0 on the one sensor it has; below `WHOLE` the fault ``FAULT_CODES[-2 - what]``.
-        row: of ``readings``, where it is telemetry.
-        done: what was done to it, as bits.
+        what: `WHOLE`; from 0 on, the index of the only sensor; below, the fault ``FAULT_CODES[-2 - what]``.
+        row: row of ``readings`` for telemetry.
+        done: changes made to it, as bits.
         readings: rows x sensors as sent; NaN is null.
         absent: rows x sensors: missing from the message.
     """
@@ -78,8 +78,8 @@ class Troubles:
 
     Attributes:
         stuck, dropouts: spells.
-        recalibrated: (truck, sensor, microseconds, step of the offset).
-        updated: which trucks get the new firmware.
+        recalibrated: (truck, sensor, microseconds, change of the offset).
+        updated: whether each truck gets the new firmware.
     """
 
     stuck: Drawn
@@ -89,7 +89,7 @@ class Troubles:
 
 
 def sense(scenario: Scenario, sensors: tuple[Sensor, ...], lived: Lived) -> tuple[Messages, Troubles]:
-    """The messages of all devices, ordered by truck and time."""
+    """Make the messages of all devices, ordered by truck and time."""
     random, width = stream(scenario, "sensors"), len(sensors)
     troubles = _troubles(scenario, sensors, lived, random)
     done = np.zeros(lived.truck.size, np.int64)
@@ -97,7 +97,7 @@ def sense(scenario: Scenario, sensors: tuple[Sensor, ...], lived: Lived) -> tupl
     _recalibrate(lived, troubles, readings, done)
     readings = _rounded(np.maximum(readings, [sensor.lowest for sensor in sensors]), sensors)
     _stick(lived, troubles.stuck, width, readings, done)
-    # Codes are set inside the truck, so firmware that tells the numbers otherwise does not change them.
+    # Codes are set inside the truck, so firmware that rescales the numbers does not change them.
     faults = _faults(sensors, lived, readings) if scenario.fault_codes else None
     _update(scenario, sensors, lived, troubles, readings, done)
     readings = _rounded(readings, sensors)
@@ -162,7 +162,7 @@ def _update(
 
 
 def _stick(lived: Lived, stuck: Drawn, width: int, readings: Floats, done: Integers) -> None:
-    """Within a spell a sensor shows what it showed in its first message."""
+    """Repeat, within a spell, the reading of a sensor's first message."""
     for sensor in range(width) if stuck.who.size else ():
         spell = stuck.of(lived.truck * width + sensor, lived.time)
         within = np.flatnonzero(spell >= 0)
@@ -179,7 +179,7 @@ def _lose(
     done: Integers,
     random: np.random.Generator,
 ) -> Booleans:
-    """Nulls, loose plugs and dropouts; which readings are missing from their message."""
+    """Apply nulls, loose plugs and dropouts; return the readings that are missing from their message."""
     settings, width = scenario.sensors, readings.shape[1]
     day = (lived.time - scenario.start) // _DAY
     loose = random.random((scenario.days + 1, scenario.trucks, width)) < settings.loose
@@ -201,7 +201,7 @@ def _split(
     done: Integers,
     random: np.random.Generator,
 ) -> Messages:
-    """Messages with all sensors, or one a sensor where the truck's gateway sends them so."""
+    """Make messages with all sensors, or one a sensor if the truck's gateway splits them."""
     width = readings.shape[1]
     split = random.random(scenario.trucks) < scenario.delivery.by_sensor
     row = np.repeat(np.arange(lived.truck.size), np.where(split[lived.truck], width, 1))
@@ -232,7 +232,7 @@ def _faults(sensors: tuple[Sensor, ...], lived: Lived, readings: Floats) -> tupl
 
 
 def _with_faults(messages: Messages, lived: Lived, row: Integers, what: Integers) -> Messages:
-    """With error codes, each right after the telemetry that set it."""
+    """Insert error codes, each right after the telemetry that set it."""
     truck, time = np.append(messages.truck, lived.truck[row]), np.append(messages.time, lived.time[row])
     order = np.lexsort((np.arange(truck.size), time, truck))
     return replace(

@@ -1,4 +1,4 @@
-"""Sites and their weather: what the temperature is, and what weather rows say of it, when."""
+"""Sites and their weather: the true temperature, and the weather rows about it."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _DAY, _HOUR, _SECOND = (MICROSECONDS[unit] for unit in "dhs")
 _REGIONAL = 0.8  # correlation of the weather of two sites
 _FORECAST_STEP = 3 * _HOUR
 
-#: A weather row: site, valid time, issued, arrival, °C, what it is.
+#: A weather row: site, valid time, issued, arrival, °C, kind.
 Report = tuple[int, int, int, int, float, str]
 
 
@@ -31,7 +31,7 @@ class Sites:
     """The sites of a scenario.
 
     Attributes:
-        names: of the sites.
+        names: names of the sites.
     """
 
     def __init__(self, scenario: Scenario) -> None:
@@ -54,7 +54,7 @@ class Sites:
         date, hour = np.asarray(time) / _DAY, np.asarray(time) % _DAY / _HOUR
         year = np.cos(2 * np.pi * (date % 365.25 - 20) / 365.25)  # the coldest day is 21 January
         day = np.clip(np.floor(days).astype(np.int64), 0, len(self._spells) - 2)
-        part = np.clip(days - day, 0.0, 1.0)  # the last spell stays for what is further ahead
+        part = np.clip(days - day, 0.0, 1.0)  # beyond the last day its spell stays
         spell = self._spells[day, site] * (1 - part) + self._spells[day + 1, site] * part
         mean = 11.0 + self._climate[site] - 11.0 * year
         return np.asarray(mean + 6.0 * np.cos(2 * np.pi * (hour - 15) / 24) + spell)
@@ -70,7 +70,7 @@ class Sites:
         return [row for row in rows if row[3] < self._scenario.end]
 
     def _observations(self, weather: Weather, random: np.random.Generator) -> list[Report]:
-        """One an hour and site: the past hour's end, told after it, within a third of a degree or so."""
+        """One observation an hour and site, issued after the hour, with an error of about a third of a °C."""
         scenario, count = self._scenario, len(self.names)
         hours = np.arange(scenario.start, scenario.end, _HOUR)
         time, site = np.repeat(hours, count), np.tile(np.arange(count), hours.size)
@@ -82,7 +82,7 @@ class Sites:
         return self._sent(random, weather, site, time, issued, values, "observation")
 
     def _forecasts(self, weather: Weather, random: np.random.Generator) -> list[Report]:
-        """Each told before the hours it is about; its error grows with how far ahead they are."""
+        """Forecasts, issued before their hours; the error grows with the time ahead."""
         scenario, count = self._scenario, len(self.names)
         issues = np.arange(scenario.start, scenario.end, weather.forecasts)
         ahead = np.arange(_FORECAST_STEP, weather.ahead + 1, _FORECAST_STEP)
@@ -111,6 +111,6 @@ class Sites:
         wait = np.where(late, random.exponential(weather.late_by, time.size), 0.0)
         wait += _SECOND + random.exponential(20.0 * _SECOND, time.size)
         arrival = issued + wait.astype(np.int64) // 1000 * 1000
-        told = [f"late {what}" if each else what for each in late.tolist()]
+        kinds = [f"late {what}" if each else what for each in late.tolist()]
         columns = (site, time, issued, arrival, np.round(values, 1) + 0.0)
-        return list(zip(*(column.tolist() for column in columns), told, strict=True))
+        return list(zip(*(column.tolist() for column in columns), kinds, strict=True))

@@ -1,4 +1,4 @@
-"""What a recording does not tell: episodes, spells, drifts, hidden states; and the writing of it all."""
+"""Write a recording and its truth: episodes, spells, drifts and hidden states."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ _SECOND = MICROSECONDS["s"]
 
 @dataclass(frozen=True, slots=True)
 class Files:
-    """What `write` wrote.
+    """Files written by `write`.
 
     Attributes:
         events: the recording, JSON Lines.
-        deliveries: what was done to each of its lines, JSON Lines.
+        deliveries: the changes of each of its lines, JSON Lines.
         truth: episodes, spells and drifts, JSON Lines.
         hazard: hazards and hidden states by step and truck, compressed NumPy arrays.
     """
@@ -46,7 +46,7 @@ class Files:
 
 
 def write(scenario: Scenario, folder: Path) -> Files:
-    """Simulate into the files of a folder, made if need be; they appear when they are whole, events last."""
+    """Simulate into files of a folder, created if missing; each appears when complete, events last."""
     simulated = simulate(scenario)
     folder.mkdir(parents=True, exist_ok=True)
     files = Files(
@@ -72,7 +72,7 @@ def _write_rows(path: Path, rows: Iterable[dict[str, Any]]) -> None:
 
 
 def hazard(simulated: Simulated) -> dict[str, NDArray[Any]]:
-    """Hazards and hidden states as arrays by name.
+    """Build the arrays of hazards and hidden states, by name.
 
     ``time`` is each step's beginning in microseconds, ``asset`` the trucks, ``mode`` the modes; ``hazard``
     (steps x trucks x modes) is per hour at work, ``exposed`` (steps x trucks) the hours at work, up to a
@@ -90,7 +90,7 @@ def hazard(simulated: Simulated) -> dict[str, NDArray[Any]]:
 
 
 def truth(simulated: Simulated) -> Iterator[dict[str, Any]]:
-    """Rows of episodes, then of what was wrong with devices and sensors, then of drifts."""
+    """Yield rows of episodes, then of troubles of devices and sensors, then of drifts."""
     names = simulated.names
     for each in simulated.episodes:
         row = {"kind": "episode", "asset": names[each.truck], "mode": each.mode, "episode": each.number}

@@ -1,4 +1,4 @@
-"""The workshop: what it repairs after failures, finds at services and builds in anew, and how it reports."""
+"""The workshop: repairs after failures, services, replaced parts, and their records."""
 
 from __future__ import annotations
 
@@ -41,14 +41,14 @@ class Workshop:
     """Repairs and services of all trucks.
 
     Args:
-        scenario: says whether and how there are services.
-        cooling, parts: of the trucks; ``parts`` has all of them.
+        scenario: settings of the services.
+        cooling, parts: parts of the trucks; ``parts`` has all of them.
 
     Attributes:
-        closed: episodes that have ended.
-        work: maintenance, also such as is not recorded because the scenario has no services.
+        closed: ended episodes.
+        work: maintenance, even if the scenario has no services and does not record it.
         services: (truck, microseconds) of all services.
-        back: until when a truck is in the workshop, 0 where it is not.
+        back: time until which each truck is in the workshop; 0 if it is not.
     """
 
     def __init__(self, scenario: Scenario, cooling: Cooling, parts: Sequence[Part]) -> None:
@@ -64,7 +64,7 @@ class Workshop:
         self.services: list[tuple[int, int]] = []
 
     def running(self) -> list[Episode]:
-        """Episodes that have not ended."""
+        """Running episodes."""
         return [
             part.episode(truck)
             for index, part in enumerate(self._parts)
@@ -73,7 +73,7 @@ class Workshop:
         ]
 
     def fail(self, truck: int, index: int, moment: int) -> None:
-        """A part of a truck fails; report and repair take hours to days each, by whole minutes."""
+        """Fail a part of a truck; report and repair take hours to days each, in whole minutes."""
         part = self._parts[index]
         failed = -(-moment // _MINUTE) * _MINUTE
         (report, report_spread, report_least), (repair, spread, least) = _REPORT, part.repair_hours
@@ -83,20 +83,20 @@ class Workshop:
         self.back[truck], self._broken[truck] = returned, index
         end = {"failed": failed, "reported": reported, "returned": returned}
         self.closed.append(part.episode(truck, **end))
-        # The work is often entered before the driver's report of the failure is.
+        # The work is often recorded before the driver reports the failure.
         done, entered = self._random.random(), self._random.exponential(10.0)
         time = failed + round((returned - failed) * (0.3 + 0.7 * done) / _MINUTE) * _MINUTE
         self.work.append(Work(truck, time, part.component, time + round(entered * 60) * _MINUTE))
 
     def bring_back(self, now: int) -> None:
-        """Trucks that are repaired by now drive again, with a new part."""
+        """Return trucks that are repaired by now to work, with a new part."""
         returned = np.flatnonzero((self.back > 0) & (self.back <= now))
         for truck in returned.tolist():
             self._parts[self._broken[truck]].renew(np.array([truck]), int(self.back[truck]))
         self.back[returned], self._broken[returned] = 0, -1
 
     def night(self, midnight: int) -> None:
-        """What is done before the day's work."""
+        """Do the services before the day's work."""
         part = self._scenario.part
         if part is not None and 0 <= midnight - self._scenario.start - part.after < _DAY:
             chosen = self._services.random(self.back.size) < part.retrofit
@@ -110,7 +110,7 @@ class Workshop:
             self._serve(truck, midnight + int(self._services.integers(60, 4 * 60)) * _MINUTE)
 
     def _serve(self, truck: int, time: int) -> None:
-        """A service: the level is full after it, and a fault that shows is found, by chance."""
+        """Service a truck: fill the coolant and, by chance, find a visible fault."""
         service = self._scenario.service
         finds = 0.0 if service is None else service.finds
         self.services.append((truck, time))
