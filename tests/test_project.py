@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+import sys
 import tomllib
 from pathlib import Path
 
@@ -98,6 +99,32 @@ def test_the_lock_covers_every_declared_dependency() -> None:
     for extra in project["optional-dependencies"].values():
         declared += extra
     assert {canonical(requirement) for requirement in declared} - set(locked()) == set()
+
+
+#: Packages whose types stand in the interface of pydantic, which pins them.
+PARTS_OF_PYDANTIC = {"annotated-types", "pydantic-core"}
+
+
+def imported() -> set[str]:
+    """Third-party packages that the package imports, spelt as package indexes compare them."""
+    names = set()
+    for path in MODULES:
+        for node in ast.walk(parsed(path)):
+            if isinstance(node, ast.Import):
+                names |= {alias.name for alias in node.names}
+            elif isinstance(node, ast.ImportFrom) and not node.level:
+                names.add(node.module or "")
+    tops = {name.partition(".")[0] for name in names} - set(sys.stdlib_module_names) - {"dataflows"}
+    return {canonical(top) for top in tops}
+
+
+def test_the_package_needs_what_it_imports_and_no_more() -> None:
+    """Each dependency is imported, each import is a dependency, and CONTRIBUTING.md says why."""
+    needed = {canonical(requirement) for requirement in pyproject()["project"]["dependencies"]}
+    assert imported() - PARTS_OF_PYDANTIC == needed
+    contributing = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    table = contributing.partition("## Dependencies")[2]
+    assert set(re.findall(r"^\| `([\w-]+)` \| \S", table, re.MULTILINE)) == needed
 
 
 def test_the_lock_is_bound_to_hashes_and_to_no_index() -> None:

@@ -191,9 +191,10 @@ A step is `{ estimator = "<dotted path of a class>", <parameter> = <value>, ... 
 table itself, or a list of them. The `*arguments` of a constructor are given as a list under their name: `{
 estimator = "river.compose.Select", keys = ["pressure"] }`. A class with a parameter that is itself called
 `estimator` is named by `class`: `{ class = "river.compat.SKL2RiverClassifier", estimator = { estimator =
-"sklearn.linear_model.SGDClassifier", loss = "log_loss" }, classes = [false, true] }`. Every step but the last
-has to be a transformer; the last has to have `learn_one`, and `predict_proba_one` or a `score_one` that needs
-no label. Any importable class with River's protocol is allowed. So trust a file as you would trust a program.
+"sklearn.linear_model.SGDClassifier", loss = "log_loss" }, classes = [false, true] }` (install scikit-learn
+for it). Every step but the last has to be a transformer; the last has to have `learn_one`, and
+`predict_proba_one` or a `score_one` that needs no label. Any importable class with River's protocol is
+allowed. So trust a file as you would trust a program.
 Each target gets instances of its own.
 
 Before a run, and by `check`, every model is built and given rows with and without missing values. It has to
