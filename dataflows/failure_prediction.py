@@ -38,7 +38,7 @@ from dataflows.fleet import Fleet, load
 from dataflows.group.group import GROUP_PARTS
 from dataflows.lane.lane import LANE_PARTS
 from dataflows.logs import to_stderr_unless_configured
-from dataflows.stages import Stages, asset_of, decoded, fanned_out, group_of, lane_of, output_of
+from dataflows.pipeline import Stages, asset_of, decoded, fanned_out, group_of, lane_of, output_of
 from dataflows.watch import Watch
 
 if TYPE_CHECKING:

@@ -23,7 +23,7 @@ import orjson
 
 from dataflows.estimators import from_stored, to_stored
 from dataflows.fleet import from_document
-from dataflows.tools.inline import run_inline, run_lines
+from dataflows.pipeline import run_inline, run_lines
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence

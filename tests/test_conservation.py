@@ -10,7 +10,7 @@ import orjson
 import pytest
 
 from dataflows.fleet import load
-from dataflows.tools.inline import run_lines
+from dataflows.pipeline import run_lines
 from tests.chaos.harness import arguments, dataflows, finish
 
 if TYPE_CHECKING:

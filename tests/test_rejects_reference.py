@@ -11,7 +11,7 @@ from dataflows.asset.asset import Asset
 from dataflows.events import REASONS, Telemetry
 from dataflows.fleet import load
 from dataflows.items import LATE_REASONS, Item, Known
-from dataflows.tools.inline import run_lines
+from dataflows.pipeline import run_lines
 from tests.conftest import ROOT
 
 if TYPE_CHECKING:

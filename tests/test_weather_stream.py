@@ -12,7 +12,7 @@ import pytest
 
 from dataflows.instants import HOUR
 from dataflows.items import Item, Observation
-from dataflows.stages import decoded
+from dataflows.pipeline import decoded
 from tests.test_weather import START, Product, fleet
 
 if TYPE_CHECKING:

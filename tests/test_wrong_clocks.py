@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from dataflows.fleet import Fleet, load
 from dataflows.instants import HOUR, MICROSECONDS, format_instant, parse_instant
-from dataflows.tools.inline import run_inline
+from dataflows.pipeline import run_inline
 from tests.tables import PRIOR
 
 if TYPE_CHECKING:

@@ -21,8 +21,8 @@ from dataflows.connectors.outputs import end_of, lines_of
 from dataflows.fleet import load
 from dataflows.instants import format_instant, parse_instant
 from dataflows.items import Observation
+from dataflows.pipeline import LANE, Inline, asset_of
 from dataflows.sampling import in_sample
-from dataflows.stages import LANE, Stages, asset_of, decoded
 from dataflows.tools.explain import Explanation, explain, told
 from dataflows.tools.matching import Made, Matching, Served, Share
 from dataflows.tools.run import bytes_of, progress, signals
@@ -34,7 +34,6 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from dataflows.fleet import Fleet
-    from dataflows.guard import GuardedAsset
     from dataflows.items import Item
     from dataflows.tools.matching import Difference
 
@@ -164,18 +163,16 @@ class Audit:
 
     def _read(self, watch: Watch, source: FileSource) -> None:
         """Both sides, side by side: rows are read as far as the record that they followed."""
-        stages = Stages(self._fleet, strict=True)
-        lane = stages.lane(LANE, None, {})
-        assets: dict[str, GuardedAsset] = {}
+        stages = Inline(self._fleet)
         served = self._served()
         row = next(served, None)
         last = 0
         matching = self._matching
         for batch in _records(source):
             read = max((item.sequence for item in batch), default=watch.records)
-            for known in lane.process(decoded(batch)):
+            for known in stages.lane(batch):
                 if self._chosen(asset_of(known)):
-                    self._make(stages, assets, known)
+                    self._make(stages, known)
             matching.settle(read)
             while row is not None and row.sequence <= read:
                 last = max(last, row.sequence)
@@ -196,25 +193,18 @@ class Audit:
         if not matching.differences:
             matching.end(last)
 
-    def _make(self, stages: Stages, assets: dict[str, GuardedAsset], known: Item) -> None:
-        """Features by the very stage that served them."""
-        name = asset_of(known)
-        asset = assets.get(name) or stages.asset(known, None)
-        if asset is None:
-            return
-        assets[name] = asset
-        for item in asset.process(known):
+    def _make(self, stages: Inline, known: Item) -> None:
+        """Compute features by the very stage that served them."""
+        for item in stages.asset(known):
             seen = item.body
             if not isinstance(seen, Observation):
                 continue
             wanted = seen.example or not self._examples
             if wanted and seen.time is not None and seen.features is not None:
                 made = Made(item.sequence, seen.features)
-                self._matching.make(name, seen.target, (seen.time, seen.revision), made)
+                self._matching.make(seen.asset, seen.target, (seen.time, seen.revision), made)
             if seen.forgotten and self._examples:
-                self._forgotten.append((name, seen.target))
-        if asset.finished:
-            del assets[name]
+                self._forgotten.append((seen.asset, seen.target))
 
     def _served(self) -> Iterator[Served]:
         """Vectors in the outputs, of the chosen assets."""

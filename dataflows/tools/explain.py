@@ -11,7 +11,7 @@ from dataflows.connectors.outputs import files_of
 from dataflows.evaluation.reading import PREDICTIONS
 from dataflows.events import AssetEvent, Telemetry, Weather
 from dataflows.instants import HOUR, format_instant
-from dataflows.stages import decoded
+from dataflows.pipeline import decoded
 from dataflows.tools.matching import differing
 
 if TYPE_CHECKING:

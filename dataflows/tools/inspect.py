@@ -20,8 +20,8 @@ from dataflows.engine.parts import read_parted
 from dataflows.fleet import FleetError, load
 from dataflows.group.group import ChampionError, described
 from dataflows.instants import format_instant
+from dataflows.pipeline import PASSING
 from dataflows.snapshots import contents
-from dataflows.stages import PASSING
 from dataflows.tools.backup import caught
 from dataflows.tools.summary import troubles
 

@@ -35,7 +35,7 @@ from rich.table import Table
 
 from dataflows.fleet import Fleet, load
 from dataflows.instants import HOUR, format_instant, parse_instant
-from dataflows.tools.inline import run_inline
+from dataflows.pipeline import run_inline
 
 __all__ = ["Candidate", "candidates", "early", "main", "rehearsals"]
 

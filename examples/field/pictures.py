@@ -24,7 +24,7 @@ from dataflows.fleet import load
 from dataflows.group.skew import log_loss
 from dataflows.instants import HOUR, MICROSECONDS, parse_duration, parse_instant
 from dataflows.logs import to_stream
-from dataflows.tools.inline import run_inline
+from dataflows.pipeline import run_inline
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -15,8 +15,8 @@ from dataflows.asset.panes import Panes
 from dataflows.asset.recent import Recent
 from dataflows.asset.windows import Windows
 from dataflows.events import Event, Failure, Maintenance, Registration, Retraction, Telemetry
-from dataflows.guard import GuardedAsset, InternalErrors
 from dataflows.items import Row
+from dataflows.pipeline import InternalErrors, IsolatedAsset
 from tests.asset.test_background import Shape, fault, item_of, plans_of, reading
 
 if TYPE_CHECKING:
@@ -67,8 +67,8 @@ RECORDS: dict[str, Event] = {
 }
 
 
-def guarded(sealed: bytes | None) -> GuardedAsset:
-    return GuardedAsset("a", PLANS, "pump", sealed, InternalErrors(5))
+def guarded(sealed: bytes | None) -> IsolatedAsset:
+    return IsolatedAsset("a", PLANS, "pump", sealed, InternalErrors(5))
 
 
 def throwing(step: tuple[type, str], patched: pytest.MonkeyPatch, *, after: bool) -> list[str]:

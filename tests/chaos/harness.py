@@ -19,8 +19,8 @@ import orjson
 from dataflows.fleet import load
 from dataflows.instants import HOUR, format_instant, parse_instant
 from dataflows.items import OUTPUTS
+from dataflows.pipeline import run_lines
 from dataflows.simulator import Scenario, simulate
-from dataflows.tools.inline import run_lines
 from tests.tables import PRIOR
 
 if TYPE_CHECKING:

@@ -20,7 +20,7 @@ from dataflows.connectors.journal import Entry, entries_of
 from dataflows.fleet import load
 from dataflows.instants import HOUR, MICROSECONDS, format_instant, parse_instant
 from dataflows.items import Tick
-from dataflows.tools.inline import run_lines
+from dataflows.pipeline import run_lines
 from tests.chaos.harness import (
     PATIENCE,
     ROOT,

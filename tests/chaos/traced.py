@@ -17,7 +17,7 @@ from dataflows.__main__ import app
 from dataflows.connectors import files, rows
 from dataflows.connectors.source import LanePartition
 from dataflows.engine import manifest, parts, store
-from dataflows.guard import GuardedAsset
+from dataflows.pipeline import IsolatedAsset
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -59,7 +59,7 @@ def main() -> None:
         return places
 
     files.FileSource._places = opened
-    steps = [(parts._Main, "snapshot"), (parts._Part, "snapshot"), (GuardedAsset, "__deepcopy__")]
+    steps = [(parts._Main, "snapshot"), (parts._Part, "snapshot"), (IsolatedAsset, "__deepcopy__")]
     for owner, name in [*steps, (rows.RowsPartition, "snapshot"), (rows.RotatingPartition, "snapshot")]:
         wrap(owner, name, lambda _: tell("snapshot", -1))
     if os.environ.get("CHAOS_KEEP"):

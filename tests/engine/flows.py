@@ -23,7 +23,7 @@ from dataflows.engine.order import in_order
 from dataflows.engine.parts import stateful_in_parts
 from dataflows.engine.thaw import as_state
 from dataflows.items import Item, asset_part, by_order, group_part
-from dataflows.stages import fanned_out
+from dataflows.pipeline import fanned_out
 
 ASSETS = 300
 GROUPS = 3

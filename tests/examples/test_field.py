@@ -10,8 +10,8 @@ import pytest
 
 from dataflows.fleet import load
 from dataflows.instants import HOUR, parse_instant
+from dataflows.pipeline import run_inline
 from dataflows.simulator import load_scenario, write
-from dataflows.tools.inline import run_inline
 
 FLEET = Path(__file__).parents[2] / "examples" / "field" / "fleet.toml"
 Rows = dict[str, list[dict[str, Any]]]

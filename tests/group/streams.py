@@ -9,10 +9,9 @@ from hypothesis import strategies as st
 
 from dataflows.instants import format_instant
 from dataflows.items import Item, Observation
-from dataflows.stages import LANE, Stages, asset_of, decoded
+from dataflows.pipeline import Inline
 
 if TYPE_CHECKING:
-    from dataflows.asset import Asset
     from dataflows.fleet.plan import Fleet
 
 __all__ = ["observed", "recordings"]
@@ -53,15 +52,9 @@ def recordings(size: int) -> st.SearchStrategy[list[bytes]]:
 
 def observed(fleet: Fleet, lines: list[bytes]) -> list[Item]:
     """What reaches the group of the fleet's one target."""
-    stages = Stages(fleet, strict=True)
-    lane = stages.lane(LANE, None, {})
-    assets: dict[str, Asset] = {}
+    stages = Inline(fleet)
     items: list[Item] = []
     for number, line in enumerate(lines, start=1):
-        for known in lane.process(decoded([Item(number, 0, None, 0, ("pumps", number, 0), line)])):
-            key = asset_of(known)
-            asset = assets.get(key) or stages.asset(known, None)
-            if asset is not None:
-                assets[key] = asset
-                items += asset.process(known)
+        for known in stages.lane([Item(number, 0, None, 0, ("pumps", number, 0), line)]):
+            items += stages.asset(known)
     return [item for item in items if isinstance(item.body, Observation)]

@@ -13,7 +13,6 @@ import pytest
 from dataflows.buckets import Buckets
 from dataflows.events import Event, Failure, Fault, Registration, Weather
 from dataflows.fleet.plan import ClockPolicy
-from dataflows.guard import InternalErrors
 from dataflows.instants import HOUR
 from dataflows.items import Expiry, Item, Known, LateWeather, Row, by_order, lane_part
 from dataflows.lane import Lane
@@ -24,6 +23,7 @@ from dataflows.lane.silence import Silence
 from dataflows.lane.surroundings import Surroundings
 from dataflows.lane.weather import WeatherRows
 from dataflows.lane.whereabouts import Whereabouts
+from dataflows.pipeline import InternalErrors
 from tests.group.fleets import PartStore
 from tests.lane.test_lane import START, records
 from tests.lane.test_reopened import PUMP, fleet
@@ -82,7 +82,7 @@ class Run:
                 for name, found in list(vars(owner).items()):
                     if isinstance(found, FunctionType) and not name.startswith("__"):
                         patch.setattr(owner, name, self._wrapped(f"{owner.__name__}.{name}", found))
-            self.lane, store = Lane(FLEET, None, {}, on_error=InternalErrors(5).note), PartStore()
+            self.lane, store = Lane(FLEET, None, {}, on_error=InternalErrors(5).reject), PartStore()
             for record in records(*stream()):
                 self.armed = True
                 self.items += self.lane.process([record])

@@ -8,7 +8,7 @@ import orjson
 import pytest
 
 from dataflows.fleet import FleetError, load
-from dataflows.tools.inline import run_inline
+from dataflows.pipeline import run_inline
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -17,7 +17,7 @@ from dataflows.instants import HOUR
 from dataflows.items import Item, Known, Row
 from dataflows.lane import Lane
 from dataflows.lane.registry import Registry
-from dataflows.stages import decoded
+from dataflows.pipeline import decoded
 from dataflows.watch import Watch
 
 PUMP = AssetClass("pump", ("x",), True, (), ("x",), 0, HOUR, ())

@@ -10,8 +10,8 @@ import pytest
 
 from dataflows.fleet import load
 from dataflows.instants import HOUR, MICROSECONDS, parse_instant
+from dataflows.pipeline import run_inline
 from dataflows.simulator import load_scenario, write
-from dataflows.tools.inline import run_inline
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -10,8 +10,8 @@ import pytest
 
 from dataflows.fleet import load
 from dataflows.instants import HOUR, MICROSECONDS, parse_instant
+from dataflows.pipeline import run_lines
 from dataflows.simulator import write
-from dataflows.tools.inline import run_lines
 from studies.disorder import REASONS, judged, scenario
 
 if TYPE_CHECKING:

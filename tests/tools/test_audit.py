@@ -15,9 +15,9 @@ from rich.console import Console
 from dataflows.connectors.journal import Journal, Run
 from dataflows.fleet import load
 from dataflows.instants import HOUR, format_instant, parse_instant
+from dataflows.pipeline import run_lines
 from dataflows.simulator import load_scenario, write
 from dataflows.tools.audit import Audit, AuditError, Report, audit
-from dataflows.tools.inline import run_lines
 from tests.chaos.harness import environment
 from tests.tables import PRIOR
 

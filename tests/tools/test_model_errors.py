@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 from dataflows.__main__ import app
 from dataflows.fleet import load
-from dataflows.tools.inline import run_inline
+from dataflows.pipeline import run_inline
 from dataflows.tools.summary import show, troubles
 
 if TYPE_CHECKING:

@@ -11,9 +11,9 @@ from dataflows.asset import Asset
 from dataflows.asset.asset import ClassPlan
 from dataflows.events import Event, Failure, Registration, Telemetry
 from dataflows.fleet.plan import AssetClass, Target
-from dataflows.guard import GuardedAsset, InternalErrors, TooManyErrors
 from dataflows.instants import HOUR
 from dataflows.items import Expiry, Item, Known, Observation, Row, by_order, lane_part
+from dataflows.pipeline import InternalErrors, IsolatedAsset, TooManyErrors
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -29,8 +29,8 @@ _TARGETS = {target.name: target for _, target in _CLASSES}
 PLANS = {found.name: ClassPlan(found, _TARGETS) for found, _ in _CLASSES}
 
 
-def guarded(errors: InternalErrors, name: str = "a", sealed: bytes | None = None) -> GuardedAsset:
-    return GuardedAsset(name, PLANS, "pump", sealed, errors)
+def guarded(errors: InternalErrors, name: str = "a", sealed: bytes | None = None) -> IsolatedAsset:
+    return IsolatedAsset(name, PLANS, "pump", sealed, errors)
 
 
 def item_of(number: int, event: Event | Expiry, asset_class: str = "pump") -> Item:

@@ -1,0 +1,377 @@
+"""The stages of the dataflow, by key, and how they run without the engine.
+
+The dataflow, the tools and the tests compose the stages here, so that all of them run the same code: the key
+of each step, the stage of each key (`Stages`), and what happens where a stage throws (`InternalErrors`,
+`IsolatedAsset`). `Inline` and `run_lines` run the stages in one process without the engine.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, cast
+
+import msgspec
+import orjson
+import structlog
+
+from dataflows.asset.asset import Asset, ClassPlan
+from dataflows.events import Event, Reject, decode, kind_of
+from dataflows.fleet.shape import Past, going_on
+from dataflows.group import Group
+from dataflows.group.passing import Gone, Passing
+from dataflows.items import (
+    OUTPUTS,
+    Expiry,
+    Item,
+    Known,
+    LateWeather,
+    Observation,
+    Row,
+    Tick,
+    asset_part,
+    encode,
+    in_words,
+    reject_row,
+)
+from dataflows.lane import Lane
+from dataflows.watch import Watch
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+
+    from dataflows.fleet.plan import Fleet
+
+__all__ = [
+    "LANE",
+    "Inline",
+    "InternalErrors",
+    "IsolatedAsset",
+    "Stages",
+    "TooManyErrors",
+    "asset_of",
+    "decoded",
+    "fanned_out",
+    "group_of",
+    "lane_of",
+    "output_of",
+    "run_inline",
+    "run_lines",
+]
+
+_log = structlog.get_logger()
+
+LANE = "lane-0"
+#: Key of rows that pass a step untouched; no asset and no target has an empty name.
+PASSING = ""
+
+
+def lane_of(item: Item) -> str:  # noqa: ARG001 - one lane
+    """Key of the lane step."""
+    return LANE
+
+
+def asset_of(item: Item) -> str:
+    """Key of the asset step."""
+    body = item.body
+    return body.event.asset if isinstance(body, Known) else PASSING
+
+
+def group_of(item: Item) -> str:
+    """Key of the group step."""
+    body = item.body
+    return body.target if isinstance(body, Observation) else PASSING
+
+
+def output_of(item: Item) -> str:
+    """Key of the output step."""
+    body = item.body
+    if not isinstance(body, Row):
+        msg = f"{type(body).__name__} reached the outputs; only rows may"
+        raise TypeError(msg)
+    return body.output
+
+
+def decoded(batch: list[Item]) -> list[Item]:
+    """The decode step: raw bytes into an event or a reject."""
+    for item in batch:
+        if isinstance(item.body, bytes):
+            item.body = decode(item.body)
+    return batch
+
+
+def fanned_out(batch: list[tuple[str, list[Item]]]) -> list[Item]:
+    """The fan-out step: what assets made of their records, one by one."""
+    return [item for _, items in batch for item in items]
+
+
+class TooManyErrors(RuntimeError):  # noqa: N818 - says what it is
+    """More internal errors than ``max_internal_errors``."""
+
+
+class InternalErrors:
+    """Rejects the records on which a stage throws, and counts the errors of this process.
+
+    Args:
+        most: number of errors that do not end the run (``max_internal_errors``).
+    """
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self.count = 0
+
+    def reject(self, item: Item, error: Exception, stage: str) -> Row:
+        """Log an error with its traceback and return the row that rejects its record.
+
+        Raises:
+            TooManyErrors: this is one more than ``most``.
+        """
+        self.count += 1
+        source, line, _ = item.position
+        _log.error("internal error", stage=stage, source=source, line=line, exc_info=error)
+        if self.count > self._most:
+            msg = (
+                f"{self.count} internal errors, more than max_internal_errors = {self._most}; the last one: "
+                f"{type(error).__name__}: {error}. The log has the tracebacks"
+            )
+            raise TooManyErrors(msg) from error
+        body = item.body
+        asset = None
+        event: Event | None = None
+        if isinstance(body, Known):
+            asset = body.event.asset
+            event = None if isinstance(body.event, Expiry | LateWeather) else body.event
+        elif isinstance(body, Observation):
+            asset = body.asset
+        elif isinstance(body, Event):
+            asset, event = getattr(body, "asset", None), body
+        rejected = Reject("internal_error", in_words(error), asset)
+        return cast("Row", reject_row(item, rejected, event).body)
+
+
+class IsolatedAsset:
+    """An asset whose state is reset where it throws, so that the rest of the fleet goes on.
+
+    Args:
+        name: of the asset.
+        plans: of every class.
+        asset_class: name of its class.
+        sealed: its snapshot, None for a new asset.
+        errors: rejects the record of an error.
+    """
+
+    __slots__ = ("_asset", "_errors", "_name", "_plans")
+
+    def __init__(
+        self,
+        name: str,
+        plans: Mapping[str, ClassPlan],
+        asset_class: str,
+        sealed: bytes | None,
+        errors: InternalErrors,
+    ) -> None:
+        self._name = name
+        self._plans = plans
+        self._errors = errors
+        self._asset = Asset(name, plans, asset_class, sealed)
+
+    def process(self, item: Item) -> list[Item]:
+        """Run `Asset.process`; an error rejects the record, resets the asset, and is a row of the changes."""
+        try:
+            return self._asset.process(item)
+        except Exception as error:  # noqa: BLE001 - whatever it is, the rest of the fleet goes on
+            return self._reset(item, error)
+
+    def _reset(self, item: Item, error: Exception) -> list[Item]:
+        rejected = self._errors.reject(item, error, "asset")
+        if isinstance(item.body, Known) and not isinstance(item.body.event, Expiry | LateWeather):
+            rejected = msgspec.structs.replace(rejected, kind=kind_of(item.body.event))
+        asset_class = item.body.asset_class if isinstance(item.body, Known) else next(iter(self._plans))
+        held = self._asset.targets()
+        dropped = self._asset.give_up("internal error")
+        self._asset = self._asset.anew(asset_class)
+        row = {
+            "change": "asset_reset",
+            "asset": self._name,
+            "why": f"internal error: {in_words(error)}",
+            "sequence": item.sequence,
+        }
+        bodies: list[Row | Observation] = [rejected, Row("changes", encode(row))]
+        bodies += [
+            Observation(
+                self._name,
+                target,
+                None,
+                None,
+                cleared="internal error",
+                cleared_at=item.known,
+                forgotten=True,
+                compared=dropped,
+            )
+            for target in dict.fromkeys((*self._asset.targets(), *held))
+        ]
+        return [
+            Item(item.sequence, asset_part(item.part, index), item.arrival, item.known, item.position, body)
+            for index, body in enumerate(bodies)
+        ]
+
+    @property
+    def finished(self) -> bool:
+        """As `Asset.finished`."""
+        return self._asset.finished
+
+    def to_bytes(self) -> bytes:
+        """As `Asset.to_bytes`."""
+        return self._asset.to_bytes()
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> bytes:
+        """The state, sealed: what the engine's `stateful_map` keeps of it."""
+        return self._asset.to_bytes()
+
+
+class Stages:
+    """Builds the stages of a fleet.
+
+    Args:
+        fleet: the fleet.
+        strict: whether one worker runs it, so that order is promised.
+        watch: told how to find out how far the stages are.
+        past: configurations that the recovery store has seen, this fleet included; None without a store.
+    """
+
+    def __init__(
+        self, fleet: Fleet, *, strict: bool, watch: Watch | None = None, past: Past | None = None
+    ) -> None:
+        self._fleet = fleet
+        self._past = going_on(Past(), fleet)[0] if past is None else past
+        self._strict = strict
+        self._watch = watch or Watch()
+        self._groups: list[Group] = []
+        self._watch.pending = lambda: sum(group.pending() for group in self._groups)
+        self._errors = InternalErrors(fleet.max_internal_errors)
+        self._plans = {
+            name: ClassPlan(
+                asset_class,
+                fleet.targets,
+                self._past.number(name),
+                {number: self._past.layouts[number] for number in self._past.numbers(name)[:-1]},
+            )
+            for name, asset_class in fleet.classes.items()
+        }
+
+    def lane(self, key: str, main: bytes | None, parts: dict[int, bytes]) -> Lane:
+        """A lane, new or resumed."""
+        lane = Lane(
+            self._fleet, main, parts, key, self._past.migrated, self._errors.reject, self._watch.intake
+        )
+        self._watch.arrival = lambda: lane.arrival
+        return lane
+
+    def asset(self, item: Item, sealed: bytes | None) -> IsolatedAsset | None:
+        """The asset of an item, new or resumed; None for an item that belongs to no asset."""
+        body = item.body
+        if not isinstance(body, Known):
+            return None
+        return IsolatedAsset(body.event.asset, self._plans, body.asset_class, sealed, self._errors)
+
+    def group(self, key: str, main: bytes | None, parts: dict[int, bytes]) -> Group | Passing | Gone:
+        """A group, new or resumed."""
+        if key == PASSING:
+            return Passing(main)
+        if key not in self._fleet.targets:
+            return Gone(main)
+        group = Group(
+            self._fleet,
+            key,
+            strict=self._strict,
+            on_error=self._errors.reject,
+            main=main,
+            parts=parts,
+            past=self._past,
+        )
+        self._groups.append(group)
+        return group
+
+
+class Inline:
+    """Runs the stages of a fleet in this process, without the engine and without a store.
+
+    Args:
+        fleet: the fleet.
+    """
+
+    def __init__(self, fleet: Fleet) -> None:
+        self._stages = Stages(fleet, strict=True)
+        self._lane = self._stages.lane(LANE, None, {})
+        self._assets: dict[str, IsolatedAsset] = {}
+        self._groups: dict[str, Group | Passing | Gone] = {}
+
+    def lane(self, records: list[Item]) -> list[Item]:
+        """Run decode and lane on records, in order of sequence."""
+        return self._lane.process(decoded(records))
+
+    def asset(self, item: Item) -> list[Item]:
+        """Run the asset step on one item that the lane returned; a row is returned as it is."""
+        key = asset_of(item)
+        asset = self._assets.get(key) or self._stages.asset(item, None)
+        if asset is None:
+            return [item]
+        self._assets[key] = asset
+        items = asset.process(item)
+        if asset.finished:
+            del self._assets[key]
+        return items
+
+    def group(self, item: Item) -> list[Item]:
+        """Run the group step on one item that the asset step returned."""
+        key = group_of(item)
+        if key not in self._groups:
+            self._groups[key] = self._stages.group(key, None, {})
+        return self._groups[key].process([item])
+
+    def finish(self) -> list[Item]:
+        """Return what lane and groups write at the end of the input."""
+        return [item for stage in (self._lane, *self._groups.values()) for item in stage.finish()]
+
+
+def run_lines(fleet: Fleet, lines: Iterable[bytes | Tick], source: str = "inline") -> dict[str, list[bytes]]:
+    """Run records through the stages, one at a time.
+
+    Args:
+        fleet: the fleet.
+        lines: JSON records, without line ends, and ticks where a live source put them.
+        source: their name in the positions of rejects.
+
+    Returns:
+        Encoded rows by output, the summary's sections under ``summary``.
+    """
+    stages = Inline(fleet)
+    out: dict[str, list[bytes]] = {name: [] for name in (*OUTPUTS, "summary")}
+
+    def write(items: Iterable[Item]) -> None:
+        for item in items:
+            if isinstance(item.body, Row):
+                out[output_of(item)].append(item.body.data)
+
+    for record in _numbered(lines, source):
+        for known in stages.lane([record]):
+            for seen in stages.asset(known):
+                write(stages.group(seen))
+    write(stages.finish())
+    return out
+
+
+def run_inline(fleet: Fleet, lines: Iterable[bytes]) -> dict[str, list[dict[str, Any]]]:
+    """As `run_lines`, with the rows decoded."""
+    return {output: [orjson.loads(row) for row in rows] for output, rows in run_lines(fleet, lines).items()}
+
+
+def _numbered(lines: Iterable[bytes | Tick], source: str) -> Iterator[Item]:
+    """As a source would hand them on."""
+    offset = sequence = number = 0
+    for line in lines:
+        if isinstance(line, Tick):
+            yield Item(sequence, 1, None, 0, ("", 0, 0), line)
+            continue
+        start, offset, number = offset, offset + len(line) + 1, number + 1
+        if line and not line.isspace():
+            sequence += 1
+            yield Item(sequence, 0, None, 0, (source, number, start), line)
