@@ -38,6 +38,7 @@ from dataflows.watch import Watch
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
+    from dataflows.asset.asset import Before
     from dataflows.fleet.plan import Fleet
 
 __all__ = [
@@ -175,19 +176,20 @@ class IsolatedAsset:
 
     def process(self, item: Item) -> list[Item]:
         """Run `Asset.process`; an error rejects the record, resets the asset, and is a row of the changes."""
+        before = self._asset.before()
         try:
             return self._asset.process(item)
         except Exception as error:  # noqa: BLE001 - whatever it is, the rest of the fleet goes on
-            return self._reset(item, error)
+            return self._reset(item, error, before)
 
-    def _reset(self, item: Item, error: Exception) -> list[Item]:
+    def _reset(self, item: Item, error: Exception, before: Before) -> list[Item]:
         rejected = self._errors.reject(item, error, "asset")
         if isinstance(item.body, Known) and not isinstance(item.body.event, Expiry | LateWeather):
             rejected = msgspec.structs.replace(rejected, kind=kind_of(item.body.event))
         asset_class = item.body.asset_class if isinstance(item.body, Known) else next(iter(self._plans))
         held = self._asset.targets()
         dropped = self._asset.give_up("internal error")
-        self._asset = self._asset.anew(asset_class)
+        self._asset = self._asset.anew(asset_class, before, item.body)
         row = {
             "change": "asset_reset",
             "asset": self._name,
@@ -217,6 +219,11 @@ class IsolatedAsset:
     def finished(self) -> bool:
         """As `Asset.finished`."""
         return self._asset.finished
+
+    @property
+    def dormant(self) -> bool:
+        """As `Asset.dormant`."""
+        return self._asset.dormant
 
     def to_bytes(self) -> bytes:
         """As `Asset.to_bytes`."""
