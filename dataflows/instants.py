@@ -17,6 +17,7 @@ __all__ = [
     "format_instant",
     "parse_duration",
     "parse_instant",
+    "shown_instant",
 ]
 
 MICROSECONDS = {
@@ -82,8 +83,16 @@ def _parse_text(text: str) -> int:
 
 @lru_cache(maxsize=8192)
 def format_instant(instant: int) -> str:
-    """RFC 3339 in UTC, with a fraction only when there is one: ``2020-01-02T14:00:00Z``."""
-    return (_EPOCH + timedelta(microseconds=instant)).isoformat().replace("+00:00", "Z")
+    """RFC 3339 in UTC, always to the microsecond: ``2020-01-02T14:00:00.000000Z``.
+
+    One form, since readers such as pandas and Arrow take the form of a column from its first row.
+    """
+    return (_EPOCH + timedelta(microseconds=instant)).isoformat(timespec="microseconds")[:-6] + "Z"
+
+
+def shown_instant(instant: int) -> str:
+    """RFC 3339 in UTC for a person, with a fraction only when there is one: ``2020-01-02T14:00:00Z``."""
+    return (_EPOCH + timedelta(microseconds=instant)).isoformat()[:-6] + "Z"
 
 
 def parse_duration(text: str) -> int:

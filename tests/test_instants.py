@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
@@ -15,6 +16,7 @@ from dataflows.instants import (
     format_instant,
     parse_duration,
     parse_instant,
+    shown_instant,
 )
 
 EARLIEST, LATEST = -2_208_988_800, 7_258_118_400
@@ -31,10 +33,16 @@ def test_an_instant_survives_its_text(instant: int) -> None:
 
 
 @given(instants)
-def test_a_text_has_a_fraction_only_where_there_is_one(instant: int) -> None:
-    """The text ends in Z, and has a decimal point only for parts of a second."""
-    text = format_instant(instant)
-    assert text.endswith("Z")
+def test_a_text_has_one_form(instant: int) -> None:
+    """The text has six digits after the point and ends in Z, also on a whole second."""
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z", format_instant(instant))
+
+
+@given(instants)
+def test_a_person_sees_a_fraction_only_where_there_is_one(instant: int) -> None:
+    """The shown text is the same instant, and has a decimal point only for parts of a second."""
+    text = shown_instant(instant)
+    assert parse_instant(text) == instant
     assert ("." in text) == (instant % 1_000_000 != 0)
 
 

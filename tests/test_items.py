@@ -100,7 +100,7 @@ def test_a_reject_keeps_reason_position_and_bytes(reason: str, raw: bytes, detai
         "line": 7,
         "offset": 812,
         "sequence": 41,
-        "arrival": "2020-01-01T12:00:01Z",
+        "arrival": "2020-01-01T12:00:01.000000Z",
         "asset": None,
         "raw": raw.decode("utf-8", "backslashreplace"),
     }
@@ -121,7 +121,7 @@ def test_a_reject_keeps_reason_position_and_bytes(reason: str, raw: bytes, detai
                 "site": "north",
                 "attributes": {"age": 3},
                 "retired": False,
-                "arrived": "2020-01-01T12:00:00Z",
+                "arrived": "2020-01-01T12:00:00.000000Z",
             },
         ),
         (
@@ -130,7 +130,7 @@ def test_a_reject_keeps_reason_position_and_bytes(reason: str, raw: bytes, detai
         ),
         (
             Failure("a", NOON, "leak", "f-1", NOON),
-            {"kind": "failure", "mode": "leak", "id": "f-1", "arrived": "2020-01-01T12:00:00Z"},
+            {"kind": "failure", "mode": "leak", "id": "f-1", "arrived": "2020-01-01T12:00:00.000000Z"},
         ),
         (
             Maintenance("a", NOON, None, None, None),
@@ -144,7 +144,7 @@ def test_a_rejected_event_is_kept_in_the_form_it_came_in(event: Event, content: 
     assert isinstance(out.body, Row)
     row = orjson.loads(out.body.data)
     assert row["asset"] == "a"
-    timed = {"time": "2020-01-01T12:00:00Z"} if hasattr(event, "time") else {}
+    timed = {"time": "2020-01-01T12:00:00.000000Z"} if hasattr(event, "time") else {}
     assert row["event"] == {"asset": "a", **timed, **content}
     assert decode(orjson.dumps(row["event"])) == event
     assert "raw" not in row
@@ -177,7 +177,7 @@ def test_a_record_that_is_too_large_for_its_row_leaves_head_length_and_digest() 
 def _fields(event: Telemetry) -> dict[str, Any]:
     return {
         "asset": event.asset,
-        "time": "1970-01-01T00:00:00Z",
+        "time": "1970-01-01T00:00:00.000000Z",
         "readings": event.readings,
         "id": None,
         "arrived": None,

@@ -15,7 +15,7 @@ from pydantic_core import PydanticUndefined
 from dataflows.fleet.plan import STATISTICS
 from dataflows.fleet.schema import Document, Table, key_of, nested
 from dataflows.fleet.values import Form
-from dataflows.instants import format_duration, format_instant
+from dataflows.instants import format_duration, shown_instant
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -285,7 +285,7 @@ def _default(field: FieldInfo) -> str:
         return "all"
     shown: dict[str, Callable[[int], str]] = {
         "duration": format_duration,
-        "time with offset": format_instant,
+        "time with offset": shown_instant,
     }
     for mark in field.metadata:
         if isinstance(mark, Form) and mark.text in shown:

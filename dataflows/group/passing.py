@@ -71,6 +71,7 @@ class Passing:
         """The row of a period; what several workers reject at its very end may count in the next."""
         lately = self._refused_lately
         row = {
+            "kind": "lane",
             "lane": period.lane,
             "from": format_instant(period.start),
             "to": format_instant(period.end),

@@ -115,8 +115,13 @@ def metrics(
     """
     rows = []
     for model, found in figures.items():
-        head = {"target": of["target"], "model": model, "champion": model == of["champion"]}
+        head = {
+            "kind": "model",
+            "target": of["target"],
+            "model": model,
+            "champion": model == of["champion"],
+        }
         rows.append({**head, **period, **found, "pending": of["pending"], **told})
     if skew is not None:
-        rows.append({"target": of["target"], "kind": "skew", **period, **skew, **told})
+        rows.append({"kind": "skew", "target": of["target"], **period, **skew, **told})
     return rows

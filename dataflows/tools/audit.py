@@ -19,7 +19,7 @@ from dataflows.connectors.files import FileSource
 from dataflows.connectors.lines import InputError
 from dataflows.connectors.outputs import end_of, lines_of
 from dataflows.fleet import load
-from dataflows.instants import format_instant, parse_instant
+from dataflows.instants import parse_instant, shown_instant
 from dataflows.items import Observation
 from dataflows.pipeline import LANE, Inline, asset_of
 from dataflows.sampling import in_sample
@@ -288,6 +288,6 @@ def _show(report: Report, console: Console) -> None:
         for column in ("record", "where", "kind", "time", "content"):
             table.add_column(column, overflow="fold", no_wrap=column in {"record", "time"})
         for event in report.why.events:
-            time = "" if event.time is None else format_instant(event.time)
+            time = "" if event.time is None else shown_instant(event.time)
             table.add_row(f"{event.sequence:,}", event.place, event.kind, time, event.content)
         console.print(table)

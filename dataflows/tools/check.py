@@ -24,7 +24,7 @@ from dataflows.fleet import (
     load,
 )
 from dataflows.fleet.models import path_key
-from dataflows.instants import format_duration, format_instant
+from dataflows.instants import format_duration, shown_instant
 from dataflows.tools.trial import check_models
 
 if TYPE_CHECKING:
@@ -112,7 +112,7 @@ def _streams(fleet: Fleet) -> Iterator[tuple[str, str]]:
     if policy.clock is not None:
         kept = "; what such an asset sends is rejected" if policy.clock.quarantine else ""
         yield "clock health", f"a clock is wrong beyond {format_duration(policy.clock.tolerance)}{kept}"
-    yield "figures", "all" if fleet.figures_from is None else f"from {format_instant(fleet.figures_from)}"
+    yield "figures", "all" if fleet.figures_from is None else f"from {shown_instant(fleet.figures_from)}"
     yield "metrics", f"every {format_duration(fleet.metrics_every)}"
 
 

@@ -10,7 +10,7 @@ import orjson
 from dataflows.connectors.outputs import files_of
 from dataflows.evaluation.reading import PREDICTIONS
 from dataflows.events import AssetEvent, Telemetry, Weather
-from dataflows.instants import HOUR, format_instant
+from dataflows.instants import HOUR, shown_instant
 from dataflows.pipeline import decoded
 from dataflows.tools.matching import differing
 
@@ -156,7 +156,7 @@ def _predicted(difference: Difference, predictions: Path) -> set[int]:
 
 def told(difference: Difference, why: Explanation) -> list[str]:
     """The difference in sentences."""
-    at = format_instant(difference.time)
+    at = shown_instant(difference.time)
     of = f"{difference.asset}, {difference.target}, prediction of {at}, revision {difference.revision}"
     lines = {
         "differs": [f"First difference: {of}: not the features that were served."],
@@ -167,14 +167,14 @@ def told(difference: Difference, why: Explanation) -> list[str]:
         lines.append("Nothing of this asset was equal before.")
     else:
         lines.append(
-            f"The last equal vector is that of {format_instant(difference.after[0])}, after record "
+            f"The last equal vector is that of {shown_instant(difference.after[0])}, after record "
             f"{difference.after[1]:,} of the recording."
         )
     if why.sensors:
         lines.append(f"What differs is made of {', '.join(why.sensors)}.")
     for time in why.gone:
         lines.append(
-            f"The prediction of {format_instant(time)} has no event in the recording: telemetry of "
+            f"The prediction of {shown_instant(time)} has no event in the recording: telemetry of "
             f"{difference.asset} at that time is missing."
         )
     if difference.what == "missing" and difference.revision and not why.gone:

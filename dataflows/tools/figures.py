@@ -9,7 +9,7 @@ import orjson
 
 from dataflows.evaluation.figures import compare, tables
 from dataflows.evaluation.reading import load_evaluations
-from dataflows.instants import format_instant
+from dataflows.instants import shown_instant
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -50,6 +50,6 @@ def show_figures(
         for entry in entries:
             sys.stdout.buffer.write(orjson.dumps(entry, option=orjson.OPT_APPEND_NEWLINE))
         return
-    first, last = format_instant(int(evaluations.times.min())), format_instant(int(evaluations.times.max()))
+    first, last = shown_instant(int(evaluations.times.min())), shown_instant(int(evaluations.times.max()))
     left_out = f", those before {start} left out" if start else ""
     console.print(f"Examples of {first} to {last}{left_out}; 95 % intervals over assets", *tables(entries))

@@ -19,7 +19,7 @@ from dataflows.engine.partitions import Partition, Snapshot, StoreError, check_s
 from dataflows.engine.parts import read_parted
 from dataflows.fleet import FleetError, load
 from dataflows.group.group import ChampionError, described
-from dataflows.instants import format_instant
+from dataflows.instants import shown_instant
 from dataflows.pipeline import PASSING
 from dataflows.snapshots import contents
 from dataflows.tools.backup import caught
@@ -171,7 +171,7 @@ def _offsets(topics: Mapping[str, str], parts: Iterable[tuple[str, int, int, int
     """How far each partition has been read."""
     table = _table("Topics that are read", "topic", "id", "part", "next offset", "latest, UTC")
     for topic, number, offset, latest in sorted(parts):
-        stamp = "-" if latest <= _NEVER else format_instant(latest)
+        stamp = "-" if latest <= _NEVER else shown_instant(latest)
         table.add_row(topic, str(topics.get(topic) or "-"), str(number), f"{offset:,}", stamp)
     return table
 

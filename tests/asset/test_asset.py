@@ -321,7 +321,7 @@ def test_a_refused_record_keeps_its_position_and_its_event() -> None:
         "line": 2,
         "offset": 200,
         "sequence": 2,
-        "arrival": "1970-01-01T00:00:02Z",
+        "arrival": "1970-01-01T00:00:02.000000Z",
         "asset": "pump 1",
         "event": {
             "kind": "telemetry",

@@ -284,10 +284,10 @@ def test_a_period_closes_when_knowledge_time_has_passed_it() -> None:
     rows = decoded(group.process([seen(6, 12 * HOUR)]))
     assert "metrics" not in rows
     (row,) = decoded(group.process([seen(7, 31 * HOUR)]))["metrics"]
-    assert (row["from"], row["to"]) == ("1970-01-01T06:00:00Z", "1970-01-01T12:00:00Z")
+    assert (row["from"], row["to"]) == ("1970-01-01T06:00:00.000000Z", "1970-01-01T12:00:00.000000Z")
     assert (row["examples"], row["positives"], row["pending"]) == (1, 0, 0)
     assert (row["target"], row["model"], row["champion"]) == (KEY, "prior", True)
-    assert row["known"] == "1970-01-02T07:00:00Z"
+    assert row["known"] == "1970-01-02T07:00:00.000000Z"
 
 
 def test_a_straggler_counts_in_the_current_period() -> None:
@@ -297,7 +297,7 @@ def test_a_straggler_counts_in_the_current_period() -> None:
     late = seen(3, 7 * HOUR, clock=HOUR + WAIT + 1, matured=(matured(HOUR, 0),))
     assert "metrics" not in decoded(group.process([late]))
     (row,) = decoded(group.process([seen(4, 19 * HOUR)]))["metrics"]
-    assert (row["from"], row["examples"]) == ("1970-01-01T12:00:00Z", 1)
+    assert (row["from"], row["examples"]) == ("1970-01-01T12:00:00.000000Z", 1)
 
 
 def test_every_model_has_a_row_a_period() -> None:

@@ -198,7 +198,7 @@ def test_a_wrong_clock_is_a_row_of_the_changes() -> None:
         "state": "ahead",
         "offset": 1798.0,
         "jumped": True,
-        "known": "2020-01-01T10:45:02Z",
+        "known": "2020-01-01T10:45:02.000000Z",
         "sequence": 44,
     }
     assert (right["state"], right["jumped"]) == ("right", True)

@@ -81,7 +81,8 @@ def test_one_missing_reading_takes_one_score_from_a_champion_that_cannot_bear_it
     links = [row["link"] for row in rows["predictions"]]
     assert links == ["prior", "prior", "class", "class", "prior", "class", "class", "class"]
     assert [row["change"] for row in rows["changes"]] == ["champion"]
-    scores = [row["scores"]["m"] for row in rows["evaluations"] if row["time"] == "2025-05-01T08:00:00Z"]
+    time = "2025-05-01T08:00:00.000000Z"
+    scores = [row["scores"]["m"] for row in rows["evaluations"] if row["time"] == time]
     assert scores == [None]
     (target,) = next(row["targets"] for row in rows["summary"] if row.get("targets")).values()
     assert target["model_errors"] == {"m": 1}
