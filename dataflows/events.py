@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 import orjson
+import structlog
 
 from dataflows.instants import parse_instant
 
@@ -43,6 +44,7 @@ MAX_SENSORS = 4_096
 #: A registry row with more attributes than this is malformed.
 MAX_ATTRIBUTES = 256
 _MAX_NAME = 256
+_log = structlog.get_logger()
 
 #: Why a record could not be used: stable codes of the rejects and late outputs.
 REASONS = {
@@ -176,7 +178,18 @@ class _MalformedError(ValueError):
 
 
 def decode(raw: bytes) -> Event | Reject:
-    """One record into an event, or into a reject that says what is wrong with it; never raises."""
+    """One record into an event, or into a reject that says what is wrong with it; never raises.
+
+    Where the program itself fails, the reject is an `internal_error`, and the log has the traceback.
+    """
+    try:
+        return _decode(raw)
+    except Exception as error:  # noqa: BLE001 - whatever it is, the run goes on
+        _log.exception("a record cannot be decoded")
+        return Reject("internal_error", f"{type(error).__name__}: {error}"[:1_000], raw=raw)
+
+
+def _decode(raw: bytes) -> Event | Reject:
     if len(raw) > MAX_BYTES:
         return Reject("malformed", f"{len(raw):,} bytes, more than {MAX_BYTES:,}", raw=raw[:1000])
     try:

@@ -176,6 +176,9 @@ class Lane:
         for item in items:
             body = item.body
             if isinstance(body, Reject):
+                if body.reason == "internal_error" and self._on_error is not None:
+                    # Counted here, since a source may decode a record twice. The row has the raw record.
+                    self._on_error(item, RuntimeError(body.detail), "decode")
                 out.append(self._reject(item, body, None))
                 self._made = 0
             elif isinstance(body, Event):

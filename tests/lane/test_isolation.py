@@ -8,8 +8,10 @@ from dataclasses import replace
 from types import FunctionType
 from typing import TYPE_CHECKING, Any
 
+import orjson
 import pytest
 
+from dataflows import events as inputs
 from dataflows.buckets import Buckets
 from dataflows.events import Event, Failure, Fault, Registration, Weather
 from dataflows.fleet.plan import ClockPolicy
@@ -23,7 +25,7 @@ from dataflows.lane.silence import Silence
 from dataflows.lane.surroundings import Surroundings
 from dataflows.lane.weather import WeatherRows
 from dataflows.lane.whereabouts import Whereabouts
-from dataflows.pipeline import InternalErrors
+from dataflows.pipeline import InternalErrors, TooManyErrors, decoded
 from tests.group.fleets import PartStore
 from tests.lane.test_lane import START, records
 from tests.lane.test_reopened import PUMP, fleet
@@ -138,3 +140,35 @@ def test_a_throw_at_any_internal_call_costs_one_record() -> None:
         except (AssertionError, ValueError) as error:
             msg = f"after a throw in {name}: {error}"
             raise AssertionError(msg) from error
+
+
+def test_a_record_on_which_decoding_throws_is_rejected_as_it_came(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its place and its bytes are in the rejects, the next record is taken, and too many end the run."""
+    read = inputs._READERS["telemetry"]
+
+    def throws(document: dict[str, Any]) -> Event:
+        if document["asset"] == "b":
+            msg = "out of luck"
+            raise UnluckyError(msg)
+        return read(document)
+
+    monkeypatch.setitem(inputs._READERS, "telemetry", throws)
+    lane = Lane(FLEET, None, {}, on_error=InternalErrors(1).note)
+    lines = [
+        b'{"kind":"telemetry","asset":"%s","time":"2025-06-01T00:00:00Z","readings":{"x":1.0}}' % name
+        for name in (b"a", b"b", b"c")
+    ]
+
+    def process(number: int) -> list[Item]:
+        item = Item(number, 0, None, 0, ("feed.jsonl", number, 0), lines[number - 1])
+        return lane.process(decoded([item]))
+
+    assert [type(item.body) for number in (1, 3) for item in process(number)] == [Known, Known]
+    (item,) = process(2)
+    assert isinstance(item.body, Row)
+    rejected = orjson.loads(item.body.data)
+    assert (rejected["reason"], rejected["detail"]) == ("internal_error", "UnluckyError: out of luck")
+    assert (rejected["source"], rejected["line"]) == ("feed.jsonl", 2)
+    assert rejected["raw"] == lines[1].decode()
+    with pytest.raises(TooManyErrors):
+        process(2)
