@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -36,6 +36,18 @@ _Measured = tuple[float, float]
 def _measured(score: float, label: int) -> _Measured:
     clipped = min(max(score, CLIP), 1 - CLIP)
     return -math.log(clipped if label else 1 - clipped), (score - label) ** 2
+
+
+class _Take(NamedTuple):
+    """One example to be counted, or with ``sign`` -1 taken back, in the tally of a scope and model."""
+
+    scope: str
+    model: str
+    score: float
+    label: int
+    lead: int | None
+    measured: _Measured
+    sign: int = 1
 
 
 class Tally:
@@ -81,18 +93,30 @@ class Tally:
     def take(self, score: float, label: int, lead: int | None, measured: _Measured, sign: int = 1) -> None:
         """`add`, where the score was measured already."""
         loss, squared = measured
+        warned = score >= self._threshold
+        bin_of_lead = min(lead * _LEAD_BINS // self._horizon, _LEAD_BINS - 1) if lead is not None else None
+        # First what may raise, so that it raises before anything is counted.
+        self._ranking.add(score, label, sign)
         self._sums[0] += sign * loss
         self._sums[1] += sign * squared
         self._sums[2] += sign * score
-        self._ranking.add(score, label, sign)
-        if score >= self._threshold:
+        if warned:
             self._warned[label] += sign
-            if lead is not None:
-                self._leads[min(lead * _LEAD_BINS // self._horizon, _LEAD_BINS - 1)] += sign
+            if bin_of_lead is not None:
+                self._leads[bin_of_lead] += sign
 
-    def add_censored(self, score: float) -> None:
-        """Count an example that maintenance censored."""
-        self._censored += score >= self._threshold
+    def sums(self) -> list[float]:
+        """Log loss, Brier and scores, summed."""
+        return list(self._sums)
+
+    def take_back(self, take: _Take, sums: list[float]) -> None:
+        """Undo a `take`, before which the sums were these."""
+        self.take(take.score, take.label, take.lead, take.measured, -take.sign)
+        self._sums = sums
+
+    def add_censored(self, *, warned: bool) -> None:
+        """Count an example that maintenance censored, and whether its score was a warning."""
+        self._censored += warned
 
     def row(self) -> dict[str, Any]:
         """The figures; None where there are too few examples for one."""
@@ -254,28 +278,47 @@ class TargetFigures:
         """Count an example under its first label, and under the label that stands now and has this lead."""
         before = self._before(time)
         scopes = ("period",) if before else ("period", "first")
-        self._counts["first"].before += before
-        self._counts["first"].labelled += not before
         first_lead = lead if label == final else None
+        takes = []
         for model, score in scores.items():
             if score is None:
                 continue
             measured = _measured(score, label)
-            for scope in scopes:
-                self._tally(scope, model).take(score, label, first_lead, measured)
+            takes += [_Take(scope, model, score, label, first_lead, measured) for scope in scopes]
             if not before and final >= 0:
                 measured = measured if label == final else _measured(score, final)
-                self._tally("final", model).take(score, final, lead, measured)
+                takes.append(_Take("final", model, score, final, lead, measured))
+        self._take(takes)
+        self._counts["first"].before += before
+        self._counts["first"].labelled += not before
+
+    def _take(self, takes: list[_Take]) -> None:
+        """Count in all tallies, or where one raises in none of them."""
+        taken: list[tuple[_Take, list[float] | None]] = []
+        try:
+            for take in takes:
+                held = self._tallies[take.scope].get(take.model)
+                taken.append((take, None if held is None else held.sums()))
+                self._tally(take.scope, take.model).take(*take[2:])
+        except Exception:
+            # The last one raised, and takes itself back.
+            for number, (take, sums) in enumerate(reversed(taken)):
+                if sums is None:
+                    self._tallies[take.scope].pop(take.model, None)
+                elif number:
+                    self._tally(take.scope, take.model).take_back(take, sums)
+            raise
 
     def censored(self, time: int, why: str, scores: Mapping[str, float | None]) -> None:
         """Count an example that is not learned, by reason; maintenance may have prevented its failure."""
         scopes = ["period"] if self._before(time) else ["period", "first"]
+        given = {model: score for model, score in scores.items() if score is not None}
+        warned = {model: score >= self._threshold for model, score in given.items()}
         for scope in scopes:
             self._counts[scope].censored[why] += 1
             if why == "maintenance":
-                for model, score in scores.items():
-                    if score is not None:
-                        self._tally(scope, model).add_censored(score)
+                for model, is_warned in warned.items():
+                    self._tally(scope, model).add_censored(warned=is_warned)
 
     def contradicted(
         self,
@@ -295,15 +338,19 @@ class TargetFigures:
             new: what stands now.
             relabelled: another label contradicts the old one; another lead alone does not.
         """
+        before = self._before(time)
+        if not before and old is not None:
+            takes = [
+                _Take("final", model, score, label, lead, _measured(score, label), sign)
+                for (label, lead), sign in ((old, -1), (new, 1))
+                if label is not None and label >= 0
+                for model, score in scores.items()
+                if score is not None
+            ]
+            self._take(takes)
         self._counts["period"].contradicted += relabelled
-        if self._before(time):
-            return
-        self._counts["first"].contradicted += relabelled
-        if old is None:
-            return
-        for (label, lead), sign in ((old, -1), (new, 1)):
-            if label is not None and label >= 0:
-                self._add("final", scores, label, lead, sign)
+        if not before:
+            self._counts["first"].contradicted += relabelled
 
     def positive_after_silence(self, time: int) -> None:
         """Count a failure of an asset whose example silence had censored; its negatives never come back."""
@@ -313,13 +360,6 @@ class TargetFigures:
 
     def _before(self, time: int) -> bool:
         return self._from is not None and time < self._from
-
-    def _add(
-        self, scope: str, scores: Mapping[str, float | None], label: int, lead: int | None, sign: int = 1
-    ) -> None:
-        for model, score in scores.items():
-            if score is not None:
-                self._tally(scope, model).add(score, label, lead, sign)
 
     def _tally(self, scope: str, model: str) -> Tally:
         tallies = self._tallies[scope]

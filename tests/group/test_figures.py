@@ -20,10 +20,14 @@ from sklearn.metrics import (
     roc_auc_score,
 )
 
+from dataflows.group import figures as module
 from dataflows.group.figures import CLIP, Tally, TargetFigures
+from dataflows.group.ranking import Ranking
 from dataflows.instants import HOUR
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from numpy.typing import NDArray
 
 HORIZON = 30 * HOUR
@@ -314,3 +318,51 @@ def test_final_figures_are_those_of_the_last_labels(
     assert_equal(row, right)
     for mine, theirs in bins:
         assert_equal(mine, theirs)
+
+
+@pytest.mark.parametrize("nth", range(6))
+@pytest.mark.parametrize("owner", ["Tally.take", "Ranking.add", "measured"])
+@pytest.mark.parametrize("known", [False, True])
+def test_an_example_counts_for_all_models_or_for_none(
+    monkeypatch: pytest.MonkeyPatch, nth: int, owner: str, known: bool
+) -> None:
+    """Where counting or correcting raises for the nth tally, the figures are those from before."""
+    figures = TargetFigures(THRESHOLD, HORIZON, None)
+    given_scores = {"champion": 0.5, "challenger": 0.25, "silent": None}
+    if known:
+        figures.count(1, given_scores, 0, None, 0)
+    before = plain(figures.state())
+    calls = 0
+
+    def unlucky(name: str, original: Callable[..., object]) -> Callable[..., object]:
+        def throws(*arguments: object, **named: object) -> object:
+            nonlocal calls
+            calls += 1
+            if calls == nth + 1:
+                raise ArithmeticError(name)
+            return original(*arguments, **named)
+
+        return throws
+
+    home, name = {
+        "Tally.take": (Tally, "take"),
+        "Ranking.add": (Ranking, "add"),
+        "measured": (module, "_measured"),
+    }[owner]
+    monkeypatch.setattr(home, name, unlucky(name, getattr(home, name)))
+
+    def count(into: TargetFigures) -> None:
+        if known:
+            into.contradicted(1, given_scores, (0, None), (1, HOUR))
+        else:
+            into.count(1, given_scores, 1, HOUR, 1)
+
+    try:
+        count(figures)
+    except ArithmeticError:
+        assert plain(figures.state()) == before
+        count(figures)
+    monkeypatch.undo()
+    whole = TargetFigures(THRESHOLD, HORIZON, None, before)
+    count(whole)
+    assert plain(figures.state()) == plain(whole.state())
