@@ -153,7 +153,7 @@ def test_a_record_on_which_decoding_throws_is_rejected_as_it_came(monkeypatch: p
         return read(document)
 
     monkeypatch.setitem(inputs._READERS, "telemetry", throws)
-    lane = Lane(FLEET, None, {}, on_error=InternalErrors(1).note)
+    lane = Lane(FLEET, None, {}, on_error=InternalErrors(1).reject)
     lines = [
         b'{"kind":"telemetry","asset":"%s","time":"2025-06-01T00:00:00Z","readings":{"x":1.0}}' % name
         for name in (b"a", b"b", b"c")
