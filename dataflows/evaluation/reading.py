@@ -22,12 +22,14 @@ __all__ = [
     "EVALUATIONS",
     "PREDICTIONS",
     "PUBLISHED",
+    "SERVED",
     "AlertRow",
     "EvaluationRow",
     "Evaluations",
     "Output",
     "OutputError",
     "PredictionRow",
+    "ServedRow",
     "labelled",
     "load_evaluations",
 ]
@@ -153,7 +155,35 @@ class AlertRow(msgspec.Struct, frozen=True):
         return parse_instant(self.time)
 
 
-_Row = TypeVar("_Row", EvaluationRow, PredictionRow, AlertRow)
+class ServedRow(msgspec.Struct, frozen=True):
+    """A feature vector as it was served: of a prediction, or of an evaluation.
+
+    Attributes:
+        time: of the telemetry, RFC 3339.
+        sequence: of the record that the row followed.
+        features: by name, None where a value is missing; None where the output holds no features.
+        revision: of a prediction.
+        correction: of an evaluation; the vector is that of its first row.
+    """
+
+    asset: str
+    target: str
+    time: str
+    sequence: int
+    features: dict[str, float | None] | None = None
+    revision: int = 0
+    correction: int = 0
+
+    def __post_init__(self) -> None:
+        parse_instant(self.time)
+
+    @property
+    def instant(self) -> int:
+        """Time of the telemetry, microseconds since 1970."""
+        return parse_instant(self.time)
+
+
+_Row = TypeVar("_Row", EvaluationRow, PredictionRow, AlertRow, ServedRow)
 
 
 class Output(Generic[_Row]):
@@ -207,6 +237,8 @@ class Output(Generic[_Row]):
 EVALUATIONS = Output("evaluations", EvaluationRow)
 PREDICTIONS = Output("predictions", PredictionRow)
 ALERTS = Output("alerts", AlertRow)
+#: Predictions or evaluations, whichever a run wrote with features.
+SERVED = Output("predictions or evaluations", ServedRow)
 _WITH_FEATURES = Output("evaluations", _FeaturesRow)
 
 

@@ -12,14 +12,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import orjson
 from rich.table import Table
 
 from dataflows.connectors.files import FileSource
 from dataflows.connectors.lines import InputError
-from dataflows.connectors.outputs import end_of, lines_of
+from dataflows.connectors.outputs import end_of
+from dataflows.evaluation.reading import SERVED
 from dataflows.fleet import load
-from dataflows.instants import parse_instant, shown_instant
+from dataflows.instants import shown_instant
 from dataflows.items import Observation
 from dataflows.pipeline import LANE, Inline, asset_of
 from dataflows.sampling import in_sample
@@ -91,6 +91,7 @@ def audit(
         AuditError: the outputs hold no features, or those of other features, or none of the sample.
         FleetError: the configuration cannot be used.
         InputError: the recording cannot be read.
+        OutputError: a line of the outputs is no row of them.
         OutputGoneError: files of the outputs were moved away.
     """
     overrides: dict[str, Any] = {"input": {"follow": False}}
@@ -208,23 +209,17 @@ class Audit:
 
     def _served(self) -> Iterator[Served]:
         """Vectors in the outputs, of the chosen assets."""
-        for number, line in enumerate(lines_of(self._path), start=1):
-            if not line.endswith(b"\n"):
-                return  # a run is still writing
-            row = orjson.loads(line)
-            asset, features = row["asset"], row.get("features")
-            if features is None or row.get("correction") or not self._chosen(asset):
+        for number, row in enumerate(SERVED.rows(self._path), start=1):
+            if row.features is None or row.correction or not self._chosen(row.asset):
                 continue
-            target = row["target"]
-            if tuple(features) != self._features.get(target):
+            if tuple(row.features) != self._features.get(row.target):
                 msg = (
-                    f"{self._path}, line {number} has other features of {target!r} than "
+                    f"{self._path}, line {number} has other features of {row.target!r} than "
                     f"{self._fleet.path} makes; audit a run with the fleet.toml that it had"
                 )
                 raise AuditError(msg)
-            time, revision = parse_instant(row["time"]), row.get("revision", 0)
-            values = np.array(list(features.values()), dtype=np.float64)
-            yield Served(row["sequence"], asset, target, time, revision, values)
+            values = np.array(list(row.features.values()), dtype=np.float64)
+            yield Served(row.sequence, row.asset, row.target, row.instant, row.revision, values)
 
 
 def _served_in(fleet: Fleet) -> tuple[Path, Share]:
@@ -247,10 +242,8 @@ def _served_in(fleet: Fleet) -> tuple[Path, Share]:
 
 
 def _has_features(path: Path) -> bool:
-    if not end_of(path):
-        return False
-    line = next(lines_of(path))
-    return line.endswith(b"\n") and orjson.loads(line).get("features") is not None
+    row = next(SERVED.rows(path), None) if end_of(path) else None
+    return row is not None and row.features is not None
 
 
 def _records(source: FileSource) -> Iterator[list[Item]]:
