@@ -23,7 +23,7 @@ import orjson
 from rich.console import Console
 from rich.table import Table
 
-from dataflows.instants import format_instant, parse_instant
+from dataflows.instants import format_instant, parse_instant, shown_instant
 from dataflows.simulator import load_scenario, write
 
 FLEET = """
@@ -114,7 +114,7 @@ def _audit(fleet: Path, trucks: int, days: int, least: int) -> None:
         tampered = _tampered(events, line, put)
         done = _command("audit", str(fleet), str(tampered), status=1)
         tampered.unlink()
-        at = format_instant(parse_instant(event["time"]))
+        at = shown_instant(parse_instant(event["time"]))
         first = next(row for row in done.splitlines() if row.startswith("First difference"))
         named = f"{at} has no event in the recording" if put is None else f"is made of {sensor}"
         assert event["asset"] in first, done

@@ -33,7 +33,7 @@ from rich.table import Table
 from dataflows.evaluation.figures import instant_from
 from dataflows.evaluation.reading import Evaluations, labelled, load_evaluations
 from dataflows.fleet import load as load_fleet
-from dataflows.instants import format_instant
+from dataflows.instants import shown_instant
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -206,7 +206,7 @@ def main(arguments: list[str] | None = None) -> None:
         since = fleet.figures_from if given.start is None else instant_from(mine.times, given.start)
         if since is not None:
             mine = mine.where(mine.times >= since)
-            console.print(f"{name}: examples from {format_instant(since)} on, {given.labels} labels")
+            console.print(f"{name}: examples from {shown_instant(since)} on, {given.labels} labels")
         mine = decided(labelled(mine, given.labels))
         horizon = fleet.targets[str(name)].horizon
         found = {}

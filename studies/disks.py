@@ -34,7 +34,7 @@ from threadpoolctl import threadpool_limits
 
 from dataflows.evaluation.figures import Entry, bootstrap, compare, figures, tables
 from dataflows.evaluation.reading import Evaluations, labelled, load_evaluations
-from dataflows.instants import HOUR, format_instant, parse_duration, parse_instant
+from dataflows.instants import HOUR, format_instant, parse_duration, parse_instant, shown_instant
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -102,7 +102,7 @@ class Recording:
         wrong = (keys[rows] != wanted) | (self.disks[self.disk[rows]] != assets)
         if wrong.any():
             first = int(np.argmax(wrong))
-            msg = f"the recording has no telemetry of {assets[first]} at {format_instant(int(times[first]))}"
+            msg = f"the recording has no telemetry of {assets[first]} at {shown_instant(int(times[first]))}"
             raise ValueError(msg)
         return rows
 

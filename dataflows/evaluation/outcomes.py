@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from dataflows.connectors.outputs import files_of
-from dataflows.evaluation.reading import EVALUATIONS, PREDICTIONS, OutputError
+from dataflows.evaluation.reading import EVALUATIONS, PREDICTIONS, RowError
 from dataflows.fleet.plan import CLEAR_SHARE, Alert
 from dataflows.group.alerts import AlertBook
 from dataflows.instants import MICROSECONDS
@@ -126,7 +126,7 @@ def read_labels(path: Path, fleet: Fleet) -> dict[str, Labels]:
         fleet: the fleet.
 
     Raises:
-        OutputError: a line is no evaluation.
+        RowError: a line is no evaluation.
         FileNotFoundError: there are no evaluations.
     """
     final: dict[str, tuple[int, str, tuple[str, int, str, int | None]]] = {}
@@ -155,7 +155,7 @@ def read_scores(path: Path, fleet: Fleet, labels: Mapping[str, Labels]) -> dict[
         labels: what came of the examples, by target.
 
     Raises:
-        OutputError: a line is no prediction, or there are none.
+        RowError: a line is no prediction, or there are none.
     """
     targets: dict[str, list[Scored]] = defaultdict(list)
     row = None
@@ -170,7 +170,7 @@ def read_scores(path: Path, fleet: Fleet, labels: Mapping[str, Labels]) -> dict[
             )
     if row is None:
         msg = f"{path}: no predictions; alerts open on every score, so those of the same run are needed"
-        raise OutputError(msg)
+        raise RowError(msg)
     return targets
 
 

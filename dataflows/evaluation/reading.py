@@ -27,8 +27,8 @@ __all__ = [
     "EvaluationRow",
     "Evaluations",
     "Output",
-    "OutputError",
     "PredictionRow",
+    "RowError",
     "ServedRow",
     "labelled",
     "load_evaluations",
@@ -40,7 +40,7 @@ PUBLISHED = "(champion)"
 _LABELS = {"positive": 1, "negative": 0, "censored": -1, "undecided": -1}
 
 
-class OutputError(ValueError):
+class RowError(ValueError):
     """An output has no rows, or a line that is no row of it."""
 
 
@@ -207,7 +207,7 @@ class Output(Generic[_Row]):
             path: ``<output>.jsonl``.
 
         Raises:
-            OutputError: a line is no row of this output; names file and line.
+            RowError: a line is no row of this output; names file and line.
             FileNotFoundError: there is no such output.
             OutputGoneError: one of its files was moved away.
         """
@@ -218,20 +218,20 @@ class Output(Generic[_Row]):
                 if not line.endswith(b"\n"):
                     return
                 msg = f"{path}, line {number}: expected a row of the {self._name}, got {error}"
-                raise OutputError(msg) from None
+                raise RowError(msg) from None
             yield row
 
     def latest(self, path: Path, most: int) -> list[_Row]:
         """The last whole rows, of at most so many bytes; none where there is no such output.
 
         Raises:
-            OutputError: a line is no row of this output; names the file.
+            RowError: a line is no row of this output; names the file.
         """
         try:
             return [self._decode(line) for line in (tail_of(path, most) if files_of(path) else ())]
         except (ValueError, msgspec.MsgspecError) as error:
             msg = f"{path}: expected rows of the {self._name}, got {error}"
-            raise OutputError(msg) from None
+            raise RowError(msg) from None
 
 
 EVALUATIONS = Output("evaluations", EvaluationRow)
@@ -300,14 +300,14 @@ def load_evaluations(path: Path, *, features: bool = False) -> Evaluations:
     """Read evaluations into arrays; the feature vectors only on request, since they are most of the file.
 
     Raises:
-        OutputError: there are no rows, or a line is no evaluation; names the line.
+        RowError: there are no rows, or a line is no evaluation; names the line.
         FileNotFoundError: there is no such output.
         OutputGoneError: one of its files was moved away.
     """
     rows = list((_WITH_FEATURES if features else EVALUATIONS).rows(path))
     if not rows:
         msg = f"{path} holds no rows of the evaluations"
-        raise OutputError(msg)
+        raise RowError(msg)
     models, scores = _matrix([row.scores for row in rows])
     vectors = [row.features or {} if isinstance(row, _FeaturesRow) else {} for row in rows]
     feature_names, values = _matrix(vectors)

@@ -91,7 +91,7 @@ def audit(
         AuditError: the outputs hold no features, or those of other features, or none of the sample.
         FleetError: the configuration cannot be used.
         InputError: the recording cannot be read.
-        OutputError: a line of the outputs is no row of them.
+        RowError: a line of the outputs is no row of them.
         OutputGoneError: files of the outputs were moved away.
     """
     overrides: dict[str, Any] = {"input": {"follow": False}}

@@ -39,7 +39,7 @@ def show_figures(
     Raises:
         FiguresError: ``start`` is neither, or an id has two rows with the same correction.
         FileNotFoundError: the folder holds no evaluations.
-        OutputError: a line is no evaluation, or there are none.
+        RowError: a line is no evaluation, or there are none.
     """
     evaluations = load_evaluations(folder / "evaluations.jsonl")
     try:

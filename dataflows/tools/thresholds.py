@@ -98,7 +98,7 @@ def choose(
 
     Raises:
         ThresholdsError: no target of the fleet has an example, or the predictions do not hold every score.
-        OutputError: there are no predictions, or a line is no row of its output.
+        RowError: there are no predictions, or a line is no row of its output.
         OSError: a file cannot be read.
     """
     chosen: dict[str, Outcome] = {}

@@ -13,7 +13,7 @@ from dataflows.evaluation.reading import (
     EVALUATIONS,
     PREDICTIONS,
     Output,
-    OutputError,
+    RowError,
     load_evaluations,
 )
 from dataflows.instants import HOUR
@@ -75,9 +75,9 @@ def test_a_line_that_is_no_row_of_its_output_is_named(
 ) -> None:
     """The message has the file and the number of the line; without the number where only the end is read."""
     path = written(tmp_path / "rows.jsonl", [row])
-    with pytest.raises(OutputError, match=r"rows\.jsonl, line 1: expected a row of the"):
+    with pytest.raises(RowError, match=r"rows\.jsonl, line 1: expected a row of the"):
         list(output.rows(path))
-    with pytest.raises(OutputError, match=r"rows\.jsonl: expected rows of the"):
+    with pytest.raises(RowError, match=r"rows\.jsonl: expected rows of the"):
         output.latest(path, 1_000_000)
 
 

@@ -14,7 +14,7 @@ from rich.console import Console
 
 from dataflows.connectors.journal import Journal, Run
 from dataflows.fleet import load
-from dataflows.instants import HOUR, format_instant, parse_instant
+from dataflows.instants import HOUR, format_instant, parse_instant, shown_instant
 from dataflows.pipeline import run_lines
 from dataflows.simulator import load_scenario, write
 from dataflows.tools.audit import Audit, AuditError, Report, audit
@@ -286,7 +286,7 @@ def test_a_sample_compares_its_assets_only(everything: Served) -> None:
 def test_the_report_names_asset_time_and_event(everything: Served) -> None:
     """In sentences that a person can act on, and the verdict as a result."""
     index, event = on_time(everything, 5)
-    at = format_instant(parse_instant(event["time"]))
+    at = shown_instant(parse_instant(event["time"]))
     equal, text = everything.shown(everything.events)
     assert equal
     assert text.startswith(

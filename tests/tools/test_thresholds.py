@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 
 from dataflows.__main__ import app
 from dataflows.evaluation.outcomes import Labels, Outcome, Scored, outcomes, read_labels, read_scores
-from dataflows.evaluation.reading import OutputError
+from dataflows.evaluation.reading import RowError
 from dataflows.fleet import load
 from dataflows.instants import HOUR, format_instant, parse_instant
 from dataflows.tools.thresholds import ThresholdsError, Wish, best_by_budget, best_by_cost, choose, write
@@ -263,7 +263,7 @@ def test_scores_that_are_not_published_are_not_guessed(path: Path) -> None:
     """With publish = "grid" the predictions lack most scores, so nothing is chosen; without them neither."""
     source = saved(path.parent, [*life("a", 40), *life("b", None)])
     (path.parent / "predictions.jsonl").unlink()
-    with pytest.raises(OutputError, match="no predictions; alerts open on every score"):
+    with pytest.raises(RowError, match="no predictions; alerts open on every score"):
         choose(load(path, environ={}), source, Wish(1.0, 1.0, None, 0), Console(quiet=True))
     path.write_text(FLEET.replace('folder = "out"', 'folder = "out"\npublish = "grid"'))
     with pytest.raises(ThresholdsError, match='publish = "all"'):
@@ -406,7 +406,7 @@ def test_a_line_that_is_no_evaluation_is_refused(path: Path, tmp_path: Path, lin
     count = len(source.read_bytes().splitlines())
     with source.open("ab") as file:
         file.write(line)
-    with pytest.raises(OutputError, match=rf"evaluations\.jsonl, line {count + 1}: expected a row"):
+    with pytest.raises(RowError, match=rf"evaluations\.jsonl, line {count + 1}: expected a row"):
         choose(load(path, environ={}), source, Wish(1.0, 1.0, None, 0), Console(quiet=True))
 
 
