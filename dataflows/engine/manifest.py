@@ -191,8 +191,17 @@ def read_manifest(folder: Path) -> Manifest | None:
     path = folder / _NAME
     if not path.exists():
         return None
+    data = path.read_bytes()
+    if not data.strip(b"\0 \n"):
+        msg = (
+            f"{path} is empty, as a power cut under an older release may leave it. Which layouts the "
+            "snapshots in the store name is written nowhere else, so they cannot be read without it. If "
+            "fleet.toml is as it was when a backup of this very store was taken, copy manifest.json from "
+            "that backup to this place; else restore the store from the backup, or begin anew with --fresh"
+        )
+        raise StoreError(msg)
     try:
-        sealed = msgspec.json.decode(path.read_bytes(), type=_Sealed)
+        sealed = msgspec.json.decode(data, type=_Sealed)
         _check_crc(sealed)
         found = msgspec.json.decode(sealed.manifest, type=_Format).format
         if found in _READABLE:

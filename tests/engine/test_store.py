@@ -16,6 +16,7 @@ import pytest
 from bytewax.dataflow import Dataflow
 from bytewax.recovery import RecoveryConfig, init_db_dir
 from bytewax.testing import TestingSink, run_main
+from rich.console import Console
 
 from dataflows.engine import store as stores
 from dataflows.engine.formats import KINDS, check_version, readable
@@ -33,6 +34,7 @@ from dataflows.engine.store import MARKS, StoreError, guard_named_store, named_s
 from dataflows.fleet import Fleet, load
 from dataflows.fleet.shape import FleetChangedError
 from dataflows.snapshots import SnapshotError, seal
+from dataflows.tools.backup import backup as back_up
 from tests.engine.flows import Records, Tally, item
 from tests.tables import LEAK
 
@@ -188,6 +190,33 @@ def test_the_engines_own_command_is_guarded_too(
     finally:
         for lock_of in stores._guarded.values():
             lock_of.close()
+
+
+@pytest.mark.parametrize("left", [b"", bytes(512)])
+def test_an_empty_manifest_is_refused_and_that_of_a_backup_takes_its_place(
+    tmp_path: Path, fleet: Fleet, left: bytes
+) -> None:
+    """The refusal says what is lost and what to copy; one from another store is refused as well."""
+    store, backup, other = (tmp_path / name for name in ("store", "backup", "other"))
+    for folder in (store, other):
+        with open_store(folder, fleet):
+            pass
+    back_up(store, backup, Console(quiet=True), outputs=False)
+    (store / "manifest.json").write_bytes(left)
+    with (
+        pytest.raises(StoreError, match=r"manifest\.json is empty, .* copy manifest\.json from that backup"),
+        open_store(store, fleet),
+    ):
+        pass
+    (store / "manifest.json").write_bytes((other / "manifest.json").read_bytes())
+    with pytest.raises(StoreError, match="of another recovery store"), open_store(store, fleet):
+        pass
+    (store / "manifest.json").write_bytes((backup / "manifest.json").read_bytes())
+    with open_store(store, fleet):
+        pass
+    manifest = read_manifest(store)
+    assert manifest is not None
+    assert manifest.copy is None
 
 
 def test_a_store_of_another_fleet_is_refused_before_the_engine_starts(tmp_path: Path, fleet: Fleet) -> None:
