@@ -57,6 +57,8 @@ class Ledger:
         #: (time, asset) of what is evaluated, and not learned or not counted yet.
         self._queue = [(example.time, example.asset) for example in examples if _waits(example)]
         heapq.heapify(self._queue)
+        #: A label that comes and goes brings no second place there.
+        self._queued = set(self._queue)
 
     def take(self, example: Example) -> None:
         """Remember a prediction that was just served."""
@@ -90,8 +92,10 @@ class Ledger:
             example.label, example.lead = label, matured.lead
             example.correction = matured.correction
             self._examples.update(example)
-            if _waits(example):
-                heapq.heappush(self._queue, (example.time, asset))
+            place = (example.time, asset)
+            if _waits(example) and place not in self._queued:
+                self._queued.add(place)
+                heapq.heappush(self._queue, place)
         except Exception:
             # What still stands in the queue has no label, and is passed over.
             example.apply(before)
@@ -127,7 +131,8 @@ class Ledger:
             return False
         passed = False
         while self._queue and self._queue[0][0] + self._wait < self.clock:
-            time, asset = heapq.heappop(self._queue)
+            time, asset = place = heapq.heappop(self._queue)
+            self._queued.discard(place)
             example = self._examples.get((asset, time))
             if example is not None and _waits(example):
                 passed = True

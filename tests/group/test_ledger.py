@@ -358,6 +358,19 @@ def test_a_failure_that_is_withdrawn_before_the_clock_has_passed_is_not_learned(
     assert (found["contradicted"], found["first"][:2], found["final"][:2]) == (1, (1, 0), (1, 0))
 
 
+def test_a_label_that_comes_and_goes_takes_no_more_memory() -> None:
+    """A failure that is withdrawn and sent again a hundred times waits for the target clock once."""
+    bench = Bench()
+    bench.take("a", 30)
+    for number in range(0, 200, 2):
+        bench.mature("a", 30, 1, number)
+        bench.mature("a", 30, None, number + 1)
+    assert len(bench.ledger._queue) == 1
+    bench.mature("a", 30, 1, 200)
+    bench.ledger.advance(100)
+    assert bench.taught == [("a", 30, 1)]
+
+
 def test_a_failure_after_silence_is_counted_apart() -> None:
     """Silence had censored the example; such positives have no negatives beside them."""
     bench = Bench()
