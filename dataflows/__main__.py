@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import sys
 from datetime import timedelta
@@ -13,6 +14,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from dataflows.instants import parse_duration
+from dataflows.tools.tables import WIDTH
 
 __all__ = ["app"]
 
@@ -22,7 +24,8 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-_console = Console()
+# A pipe has no width: what is written into one fits the narrowest console.
+_console = Console(width=None if sys.stdout.isatty() or "COLUMNS" in os.environ else WIDTH)
 _errors = Console(stderr=True)
 
 _DEMO = Path("examples/trucks/fleet.toml")
@@ -121,7 +124,7 @@ def replay(
 def inspect(
     store: Annotated[Path, typer.Argument(help="Folder of the recovery store, or of a backup.")],
     fleet: Annotated[
-        Path | None, typer.Option(help="The fleet.toml [default: the one of the store's latest run].")
+        Path | None, typer.Option(help="The fleet.toml \\[default: the one of the store's latest run].")
     ] = None,
 ) -> None:
     """Show what is in a recovery store, and whether it is sound; also while a run writes to it."""
@@ -296,6 +299,8 @@ def skew(
 @app.command()
 def demo(fresh: Fresh = False) -> None:  # noqa: FBT002
     """Simulate a fleet of trucks, run the dataflow on it, and show what it found."""
+    if not _DEMO.exists():
+        _fail(f"{_DEMO} is not here; run demo in a clone of the repository")
     data = _DEMO.parent / "data"
     if not (data / "events.jsonl").exists():
         simulate(data)

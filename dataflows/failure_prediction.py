@@ -1,6 +1,6 @@
 """The dataflow: from recorded events to predictions that learn from failures.
 
-    python -m bytewax.run "dataflows.failure_prediction:flow('examples/cmapss/fleet.toml')"
+    python -m bytewax.run "dataflows.failure_prediction:flow('examples/trucks/fleet.toml')"
 
 Without an argument, ``flow`` reads the file that the environment variable ``FLEET_CONFIG`` names, else
 ``fleet.toml``. Every item keeps its place in one order, (sequence, part).

@@ -81,9 +81,21 @@ def test_a_file_that_cannot_be_opened_is_named(tmp_path: Path, monkeypatch: pyte
     assert "gone.toml" in told.output
 
 
-@pytest.mark.parametrize("command", ["run", "replay", "thresholds", "audit"])
+@pytest.mark.parametrize("command", ["run", "replay", "thresholds", "audit", "inspect"])
 def test_help_tells_where_things_are_looked_for(command: str) -> None:
     """Defaults in brackets are text, not markup that vanishes."""
     shown = CliRunner().invoke(app, [command, "--help"]).output
     assert "[default: " in shown
-    assert "recovery/<name of the fleet>" in shown or "the fleet's" in shown
+    assert any(said in shown for said in ("recovery/<name of the fleet>", "the fleet's", "latest run]"))
+    assert "fleet.toml ." not in shown
+
+
+def test_a_demo_outside_the_repository_writes_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It needs the example beside it, and says so before it simulates anything."""
+    monkeypatch.chdir(tmp_path)
+    told = CliRunner().invoke(app, ["demo"])
+    assert told.exit_code == 1
+    assert "in a clone of the repository" in told.output
+    assert list(tmp_path.iterdir()) == []

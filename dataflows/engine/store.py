@@ -40,7 +40,8 @@ from dataflows.engine.partitions import (
     part_files,
     read_partition,
 )
-from dataflows.fleet.shape import check_shapes
+from dataflows.fleet.errors import nearest
+from dataflows.fleet.shape import FleetChangedError, check_shapes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Sequence
@@ -182,6 +183,11 @@ def check_store(
     """
     manifest = read_manifest(folder)
     changes = [] if manifest is None or fleet is None else changes_of(manifest, fleet)
+    if fleet is not None:
+        known = {change.name for change in changes}
+        if manifest is not None:
+            known.update(name for name, _ in manifest.past.migrated)
+        _check_names(fleet, known, migrate)
     parts: list[Partition] = []
     for path in part_files(folder):
         with opened(path) as connection:
@@ -199,6 +205,20 @@ def check_store(
         check_consent(changes, parts, migrate, str(folder))
         check_champions(fleet, parts)
     return manifest
+
+
+def _check_names(fleet: Fleet, known: Collection[str], migrate: Collection[str]) -> None:
+    """Refuse names of ``--migrate`` that neither the fleet nor what its store has seen knows."""
+    names = {*fleet.classes, *fleet.targets, *known}
+    for name in migrate:
+        if name not in names:
+            near = nearest(name, names)
+            hint = f"; did you mean {near!r}" if near else ""
+            msg = (
+                f"--migrate (or FLEET_MIGRATE): {name!r} is no class and no target of {fleet.path}, and "
+                f"never was one in this store{hint}. Expected one of {', '.join(sorted(names))}"
+            )
+            raise FleetChangedError(msg)
 
 
 def _adopted(folder: Path, fleet: Fleet, parts: Sequence[Partition]) -> Manifest:
@@ -265,6 +285,7 @@ def open_store(
         unfinished = folder / "unfinished"
         fresh = fresh or begins_again(folder)
         if fresh or unfinished.exists() or not (part_files(folder) or read_manifest(folder)):
+            _check_names(fleet, (), migrate)
             replace_file(unfinished, _FRESH if fresh else b"")
             for path in folder.glob("part-*.sqlite3*"):
                 path.unlink()

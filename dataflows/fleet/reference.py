@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import sys
 from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin
@@ -237,7 +238,7 @@ def reference() -> str:
 def sections(table: type[Table], path: str, title: str) -> Iterator[str]:
     """Generate the section of a table as Markdown, then those of the tables below it."""
     below = {key_of(name, field): nested(field) for name, field in table.model_fields.items()}
-    yield f"## {title}\n\n{table.__doc__}\n"
+    yield f"## {title}\n\n{inspect.getdoc(table)}\n"
     yield "| key | value | default | meaning |\n| --- | --- | --- | --- |"
     for name, field in table.model_fields.items():
         if below[key_of(name, field)] is None:

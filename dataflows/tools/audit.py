@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from rich.table import Table
 
 from dataflows.connectors.files import FileSource
 from dataflows.connectors.lines import InputError
@@ -26,6 +25,7 @@ from dataflows.sampling import in_sample
 from dataflows.tools.explain import Explanation, explain, told
 from dataflows.tools.matching import Made, Matching, Served, Share
 from dataflows.tools.run import bytes_of, progress, signals
+from dataflows.tools.tables import plain_table
 from dataflows.watch import Watch
 
 if TYPE_CHECKING:
@@ -234,6 +234,13 @@ def _served_in(fleet: Fleet) -> tuple[Path, Share]:
         return predictions, "every" if fleet.output.publish == "all" else "some"
     if _has_features(evaluations):
         return evaluations, "any"
+    if fleet.output.features != "none" and end_of(predictions) and not end_of(evaluations):
+        msg = (
+            f"{evaluations} is empty: no example has its label yet, and the predictions hold no features. "
+            'Audit once failures or time have labelled some; with `features = "all"` under [output] a run '
+            "writes the features of every prediction"
+        )
+        raise AuditError(msg)
     msg = (
         f"neither {predictions} nor {evaluations} holds features; run with `features` under [output] set to "
         '"examples" or "all", or name another folder with --out'
@@ -269,7 +276,7 @@ def _show(report: Report, console: Console) -> None:
     for line in told(report.difference, report.why):
         console.print(line, highlight=False, soft_wrap=True, markup=False)
     if report.why.changed:
-        table = Table("feature", "served", "from the recording", title="What differs", title_justify="left")
+        table = plain_table("What differs", "feature", "served", "from the recording")
         for changed in report.why.changed:
             table.add_row(changed.feature, repr(changed.served), repr(changed.made))
         console.print(table)
@@ -277,9 +284,7 @@ def _show(report: Report, console: Console) -> None:
         title = f"Events of {report.difference.asset} since the last equal vector"
         if report.why.among > len(report.why.events):
             title += f": those nearest in time, of {report.why.among:,}"
-        table = Table(title=title, title_justify="left")
-        for column in ("record", "where", "kind", "time", "content"):
-            table.add_column(column, overflow="fold", no_wrap=column in {"record", "time"})
+        table = plain_table(title, "record", "where", "kind", "time", "content", text=5)
         for event in report.why.events:
             time = "" if event.time is None else shown_instant(event.time)
             table.add_row(f"{event.sequence:,}", event.place, event.kind, time, event.content)

@@ -78,7 +78,7 @@ def refusal(error: FleetError) -> Group:
 
 def _facts(facts: Iterable[tuple[str, str]]) -> Padding:
     grid = Table.grid(padding=(0, 2))
-    grid.add_column(style="dim", no_wrap=True)
+    grid.add_column(style="dim", overflow="fold")
     grid.add_column(overflow="fold")
     for name, value in facts:
         grid.add_row(Text(name), Text(value))
@@ -209,9 +209,9 @@ def _targets(fleet: Fleet) -> Iterator[RenderableType]:
     yield Rule(Text(title), align="left", style="dim")
     if not fleet.targets:
         return
-    right = ("horizon", "label delay", "threshold")
+    right = ("horizon", "label\ndelay", "thresh-\nold")
     alerts = ("alert",) if any(target.alert is not None for target in fleet.targets.values()) else ()
-    columns = ("target", "horizon", "label delay", "threshold", *alerts, "models (features seen)")
+    columns = ("target", "horizon", "label\ndelay", "thresh-\nold", *alerts, "models (features seen)")
     table = _table(*columns, right=right)
     for target in fleet.targets.values():
         table.add_row(

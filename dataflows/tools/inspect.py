@@ -9,9 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rich.box import SIMPLE_HEAD
 from rich.filesize import decimal
-from rich.table import Table
 
 from dataflows.connectors.committed import is_length, length_of
 from dataflows.engine.manifest import Manifest, past_of, read_manifest
@@ -24,11 +22,13 @@ from dataflows.pipeline import PASSING
 from dataflows.snapshots import contents
 from dataflows.tools.backup import caught
 from dataflows.tools.summary import troubles
+from dataflows.tools.tables import plain_table
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from rich.console import Console
+    from rich.table import Table
 
     from dataflows.fleet import Fleet
 
@@ -74,7 +74,8 @@ def inspect(store: Path, fleet_file: Path | None, console: Console) -> None:
     _journal(store, console)
     _lengths(every, console)
     _written(every, console)
-    console.print(_targets(every, fleet, manifest, console))
+    for table in _targets(every, fleet, manifest, console):
+        console.print(table)
 
 
 def _lean(snapshot: Snapshot) -> Snapshot:
@@ -114,22 +115,14 @@ def _whose(store: Path, manifest: Manifest, resume: int, console: Console) -> No
         console.print(line, highlight=False)
 
 
-def _table(title: str, *columns: str) -> Table:
-    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD)
-    for number, column in enumerate(columns):
-        # A name that is cut off names nothing.
-        table.add_column(column, justify="right" if number else "left", overflow="fold")
-    return table
-
-
 def _partitions(parts: Sequence[Partition], found: dict[str, list[Snapshot]]) -> Table:
-    table = _table("Partitions", "file", "size", "committed epoch", "snapshots", "oldest", "newest")
+    table = plain_table("Partitions", "file", "size", "committed\nepoch", "snapshots", "newest, UTC")
     for part in parts:
         held = found[part.path.name]
         log = part.path.with_name(f"{part.path.name}-wal")
         size = part.path.stat().st_size + (log.stat().st_size if log.exists() else 0)
         committed = "-" if part.committed is None else f"{part.committed:,}"
-        table.add_row(part.path.name, decimal(size), committed, f"{len(held):,}", *_ages(held))
+        table.add_row(part.path.name, decimal(size), committed, f"{len(held):,}", _ages(held)[1])
     return table
 
 
@@ -139,7 +132,7 @@ def _ages(held: Iterable[Snapshot]) -> tuple[str, str]:
 
 
 def _steps(every: Sequence[Snapshot]) -> Table:
-    table = _table("State by step", "step", "keys", "size", "oldest, UTC", "newest, UTC")
+    table = plain_table("State by step", "step", "keys", "size", "oldest, UTC", "newest, UTC")
     by_step: dict[str, list[Snapshot]] = defaultdict(list)
     for snapshot in every:
         by_step[snapshot.step.removeprefix(_FLOW).split(".")[0]].append(snapshot)
@@ -169,7 +162,7 @@ def _input(every: Iterable[Snapshot], console: Console) -> None:
 
 def _offsets(topics: Mapping[str, str], parts: Iterable[tuple[str, int, int, int]]) -> Table:
     """How far each partition has been read."""
-    table = _table("Topics that are read", "topic", "id", "part", "next offset", "latest, UTC")
+    table = plain_table("Topics that are read", "topic", "id", "part", "next offset", "latest, UTC")
     for topic, number, offset, latest in sorted(parts):
         stamp = "-" if latest <= _NEVER else shown_instant(latest)
         table.add_row(topic, str(topics.get(topic) or "-"), str(number), f"{offset:,}", stamp)
@@ -178,7 +171,7 @@ def _offsets(topics: Mapping[str, str], parts: Iterable[tuple[str, int, int, int
 
 def _written(every: Iterable[Snapshot], console: Console) -> None:
     """How far each partition of a topic of rows is known."""
-    table = _table("Topics that are written", "output", "id", "part", "known to", "left out", "differed")
+    table = plain_table("Topics that are written", "output", "id", "part", "known to", "left out", "differed")
     for each in sorted(every, key=lambda found: found.key):
         if each.step == _OUTPUTS and not is_length(each.state):
             known, places, _, repeated, divergent = contents(each.state)[2]
@@ -210,14 +203,24 @@ def _lengths(every: Iterable[Snapshot], console: Console) -> None:
         console.print(f"  {name}  {length:,}", highlight=False)
 
 
-def _targets(every: Sequence[Snapshot], fleet: Fleet | str, manifest: Manifest, console: Console) -> Table:
+def _targets(
+    every: Sequence[Snapshot], fleet: Fleet | str, manifest: Manifest, console: Console
+) -> list[Table]:
     """Models, pending examples and open alerts, asked of the stages themselves."""
-    table = _table(
-        "Targets", "target", "champion", "learned", "positive", "pending examples", "open alerts", "models"
+    table = plain_table(
+        "Targets",
+        "target",
+        "champion",
+        "learned",
+        "positive",
+        "pending\nexamples",
+        "open\nalerts",
+        text=2,
     )
+    models = plain_table("Models, as they are written", "target", "model", "size", text=2)
     if isinstance(fleet, str):
         console.print(f"Targets are not shown, since their fleet cannot be read: {fleet}", highlight=False)
-        return table
+        return []
     begun = past_of(manifest, fleet).targets
     mains, parts = _of_step(every, "group")
     for key in sorted(mains):
@@ -238,9 +241,10 @@ def _targets(every: Sequence[Snapshot], fleet: Fleet | str, manifest: Manifest, 
             name,
             target["champion"],
             *(f"{target[figure]:,}" for figure in ("learned", "positives", "pending", "open_alerts")),
-            ", ".join(f"{model} {decimal(size)}" for model, size in _models(read)),
         )
-    return table
+        for model, size in _models(read):
+            models.add_row(name, model, decimal(size))
+    return [table, models]
 
 
 def _of_step(every: Iterable[Snapshot], step: str) -> tuple[dict[str, bytes], dict[str, dict[int, bytes]]]:

@@ -5,13 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import orjson
-from rich.box import SIMPLE_HEAD
-from rich.table import Table
+
+from dataflows.tools.tables import plain_table
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from rich.console import Console
+    from rich.table import Table
 
 __all__ = ["SkewError", "show_skew", "skew_table"]
 
@@ -57,16 +58,9 @@ def skew_table(name: str, skew: dict[str, Any], most: int | None = None) -> Tabl
         skew: its section of the summary.
         most: rows at most; None for all.
     """
-    table = Table(
-        title=f"{name}: features as served against those of complete data",
-        caption=_caption(skew, most),
-        box=SIMPLE_HEAD,
-        title_justify="left",
-        caption_justify="left",
-    )
-    table.add_column("feature")
-    for column in ("changed", "mean change, sd", "worst, sd"):
-        table.add_column(column, justify="right")
+    title = f"{name}: features as served against those of complete data"
+    columns = ("feature", "changed", "mean\nchange, sd", "worst,\nsd")
+    table = plain_table(title, *columns, caption=_caption(skew, most))
     rows = sorted(skew["features"].items(), key=lambda row: (-_weight(row[1]), row[0]))
     for feature, row in rows[:most]:
         cells = ("-" if row[key] is None else f"{row[key]:.3f}" for key in ("mean", "worst"))

@@ -6,18 +6,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import orjson
-from rich.box import SIMPLE_HEAD
 from rich.filesize import decimal
-from rich.table import Table
 
 from dataflows.connectors.outputs import files_of, parts_of
 from dataflows.evaluation.reading import EVALUATIONS, PREDICTIONS
+from dataflows.instants import shown_instant
 from dataflows.items import OUTPUTS
 from dataflows.lane.names import sentence
 from dataflows.tools.skew import skew_table
+from dataflows.tools.tables import plain_table
 
 if TYPE_CHECKING:
     from rich.console import Console
+    from rich.table import Table
 
     from dataflows.fleet import Fleet
 
@@ -30,12 +31,12 @@ _NAMES = 10
 #: Features shown that late data changed.
 _CHANGED = 8
 _COLUMNS = (
-    ("log loss", "log_loss", ".4f"),
-    ("ROC AUC", "roc_auc", ".4f"),
-    ("PR AUC", "pr_auc", ".4f"),
-    ("precision", "precision", ".3f"),
+    ("log\nloss", "log_loss", ".4f"),
+    ("ROC\nAUC", "roc_auc", ".4f"),
+    ("PR\nAUC", "pr_auc", ".4f"),
+    ("preci-\nsion", "precision", ".3f"),
     ("recall", "recall", ".3f"),
-    ("lead, h", "median_lead", ".1f"),
+    ("lead,\nh", "median_lead", ".1f"),
 )
 
 
@@ -56,10 +57,16 @@ def show(fleet: Fleet, store: Path | None, console: Console) -> None:
     _input(summary.get("input", {}), console)
     for name, target in summary.get("targets", {}).items():
         console.print(_figures(fleet, name, target))
+        if said := _no_figures(fleet, target):
+            console.print(said, highlight=False)
         for line in troubles(target):
             console.print(line, highlight=False)
-        if "skew" in target:
-            console.print(skew_table(name, target["skew"], _CHANGED))
+        skew = target.get("skew")
+        if skew and skew["features"]:
+            console.print(skew_table(name, skew, _CHANGED))
+        elif skew:
+            compared = f"{skew['compared']:,} examples compared"
+            console.print(f"{name}: late data changed no feature, {compared}.", highlight=False)
     _risks(folder, console)
     _places(fleet, store, console)
 
@@ -103,8 +110,11 @@ def _input(counts: dict[str, Any], console: Console) -> None:
 
 def _figures(fleet: Fleet, name: str, target: dict[str, Any]) -> Table:
     censored = sum(target["censored"].values())
-    table = Table(
-        title=f"{name}: what the models' scores, as served, were worth",
+    table = plain_table(
+        f"{name}: what the models' scores, as served, were worth",
+        "model",
+        "exam-\nples",
+        *(title for title, _, _ in _COLUMNS),
         caption=(
             f"{target['learned']:,} examples learned, {target['positives']:,} of them positive; "
             f"{target['pending']:,} wait for their label. In the time that counts in figures {censored:,} "
@@ -113,14 +123,7 @@ def _figures(fleet: Fleet, name: str, target: dict[str, Any]) -> Table:
             f"Precision and recall at {fleet.targets[name].threshold:g}, with the median lead. "
             "* is the champion."
         ),
-        box=SIMPLE_HEAD,
-        title_justify="left",
-        caption_justify="left",
     )
-    table.add_column("model")
-    table.add_column("examples", justify="right")
-    for title, _, _ in _COLUMNS:
-        table.add_column(title, justify="right")
     rows = target["final_labels"].items()
     for model, row in sorted(rows, key=lambda found: found[1].get("log_loss", 9.0)):
         champion = model == target["champion"]
@@ -128,6 +131,17 @@ def _figures(fleet: Fleet, name: str, target: dict[str, Any]) -> Table:
         label = f"{model} *" if champion else model
         table.add_row(label, f"{row['examples']:,}", *cells, style="bold" if champion else None)
     return table
+
+
+def _no_figures(fleet: Fleet, target: dict[str, Any]) -> str | None:
+    """Why no example counts; None where one does."""
+    if any(row["examples"] for row in target["final_labels"].values()):
+        return None
+    before = target.get("left_out", {}).get("before_figures_from", 0)
+    if before and fleet.figures_from is not None:
+        since = shown_instant(fleet.figures_from)
+        return f"No figures: all {before:,} examples with a label lie before figures_from = {since}."
+    return "No figures yet: no example with a label has a score."
 
 
 def _left_out(target: dict[str, Any]) -> str:
@@ -148,13 +162,12 @@ def _risks(folder: Path, console: Console) -> None:
     if not files_of(path):
         return
     latest = {(row.asset, row.target): row for row in PREDICTIONS.latest(path, _TAIL)}
-    table = Table(title="Most at risk, by each asset's latest score", title_justify="left", box=SIMPLE_HEAD)
-    for title in ("asset", "target", "score", "at"):
-        table.add_column(title, justify="right" if title == "score" else "left")
+    title = "Most at risk, by each asset's latest score"
+    table = plain_table(title, "asset", "target", "at", "score", text=3)
     failures = _failures(folder / "evaluations.jsonl")
     working = [row for key, row in latest.items() if row.instant >= failures.get(key, 0)]
     for row in sorted(working, key=lambda row: -row.score)[:_RISKS]:
-        table.add_row(row.asset, row.target, f"{row.score:.3f}", row.time)
+        table.add_row(row.asset, row.target, shown_instant(row.instant), f"{row.score:.3f}")
     console.print(table)
     if failed := len(latest) - len(working):
         console.print(f"Left out, since they failed after their latest score: {failed:,}.", highlight=False)
@@ -173,7 +186,7 @@ def _failures(path: Path) -> dict[tuple[str, str], int]:
 
 def _places(fleet: Fleet, store: Path | None, console: Console) -> None:
     folder = fleet.output.folder
-    console.print("Where it is:", highlight=False)
+    console.print("Where it is:", highlight=False, soft_wrap=True)
     for name in (*OUTPUTS, "log"):
         path = folder / f"{name}.jsonl"
         if size := sum(file.stat().st_size for file in files_of(path)):
@@ -181,13 +194,13 @@ def _places(fleet: Fleet, store: Path | None, console: Console) -> None:
             told = (
                 "" if files <= 1 else f" in {files:,} files, {path.stem}.*.jsonl*, of which it is the newest"
             )
-            console.print(f"  {_shown(path)}  {decimal(size)}{told}", highlight=False)
-    console.print(f"  {_shown(folder / 'summary.json')}", highlight=False)
+            console.print(f"  {_shown(path)}  {decimal(size)}{told}", highlight=False, soft_wrap=True)
+    console.print(f"  {_shown(folder / 'summary.json')}", highlight=False, soft_wrap=True)
     if fleet.output.kafka is not None:
         topics = ", ".join(fleet.output.kafka.prefix + name for name in OUTPUTS)
-        console.print(f"  {topics}  topics at {fleet.kafka.bootstrap}", highlight=False)
+        console.print(f"  {topics}  topics at {fleet.kafka.bootstrap}", highlight=False, soft_wrap=True)
     if store is not None:
-        console.print(f"  {_shown(store)}  recovery store", highlight=False)
+        console.print(f"  {_shown(store)}  recovery store", highlight=False, soft_wrap=True)
 
 
 def _shown(path: Path) -> str:

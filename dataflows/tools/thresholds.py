@@ -14,17 +14,18 @@ from itertools import product
 from typing import TYPE_CHECKING, Any
 
 import tomlkit
-from rich.table import Table
 
 from dataflows.evaluation.outcomes import Outcome, outcomes, read_labels, read_scores
 from dataflows.fleet.plan import CLEAR_SHARE, Target
 from dataflows.instants import format_duration, parse_duration
+from dataflows.tools.tables import plain_table
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from rich.console import Console
+    from rich.table import Table
 
     from dataflows.fleet.plan import Fleet
 
@@ -197,9 +198,8 @@ def best_by_budget(found: list[Outcome], false_per_asset_day: float) -> Outcome 
 
 def table(target: Target, found: list[Outcome], chosen: Outcome) -> Table:
     """The candidates around the chosen one, which a mark shows, for a person."""
-    shown = Table(title=f"{target.name}: alerts by threshold", title_justify="left")
-    for title in ("open at", "alerts", "false", "false / asset-day", "failures", "warned"):
-        shown.add_column(title, justify="right")
+    columns = ("open at", "alerts", "false", "false /\nasset-day", "failures", "warned")
+    shown = plain_table(f"{target.name}: alerts by threshold", *columns, text=0, caption="> is chosen.")
     at = found.index(chosen)
     for outcome in found[max(0, at - 4) : at + 5]:
         shown.add_row(

@@ -244,3 +244,15 @@ def test_every_kind_of_snapshot_has_a_home() -> None:
     """Each kind that is listed names a module that says which version it writes."""
     assert all(readable(kind) for kind in KINDS)
     assert readable("main") == (1, 2)
+
+
+def test_a_name_that_is_none_of_the_fleet_cannot_begin_anew(tmp_path: Path, fleet: Fleet) -> None:
+    """A slip of the keyboard is told with the nearest name, on a new store and on one that is there."""
+    for _ in range(2):
+        with (
+            pytest.raises(FleetChangedError, match="did you mean 'pump'"),
+            open_store(tmp_path / "store", fleet, migrate=["pumpe"]),
+        ):
+            pass
+        with open_store(tmp_path / "store", fleet, migrate=["pump"]):
+            pass

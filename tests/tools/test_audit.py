@@ -395,3 +395,16 @@ def test_outputs_of_another_configuration_are_refused(everything: Served, tmp_pa
     (tmp_path / "events.jsonl").write_bytes((everything.folder / "events.jsonl").read_bytes())
     with pytest.raises(AuditError, match="audit a run with the fleet"):
         audit(other, [], Console(file=io.StringIO()), out=everything.fleet.output.folder)
+
+
+def test_before_any_label_the_audit_says_that_labels_are_missing(tmp_path: Path) -> None:
+    """The configuration is right, so advice to change it would be wrong."""
+    path = tmp_path / "fleet.toml"
+    path.write_text(FLEET.format(features="examples", publish="all") + PRIOR, encoding="utf-8")
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "evaluations.jsonl").touch()
+    (tmp_path / "out" / "predictions.jsonl").write_bytes(
+        b'{"asset":"a","target":"t","time":"2025-05-01T08:00:00.000000Z","sequence":1,"revision":0,"features":null}\n'
+    )
+    with pytest.raises(AuditError, match="no example has its label yet"):
+        Audit(load(path, environ={}), lambda _: True)

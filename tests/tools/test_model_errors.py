@@ -146,8 +146,11 @@ def test_an_asset_that_failed_is_no_longer_most_at_risk(tmp_path: Path, lead: fl
     path, out = fleet_file(tmp_path, SELECT), tmp_path / "out"
     out.mkdir()
     head = {"asset": "p", "target": "pump/seal/1h", "time": "2025-05-01T08:00:00Z"}
-    (out / "predictions.jsonl").write_bytes(orjson.dumps({**head, "score": 0.987}) + b"\n")
-    row = {**head, "label": "positive", "lead": lead}
+    (out / "predictions.jsonl").write_bytes(
+        orjson.dumps({**head, "score": 0.987, "link": "class", "revision": 0}) + b"\n"
+    )
+    told = {"id": "1", "matured": head["time"], "known": head["time"], "champion": "m", "correction": 0}
+    row = {**head, **told, "label": "positive", "lead": lead, "scores": {"m": 0.987}}
     (out / "evaluations.jsonl").write_bytes(orjson.dumps(row) + b"\n")
     (out / "summary.json").write_bytes(b"{}")
     console = Console(file=io.StringIO(), width=200)
