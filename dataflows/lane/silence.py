@@ -216,7 +216,7 @@ class Silence:
             found = self._heard.get(oldest)
             # One that came back, or was dropped again since, has left this place in the queue behind.
             if found is not None and found.fired < 0 and found.last == since:
-                del self._heard[oldest]
+                del self._heard[oldest], self._class_of[oldest]
                 self._dropped -= 1
                 yield Expiry(oldest, due, "buried")
 

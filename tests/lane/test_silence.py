@@ -462,3 +462,13 @@ def test_assets_that_come_back_leave_no_tombstones_behind() -> None:
         silence.hear("a", "pump", 10 * round_)
         assert [found.what for found in silence.expiries(10 * round_ + 9)] == ["silent", "ttl"]
     assert len(silence._tombstones) < 100
+
+
+def test_nothing_is_left_of_buried_assets() -> None:
+    """A thousand assets that came once take the room of the ten that are remembered."""
+    silence = silence_of(1, ttl=2)
+    for number in range(1_000):
+        silence.hear(f"pump {number}", "pump", 10 * number)
+        assert "ttl" in [found.what for found in silence.expiries(10 * number + 9)]
+    tables = (silence._heard, silence._class_of, silence._queued, silence._resting, silence._former)
+    assert [len(table) for table in tables] == [10, 10, 0, 0, 0]
