@@ -1,3 +1,3 @@
-"""What is added to Bytewax: order, state in parts, sealed snapshots, the recovery store."""
+"""Additions to Bytewax: order, state in parts, sealed snapshots, the recovery store."""
 
 from __future__ import annotations

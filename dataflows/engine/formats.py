@@ -1,4 +1,4 @@
-"""Which versions of which snapshots this release reads, so that a store is refused before anything runs."""
+"""Versions of snapshots that this release reads, so that a store is refused before anything runs."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ _INNER = {"main": 2, "part": 2}
 
 @cache
 def readable(kind: str) -> tuple[int, ...]:
-    """The versions of a kind of snapshot that this release reads; empty if it does not know the kind."""
+    """Versions of a kind of snapshot that this release reads; empty for an unknown kind."""
     if kind not in KINDS:
         return ()
     module, _, prefix = KINDS[kind].partition(":")

@@ -1,4 +1,4 @@
-"""What a recovery store holds of classes and targets: what a changed fleet would cost."""
+"""State of classes and targets in a recovery store, and the cost of a changed fleet."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ _INNER = 2
 
 @dataclass(slots=True)
 class Holdings:
-    """What a resume would find.
+    """State that a resume would find.
 
     Attributes:
-        assets: how many of each class have state.
-        pending: examples of each target that wait for their label.
-        groups: by target, what its group keeps in its main snapshot.
+        assets: number of assets with state, by class.
+        pending: number of examples of each target that wait for their label.
+        groups: main snapshot of each target's group.
     """
 
     assets: Counter[str] = field(default_factory=Counter)
@@ -41,7 +41,7 @@ class Holdings:
 
 
 def holdings(parts: Iterable[Partition], *, assets: bool) -> Holdings:
-    """Read what a store holds of its groups and, which takes longer, of its assets."""
+    """Read the state of the groups and, more slowly, of the assets in a store."""
     parts = list(parts)
     found, resume = Holdings(), resume_epoch(parts)
     for part in parts:
@@ -59,7 +59,7 @@ def holdings(parts: Iterable[Partition], *, assets: bool) -> Holdings:
 
 
 def _group(sealed: bytes) -> tuple[str, dict[str, Any] | None]:
-    """Target and main snapshot of a group; None of what only passes rows on, and of a target that is gone."""
+    """Target and main snapshot of a group; None for a passing stage, and for a removed target."""
     main = contents(sealed)[2]
     if not main[_INNER]:
         return main[0], None
@@ -69,7 +69,7 @@ def _group(sealed: bytes) -> tuple[str, dict[str, Any] | None]:
 
 def _count(asset: dict[str, Any] | list[Any], found: Holdings) -> None:
     if isinstance(asset, list):
-        # A tombstone, which begins with the class.
+        # A tombstone begins with the class.
         found.assets[asset[0]] += 1
         return
     found.assets[asset["class"]] += 1
@@ -78,7 +78,7 @@ def _count(asset: dict[str, Any] | list[Any], found: Holdings) -> None:
 
 
 def stored_shapes(parts: Iterable[Partition]) -> dict[str, str] | None:
-    """The digests that the lane of a former release kept, before there were manifests."""
+    """Digests kept by the lane of a former release, before there were manifests."""
     for part in parts:
         with opened(part.path) as connection:
             for each in snapshots(part.path, connection, 1 << 62, _LANE):
@@ -92,16 +92,16 @@ def stored_shapes(parts: Iterable[Partition]) -> dict[str, str] | None:
 def check_consent(
     changes: Sequence[Change], parts: Iterable[Partition], migrate: Collection[str], store: str
 ) -> None:
-    """Refuse what would be lost and was not asked for.
+    """Refuse a loss of state that was not accepted by name.
 
     Args:
         changes: of classes and targets.
         parts: of the store.
-        migrate: names of classes and targets that may begin anew.
+        migrate: names of classes and targets that may lose state.
         store: for the message.
 
     Raises:
-        FleetChangedError: with what each change costs, and what to do.
+        FleetChangedError: it names the cost of each change, and the remedy.
     """
     if not changes:
         return
@@ -125,12 +125,12 @@ def check_consent(
 
 
 def _stays(change: Change) -> bool:
-    """Whether nothing can be made of the state."""
+    """Whether the state cannot be used at all."""
     return change.removed and change.asset_class is not None
 
 
 def _cost(change: Change, held: Holdings) -> str:
-    """What a change costs, in a user's words; nothing where there is no state."""
+    """Describe the cost of a change to a user; empty without state."""
     if change.asset_class is not None:
         count = held.assets[change.asset_class]
         if not count:
@@ -159,10 +159,10 @@ def _cost(change: Change, held: Holdings) -> str:
 
 
 def check_champions(fleet: Fleet, parts: Iterable[Partition]) -> None:
-    """Refuse a fleet without a model that is the champion by now, unless a target names who follows.
+    """Refuse a fleet that lacks the stored champion of a target, unless the target names a successor.
 
     Raises:
-        FleetChangedError: there is one.
+        FleetChangedError: a champion is missing.
     """
     for name, kept in sorted(holdings(parts, assets=False).groups.items()):
         target = fleet.targets.get(name)

@@ -1,4 +1,4 @@
-"""Keys, a batch at a time: a call for every item would cost more than finding its key."""
+"""Key items in batches: a call for every item would cost more than finding its key."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ def keyed(
     key_of: Callable[[Item], str],
     made_of: Callable[[list[Any]], list[Item]] | None = None,
 ) -> KeyedStream[Item]:
-    """Key items by what they are about; as `bytewax.operators.key_on`, for whole batches.
+    """Key items as `bytewax.operators.key_on`, but for whole batches.
 
     Args:
         step_id: unique id.
-        up: items, or what they are made of.
-        key_of: the key of an item.
+        up: items, or inputs of ``made_of``.
+        key_of: returns the key of an item.
         made_of: makes items of a batch first, in the same step, since each step costs every item something.
     """
 

@@ -1,4 +1,4 @@
-"""The manifest of a recovery store: whose it is and who wrote it, in ``manifest.json`` beside its files."""
+"""Manifest of a recovery store, ``manifest.json``: its fleet, layouts and writer."""
 
 from __future__ import annotations
 
@@ -36,22 +36,22 @@ __all__ = [
 ]
 
 _NAME = "manifest.json"
-#: Of the store as a whole: which files it has and what they mean to each other. Snapshots have versions of
+#: Version of the store as a whole: its files and their relations. Snapshots have versions of
 #: their own (`dataflows.engine.formats`).
 FORMAT = 2
-#: Format 1 knew digests of the layouts, and not the layouts.
+#: Format 1 had digests of the layouts, not the layouts.
 _READABLE = (1, FORMAT)
 
 
 class Copy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What makes a backup one: when it was taken, and what is in it.
+    """Part of a manifest that marks a backup: its time and content.
 
     Attributes:
         taken: UTC.
         resume: the epoch from which a run on it resumes.
         epochs: last committed epoch of each partition.
-        positions: bytes of each output file that the state counts on.
-        files: bytes and CRC-32 of every file of the backup but this.
+        positions: length in bytes of each output at that state.
+        files: bytes and CRC-32 of every other file of the backup.
     """
 
     taken: str
@@ -62,7 +62,7 @@ class Copy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
 
 
 class Run(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What went on from a store last.
+    """The latest run on a store.
 
     Attributes:
         fleet_file: the fleet.toml.
@@ -70,7 +70,7 @@ class Run(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
         outputs: folder of the outputs.
         program, engine, river: versions.
         started: UTC.
-        lag: epochs by which it committed late, None if unknown.
+        lag: number of epochs by which commits lag, None if unknown.
     """
 
     fleet_file: str
@@ -84,18 +84,18 @@ class Run(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
 
 
 class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Whose a store is.
+    """Manifest of a store.
 
     Attributes:
         format: version of the store as a whole.
-        store: a number that each of its files carries too (SQLite's ``application_id``).
-        partitions: how many files it has.
-        lanes: the lanes whose order it holds.
+        store: number of the store, also in each of its files (SQLite's ``application_id``).
+        partitions: number of files.
+        lanes: names of its lanes.
         fleet: name of the fleet.
-        past: the configurations that it has seen, see `dataflows.fleet.shape`.
+        past: configurations that it has seen, see `dataflows.fleet.shape`.
         created: UTC.
-        run: the latest.
-        copy: in a backup, what is in it.
+        run: the latest run.
+        copy: in a backup, its time and content.
         shapes: in format 1, digests of the layouts; no ``past`` then.
     """
 
@@ -112,23 +112,23 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
 
 class _Sealed(msgspec.Struct, forbid_unknown_fields=True):
-    """The file: the manifest, and the CRC-32 of its text."""
+    """Content of the file: the manifest, and the CRC-32 of its text."""
 
     crc: int
     manifest: msgspec.Raw
 
 
 class _Format(msgspec.Struct):
-    """What every format of a manifest has."""
+    """Fields of every format of a manifest."""
 
     format: int
 
 
 def new_manifest(fleet: Fleet, partitions: int) -> Manifest:
-    """The manifest of a new store."""
+    """Make the manifest of a new store."""
     return Manifest(
         format=FORMAT,
-        # Not 0, which is what a file has that nobody numbered.
+        # Not 0: that is the number of an unnumbered file.
         store=secrets.randbelow((1 << 31) - 1) + 1,
         partitions=partitions,
         lanes=("lane-0",),
@@ -140,15 +140,15 @@ def new_manifest(fleet: Fleet, partitions: int) -> Manifest:
 
 
 def past_of(manifest: Manifest | None, fleet: Fleet) -> Past:
-    """What a store has seen, the fleet that goes on from it included."""
+    """Configurations of a store, including the fleet that continues from it."""
     return going_on(Past() if manifest is None else manifest.past, fleet)[0]
 
 
 def changes_of(manifest: Manifest, fleet: Fleet) -> list[Change]:
-    """What a store holds otherwise than a fleet has it.
+    """Find differences between a store and a fleet.
 
     Raises:
-        FleetChangedError: the store is of another fleet, or of a format that cannot tell, and it changed.
+        FleetChangedError: the store is of another fleet, or it changed and has a format without layouts.
     """
     if manifest.fleet != fleet.name:
         raise FleetChangedError(other_fleet(manifest.fleet, fleet.name))
@@ -158,7 +158,7 @@ def changes_of(manifest: Manifest, fleet: Fleet) -> list[Change]:
 
 
 def started(manifest: Manifest, fleet: Fleet, lag: int | None) -> Manifest:
-    """The manifest once a run of a fleet goes on from its store, whatever that costs."""
+    """Make the manifest of a run that continues from a store, at any cost."""
     return msgspec.structs.replace(
         manifest,
         format=FORMAT,
@@ -183,7 +183,7 @@ def _run(fleet: Fleet, lag: int | None) -> Run:
 
 
 def read_manifest(folder: Path) -> Manifest | None:
-    """The manifest of a store, None if it has none.
+    """Read the manifest of a store; None if it has none.
 
     Raises:
         StoreError: it is damaged, or of a format that this release does not read.
@@ -223,7 +223,7 @@ def _check_crc(sealed: _Sealed) -> None:
 
 
 def write_manifest(folder: Path, manifest: Manifest) -> None:
-    """Write the manifest of a store, whole or not at all."""
+    """Write the manifest of a store atomically."""
     text = msgspec.json.format(msgspec.json.encode(manifest), indent=2)
     replace_file(folder / _NAME, b'{"crc": %d, "manifest": %s}\n' % (zlib.crc32(text), text))
 
@@ -239,5 +239,5 @@ def crc_of(path: Path) -> tuple[int, int]:
 
 
 def utc() -> str:
-    """Now, for people to read; nothing is decided by it."""
+    """Current time, for human readers; no decision depends on it."""
     return datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")

@@ -1,4 +1,4 @@
-"""Back into the order of effect, one activation at a time."""
+"""Restore the order of effect, one activation at a time."""
 
 from __future__ import annotations
 
@@ -34,10 +34,10 @@ class _Sorter(StatefulBatchLogic[Item, Item, None]):
 
 @operator
 def in_order(step_id: str, up: KeyedStream[Item]) -> KeyedStream[Item]:  # noqa: ARG001 - the decorator uses it
-    """Sort what arrives together for one key by (sequence, part).
+    """Sort the items of one activation and key by (sequence, part).
 
-    The engine runs the keys of one activation in the order of their names, so what several keys made of one
-    source batch arrives grouped by key. With one worker a source batch is one activation of each step, and
-    sorting it restores the global order.
+    The engine runs the keys of one activation in the order of their names, so the items that several keys
+    made of one source batch arrive grouped by key. With one worker a source batch is one activation of each
+    step, and sorting it restores the global order.
     """
     return op.stateful_batch("sort", up, lambda _resume: _Sorter())

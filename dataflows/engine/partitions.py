@@ -1,14 +1,14 @@
-"""The files of a recovery store, read as they lie on the disk: whether they are whole, and of one moment.
+"""Check the files of a recovery store on the disk: whether they are undamaged, and of one moment.
 
 A store is a few SQLite files that the engine calls partitions; it puts each snapshot into one of them by a
-hash of its step and key. All belong together: with one file of another time the engine would go on, with
-some of the state of then and some of now. It finds that out in some cases only, and damage in few. So
-before a run touches anything, all of it is read and held against itself:
+hash of its step and key. All belong together: with one file of another time the engine would continue with a
+mixture of old and new state. It detects that in some cases only, and damage in few. So before a run changes
+anything, the whole store is read and compared:
 
 - each file is a sound SQLite database, in which each key is there twice, in table and index alike;
 - each snapshot is whole (CRC) and of a version that this release reads;
-- each file carries the number of this store, and says which of how many it is;
-- the epoch from which the engine will resume follows the last that each file has committed;
+- each file has the number of this store, its index, and the number of files;
+- the epoch from which the engine will resume follows the last committed epoch of each file;
 - the marks (`dataflows.engine.parts`) that each file holds are of one epoch.
 """
 
@@ -60,10 +60,10 @@ _LATEST = (
     " WHERE ? IS NULL OR step_id = ?"
 )
 _MARKS = "highwater.lane.mark_"
-#: Bytes of the headers of SQLite's log, of a frame in it, and of its index; in the latter, where it says
-#: how many frames were found whole.
+#: Bytes of the headers of SQLite's log, of a frame in it, and of its index; in the latter, the place of
+#: the number of valid frames.
 _LOG_HEADER, _FRAME_HEADER, _INDEX_HEADER, _INDEX_READ = 32, 24, 48, 16
-#: Steps whose keys may be let go; a row without a snapshot says so.
+#: Steps whose keys may be discarded; a row without a snapshot marks that.
 _LET_GO = ("highwater.asset.", "highwater.order.")
 
 
@@ -73,15 +73,15 @@ class StoreError(RuntimeError):
 
 @dataclass(frozen=True)
 class Partition:
-    """What one file of a store says of itself.
+    """Metadata of one file of a store.
 
     Attributes:
-        store: number of the store, 0 in one that the engine alone has made.
-        index: which of the files.
-        count: how many there are.
-        executions: (number, workers, epoch from which it resumed) that this file knows of.
+        store: number of the store, 0 if only the engine wrote it.
+        index: index of the file.
+        count: number of files.
+        executions: (number, workers, epoch from which it resumed) of each execution in this file.
         frontiers: (execution, worker, epoch that the worker has reached).
-        committed: last epoch that is final, None in a new file.
+        committed: last final epoch, None in a new file.
         marks: epochs of its marks.
     """
 
@@ -101,7 +101,7 @@ class Snapshot:
 
     Attributes:
         written: UTC, as ``YYYY-MM-DD HH:MM:SS``.
-        state: plain data, most often sealed bytes; None where the key was let go.
+        state: plain data, most often sealed bytes; None if the key was discarded.
         size: bytes.
     """
 
@@ -114,13 +114,13 @@ class Snapshot:
 
 
 def part_files(folder: Path) -> list[Path]:
-    """The SQLite files of a store."""
+    """Paths of the SQLite files of a store."""
     return sorted(folder.glob("part-*.sqlite3"), key=lambda path: (len(path.name), path.name))
 
 
 @contextmanager
 def opened(path: Path, mode: str = "ro") -> Iterator[sqlite3.Connection]:
-    """A file of a store, to be read only, or with the mode "rw" to be written too.
+    """Open a file of a store read-only, or with the mode "rw" for writing too.
 
     Raises:
         StoreError: it cannot be read.
@@ -134,10 +134,10 @@ def opened(path: Path, mode: str = "ro") -> Iterator[sqlite3.Connection]:
 
 
 def read_partition(path: Path, connection: sqlite3.Connection) -> Partition:
-    """What a file says of itself.
+    """Read the metadata of a file.
 
     Raises:
-        StoreError: it is no file of a recovery store.
+        StoreError: it is not a file of a recovery store.
     """
 
     def rows(query: str) -> list[tuple[Any, ...]]:
@@ -166,7 +166,7 @@ def _between() -> tuple[str, str]:
 
 
 def resume_epoch(parts: Iterable[Partition]) -> int:
-    """The epoch from which the engine will resume: the first that not every worker has finished.
+    """Epoch from which the engine will resume: the first that not every worker has finished.
 
     As `ResumeFrom` in the engine's src/recovery.rs.
     """
@@ -183,7 +183,7 @@ def resume_epoch(parts: Iterable[Partition]) -> int:
 
 
 def check_files(parts: Sequence[Partition], store: int, count: int) -> None:
-    """Whether all files of a store are there, once each, and no other.
+    """Check that all files of a store are there, once each, and no other.
 
     Raises:
         StoreError: some are missing, or of another store.
@@ -209,14 +209,14 @@ def check_files(parts: Sequence[Partition], store: int, count: int) -> None:
 
 
 def check_moment(parts: Sequence[Partition], lag: int | None = 0) -> int:
-    """Whether the files of a store are of one moment; returns the epoch from which to resume.
+    """Check that the files of a store are of one moment; return the epoch from which to resume.
 
-    A kill leaves the last epoch written in some files and not in others, which is no harm: the engine goes
-    back to the last that is written in all.
+    A kill can leave the last epoch in some files only. That does no harm: the engine goes back to the last
+    epoch that all files have.
 
     Args:
-        parts: all of them.
-        lag: epochs by which the engine commits late, None if unknown.
+        parts: metadata of all files.
+        lag: number of epochs by which commits lag, None if unknown.
 
     Raises:
         StoreError: at least one is older or newer than the rest.
@@ -224,7 +224,7 @@ def check_moment(parts: Sequence[Partition], lag: int | None = 0) -> int:
     resume = resume_epoch(parts)
     for part in parts:
         committed = 0 if part.committed is None else part.committed
-        # The engine lets one that is just ahead pass, though what the epoch before wrote is gone from it.
+        # The engine accepts a file that is one epoch ahead, though it lacks the rows of the epoch before.
         ahead = committed >= resume
         if ahead or (lag is not None and committed < resume - 2 - lag):
             which = "newer" if ahead else "older"
@@ -234,7 +234,7 @@ def check_moment(parts: Sequence[Partition], lag: int | None = 0) -> int:
             )
             raise StoreError(msg)
     latest = {part.path.name: max((m for m in part.marks if m < resume), default=0) for part in parts}
-    # Each of 1, 2, 4, 8 or 16 files holds a mark; of another number, some may hold none.
+    # Each of 1, 2, 4, 8 or 16 files holds a mark; with another number, some may hold none.
     some = latest if len(parts) in {1, 2, 4, 8, 16} else {name: m for name, m in latest.items() if m}
     if len({*some.values()}) > 1:
         newest = max(some.values())
@@ -248,7 +248,7 @@ def check_moment(parts: Sequence[Partition], lag: int | None = 0) -> int:
 
 
 def check_sound(path: Path, connection: sqlite3.Connection) -> None:
-    """Whether a file is undamaged, to the last byte that matters, and readable by this release.
+    """Check that a file is undamaged, to the last byte that matters, and readable by this release.
 
     Raises:
         StoreError: it is not.
@@ -274,7 +274,7 @@ def check_sound(path: Path, connection: sqlite3.Connection) -> None:
 
 
 def check_signed(path: Path, connection: sqlite3.Connection, key: bytes) -> None:
-    """Whether all models in a file are signed by a key, before a run loads any.
+    """Check that all models in a file are signed by a key, before a run loads any.
 
     Raises:
         StoreError: one is not.
@@ -291,15 +291,15 @@ def check_signed(path: Path, connection: sqlite3.Connection, key: bytes) -> None
 
 
 def forget_unfinished(folder: Path) -> int:
-    """Delete what a dead run wrote of an epoch that it did not finish; returns how many snapshots.
+    """Delete the snapshots of an epoch that a dead run did not finish; return their number.
 
-    The engine leaves it there. The next run does that epoch again, but other keys may be awake in it: and
-    should that run die as well, a later one would take the snapshots of the first for state of this epoch,
-    and see the records that made them once more.
+    The engine keeps them. The next run repeats that epoch, but perhaps with other active keys. If that run
+    dies as well, a later one would use the first run's snapshots as state of this epoch, and would see their
+    records twice.
 
     Args:
-        folder: of a store that no dataflow is working on, and of which all files are here: in which epoch a
-            run resumes is only known from all of them.
+        folder: folder of a store that no dataflow uses, with all its files: the epoch from which a run
+            resumes depends on all of them.
 
     Raises:
         StoreError: a file cannot be read or written.
@@ -325,7 +325,7 @@ def forget_unfinished(folder: Path) -> int:
 def snapshots(
     path: Path, connection: sqlite3.Connection, before: int | None = None, step: str | None = None
 ) -> Iterator[Snapshot]:
-    """The snapshots in a file, all of them or those that a resume from an epoch finds, perhaps of one step.
+    """Read the snapshots in a file: all, or those that a resume from an epoch finds, perhaps of one step.
 
     Raises:
         StoreError: one is damaged.
@@ -337,18 +337,18 @@ def snapshots(
         try:
             state = None if pickled is None else _plain(pickled)
         except Exception as error:
-            # Whatever damaged bytes may make of a pickle.
+            # Damaged bytes of a pickle may raise anything.
             msg = f"{path} is damaged: step {step_id!r}, key {key!r} ({error}). {RESTORE}"
             raise StoreError(msg) from error
         yield Snapshot(step_id, key, epoch, written, state, size)
 
 
 def check_log(path: Path) -> None:
-    """Whether SQLite's log beside a file, which it has just read, is read to its end.
+    """Check that SQLite read the log of a file to its end.
 
-    It stops at the first frame whose checksum differs, as if nothing had followed. That is right for a
-    transaction that was never finished, but no transaction begins before the last one is on the disk: so
-    where two follow, bytes were changed. See https://www.sqlite.org/fileformat2.html, section 4.
+    It stops at the first frame whose checksum differs, as if nothing followed. That is right for an
+    unfinished transaction. But no transaction begins before the last one is on the disk: if two follow, bytes
+    were changed. See https://www.sqlite.org/fileformat2.html, section 4.
 
     Raises:
         StoreError: the log is damaged.
@@ -371,7 +371,7 @@ def check_log(path: Path) -> None:
 
 
 class _Plain(pickle.Unpickler):
-    """Unpickles numbers, text and bytes, which is all that the engine is given here, and no class."""
+    """Unpickler of numbers, text and bytes, the only state here; it refuses classes."""
 
     def find_class(self, module: str, name: str) -> Any:  # noqa: ANN401 - never returns
         msg = f"a pickled {module}.{name}"

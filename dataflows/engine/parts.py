@@ -1,17 +1,17 @@
-"""State in parts: a keyed step whose snapshot is written part by part, only where it changed.
+"""State in parts: a keyed step that writes only the changed parts of its snapshot.
 
-The engine writes a key's whole snapshot at the end of every epoch in which the key was awake. For a step
-that holds many models and thousands of pending examples that would be megabytes an epoch for a few bytes of
-news. So the step is split: the *main* step does the work and has a tiny snapshot; for every part that
-changed it wakes one of a fixed number of *part* steps downstream, which do nothing but write that part.
+The engine writes a key's whole snapshot at the end of every epoch in which the key was active. For a step
+with many models and thousands of pending examples that would be megabytes an epoch for a few changed bytes.
+So the step is split. The *main* step does the work and has a tiny snapshot. For every changed part it wakes
+one of a fixed number of *part* steps downstream, which only write that part.
 
-Main and part steps share a key, hence a worker, hence a process: the part steps read from, and at a resume
-put back on, a shelf in memory. Two facts of the engine make this sound, and tests watch both: no source
-reads on before the snapshots of an epoch are taken, so all of them see one instant; and every snapshot is
-given back before the first item flows.
+Main and part steps share a key, hence a worker, hence a process. The part steps read from a shelf in memory,
+and put their parts back on it at a resume. Two facts of the engine make this sound, and tests watch both: no
+source reads on before the snapshots of an epoch are taken, so all of them see one instant; and every snapshot
+is restored before the first item flows.
 
-*Marks* are parts without content, written in every epoch in which the key was awake. Their names are chosen
-so that each file of the recovery store holds one: where the files are not of one moment, marks differ.
+*Marks* are parts without content, written in every epoch in which the key was active. Their names are chosen
+so that each file of the recovery store holds one: if the files are not of one moment, marks differ.
 """
 
 from __future__ import annotations
@@ -35,16 +35,16 @@ _MARK_VERSION = 1
 
 
 def _without_marks(payload: list[Any]) -> list[Any]:
-    """Version 1 of the main snapshot knew no marks."""
+    """Upgrade version 1 of the main snapshot, which had no marks."""
     return [*payload, 0]
 
 
-#: From older versions of the main snapshot.
+#: Upgrades from older versions of the main snapshot.
 _OLDER = {1: _without_marks}
 
 
 def read_parted(main: bytes, parts: Mapping[int, bytes]) -> tuple[str, bytes, dict[int, bytes]]:
-    """A key, and the main snapshot and parts of its stage, from what lies in the store.
+    """Read a key, and the main snapshot and parts of its stage, from the store.
 
     Raises:
         SnapshotError: it is damaged, or of a version that cannot be read.
@@ -56,50 +56,50 @@ def read_parted(main: bytes, parts: Mapping[int, bytes]) -> tuple[str, bytes, di
 class PartedStage(Protocol):
     """A plain class whose state is one small main snapshot and numbered parts.
 
-    It is built by ``build(key, main, parts)``: None and an empty dict for a new key, else what the methods
-    below returned when the snapshot was taken.
+    It is built by ``build(key, main, parts)``: None and an empty dict for a new key, else the results of the
+    methods below at the snapshot.
     """
 
     def process(self, items: list[Item]) -> list[Item]:
-        """Take what arrived together, in any order; return what follows from it."""
+        """Process items that arrived together, in any order; return the outputs."""
         ...
 
     def changed(self) -> Iterable[int]:
-        """Numbers of the parts that changed since this was last asked."""
+        """Numbers of the parts that changed since the last call."""
         ...
 
     def main_snapshot(self) -> bytes:
-        """The small state that is written whenever the key was awake."""
+        """Small state, written whenever the key was active."""
         ...
 
     def part_snapshot(self, part: int) -> bytes:
-        """The state of one part."""
+        """State of one part."""
         ...
 
     def finish(self) -> list[Item]:
-        """What to say at the end of the input; must not change state."""
+        """Outputs at the end of the input; must not change state."""
         ...
 
 
 Build = Callable[[str, bytes | None, dict[int, bytes]], PartedStage]
 _Wake = tuple[str, int]
-#: In the place of a part's number: all marks.
+#: All marks, in place of a part's number.
 _MARKS = -1
 
 
 class _Shelf:
-    """Where main and part steps of one process meet."""
+    """State shared by main and part steps of one process."""
 
     def __init__(self) -> None:
         self.stages: dict[str, PartedStage] = {}
         self.versions: dict[str, list[int]] = {}
         self.resumed: dict[str, dict[int, tuple[int, bytes]]] = {}
-        #: How often a key was marked; and what its marks say, after a resume.
+        #: Number of times that a key was marked; and the number in its marks, after a resume.
         self.marked: dict[str, int] = {}
         self.marks: dict[str, set[int]] = {}
 
     def take(self, step_id: str, key: str, versions: list[int], marked: int) -> dict[int, bytes]:
-        """The parts of a resumed key, which must be exactly those that its main snapshot counts on."""
+        """Parts of a resumed key, which must be exactly those of its main snapshot."""
         marks = self.marks.pop(key, {marked})
         if marks != {marked}:
             msg = (
@@ -171,12 +171,12 @@ class _Main(StatefulBatchLogic[Item, Item | _Wake, bytes]):
 
     @override
     def on_eof(self) -> tuple[Iterable[Item | _Wake], bool]:
-        # To open a stage may change it (another layout, a new version of a model): its parts are written too.
+        # Opening a stage may change it (another layout, a new version of a model): write its parts too.
         stage = self._stage or self._open(cast("str", self._key))
         return [*stage.finish(), *self._wakes(stage)], StatefulBatchLogic.RETAIN
 
     def _wakes(self, stage: PartedStage) -> Iterator[_Wake]:
-        """Wake the steps of the parts that changed, and the marks, once an epoch."""
+        """Wake the steps of changed parts, and the marks, once an epoch."""
         key = cast("str", self._key)
         for part in stage.changed():
             if part not in self._awake:
@@ -197,7 +197,7 @@ class _Main(StatefulBatchLogic[Item, Item | _Wake, bytes]):
 
 
 class _Woken(StatefulBatchLogic[_Wake, Item, bytes]):
-    """A step that is woken only to be written: it takes nothing in but its key, and emits nothing."""
+    """A step that only writes its snapshot: its input is its key, and it emits nothing."""
 
     def __init__(self, shelf: _Shelf) -> None:
         self._shelf = shelf
@@ -264,18 +264,18 @@ def stateful_in_parts(
     parts: int,
     marks: tuple[int, ...] = (),
 ) -> Stream[Item]:
-    """Run a `PartedStage` for each key, its state written part by part.
+    """Run a `PartedStage` for each key, and write its state part by part.
 
     Args:
         step_id: unique id; recovery finds the state by it, so it never changes.
         up: stream keyed by ``key_of``.
-        build: makes or restores the stage of a key.
-        key_of: the key of an item; the engine does not tell a step's logic its key.
-        parts: how many parts a stage has; may grow from release to release, never shrink.
-        marks: numbers of its marks, which never change.
+        build: builds or restores the stage of a key.
+        key_of: returns the key of an item; the engine does not pass a step's logic its key.
+        parts: number of parts of a stage; may grow from release to release, never shrink.
+        marks: numbers of its marks; they never change.
 
     Returns:
-        What the stages emit.
+        Outputs of the stages.
     """
     shelf = _Shelf()
 
@@ -294,7 +294,7 @@ def stateful_in_parts(
 
 
 def _keep(part: int, wakes: KeyedStream[_Wake], shelf: _Shelf) -> Stream[Item]:
-    """One part step: it emits nothing, and is merged only so that the engine runs it."""
+    """One part step: it emits nothing, and is merged so that the engine runs it."""
     mine = op.filter(f"part_{part:02}_only", wakes, lambda keyed: keyed[1][1] == part)
     kept = op.stateful_batch(f"part_{part:02}", mine, lambda resume: _Part(shelf, part, resume))
     return cast("Stream[Item]", kept)

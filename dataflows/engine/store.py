@@ -1,4 +1,4 @@
-"""The recovery store: made on first use, held by one run at a time, checked before one goes on from it."""
+"""The recovery store: created on first use, locked by one run at a time, checked before a resume."""
 
 from __future__ import annotations
 
@@ -65,28 +65,28 @@ __all__ = [
 
 #: SQLite files of a new store. Resuming many assets is several times faster from many files than from one.
 PARTITIONS = 16
-#: Marks of the lane, one for each of the 16 files: those whose step and key the engine's hash puts there in
+#: Marks of the lane, one for each of the 16 files: the engine's hash puts their step and key there in
 #: turn (so that each of 1, 2, 4 and 8 files holds one, too). Frozen; a test watches that each file has one.
 MARKS = (72, 22, 5, 10, 18, 3, 54, 25, 0, 9, 1, 11, 6, 26, 2, 35)
-#: What `unfinished` holds while the outputs of earlier runs are deleted too.
+#: Content of `unfinished` while the outputs of earlier runs are deleted too.
 _FRESH = b"fresh\n"
-#: Locks of stores that are guarded until this process ends.
+#: Locks of stores, held until this process ends.
 _guarded: dict[Path, ExitStack] = {}
 
 
 def guard_named_store(fleet: Fleet) -> Path | None:
-    """The store that Bytewax's own command line or environment names, checked; None without recovery.
+    """Check and return the store of Bytewax's own command line or environment; None without recovery.
 
     For ``python -m bytewax.run``, which opens the store by itself after the dataflow was built. The first
-    process holds the store until it ends; the others of its cluster only look at it.
+    process locks the store until it ends; the others of its cluster only check it.
 
     Raises:
         StoreError: another run holds it, or it cannot be used.
-        FleetChangedError: it is of another fleet, or what would be lost is not named by FLEET_MIGRATE.
+        FleetChangedError: it is of another fleet, or FLEET_MIGRATE does not accept a loss.
     """
     named, folder = _named(sys.argv[1:]), named_store()
     if folder is None or not part_files(folder):
-        # Where there should be files and there are none, the engine says so.
+        # The engine reports missing files.
         return folder
     first, alone = _place(named)
     if first and folder.resolve() not in _guarded:
@@ -96,25 +96,25 @@ def guard_named_store(fleet: Fleet) -> Path | None:
     migrate = shlex.split(os.environ.get("FLEET_MIGRATE", ""))
     manifest = check_store(folder, fleet, whole=alone, adopt=first, migrate=migrate)
     if first and manifest is not None:
-        # The others of the cluster are not at work before this one is.
+        # The other processes of the cluster do not start before this one.
         forget_unfinished(folder)
         write_manifest(folder, started(manifest, fleet, _lag(named)))
     return folder
 
 
 def past_in(folder: Path | None, fleet: Fleet) -> Past:
-    """What a store has seen, the fleet that goes on from it included; without a store, that fleet alone."""
+    """Configurations of a store, including the fleet that continues from it; without a store, that fleet."""
     return past_of(None if folder is None else read_manifest(folder), fleet)
 
 
 def named_store() -> Path | None:
-    """The store that Bytewax's own command line or environment names, None without recovery."""
+    """Store of Bytewax's own command line or environment, None without recovery."""
     named: str | None = _named(sys.argv[1:]).recovery_directory
     return Path(named) if named else None
 
 
 def _named(arguments: Sequence[str]) -> argparse.Namespace:
-    """What the engine's command line says of the store and of the cluster, else its environment."""
+    """Settings of store and cluster from the engine's command line, else from its environment."""
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     for options, variable in (
         (("-r", "--recovery-directory"), "RECOVERY_DIRECTORY"),
@@ -136,14 +136,14 @@ def _place(named: argparse.Namespace) -> tuple[bool, bool]:
 
 
 def _lag(named: argparse.Namespace) -> int | None:
-    """Epochs by which the engine commits late, None where it would have to be computed as it does."""
+    """Number of epochs by which commits lag; None if the engine would have to compute it."""
     kept: str = named.recovery_backup_interval or ""
     return 0 if kept == "0" else None
 
 
 @contextmanager
 def held(folder: Path) -> Iterator[None]:
-    """Hold a store, so that no other run, and no restore, works on it.
+    """Lock a store, so that no other run, and no restore, uses it.
 
     Raises:
         StoreError: another one holds it.
@@ -165,21 +165,21 @@ def check_store(
     adopt: bool = False,
     migrate: Collection[str] = (),
 ) -> Manifest | None:
-    """Read all of a store, and refuse one from which a run would go on wrongly. Nothing is changed.
+    """Read a whole store, and refuse one from which a run would resume wrongly. Nothing is changed.
 
     Args:
-        folder: of the store.
-        fleet: that is to go on from it; None for any.
-        whole: whether all of its files have to be here; in a cluster, other hosts may have some.
-        adopt: give a store that has no manifest, since the engine or an older release made it, one.
-        migrate: classes and targets that may begin anew where the fleet has them otherwise.
+        folder: folder of the store.
+        fleet: fleet that will continue from it; None for any.
+        whole: whether all its files have to be here; in a cluster, other hosts may have some.
+        adopt: write a manifest for a store without one, made by the engine or an older release.
+        migrate: classes and targets that may lose state where the fleet changed them.
 
     Returns:
-        Its manifest, None where it has none.
+        Its manifest, None if it has none.
 
     Raises:
         StoreError: it is damaged, incomplete, mixed from several, or of a format that cannot be read.
-        FleetChangedError: it is of another fleet, or something would be lost that may not begin anew.
+        FleetChangedError: it is of another fleet, or state would be lost without consent.
     """
     manifest = read_manifest(folder)
     changes = [] if manifest is None or fleet is None else changes_of(manifest, fleet)
@@ -222,7 +222,7 @@ def _check_names(fleet: Fleet, known: Collection[str], migrate: Collection[str])
 
 
 def _adopted(folder: Path, fleet: Fleet, parts: Sequence[Partition]) -> Manifest:
-    """The manifest for a store that has none yet."""
+    """Make the manifest for a store without one."""
     if any(part.store for part in parts):
         msg = f"{folder} lacks its manifest.json. {RESTORE}"
         raise StoreError(msg)
@@ -246,13 +246,13 @@ def _number(folder: Path, manifest: Manifest) -> None:
 
 
 def begins_again(folder: Path) -> bool:
-    """Whether a run that began with ``--fresh`` was killed before the outputs of earlier runs were gone."""
+    """Whether a run with ``--fresh`` was killed before it had deleted the outputs of earlier runs."""
     unfinished = folder / "unfinished"
     return unfinished.exists() and unfinished.read_bytes() == _FRESH
 
 
 def begin_again(folder: Path) -> None:
-    """Let the next run begin as with ``--fresh``; the store has to be held."""
+    """Make the next run begin as with ``--fresh``; the store has to be locked."""
     replace_file(folder / "unfinished", _FRESH)
 
 
@@ -265,23 +265,23 @@ def open_store(
     migrate: Collection[str] = (),
     forget: Callable[[], None] = lambda: None,
 ) -> Iterator[RecoveryConfig]:
-    """The recovery configuration of a folder, made if it is new, and locked while the block runs.
+    """Recovery configuration of a folder, created if missing, and locked while the block runs.
 
     Args:
-        folder: of the store.
-        fleet: that goes on from it.
-        fresh: forget what earlier runs left in it.
-        migrate: classes and targets that may begin anew where the fleet has them otherwise.
-        forget: with ``fresh``, deletes the outputs of earlier runs. A kill in between is made up for by the
-            next run, with or without ``fresh``.
+        folder: folder of the store.
+        fleet: fleet that continues from it.
+        fresh: delete the state of earlier runs.
+        migrate: classes and targets that may lose state where the fleet changed them.
+        forget: with ``fresh``, deletes the outputs of earlier runs. After a kill in between, the next run
+            finishes the deletion, with or without ``fresh``.
 
     Raises:
         StoreError: another run holds it, or it cannot be used.
-        FleetChangedError: it is of another fleet, or something would be lost that may not begin anew.
+        FleetChangedError: it is of another fleet, or state would be lost without consent.
     """
     folder.mkdir(parents=True, exist_ok=True)
     with held(folder):
-        # A kill while the files are made leaves only some of them, which the engine would refuse for ever.
+        # A kill while the files are created leaves only some of them; the engine would always refuse those.
         unfinished = folder / "unfinished"
         fresh = fresh or begins_again(folder)
         if fresh or unfinished.exists() or not (part_files(folder) or read_manifest(folder)):

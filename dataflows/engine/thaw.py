@@ -1,4 +1,4 @@
-"""A stage as the state of `stateful_map`, which snapshots itself as versioned bytes."""
+"""Run a stage as the state of `stateful_map`, with snapshots of versioned bytes."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ class Freezing(Protocol):
     """A stage for one item at a time that can be written as bytes."""
 
     def process(self, item: Item) -> list[Item]:
-        """Take one item; return what follows from it."""
+        """Process one item; return the outputs."""
         ...
 
     def __deepcopy__(self, memo: dict[int, Any]) -> bytes:
-        """The state, sealed.
+        """Sealed state.
 
         `stateful_map` deep-copies its state at the end of an epoch, and pickles the copy into the recovery
         store. A pickled stage would tie the store to this release's classes; so the deep copy of a stage is
@@ -31,7 +31,7 @@ class Freezing(Protocol):
 
     @property
     def finished(self) -> bool:
-        """Whether the state can be let go."""
+        """Whether the state can be discarded."""
         ...
 
     @property
@@ -43,10 +43,10 @@ class Freezing(Protocol):
 def as_state(
     build: Callable[[Item, bytes | None], Freezing | None],
 ) -> Callable[[Any, Item], tuple[Any, list[Item]]]:
-    """A mapper for `stateful_map` that runs one stage a key.
+    """Make a mapper for `stateful_map` that runs one stage a key.
 
     Args:
-        build: makes the stage for an item's key, from its bytes after a resume; None for an item that passes.
+        build: builds the stage for an item's key, from its bytes after a resume; None for a passing item.
     """
 
     def mapper(state: Freezing | bytes | None, item: Item) -> tuple[Freezing | bytes | None, list[Item]]:

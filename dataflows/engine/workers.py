@@ -1,4 +1,4 @@
-"""How many workers run this dataflow, as far as that can be known before it starts."""
+"""Number of workers of this dataflow, as far as it is known before the start."""
 
 from __future__ import annotations
 
@@ -18,6 +18,6 @@ _VARIABLES = (
 
 
 def one_worker() -> bool:
-    """Whether neither the command line nor the environment asks the engine for more than one worker."""
+    """Whether neither command line nor environment asks the engine for more than one worker."""
     asked = any(argument.startswith(_OPTIONS) for argument in sys.argv[1:])
     return not asked and not any(os.environ.get(name) for name in _VARIABLES)
