@@ -1,4 +1,4 @@
-"""The lane: one place where everything passes in sequence."""
+"""The lane: all records pass it in sequence."""
 
 from __future__ import annotations
 

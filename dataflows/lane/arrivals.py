@@ -1,4 +1,4 @@
-"""Arrivals: all records of a recording have one or none has, and one wild arrival moves no clock."""
+"""Check arrivals: all records of a recording have one or none has, and one wild arrival moves no clock."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ if TYPE_CHECKING:
 
 __all__ = ["ArrivalClock", "unlike"]
 
-#: An asset that nobody confirms is believed after so many jumps in a row: it may be the only one that sends.
+#: Number of jumps in a row after which a lone asset is believed: it may be the only one that sends.
 _INSISTS = 5
-#: Claims that are remembered.
+#: Largest number of remembered claims.
 _MOST_CLAIMS = 16
 
 
 def unlike(before: bool, event: Event) -> Reject | None:  # noqa: FBT001 - the two are alike or not
-    """Reject a record that says when it arrived where those before it did not, or the other way round.
+    """Reject a record with an arrival if the records before it had none, or the reverse.
 
     Args:
         before: whether the first record of the stream had ``arrived``.
         event: the record.
 
     Returns:
-        The reject; None where the record is like those before it.
+        The reject; None if the record is like those before it.
     """
     now = event.arrived is not None
     if now == before:
@@ -39,24 +39,24 @@ def unlike(before: bool, event: Event) -> Reject | None:  # noqa: FBT001 - the t
     return Reject("mixed_arrivals", detail, getattr(event, "asset", None))
 
 
-#: Who says that it is later than anyone knew: arrival, asset (of weather its site) and source.
+#: A claim of a later time: arrival, asset (for weather its site) and source.
 Claim = tuple[int, str, str]
 
 
 class ArrivalClock:
-    """Decides which arrivals a lane believes.
+    """Decide which arrivals a lane believes.
 
     An arrival that lies further ahead of its predecessor than ``max_jump`` is a claim. It is believed once
-    another asset or another source makes a like claim, or once one asset has made five without anyone saying
-    otherwise. A believable arrival ends all claims. The first arrival of a stream has no predecessor: for
+    another asset or another source makes a similar claim, or once one asset has made five without
+    contradiction. A believable arrival ends all claims. The first arrival of a stream has no predecessor: for
     telemetry and faults its own event time takes that place, and any second record confirms it.
 
     Args:
         max_jump: microseconds.
-        claims: what `claims` was, empty for a new lane.
+        claims: former value of `claims`, empty for a new lane.
 
     Attributes:
-        claims: those that nobody has confirmed yet.
+        claims: unconfirmed claims.
     """
 
     def __init__(self, max_jump: int, claims: Iterable[Claim] = ()) -> None:
@@ -68,7 +68,7 @@ class ArrivalClock:
 
         Args:
             item: the record.
-            event: what it says.
+            event: its event.
             before: arrival of the lane so far, microseconds; None before the first.
         """
         arrived = event.arrived
@@ -90,7 +90,7 @@ class ArrivalClock:
         return False
 
     def believes_tick(self, arrival: int, before: int | None) -> bool:
-        """Whether a tick counts: one that is further ahead was made after an arrival that did not count."""
+        """Whether a tick counts: a tick further ahead was made after an arrival that did not count."""
         return before is None or arrival - before <= self._max_jump
 
     def _jumps(self, event: Event, arrived: int, before: int | None) -> bool:

@@ -1,19 +1,19 @@
-"""Clock health: which assets stamp their events with a clock that is wrong, and by how much.
+"""Clock health: find assets with a wrong clock, and the offset of the clock.
 
-What can be seen of a clock is the offset of each event, its time minus its arrival. A delay makes it smaller,
-never larger, and may do so for hours; what a device stored while its network was away comes in a burst, with
-offsets that shrink towards its end. So
+A clock shows in the offset of each event, its time minus its arrival. A delay makes the offset smaller, never
+larger, and may do so for hours. Events that a device stored without network come in a burst, with offsets
+that shrink towards its end. So
 
 - events that arrive within a tenth of the tolerance are one *look* at the clock; the quickest counts,
-- a look whose events were made more than twice as fast as they arrived since the look before tells of the
-  network and not of the clock: it counts for nothing, and takes back one look that seemed to lag,
+- a look with events that advanced more than twice as fast as their arrivals since the look before shows the
+  network and not the clock: it does not count, and removes one look that seemed to lag,
 - of the last 11 looks, 3 beyond the tolerance make a clock that is ahead: one event or two stamped into the
-  future accuse nobody; 9 that lag by more than it make one that is behind: delays seldom come in such rows,
-- a clock that stands still shows one time while messages of other content go on arriving: three looks at one
-  time that lag, over more than the tolerance and with no other time between them, make one that stopped. It
-  goes again with the next time that it shows. Copies are no looks: the lane leaves them out.
+  future do not suffice; 9 that lag by more than it make one that is behind: delays seldom come in such rows,
+- a clock that stands still shows one time while messages with other content continue to arrive: three looks
+  at one time that lag, over more than the tolerance and with no other time between them, make a stopped
+  clock. It runs again with the next new time. Copies are no looks: the lane leaves them out.
 
-Of an asset whose clock is right and gives no reason to doubt it, nothing is kept but that.
+For a right clock without doubts, only that fact is kept.
 """
 
 from __future__ import annotations
@@ -40,12 +40,12 @@ _log = structlog.get_logger()
 
 
 class Finding(msgspec.Struct, frozen=True, gc=False):
-    """What became known of an asset's clock.
+    """A finding about an asset's clock.
 
     Attributes:
-        state: what the clock is now.
-        offset: microseconds that it is ahead, by the median of the looks that say so.
-        jumped: whether it moved by more than the tolerance from where it was known to be.
+        state: present state of the clock.
+        offset: microseconds that it is ahead: median of the looks that support the state.
+        jumped: whether it moved by more than the tolerance from its last known offset.
     """
 
     state: State
@@ -54,7 +54,7 @@ class Finding(msgspec.Struct, frozen=True, gc=False):
 
 
 class _Look(msgspec.Struct, array_like=True):
-    """One look at a clock: when it began, and time and offset of its quickest event."""
+    """One look at a clock: its beginning, and time and offset of its quickest event."""
 
     arrival: int
     time: int
@@ -62,16 +62,16 @@ class _Look(msgspec.Struct, array_like=True):
 
 
 class _Clock(msgspec.Struct, array_like=True):
-    """A clock that is wrong, or that there is reason to doubt.
+    """A wrong or doubtful clock.
 
     Attributes:
-        known: whether it was right once, or found wrong, so that a jump can be told.
-        offset: as last found.
-        looks: those that count.
-        before: the last look that was closed, whether it counts or not; None if there was none.
-        open: the look that goes on.
-        stood: how many looks in a row showed the time of the open one, which are not among the others.
-        since: arrival of the first of them.
+        known: whether it was once right, or found wrong, so that a jump can be recognised.
+        offset: last found offset.
+        looks: looks that count.
+        before: the last closed look, whether it counts or not; None if there was none.
+        open: the open look.
+        stood: number of looks in a row at the time of the open one; they are not among ``looks``.
+        since: arrival of the first of these.
     """
 
     known: bool
@@ -85,17 +85,17 @@ class _Clock(msgspec.Struct, array_like=True):
 
 
 class Clocks:
-    """The clocks of all assets of a lane.
+    """Clocks of all assets of a lane.
 
     Args:
         policy: the tolerance.
-        kept: what `entry` returned, by asset; empty for a new lane.
+        kept: results of `entry`, by asset; empty for a new lane.
     """
 
     def __init__(self, policy: ClockPolicy, kept: dict[str, list[object]]) -> None:
         self._tolerance = policy.tolerance
         self._span = policy.tolerance // _SPANS
-        #: None is a clock that is right and that nothing speaks against.
+        #: None is a right clock without doubts.
         self._clocks: dict[str, _Clock | None] = {
             asset: msgspec.convert(found, _Clock) if found else None for asset, found in kept.items()
         }
@@ -106,13 +106,13 @@ class Clocks:
         }
 
     def doubts(self, asset: str, offset: int) -> bool:
-        """Whether an event has to be looked at; for nearly every event of an honest clock it need not."""
+        """Whether an event needs a look; nearly no event of an honest clock does."""
         if -self._tolerance <= offset <= self._tolerance:
             return self._clocks.get(asset, self) is not None
         return True
 
     def look(self, asset: str, time: int, arrival: int) -> Finding | None:
-        """Take an event that `doubts` asks for; return what it makes known of the clock, if anything.
+        """Process an event selected by `doubts`; return the finding about the clock, if any.
 
         Args:
             asset: its name.
@@ -130,7 +130,7 @@ class Clocks:
             if time == last.time and self._side(offset) == "behind":
                 return self._stands(asset, clock, look)
             clock.stood = 0
-            # What a gateway sends later of one time accuses no clock a second time.
+            # Later messages of one time from a gateway do not count against a clock again.
             if self._side(offset) != "right" and any(each.time == time for each in (*clock.looks, last)):
                 return None
             found = self._judge(asset, clock)
@@ -142,7 +142,7 @@ class Clocks:
         return found
 
     def _stands(self, asset: str, clock: _Clock, look: _Look) -> Finding | None:
-        """Take a look that shows the time of the last one."""
+        """Process a look at the time of the last one."""
         if clock.stood == 0:
             clock.since = clock.open.arrival
         clock.stood += 1
@@ -161,7 +161,7 @@ class Clocks:
         return "behind" if offset < -self._tolerance else "right"
 
     def _judge(self, asset: str, clock: _Clock) -> Finding | None:
-        """What the looks say once the open one is closed."""
+        """Evaluate the looks after closing the open one."""
         looks = clock.looks
         self._close(clock)
         del looks[:-_LOOKS]
@@ -182,14 +182,14 @@ class Clocks:
         return found
 
     def _let_go(self, asset: str, clock: _Clock) -> None:
-        """Nothing speaks against a clock any more; whether anything spoke for it has to be remembered."""
+        """Clear the doubts about a clock; remember whether it was ever known."""
         if clock.known or clock.looks:
             self._clocks[asset] = None
         else:
             del self._clocks[asset]
 
     def _close(self, clock: _Clock) -> None:
-        """Count the open look, unless it is of a backlog: that takes one back that seemed to lag."""
+        """Count the open look, unless it is of a backlog: a backlog removes one look that seemed to lag."""
         looks, before, last = clock.looks, clock.before, clock.open
         clock.before = last
         hurried = before is not None and last.time - before.time > 2 * (last.arrival - before.arrival)
@@ -202,11 +202,11 @@ class Clocks:
                 del looks[index]
 
     def _found(self, clock: _Clock, state: State, offsets: list[int]) -> Finding | None:
-        """What is new about a clock, by the offsets of the looks that speak for its state."""
+        """Make a finding from the offsets of the looks that support the state of a clock."""
         tolerance = self._tolerance
         offset = median_low(offsets) if offsets else 0
         if state != clock.state:
-            # Where right is, only the tolerance tells: the move is at least from its border.
+            # The right offset is known only up to the tolerance: the move is at least from its border.
             before = max(-tolerance, min(tolerance, offset)) if clock.state == "right" else clock.offset
             after = max(-tolerance, min(tolerance, before)) if state == "right" else offset
             return Finding(state, offset, clock.known and abs(after - before) > tolerance)
@@ -216,16 +216,16 @@ class Clocks:
         return Finding(state, offset, jumped=True) if moved >= _STEADY else None
 
     def is_wrong(self, asset: str) -> bool:
-        """Whether an asset's clock was found wrong, and not right again."""
+        """Whether an asset's clock is found wrong at present."""
         return asset in self._wrong
 
     def forget(self, asset: str) -> None:
-        """Let go of an asset whose state was dropped."""
+        """Forget an asset whose state was dropped."""
         self._clocks.pop(asset, None)
         self._wrong.pop(asset, None)
 
     def counts(self) -> dict[str, int]:
-        """How many clocks are wrong now."""
+        """Number of wrong clocks."""
         states = list(self._wrong.values())
         return {
             "wrong": len(states),
@@ -235,7 +235,7 @@ class Clocks:
         }
 
     def entry(self, asset: str) -> list[object] | None:
-        """Plain data of one asset, None where nothing is known of it."""
+        """Plain data of one asset, None if nothing is known."""
         if asset not in self._clocks:
             return None
         clock = self._clocks[asset]
@@ -243,7 +243,7 @@ class Clocks:
 
 
 def clock_row(item: Item, asset: str, found: Finding) -> Row:
-    """The row of the changes that tells of a finding, which is logged too."""
+    """Make the row of the changes for a finding, and log it."""
     row = {
         "change": "clock",
         "asset": asset,

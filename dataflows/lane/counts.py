@@ -1,4 +1,4 @@
-"""What a lane counts: by kind of record, in all and by period of the metrics."""
+"""Counts of a lane by kind of record, in total and by period of the metrics."""
 
 from __future__ import annotations
 
@@ -18,39 +18,39 @@ _NEVER_BEGUN = -(2**63)
 
 
 class Counts:
-    """Accepted events by kind, and the periods in which they came.
+    """Counts of accepted events by kind, and the periods of the metrics.
 
     Args:
         every: microseconds of knowledge time in one period.
-        state: what `state` returned, None for a new lane.
+        state: result of `state`, None for a new lane.
 
     Attributes:
-        end: of the open period, before all times as long as there is none.
+        end: end of the open period; before all times if there is none.
     """
 
     def __init__(self, every: int, state: Mapping[str, Any] | None = None) -> None:
         self._every = every
         self._all: Counter[str] = Counter({} if state is None else state["all"])
-        #: When the open period began and ends, in knowledge time, and what had been counted before it.
+        #: Start and end of the open period, in knowledge time, and the counts before it.
         self._start = 0
         self.end = _NEVER_BEGUN
         self._before: Counter[str] = Counter()
         self._begun = state is not None and state["start"] is not None
         if state is not None and state["start"] is not None:
-            # It ends at the next multiple, also where that was another one when the period began.
+            # It ends at the next multiple, even if `every` changed since the period began.
             self._start, self.end = state["start"], -(-state["known"] // every) * every
             self._before.update(state["before"])
 
     def count(self, event: Event) -> None:
-        """One accepted event."""
+        """Count one accepted event."""
         self._all[kind_of(event)] += 1
 
     def by_kind(self) -> dict[str, int]:
-        """Accepted events so far."""
+        """Number of accepted events so far."""
         return dict(sorted(self._all.items()))
 
     def close(self, known: int) -> tuple[int, int, dict[str, int]] | None:
-        """Begin the period of a knowledge time, once that has passed the `end` of the one before.
+        """Begin the period of a knowledge time that has passed the `end` of the one before.
 
         Returns:
             Start, end and accepted events by kind of the period before, None if this is the first.

@@ -1,4 +1,4 @@
-"""The lane: every record passes here in sequence, so what depends on the order of arrival is decided here."""
+"""The lane: every record passes it in sequence, and it makes all decisions that depend on arrival order."""
 
 from __future__ import annotations
 
@@ -51,17 +51,17 @@ if TYPE_CHECKING:
 __all__ = ["LANE_PARTS", "Lane"]
 
 _REGISTRY, _HEARD, _SURROUNDINGS = 0, BUCKETS, 2 * BUCKETS
-#: Registry, what was heard of assets (silence and clocks), and surroundings, each in buckets. Frozen: the
-#: store knows them by number.
+#: Registry, signs of assets (silence and clocks), and surroundings, each in buckets. Frozen: the store
+#: identifies them by number.
 LANE_PARTS = 2 * BUCKETS + SURROUNDINGS_PARTS
-#: Places between two records after all that time and weather make: a period that ends, a finding of a clock,
-#: what began anew.
+#: Places between two records after all effects of time and weather: the end of a period, a finding about a
+#: clock, a restart of state.
 _PERIOD, _CLOCK, _MIGRATED = 2**30, 2**30 + 1, 2**30 + 2
 _VERSION = 4
 _OLDER = {
-    # What the fleet was laid out by is known to the manifest of the store.
+    # The manifest of the store has the layouts of the fleet.
     2: lambda state: {**state, "told": 0},
-    # By which idle_timeout expiries were counted was not written: it is taken for the present one.
+    # The idle_timeout of the expiries was not written: assume the present one.
     # Implausible readings and names were not counted, and arrivals had no claims.
     3: lambda state: {**state, "idle": {}, "implausible": {}, "claims": (), "names": None},
 }
@@ -69,19 +69,19 @@ _log = structlog.get_logger()
 
 
 class Lane:
-    """Gives each record its time of arrival, its asset and its weather; lets time pass for the silent.
+    """Give each record its arrival, asset and weather; advance time for silent assets.
 
     Args:
         fleet: the fleet.
-        main: what `main_snapshot` returned, None for a new lane.
-        parts: what `part_snapshot` returned, by number.
-        name: of the lane, in its rows.
-        migrated: classes and targets whose stored state began anew, and why; a new lane tells nothing of it.
-        on_error: makes the row that rejects a record on which the lane raises; None: it raises.
-        intake: told what is used and refused.
+        main: result of `main_snapshot`, None for a new lane.
+        parts: results of `part_snapshot`, by number.
+        name: name of the lane, in its rows.
+        migrated: classes and targets whose state was restarted, and why; a new lane reports none.
+        on_error: makes the reject of a record on which the lane raises; None: the lane raises.
+        intake: counts used and refused records.
 
     Attributes:
-        arrival: the last one, which never runs back; None without arrivals.
+        arrival: last arrival, which never runs back; None without arrivals.
     """
 
     def __init__(
@@ -108,10 +108,10 @@ class Lane:
         self._with_arrivals: bool | None = None
         self._largest: int | None = None
         self._sequence = 0
-        #: How many things the lane made after the record of this sequence, or of it beside the record itself.
+        #: Number of items that the lane made after the record of this sequence, besides the record itself.
         self._made = 0
         self._counts = Counts(fleet.metrics_every)
-        #: Of clocks, in the open period.
+        #: Findings about clocks in the open period.
         self._jumps = 0
         surroundings, idle, implausible = None, None, None
         if main is not None:
@@ -133,23 +133,23 @@ class Lane:
         self._signs = SignsOfLife(fleet.classes, signs)
         policy = fleet.assets.clock
         self._quarantine = policy is not None and policy.quarantine
-        #: None where they are not checked.
+        #: None if clocks are not checked.
         self._clocks = None if policy is None else Clocks(policy, clocks)
         self._registered = Buckets("registry", self._registry.entry)
         self._registered.restore(registry)
         self._heard = Buckets("heard", self._heard_of)
         self._heard.restore(heard)
         if idle is not None and idle != self._silence.counted_by():
-            # The main snapshot will tell the present one of all of them.
+            # The main snapshot will have the present one for all of them.
             self._heard.touch_all()
-        #: None where no class sees weather.
+        #: None if no class sees weather.
         self._surroundings: Surroundings | None = None
         if fleet.weather:
             around = _between(parts, _SURROUNDINGS, LANE_PARTS)
             self._surroundings = Surroundings(fleet, self._registry, surroundings, around)
 
     def _heard_of(self, asset: str) -> tuple[object, object, object] | None:
-        """Plain data of an asset's silence, clock and signs of life, None where there is none of them."""
+        """Plain data of an asset's silence, clock and signs of life, None if it has none of them."""
         silence = self._silence.entry(asset)
         clock = None if self._clocks is None else self._clocks.entry(asset)
         signs = self._signs.entry(asset)
@@ -169,7 +169,7 @@ class Lane:
         self._migrations.told = state["told"]
 
     def process(self, items: list[Item]) -> list[Item]:
-        """Records in; each as a `Known` event or a row of the rejects, after the expiries due before it."""
+        """Turn records into `Known` events or rejects, each after the expiries due before it."""
         items.sort(key=by_order)
         out: list[Item] = []
         untold = bool(self._migrations)
@@ -197,7 +197,7 @@ class Lane:
         return out
 
     def _take_or_reject(self, item: Item, event: Event, out: list[Item]) -> None:
-        """Take a record in; where that raises, what time brought about stands, and the record is rejected."""
+        """Process a record; if that raises, the effects of time stay, and the record is rejected."""
         try:
             self._take(item, event, out)
         except Exception as error:
@@ -238,7 +238,7 @@ class Lane:
     def _take_of_asset(self, item: Item, event: AssetEvent, out: list[Item]) -> None:
         filed = isinstance(event, Registration) and item.position[0] in self._registry_files
         if filed and isinstance(event, Registration) and self._registry.is_filed(event):
-            # A file that was written anew says again what it said: the stream may know better by now.
+            # A file that was exported again repeats unchanged rows: the stream may have newer ones.
             self._counts.count(event)
             self._intake.registered += 1
             return
@@ -260,8 +260,8 @@ class Lane:
     def _take_resolved(
         self, item: Item, sent: AssetEvent, event: AssetEvent, asset_class: str, out: list[Item]
     ) -> None:
-        """Take an event of a known asset, as it was sent and without what its class excludes."""
-        # Telemetry or a fault that was not sent before.
+        """Process an event of a known asset, as sent and without the readings that its class excludes."""
+        # Telemetry or a fault that is not a copy.
         news: Telemetry | Fault | None = None
         if isinstance(event, Telemetry | Fault) and not self._is_copy(event, asset_class):
             news = event
@@ -287,7 +287,7 @@ class Lane:
         out.append(Item(item.sequence, lane_part(0), self.arrival, item.known, item.position, body))
 
     def _refused(self, event: AssetEvent) -> Reject | None:
-        """Why the clock of an event's asset cannot be believed, None where it can."""
+        """Reason not to believe the clock of an event's asset; None if there is none."""
         if self._is_future(event):
             return Reject("future", "its time lies more than max_future after its arrival", event.asset)
         if self._quarantine and self._is_quarantined(event):
@@ -311,7 +311,7 @@ class Lane:
             self._heard.touch(event.asset)
 
     def _count(self, event: AssetEvent, asset_class: str) -> None:
-        """Count an accepted event, and the names in it that match nothing."""
+        """Count an accepted event, and its names that match nothing."""
         self._counts.count(event)
         if isinstance(event, Registration):
             self._intake.registered += 1
@@ -326,7 +326,7 @@ class Lane:
             self._names.began_to_send(event.asset, asset_class)
 
     def _take_weather(self, item: Item, event: Weather, out: list[Item]) -> None:
-        """Weather goes to no asset but those at its site whose latest prediction it revises."""
+        """Send weather to the assets at its site whose latest prediction it revises."""
         taken: list[LateWeather] | Reject = []
         wrong = [why for name, why in (event.unusable or {}).items() if name in self._weather_values]
         if wrong:
@@ -344,7 +344,7 @@ class Lane:
             out.append(Item(item.sequence, self._next_part(), self.arrival, item.known, item.position, known))
 
     def _tick(self, arrival: int, out: list[Item]) -> None:
-        """Time passed while nothing arrived; a record that arrived before that has come too late for it."""
+        """Advance time while nothing arrives; records with an earlier arrival come too late for that."""
         if not self._arrivals.believes_tick(arrival, self.arrival):
             return
         self._expire(arrival, out)
@@ -353,7 +353,7 @@ class Lane:
         self._issue(self.arrival, out)
 
     def _issue(self, until: int, out: list[Item]) -> None:
-        """Weather that came before it was issued is known from that instant on."""
+        """Make weather known at the instant of its issue, if it came before that."""
         if self._surroundings is None:
             return
         for issued, taken in self._surroundings.due(until):
@@ -361,7 +361,7 @@ class Lane:
                 self._emit(late, issued, out)
 
     def _emit(self, what: Expiry | LateWeather, at: int, out: list[Item]) -> None:
-        """Something that took effect at an instant between the last record and the next."""
+        """Make an item that took effect at an instant between the last record and the next."""
         arrival = None if self.arrival is None else at
         known = self._made_known(what, arrival)
         out.append(Item(self._sequence, self._next_part(), arrival, at, ("", 0, 0), known))
@@ -378,7 +378,7 @@ class Lane:
     def _look(
         self, clocks: Clocks, item: Item, event: Telemetry | Fault, arrival: int, out: list[Item]
     ) -> None:
-        """What an event says of its asset's clock; of an honest one nearly always nothing."""
+        """Make findings about the clock of an event's asset; for an honest clock nearly always none."""
         if not clocks.doubts(event.asset, event.time - arrival):
             return
         found = clocks.look(event.asset, event.time, arrival)
@@ -392,7 +392,7 @@ class Lane:
         return clocks is not None and isinstance(event, Telemetry | Fault) and clocks.is_wrong(event.asset)
 
     def _close_period(self, item: Item, out: list[Item]) -> None:
-        """What was counted goes out once knowledge time has passed the end of the period."""
+        """Publish the counts of a period once knowledge time has passed its end."""
         if self.arrival is None and self._largest is None:
             return
         closed = self._counts.close(item.known)
@@ -403,11 +403,11 @@ class Lane:
         out.append(self._before_record(item, _PERIOD, LanePeriod(self._name, *closed, clocks)))
 
     def _before_record(self, item: Item, place: int, body: Row | LanePeriod) -> Item:
-        """Something that this record brings about, and that takes effect before it."""
+        """Make an item that this record causes, and that takes effect before it."""
         return Item(self._sequence, lane_part(place), self.arrival, item.known, ("", 0, 0), body)
 
     def _watch_arrivals(self, event: Event) -> Reject | None:
-        """Reject a record that is unlike the first one; a file of registry rows may do without arrivals."""
+        """Reject a record with other use of arrivals than the first; registry files may omit arrivals."""
         with_arrivals = event.arrived is not None
         if isinstance(event, Registration) and not with_arrivals:
             return None
@@ -418,7 +418,7 @@ class Lane:
         return unlike(self._with_arrivals, event)
 
     def _expire(self, arrival: int | None, out: list[Item]) -> None:
-        """What was due before this arrival takes effect now, as of when it was due."""
+        """Apply what was due before this arrival, as of the time at which it was due."""
         if arrival is None or not self._waits:
             return
         for expiry in self._silence.expiries(arrival):
@@ -438,7 +438,7 @@ class Lane:
                 self._signs.forget(expiry.asset)
 
     def _move_time(self, item: Item, event: Event) -> None:
-        """Arrival never runs back; without arrivals, knowledge follows the largest event time."""
+        """Advance arrival, which never runs back; without it, knowledge follows the largest event time."""
         if event.arrived is not None and (self.arrival is None or event.arrived > self.arrival):
             self.arrival = event.arrived
         if isinstance(event, TimedEvent) and (self._largest is None or event.time > self._largest):
@@ -447,7 +447,7 @@ class Lane:
 
     @property
     def _now(self) -> int | None:
-        """Knowledge time, None where nothing is known yet."""
+        """Knowledge time, None if nothing is known yet."""
         return self._largest if self.arrival is None else self.arrival
 
     def _known(self) -> int:
@@ -518,7 +518,7 @@ class Lane:
         )
 
     def part_snapshot(self, part: int) -> bytes:
-        """One bucket of the registry, of what was heard or of the surroundings."""
+        """One bucket of the registry, of the signs of assets or of the surroundings."""
         if part < _HEARD:
             return self._registered.bucket(part)
         if part < _SURROUNDINGS or self._surroundings is None:
@@ -526,12 +526,12 @@ class Lane:
         return self._surroundings.part(part - _SURROUNDINGS)
 
     def finish(self) -> list[Item]:
-        """What came in, for the summary."""
+        """Counts of the input, for the summary."""
         counts: dict[str, Any] = {
             "records": self._sequence,
             "assets": len(self._registry),
             "by_kind": self._counts.by_kind(),
-            # By reason; whoever rejects something adds to it.
+            # By reason; every stage that rejects adds to it.
             "rejected": {},
             "names": self._names.report(self._registry),
         }
@@ -546,5 +546,5 @@ class Lane:
 
 
 def _between(parts: Mapping[int, bytes], first: int, stop: int) -> dict[int, bytes]:
-    """The parts of one table, numbered from 0."""
+    """Parts of one table, numbered from 0."""
     return {part - first: sealed for part, sealed in parts.items() if first <= part < stop}

@@ -1,4 +1,4 @@
-"""What of the stored state began anew since the fleet was changed: told with the first event after."""
+"""Rows about state that was restarted by a change of the fleet, published with the next event."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ _log = structlog.get_logger()
 
 
 class Migrations:
-    """Rows of the changes, one for each class or target that was allowed to begin anew.
+    """Rows of the changes, one for each class or target whose state was restarted.
 
     Args:
-        migrated: names, and what was lost; in order.
+        migrated: names, and the loss; in order.
 
     Attributes:
-        told: how many of them were told; all of those that are older than the store's lane.
+        told: number of published rows; includes all that are older than the store's lane.
     """
 
     def __init__(self, migrated: tuple[tuple[str, str], ...]) -> None:
@@ -32,11 +32,11 @@ class Migrations:
         self.told = len(migrated)
 
     def __bool__(self) -> bool:
-        """Whether there is something to tell."""
+        """Whether there are unpublished rows."""
         return self.told < len(self._migrated)
 
     def tell(self, item: Item) -> list[Row]:
-        """What was not told yet."""
+        """Publish the remaining rows."""
         untold = self._migrated[self.told :]
         self.told = len(self._migrated)
         for name, why in untold:

@@ -1,4 +1,4 @@
-"""Names that match nothing: counted while records pass, and told with the nearest name that would match."""
+"""Count names that match nothing, and report each with the nearest name that would match."""
 
 from __future__ import annotations
 
@@ -16,22 +16,22 @@ if TYPE_CHECKING:
 
 __all__ = ["Names", "sentence"]
 
-#: Names counted one by one, for each class and use; others are counted together.
+#: Largest number of separately counted names, for each class and use; others are counted together.
 _MOST = 256
-#: Characters that are kept of a name.
+#: Kept characters of a name.
 _LONGEST = 256
-#: Names told of each class and use, the commonest first.
+#: Reported names of each class and use, the most frequent first.
 _TOLD = 20
-#: Names that are compared letter by letter.
+#: Largest number of names compared letter by letter.
 _COMPARED = 2_000
 
 
 class Names:
-    """Counts names that match nothing in the fleet, in bounded memory.
+    """Count names that match nothing in the fleet, in bounded memory.
 
     Args:
         fleet: the fleet.
-        state: what `state` returned, None for a new lane.
+        state: result of `state`, None for a new lane.
     """
 
     def __init__(self, fleet: Fleet, state: Mapping[str, Any] | None = None) -> None:
@@ -43,14 +43,14 @@ class Names:
             targets = [fleet.targets[target] for target in found.targets if target in fleet.targets]
             self._modes[name] = frozenset(target.mode for target in targets)
             self._components[name] = frozenset([*found.maintenance, *(t.component for t in targets)])
-        #: By use and class: how often each name came.
+        #: By use and class: count of each name.
         self._unknown: dict[tuple[str, str], Counter[str]] = {}
-        #: By use and class: how often names came for which there was no more room.
+        #: By use and class: count of names beyond the limit.
         self._others: Counter[tuple[str, str]] = Counter()
-        #: Declared sensors and codes that did not come yet, by class.
+        #: Declared sensors and codes that have not come yet, by class.
         self._missing_sensors = {name: set(found) for name, found in self._sensors.items()}
         self._missing_codes = {name: set(found) for name, found in self._codes.items()}
-        #: Classes of which telemetry came: of others nothing can be said of sensors and codes.
+        #: Classes with telemetry: sensors and codes of other classes cannot be judged.
         self._heard: set[str] = set()
         if state is not None:
             self._restore(state)
@@ -70,8 +70,8 @@ class Names:
         """Note an accepted record.
 
         Args:
-            event: it.
-            asset_class: of its asset.
+            event: the event.
+            asset_class: class of its asset.
             sends: whether its asset has ever sent telemetry.
         """
         if isinstance(event, Telemetry):
@@ -106,11 +106,11 @@ class Names:
                 self._count("sensor", asset_class, name)
 
     def began_to_send(self, asset: str, asset_class: str) -> None:
-        """An asset sent its first telemetry: its earlier records are not lost."""
+        """Note the first telemetry of an asset: its earlier records are not lost."""
         self._unknown.get(("asset", asset_class), Counter()).pop(asset, None)
 
     def unknown_asset(self, asset: str) -> None:
-        """Note a record of an asset that no registry row names."""
+        """Note a record of an asset without a registry row."""
         self._count("unknown_asset", "", asset)
 
     def _count(self, use: str, asset_class: str, name: str) -> None:
@@ -140,11 +140,11 @@ class Names:
         }
 
     def report(self, registry: Registry) -> list[dict[str, Any]]:
-        """What matched nothing: one table a name.
+        """Report the names that matched nothing: one table a name.
 
         Returns:
-            Tables of ``what`` (see `sentence`), ``class``, ``name``, ``count`` and ``nearest``, the name
-            that would match and is most alike, None without one.
+            Tables of ``what`` (see `sentence`), ``class``, ``name``, ``count`` and ``nearest``, the most
+            similar name that would match, None without one.
         """
         rows = []
         for (use, asset_class), counts in sorted(self._unknown.items()):
@@ -179,7 +179,7 @@ class Names:
 
 
 def nearest(name: str, choices: Iterable[str]) -> str | None:
-    """The choice that is most like a name, None if none is like it."""
+    """Find the choice most similar to a name, None if none is similar."""
     folded = name.casefold()
     alike: list[str] = []
     for choice in choices:
@@ -196,9 +196,9 @@ def _row(what: str, asset_class: str, name: str | None, count: int, near: str | 
 
 
 def sentence(row: Mapping[str, Any]) -> str | None:
-    """One row of `Names.report` for a person; None for what is only worth a place in the summary.
+    """Describe a row of `Names.report` to a person; None if it belongs only in the summary.
 
-    Undeclared sensors and codes are usual: they are told only where a declared one is much like them.
+    Undeclared sensors and codes are usual: they are reported only if a declared one is very similar.
     """
     what, name, count, near = row["what"], row["name"], row["count"], row["nearest"]
     if name is None or (what in ("sensor", "code") and near is None):

@@ -1,4 +1,4 @@
-"""Readings that cannot be right: what is no number in a declared sensor, and what its limits exclude."""
+"""Implausible readings: values of declared sensors that are no number or outside their limits."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ __all__ = ["Plausible"]
 
 
 class Plausible:
-    """Checks telemetry against what its asset's class declares; whatever it does not declare is ignored.
+    """Check telemetry against the sensors of its asset's class; undeclared sensors are ignored.
 
     Args:
         classes: by name.
-        counts: what `counts` was when the snapshot was taken, None for a new lane.
+        counts: value of `counts` in the snapshot, None for a new lane.
 
     Attributes:
-        counts: readings that were taken for missing, by ``class/sensor``.
+        counts: number of readings replaced by missing, by ``class/sensor``.
     """
 
     def __init__(self, classes: Mapping[str, AssetClass], counts: Mapping[str, int] | None = None) -> None:
@@ -34,7 +34,7 @@ class Plausible:
         self.counts: Counter[str] = Counter(counts)
 
     def check(self, event: Telemetry, asset_class: str) -> Telemetry | Reject:
-        """The event without readings that its limits exclude, or a reject where a declared one is no number.
+        """Remove readings outside their limits from an event; reject it if a declared reading is no number.
 
         Example:
             With ``limits = { flow = { range = [0, 40] } }``, readings of ``{"flow": 65535.0, "load": 0.5}``

@@ -1,4 +1,4 @@
-"""The registry: which assets there are, and of which class."""
+"""The registry: known assets and their classes."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ __all__ = ["Registry"]
 
 
 class _Entry(NamedTuple):
-    """What is known of an asset.
+    """Entry of an asset.
 
     Attributes:
         filed: digest of its latest row in a registry file, None without one.
@@ -35,9 +35,9 @@ class Registry:
     """Class and site of every asset.
 
     Args:
-        policy: what happens to assets that no row names.
+        policy: treatment of assets without a row.
         classes: of the fleet, by name.
-        kept: what `entry` returned, by asset; empty for a new lane.
+        kept: results of `entry`, by asset; empty for a new lane.
     """
 
     def __init__(
@@ -48,13 +48,13 @@ class Registry:
     ) -> None:
         self._policy = policy
         self._classes = classes
-        #: One for all that are adopted, before and after they sent telemetry.
+        #: One entry for all adopted assets, before and after their first telemetry.
         self._adopted = _Entry(policy.adopt_as or "", None)
         self._adopted_sends = self._adopted._replace(sends=True)
         self._assets = {asset: self._shared(_restored(found)) for asset, found in kept.items()}
 
     def _shared(self, entry: _Entry) -> _Entry:
-        """One entry for all assets that are alike."""
+        """Share one entry among equal assets."""
         if entry == self._adopted:
             return self._adopted
         return self._adopted_sends if entry == self._adopted_sends else entry
@@ -63,17 +63,17 @@ class Registry:
         return len(self._assets)
 
     def class_of(self, asset: str) -> str | None:
-        """The class of an asset, None if it is not known."""
+        """Class of an asset, None if it is unknown."""
         found = self._assets.get(asset)
         return None if found is None else found[0]
 
     def site_of(self, asset: str) -> str | None:
-        """Where the latest registry row of an asset says that it is."""
+        """Site of the latest registry row of an asset."""
         found = self._assets.get(asset)
         return None if found is None else found[1]
 
     def adopt(self, asset: str) -> str | Reject:
-        """The class that an unknown asset is given, or why it is given none."""
+        """Give an unknown asset a class, or return the reason for none."""
         policy = self._policy
         if policy.unknown == "reject" or policy.adopt_as is None:
             return Reject("unknown_asset", "no registry row names it", asset)
@@ -99,16 +99,16 @@ class Registry:
         return iter(self._assets)
 
     def is_filed(self, row: Registration) -> bool:
-        """Whether a row of a registry file says what the file said when it was read before."""
+        """Whether a row of a registry file is unchanged since the file was last read."""
         found = self._assets.get(row.asset)
         return found is not None and found.filed == _digest(row)
 
     def register(self, row: Registration, *, filed: bool = False) -> str | Reject:
-        """Take a registry row; the asset's class, or why the row cannot be used.
+        """Apply a registry row; return the asset's class, or why the row cannot be used.
 
         Args:
-            row: it; without a site the asset stays where it was.
-            filed: whether it is one of a registry file.
+            row: the row; without a site the asset keeps its site.
+            filed: whether it comes from a registry file.
         """
         if row.asset_class not in self._classes:
             known = ", ".join(sorted(self._classes))
@@ -138,9 +138,9 @@ class Registry:
 
 
 def _restored(kept: list[object]) -> _Entry:
-    """An entry from its plain data."""
+    """Restore an entry from its plain data."""
     name, site, *rest = kept
-    # A former release kept two: it is not known what such an asset sent, so nothing is said against it.
+    # A former release kept two: it is not known what such an asset sent, so it is not reported.
     filed, sends = rest or (None, True)
     return _Entry(
         str(name),
@@ -151,7 +151,7 @@ def _restored(kept: list[object]) -> _Entry:
 
 
 def _digest(row: Registration) -> bytes:
-    """Eight bytes of what a row says."""
+    """Digest of a row, eight bytes."""
     content = (row.asset_class, row.site, row.attributes, row.retired)
     said = orjson.dumps(content, option=orjson.OPT_SORT_KEYS)
     return hashlib.blake2b(said, digest_size=8).digest()

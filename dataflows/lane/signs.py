@@ -1,4 +1,4 @@
-"""Signs of life: what tells that an asset still sends, and what only repeats or comes too late."""
+"""Signs of life: distinguish new records of an asset from copies and from records that are too late."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ if TYPE_CHECKING:
 __all__ = ["SignsOfLife"]
 
 _DIGEST = 8
-#: Identities remembered of an asset, and of one whose state was dropped: with its times 64 bytes.
+#: Remembered identities of an asset, and of a dropped one: with its times 64 bytes.
 _KEPT, _BURIED = 32, 6
 _NEVER = -(2**63)
 
 
 class _Seen(msgspec.Struct):
-    """The largest time of telemetry and faults, that of telemetry alone, and the latest identities."""
+    """Largest time of telemetry and faults, that of telemetry alone, and the latest identities."""
 
     newest: int
     scored: int
@@ -33,14 +33,14 @@ class _Seen(msgspec.Struct):
 
 
 class SignsOfLife:
-    """Tells telemetry and faults that an asset will accept from copies and from what is too late.
+    """Distinguish telemetry and faults that an asset will accept from copies and from too late ones.
 
     Only the asset itself knows all identities, but silence is decided here, before it. So the latest 32
-    identities (of id and content) of each asset are kept here too: a gateway repeats what it sent last.
+    identities (of id and content) of each asset are kept here too: a gateway repeats its latest messages.
 
     Args:
         classes: by name.
-        kept: what `entry` returned, by asset; empty for a new lane.
+        kept: results of `entry`, by asset; empty for a new lane.
     """
 
     def __init__(self, classes: Mapping[str, AssetClass], kept: dict[str, tuple[int, int, bytes]]) -> None:
@@ -48,7 +48,7 @@ class SignsOfLife:
         self._seen = {asset: _Seen(*found) for asset, found in kept.items()}
 
     def is_copy(self, event: Telemetry | Fault, asset_class: str) -> bool:
-        """Whether a record with the same id, time and content was accepted lately."""
+        """Whether a record with the same id, time and content was accepted recently."""
         seen = self._seen.get(event.asset)
         if seen is None or event.time > seen.newest:
             return False
@@ -56,7 +56,7 @@ class SignsOfLife:
         return any(recent[at : at + _DIGEST] == digest for at in range(0, len(recent), _DIGEST))
 
     def is_timely(self, event: Telemetry | Fault, asset_class: str) -> bool:
-        """Whether a record that is no copy is a sign of life, since it is not too late."""
+        """Whether a record that is not a copy is a sign of life: it is not too late."""
         seen = self._seen.get(event.asset)
         if seen is None or event.time >= seen.newest - self._classes[asset_class].allowed_lateness:
             return True
@@ -74,29 +74,29 @@ class SignsOfLife:
             seen.scored = max(seen.scored, event.time)
 
     def trim(self, asset: str) -> None:
-        """Keep little of an asset whose state was dropped."""
+        """Shorten the entry of an asset whose state was dropped."""
         seen = self._seen.get(asset)
         if seen is not None:
             seen.recent = seen.recent[: _BURIED * _DIGEST]
 
     def forget(self, asset: str) -> None:
-        """Keep nothing of an asset."""
+        """Forget an asset."""
         self._seen.pop(asset, None)
 
     def entry(self, asset: str) -> tuple[int, int, bytes] | None:
-        """Plain data of one asset, None where nothing is known of it."""
+        """Plain data of one asset, None if nothing is known."""
         seen = self._seen.get(asset)
         return None if seen is None else (seen.newest, seen.scored, seen.recent)
 
 
 def _digest(event: Telemetry | Fault, asset_class: AssetClass) -> bytes:
-    """Eight bytes of id, time and content; of readings only those that the class declares."""
+    """Digest of id, time and content, eight bytes; it covers only declared readings."""
     if isinstance(event, Fault):
         content = event.code.encode()
     else:
         readings = event.readings
         values = [readings.get(sensor) for sensor in asset_class.sensors]
-        # Adding 0.0 makes one of both zeros.
+        # Adding 0.0 turns -0.0 into 0.0.
         content = array("d", [nan if value is None else value + 0.0 for value in values]).tobytes()
     named = "" if event.id is None else event.id
     head = f"{type(event).__name__}\x1f{event.time}\x1f{named}\x1f".encode()

@@ -1,13 +1,14 @@
-"""Silence: an asset that sends nothing still lets time pass.
+"""Silence: time passes for an asset that sends nothing.
 
 At each multiple of ``idle_timeout`` after its last arrival, an asset's label clock advances to that instant;
 at ``asset_ttl`` its state is dropped. These expiries are due at exact instants of arrival time, so that a
 replay repeats them: they read no clock.
 
 Once an asset has been silent for so long that none of its examples waits or can be corrected (the reach of
-its class), more of them would only move the clock of its targets, so it rests: one wild arrival must not make
-millions. What goes to another asset of its class says how far they would have moved it. Before it is heard
-again, the last expiry that it missed is made up for: its label clock stands where it would stand.
+its class), more expiries would only move the clock of its targets. So it rests: one wild arrival must not
+make millions of expiries. Items for another asset of its class carry the clock to which they would have moved
+it.
+Before its next record, the last missed expiry is applied: its label clock stands where it would stand.
 """
 
 from __future__ import annotations
@@ -28,30 +29,30 @@ if TYPE_CHECKING:
 __all__ = ["Silence"]
 
 _NEVER = 2**63
-#: In place of a number of expiries: a tombstone; an asset whose class knows no silence.
+#: Instead of a number of expiries: a tombstone; an asset of a class without silence.
 _DROPPED, _UNWATCHED = -1, -2
-#: Places among the tombstones that assets which came back may leave behind, beside as many as there are.
+#: Stale places of returned assets among the tombstones, allowed in addition to as many as there are.
 _LEFT_BEHIND = 64
 
 
 class _Heard(msgspec.Struct):
-    """When an asset was last heard, and how many expiries it had since; negative: see below."""
+    """Last arrival of an asset, and its number of expiries since; negative: see below."""
 
     last: int
     fired: int
 
 
 class Silence:
-    """The expiries of all assets of a lane.
+    """Expiries of all assets of a lane.
 
     Args:
         classes: by name.
         reaches: by class, microseconds of silence after which nothing is left to decide or to correct.
-        max_tombstones: how many dropped assets are remembered.
-        kept: what `entry` returned, by asset; empty for a new lane.
-        counted_by: what `counted_by` returned when ``kept`` was written.
-        current: the class of an asset by the registry, that in which it was heard if None; it is asked again
-            only after `leave`.
+        max_tombstones: number of remembered dropped assets.
+        kept: results of `entry`, by asset; empty for a new lane.
+        counted_by: result of `counted_by` when ``kept`` was written.
+        current: returns the class of an asset by the registry; None keeps the class of its last record. It
+            is called again only after `leave`.
     """
 
     def __init__(
@@ -69,16 +70,16 @@ class Silence:
         self._heard: dict[str, _Heard] = {}
         self._class_of: dict[str, str] = {}
         self._queue: list[tuple[int, str]] = []
-        #: Where an asset stands in the queue; its other places there are left behind.
+        #: Place of an asset in the queue; its other places there are stale.
         self._queued: dict[str, int] = {}
         self._tombstones: list[tuple[int, str]] = []
-        #: How many of the tombstones are of assets that did not come back.
+        #: Number of tombstones of assets that did not return.
         self._dropped = 0
-        #: Up to when the examples that assets have of former classes need expiries.
+        #: Time up to which examples of former classes need expiries, by asset.
         self._former: dict[str, int] = {}
-        #: Assets that rest: their class and place in `_phases`; None where another class has them since.
+        #: Resting assets: class and place in `_phases`; None if they changed class since.
         self._resting: dict[str, tuple[str, int] | None] = {}
-        #: By class those that rest, as (last arrival modulo the timeout, asset), ascending: so the last to
+        #: Resting assets by class, as (last arrival modulo the timeout, asset), ascending: so the last to
         #: expire is found at once.
         self._phases: dict[str, list[tuple[int, str]]] = {}
         self._current = current or self._class_of.get
@@ -95,7 +96,7 @@ class Silence:
         self._class_of[asset] = asset_class
         idle, before = self._classes[asset_class].idle_timeout, self._counted_by.get(asset_class)
         if fired > 0 and idle is not None and before is not None:
-            # What passed stays passed: the next expiry is the next multiple of the present idle_timeout.
+            # Past expiries stay: the next expiry is the next multiple of the present idle_timeout.
             fired = fired * before // idle
         self._heard[asset] = _Heard(last, fired)
         if fired == _DROPPED:
@@ -105,7 +106,7 @@ class Silence:
             self._push(asset)
 
     def hear(self, asset: str, asset_class: str, arrival: int) -> bool:
-        """Note a well-formed telemetry or fault; False where that changes nothing."""
+        """Note well-formed telemetry or a fault; False if nothing changes."""
         heard = self._heard.get(asset)
         changed = self._class_of.get(asset) != asset_class
         if heard is not None and heard.fired < 0:
@@ -128,9 +129,9 @@ class Silence:
         return True
 
     def leave(self, asset: str, asset_class: str, arrival: int) -> bool:
-        """Note that an asset leaves a class; False where that changes nothing.
+        """Note that an asset leaves a class; False if nothing changes.
 
-        What it leaves behind in a class without silence is known of only here.
+        Only this object knows its remaining examples in a class without silence.
         """
         if asset in self._resting:
             self._wake(asset)
@@ -144,7 +145,7 @@ class Silence:
         self._former[asset] = max(until, self._former.get(asset, until))
 
     def missed(self, asset: str, arrival: int) -> Expiry | None:
-        """The last expiry that a resting asset did not have before an arrival at which it is heard."""
+        """Last expiry that a resting asset missed before its next arrival."""
         if asset not in self._resting:
             return None
         heard = self._heard[asset]
@@ -155,14 +156,14 @@ class Silence:
         return Expiry(asset, heard.last + passed * idle, "silent")
 
     def resting_clock(self, asset_class: str, before: int | None, name: str = "") -> int | None:
-        """When the last of the assets of a class that rest expired before (due, asset); None if none rests.
+        """Last expiry before (due, asset) of the resting assets of a class; None if none rests.
 
-        An asset that has another class since it was heard counts in none.
+        An asset that changed class since its last record counts in none.
 
         Args:
             asset_class: its name.
             before: arrival time, None without arrivals.
-            name: of the asset, the smallest if empty.
+            name: name of the asset, the smallest if empty.
         """
         phases = self._phases.get(asset_class)
         idle = self._classes[asset_class].idle_timeout if phases else None
@@ -170,11 +171,11 @@ class Silence:
             return None
         at = bisect_left(phases, (before % idle, name)) - 1
         ago = (before - phases[at][0]) % idle
-        # Where none stands before in this round, it is the last of the round before.
+        # If none is earlier in this round, it is the last of the round before.
         return before - (idle if at < 0 and ago == 0 else ago)
 
     def expiries(self, arrival: int) -> Iterator[Expiry]:
-        """What is due before a record that arrives at an instant, in order of (due, asset)."""
+        """Expiries due before a record that arrives at an instant, in order of (due, asset)."""
         while self._queue and self._queue[0][0] < arrival:
             due, asset = self._queue[0]
             if self._queued.get(asset) != due:
@@ -182,7 +183,7 @@ class Silence:
                 continue
             actual = self._next_due(asset)
             if actual is not None and actual > due:
-                # It was heard since; its place in the queue is brought up to date only here.
+                # It sent records since; its place in the queue is updated only here.
                 heapq.heapreplace(self._queue, (actual, asset))
                 self._queued[asset] = actual
                 continue
@@ -197,7 +198,7 @@ class Silence:
         if ttl is None or due < heard.last + ttl:
             heard.fired += 1
             yield Expiry(asset, due, "silent")
-            # Only now may it rest: what it is sent names the clock of those that rest before it.
+            # Only now may it rest: its items carry the clock of those that rest before it.
             self._push(asset)
             return
         heard.last, heard.fired = due, _DROPPED
@@ -214,7 +215,7 @@ class Silence:
         while self._dropped > self._max_tombstones:
             since, oldest = heapq.heappop(self._tombstones)
             found = self._heard.get(oldest)
-            # One that came back, or was dropped again since, has left this place in the queue behind.
+            # This place in the queue is stale if the asset returned, or was dropped again since.
             if found is not None and found.fired < 0 and found.last == since:
                 del self._heard[oldest], self._class_of[oldest]
                 self._dropped -= 1
@@ -232,7 +233,7 @@ class Silence:
         return due if end is None else min(due, end)
 
     def _rests(self, asset: str, heard: _Heard, idle: int) -> bool:
-        """Whether the last expiry decided, or let go of, the last example; one there was in any case."""
+        """Whether the last expiry decided or dropped the last example, assuming that there was one."""
         if heard.fired <= 0:
             return False
         reach = heard.last + self._reaches[self._class_of[asset]]
@@ -264,12 +265,12 @@ class Silence:
             heapq.heappush(self._queue, (due, asset))
 
     def counted_by(self) -> dict[str, int]:
-        """The ``idle_timeout`` by which expiries are counted, by class."""
+        """The ``idle_timeout`` of the counted expiries, by class."""
         idle = {name: found.idle_timeout for name, found in self._classes.items()}
         return {name: timeout for name, timeout in idle.items() if timeout is not None}
 
     def entry(self, asset: str) -> tuple[str, int, int, int] | None:
-        """Plain data of one asset, None where nothing is known of it."""
+        """Plain data of one asset, None if nothing is known."""
         heard, former = self._heard.get(asset), self._former.get(asset, 0)
         if heard is not None:
             return self._class_of[asset], heard.last, heard.fired, former

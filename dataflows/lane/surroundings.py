@@ -1,4 +1,4 @@
-"""The surroundings of assets: the weather that an event gets, and who hears of weather that comes late."""
+"""Join events with weather, and find the assets whose latest prediction late weather revises."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ __all__ = ["SURROUNDINGS_PARTS", "Surroundings"]
 _ROWS, _WHEREABOUTS = 0, BUCKETS
 #: Weather by site and whereabouts by asset, each in buckets.
 SURROUNDINGS_PARTS = 2 * BUCKETS
-#: Weather further ahead of its arrival, in microseconds, is of a wrong clock.
+#: Weather further ahead of its arrival, in microseconds, has a wrong clock.
 _FURTHEST = 366 * 86_400_000_000
 _log = structlog.get_logger()
 
 
 class _View(NamedTuple):
-    """What a class sees: where its values stand among those of the fleet, how old they may be, and when."""
+    """View of a class: indices of its values among those of the fleet, their largest age, and their time."""
 
     places: tuple[int, ...]
     max_age: int
@@ -41,13 +41,13 @@ class _View(NamedTuple):
 
 
 class Surroundings:
-    """Joins telemetry with weather, as of the event's time and of what is known.
+    """Join telemetry with weather, as of the event's time and of present knowledge.
 
     Args:
         fleet: with at least one class that sees weather.
         registry: class and site of each asset.
-        state: what `state` returned, None for a new lane.
-        parts: what `part` returned, by number.
+        state: result of `state`, None for a new lane.
+        parts: results of `part`, by number.
     """
 
     def __init__(
@@ -76,7 +76,7 @@ class Surroundings:
         )
         clocks = WeatherRows.new_clocks()
         if state is None:
-            # From before no class saw weather for a while: nobody knows what came since.
+            # From a time before a pause without weather classes: the rows since then are unknown.
             rows, where = {}, {}
         else:
             clocks = tuple(state["clocks"])
@@ -87,22 +87,22 @@ class Surroundings:
         self._sites = Buckets("weather", self._rows.entry)
         self._sites.restore(rows)
         if state is not None and tuple(state["names"]) != self._names:
-            # The main snapshot will tell the present names of all of them.
+            # The main snapshot will have the present names for all of them.
             self._sites.touch_all()
         self._assets = Buckets("whereabouts", self._where.entry, WHEREABOUTS_VERSION)
         self._assets.restore(where)
-        #: Parts that have to be written once more, since what they hold is not believed.
+        #: Parts to write again, since their stored content is not used.
         self._stale = sorted(parts) if state is None else []
-        #: Telemetry that found no weather, though its class sees it.
+        #: Number of telemetry records without weather, in classes that see weather.
         self.missed: int = 0 if state is None else state["missed"]
         self._warned = False
 
     def state(self) -> dict[str, Any]:
-        """Plain data beside the parts."""
+        """Plain data outside the parts."""
         return {"names": self._names, "clocks": self._rows.clocks, "missed": self.missed}
 
     def see(self, event: AssetEvent, asset_class: str) -> Joined | None:
-        """Note an event; the weather of telemetry, None where its class sees none or it has no site."""
+        """Note an event; return the weather of telemetry, None if its class sees none or it has no site."""
         if isinstance(event, Telemetry):
             return self._join(event, asset_class)
         if isinstance(event, Fault):
@@ -132,7 +132,7 @@ class Surroundings:
             )
 
     def expire(self, expiry: Expiry) -> None:
-        """Note an asset that was dropped; it hears of no weather."""
+        """Note a dropped asset; it gets no weather revisions."""
         if expiry.what != "silent":
             self._where.dropped(expiry.asset, for_good=expiry.what == "buried")
             self._assets.touch(expiry.asset)
@@ -140,13 +140,13 @@ class Surroundings:
     def take(
         self, row: Row, sequence: int, arrival: int | None, known: int | None
     ) -> list[LateWeather] | Reject:
-        """Take a row of weather: who hears of it now, or why it cannot be used.
+        """Add a row of weather; return the revisions that it causes, or why it cannot be used.
 
         Args:
-            row: it.
-            sequence: of its record.
-            arrival: of its record, None without arrivals.
-            known: knowledge time, None where nothing is known yet.
+            row: the row.
+            sequence: sequence of its record.
+            arrival: arrival of its record, None without arrivals.
+            known: knowledge time, None if nothing is known yet.
         """
         given = tuple(row.values.get(name) for name in self._names)
         if all(value is None for value in given):
@@ -167,14 +167,14 @@ class Surroundings:
         return list(self._late(row.site, row.time)) if taken else []
 
     def due(self, until: int) -> Iterator[tuple[int, list[LateWeather]]]:
-        """Rows that came before they were issued: when they are, and who hears of them then."""
+        """Yield rows that came before their issue, with that instant and the revisions at it."""
         for row, news in self._rows.due(until):
             self._sites.touch(row.site)
             if news:
                 yield row.issued, list(self._late(row.site, row.time))
 
     def _late(self, site: str, time: int) -> Iterator[LateWeather]:
-        """To each asset now at a site that would get the row of this time, if it were scored now."""
+        """Revisions of assets now at a site that would get the row of this time, if scored now."""
         for asset, scored in self._where.present(site):
             view = self._views.get(self._registry.class_of(asset) or "")
             if view is None:
@@ -202,7 +202,7 @@ class Surroundings:
 
 
 def _renamed(rows: dict[str, Entry], before: Sequence[str], names: tuple[str, ...]) -> dict[str, Entry]:
-    """Stored rows in the order of names that may have changed since; what is new is missing in them."""
+    """Reorder stored rows to the present names; new values are missing in them."""
     if tuple(before) == names:
         return rows
     places = [before.index(name) if name in before else None for name in names]

@@ -1,4 +1,4 @@
-"""Weather by site: which row an event gets, from what is known when it comes."""
+"""Weather by site: choose the row of an event from the rows known at its arrival."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ if TYPE_CHECKING:
 
 __all__ = ["Entry", "Found", "Issue", "WeatherRows"]
 
-#: Rows are let go in sweeps over all sites, each after this part of what is kept has passed.
+#: Rows are dropped in sweeps over all sites, each after this share of the memory has passed.
 _SWEEPS = 16
 _NEVER = -(2**63)
 
 
 class Found(NamedTuple):
-    """A row: when it is valid, when it was issued, its values in the order of the fleet, NaN if missing."""
+    """A row: valid time, issue time, values in the order of the fleet, NaN if missing."""
 
     time: int
     issued: int
@@ -38,7 +38,7 @@ class Issue(NamedTuple):
 
 
 class _Site:
-    """Known rows of one site, one for each valid time, ascending; and those that are not issued yet."""
+    """Known rows of one site, one for each valid time, ascending; and rows not issued yet."""
 
     __slots__ = ("rows", "times", "unissued")
 
@@ -53,23 +53,23 @@ Entry = tuple[list[tuple[int, int, tuple[float, ...]]], list[tuple[int, int, int
 
 
 class WeatherRows:
-    """The rows of all sites of a lane.
+    """Rows of all sites of a lane.
 
     A row is known from its place in the sequence on, and from ``issued`` on if that is later. Of several for
-    one valid time only the one issued last can ever be chosen, so only that is held.
+    one valid time only the one issued last can ever be chosen, so only that one is kept.
 
     Args:
-        memory: microseconds for which a row is held behind the stream, see `mark`.
-        kept: what `entry` returned, by site; empty for a new lane.
-        clocks: what `clocks` returned.
-        most: how many rows are held.
+        memory: microseconds that a row is kept behind the stream, see `mark`.
+        kept: results of `entry`, by site; empty for a new lane.
+        clocks: result of `clocks`.
+        most: largest number of rows.
     """
 
     def __init__(self, memory: int, kept: dict[str, Entry], clocks: tuple[int, int, int], most: int) -> None:
         self._memory = memory
         self._most = most
         self._seen, self._issued, self._swept = clocks
-        #: How many rows are held, those that are not issued yet too.
+        #: Number of rows, including those not issued yet.
         self._held = sum(len(known) for known, _ in kept.values())
         self._sites: dict[str, _Site] = {}
         self._unissued: list[Issue] = []
@@ -83,19 +83,19 @@ class WeatherRows:
 
     @staticmethod
     def new_clocks() -> tuple[int, int, int]:
-        """Those of a lane that has seen nothing."""
+        """Clocks of a new lane."""
         return _NEVER, _NEVER, _NEVER
 
     @property
     def clocks(self) -> tuple[int, int, int]:
-        """The largest time of telemetry or fault, the largest ``issued`` of known rows, the last sweep."""
+        """Largest time of telemetry or fault, largest ``issued`` of known rows, last sweep."""
         return self._seen, self._issued, self._swept
 
     @property
     def mark(self) -> int:
-        """Rows valid before it are let go: ``memory`` behind the smaller of both clocks.
+        """Time before which rows are dropped: ``memory`` behind the smaller of both clocks.
 
-        With two clocks, one wrong record cannot take the weather from everyone.
+        With two clocks, one wrong record cannot drop the weather of all assets.
         """
         return min(self._seen, self._issued) - self._memory
 
@@ -104,17 +104,17 @@ class WeatherRows:
         self._seen = max(self._seen, time)
 
     def add(self, row: Issue, known: int | None) -> bool | Reject:
-        """Take a row; whether it is news already, or why it cannot be used.
+        """Add a row; return whether it is new and known, or why it cannot be used.
 
         Args:
-            row: it.
-            known: knowledge time, None where nothing is known yet.
+            row: the row.
+            known: knowledge time, None if nothing is known yet.
         """
         if row.time < self.mark:
             return Reject("too_late", "weather from before what is kept; classes.*.weather.memory keeps more")
         waits = known is None or row.issued > known
         if not waits:
-            # Also where there is no room: it is what lets go of older rows.
+            # Even without room: this drops older rows.
             self._issued = max(self._issued, row.issued)
         if self._held >= self._most:
             return Reject("no_room", f"max_weather = {self._most:,} rows are held already")
@@ -124,7 +124,7 @@ class WeatherRows:
         return self._insert(row)
 
     def due(self, until: int) -> Iterator[tuple[Issue, bool]]:
-        """Rows that are issued up to an instant become known; with each, whether it is news."""
+        """Make rows issued up to an instant known; yield each, and whether it is new."""
         while self._unissued and self._unissued[0].issued <= until:
             row = heapq.heappop(self._unissued)
             del self._sites[row.site].unissued[row.sequence]
@@ -132,11 +132,11 @@ class WeatherRows:
             yield row, row.time >= self.mark and self._insert(row) is True
 
     def find(self, site: str, time: int, max_age: int) -> Found | None:
-        """The row that an event at a site gets, None where none that is known is young enough.
+        """Find the row of an event at a site, None if no known row is young enough.
 
         Args:
             site: its name.
-            time: of the event.
+            time: time of the event, microseconds.
             max_age: microseconds.
         """
         held = self._sites.get(site)
@@ -166,7 +166,7 @@ class WeatherRows:
         if row.issued < held.issued:
             return False
         if row.issued == held.issued:
-            # Messages of one time and one issue are one row: NaN is what a message does not say.
+            # Messages of one time and one issue are one row: NaN is a value that a message lacks.
             values = tuple(
                 old if new != new else new  # noqa: PLR0124 - NaN
                 for old, new in zip(held.values, values, strict=True)
@@ -177,7 +177,7 @@ class WeatherRows:
         return True
 
     def sweep(self) -> list[str]:
-        """Let go of rows before the mark, now and then; the sites that changed."""
+        """Drop rows before the mark, now and then; return the changed sites."""
         if self.mark < self._swept + self._memory // _SWEEPS:
             return []
         self._swept = max(self.mark, _NEVER)
@@ -193,7 +193,7 @@ class WeatherRows:
         return changed
 
     def entry(self, name: str) -> Entry | None:
-        """Plain data of one site, None where nothing is known of it."""
+        """Plain data of one site, None if nothing is known."""
         site = self._sites.get(name)
         if site is None:
             return None

@@ -1,4 +1,4 @@
-"""Whereabouts: at which site each asset was when it was last scored."""
+"""Whereabouts: site of each asset when it was last scored."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ _Entry: TypeAlias = tuple["int | None", "int | None", tuple[str, ...], "int | No
 
 
 class _Seen(msgspec.Struct):
-    """Where an asset was.
+    """Latest sites of an asset.
 
     Attributes:
-        latest: the largest time of its telemetry; None where there was none.
-        scored: the same, None once the asset was dropped.
-        sites: that its messages of this time named, one nearly always.
-        before: the time before it, of an asset that may still wait to score the latest.
-        sites_before: that its messages of that time named.
+        latest: largest time of its telemetry; None if there was none.
+        scored: the same, None after the asset was dropped.
+        sites: sites in its messages of this time, nearly always one.
+        before: the time before it, for an asset that may still wait to score the latest.
+        sites_before: sites in its messages of that time.
     """
 
     latest: int | None = None
@@ -36,7 +36,7 @@ class _Seen(msgspec.Struct):
 
 
 def _without_faults(table: dict[str, Any]) -> dict[str, Any]:
-    """Version 2 kept the largest time of telemetry or fault, one site, and nothing of the time before."""
+    """Upgrade version 2: it has the largest time of telemetry or fault, one site, and no time before."""
     return {
         asset: (scored, scored, () if site is None else (site,), None, ())
         for asset, (_, scored, site) in table.items()
@@ -48,13 +48,13 @@ WHEREABOUTS_OLDER: Older = {2: _without_faults}
 
 
 class Whereabouts:
-    """The site of every asset's latest on-time telemetry.
+    """Site of every asset's latest on-time telemetry.
 
-    It follows the rule by which assets tell on time from late, but not what only they know: identities,
-    resets of their windows, and which times are complete. So an asset has the last word on what it is sent.
+    It applies the assets' rule for on time and late, but lacks their own knowledge: identities, resets of
+    their windows, and complete times. So an asset decides finally about each revision.
 
     Args:
-        kept: what `entry` returned, by asset; empty for a new lane.
+        kept: results of `entry`, by asset; empty for a new lane.
     """
 
     def __init__(self, kept: dict[str, _Entry]) -> None:
@@ -67,12 +67,12 @@ class Whereabouts:
             self._enter(asset, seen)
 
     def scored(self, asset: str, time: int, site: str | None, *, waits: bool) -> None:
-        """Note telemetry, and where the asset was; what is late moves it nowhere.
+        """Note telemetry and the site of the asset; late telemetry does not move it.
 
         Args:
             asset: its name.
-            time: of the telemetry.
-            site: where that was.
+            time: time of the telemetry, microseconds.
+            site: its site.
             waits: whether the asset may wait to score this time, so that the one before is still the latest.
         """
         seen = self._seen.get(asset)
@@ -102,7 +102,7 @@ class Whereabouts:
             del self._seen[asset]
 
     def present(self, site: str) -> Iterator[tuple[str, list[int]]]:
-        """Assets at a site, with the times at which they were scored there, latest first, by name."""
+        """Assets at a site, by name, with the times at which they were scored there, latest first."""
         for asset in sorted(self._at.get(site, ())):
             seen = self._seen[asset]
             times = ((seen.scored, seen.sites), (seen.before, seen.sites_before))
@@ -119,6 +119,6 @@ class Whereabouts:
                 del self._at[site]
 
     def entry(self, asset: str) -> _Entry | None:
-        """Plain data of one asset, None where nothing is known of it."""
+        """Plain data of one asset, None if nothing is known."""
         seen = self._seen.get(asset)
         return None if seen is None else msgspec.structs.astuple(seen)
