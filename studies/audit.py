@@ -23,6 +23,7 @@ import orjson
 from rich.console import Console
 from rich.table import Table
 
+from dataflows.evaluation.reading import SERVED
 from dataflows.instants import format_instant, parse_instant, shown_instant
 from dataflows.simulator import load_scenario, write
 
@@ -155,13 +156,11 @@ def _chosen(events: Path, predictions: Path, after: int) -> tuple[int, dict[str,
                 if line >= after and any(value is not None for value in event["readings"].values()):
                     rows.append((line, event))
     on_time = set()
-    with predictions.open("rb") as file:
-        for raw in file:
-            row = orjson.loads(raw)
-            if not row["revision"] and row["sequence"] >= after:
-                on_time.add((row["asset"], row["time"]))
-            if row["sequence"] > after + 20_000:
-                break
+    for row in SERVED.rows(predictions):
+        if not row.revision and row.sequence >= after:
+            on_time.add((row.asset, row.time))
+        if row.sequence > after + 20_000:
+            break
     for line, event in rows:
         key = event["asset"], format_instant(parse_instant(event["time"]))
         if came[event["asset"], event["time"]] == 1 and key in on_time and _known(event):

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import orjson
 
+from dataflows.connectors.outputs import files_of
 from dataflows.evaluation.figures import compare, tables
 from dataflows.evaluation.reading import load_evaluations
 from dataflows.instants import shown_instant
@@ -37,11 +38,15 @@ def show_figures(
         as_json: write one JSON object a line to standard output instead of tables.
 
     Raises:
-        FiguresError: ``start`` is neither, or an id has two rows with the same correction.
-        FileNotFoundError: the folder holds no evaluations.
+        FiguresError: the folder has no evaluations, ``start`` is neither, or an id has two rows with the same
+            correction.
         RowError: a line is no evaluation, or there are none.
     """
-    evaluations = load_evaluations(folder / "evaluations.jsonl")
+    path = folder / "evaluations.jsonl"
+    if not files_of(path):
+        msg = f"{path} does not exist; name the folder of the outputs of a run"
+        raise FiguresError(msg)
+    evaluations = load_evaluations(path)
     try:
         entries = compare(evaluations, start, resamples=resamples, seed=seed)
     except ValueError as error:

@@ -189,6 +189,13 @@ def test_the_command_prints_every_model_and_json_for_machines(
     assert f"{entries[1]['figures']['examples']:,}" not in printed  # without --from all rows count
 
 
+def test_the_command_explains_a_folder_without_evaluations(tmp_path: Path) -> None:
+    """It says which folder is meant."""
+    shown = CliRunner().invoke(app, ["figures", str(tmp_path)])
+    assert shown.exit_code == 1
+    assert "evaluations.jsonl does not exist; name the folder of the outputs of a run" in shown.stderr
+
+
 @pytest.mark.parametrize(
     ("rows", "options", "why"),
     [
