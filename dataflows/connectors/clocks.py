@@ -1,6 +1,6 @@
-"""What a source may do with a clock: let time pass in silence, and play at a multiple of real time.
+"""Uses of a clock by a source: advance time in silence, and play at a multiple of real time.
 
-Only the monotonic clock is read here, and what comes of it is data from then on: a place in the sequence.
+Only the monotonic clock is read here, and the result is data from then on: a place in the sequence.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ _NEVER = -(1 << 62)
 
 
 def now() -> int:
-    """Microseconds of a clock that never runs back, and runs on while the process is stopped."""
+    """Microseconds of a clock that never runs back, and continues while the process is stopped."""
     return time.monotonic_ns() // 1_000
 
 
 class Ticker:
-    """Lets time pass when nothing arrives, but never further than it surely has.
+    """Advance time when nothing arrives, but never beyond the time that has surely passed.
 
     A tick's arrival is that of the last record plus the time since it was read, minus a slack for records
     that are still on their way. The wall clock plays no part; nor do records that an earlier process read.
@@ -37,12 +37,12 @@ class Ticker:
         self._ticked = 0
 
     def read(self, arrival: int | None) -> None:
-        """New records were read, the largest arrival so far is this."""
-        # Read after them, so that less time seems to have passed, not more.
+        """Note that new records were read, with the largest arrival so far."""
+        # Read the clock after the records, so that less time seems to have passed, not more.
         self._last, self._read = arrival, now()
 
     def tick(self, asked: int) -> int | None:
-        """Arrival of the tick that is due, if any, given that no file had anything new since an instant."""
+        """Arrival of the tick that is due, if any, after no file had anything new since an instant."""
         if self._last is None:
             return None
         arrival = self._last + asked - self._read - self._slack
@@ -53,7 +53,7 @@ class Ticker:
 
 
 class Pace:
-    """Plays a recording at a multiple of real time.
+    """Play a recording at a multiple of real time.
 
     Args:
         speed: the multiple.
@@ -64,10 +64,10 @@ class Pace:
         self._begin: tuple[int, int] | None = None
 
     def until(self, due: int | None) -> int:
-        """Up to when records are due now.
+        """Time up to which records are due now.
 
         Args:
-            due: when the next one is; None if it is due at any time.
+            due: time of the next record; None if it is due at any time.
         """
         if self._begin is None:
             if due is None:

@@ -1,8 +1,9 @@
-"""How much of an output is final: ``<output>.committed``, for whoever follows a file that is being written.
+"""Final length of an output: ``<output>.committed``, for programs that follow a file during a run.
 
-Rows of the open epoch are taken back by a kill and written again. What no resume takes back is told by a
-small text file beside the output: its length in bytes, a decimal number, replaced whole. Where an output is
-rotated, that is the length of all its files together.
+After a kill, a resume removes the rows of the open epoch and writes them again. ``<output>.committed`` holds
+the
+number of bytes that are final: a decimal number, replaced as a whole. For a rotated output it is the length
+of all its files together.
 """
 
 from __future__ import annotations
@@ -23,12 +24,12 @@ _VERSION = 1
 
 
 def sealed_length(length: int) -> bytes:
-    """The snapshot of an output: its length in bytes."""
+    """Make the snapshot of an output: its length in bytes."""
     return seal("output", _VERSION, length)
 
 
 def is_length(state: bytes | int) -> bool:
-    """Whether the snapshot of an output is that of a file; a topic's tells of its partitions.
+    """Whether the snapshot of an output is that of a file; a topic's holds its partitions.
 
     Raises:
         SnapshotError: it is damaged.
@@ -37,7 +38,7 @@ def is_length(state: bytes | int) -> bool:
 
 
 def length_of(state: bytes | int | None) -> int:
-    """The length in a snapshot; 0 of a new output.
+    """Length in a snapshot; 0 for a new output.
 
     Raises:
         SnapshotError: it is damaged, or of a version that cannot be read.
@@ -47,23 +48,23 @@ def length_of(state: bytes | int | None) -> int:
 
 
 def committed_file(output: Path) -> Path:
-    """Where the committed length of an output is told."""
+    """Path of the file with the committed length of an output."""
     return output.with_suffix(".committed")
 
 
 class Committed:
-    """Tells the committed length of one output.
+    """Write the committed length of one output.
 
     The source takes its snapshot at the end of each epoch, and no epoch begins before the last is committed:
-    what the output's snapshot held by then is final.
+    the length in the output's snapshot by then is final.
 
     Args:
         output: the file.
-        length: that is final already.
-        watch: tells when an epoch ends.
+        length: length that is already final.
+        watch: calls at the end of each epoch.
 
     Attributes:
-        told: the length that was told last.
+        told: the last written length.
     """
 
     def __init__(self, output: Path, length: int, watch: Watch) -> None:
@@ -78,7 +79,7 @@ class Committed:
         self._length = length
 
     def tell(self) -> None:
-        """Write what was noted; whoever calls knows that its epoch is committed."""
+        """Write the noted length; call this only when its epoch is committed."""
         if self._length == self.told:
             return
         # The former length, which a power cut may bring back, is final too.

@@ -1,4 +1,4 @@
-"""Where records come from and where rows go, as the fleet says: files, or Kafka."""
+"""Source and sink of a fleet: files, or Kafka."""
 
 from __future__ import annotations
 
@@ -28,17 +28,17 @@ def source_of(
     replayed: Path | None = None,
     speed: float | None = None,
 ) -> LaneSource:
-    """The source of a fleet's configured input.
+    """Make the source of a fleet's configured input.
 
     Args:
         fleet: the fleet.
-        watch: told how far the source is; says when to stop.
-        store: folder of the recovery store, beside which the order journal is kept; None without one.
-        replayed: folder of an order journal to repeat; when it ends, so does the input.
-        speed: multiple of real time at which records are played; None for as fast as possible.
+        watch: gets the progress of the source; requests the stop.
+        store: folder of the recovery store, for the order journal; None without one.
+        replayed: folder of an order journal to repeat; the input ends with it.
+        speed: multiple of real time for playing records; None for as fast as possible.
 
     Raises:
-        InputError: what is configured does not exist, or cannot be read in this way.
+        InputError: the configured input does not exist, or cannot be read in this way.
     """
     ticks = any(found.idle_timeout is not None for found in fleet.classes.values())
     journal = None if store is None else store / "journal"
@@ -50,23 +50,23 @@ def source_of(
             registry=registry,
             ticks=ticks,
             journal=journal,
-            # What is in a topic cannot be taken back, so the order that made it has to be repeated.
+            # Rows in a topic cannot be taken back, so the order that made them has to be repeated.
             always_journal=fleet.output.kafka is not None,
             replayed=replayed,
             speed=speed,
         )
-    # Only who uses Kafka needs its client.
+    # Only fleets with Kafka need its client.
     from dataflows.connectors.kafka.source import KafkaSource  # noqa: PLC0415
 
     return KafkaSource(fleet, watch, ticks=ticks, journal=journal, replayed=replayed, speed=speed)
 
 
 def sink_of(fleet: Fleet, watch: Watch, store: Path | None = None) -> FixedPartitionedSink[Item, Any]:
-    """The sink of a fleet's configured output.
+    """Make the sink of a fleet's configured output.
 
     Args:
         fleet: the fleet.
-        watch: told what was rejected.
+        watch: gets the counts of rejects.
         store: folder of the recovery store, None without one.
     """
     if fleet.output.kafka is None:
@@ -77,19 +77,19 @@ def sink_of(fleet: Fleet, watch: Watch, store: Path | None = None) -> FixedParti
 
 
 def delete_lineage(store: Path) -> None:
-    """What a store writes from now on has nothing to do with what it wrote before."""
+    """Delete the lineage, so that later rows of a store are unrelated to its earlier rows."""
     (store / "lineage").unlink(missing_ok=True)
 
 
 def _lineage(store: Path | None) -> str:
-    """Name of all runs on one store, by which they know their own rows in a topic."""
+    """Name of all runs on one store, which identifies their own rows in a topic."""
     made = uuid.uuid4().hex
     if store is None:
         return made
     path, own = store / "lineage", store / f"lineage.{made}"
     own.write_text(made, encoding="ascii")
     try:
-        # Whole or not at all, and only once: several processes may run on one store.
+        # Atomic, and only once: several processes may run on one store.
         path.hardlink_to(own)
     except FileExistsError:
         return path.read_text(encoding="ascii")

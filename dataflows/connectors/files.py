@@ -1,8 +1,9 @@
 """Files in and files out, both exact across a kill.
 
-The source remembers the next unread byte of each file and the next sequence; following files that grow, it
-writes what it chose to the order journal before it emits it. The sink remembers its length, and cuts the
-file back to it on resume: rows of an epoch that a kill undid are written again by the epoch that redoes it.
+The source remembers the next unread byte of each file and the next sequence. When it follows growing files,
+it writes each choice to the order journal before it emits it. The sink remembers its length, and cuts the
+file back
+to it on resume: the repeated epoch writes the rows of the interrupted one again.
 """
 
 from __future__ import annotations
@@ -41,13 +42,13 @@ _VERSION = 3
 
 
 def _without_fingerprints(payload: list[Any]) -> list[Any]:
-    """Version 2 did not say what it had read of each file, so nothing is checked."""
+    """Upgrade version 2: it has no digests of the files, so nothing is checked."""
     sequence, entry, begun = payload
     return [sequence, entry, [[*found, b""] for found in begun]]
 
 
 _OLDER: Older = {2: _without_fingerprints}
-#: Bytes at the beginning of a file, and before the next unread one, by which it is recognised.
+#: Bytes at the beginning of a file, and before the next unread one, that identify it.
 _RECOGNISED = 4096
 
 
@@ -63,9 +64,9 @@ class _Files(Merge):
         super().__init__(source.groups, places, follow=source.follow, plain=source.plain, registry=registry)
         self._paths = source.paths
         self._endless = source.follow
-        #: Registry files, which come first, may be written anew.
+        #: Registry files come first, and may be exported again.
         self._rewritable = registry
-        #: Of each other file, up to where and by what it is recognised.
+        #: Position and digest that identify each other file.
         self._fingerprints: dict[str, tuple[int, bytes]] = {}
 
     def ended(self) -> bool:
@@ -88,7 +89,7 @@ class _Files(Merge):
         return known[1]
 
     def committed(self, state: list[tuple[str, Place, bytes]]) -> None:
-        """Nobody but the recovery store needs to know."""
+        """Do nothing: only the recovery store needs the positions."""
 
 
 class FileSource(LaneSource):
@@ -97,14 +98,14 @@ class FileSource(LaneSource):
     Args:
         given: paths and globs; ``-`` alone is standard input. Gzip is recognised by its first bytes. With
             ``follow`` they are read as they grow, and the run ends only when it is stopped.
-        watch: told how far the source is; says when to stop.
+        watch: gets the progress of the source; requests the stop.
         registry: files of registry rows.
-        ticks: put ticks into the sequence where nothing arrives.
-        journal: folder of the order journal; None keeps none.
-        always_journal: keep it for files that do not grow, too.
-        replayed: folder of an order journal to repeat; when it ends, so does the input.
-        speed: multiple of real time at which records are played, by their arrival, else by their own time;
-            None for as fast as possible.
+        ticks: put ticks into the sequence while nothing arrives.
+        journal: folder of the order journal; None writes none.
+        always_journal: write it for files that do not grow, too.
+        replayed: folder of an order journal to repeat; the input ends with it.
+        speed: multiple of real time for playing records, by arrival, else by their own time; None for as
+            fast as possible.
 
     Raises:
         InputError: a file does not exist, or cannot be read in this way.
@@ -145,16 +146,16 @@ class FileSource(LaneSource):
 
     @property
     def plain(self) -> bool:
-        """Whether records need not be decoded to be put in order."""
+        """Whether records can be ordered without decoding."""
         return not self.follow and self.replayed is None and self.speed is None and not self._journaled
 
     @property
     def _journaled(self) -> bool:
-        """A store that was once followed goes on with its journal, whatever it reads now."""
+        """Whether to use the journal: a store with followed input keeps its journal for any later input."""
         return self._journal is not None and (self.follow or self._always_journal or self._journal.exists())
 
     def open_journal(self) -> Journal | None:
-        """The order journal, None where what is read is its own order."""
+        """Open the order journal; None if the input itself fixes the order."""
         if self._journal is None or not self._journaled or self.replayed is not None:
             return None
         return Journal(self._journal, self.paths, self.input.journal_keep)
@@ -162,7 +163,7 @@ class FileSource(LaneSource):
     @override
     def begun(self, sequence: int, entry: int, state: Any) -> LanePartition:
         reading = _Files(self, () if state is None else self._places(state))
-        # A file that was cut said so when it was opened.
+        # Opening already refused a file that was cut.
         self._check_read(state or [])
         return LanePartition(
             reading,
@@ -176,7 +177,7 @@ class FileSource(LaneSource):
         )
 
     def _places(self, begun: list[Any]) -> list[Place]:
-        """Where reading stands of each file, if they are still those of the store."""
+        """Position in each file, if the files are still those of the store."""
         read = [path for path, *_ in begun]
         if STDIN in {*read, *self.paths}:
             msg = "standard input cannot be resumed; give files, or run without recovery"
@@ -191,7 +192,7 @@ class FileSource(LaneSource):
 
     @staticmethod
     def _check_read(begun: list[Any]) -> None:
-        """Whether what was read of each file is still there."""
+        """Check that the read part of each file is unchanged."""
         for path, place, before in begun:
             offset = Place(*place).offset
             if before and fingerprint(path, offset) != before:
@@ -204,11 +205,11 @@ class FileSource(LaneSource):
 
 
 def fingerprint(path: str, offset: int) -> bytes:
-    """Digest by which the part of a file that was read is recognised; empty where nothing was.
+    """Digest that identifies the read part of a file; empty if nothing was read.
 
     Args:
-        path: of the file. Of a packed one, which does not grow, all of it counts as read.
-        offset: of the next unread byte.
+        path: the file. A packed file does not grow, and counts as read as a whole.
+        offset: offset of the next unread byte.
 
     Raises:
         OSError: the file cannot be read.
@@ -225,7 +226,7 @@ def fingerprint(path: str, offset: int) -> bytes:
 
 
 class SummaryPartition(StatefulSinkPartition[Item, None]):
-    """``summary.json``: written anew at each end of the input."""
+    """``summary.json``: replaced at each end of the input."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -244,7 +245,7 @@ class SummaryPartition(StatefulSinkPartition[Item, None]):
 
 
 def _add(summary: dict[str, Any], said: dict[str, Any]) -> None:
-    """Join tables, and add up the counts that several stages tell."""
+    """Join tables, and add up the counts of several stages."""
     for key, value in said.items():
         before = summary.get(key)
         if isinstance(before, dict) and isinstance(value, dict):
@@ -259,7 +260,7 @@ class OutputSink(FixedPartitionedSink[Item, Any]):
     """A part for each output, and one for the summary; items are keyed by output."""
 
     def __init__(self) -> None:
-        # The engine numbers the parts in the order of their names, and asks for the number of every row.
+        # The engine numbers the parts in the order of their names, and calls this for every row.
         self._numbers = {name: number for number, name in enumerate(sorted([*OUTPUTS, SUMMARY]))}
 
     @override
@@ -274,13 +275,13 @@ class OutputSink(FixedPartitionedSink[Item, Any]):
 class FileSink(OutputSink):
     """``<output>.jsonl`` for each output, and ``summary.json``, in one folder; items are keyed by output.
 
-    Beside each, ``<output>.committed`` tells its length that is final.
+    ``<output>.committed`` holds the final length of each.
     At the end of the input every output has its file, if only an empty one.
 
     Args:
-        folder: made if it is new.
-        watch: told what was rejected.
-        rotate: bytes of a file, or ``daily``, after which an output goes on in another, see
+        folder: created if missing.
+        watch: gets the counts of rejects.
+        rotate: bytes of a file, or ``daily``, after which an output starts a new file, see
             `dataflows.connectors.rows`.
     """
 
@@ -298,8 +299,8 @@ class FileSink(OutputSink):
     ) -> StatefulSinkPartition[Item, Any]:
         if for_part == SUMMARY:
             self._folder.mkdir(parents=True, exist_ok=True)
-            # The engine asks for a part with its first row, for the summary's at the end: an output that had
-            # none by then is an empty file, for whoever looks for it.
+            # The engine asks for a part at its first row, and for the summary's at the end: an output without
+            # rows by then gets an empty file, for programs that look for it.
             for name in OUTPUTS:
                 (self._folder / f"{name}.jsonl").touch()
             sync_folder(self._folder)

@@ -1,13 +1,14 @@
-"""The order journal: what a live source chose, written before it is emitted, so that it can be repeated.
+"""The order journal: choices of a live source, written before they are emitted, so that they can be repeated.
 
-A live source takes what is there when it looks, and looks when it can; no second run would do the same. So
-each choice becomes an entry: either runs of records (partition, from, to), or a tick. After a kill the
-source repeats the entries that follow its snapshot, and only then looks again; a replay repeats them all.
+A live source reads the records that are there at that moment; no second run would read the same. So each
+choice
+becomes an entry: either runs of records (partition, from, to), or a tick. After a kill the source repeats the
+entries after its snapshot, and only then reads live; a replay repeats all entries.
 
 The journal is a folder of text files, ``order-<number of its first entry>.log``. A line is a CRC-32 in hex
 and a JSON text: first the head of the file, ``{"journal":1,"first":17,"partitions":[names]}``, then entries,
 ``[17,2000,[[0,81234,90210,40]]]`` (its number, records before it, runs) or ``[18,2040,1735689600000000]``
-(the arrival of a tick). The end of the last file may be torn by a kill; what is torn was never emitted.
+(the arrival of a tick). A kill may tear the end of the last file; a torn entry was never emitted.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ __all__ = ["Entry", "Journal", "JournalError", "Run", "delete_journal", "entries
 
 _VERSION = 1
 _FILES = "order-*.log"
-#: Bytes after which a new file is begun, so that old ones can be deleted.
+#: Bytes after which a new file begins, so that old ones can be deleted.
 _FILE_BYTES = 8 << 20
 
 
@@ -45,7 +46,7 @@ class Run(NamedTuple):
         partition: its number among the partitions of the journal.
         start: offset of the first.
         end: offset after the last.
-        records: how many.
+        records: number of records.
     """
 
     partition: int
@@ -55,11 +56,11 @@ class Run(NamedTuple):
 
 
 class Entry(NamedTuple):
-    """One choice.
+    """One choice of a source.
 
     Attributes:
-        number: of the entry, from 0.
-        sequence: of the last record before it.
+        number: number of the entry, from 0.
+        sequence: sequence of the last record before it.
         chosen: runs of records, or the arrival of a tick in microseconds.
     """
 
@@ -69,7 +70,7 @@ class Entry(NamedTuple):
 
 
 class _File(NamedTuple):
-    """A file of the journal, as far as it is whole."""
+    """A file of the journal, up to its last complete entry."""
 
     path: Path
     first: int
@@ -80,18 +81,18 @@ class _File(NamedTuple):
 
 
 class Journal:
-    """The journal of a live source, to repeat and to go on.
+    """Journal of a live source, to repeat and to continue.
 
     Args:
-        folder: made if it is new.
-        partitions: names of what is read; those of an older journal have to come first among them.
-        keep: microseconds of the host's clock for which a file that no resume needs any more is kept.
+        folder: created if missing.
+        partitions: names of the partitions read; those of an older journal have to come first.
+        keep: microseconds of the host's clock for which a file that no resume needs is kept.
 
     Raises:
         JournalError: it is damaged, or its partitions are others.
 
     Attributes:
-        next: number of the entry that comes next.
+        next: number of the next entry.
     """
 
     def __init__(self, folder: Path, partitions: Sequence[str], keep: int) -> None:
@@ -105,7 +106,7 @@ class Journal:
         self._open_last()
 
     def _open_last(self) -> None:
-        """Cut off what is torn, and go on where the last file ends."""
+        """Cut off a torn end, and continue at the end of the last file."""
         paths = _paths(self._folder)
         if not paths:
             return
@@ -124,7 +125,7 @@ class Journal:
             self._length = last.length
 
     def entries(self, since: int) -> Iterator[Entry]:
-        """What was chosen from an entry on, up to now.
+        """Choices from an entry on, up to now.
 
         Raises:
             JournalError: it does not reach from that entry on without a gap.
@@ -144,8 +145,8 @@ class Journal:
     def append(self, sequence: int, chosen: tuple[Run, ...] | int) -> None:
         """Write the next entry; when this returns, it survives the end of this process.
 
-        To survive a power cut too it takes `sync`. Outputs that a resume can take back do not need that
-        before the snapshot; those that it cannot have to wait for it.
+        Only after `sync` does it survive a power cut too. Outputs that a resume can take back need no `sync`
+        before the snapshot; other outputs have to wait for it.
         """
         if self._file is None or self._length >= _FILE_BYTES:
             self._begin()
@@ -172,22 +173,22 @@ class Journal:
         self._length += len(line)
 
     def sync(self) -> None:
-        """Bring all entries to the disk."""
+        """Sync all entries to the disk."""
         if self._file is not None:
             os.fdatasync(self._file)
 
     def forget(self, before: int) -> None:
-        """Delete files whose entries all come before one that no resume goes back behind, and are old."""
+        """Delete old files with entries that no resume needs: all before a given one."""
         paths = _paths(self._folder)
         for path, following in pairwise(paths):
-            # The host's clock decides only how long a file is kept that nothing needs.
+            # The host's clock decides only how long an unneeded file is kept.
             age = time.time() - path.stat().st_mtime
             if _first(following) > before or age * 1e6 < self._keep:
                 break
             path.unlink()
 
     def close(self) -> None:
-        """Let go of the file."""
+        """Close the file."""
         if self._file is not None:
             self.sync()
             os.close(self._file)
@@ -198,8 +199,8 @@ def entries_of(folder: Path, partitions: int) -> Iterator[Entry]:
     """All entries of a journal, from the first record on, as a replay repeats them.
 
     Args:
-        folder: of the journal; nothing in it is changed.
-        partitions: how many the replay has, in the order of those of the journal.
+        folder: folder of the journal; nothing in it is changed.
+        partitions: number of partitions of the replay, in the order of those of the journal.
 
     Raises:
         JournalError: there is none, it is damaged, its beginning was deleted, or its partitions are others.
@@ -225,7 +226,7 @@ def entries_of(folder: Path, partitions: int) -> Iterator[Entry]:
 
 
 def partitions_of(folder: Path) -> tuple[str, ...]:
-    """Names of all partitions of a journal, in its order; none of one that is new."""
+    """Names of all partitions of a journal, in its order; none for a new one."""
     for path in reversed(_paths(folder)):
         file = _read(path, last=True)
         if file is not None:
@@ -248,7 +249,7 @@ def _first(path: Path) -> int:
 
 
 def _files(folder: Path, since: int) -> Iterator[_File]:
-    """The files that hold entries from one on, without a gap."""
+    """Files with the entries from one on, without a gap."""
     paths = _paths(folder)
     expected = since
     for path, following in zip(paths, [*paths[1:], None], strict=True):
@@ -268,7 +269,7 @@ _RESTORE = "restore the journal together with its store, or start over (--fresh)
 
 
 def _read(path: Path, *, last: bool) -> _File | None:
-    """A file of the journal; None for a last one that has no head yet."""
+    """Read a file of the journal; None for a last one without a head."""
     data = path.read_bytes()
     lines = data.split(b"\n")
     whole: list[Any] = []
@@ -297,7 +298,7 @@ def _read(path: Path, *, last: bool) -> _File | None:
 
 
 def _checked(line: bytes) -> Any:  # noqa: ANN401 - JSON of any shape
-    """The content of a line, None if it is not whole."""
+    """Content of a line, None if it is torn."""
     code, _, body = line.partition(b" ")
     return orjson.loads(body) if code == b"%08x" % zlib.crc32(body) and body else None
 

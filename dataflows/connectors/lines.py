@@ -1,4 +1,4 @@
-"""Lines of a file: from any byte on, packed or plain, whole or still growing."""
+"""Read lines of a file: from any byte on, packed or plain, complete or growing."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ _CHUNK = 1 << 20
 
 
 class InputError(RuntimeError):
-    """The configured input cannot be read, or is not the one that the recovery store knows."""
+    """The configured input cannot be read, or is not that of the recovery store."""
 
 
 def expand(patterns: tuple[str, ...]) -> list[str]:
     """Paths of files and globs, in the order given, each glob's matches by name.
 
     Raises:
-        InputError: a file does not exist, a glob matches nothing, standard input beside other files.
+        InputError: a file does not exist, a glob matches nothing, standard input together with other files.
     """
     paths: list[str] = []
     for pattern in patterns:
@@ -45,18 +45,18 @@ def expand(patterns: tuple[str, ...]) -> list[str]:
 
 
 class Lines:
-    """Lines of one file from a byte offset on; of an oversized line only its beginning is kept.
+    """Lines of one file from a byte offset on; only the beginning of an oversized line is kept.
 
     Args:
-        path: of the file; gzip is recognised by its first bytes.
+        path: the file; gzip is recognised by its first bytes.
         offset: byte of its unpacked contents at which a line begins, or at which the last one ended.
-        growing: what has no line end yet is not yet a line, and the end of the file is not the end.
+        growing: text without a line end is not yet a line, and the end of the file is not the end.
 
     Raises:
         InputError: the file is shorter than the offset.
 
     Attributes:
-        offset: of the next line.
+        offset: offset of the next line.
     """
 
     def __init__(self, path: str, offset: int, *, growing: bool = False) -> None:
@@ -71,10 +71,10 @@ class Lines:
         self.offset = offset
 
     def read(self) -> tuple[bytes, int, int] | None:
-        """The next line without its end, where it begins, and where the next one does.
+        """Read the next line without its end, its offset, and the offset of the line after it.
 
         Returns:
-            None at the end of the file; of a growing one, at its end for now.
+            None at the end of the file; for a growing file, at its present end.
 
         Raises:
             InputError: the file is damaged, or its last line went on after it was read.
@@ -88,11 +88,11 @@ class Lines:
         start = self.offset
         self.offset = start + len(line) + self._skipped + (0 if last else 1)
         self._skipped = 0
-        # How much of an oversized line was gathered depends on where reading began; what is kept must not.
+        # The gathered length of an oversized line depends on the start of reading; the kept length must not.
         return line[: MAX_BYTES + 1], start, self.offset
 
     def _fill(self) -> bool:
-        """Read on; False if a growing file has nothing new."""
+        """Read more; False if a growing file has nothing new."""
         try:
             data = self._file.read(_CHUNK)
         except (EOFError, zlib.error, gzip.BadGzipFile) as error:
@@ -104,7 +104,7 @@ class Lines:
             data = self._after_unended(data)
         self._end = not data and not self._growing
         lines = (self._rest + data).split(b"\n")
-        # What follows the last line end is the beginning of the next line, or nothing.
+        # After the last line end comes the beginning of the next line, or nothing.
         self._rest = b"" if self._end else lines.pop()
         if self._end and lines == [b""]:
             lines = []
@@ -116,7 +116,7 @@ class Lines:
         return True
 
     def _after_unended(self, data: bytes) -> bytes:
-        """What follows a last line that was read without its line end: that end, or the line was torn."""
+        """Check that a last line read without its line end is followed by that end; else it was torn."""
         if not data.startswith(b"\n"):
             msg = (
                 f"{self._path}: its last line, up to byte {self.offset:,}, was read although it had no line "
@@ -129,7 +129,7 @@ class Lines:
         return data[1:] or self._file.read(_CHUNK)
 
     def check_still_there(self) -> None:
-        """Refuse to wait for what will never come.
+        """Refuse to wait for lines that will never come.
 
         Raises:
             InputError: the file was cut; or it was removed or replaced, and has been read to its end.
@@ -156,17 +156,17 @@ class Lines:
             raise InputError(msg)
 
     def tell(self) -> int:
-        """How many bytes of the file on disk were read, packed ones where it is packed."""
+        """Number of bytes on disk that were read; for a packed file, packed bytes."""
         file: Any = self._file.fileobj if isinstance(self._file, gzip.GzipFile) else self._file
         return 0 if file is sys.stdin.buffer else int(file.tell())
 
     def close(self) -> None:
-        """Let go of the file."""
+        """Close the file."""
         self._file.close()
 
 
 def size_of(path: str) -> int:
-    """Bytes on disk; 0 of standard input."""
+    """Bytes on disk; 0 for standard input."""
     return 0 if path == STDIN else Path(path).stat().st_size
 
 
@@ -177,7 +177,7 @@ def is_packed(path: str) -> bool:
 
 
 def _open(path: str, offset: int) -> tuple[BinaryIO | gzip.GzipFile, bool]:
-    """The file at an offset, and whether the line that ends there has no line end."""
+    """Open the file at an offset; also return whether the line before it has no line end."""
     if path == STDIN:
         return sys.stdin.buffer, False
     packed = is_packed(path)

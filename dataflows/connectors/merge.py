@@ -1,10 +1,10 @@
-"""Several files as one sequence: registry files first, then the input merged by arrival.
+"""Merge several files into one sequence: registry files first, then the input by arrival.
 
-Of the next records of all files the one that arrived first is taken. Where ``arrived`` runs back inside a
-file, the running maximum counts, and so it does for a record that has none. Ties go by the order of the
-files. So files without arrivals are read one after the other.
+Among the next records of all files, the one with the earliest arrival comes first. If ``arrived`` runs back
+inside a file, the running maximum counts; it also counts for a record without an arrival. Ties follow the
+order of the files. So files without arrivals are read one after the other.
 
-A live source cannot repeat such a choice, since it depends on when it looked; so every choice can be told as
+A live source cannot repeat such a choice, since it depends on the moment; so every choice can be written as
 `Run` s, and repeated from them.
 """
 
@@ -39,14 +39,14 @@ _NO_ARRIVAL = (
 
 
 class Place(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """Where reading of one file stands.
+    """Position of reading in one file.
 
     Attributes:
-        offset: byte from which on nothing was taken.
+        offset: offset of the next byte to read.
         line: number of the line that ends there, from 1; 0 before the first.
         latest: the largest ``arrived`` that was decoded before it, in microseconds.
         size: bytes on disk when the file was read to its end; -1 before that.
-        whole: digest of the whole file, of a registry file; empty of others.
+        whole: digest of the whole file, for a registry file; empty for others.
     """
 
     offset: int = 0
@@ -61,7 +61,7 @@ class Head(msgspec.Struct, frozen=True, gc=False):
 
     Attributes:
         latest: as of `Place`, with this record.
-        due: when it plays: its arrival, else its own time, else None.
+        due: time at which it plays: its arrival, else its own time, else None.
     """
 
     raw: bytes
@@ -74,7 +74,7 @@ class Head(msgspec.Struct, frozen=True, gc=False):
 
 
 class _Feed:
-    """One file: its next record, and where it stands."""
+    """One file: its next record, and its position."""
 
     __slots__ = ("_growing", "_lines", "_offset", "_read", "_seen", "ended", "head", "path", "place")
 
@@ -87,11 +87,11 @@ class _Feed:
         self._read = 0
         self._growing = growing
         self._lines: Lines | None = None
-        # Where the line after the head begins, and the number of the last line that was looked at.
+        # Offset of the line after the head, and the number of the last examined line.
         self._offset, self._seen = place.offset, place.line
 
     def opened(self) -> Lines | None:
-        """The lines from where reading stands; None for a file that was read to its end."""
+        """Lines from the position on; None for a file that was read to its end."""
         if self.ended:
             return None
         if self._lines is None:
@@ -107,7 +107,7 @@ class _Feed:
             self._lines.check_still_there()
 
     def sleep(self) -> None:
-        """Let go of the file until the next record is asked for."""
+        """Close the file until the next record is requested."""
         if self._lines is not None:
             self._offset, self._read = self._lines.offset, self._lines.tell()
             self._lines.close()
@@ -115,11 +115,11 @@ class _Feed:
 
     @property
     def read(self) -> int:
-        """Bytes on disk that were read."""
+        """Number of bytes on disk that were read."""
         return self._read if self._lines is None else self._lines.tell()
 
     def peek(self) -> bool:
-        """Whether there is a next record: it is the head."""
+        """Find the next record, the head; return whether there is one."""
         if self.head is not None:
             return True
         lines = self.opened()
@@ -148,14 +148,14 @@ class _Feed:
         return Head(raw, event, start, end, self._seen, latest, due)
 
     def pop(self) -> Head:
-        """Take the head."""
+        """Return the head and advance."""
         head, self.head = self.head, None
         assert head is not None  # noqa: S101 - callers peek first
         self.place = Place(head.end, head.line, head.latest, whole=self.place.whole)
         return head
 
     def straight(self, items: list[Item], batch: int, sequence: int, room: int) -> int:
-        """Fill up a batch with records as they are, of a file that nothing is merged with; the room left."""
+        """Fill a batch with undecoded records of an unmerged file; return the remaining room."""
         lines = self.opened()
         if lines is None:
             return room
@@ -178,7 +178,7 @@ class _Feed:
         return room
 
     def _end(self) -> None:
-        """There was nothing more: for now, or for good."""
+        """Note that there was nothing more: for now, or for good."""
         if not self._growing:
             self.sleep()
             self.place = msgspec.structs.replace(self.place, size=self._read)
@@ -190,15 +190,15 @@ class Merge:
 
     Args:
         groups: paths; the files of a group are merged, one group is read after the other.
-        places: where reading stands, by number of the file over all groups; as `places` returned it.
+        places: positions, by number of the file over all groups; result of `places`.
         follow: the files of the last group are growing.
-        plain: where nothing has to be merged, hand on records as bytes, undecoded, which is faster.
-        body: what an item carries of a record.
-        registry: how many groups at the beginning are registry files. Such a file may be written anew: if it
-            is not what it was when its reading began, it is read once more, from its beginning.
+        plain: return records as undecoded bytes if nothing has to be merged; this is faster.
+        body: makes the body of an item from a record.
+        registry: number of groups of registry files, at the beginning. Such a file may be exported again: if
+            it changed since its reading began, it is read again from its beginning.
 
     Raises:
-        InputError: a file is shorter than where its reading stands.
+        InputError: a file is shorter than its position.
     """
 
     def __init__(
@@ -227,7 +227,7 @@ class Merge:
         self._body = body
         self._begun = len(places)
         self._group = 0
-        #: Feeds of the group whose head is known, by (arrival, number), and those that are to be asked.
+        #: Feeds of the group with a known head, by (arrival, number), and feeds to examine.
         self._ready: list[tuple[int, int]] = []
         self._asked = self._groups[0]
         for feed in self._feeds:
@@ -241,12 +241,12 @@ class Merge:
 
     @property
     def latest(self) -> int | None:
-        """The largest ``arrived`` that was taken, None without any."""
+        """Largest ``arrived`` read so far, None without any."""
         latest = max(feed.place.latest for feed in self._feeds)
         return None if latest == _NEVER else latest
 
     def due(self) -> int | None:
-        """When the next record plays (`Head.due`); None if at any time, or if there is none."""
+        """Time at which the next record plays (`Head.due`); None if at any time, or if there is none."""
         self._ask()
         while not self._ready and self._next_group():
             self._ask()
@@ -254,20 +254,20 @@ class Merge:
         return None if head is None else head.due
 
     def places(self) -> list[Place]:
-        """Where reading stands, of each file that was begun."""
+        """Position in each file that was begun."""
         return [feed.place for feed in self._feeds[: self._begun]]
 
     def take(self, batch: int, sequence: int, until: int | None = None) -> tuple[list[Item], list[Run]]:
-        """The next records.
+        """Read the next records.
 
         Args:
-            batch: how many at most; fewer where they are long.
-            sequence: of the last record before them.
-            until: none that is due later (`Head.due`).
+            batch: largest number; long records make it smaller.
+            sequence: sequence of the last record before them.
+            until: latest due time (`Head.due`).
 
         Returns:
-            The records as items, whose body is the event, or its bytes where nothing was decoded; and how
-            they were chosen. Nothing at the end, or if nothing is there now.
+            The records as items, with the event as body, or its bytes if it was not decoded; and the choices.
+            Nothing at the end, or if nothing is there now.
 
         Raises:
             InputError: a file is damaged; or one that is followed was cut, removed or replaced, and all that
@@ -291,7 +291,7 @@ class Merge:
         return items, runs
 
     def _next_group(self) -> bool:
-        """Go on to the next group if this one was read to its end; False if there is none, or not yet."""
+        """Advance to the next group if this one was read to its end; False if there is none, or not yet."""
         group = self._groups[self._group]
         if not all(self._feeds[number].ended for number in group) or self._group + 1 == len(self._groups):
             return False
@@ -300,13 +300,13 @@ class Merge:
         return True
 
     def _ask(self) -> None:
-        """Look for the next records of the files that had none."""
+        """Find the next records of files that had none."""
         asked, self._asked = self._asked, []
         for number in asked:
             feed = self._feeds[number]
             self._stand(number, feed)
             if not self._follow and feed.place.offset == 0:
-                # Of a thousand files only those are open at once whose time has come.
+                # Of a thousand files, only those with due records are open at once.
                 feed.sleep()
 
     def _stand(self, number: int, feed: _Feed) -> None:
@@ -343,7 +343,7 @@ class Merge:
         return room
 
     def repeat(self, runs: Iterable[Run], sequence: int) -> list[Item]:
-        """The records of runs that were chosen before.
+        """Read the records of former choices again.
 
         Raises:
             InputError: the files do not hold them.
@@ -369,16 +369,16 @@ class Merge:
         return items
 
     def close(self) -> None:
-        """Let go of all files."""
+        """Close all files."""
         for feed in self._feeds:
             feed.sleep()
 
 
 def _as_it_is(path: str, place: Place) -> Place:
-    """Where reading of a registry file goes on: at its beginning if it was written anew since it began."""
+    """Position to continue in a registry file: its beginning if it changed since reading began."""
     with Path(path).open("rb") as file:
         whole = hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).digest()
-    # Former releases did not know the digest, only the size.
+    # Former releases had no digest, only the size.
     same = place.whole == whole or (not place.whole and place.size in (-1, size_of(path)))
     return msgspec.structs.replace(place, whole=whole) if same else Place(whole=whole)
 

@@ -1,14 +1,15 @@
-"""The files of an output: one, or those that rotation made of it; who reads them need not know which.
+"""Files of an output: one, or several made by rotation; readers need not know which.
 
-An output is named by ``<output>.jsonl``. Without rotation that is a file. With it, its rows lie in files
-named by the number of bytes before them, and by the day where one begins every day:
+An output is named by ``<output>.jsonl``. Without rotation that is a file. With rotation, its rows are in
+files
+named by the number of bytes before them, and by the day if a file begins every day:
 
 - ``predictions.000000000000000.jsonl``: finished, and final;
-- ``predictions.000000104857391.2025-06-14.jsonl.open``: the rest, rows that a kill may take back among it,
-  so for moments there are several of these;
-- ``predictions.jsonl``: a symbolic link to the newest, for who follows it by name.
+- ``predictions.000000104857391.2025-06-14.jsonl.open``: the rest; a resume may take back some of its
+  rows, so for moments there are several of these;
+- ``predictions.jsonl``: a symbolic link to the newest, for programs that follow it by name.
 
-Finished files may be moved away; nothing that runs needs them.
+Finished files may be moved away; no run needs them.
 """
 
 from __future__ import annotations
@@ -40,16 +41,16 @@ _PART = re.compile(r"\.(\d{15,})(?:\.(\d{4}-\d\d-\d\d))?(\.open)?")
 
 
 class OutputGoneError(RuntimeError):
-    """Rows of an output are needed that lie in files which are not there any more."""
+    """Files with needed rows of an output are gone."""
 
 
 class Part(NamedTuple):
     """One file of an output.
 
     Attributes:
-        start: bytes of the output before it.
-        day: whose rows it has, such as ``2025-06-14``; None where files do not begin with the day.
-        finished: it is never changed again.
+        start: number of bytes of the output before it.
+        day: day of its rows, such as ``2025-06-14``; None if files do not begin with the day.
+        finished: whether it will never change again.
     """
 
     start: int
@@ -59,13 +60,13 @@ class Part(NamedTuple):
 
 
 def part_name(output: Path, start: int, day: str | None, *, finished: bool) -> Path:
-    """Where a part of an output lies."""
+    """Place of a part of an output."""
     of_day = "" if day is None else f".{day}"
     return output.with_name(f"{output.stem}.{start:015}{of_day}.jsonl{'' if finished else _OPEN}")
 
 
 def parts_of(output: Path) -> list[Part]:
-    """The files that rotation made, in order; none where an output is one file, or not there."""
+    """Files made by rotation, in order; none if an output is one file, or missing."""
     found = []
     for path in output.parent.glob(f"{output.stem}.*.jsonl*"):
         match = _PART.fullmatch(path.name.removeprefix(output.stem).replace(".jsonl", "", 1))
@@ -75,25 +76,25 @@ def parts_of(output: Path) -> list[Part]:
 
 
 def all_parts(output: Path) -> list[Part]:
-    """The files of an output that hold rows, whether it is rotated or not."""
+    """Files with rows of an output, rotated or not."""
     if output.is_file() and not output.is_symlink():
         return [Part(0, output, None, finished=False)]
     return parts_of(output)
 
 
 def files_of(output: Path) -> list[Path]:
-    """The files of an output, in order; none if it is not there."""
+    """Files of an output, in order; none if it is missing."""
     return [part.path for part in all_parts(output)]
 
 
 def end_of(output: Path) -> int:
-    """Bytes of an output, those of files that were moved away included; 0 if it is not there."""
+    """Bytes of an output, including those of files moved away; 0 if it is missing."""
     parts = all_parts(output)
     return parts[-1].start + parts[-1].path.stat().st_size if parts else 0
 
 
 def open_part(part: Part) -> BinaryIO:
-    """A file of an output to read, also if a run finished it since it was found."""
+    """Open a file of an output, even if a run finished (renamed) it since it was found."""
     try:
         return part.path.open("rb")
     except FileNotFoundError:
@@ -103,11 +104,11 @@ def open_part(part: Part) -> BinaryIO:
 
 
 def lines_of(output: Path) -> Iterator[bytes]:
-    """The lines of an output with their ends, of all its files as of one.
+    """Yield the lines of an output with their ends, from all its files in order.
 
     Raises:
         FileNotFoundError: there is no such output.
-        OutputGoneError: one of its files is not there any more.
+        OutputGoneError: one of its files is gone.
     """
     parts = all_parts(output)
     if not parts:
@@ -127,7 +128,7 @@ def lines_of(output: Path) -> Iterator[bytes]:
 
 
 def tail_of(output: Path, most: int) -> list[bytes]:
-    """The last whole lines of an output, without their ends, of at most so many bytes."""
+    """Last complete lines of an output, without their ends, up to a number of bytes."""
     data = b""
     for part in reversed(all_parts(output)):
         with open_part(part) as file:
@@ -143,7 +144,7 @@ def tail_of(output: Path, most: int) -> list[bytes]:
 
 
 def delete_output(output: Path) -> None:
-    """Delete an output, all its files."""
+    """Delete all files of an output."""
     output.unlink(missing_ok=True)
     for part in parts_of(output):
         part.path.unlink()

@@ -1,4 +1,4 @@
-"""A log line a minute: how far a run is. It reads clocks, and nothing that it reads reaches an output."""
+"""Log the progress of a run every minute. It reads clocks; nothing of that reaches an output."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ _log = structlog.get_logger()
 
 
 class Pulse:
-    """Tells, at most once a minute, lag, rejects by reason, pending examples and the last epoch.
+    """Log, at most once a minute, lag, rejects by reason, pending examples and the last epoch.
 
     Args:
-        watch: what is told.
+        watch: status of the run.
     """
 
     def __init__(self, watch: Watch) -> None:
@@ -28,7 +28,7 @@ class Pulse:
         self._last = self._epoch = time.monotonic()
 
     def epoch(self) -> None:
-        """The source takes its snapshot: the epoch before this one is committed, this one is about to be."""
+        """Note a snapshot of the source: the epoch before this one is committed, this one is about to be."""
         self._watch.committed()
         self._watch.epochs += 1
         self._epoch = time.monotonic()

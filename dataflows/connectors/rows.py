@@ -1,10 +1,9 @@
-"""Rows into files: one an output, or a new one when a size is reached or a day begins.
+"""Write rows to files: one an output, or a new one at a size or at the beginning of a day.
 
-Both remember the length of the output, and cut it back to that on resume. Where a file ends follows from the
-rows alone, so that a run that was killed, and a replay, end it at the same byte. But it gets the name of a
-finished file only when no kill can take back any of it, so that who moves finished files away never has one
-that changes. Until then its name ends with ``.open``, and rows go on in the next, see
-`dataflows.connectors.outputs`.
+Both remember the length of the output, and cut it back to that on resume. The end of a file depends on the
+rows alone, so a killed run, and a replay, end it at the same byte. But it gets the name of a finished file
+only when no resume can take back any of it; so a finished file never changes after it was moved. Until then
+its name ends with ``.open``, and rows continue in the next, see `dataflows.connectors.outputs`.
 """
 
 from __future__ import annotations
@@ -42,9 +41,9 @@ class RowsPartition(StatefulSinkPartition[Item, bytes]):
     """An output in one file.
 
     Args:
-        path: of the file.
-        watch: told what was rejected; tells when an epoch is committed.
-        resume: the snapshot, None of a new output.
+        path: the file.
+        watch: gets the counts of rejects; calls when an epoch is committed.
+        resume: the snapshot, None for a new output.
 
     Raises:
         InputError: the file lacks rows of the snapshot.
@@ -103,11 +102,11 @@ class RotatingPartition(StatefulSinkPartition[Item, bytes]):
     """An output in several files, one after the other.
 
     Args:
-        path: that names the output.
-        watch: told what was rejected; tells when an epoch is committed.
-        resume: the snapshot, None of a new output.
+        path: the name of the output.
+        watch: gets the counts of rejects; calls when an epoch is committed.
+        resume: the snapshot, None for a new output.
         rotate: bytes of a file, which only a single row may exceed; or ``daily``, a file for each day of
-            knowledge time in UTC that has rows; None goes on with the last file for ever.
+            knowledge time in UTC that has rows; None continues the last file for ever.
 
     Raises:
         InputError: rows of the snapshot are gone.
@@ -124,10 +123,10 @@ class RotatingPartition(StatefulSinkPartition[Item, bytes]):
         self._length = length_of(resume)
         self._start = self._length
         self._day: str | None = None
-        #: When the day of the open file ends; before all time if it is not known.
+        #: End of the day of the open file; before all time if unknown.
         self._day_end = -1
         self._file: BinaryIO | None = None
-        #: Files without an end of their own name yet: path, and bytes of the output up to their end.
+        #: Ended files without their final name: path, and bytes of the output up to their end.
         self._ended: list[tuple[Part, int]] = []
         try:
             self._go_on()
@@ -137,7 +136,7 @@ class RotatingPartition(StatefulSinkPartition[Item, bytes]):
         watch.at_epoch.append(self._finish)
 
     def _go_on(self) -> None:
-        """Take back what came after the snapshot, and open the file that holds its last row."""
+        """Remove rows after the snapshot, and open the file with its last row."""
         parts = self._found()
         last = next((part for part in reversed(parts) if part.start < self._length), None)
         if self._length:
@@ -152,7 +151,7 @@ class RotatingPartition(StatefulSinkPartition[Item, bytes]):
             self._path.unlink(missing_ok=True)
         else:
             if last.finished:
-                # Of a store that was put back from long ago.
+                # The store was restored from an old backup.
                 last = last._replace(
                     path=last.path.rename(part_name(self._path, last.start, last.day, finished=False))
                 )
@@ -160,7 +159,7 @@ class RotatingPartition(StatefulSinkPartition[Item, bytes]):
         sync_folder(self._path.parent)
 
     def _found(self) -> list[Part]:
-        """The files of the output; one that was written without rotation becomes the first."""
+        """Files of the output; one that was written without rotation becomes the first."""
         parts = parts_of(self._path)
         if self._path.is_file() and not self._path.is_symlink():
             if not parts:
@@ -175,7 +174,7 @@ class RotatingPartition(StatefulSinkPartition[Item, bytes]):
         return parts
 
     def _open(self, start: int, day: str | None) -> None:
-        """Open a file where the output ends, and point the link to it."""
+        """Open a file at the end of the output, and point the link to it."""
         path = part_name(self._path, start, day, finished=False)
         self._start, self._day = start, day
         self._day_end = -1 if day is None else parse_instant(f"{day}T00:00:00Z") + _DAY
@@ -220,7 +219,7 @@ class RotatingPartition(StatefulSinkPartition[Item, bytes]):
             self._file.write(b"\n".join(lines))
 
     def _begin(self, known: int) -> None:
-        """Go on in a new file."""
+        """Continue in a new file."""
         if self._file is not None:
             self._sync()
             self._file.close()
@@ -235,8 +234,8 @@ class RotatingPartition(StatefulSinkPartition[Item, bytes]):
             os.fsync(self._file.fileno())
 
     def _finish(self) -> None:
-        """Name the files as finished of which no row can be taken back."""
-        # A resume at the very end of a file would open that file, so it takes a row of the next one.
+        """Rename files whose rows can no longer be taken back to finished files."""
+        # A resume at the very end of a file would open that file, so wait for a row of the next one.
         while self._ended and self._ended[0][1] < self._committed.told:
             part, _ = self._ended[0]
             try:
@@ -261,12 +260,12 @@ class RotatingPartition(StatefulSinkPartition[Item, bytes]):
 
 
 def _day(known: int) -> str:
-    """The day of an instant, in UTC."""
+    """Day of an instant, in UTC."""
     return format_instant(known - known % _DAY)[:10]
 
 
 def full(path: Path, error: OSError) -> OutputError:
-    """What to do where an output cannot be written."""
+    """Remedy if an output cannot be written."""
     msg = (
         f"{path} cannot be written ({error.strerror}); make room on its disk and run again: "
         "the run goes on where it was, and no row is lost or twice"

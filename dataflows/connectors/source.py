@@ -1,7 +1,7 @@
-"""The source of a lane: records of whatever is read, as one sequence, repeated exactly on resume.
+"""Source of a lane: records of the input as one sequence, repeated exactly on resume.
 
-What is read is a `Reading`: it knows how records of several files or partitions become one order. The source
-numbers them, keeps the order journal where that order cannot be found again, and puts ticks between them.
+The input is a `Reading`, which puts records of several files or partitions into one order. The source numbers
+them, writes the order journal if that order cannot be found again, and puts ticks between them.
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ __all__ = ["LanePartition", "LaneSource", "Reading"]
 
 
 class Reading(Protocol):
-    """What a source reads: several files or partitions, merged.
+    """Input of a source: several files or partitions, merged.
 
     Attributes:
-        kind: of its snapshots.
-        version: of its snapshots.
-        poll: how long to wait before it is asked again, after it had nothing; zero for at once.
+        kind: kind of its snapshots.
+        version: version of its snapshots.
+        poll: pause before the next request after an empty one; zero for none.
     """
 
     kind: str
@@ -44,48 +44,48 @@ class Reading(Protocol):
 
     @property
     def read(self) -> int:
-        """How much was read, in the unit of `LaneSource.total`."""
+        """Amount read so far, in the unit of `LaneSource.total`."""
         ...
 
     @property
     def latest(self) -> int | None:
-        """The largest arrival that was taken, None without any."""
+        """Largest arrival read so far, None without any."""
         ...
 
     def take(self, batch: int, sequence: int, until: int | None = None) -> tuple[list[Item], list[Run]]:
-        """The next records that are there, at most ``batch``, none due later than ``until``; how chosen."""
+        """Read the next available records, at most ``batch``, due until ``until``; return the choices too."""
         ...
 
     def repeat(self, runs: tuple[Run, ...], sequence: int) -> list[Item] | None:
-        """The records of runs that were chosen before; None while they are still on their way."""
+        """Read the records of former choices again; None while they are still on their way."""
         ...
 
     def ended(self) -> bool:
-        """After `take` had nothing: whether there will never be more."""
+        """Whether there will never be more, after `take` had nothing."""
         ...
 
     def silent_since(self, asked: int) -> int | None:
-        """After `take`, called at an instant of `clocks.now`, had nothing.
+        """Confirm silence after `take`, called at an instant of `clocks.now`, had nothing.
 
         Returns:
-            The latest instant at which nothing untaken was there, for sure; None if that is not known.
+            The latest instant at which surely nothing was left to read; None if unknown.
         """
         ...
 
     def due(self) -> int | None:
-        """When the next record plays, by its arrival or its time; None if at any time or there is none."""
+        """Time at which the next record plays, by arrival or its own time; None if any time or no record."""
         ...
 
     def state(self) -> Any:  # noqa: ANN401 - plain data of any shape
-        """Where reading stands, as plain data for a snapshot."""
+        """Positions of reading, as plain data for a snapshot."""
         ...
 
     def committed(self, state: Any) -> None:  # noqa: ANN401 - what `state` returned
-        """No resume goes back behind this state any more."""
+        """Note that no resume goes back behind this state any more."""
         ...
 
     def close(self) -> None:
-        """Let go of everything."""
+        """Close everything."""
         ...
 
 
@@ -93,13 +93,13 @@ class LanePartition(StatefulSourcePartition[Item, bytes]):
     """The one partition of a lane.
 
     Args:
-        reading: what is read.
-        watch: told how far the source is; says when to stop.
-        batch: records at once.
-        sequence: of the last record that was read before.
+        reading: the input.
+        watch: gets the progress of the source; requests the stop.
+        batch: number of records at once.
+        sequence: sequence of the last record read before.
         entry: number of the next entry of the journal.
-        journal: kept where the order cannot be found again.
-        replayed: entries of another run's journal; when they end, so does the input.
+        journal: order journal, if the order cannot be found again.
+        replayed: entries of another run's journal; the input ends with them.
         ticker: makes ticks, None for none.
         pace: plays at a multiple of real time, None for as fast as possible.
     """
@@ -149,7 +149,7 @@ class LanePartition(StatefulSourcePartition[Item, bytes]):
         return items
 
     def _waits(self) -> bool:
-        """Whether there is more, but not yet."""
+        """Whether to wait: there is more, but not yet."""
         return self._pace is not None and self._reading.due() is not None
 
     def _repeat(self, entry: Entry) -> list[Item]:
@@ -173,11 +173,11 @@ class LanePartition(StatefulSourcePartition[Item, bytes]):
         return items
 
     def _take(self) -> list[Item]:
-        """What is there now; where nothing is, perhaps a tick."""
+        """Read the available records; if there are none, perhaps make a tick."""
         if self._replays:
             return []
-        # The clock comes before the look at what is read: a process that was stopped in between, for
-        # however long, must not take what is there by now for silence.
+        # Read the clock before the input: a process that was stopped in between, for however long, must not
+        # treat that time as silence.
         asked = now()
         until = None if self._pace is None else self._pace.until(self._reading.due())
         items, runs = self._reading.take(self._batch, self._sequence, until)
@@ -234,8 +234,8 @@ class LaneSource(FixedPartitionedSource[Item, bytes]):
     """A source with one lane.
 
     Attributes:
-        total: how much there is to read, None where that is not known.
-        older: how snapshots of older versions become newer ones.
+        total: amount to read, None if unknown.
+        older: upgrades of older snapshots.
     """
 
     total: int | None = None
@@ -255,4 +255,4 @@ class LaneSource(FixedPartitionedSource[Item, bytes]):
 
     @abstractmethod
     def begun(self, sequence: int, entry: int, state: Any) -> LanePartition:  # noqa: ANN401
-        """The partition from where it stands: the last record, the next entry, and what is read."""
+        """Build the partition at its position: the last record, the next entry, and the input."""

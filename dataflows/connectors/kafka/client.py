@@ -1,4 +1,4 @@
-"""Clients of a Kafka cluster: how they are configured, what they say, and the errors a user can act on."""
+"""Clients of a Kafka cluster: their configuration, their logs, and errors that a user can act on."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ _log = structlog.get_logger()
 _Result = TypeVar("_Result")
 _Client = TypeVar("_Client", AdminClient, Producer)
 
-#: Seconds for which brokers may be away when a run starts.
+#: Seconds that brokers may be away when a run starts.
 START_PATIENCE = 60.0
-#: Seconds between two log lines that say the same.
+#: Seconds between two equal log lines.
 _REMIND = 10.0
 _PROTOCOLS = {"none": "PLAINTEXT", "tls": "SSL", "sasl": "SASL_PLAINTEXT", "sasl_tls": "SASL_SSL"}
-#: Brokers that are away, or not yet what they will be: all that is needed is to wait.
+#: Errors of absent or unready brokers: waiting is enough.
 _PASSING = frozenset({
     KafkaError._ALL_BROKERS_DOWN,  # noqa: SLF001 - the client's names of its own errors begin so
     KafkaError._TRANSPORT,  # noqa: SLF001
@@ -58,21 +58,21 @@ _REFUSALS = {
 
 
 class KafkaInputError(RuntimeError):
-    """Topics cannot be read, or are not those that the recovery store knows."""
+    """Topics cannot be read, or are not those of the recovery store."""
 
 
 class KafkaOutputError(RuntimeError):
-    """Topics cannot be written, or are not those that the recovery store knows."""
+    """Topics cannot be written, or are not those of the recovery store."""
 
 
 def code_of(error: KafkaError | KafkaException) -> int:
-    """The number of an error."""
+    """Code of an error."""
     found = error.args[0] if isinstance(error, KafkaException) else error
     return int(found.code())
 
 
 def is_passing(error: KafkaError | KafkaException) -> bool:
-    """Whether it may be gone when it is tried again."""
+    """Whether another attempt may succeed."""
     found = error.args[0] if isinstance(error, KafkaException) else error
     if found.fatal() or found.txn_requires_abort():
         return False
@@ -80,7 +80,7 @@ def is_passing(error: KafkaError | KafkaException) -> bool:
 
 
 class _ToStructlog(logging.Handler):
-    """What librdkafka says of itself."""
+    """Log messages of librdkafka."""
 
     @override
     def emit(self, record: logging.LogRecord) -> None:
@@ -102,20 +102,20 @@ class _Reminder:
 
 
 class Clients:
-    """Makes clients of one cluster; secrets are read when this is made, and kept nowhere else.
+    """Make clients of one cluster; secrets are read at construction, and kept nowhere else.
 
     Args:
-        kafka: how to reach it.
+        kafka: connection to the cluster.
 
     Raises:
-        KafkaInputError: a secret is not where it should be.
+        KafkaInputError: a secret is missing.
     """
 
     def __init__(self, kafka: Kafka) -> None:
         self.bootstrap = kafka.bootstrap
         self._reminder = _Reminder()
         self._made: list[AdminClient | Producer] = []
-        #: What the cluster refused, for messages about what then did not work.
+        #: Refusals of the cluster, for messages about later failures.
         self.refusal: str | None = None
         logger = logging.Logger("librdkafka")  # noqa: LOG001 - not one of the program's tree
         logger.addHandler(_ToStructlog())
@@ -146,11 +146,11 @@ class Clients:
         self._config.update({name: value for name, value in named.items() if value is not None})
 
     def admin(self) -> AdminClient:
-        """To ask about topics, and to make them."""
+        """Make a client that asks about topics and creates them."""
         return self._noted(AdminClient(self._config))
 
     def consumer(self, group: str) -> Consumer:
-        """Reads what was committed; never jumps where it was not told to."""
+        """Make a reader of committed messages that never jumps to another offset by itself."""
         own: dict[str, Any] = {
             "group.id": group,
             "enable.auto.commit": False,
@@ -159,8 +159,7 @@ class Clients:
             "enable.partition.eof": True,
             "isolation.level": "read_committed",
             "allow.auto.create.topics": False,
-            # How long a broker holds back the answer that there is nothing, hence how late one that was
-            # never asked before is known to be at its end.
+            # Delay of an empty answer: for so long a new partition is not known to be at its end.
             "fetch.wait.max.ms": 100,
             "fetch.error.backoff.ms": 100,
             "queued.max.messages.kbytes": 16_384,
@@ -168,7 +167,7 @@ class Clients:
         return Consumer({**self._config, **own})
 
     def producer(self, transactional_id: str, timeout_ms: int) -> Producer:
-        """Writes in transactions, in order."""
+        """Make a writer of transactions, in order."""
         own = {
             "transactional.id": transactional_id,
             "transaction.timeout.ms": timeout_ms,
@@ -180,7 +179,7 @@ class Clients:
         return self._noted(Producer({**self._config, **own}))
 
     def sender(self) -> Producer:
-        """Writes without transactions, in order, each message once."""
+        """Make a writer without transactions, in order, each message once."""
         return self._noted(Producer({**self._config, "enable.idempotence": True, "compression.type": "lz4"}))
 
     def _noted(self, client: _Client) -> _Client:
@@ -188,16 +187,16 @@ class Clients:
         return client
 
     def _on_error(self, error: KafkaError) -> None:
-        """Brokers come and go; the client connects again by itself."""
+        """Log that brokers come and go; the client reconnects by itself."""
         refusal = _REFUSALS.get(error.code())
         self.refusal = refusal or self.refusal
         if self._reminder.due(error.name()):
             _log.warning("kafka", bootstrap=self.bootstrap, error=error.name(), detail=refusal or error.str())
 
     def away(self) -> str:
-        """What to say when nothing answered."""
+        """Describe that nothing answered."""
         for client in self._made:
-            # What a client heard of brokers it tells when it is asked.
+            # A client reports news of brokers only when polled.
             client.poll(0)
         because = f": {self.refusal}" if self.refusal else ""
         return f"no answer from Kafka at {self.bootstrap}{because}"
@@ -210,13 +209,13 @@ def patiently(
     error: type[RuntimeError],
     patience: float | None = None,
 ) -> _Result:
-    """Try until it works, while all that is in the way is brokers that are away.
+    """Repeat an attempt while brokers are away.
 
     Args:
-        clients: asked what they know of why.
-        what: is tried, for the log and the error.
-        attempt: tries, for at most a few seconds.
-        error: raised when patience has ended.
+        clients: clients that may know the reason.
+        what: description of the attempt, for the log and the error.
+        attempt: makes one attempt, of at most a few seconds.
+        error: raised after ``patience``.
         patience: seconds, `START_PATIENCE` by default.
     """
     deadline = time.monotonic() + (START_PATIENCE if patience is None else patience)

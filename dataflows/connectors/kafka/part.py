@@ -1,4 +1,4 @@
-"""One partition of a topic as it is read: what was fetched of it, and where it stands."""
+"""One partition of a topic during reading: its fetched messages and its position."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ NEVER = -(1 << 62)
 
 
 class Part:
-    """One partition: what was fetched of it, and where it stands.
+    """One partition: its fetched messages and its position.
 
     Args:
         name: its topic and number.
-        offset: of the next message to take.
-        latest: the largest timestamp that was taken, in microseconds.
-        stop: offset at which it ends for this run; None for a partition that never ends.
+        offset: offset of the next message to read.
+        latest: largest timestamp read so far, in microseconds.
+        stop: offset at which it ends for this run; None for a partition without end.
         known: whether an earlier run on the same store began it.
 
     Attributes:
         fetched: offset after the last message that was fetched.
-        end: where it was seen to end, -1 before that.
-        label: as positions of records show it.
+        end: last known end offset, -1 if unknown.
+        label: name of the partition in positions of records.
     """
 
     __slots__ = (
@@ -65,7 +65,7 @@ class Part:
         self.handle = TopicPartition(*name)
 
     def add(self, message: Message) -> None:
-        """A message, or the news that there is none now."""
+        """Add a message, or note that there is none now."""
         offset = message.offset() or 0
         if message.error() is not None:
             self.end = max(self.end, offset)
@@ -85,11 +85,11 @@ class Part:
         return found
 
     def order(self, number: int) -> tuple[int, int]:
-        """Where the next message stands among those of other partitions."""
+        """Order of the next message among those of other partitions."""
         return max(self.latest, self.buffer[0][1]), number
 
     def is_known_to_end(self, consumer: Consumer) -> bool:
-        """Whether nothing follows what was fetched, as far as the client knows."""
+        """Whether nothing follows the fetched messages, as far as the client knows."""
         seen = max(self.fetched, self.end)
         if self.stop is not None:
             return seen >= self.stop

@@ -1,4 +1,4 @@
-"""Which rows a topic holds: what a resumed run reads back, so as not to publish them again."""
+"""Read back the rows of a topic, so that a resumed run does not publish them again."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ __all__ = ["Written", "identity_of", "read_back"]
 
 _log = structlog.get_logger()
 _FETCH = 1_000
-#: Seconds without any news after which reading back is given up.
+#: Seconds without a message after which reading back fails.
 _PATIENCE = 60.0
 _WARN = 10.0
 
@@ -36,7 +36,7 @@ _identity = msgspec.json.Decoder(_Identity)
 
 
 def identity_of(output: str, data: bytes, order: bytes) -> bytes:
-    """What tells a row from all others of its output, in every run on the same input.
+    """Identity of a row in its output, equal in every run on the same input.
 
     Predictions and evaluations have ids. Rows of the other outputs have their place in the order of effect.
     """
@@ -47,12 +47,12 @@ def identity_of(output: str, data: bytes, order: bytes) -> bytes:
 
 
 class Written:
-    """Gathers the rows of a store's own runs.
+    """Collect the rows of a store's own runs.
 
     Args:
-        output: whose rows they are.
-        lineage: of the store.
-        strict: refuse rows of others: the store is new, and the topic should be.
+        output: output of the rows.
+        lineage: lineage of the store.
+        strict: refuse rows of other runs: the store is new, so the topic should be too.
 
     Attributes:
         rows: checksum of each row by its identity.
@@ -68,7 +68,7 @@ class Written:
         """Note one message.
 
         Raises:
-            KafkaOutputError: it is none of the store's own, and that is refused.
+            KafkaOutputError: it is not one of the store's own, and ``strict`` refuses it.
         """
         headers = dict(message.headers() or ())
         order, data = headers.get("order"), message.value()
@@ -85,19 +85,19 @@ class Written:
 def read_back(
     clients: Clients, begin: dict[Name, int], ends: dict[Name, int], written: Written
 ) -> dict[bytes, int]:
-    """Read what partitions hold, from one offset up to another, as who reads committed messages does.
+    """Read partitions from one offset up to another, as a reader of committed messages.
 
     Args:
         clients: makes the reader.
         begin: first offset to read, by partition.
-        ends: where to stop.
-        written: takes the messages.
+        ends: end offset, by partition.
+        written: collects the messages.
 
     Returns:
         Checksum of each row by its identity.
 
     Raises:
-        KafkaOutputError: it cannot be read to its end.
+        KafkaOutputError: a partition cannot be read to its end.
     """
     left = {name for name, offset in begin.items() if offset < ends[name]}
     if not left:

@@ -1,8 +1,8 @@
-"""Partitions of topics as one sequence: registry files first, then all partitions merged by timestamp.
+"""Merge partitions of topics into one sequence: registry files first, then all partitions by timestamp.
 
-Of the next messages of all partitions the one with the smallest timestamp is taken; where timestamps run
-back inside a partition, the running maximum counts, and ties go by the order of the partitions. That needs
-the next message of every partition, or to know that it has none now: so a backlog, read from partitions at
+Among the next messages of all partitions, the one with the smallest timestamp comes first. If timestamps run
+back inside a partition, the running maximum counts; ties follow the order of the partitions. That needs the
+next message of every partition, or the knowledge that it has none now. So a backlog, read from partitions at
 different speeds, comes in the order in which it was written, and no asset seems silent because its partition
 lags.
 """
@@ -38,7 +38,7 @@ __all__ = ["KafkaReading"]
 
 _log = structlog.get_logger()
 _FETCH = 1_000
-# What is kept of a partition that is ahead of the others: enough not to wait for it, not more.
+# Buffered messages of a partition that is ahead of the others: just enough not to wait for it.
 _AHEAD_BYTES = 8 << 20
 _AHEAD = 20_000
 # A batch of messages that are all nearly oversized would be a gigabyte.
@@ -47,16 +47,16 @@ _WARN = 10.0
 
 
 class KafkaReading:
-    """What a source reads of Kafka.
+    """Kafka input of a source.
 
     Args:
-        consumer: not yet assigned.
+        consumer: unassigned consumer.
         parts: the partitions, in their order in the journal.
-        files: registry files, merged; read before.
-        paths: names of those files.
+        files: merged registry files, read first.
+        paths: paths of those files.
         topics: id of each topic.
-        sentinel: watches the topics.
-        follow: whether there is no end.
+        sentinel: monitor of the topics.
+        follow: whether the input has no end.
     """
 
     kind = "kafka"
@@ -85,7 +85,7 @@ class KafkaReading:
         self._sentinel = sentinel
         self._follow = follow
         self._committed: list[int] = []
-        #: Partitions whose next message is known, by (order, number), and those that are to be asked.
+        #: Partitions with a known next message, by (order, number), and partitions to examine.
         self._ready: list[tuple[int, int]] = []
         self._asked = list(range(len(parts)))
         self._waits_since: float | None = None
@@ -93,24 +93,24 @@ class KafkaReading:
 
     @property
     def read(self) -> int:
-        """Messages taken or skipped, of all partitions, beyond the beginning."""
+        """Number of messages read or skipped, of all partitions."""
         return sum(part.offset for part in self._parts)
 
     @property
     def latest(self) -> int | None:
-        """The largest timestamp that was taken, None without any."""
+        """Largest timestamp read so far, None without any."""
         latest = max((part.latest for part in self._parts), default=NEVER)
         return None if latest == NEVER else latest
 
     def lag(self) -> int | None:
-        """Messages that are known to be there and were not taken; None before that is known."""
+        """Number of messages not yet read; None while unknown."""
         ends = [self._consumer.get_watermark_offsets(part.handle, cached=True)[1] for part in self._parts]
         if any(end < 0 for end in ends):
             return None
         return sum(max(0, end - part.offset) for part, end in zip(self._parts, ends, strict=True))
 
     def take(self, batch: int, sequence: int, until: int | None = None) -> tuple[list[Item], list[Run]]:
-        """See `Reading`; nothing while it is not known which message comes next."""
+        """See `Reading`; nothing while the next message is unknown."""
         if self._files is not None:
             items, runs = self._files.take(batch, sequence)
             if items:
@@ -144,7 +144,7 @@ class KafkaReading:
         return items, runs
 
     def _stand(self) -> bool:
-        """Whether it is known which message comes next: then it is that of the first that is ready."""
+        """Whether the next message is known: then it is that of the first ready partition."""
         if any(not self._parts[number].buffer for number in self._asked):
             self._fetch()
         left = []
@@ -170,7 +170,7 @@ class KafkaReading:
             )
 
     def _fetch(self) -> None:
-        """Take over what the client has."""
+        """Fetch the messages of the client."""
         for message in self._consumer.consume(_FETCH, 0):
             error = message.error()
             if error is None or error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001 - named so by the client
@@ -201,7 +201,7 @@ class KafkaReading:
             KafkaError._UNKNOWN_TOPIC,  # noqa: SLF001
             KafkaError._UNKNOWN_PARTITION,  # noqa: SLF001
         }:
-            # Whether the topic is really gone is the sentinel's to say.
+            # The sentinel decides whether the topic is really gone.
             _log.warning("kafka", partition=where, error=error.name())
             return
         msg = f"{where} cannot be read: {error.str()}"
@@ -234,7 +234,7 @@ class KafkaReading:
             part = self._parts[run.partition - len(self._paths)]
             for _ in range(run.records):
                 items.append(self._item(part, sequence + len(items) + 1))
-            # Offsets at its end may be of messages that no reader sees.
+            # The last offsets may belong to messages that no reader sees.
             part.offset = run.end
         self._ready, self._asked = [], list(range(len(self._parts)))
         return items
@@ -266,7 +266,7 @@ class KafkaReading:
         return True
 
     def begins(self) -> tuple[Run, ...]:
-        """Where partitions begin that no earlier run read, for the journal."""
+        """First offsets of partitions new to this store, for the journal."""
         first = len(self._paths)
         return tuple(
             Run(first + number, part.offset, part.offset, 0)
@@ -281,7 +281,7 @@ class KafkaReading:
         )
 
     def silent_since(self, asked: int) -> int | None:
-        """See `Reading`; the cluster is asked: a broker that is away looks like one with nothing new."""
+        """See `Reading`; ask the cluster, since an absent broker looks like one without news."""
         if self._files is not None:
             return None
         return self._sentinel.silent_since(asked, self._parts)
@@ -298,7 +298,7 @@ class KafkaReading:
         return files, self._topics, [(*part.name, part.offset, part.latest) for part in self._parts]
 
     def committed(self, state: Any) -> None:  # noqa: ANN401 - what `state` returned
-        """Tell the group's offsets to the cluster, for tools that show lag; a resume does not read them."""
+        """Commit the group's offsets to the cluster, for tools that show lag; a resume does not read them."""
         offsets = [place[2] for place in state[2]]
         if offsets == self._committed:
             return

@@ -1,4 +1,4 @@
-"""Watches topics in the background: whether they are still there, whether they grew, whether all was read."""
+"""Watch topics in the background: their existence, new partitions, and whether all was read."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ if TYPE_CHECKING:
 
 __all__ = ["Sentinel", "refuse_change"]
 
-#: Seconds after which a topic that was not there is looked for once more.
+#: Seconds after which a missing topic is looked up again.
 _AGAIN = 2.0
 
 
 def refuse_change(name: str, before: Topic, found: Topic | None) -> None:
-    """Refuse a topic that is gone or not the one it was.
+    """Refuse a topic that is gone or was replaced.
 
     Raises:
-        KafkaInputError: with what to do.
+        KafkaInputError: it names the remedy.
     """
     if found is None:
         msg = f"the topic {name} does not exist (any more); make it again and start over (--fresh)"
@@ -38,13 +38,13 @@ def refuse_change(name: str, before: Topic, found: Topic | None) -> None:
 
 
 class Sentinel:
-    """Asks the cluster now and then, and never waits for an answer.
+    """Ask the cluster now and then, without waiting for an answer.
 
     Args:
-        topics: asks.
-        expected: the topics as they were when the run started.
-        tick_every: microseconds; how often it is worth asking whether all was read.
-        every: seconds between looks at the topics.
+        topics: client for questions.
+        expected: the topics at the start of the run.
+        tick_every: microseconds between questions whether all was read.
+        every: seconds between checks of the topics.
     """
 
     def __init__(
@@ -61,10 +61,10 @@ class Sentinel:
         self._probe: Asked | None = None
 
     def check(self) -> None:
-        """Look at what came of the last question, or ask the next.
+        """Process the answer to the last question, or ask the next.
 
         Raises:
-            KafkaInputError: a topic is gone, was made anew, or has more partitions.
+            KafkaInputError: a topic is gone, was created again, or has more partitions.
         """
         if self._looked is None:
             if time.monotonic() >= self._next:
@@ -74,7 +74,7 @@ class Sentinel:
             return
         found, self._looked = self._looked.topics(), None
         missing = {name for name, topic in found.items() if topic is None}
-        # A broker that has just come back may not know of a topic yet.
+        # A broker that has just returned may not know a topic yet.
         doubted, self._missing = missing - self._missing, missing
         self._next = time.monotonic() + (min(self._every, _AGAIN) if doubted else self._every)
         for name, topic in found.items():
@@ -91,7 +91,7 @@ class Sentinel:
                 raise KafkaInputError(msg)
 
     def silent_since(self, asked: int, parts: Sequence[Part]) -> int | None:
-        """See `Reading`: an instant at which all partitions ended where reading stands."""
+        """See `Reading`: an instant at which all partitions ended at the read position."""
         if self._probe is None:
             if asked - self._probed_at >= self._probe_every:
                 self._probed_at = now()

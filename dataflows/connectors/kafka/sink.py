@@ -1,17 +1,16 @@
-"""A topic for each output, written in transactions so that every row is there once.
+"""Write each output to a topic, in transactions, so that every row is there once.
 
-The engine alone repeats, after a kill, what it wrote since its last snapshot. Here
+By itself the engine repeats, after a kill, the rows since its last snapshot. Here
 
 1. rows go into a transaction that is committed when the snapshot is taken, so a topic holds the rows of whole
-   epochs, and of at most one epoch more than the recovery store knows of;
+   epochs, and of at most one epoch more than the recovery store;
 2. a new run begins with ``init_transactions`` under the same transactional id: from then on its predecessor,
-   should it still live, can commit nothing, and what it left open is aborted;
-3. it then reads back, as anybody who reads committed messages does, what is in the topic after the place that
-   its snapshot knows, and
-4. leaves out the rows that are there. With one process the same input gives the same rows, since the source
-   repeats the order that its journal holds; so (sequence, part) tells which row is which. With several
-   processes the id of a prediction does, and the first publication wins: a row that is computed again, with
-   another content, is counted as divergent.
+   if still alive, can commit nothing, and its open transaction is aborted; 3. it then reads back, as any
+   reader of committed messages, the rows of the topic after the position of its snapshot, and 4. skips the
+   rows that are there. With one process the same input gives the same rows, since the source repeats the
+   order in its journal; so (sequence, part) identifies a row. With several processes the id of a prediction
+   does, and the first publication wins: a row that is computed again, with another content, is counted as
+   divergent.
 """
 
 from __future__ import annotations
@@ -52,7 +51,7 @@ _ATTEMPT = 2.0
 
 
 class _Head(msgspec.Struct):
-    """What of a row its message tells in key and headers."""
+    """Key and headers of the message of a row."""
 
     id: str | None = None
     asset: str | None = None
@@ -69,7 +68,7 @@ class _TopicPartition(StatefulSinkPartition[Item, bytes]):
         self._sink = sink
         self._output = output
         self.topic = sink.kafka.prefix + output
-        #: Rows that were left out since the store was new, and how many of them differed.
+        #: Number of skipped rows since the store was new, and of those that differed.
         self.repeated = self.divergent = 0
         known, places, waiting = None, {}, {}
         if resume is not None:
@@ -78,14 +77,14 @@ class _TopicPartition(StatefulSinkPartition[Item, bytes]):
         self._id = found.id
         self.parts = [(self.topic, number) for number in range(found.partitions)]
         self._producer = sink.fenced(output)
-        #: Up to where a later resume need not read, by number of the partition.
+        #: Offset up to which a later resume need not read, by number of the partition.
         self.places: dict[int, int] = {}
-        #: Rows of the topic that this run will come to: checksum by identity.
+        #: Rows of the topic that this run will compute again: checksum by identity.
         self._written = waiting | self._read_back(places, new=resume is None)
         self.is_open = False
 
     def _read_back(self, places: dict[int, int], *, new: bool) -> dict[bytes, int]:
-        """What is there and was written after the snapshot: checksum of each row by its identity."""
+        """Read rows written after the snapshot: checksum of each row by its identity."""
         bounds = self._sink.topics.bounds(self.parts)
         begin: dict[Name, int] = {}
         for name, (first, end) in bounds.items():
@@ -139,7 +138,7 @@ class _TopicPartition(StatefulSinkPartition[Item, bytes]):
             try:
                 self._producer.produce(self.topic, data, key, timestamp=stamp, headers=headers)
             except BufferError:
-                # Back-pressure: what is on its way has to arrive first.
+                # Back-pressure: rows on their way have to arrive first.
                 self._producer.poll(0.1)
             except KafkaException as error:
                 raise self._failed(error) from error
@@ -147,7 +146,7 @@ class _TopicPartition(StatefulSinkPartition[Item, bytes]):
                 return
 
     def _is_written(self, item: Item) -> bool:
-        """Whether a run before this one published the row; it is then forgotten."""
+        """Whether an earlier run published the row; if so, forget it."""
         data = cast("Row", item.body).data
         identity = identity_of(self._output, data, b"%d.%d" % (item.sequence, item.part))
         checksum = self._written.pop(identity, None)
@@ -167,7 +166,7 @@ class _TopicPartition(StatefulSinkPartition[Item, bytes]):
         self.is_open = True
 
     def commit(self) -> None:
-        """End the transaction; brokers that are away are waited for.
+        """Commit the transaction; wait for absent brokers.
 
         Raises:
             KafkaOutputError: a row cannot be written, another run took over, or brokers were away too long.
@@ -196,7 +195,7 @@ class _TopicPartition(StatefulSinkPartition[Item, bytes]):
         self._producer.commit_transaction(_ATTEMPT)
 
     def _failed(self, error: KafkaException) -> KafkaOutputError:
-        """What went wrong for good, and what to do."""
+        """Make the error of a permanent failure, with its remedy."""
         found = error.args[0]
         where = (
             f"cannot write rows to the topic {self.topic} at {self._sink.clients.bootstrap}: {found.str()}"
@@ -225,7 +224,7 @@ class _TopicPartition(StatefulSinkPartition[Item, bytes]):
 
 
 class _Summary(SummaryPartition):
-    """``summary.json``, with what was found in the topics when runs were resumed."""
+    """``summary.json``, with the counts of rows found in the topics at resumes."""
 
     def __init__(self, sink: KafkaSink) -> None:
         super().__init__(sink.folder / "summary.json")
@@ -246,11 +245,11 @@ class KafkaSink(OutputSink):
 
     Args:
         fleet: with topics as its output.
-        watch: told what was rejected.
-        lineage: name of all runs on one recovery store, by which they know their own rows.
+        watch: gets the counts of rejects.
+        lineage: name of all runs on one recovery store, which identifies their rows.
 
     Raises:
-        KafkaInputError: a secret is not where it should be.
+        KafkaInputError: a secret is missing.
     """
 
     def __init__(self, fleet: Fleet, watch: Watch, lineage: str) -> None:
@@ -262,11 +261,11 @@ class KafkaSink(OutputSink):
         self.watch = watch
         self.lineage = lineage.encode()
         self.lineage_header: tuple[str, str | bytes | None] = ("run", self.lineage)
-        # Arrivals of a recording are long ago: brokers would delete such messages for their age.
+        # Arrivals of a recording are old: brokers would delete such messages by age.
         self.with_arrival = fleet.input.kafka is not None
         self.clients = Clients(fleet.kafka)
         self.parts: list[_TopicPartition] = []
-        #: Whether brokers that are away are not waited for any more.
+        #: Whether to stop waiting for absent brokers.
         self.given_up = False
         self._topics: Topics | None = None
         self._fenced: dict[str, Future[Producer]] = {}
@@ -275,20 +274,20 @@ class KafkaSink(OutputSink):
 
     @property
     def topics(self) -> Topics:
-        """Made with the first topic, so that a process that writes none needs no connection."""
+        """Client made with the first topic, so that a process without topics needs no connection."""
         if self._topics is None:
             self._topics = Topics(self.clients, KafkaOutputError)
         return self._topics
 
     def topic(self, name: str, known: str | None) -> Topic:
-        """A topic, made if it is new and may be.
+        """Find a topic, or create it if that is allowed.
 
         Args:
-            name: of the topic.
-            known: id that the recovery store has for it.
+            name: name of the topic.
+            known: its id in the recovery store.
 
         Raises:
-            KafkaOutputError: it does not exist, or is not the one that the store knows.
+            KafkaOutputError: it does not exist, or is not that of the store.
         """
         found = self.topics.find([name])[name]
         if found is None and known is None and self.kafka.partitions is not None:
@@ -309,9 +308,9 @@ class KafkaSink(OutputSink):
         return found
 
     def fenced(self, output: str) -> Producer:
-        """The writer of an output; who wrote to its topic before can commit nothing from now on."""
+        """Make the writer of an output; earlier writers to its topic can commit nothing from now on."""
         if not self._fenced and one_worker():
-            # It takes a second each, and there is no other worker to which one could belong.
+            # Each takes a second, and no other worker could own one.
             self._fenced = {name: self._pool.submit(self._fence, name) for name in OUTPUTS}
         made = self._fenced.pop(output, None)
         return self._fence(output) if made is None else made.result()
@@ -324,17 +323,17 @@ class KafkaSink(OutputSink):
         return producer
 
     def commit(self) -> None:
-        """Commit what is open in any topic; all at once, since each has to wait for brokers' disks."""
+        """Commit the open transactions of all topics at once, since each waits for brokers' disks."""
         opened = [part for part in self.parts if part.is_open]
         if not opened:
             return
         try:
             list(self._pool.map(_TopicPartition.commit, opened))
         except BaseException:
-            # A second Ctrl-C, or one of them failed for good: the others are not waited for either.
+            # A second Ctrl-C, or one of them failed permanently: do not wait for the others either.
             self.given_up = True
             raise
-        # Without an answer a resume reads back more than it needs, and leaves it aside.
+        # Without an answer a resume reads back more than it needs, and ignores it.
         ends = self.topics.ends([name for part in opened for name in part.parts])
         for part in opened if ends else ():
             part.places = {number: ends[topic, number] for topic, number in part.parts}

@@ -1,4 +1,4 @@
-"""The source of a lane that reads Kafka."""
+"""Source of a lane that reads Kafka."""
 
 from __future__ import annotations
 
@@ -34,16 +34,16 @@ class KafkaSource(LaneSource):
 
     Args:
         fleet: with topics as its input.
-        watch: told how far the source is; says when to stop.
-        ticks: put ticks into the sequence where nothing arrives.
-        journal: folder of the order journal; None keeps none.
-        replayed: folder of an order journal to repeat; when it ends, so does the input.
-        speed: multiple of real time at which messages are played, by their timestamps; None for as fast as
+        watch: gets the progress of the source; requests the stop.
+        ticks: put ticks into the sequence while nothing arrives.
+        journal: folder of the order journal; None writes none.
+        replayed: folder of an order journal to repeat; the input ends with it.
+        speed: multiple of real time for playing messages, by their timestamps; None for as fast as
             possible.
 
     Raises:
         InputError: a registry file does not exist.
-        KafkaInputError: a secret is not where it should be.
+        KafkaInputError: a secret is missing.
     """
 
     kind = KafkaReading.kind
@@ -93,7 +93,7 @@ class KafkaSource(LaneSource):
         names = [*self._paths, *(part.label for part in parts)]
         journal = None if self._journal is None else Journal(self._journal, names, self._input.journal_keep)
         if journal is not None and (begins := reading.begins()):
-            # So that a run that was killed before its first snapshot begins where it began.
+            # A run that was killed before its first snapshot begins again at the same offsets.
             journal.append(sequence, begins)
             journal.sync()
         return LanePartition(
@@ -118,7 +118,7 @@ class KafkaSource(LaneSource):
         return [Place(*place) for _, place in begun]
 
     def _found(self, topics: Topics, known: dict[str, str]) -> dict[str, Topic]:
-        """The configured topics, if they are those of the store."""
+        """Find the configured topics, and check that they are those of the store."""
         gone = known.keys() - set(self._kafka.topics)
         if gone:
             msg = (
@@ -138,7 +138,7 @@ class KafkaSource(LaneSource):
         return found
 
     def _parts(self, topics: Topics, expected: dict[str, Topic], state: Any) -> list[Part]:  # noqa: ANN401
-        """All partitions: those of the store first, then new ones, each from where it stands."""
+        """All partitions: those of the store first, then new ones, each at its position."""
         names = [(name, number) for name in self._kafka.topics for number in range(expected[name].partitions)]
         bounds = topics.bounds(names)
         stops = {name: None if self._follow else end for name, (_, end) in bounds.items()}
@@ -154,7 +154,7 @@ class KafkaSource(LaneSource):
             self._check_bounds(name, offset, bounds[name])
             parts.append(Part(name, offset, latest, stop=stops[name], known=True))
         if not begun and self._journal is not None and partitions_of(self._journal):
-            # Killed before the first snapshot: what it chose is repeated from where it began.
+            # Killed before the first snapshot: repeat its choices from the first offsets.
             starts = self._starts(self._journal, bounds)
             parts = [Part(name, offset, stop=stops[name], known=True) for name, offset in starts.items()]
         new = [name for name in names if name not in {part.name for part in parts}]
@@ -192,7 +192,7 @@ class KafkaSource(LaneSource):
         raise KafkaInputError(msg)
 
     def _replayed_parts(self, journal: Path, bounds: dict[Name, tuple[int, int]]) -> list[Part]:
-        """The partitions of a journal, in its order, from where it began them."""
+        """Partitions of a journal, in its order, at their first offsets."""
         return [Part(name, offset, known=True) for name, offset in self._starts(journal, bounds).items()]
 
     def _starts(self, journal: Path, bounds: dict[Name, tuple[int, int]]) -> dict[Name, int]:
@@ -214,5 +214,5 @@ class KafkaSource(LaneSource):
                 break
         for name, offset in starts.items():
             self._check_bounds(name, offset, bounds[name])
-        # In the order of the journal, which is that in which its partitions began.
+        # In the order of the journal, in which its partitions began.
         return {labels[label]: starts[labels[label]] for label in recorded[files:] if labels[label] in starts}

@@ -1,4 +1,4 @@
-"""Versions of what source and sink keep in the recovery store; it is read where there is no Kafka client."""
+"""Versions of the state of source and sink in the recovery store, readable without a Kafka client."""
 
 from __future__ import annotations
 

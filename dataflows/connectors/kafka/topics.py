@@ -1,4 +1,4 @@
-"""What there is in the cluster: topics, their partitions, where these begin and end."""
+"""Topics of the cluster, their partitions, and first and last offsets."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ class Topic(NamedTuple):
     """A topic as the cluster has it.
 
     Attributes:
-        id: given when it was made; a topic that was deleted and made anew has another.
-        partitions: how many.
+        id: id given at creation; a topic that was deleted and created again has another.
+        partitions: number of partitions.
     """
 
     id: str
@@ -40,13 +40,13 @@ class Topic(NamedTuple):
 
 
 class Asked:
-    """A question whose answers come in the background.
+    """A question with answers in the background.
 
     Args:
         futures: the answers.
 
     Attributes:
-        at: monotonic seconds when it was asked.
+        at: monotonic seconds of the question.
     """
 
     def __init__(self, futures: dict[Any, Future[Any]]) -> None:
@@ -65,7 +65,7 @@ class Asked:
             return None
 
     def topics(self) -> dict[str, Topic | None]:
-        """Answers to `Topics.ask`; without those that are not known, with None for what does not exist."""
+        """Answers to `Topics.ask`; unknown ones are absent, missing topics are None."""
         found: dict[str, Topic | None] = {}
         for name, future in self._futures.items():
             try:
@@ -79,11 +79,11 @@ class Asked:
 
 
 class Topics:
-    """Asks a cluster about topics.
+    """Ask a cluster about topics.
 
     Args:
-        clients: makes the client that asks.
-        error: what is raised where something is wrong.
+        clients: makes the client for questions.
+        error: class of the errors.
     """
 
     def __init__(self, clients: Clients, error: type[RuntimeError]) -> None:
@@ -92,11 +92,11 @@ class Topics:
         self._admin: AdminClient = clients.admin()
 
     def ask(self, names: Iterable[str]) -> Asked:
-        """Ask which topics there are."""
+        """Ask for the existing topics."""
         return Asked(self._admin.describe_topics(TopicCollection([*names]), request_timeout=_TIMEOUT))
 
     def ask_ends(self, parts: Iterable[Name]) -> Asked:
-        """Ask up to where partitions can be read by who reads what was committed."""
+        """Ask for the ends of partitions for a reader of committed messages."""
         wanted = {TopicPartition(*part): OffsetSpec.latest() for part in parts}
         found = self._admin.list_offsets(
             wanted, isolation_level=IsolationLevel.READ_COMMITTED, request_timeout=_TIMEOUT
@@ -104,13 +104,13 @@ class Topics:
         return Asked(found)
 
     def ends(self, parts: Sequence[Name]) -> dict[Name, int]:
-        """Where partitions end, what is not committed included; empty if there is no answer in a second."""
+        """Ends of partitions, uncommitted messages included; empty without an answer in a second."""
         wanted = {TopicPartition(*part): OffsetSpec.latest() for part in parts}
         asked = Asked(self._admin.list_offsets(wanted, request_timeout=1.0))
         return asked.offsets() or {}
 
     def find(self, names: Sequence[str]) -> dict[str, Topic | None]:
-        """The topics; None for one that does not exist. Waits for brokers that are away."""
+        """Find topics; None for one that does not exist. Waits for absent brokers."""
 
         def attempt() -> dict[str, Topic | None]:
             asked = self._admin.describe_topics(TopicCollection([*names]), request_timeout=_TIMEOUT)
@@ -129,7 +129,7 @@ class Topics:
         return patiently(self._clients, "find topics", attempt, self._error)
 
     def bounds(self, parts: Sequence[Name]) -> dict[Name, tuple[int, int]]:
-        """First offset and end of each partition, the end of what was written, committed or not."""
+        """First offset and end of each partition, uncommitted messages included."""
 
         def attempt() -> dict[Name, tuple[int, int]]:
             specs = (OffsetSpec.earliest(), OffsetSpec.latest())
@@ -149,12 +149,12 @@ class Topics:
         return patiently(self._clients, "find where partitions begin and end", attempt, self._error)
 
     def make(self, name: str, partitions: int, *, keep: bool = False) -> None:
-        """Make a topic, unless another did in the meantime.
+        """Create a topic, unless another process did in the meantime.
 
         Args:
-            name: of the topic.
-            partitions: how many.
-            keep: never delete messages for their age; else the brokers' default rules.
+            name: name of the topic.
+            partitions: number of partitions.
+            keep: never delete messages by age; else by the brokers' default rules.
         """
         topic = NewTopic(name, partitions, -1, config={"retention.ms": "-1"} if keep else {})
 
@@ -167,6 +167,6 @@ class Topics:
 
         patiently(self._clients, f"make the topic {name}", attempt, self._error)
         deadline = time.monotonic() + _TIMEOUT
-        # Made is not yet known to every broker.
+        # A new topic is not yet known to every broker.
         while self.find([name])[name] is None and time.monotonic() < deadline:
             time.sleep(0.05)
