@@ -43,7 +43,7 @@ from dataflows.engine.store import open_store
 from dataflows.failure_prediction import flow
 from dataflows.fleet import load
 from dataflows.items import Item, Row
-from dataflows.watch import Watch
+from dataflows.status import RunStatus
 from tests.broker import brokers
 from tests.chaos.harness import ROOT, environment, free_ports
 
@@ -60,12 +60,12 @@ _WARM = 8.0
 
 def floor(fleet_file: str) -> Dataflow:
     """The engine's floor, with the source and the sink of the dataflow."""
-    fleet, watch, store = load(Path(fleet_file)), Watch(), Path(fleet_file).parent / "store"
+    fleet, status, store = load(Path(fleet_file)), RunStatus(), Path(fleet_file).parent / "store"
     dataflow = Dataflow("floor")
-    records = op.input("source", dataflow, source_of(fleet, watch, store))
+    records = op.input("source", dataflow, source_of(fleet, status, store))
     by_asset = op.key_on("by_asset", records, lambda item: item.body.asset)
     counted = op.stateful_map("count", by_asset, _count)
-    op.output("rows", op.map("encode", counted, lambda keyed: keyed[1]), sink_of(fleet, watch, store))
+    op.output("rows", op.map("encode", counted, lambda keyed: keyed[1]), sink_of(fleet, status, store))
     return dataflow
 
 

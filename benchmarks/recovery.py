@@ -41,7 +41,7 @@ from dataflows.engine.store import open_store
 from dataflows.failure_prediction import flow
 from dataflows.fleet import load
 from dataflows.instants import MICROSECONDS, format_instant, parse_instant
-from dataflows.watch import Watch
+from dataflows.status import RunStatus
 
 __all__ = ["Pauses", "main", "measure", "record"]
 
@@ -77,15 +77,15 @@ class Pauses:
         records: read by each of those ends.
 
     Args:
-        watch: tells the records; is told to stop.
+        status: of the run: its records, and the request to stop.
         epochs: after which it stops.
         most: records in an epoch.
     """
 
-    def __init__(self, watch: Watch, epochs: int, most: int) -> None:
+    def __init__(self, status: RunStatus, epochs: int, most: int) -> None:
         self.seconds: list[float] = []
         self.records: list[int] = []
-        self._watch = watch
+        self._status = status
         self._epochs = epochs
         self._returned: float | None = None
         self._snapped = False
@@ -95,7 +95,7 @@ class Pauses:
 
     def full(self) -> bool:
         """Whether there are to be no more records in this epoch."""
-        return self._begun is not None and self._watch.records - self._begun >= self._most
+        return self._begun is not None and self._status.records - self._begun >= self._most
 
     def asked(self) -> None:
         """The source is asked for records."""
@@ -106,12 +106,12 @@ class Pauses:
         """It has given some."""
         self._returned = time.perf_counter()
         if self._snapped or self._begun is None:
-            self._begun = self._watch.records
+            self._begun = self._status.records
         if self._snapped:
             self._snapped = False
             self.seconds.append(self._longest)
-            self.records.append(self._watch.records)
-            self._watch.stop = len(self.seconds) >= self._epochs
+            self.records.append(self._status.records)
+            self._status.stop = len(self.seconds) >= self._epochs
         self._longest = 0.0
 
     def snapped(self) -> None:
@@ -121,8 +121,8 @@ class Pauses:
 
 def run(folder: Path, epoch: float, epochs: int, most: int) -> Measured:
     """Run the fleet in a folder on its store until so many epochs have ended, or the input."""
-    watch = Watch()
-    pauses = Pauses(watch, epochs, most)
+    status = RunStatus()
+    pauses = Pauses(status, epochs, most)
     first: list[tuple[float, float]] = []
     ask, snapshot, write = LanePartition.next_batch, LanePartition.snapshot, RowsPartition.write_batch
 
@@ -148,7 +148,9 @@ def run(folder: Path, epoch: float, epochs: int, most: int) -> Measured:
     fleet = load(folder / "fleet.toml")
     with open_store(folder / "recovery", fleet) as recovery:
         checked = time.time()
-        cli_main(flow(fleet, watch=watch), epoch_interval=timedelta(seconds=epoch), recovery_config=recovery)
+        cli_main(
+            flow(fleet, status=status), epoch_interval=timedelta(seconds=epoch), recovery_config=recovery
+        )
     return {
         "checked": checked,
         "first": first[0][0],

@@ -55,7 +55,7 @@ from dataflows.fleet import load
 from dataflows.fleet.plan import Input
 from dataflows.instants import MICROSECONDS, format_instant, parse_instant
 from dataflows.items import Item, Row
-from dataflows.watch import Watch
+from dataflows.status import RunStatus
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -167,7 +167,7 @@ STEPS = {
 }
 
 
-class Clock(Watch):
+class Clock(RunStatus):
     """Starts when the source has read the first batch that goes beyond the warm-up.
 
     Attributes:
@@ -286,7 +286,7 @@ def ours(folder: Path, warm: int, epoch: timedelta, *, profile: bool = False) ->
     clock = Clock(warm, watch.reset)
     fleet = load(folder / "fleet.toml")
     with open_store(folder / "recovery", fleet) as recovery:
-        cli_main(flow(fleet, watch=clock), epoch_interval=epoch, recovery_config=recovery)
+        cli_main(flow(fleet, status=clock), epoch_interval=epoch, recovery_config=recovery)
     result = clock.result()
     learned = 0
     with (folder / "out" / "evaluations.jsonl").open("rb") as rows:

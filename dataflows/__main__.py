@@ -251,7 +251,7 @@ def audit(
     ] = None,
 ) -> None:
     """Compute features again from the raw recording, and hold them against those served, bit by bit."""
-    from dataflows.logs import to_stderr_unless_configured
+    from dataflows.status import to_stderr_unless_configured
     from dataflows.tools.audit import audit as audit_fleet
 
     to_stderr_unless_configured()  # standard output holds the report alone

@@ -37,9 +37,8 @@ from dataflows.engine.workers import one_worker
 from dataflows.fleet import Fleet, load
 from dataflows.group.group import GROUP_PARTS
 from dataflows.lane.lane import LANE_PARTS
-from dataflows.logs import to_stderr_unless_configured
 from dataflows.pipeline import Stages, asset_of, decoded, fanned_out, group_of, lane_of, output_of
-from dataflows.watch import Watch
+from dataflows.status import RunStatus, to_stderr_unless_configured
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -52,7 +51,7 @@ __all__ = ["flow"]
 def flow(
     fleet: Fleet | str | Path | None = None,
     *,
-    watch: Watch | None = None,
+    status: RunStatus | None = None,
     source: LaneSource | None = None,
     store: Path | None = None,
 ) -> Dataflow:
@@ -62,7 +61,7 @@ def flow(
 
     Args:
         fleet: a fleet, or the path of its ``fleet.toml``; None for the one that ``FLEET_CONFIG`` names.
-        watch: to follow the run from outside, and to stop it.
+        status: to follow the run from outside, and to stop it.
         source: where records come from instead of the configured input.
         store: folder of the recovery store; None for the one that Bytewax's own command line names, if any.
 
@@ -72,12 +71,12 @@ def flow(
     if not isinstance(fleet, Fleet):
         fleet = load(fleet or os.environ.get("FLEET_CONFIG", "fleet.toml"))
     to_stderr_unless_configured()
-    watch = watch or Watch()
+    status = status or RunStatus()
     store = store or guard_named_store(fleet)
-    stages = Stages(fleet, strict=one_worker(), watch=watch, past=past_in(store, fleet))
+    stages = Stages(fleet, strict=one_worker(), status=status, past=past_in(store, fleet))
 
     dataflow = Dataflow("highwater")
-    records = op.input("source", dataflow, source or source_of(fleet, watch, store))
+    records = op.input("source", dataflow, source or source_of(fleet, status, store))
 
     by_lane = keyed("decode", records, lane_of, decoded)
     known = stateful_in_parts("lane", by_lane, stages.lane, lane_of, LANE_PARTS, MARKS)
@@ -90,5 +89,5 @@ def flow(
 
     by_output = keyed("by_output", rows, output_of)
     ordered = in_order("order", by_output)
-    op.output("outputs", ordered, sink_of(fleet, watch, store))
+    op.output("outputs", ordered, sink_of(fleet, status, store))
     return dataflow

@@ -33,7 +33,7 @@ from dataflows.items import (
     reject_row,
 )
 from dataflows.lane import Lane
-from dataflows.watch import Watch
+from dataflows.status import RunStatus
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -240,19 +240,19 @@ class Stages:
     Args:
         fleet: the fleet.
         strict: whether one worker runs it, so that order is promised.
-        watch: told how to find out how far the stages are.
+        status: of the run, to which the stages register their gauges.
         past: configurations that the recovery store has seen, this fleet included; None without a store.
     """
 
     def __init__(
-        self, fleet: Fleet, *, strict: bool, watch: Watch | None = None, past: Past | None = None
+        self, fleet: Fleet, *, strict: bool, status: RunStatus | None = None, past: Past | None = None
     ) -> None:
         self._fleet = fleet
         self._past = going_on(Past(), fleet)[0] if past is None else past
         self._strict = strict
-        self._watch = watch or Watch()
+        self._status = status or RunStatus()
         self._groups: list[Group] = []
-        self._watch.pending = lambda: sum(group.pending() for group in self._groups)
+        self._status.register("pending", self._pending)
         self._errors = InternalErrors(fleet.max_internal_errors)
         self._plans = {
             name: ClassPlan(
@@ -264,12 +264,15 @@ class Stages:
             for name, asset_class in fleet.classes.items()
         }
 
+    def _pending(self) -> int:
+        return sum(group.pending() for group in self._groups)
+
     def lane(self, key: str, main: bytes | None, parts: dict[int, bytes]) -> Lane:
         """A lane, new or resumed."""
         lane = Lane(
-            self._fleet, main, parts, key, self._past.migrated, self._errors.reject, self._watch.intake
+            self._fleet, main, parts, key, self._past.migrated, self._errors.reject, self._status.intake
         )
-        self._watch.arrival = lambda: lane.arrival
+        self._status.register("arrival", lambda: lane.arrival)
         return lane
 
     def asset(self, item: Item, sealed: bytes | None) -> IsolatedAsset | None:

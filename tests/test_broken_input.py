@@ -17,7 +17,7 @@ from dataflows.events import MAX_ATTRIBUTES, MAX_BYTES, MAX_SENSORS, Reject, dec
 from dataflows.fleet.plan import Input
 from dataflows.instants import HOUR, MICROSECONDS, format_instant, parse_instant
 from dataflows.items import LATE_REASONS
-from dataflows.watch import Watch
+from dataflows.status import RunStatus
 from tests.chaos.harness import dataflows, outputs, prepare, rows
 from tests.tables import LEAK
 
@@ -453,7 +453,7 @@ def test_a_batch_of_long_lines_is_short(tmp_path: Path) -> None:
     path = tmp_path / "long.jsonl"
     long = b"x" * (MAX_BYTES - 10)
     path.write_bytes((long + b"\n") * 30 + b"y\n" * 30)
-    part = FileSource(Input((str(path),), 1000), Watch()).build_part("source", "lane-0", None)
+    part = FileSource(Input((str(path),), 1000), RunStatus()).build_part("source", "lane-0", None)
     batches = [part.next_batch()]
     while sum(map(len, batches)) < 60:
         batches.append(part.next_batch())

@@ -13,7 +13,7 @@ from dataflows.connectors.rows import RowsPartition
 from dataflows.disk import replace_file
 from dataflows.engine import manifest
 from dataflows.fleet import load
-from dataflows.watch import Watch
+from dataflows.status import RunStatus
 
 
 @pytest.fixture
@@ -49,12 +49,12 @@ def test_a_manifest_and_a_committed_length_are_never_empty(tmp_path: Path, done:
     manifest.write_manifest(tmp_path, manifest.new_manifest(load(example, environ={}), 1))
     assert done[:2] == ["sync manifest.json.part", "rename manifest.json"]
     done.clear()
-    Committed(tmp_path / "alerts.jsonl", 12, Watch())
+    Committed(tmp_path / "alerts.jsonl", 12, RunStatus())
     assert done == ["sync alerts.committed.part", "rename alerts.committed"]
     assert committed_file(tmp_path / "alerts.jsonl").read_text() == "12\n"
 
 
 def test_the_folder_of_a_new_output_is_synced(tmp_path: Path, done: list[str]) -> None:
     """Else a power cut could take the whole file, of which the store remembers rows."""
-    RowsPartition(tmp_path / "alerts.jsonl", Watch(), None).close()
+    RowsPartition(tmp_path / "alerts.jsonl", RunStatus(), None).close()
     assert f"sync {tmp_path.name}" in done

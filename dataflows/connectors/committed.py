@@ -16,7 +16,7 @@ from dataflows.snapshots import contents, seal, unseal
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from dataflows.watch import Watch
+    from dataflows.status import RunStatus
 
 __all__ = ["Committed", "committed_file", "is_length", "length_of", "sealed_length"]
 
@@ -61,17 +61,17 @@ class Committed:
     Args:
         output: the file.
         length: length that is already final.
-        watch: calls at the end of each epoch.
+        status: calls at the end of each epoch.
 
     Attributes:
         told: the last written length.
     """
 
-    def __init__(self, output: Path, length: int, watch: Watch) -> None:
+    def __init__(self, output: Path, length: int, status: RunStatus) -> None:
         self._path = committed_file(output)
         self.told = -1
         self._length = length
-        watch.at_epoch.append(self.tell)
+        status.on_commit(self.tell)
         self.tell()
 
     def snapshot(self, length: int) -> None:

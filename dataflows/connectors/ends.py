@@ -15,14 +15,14 @@ if TYPE_CHECKING:
     from dataflows.connectors.source import LaneSource
     from dataflows.fleet.plan import Fleet
     from dataflows.items import Item
-    from dataflows.watch import Watch
+    from dataflows.status import RunStatus
 
 __all__ = ["delete_lineage", "sink_of", "source_of"]
 
 
 def source_of(
     fleet: Fleet,
-    watch: Watch,
+    status: RunStatus,
     store: Path | None = None,
     *,
     replayed: Path | None = None,
@@ -32,7 +32,7 @@ def source_of(
 
     Args:
         fleet: the fleet.
-        watch: gets the progress of the source; requests the stop.
+        status: of the run; counts what is read, and requests the stop.
         store: folder of the recovery store, for the order journal; None without one.
         replayed: folder of an order journal to repeat; the input ends with it.
         speed: multiple of real time for playing records; None for as fast as possible.
@@ -46,7 +46,7 @@ def source_of(
         registry = fleet.assets.registry
         return FileSource(
             fleet.input,
-            watch,
+            status,
             registry=registry,
             ticks=ticks,
             journal=journal,
@@ -58,22 +58,22 @@ def source_of(
     # Only fleets with Kafka need its client.
     from dataflows.connectors.kafka.source import KafkaSource  # noqa: PLC0415
 
-    return KafkaSource(fleet, watch, ticks=ticks, journal=journal, replayed=replayed, speed=speed)
+    return KafkaSource(fleet, status, ticks=ticks, journal=journal, replayed=replayed, speed=speed)
 
 
-def sink_of(fleet: Fleet, watch: Watch, store: Path | None = None) -> FixedPartitionedSink[Item, Any]:
+def sink_of(fleet: Fleet, status: RunStatus, store: Path | None = None) -> FixedPartitionedSink[Item, Any]:
     """Make the sink of a fleet's configured output.
 
     Args:
         fleet: the fleet.
-        watch: gets the counts of rejects.
+        status: of the run; counts rejected rows.
         store: folder of the recovery store, None without one.
     """
     if fleet.output.kafka is None:
-        return FileSink(fleet.output.folder, watch, fleet.output.rotate)
+        return FileSink(fleet.output.folder, status, fleet.output.rotate)
     from dataflows.connectors.kafka.sink import KafkaSink  # noqa: PLC0415 - as above
 
-    return KafkaSink(fleet, watch, _lineage(store))
+    return KafkaSink(fleet, status, _lineage(store))
 
 
 def delete_lineage(store: Path) -> None:

@@ -26,7 +26,7 @@ from dataflows.connectors.rows import RotatingPartition, RowsPartition
 from dataflows.connectors.source import LanePartition, LaneSource
 from dataflows.disk import replace_file, sync_folder
 from dataflows.items import OUTPUTS, Item, Row
-from dataflows.watch import Watch
+from dataflows.status import RunStatus
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -98,7 +98,7 @@ class FileSource(LaneSource):
     Args:
         given: paths and globs; ``-`` alone is standard input. Gzip is recognised by its first bytes. With
             ``follow`` they are read as they grow, and the run ends only when it is stopped.
-        watch: gets the progress of the source; requests the stop.
+        status: of the run; counts what is read, and requests the stop.
         registry: files of registry rows.
         ticks: put ticks into the sequence while nothing arrives.
         journal: folder of the order journal; None writes none.
@@ -118,7 +118,7 @@ class FileSource(LaneSource):
     def __init__(
         self,
         given: Input,
-        watch: Watch,
+        status: RunStatus,
         *,
         registry: tuple[str, ...] = (),
         ticks: bool = False,
@@ -128,7 +128,7 @@ class FileSource(LaneSource):
         speed: float | None = None,
     ) -> None:
         self.input = given
-        self.watch = watch
+        self.status = status
         first, files = expand(registry) if registry else [], expand(given.files)
         self.groups = [*([path] for path in first), files]
         self.paths = [*first, *files]
@@ -167,7 +167,7 @@ class FileSource(LaneSource):
         self._check_read(state or [])
         return LanePartition(
             reading,
-            self.watch,
+            self.status,
             self.input.batch,
             (sequence, entry),
             journal=self.open_journal(),
@@ -280,17 +280,17 @@ class FileSink(OutputSink):
 
     Args:
         folder: created if missing.
-        watch: gets the counts of rejects.
+        status: of the run; counts rejected rows.
         rotate: bytes of a file, or ``daily``, after which an output starts a new file, see
             `dataflows.connectors.rows`.
     """
 
     def __init__(
-        self, folder: Path, watch: Watch | None = None, rotate: int | Literal["daily"] | None = None
+        self, folder: Path, status: RunStatus | None = None, rotate: int | Literal["daily"] | None = None
     ) -> None:
         self._folder = folder
         self._rotate = rotate
-        self._watch = watch or Watch()
+        self._status = status or RunStatus()
         super().__init__()
 
     @override
@@ -307,5 +307,5 @@ class FileSink(OutputSink):
             return SummaryPartition(self._folder / "summary.json")
         path = self._folder / f"{for_part}.jsonl"
         if self._rotate is None and not parts_of(path):
-            return RowsPartition(path, self._watch, resume_state)
-        return RotatingPartition(path, self._watch, resume_state, self._rotate)
+            return RowsPartition(path, self._status, resume_state)
+        return RotatingPartition(path, self._status, resume_state, self._rotate)

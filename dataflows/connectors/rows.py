@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from dataflows.items import Row
-    from dataflows.watch import Watch
+    from dataflows.status import RunStatus
 
 __all__ = ["OutputError", "RotatingPartition", "RowsPartition"]
 
@@ -42,15 +42,15 @@ class RowsPartition(StatefulSinkPartition[Item, bytes]):
 
     Args:
         path: the file.
-        watch: gets the counts of rejects; calls when an epoch is committed.
+        status: of the run; counts rejected rows, and calls when an epoch is committed.
         resume: the snapshot, None for a new output.
 
     Raises:
         InputError: the file lacks rows of the snapshot.
     """
 
-    def __init__(self, path: Path, watch: Watch, resume: bytes | int | None) -> None:
-        self._watch = watch
+    def __init__(self, path: Path, status: RunStatus, resume: bytes | int | None) -> None:
+        self._status = status
         self._path = path
         path.parent.mkdir(parents=True, exist_ok=True)
         length = length_of(resume)
@@ -59,7 +59,7 @@ class RowsPartition(StatefulSinkPartition[Item, bytes]):
         self._file.truncate(length)
         self._file.seek(length)
         sync_folder(path.parent)
-        self._committed = Committed(path, length, watch)
+        self._committed = Committed(path, length, status)
 
     @staticmethod
     def _check(path: Path, found: int, length: int) -> None:
@@ -74,7 +74,7 @@ class RowsPartition(StatefulSinkPartition[Item, bytes]):
     def write_batch(self, values: list[Item]) -> None:
         rows = [cast("Row", item.body) for item in values]
         lines = [row.data for row in rows]
-        self._watch.rejected.update(row.reason for row in rows if row.reason is not None)
+        self._status.rejected.update(row.reason for row in rows if row.reason is not None)
         lines.append(b"")
         try:
             self._file.write(b"\n".join(lines))
@@ -103,7 +103,7 @@ class RotatingPartition(StatefulSinkPartition[Item, bytes]):
 
     Args:
         path: the name of the output.
-        watch: gets the counts of rejects; calls when an epoch is committed.
+        status: of the run; counts rejected rows, and calls when an epoch is committed.
         resume: the snapshot, None for a new output.
         rotate: bytes of a file, which only a single row may exceed; or ``daily``, a file for each day of
             knowledge time in UTC that has rows; None continues the last file for ever.
@@ -113,9 +113,9 @@ class RotatingPartition(StatefulSinkPartition[Item, bytes]):
     """
 
     def __init__(
-        self, path: Path, watch: Watch, resume: bytes | int | None, rotate: int | Literal["daily"] | None
+        self, path: Path, status: RunStatus, resume: bytes | int | None, rotate: int | Literal["daily"] | None
     ) -> None:
-        self._watch = watch
+        self._status = status
         self._path = path
         self._most = rotate if isinstance(rotate, int) else None
         self._daily = rotate == "daily"
@@ -132,8 +132,8 @@ class RotatingPartition(StatefulSinkPartition[Item, bytes]):
             self._go_on()
         except OSError as error:
             raise full(path, error) from error
-        self._committed = Committed(path, self._length, watch)
-        watch.at_epoch.append(self._finish)
+        self._committed = Committed(path, self._length, status)
+        status.on_commit(self._finish)
 
     def _go_on(self) -> None:
         """Remove rows after the snapshot, and open the file with its last row."""
@@ -193,7 +193,7 @@ class RotatingPartition(StatefulSinkPartition[Item, bytes]):
             for item in values:
                 row = cast("Row", item.body)
                 if row.reason is not None:
-                    self._watch.rejected[row.reason] += 1
+                    self._status.rejected[row.reason] += 1
                 if self._ends(item.known, len(row.data) + 1):
                     self._write(lines)
                     lines = []

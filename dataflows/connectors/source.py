@@ -15,16 +15,16 @@ from typing_extensions import override
 
 from dataflows.connectors.clocks import Pace, Ticker, now
 from dataflows.connectors.lines import InputError
-from dataflows.connectors.pulse import Pulse
 from dataflows.items import Item, Tick
 from dataflows.snapshots import Older, seal, unseal
+from dataflows.status import ProgressLog
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from dataflows.connectors.journal import Entry, Journal, Run
     from dataflows.snapshots import Older
-    from dataflows.watch import Watch
+    from dataflows.status import RunStatus
 
 __all__ = ["LanePartition", "LaneSource", "Reading"]
 
@@ -94,7 +94,7 @@ class LanePartition(StatefulSourcePartition[Item, bytes]):
 
     Args:
         reading: the input.
-        watch: gets the progress of the source; requests the stop.
+        status: of the run; counts what is read, and requests the stop.
         batch: number of records at once.
         sequence: sequence of the last record read before.
         entry: number of the next entry of the journal.
@@ -107,7 +107,7 @@ class LanePartition(StatefulSourcePartition[Item, bytes]):
     def __init__(
         self,
         reading: Reading,
-        watch: Watch,
+        status: RunStatus,
         batch: int,
         begun: tuple[int, int],
         *,
@@ -117,11 +117,11 @@ class LanePartition(StatefulSourcePartition[Item, bytes]):
         pace: Pace | None = None,
     ) -> None:
         self._reading = reading
-        self._watch = watch
-        self._pulse = Pulse(watch)
+        self._status = status
+        self._progress = ProgressLog(status)
         self._batch = batch
         self._sequence, self._entry = begun
-        watch.began = watch.records = self._sequence
+        status.began = status.records = self._sequence
         self._ticks = 0
         self._journal = journal
         self._replays = replayed is not None
@@ -135,8 +135,8 @@ class LanePartition(StatefulSourcePartition[Item, bytes]):
 
     @override
     def next_batch(self) -> list[Item]:
-        self._pulse.beat()
-        if self._watch.stop or self._watch.intake.hopeless():
+        self._progress.write()
+        if self._status.stop or self._status.intake.hopeless():
             raise StopIteration
         # An entry whose records are still on their way is tried again.
         entry = self._next = self._next or next(self._repeated, None)
@@ -144,8 +144,8 @@ class LanePartition(StatefulSourcePartition[Item, bytes]):
         self._idle = not items
         if self._idle and entry is None and (self._replays or self._reading.ended()) and not self._waits():
             raise StopIteration
-        self._watch.records = self._sequence
-        self._watch.done = self._reading.read
+        self._status.records = self._sequence
+        self._status.done = self._reading.read
         return items
 
     def _waits(self) -> bool:
@@ -213,7 +213,7 @@ class LanePartition(StatefulSourcePartition[Item, bytes]):
 
     @override
     def snapshot(self) -> bytes:
-        self._pulse.epoch()
+        self._progress.epoch()
         # The epoch before this one is committed, so no resume goes back behind it.
         entry, state = self._snapped
         if self._journal is not None:

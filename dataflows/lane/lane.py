@@ -41,7 +41,7 @@ from dataflows.lane.signs import SignsOfLife
 from dataflows.lane.silence import Silence
 from dataflows.lane.surroundings import SURROUNDINGS_PARTS, Surroundings
 from dataflows.snapshots import seal, unseal
-from dataflows.watch import Intake
+from dataflows.status import Intake
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping

@@ -22,11 +22,11 @@ from dataflows.instants import shown_instant
 from dataflows.items import Observation
 from dataflows.pipeline import LANE, Inline, asset_of
 from dataflows.sampling import in_sample
+from dataflows.status import RunStatus
 from dataflows.tools.explain import Explanation, explain, told
 from dataflows.tools.matching import Made, Matching, Served, Share
 from dataflows.tools.run import bytes_of, progress, signals
 from dataflows.tools.tables import plain_table
-from dataflows.watch import Watch
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -135,34 +135,34 @@ class Audit:
             AuditError: nothing was compared, or the features served are others than those configured.
             InputError: the recording cannot be read, or the audit was stopped.
         """
-        watch = Watch()
-        source = self._source(watch)
+        status = RunStatus()
+        source = self._source(status)
         total = bytes_of(source.paths)
-        with signals(watch, console), progress("audit", total, watch, console):
-            self._read(watch, source)
+        with signals(status, console), progress("audit", total, status, console):
+            self._read(status, source)
         matching = self._matching
-        if watch.stop:
-            msg = f"stopped after record {watch.records:,}; nothing is proved"
+        if status.stop:
+            msg = f"stopped after record {status.records:,}; nothing is proved"
             raise InputError(msg)
         if not matching.differences and not matching.compared:
             msg = f"{self._path} holds no features of the chosen assets, so nothing was compared"
             raise AuditError(msg)
-        report = Report(matching.compared, matching.assets, watch.records)
+        report = Report(matching.compared, matching.assets, status.records)
         if not matching.differences:
             return report
         found = matching.differences
         mine = [one for one in found if (one.asset, one.target) == (found[0].asset, found[0].target)]
         first = min(mine, key=lambda one: (one.time, one.revision))
-        records = _records(self._source(Watch()))
+        records = _records(self._source(RunStatus()))
         predictions = self._fleet.output.folder / "predictions.jsonl"
         why = explain(first, self._features[first.target], records, predictions)
         return Report(report.compared, report.assets, report.records, first, why)
 
-    def _source(self, watch: Watch) -> FileSource:
+    def _source(self, status: RunStatus) -> FileSource:
         fleet = self._fleet
-        return FileSource(fleet.input, watch, registry=fleet.assets.registry, replayed=self._journal)
+        return FileSource(fleet.input, status, registry=fleet.assets.registry, replayed=self._journal)
 
-    def _read(self, watch: Watch, source: FileSource) -> None:
+    def _read(self, status: RunStatus, source: FileSource) -> None:
         """Both sides, side by side: rows are read as far as the record that they followed."""
         stages = Inline(self._fleet)
         served = self._served()
@@ -170,7 +170,7 @@ class Audit:
         last = 0
         matching = self._matching
         for batch in _records(source):
-            read = max((item.sequence for item in batch), default=watch.records)
+            read = max((item.sequence for item in batch), default=status.records)
             for known in stages.lane(batch):
                 if self._chosen(asset_of(known)):
                     self._make(stages, known)
@@ -182,15 +182,15 @@ class Audit:
             for place in self._forgotten:
                 matching.forget(*place)
             self._forgotten.clear()
-            if matching.differences or watch.stop:
+            if matching.differences or status.stop:
                 return
             if row is None and not matching.waiting:
                 break  # what the recording holds beyond the outputs was served by nobody
         while row is not None and not matching.differences:
-            matching.serve(row, watch.records)
-            matching.settle(watch.records, ended=True)
+            matching.serve(row, status.records)
+            matching.settle(status.records, ended=True)
             row = next(served, None)
-        matching.settle(watch.records, ended=True)
+        matching.settle(status.records, ended=True)
         if not matching.differences:
             matching.end(last)
 

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from dataflows.fleet import Fleet
-    from dataflows.watch import Intake, Refused, Watch
+    from dataflows.status import Intake, Refused, RunStatus
 
 __all__ = ["UnusableInputError", "begins_anew", "nothing_new", "unusable"]
 
@@ -41,21 +41,21 @@ class UnusableInputError(RuntimeError):
     """A run used no record of its input, or fewer than it had to reject since they mix arrivals."""
 
 
-def nothing_new(watch: Watch) -> bool:
+def nothing_new(status: RunStatus) -> bool:
     """Whether a run that resumed has read no record."""
-    return 0 < watch.began == watch.records
+    return 0 < status.began == status.records
 
 
-def unusable(fleet: Fleet, store: Path | None, watch: Watch) -> str | None:
+def unusable(fleet: Fleet, store: Path | None, status: RunStatus) -> str | None:
     """Why a run counts as failed for its input, with what was seen and what to do; None where it does not.
 
     Args:
         fleet: that ran.
         store: its recovery store, None without.
-        watch: of the run.
+        status: of the run.
     """
-    intake, rejected = watch.intake, Counter(watch.rejected)
-    read = watch.records - watch.began - intake.registered
+    intake, rejected = status.intake, Counter(status.rejected)
+    read = status.records - status.began - intake.registered
     refused = rejected.total()
     mixed = rejected["mixed_arrivals"]
     if not refused or (read > refused and mixed <= intake.used):

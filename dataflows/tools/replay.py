@@ -13,8 +13,8 @@ from dataflows.connectors.ends import source_of
 from dataflows.connectors.lines import InputError, expand
 from dataflows.connectors.merge import Merge
 from dataflows.fleet import load
+from dataflows.status import RunStatus
 from dataflows.tools.run import bytes_of, progress, run, signals
-from dataflows.watch import Watch
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -86,8 +86,8 @@ def replay(
         overrides["output"]["folder"] = str(Path.cwd() / out)
     resolved = load(fleet, overrides)
 
-    def source(watch: Watch) -> LaneSource:
-        return source_of(resolved, watch, replayed=journal, speed=speed)
+    def source(status: RunStatus) -> LaneSource:
+        return source_of(resolved, status, replayed=journal, speed=speed)
 
     run(resolved, console, store=None, epoch=_EPOCH, fresh=fresh, source=source)
 
@@ -110,18 +110,18 @@ def play(recording: Sequence[str], into: Path, speed: float | None, console: Con
     paths = expand(tuple(recording))
     merge = Merge([paths], plain=False, body=attrgetter("raw"))
     pace = None if speed is None else Pace(speed)
-    watch = Watch()
+    status = RunStatus()
     with (
         into.open("ab", buffering=0) as file,
-        signals(watch, console),
-        progress(into.name, bytes_of(paths), watch, console),
+        signals(status, console),
+        progress(into.name, bytes_of(paths), status, console),
     ):
-        while not watch.stop:
+        while not status.stop:
             due = merge.due()
             until = None if pace is None else pace.until(due)
-            items, _ = merge.take(_BATCH, watch.records, until)
-            watch.records += len(items)
-            watch.done = merge.read
+            items, _ = merge.take(_BATCH, status.records, until)
+            status.records += len(items)
+            status.done = merge.read
             if items:
                 file.write(b"".join(cast("bytes", item.body) + b"\n" for item in items))
             elif due is None:
@@ -129,4 +129,4 @@ def play(recording: Sequence[str], into: Path, speed: float | None, console: Con
             else:
                 time.sleep(_NAP if until is None else min(_NAP, (due - until) / 1e6 / (speed or 1.0)))
     merge.close()
-    console.print(f"{watch.records:,} records in {into}", highlight=False)
+    console.print(f"{status.records:,} records in {into}", highlight=False)

@@ -21,11 +21,10 @@ from dataflows.engine.store import StoreError, begin_again, begins_again, open_s
 from dataflows.failure_prediction import flow
 from dataflows.group.slot import ModelError
 from dataflows.items import OUTPUTS
-from dataflows.logs import to_stream
+from dataflows.status import RunStatus, to_stream
 from dataflows.tools.intake import UnusableInputError, begins_anew, nothing_new, unusable
 from dataflows.tools.summary import show
 from dataflows.tools.trial import check_models
-from dataflows.watch import Watch
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -53,7 +52,7 @@ def run(
     epoch: timedelta,
     fresh: bool = False,
     migrate: Sequence[str] = (),
-    source: Callable[[Watch], LaneSource] | None = None,
+    source: Callable[[RunStatus], LaneSource] | None = None,
 ) -> None:
     """Run a fleet to the end of its input, or until Ctrl-C or SIGTERM, and show what came out.
 
@@ -78,7 +77,7 @@ def run(
         _check_outputs(fleet, store)
     folder = fleet.output.folder
     folder.mkdir(parents=True, exist_ok=True)
-    watch = Watch()
+    status = RunStatus()
 
     def forget() -> None:
         _delete_outputs(folder)
@@ -98,29 +97,29 @@ def run(
         (folder / "log.jsonl").open("a", buffering=1) as log,
     ):
         to_stream(log)
-        reading = source_of(fleet, watch, store) if source is None else source(watch)
-        dataflow = flow(fleet, watch=watch, source=reading, store=store)
-        with signals(watch, console), progress(fleet.name, reading.total, watch, console):
+        reading = source_of(fleet, status, store) if source is None else source(status)
+        dataflow = flow(fleet, status=status, source=reading, store=store)
+        with signals(status, console), progress(fleet.name, reading.total, status, console):
             cli_main(dataflow, epoch_interval=epoch, recovery_config=recovery)  # type: ignore[no-untyped-call]
-        watch.committed()
+        status.committed()
         # A run that was stopped has not seen its input to the end.
-        why = None if watch.stop else unusable(fleet, store, watch)
-        if why is not None and store is not None and begins_anew(fleet, watch.intake):
+        why = None if status.stop else unusable(fleet, store, status)
+        if why is not None and store is not None and begins_anew(fleet, status.intake):
             begin_again(store)
-    if watch.stop:
+    if status.stop:
         resume = "Run the same command again to go on." if store else "Without a store it cannot be resumed."
-        console.print(f"Stopped after record {watch.records:,}; everything before it is committed. {resume}")
+        console.print(f"Stopped after record {status.records:,}; everything before it is committed. {resume}")
     if why is not None:
         raise UnusableInputError(why)
-    if nothing_new(watch):
-        _say_nothing_new(fleet, watch, console)
+    if nothing_new(status):
+        _say_nothing_new(fleet, status, console)
         return
     show(fleet, store, console)
 
 
-def _say_nothing_new(fleet: Fleet, watch: Watch, console: Console) -> None:
+def _say_nothing_new(fleet: Fleet, status: RunStatus, console: Console) -> None:
     """In place of the figures of an earlier run, which are no news."""
-    console.print(f"No new records since record {watch.records:,}.", highlight=False)
+    console.print(f"No new records since record {status.records:,}.", highlight=False)
     console.print(
         f"What earlier runs found is in {fleet.output.folder}, the figures in summary.json. New records go "
         "behind those that were read, or into new files; --fresh reads everything from the beginning.",
@@ -187,11 +186,11 @@ def _delete_outputs(folder: Path) -> None:
 
 
 @contextmanager
-def signals(watch: Watch, console: Console) -> Iterator[None]:
+def signals(status: RunStatus, console: Console) -> Iterator[None]:
     """Ctrl-C and SIGTERM end the input at an epoch boundary; a second Ctrl-C ends the process at once."""
 
     def stop(number: int, frame: FrameType | None) -> None:  # noqa: ARG001 - the signature of a handler
-        watch.stop = True
+        status.stop = True
         signal.signal(signal.SIGINT, signal.default_int_handler)
         console.print("Stopping at the next epoch boundary ...")
 
@@ -209,13 +208,13 @@ def bytes_of(paths: Sequence[str]) -> int | None:
 
 
 @contextmanager
-def progress(name: str, total: int | None, watch: Watch, console: Console) -> Iterator[None]:
+def progress(name: str, total: int | None, status: RunStatus, console: Console) -> Iterator[None]:
     """A bar of the bytes read, where there is a person to see it.
 
     Args:
         name: shown before it.
         total: bytes there are, None where that is not known.
-        watch: asked how far it is.
+        status: of the run.
         console: where it is shown.
     """
     columns = (
@@ -231,7 +230,7 @@ def progress(name: str, total: int | None, watch: Watch, console: Console) -> It
 
         def follow() -> None:
             while not ended.wait(_REFRESH):
-                bar.update(task, completed=watch.done, records=watch.records)
+                bar.update(task, completed=status.done, records=status.records)
 
         thread = threading.Thread(target=follow, daemon=True)
         thread.start()
@@ -240,4 +239,4 @@ def progress(name: str, total: int | None, watch: Watch, console: Console) -> It
         finally:
             ended.set()
             thread.join()
-            bar.update(task, completed=watch.done, records=watch.records)
+            bar.update(task, completed=status.done, records=status.records)

@@ -10,8 +10,8 @@ from dataflows.connectors.kafka.client import Clients, KafkaOutputError
 from dataflows.connectors.kafka.topics import Topics
 from dataflows.connectors.lines import expand
 from dataflows.connectors.merge import Head, Merge
+from dataflows.status import RunStatus
 from dataflows.tools.run import bytes_of, progress, signals
-from dataflows.watch import Watch
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -55,14 +55,14 @@ def send(fleet: Fleet, recording: Sequence[str], topic: str, speed: float | None
     sending = _Sending(clients, topic)
     merge = Merge([paths], plain=False, body=cast("Any", lambda head: head))
     pace = None if speed is None else Pace(speed)
-    watch = Watch()
-    with signals(watch, console), progress(topic, bytes_of(paths), watch, console):
-        while not watch.stop:
+    status = RunStatus()
+    with signals(status, console), progress(topic, bytes_of(paths), status, console):
+        while not status.stop:
             due = merge.due()
             until = None if pace is None else pace.until(due)
-            items, _ = merge.take(_BATCH, watch.records, until)
-            watch.records += len(items)
-            watch.done = merge.read
+            items, _ = merge.take(_BATCH, status.records, until)
+            status.records += len(items)
+            status.done = merge.read
             for item in items:
                 sending.add(cast("Head", item.body))
             if not items:
@@ -71,7 +71,7 @@ def send(fleet: Fleet, recording: Sequence[str], topic: str, speed: float | None
                 time.sleep(_NAP if until is None else min(_NAP, (due - until) / 1e6 / (speed or 1.0)))
     merge.close()
     sending.finish()
-    console.print(f"{watch.records:,} records in {topic} at {clients.bootstrap}", highlight=False)
+    console.print(f"{status.records:,} records in {topic} at {clients.bootstrap}", highlight=False)
 
 
 class _Sending:

@@ -23,8 +23,8 @@ from rich.table import Table
 from dataflows.fleet import load
 from dataflows.group.skew import log_loss
 from dataflows.instants import HOUR, MICROSECONDS, parse_duration, parse_instant
-from dataflows.logs import to_stream
 from dataflows.pipeline import run_inline
+from dataflows.status import to_stream
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

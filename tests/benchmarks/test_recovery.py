@@ -8,7 +8,7 @@ import orjson
 import pytest
 
 from benchmarks import growth, recovery
-from dataflows.watch import Watch
+from dataflows.status import RunStatus
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -18,28 +18,28 @@ def test_a_pause_is_the_longest_gap_around_a_snapshot(monkeypatch: pytest.Monkey
     """From what the source gave last to when it is asked again; gaps within an epoch are none."""
     now = [0.0]
     monkeypatch.setattr("benchmarks.recovery.time.perf_counter", lambda: now[0])
-    watch = Watch()
-    pauses = recovery.Pauses(watch, epochs=2, most=250)
+    status = RunStatus()
+    pauses = recovery.Pauses(status, epochs=2, most=250)
 
     def read(after: float, records: int) -> None:
         now[0] += after
         pauses.asked()
         now[0] += 9.0  # the source's own time is no pause
-        watch.records += records
+        status.records += records
         pauses.answered()
 
     read(0.0, 100)
     read(5.0, 100)
     pauses.snapped()
     read(2.0, 100)
-    assert (pauses.seconds, pauses.records, watch.stop) == ([2.0], [300], False)
+    assert (pauses.seconds, pauses.records, status.stop) == ([2.0], [300], False)
     read(0.5, 200)
     assert not pauses.full()
     read(0.5, 100)
     assert pauses.full()
     pauses.snapped()
     read(1.0, 0)
-    assert (pauses.seconds, watch.stop, pauses.full()) == ([2.0, 1.0], True, False)
+    assert (pauses.seconds, status.stop, pauses.full()) == ([2.0, 1.0], True, False)
 
 
 def test_assets_send_in_turn_and_go_on(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from dataflows.connectors.committed import Committed, committed_file, length_of,
 from dataflows.connectors.files import FileSink
 from dataflows.items import Item, Row
 from dataflows.snapshots import SnapshotError
-from dataflows.watch import Watch
+from dataflows.status import RunStatus
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -22,33 +22,33 @@ def row(data: bytes) -> Item:
 
 def test_rows_are_final_when_the_epoch_after_them_ends(tmp_path: Path) -> None:
     """Neither written nor snapshotted rows are called final before their epoch is known to be committed."""
-    watch = Watch()
-    sink = FileSink(tmp_path, watch).build_part("outputs", "alerts", None)
+    status = RunStatus()
+    sink = FileSink(tmp_path, status).build_part("outputs", "alerts", None)
     told = tmp_path / "alerts.committed"
     assert told.read_text() == "0\n"
     sink.write_batch([row(b"{}"), row(b"{}")])
-    watch.committed()
+    status.committed()
     assert told.read_text() == "0\n"
     state = sink.snapshot()
     assert told.read_text() == "0\n"
-    watch.committed()
+    status.committed()
     assert told.read_text() == "6\n"
     sink.write_batch([row(b"{}")])
     sink.snapshot()
     sink.close()
     # A kill, before that epoch is committed: the next run takes its row back.
-    FileSink(tmp_path, Watch()).build_part("outputs", "alerts", state).close()
+    FileSink(tmp_path, RunStatus()).build_part("outputs", "alerts", state).close()
     assert told.read_text() == "6\n"
     assert (tmp_path / "alerts.jsonl").read_bytes() == b"{}\n{}\n"
 
 
 def test_a_length_is_only_written_when_it_changed(tmp_path: Path) -> None:
     """Epochs without rows leave the file alone."""
-    watch = Watch()
-    Committed(tmp_path / "late.jsonl", 7, watch)
+    status = RunStatus()
+    Committed(tmp_path / "late.jsonl", 7, status)
     told = committed_file(tmp_path / "late.jsonl")
     told.unlink()
-    watch.committed()
+    status.committed()
     assert not told.exists()
 
 

@@ -25,7 +25,7 @@ from dataflows.connectors.lines import InputError, expand
 from dataflows.events import MAX_BYTES, Reject
 from dataflows.fleet.plan import Input
 from dataflows.items import OUTPUTS, Item, Row
-from dataflows.watch import Watch
+from dataflows.status import RunStatus
 
 Seen = tuple[int, str, int, int, bytes]
 
@@ -38,7 +38,7 @@ def seen(item: Item) -> Seen:
 
 
 def partition(*patterns: Path | str, batch: int = 3, resume: bytes | None = None) -> Any:  # noqa: ANN401
-    source = FileSource(Input(tuple(map(str, patterns)), batch), Watch())
+    source = FileSource(Input(tuple(map(str, patterns)), batch), RunStatus())
     return source.build_part("source", "lane-0", resume)
 
 
@@ -204,15 +204,15 @@ def test_what_is_kept_of_an_oversized_line_does_not_depend_on_the_resume(tmp_pat
 
 
 def test_a_stop_ends_the_input_before_the_next_batch(tmp_path: Path) -> None:
-    """What the watch stops is resumed at the record that would have been next."""
+    """What the status stops is resumed at the record that would have been next."""
     path = written(tmp_path, "a.jsonl", b"1\n2\n3\n4\n")
-    watch = Watch()
-    part = FileSource(Input((str(path),), 2), watch).build_part("source", "lane-0", None)
+    status = RunStatus()
+    part = FileSource(Input((str(path),), 2), status).build_part("source", "lane-0", None)
     part.next_batch()
-    watch.stop = True
+    status.stop = True
     with pytest.raises(StopIteration):
         part.next_batch()
-    assert (watch.records, watch.done) == (2, 8)
+    assert (status.records, status.done) == (2, 8)
     resume = part.snapshot()
     part.close()
     assert [each[4] for each in read(path, resume=resume)] == [b"3", b"4"]

@@ -16,7 +16,7 @@ from dataflows.events import Reject
 from dataflows.fleet.plan import Input
 from dataflows.instants import MICROSECONDS
 from dataflows.items import Tick
-from dataflows.watch import Watch
+from dataflows.status import RunStatus
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -51,7 +51,7 @@ class Live:
         self.clock = clock
         self.path = folder / "live.jsonl"
         self.path.touch()
-        self.watch = Watch()
+        self.status = RunStatus()
         self.part: Any = None
 
     def start(self, resume: bytes | None = None, *, journal: bool = True, **more: Any) -> None:  # noqa: ANN401
@@ -60,7 +60,7 @@ class Live:
             (str(self.folder / "*.jsonl"),), 3, follow=True, tick_every=SECOND, tick_slack=5 * SECOND
         )
         folder = self.folder / "journal" if journal else None
-        source = FileSource(given, self.watch, ticks=True, journal=folder, **more)
+        source = FileSource(given, self.status, ticks=True, journal=folder, **more)
         self.part = source.build_part("source", "lane-0", resume)
 
     def kill(self) -> None:
@@ -210,11 +210,11 @@ def test_a_stop_ends_it_and_the_next_process_goes_on(live: Live) -> None:
     live.start()
     live.write(10)
     live.read()
-    live.watch.stop = True
+    live.status.stop = True
     with pytest.raises(StopIteration):
         live.read()
     resume = live.part.snapshot()
-    live.watch.stop = False
+    live.status.stop = False
     live.write(11)
     live.start(resume)
     assert live.read() == [(2, 0, 11)]
@@ -230,7 +230,7 @@ def test_a_store_that_was_followed_can_be_read_to_its_end(live: Live) -> None:
     chosen = live.read()
     live.write(40)
     live.kill()
-    source = FileSource(Input((str(live.path),), 3), live.watch, journal=live.folder / "journal")
+    source = FileSource(Input((str(live.path),), 3), live.status, journal=live.folder / "journal")
     live.part = source.build_part("source", "lane-0", resume)
     assert live.read() == chosen
     assert live.read() == [(4, 0, 40)]
@@ -285,7 +285,7 @@ def test_only_plain_files_can_be_followed(tmp_path: Path, name: str) -> None:
     (tmp_path / "a.jsonl.gz").write_bytes(gzip.compress(b""))
     path = name if name == "-" else str(tmp_path / name)
     with pytest.raises(InputError, match="cannot be followed"):
-        FileSource(Input((path,), 1, follow=True), Watch())
+        FileSource(Input((path,), 1, follow=True), RunStatus())
 
 
 def test_a_journal_of_another_store_is_refused(live: Live) -> None:

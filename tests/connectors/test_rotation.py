@@ -24,7 +24,7 @@ from dataflows.connectors.outputs import (
     tail_of,
 )
 from dataflows.items import Item, Row
-from dataflows.watch import Watch
+from dataflows.status import RunStatus
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -42,18 +42,18 @@ def row(data: bytes, known: int = 0) -> Item:
 
 
 def sink(
-    folder: Path, rotate: Rotate, resume: bytes | None = None, watch: Watch | None = None
+    folder: Path, rotate: Rotate, resume: bytes | None = None, status: RunStatus | None = None
 ) -> RotatingPartition | RowsPartition:
-    part = FileSink(folder, watch or Watch(), rotate).build_part("outputs", NAME, resume)
+    part = FileSink(folder, status or RunStatus(), rotate).build_part("outputs", NAME, resume)
     assert not isinstance(part, dict)
     return part
 
 
-def epoch(part: RotatingPartition | RowsPartition, watch: Watch, rows: Sequence[Item]) -> bytes:
+def epoch(part: RotatingPartition | RowsPartition, status: RunStatus, rows: Sequence[Item]) -> bytes:
     """Write rows, take the snapshot, commit it."""
     part.write_batch(list(rows))
     state = part.snapshot()
-    watch.committed()
+    status.committed()
     return state
 
 
@@ -64,9 +64,9 @@ def found(folder: Path) -> dict[str, bytes]:
 
 def test_a_file_ends_before_the_row_that_would_make_it_too_large(tmp_path: Path) -> None:
     """Files are named by the bytes before them; a row that is larger than a file has one for itself."""
-    watch = Watch()
-    part = sink(tmp_path, 10, watch=watch)
-    epoch(part, watch, [row(b"1234"), row(b"5678"), row(b"x" * 20), row(b"a"), row(b"b")])
+    status = RunStatus()
+    part = sink(tmp_path, 10, status=status)
+    epoch(part, status, [row(b"1234"), row(b"5678"), row(b"x" * 20), row(b"a"), row(b"b")])
     part.close()
     assert found(tmp_path) == {
         "late.000000000000000.jsonl": b"1234\n5678\n",
@@ -79,10 +79,10 @@ def test_a_file_ends_before_the_row_that_would_make_it_too_large(tmp_path: Path)
 
 def test_a_day_of_knowledge_time_has_a_file(tmp_path: Path) -> None:
     """Days without rows have none; a row known earlier than its predecessor stays beside it."""
-    watch = Watch()
-    part = sink(tmp_path, "daily", watch=watch)
-    epoch(part, watch, [row(b"a", 20_000 * DAY), row(b"b", 20_001 * DAY - 1), row(b"c", 20_003 * DAY)])
-    epoch(part, watch, [row(b"d", 20_002 * DAY), row(b"e", 20_003 * DAY + 5)])
+    status = RunStatus()
+    part = sink(tmp_path, "daily", status=status)
+    epoch(part, status, [row(b"a", 20_000 * DAY), row(b"b", 20_001 * DAY - 1), row(b"c", 20_003 * DAY)])
+    epoch(part, status, [row(b"d", 20_002 * DAY), row(b"e", 20_003 * DAY + 5)])
     part.close()
     assert found(tmp_path) == {
         "late.000000000000000.2024-10-04.jsonl": b"a\nb\n",
@@ -92,17 +92,17 @@ def test_a_day_of_knowledge_time_has_a_file(tmp_path: Path) -> None:
 
 def test_a_file_is_finished_only_when_no_kill_takes_rows_of_it_back(tmp_path: Path) -> None:
     """While a resume may still cut it, it keeps the name of an open file, though rows go on in the next."""
-    watch = Watch()
-    part = sink(tmp_path, 4, watch=watch)
-    epoch(part, watch, [row(b"1"), row(b"2")])
+    status = RunStatus()
+    part = sink(tmp_path, 4, status=status)
+    epoch(part, status, [row(b"1"), row(b"2")])
     part.write_batch([row(b"3")])
     assert list(found(tmp_path)) == ["late.000000000000000.jsonl.open", "late.000000000000004.jsonl.open"]
     # All of the first file is final by now; but a resume from here would go on at its end.
-    watch.committed()
+    status.committed()
     assert "late.000000000000000.jsonl" not in found(tmp_path)
     part.snapshot()
     assert "late.000000000000000.jsonl" not in found(tmp_path)
-    watch.committed()
+    status.committed()
     assert list(found(tmp_path)) == ["late.000000000000000.jsonl", "late.000000000000004.jsonl.open"]
     part.close()
 
@@ -136,8 +136,8 @@ def test_files_are_the_same_bytes_however_often_a_run_is_killed(
         state, place = None, 0
         kept: dict[str, bytes] = {}
         for left in range(kills, -1, -1):
-            watch = Watch()
-            part = sink(often, rotate, state, watch)
+            status = RunStatus()
+            part = sink(often, rotate, state, status)
             saved = place
             while place < len(items) and (not left or chance.random() < 0.7):
                 more = chance.randrange(1, 6)
@@ -147,7 +147,7 @@ def test_files_are_the_same_bytes_however_often_a_run_is_killed(
                     taken, at = part.snapshot(), place
                     if not left or chance.random() < 0.7:
                         state, saved = taken, at
-                        watch.committed()
+                        status.committed()
                     else:
                         break
                 finished = {path: data for path, data in found(often).items() if path.endswith(".jsonl")}
@@ -173,16 +173,16 @@ def named(folder: Path) -> dict[str, bytes]:
 
 def test_an_output_that_was_not_rotated_goes_on_rotated_and_back(tmp_path: Path) -> None:
     """What is there becomes the first file; without `rotate` the last one grows from then on."""
-    watch = Watch()
-    part = sink(tmp_path, None, watch=watch)
-    state = epoch(part, watch, [row(b"1"), row(b"2")])
+    status = RunStatus()
+    part = sink(tmp_path, None, status=status)
+    state = epoch(part, status, [row(b"1"), row(b"2")])
     part.close()
-    watch = Watch()
-    part = sink(tmp_path, 3, state, watch)
-    state = epoch(part, watch, [row(b"3"), row(b"4")])
+    status = RunStatus()
+    part = sink(tmp_path, 3, state, status)
+    state = epoch(part, status, [row(b"3"), row(b"4")])
     part.close()
-    part = sink(tmp_path, None, state, watch)
-    epoch(part, watch, [row(b"5"), row(b"6")])
+    part = sink(tmp_path, None, state, status)
+    epoch(part, status, [row(b"5"), row(b"6")])
     part.close()
     assert found(tmp_path) == {
         "late.000000000000000.jsonl": b"1\n2\n",
@@ -194,13 +194,13 @@ def test_an_output_that_was_not_rotated_goes_on_rotated_and_back(tmp_path: Path)
 
 def test_finished_files_may_be_moved_away(tmp_path: Path) -> None:
     """A run goes on without them; who needs all rows is told which are missing."""
-    watch = Watch()
-    part = sink(tmp_path, 3, watch=watch)
-    state = epoch(part, watch, [row(b"1"), row(b"2"), row(b"3")])
+    status = RunStatus()
+    part = sink(tmp_path, 3, status=status)
+    state = epoch(part, status, [row(b"1"), row(b"2"), row(b"3")])
     part.close()
     (tmp_path / "late.000000000000000.jsonl").unlink()
-    part = sink(tmp_path, 3, state, watch)
-    epoch(part, watch, [row(b"4")])
+    part = sink(tmp_path, 3, state, status)
+    epoch(part, status, [row(b"4")])
     part.close()
     output = tmp_path / "late.jsonl"
     assert end_of(output) == 8
@@ -211,9 +211,9 @@ def test_finished_files_may_be_moved_away(tmp_path: Path) -> None:
 
 def test_rows_that_were_lost_are_refused(tmp_path: Path) -> None:
     """The file that is written on has to hold what the store knows of; nothing is touched otherwise."""
-    watch = Watch()
-    part = sink(tmp_path, 3, watch=watch)
-    state = epoch(part, watch, [row(b"1"), row(b"2"), row(b"3")])
+    status = RunStatus()
+    part = sink(tmp_path, 3, status=status)
+    state = epoch(part, status, [row(b"1"), row(b"2"), row(b"3")])
     part.close()
     last = tmp_path / "late.000000000000004.jsonl.open"
     last.write_bytes(b"")
@@ -228,10 +228,10 @@ def test_rows_that_were_lost_are_refused(tmp_path: Path) -> None:
 
 def test_an_older_store_takes_finished_files_back(tmp_path: Path) -> None:
     """A store that was put back from long before opens the file again that holds its last row."""
-    watch = Watch()
-    part = sink(tmp_path, 4, watch=watch)
-    old = epoch(part, watch, [row(b"1"), row(b"2"), row(b"3")])
-    epoch(part, watch, [row(b"4"), row(b"5"), row(b"6"), row(b"7")])
+    status = RunStatus()
+    part = sink(tmp_path, 4, status=status)
+    old = epoch(part, status, [row(b"1"), row(b"2"), row(b"3")])
+    epoch(part, status, [row(b"4"), row(b"5"), row(b"6"), row(b"7")])
     part.close()
     assert list(found(tmp_path))[1] == "late.000000000000004.jsonl"
     part = sink(tmp_path, 4, old)
@@ -244,9 +244,9 @@ def test_an_older_store_takes_finished_files_back(tmp_path: Path) -> None:
 
 def test_a_file_beside_rotated_ones_is_refused(tmp_path: Path) -> None:
     """Rows in a file of the output's name, and rows in rotated ones: they are not of one run."""
-    watch = Watch()
-    part = sink(tmp_path, 4, watch=watch)
-    state = epoch(part, watch, [row(b"1")])
+    status = RunStatus()
+    part = sink(tmp_path, 4, status=status)
+    state = epoch(part, status, [row(b"1")])
     part.close()
     (tmp_path / "late.jsonl").unlink()
     (tmp_path / "late.jsonl").write_bytes(b"other\n")
@@ -268,7 +268,7 @@ def test_the_end_leaves_rotated_outputs_as_they_are(ended: Path) -> None:
     """An output without rows is an empty file at the end, and begins anew from it."""
     assert found(ended)["late.000000000000000.jsonl.open"] == b"1\n"
     assert (ended / "alerts.jsonl").read_bytes() == b""
-    part = FileSink(ended, Watch(), 4).build_part("outputs", "alerts", None)
+    part = FileSink(ended, RunStatus(), 4).build_part("outputs", "alerts", None)
     part.write_batch([Item(1, 0, None, 0, ("", 0, 0), Row("alerts", b"x"))])
     part.close()
     assert (ended / "alerts.jsonl").is_symlink()

@@ -14,7 +14,7 @@ from dataflows.connectors.kafka.sentinel import Sentinel
 from dataflows.connectors.kafka.source import KafkaSource
 from dataflows.events import Reject
 from dataflows.items import Tick
-from dataflows.watch import Watch
+from dataflows.status import RunStatus
 from tests.kafka.topics import Cluster, drained, shown, taken, telemetry, until
 
 if TYPE_CHECKING:
@@ -90,10 +90,10 @@ def test_offsets_are_told_to_the_group_after_the_snapshot_that_holds_them(cluste
     """For tools that show lag; the source itself knows it too."""
     cluster.make(partitions=2)
     cluster.send((0, telemetry("a", 1), 1_000), (1, telemetry("b", 1), 2_000))
-    watch = Watch()
-    part = KafkaSource(cluster.fleet(reading='group = "mine"'), watch).build_part("source", "lane-0", None)
+    status = RunStatus()
+    part = KafkaSource(cluster.fleet(reading='group = "mine"'), status).build_part("source", "lane-0", None)
     taken(part, 2)
-    assert watch.behind() == 0
+    assert status.read("behind") == 0
     part.snapshot()
     part.snapshot()
     names = [TopicPartition(cluster.events, 0), TopicPartition(cluster.events, 1)]

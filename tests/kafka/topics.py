@@ -13,7 +13,7 @@ from confluent_kafka.admin import AdminClient, NewPartitions, NewTopic
 from dataflows.connectors.kafka.source import KafkaSource
 from dataflows.fleet import load
 from dataflows.items import Item, Tick
-from dataflows.watch import Watch
+from dataflows.status import RunStatus
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -126,7 +126,7 @@ class Cluster:
         """The source, new or resumed; the one before it is killed."""
         self.kill()
         folder = self.folder / "journal" if journal else None
-        source = KafkaSource(self.fleet(**how), Watch(), ticks=ticks, journal=folder)
+        source = KafkaSource(self.fleet(**how), RunStatus(), ticks=ticks, journal=folder)
         part = source.build_part("source", "lane-0", resume)
         self._parts.append(part)
         return part

@@ -18,7 +18,7 @@ from dataflows.items import Item, Known, Row
 from dataflows.lane import Lane
 from dataflows.lane.registry import Registry
 from dataflows.pipeline import decoded
-from dataflows.watch import Watch
+from dataflows.status import RunStatus
 
 PUMP = AssetClass("pump", ("x",), True, (), ("x",), 0, HOUR, ())
 FLEET = Fleet(
@@ -169,7 +169,7 @@ pipeline = [{ estimator = "dataflows.group.estimators.Prior" }]
 
 def sequence_of(fleet: Fleet) -> list[tuple[str, str]]:
     """File and outcome of each record, in the order of the sequence."""
-    source = source_of(fleet, Watch()).build_part("source", "lane-0", None)
+    source = source_of(fleet, RunStatus()).build_part("source", "lane-0", None)
     lane = Lane(fleet, None, {})
     found: list[tuple[str, str]] = []
     while True:
@@ -205,7 +205,7 @@ def read_on(folder: Path, state: State) -> tuple[State, list[tuple[Any, ...]]]:
         input=Input((str(folder / "events.jsonl"),), 2),
         assets=replace(FLEET.assets, max_assets=9, registry=(str(folder / "registry.jsonl"),)),
     )
-    partition = source_of(fleet, Watch()).build_part("source", "lane-0", source)
+    partition = source_of(fleet, RunStatus()).build_part("source", "lane-0", source)
     lane = Lane(fleet, main, parts)
     items: list[Item] = []
     try:

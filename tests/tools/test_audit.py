@@ -303,9 +303,7 @@ def test_the_report_names_asset_time_and_event(everything: Served) -> None:
 
 def test_log_lines_are_no_part_of_the_report(everything: Served) -> None:
     """Of an audit that lasts for minutes, standard output holds the verdict, standard error how far it is."""
-    code = (
-        "from dataflows.connectors import pulse as p; p._EVERY = 0; import dataflows.__main__ as m; m.app()"
-    )
+    code = "from dataflows import status; status.PROGRESS_EVERY = 0; import dataflows.__main__ as m; m.app()"
     command = [sys.executable, "-c", code, "audit", str(everything.path)]
     done = subprocess.run(command, env=environment(), capture_output=True, text=True, check=True)
     assert done.stdout.startswith("Equal to the last bit")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import orjson
 import pytest
 
-from dataflows.watch import Intake
+from dataflows.status import Intake
 from tests.conftest import ROOT
 
 if TYPE_CHECKING:

@@ -1,4 +1,4 @@
-"""Watch topics in the background: their existence, new partitions, and whether all was read."""
+"""RunStatus topics in the background: their existence, new partitions, and whether all was read."""
 
 from __future__ import annotations
 

@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 
     from dataflows.connectors.kafka.topics import Name, Topic
     from dataflows.fleet.plan import Fleet, KafkaOutput
-    from dataflows.watch import Watch
+    from dataflows.status import RunStatus
 
 __all__ = ["KafkaSink"]
 
@@ -107,7 +107,7 @@ class _TopicPartition(StatefulSinkPartition[Item, bytes]):
 
     @override
     def write_batch(self, values: list[Item]) -> None:
-        rejected = self._sink.watch.rejected
+        rejected = self._sink.status.rejected
         for item in values:
             reason = cast("Row", item.body).reason
             if reason is not None:
@@ -245,20 +245,20 @@ class KafkaSink(OutputSink):
 
     Args:
         fleet: with topics as its output.
-        watch: gets the counts of rejects.
+        status: of the run; counts rejected rows.
         lineage: name of all runs on one recovery store, which identifies their rows.
 
     Raises:
         KafkaInputError: a secret is missing.
     """
 
-    def __init__(self, fleet: Fleet, watch: Watch, lineage: str) -> None:
+    def __init__(self, fleet: Fleet, status: RunStatus, lineage: str) -> None:
         if fleet.output.kafka is None:
             msg = "the fleet's output is not Kafka"
             raise ValueError(msg)
         self.kafka: KafkaOutput = fleet.output.kafka
         self.folder = fleet.output.folder
-        self.watch = watch
+        self.status = status
         self.lineage = lineage.encode()
         self.lineage_header: tuple[str, str | bytes | None] = ("run", self.lineage)
         # Arrivals of a recording are old: brokers would delete such messages by age.

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from dataflows.connectors.kafka.topics import Name
     from dataflows.fleet.plan import Fleet, KafkaInput
-    from dataflows.watch import Watch
+    from dataflows.status import RunStatus
 
 __all__ = ["KafkaSource"]
 
@@ -34,7 +34,7 @@ class KafkaSource(LaneSource):
 
     Args:
         fleet: with topics as its input.
-        watch: gets the progress of the source; requests the stop.
+        status: of the run; counts what is read, and requests the stop.
         ticks: put ticks into the sequence while nothing arrives.
         journal: folder of the order journal; None writes none.
         replayed: folder of an order journal to repeat; the input ends with it.
@@ -53,7 +53,7 @@ class KafkaSource(LaneSource):
     def __init__(
         self,
         fleet: Fleet,
-        watch: Watch,
+        status: RunStatus,
         *,
         ticks: bool = False,
         journal: Path | None = None,
@@ -65,7 +65,7 @@ class KafkaSource(LaneSource):
             raise ValueError(msg)
         self._kafka: KafkaInput = fleet.input.kafka
         self._input = fleet.input
-        self._watch = watch
+        self._status = status
         self._paths = expand(fleet.assets.registry) if fleet.assets.registry else []
         self._follow = fleet.input.follow and replayed is None
         self._ticks = ticks and self._follow
@@ -89,7 +89,7 @@ class KafkaSource(LaneSource):
             Sentinel(topics, expected, self._input.tick_every),
             follow=self._follow,
         )
-        self._watch.behind = reading.lag
+        self._status.register("behind", reading.lag)
         names = [*self._paths, *(part.label for part in parts)]
         journal = None if self._journal is None else Journal(self._journal, names, self._input.journal_keep)
         if journal is not None and (begins := reading.begins()):
@@ -98,7 +98,7 @@ class KafkaSource(LaneSource):
             journal.sync()
         return LanePartition(
             reading,
-            self._watch,
+            self._status,
             self._input.batch,
             (sequence, entry),
             journal=journal,
