@@ -15,11 +15,11 @@ import msgspec
 if TYPE_CHECKING:
     from dataflows.fleet.plan import Alert
 
-__all__ = ["AlertBook", "Move"]
+__all__ = ["REPORTS", "AlertBook", "Move"]
 
 
 #: Records of a time of their own: one from long before the alert is about something else.
-_REPORTS = frozenset({"failure", "maintenance"})
+REPORTS = frozenset({"failure", "maintenance"})
 
 
 class _State(msgspec.Struct):
@@ -124,7 +124,7 @@ class AlertBook:
             return []
         since = state.above if state.opened is None else state.opened
         if since is not None and time < since:
-            if why in _REPORTS and time <= since - self._horizon:
+            if why in REPORTS and time <= since - self._horizon:
                 return []
             # A report came late, or the asset's clock runs ahead of the arrival at which it was retired,
             # changed or fell silent.

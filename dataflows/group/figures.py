@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from dataflows.group.examples import Example
 
-__all__ = ["CLIP", "Tally", "TargetFigures", "with_ranking"]
+__all__ = ["CLIP", "Leads", "Tally", "TargetFigures", "with_ranking"]
 
 #: Scores are clipped to [CLIP, 1 - CLIP] for the log loss.
 CLIP = 1e-4
@@ -227,6 +227,70 @@ def with_ranking(tallies: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> dict
         }
         for scope, models in tallies.items()
     }
+
+
+class Leads:
+    """How long before a failure its warning stood, over the failures that a standing warning preceded.
+
+    A warning stands from the opening of the alert, or in a target without alerts from the first score at or
+    above the threshold since when none was below it.
+
+    Args:
+        figures_from: warnings that stood before it are not counted; None: all are.
+        state: what `state` returned, None for a new target.
+        alerts: whether the target has alerts: then no score is noted, nor any from before it had them.
+    """
+
+    #: Leads are counted by their leading bits: to 1 %, and in a bounded number of steps.
+    _BITS = 7
+
+    def __init__(
+        self, figures_from: int | None, state: Mapping[str, Any] | None = None, *, alerts: bool = False
+    ) -> None:
+        self._from = figures_from
+        self._counts: Counter[int] = Counter({} if state is None else state["counts"])
+        #: Time since when the score has stayed at or above the threshold, by asset.
+        self._since: dict[str, int] = {} if state is None or alerts else dict(state["since"])
+
+    def stands(self, asset: str, time: int, *, high: bool) -> bool:
+        """Note a score at an event time, at or above the threshold or not; return whether that is news."""
+        if high:
+            news = asset not in self._since
+            self._since.setdefault(asset, time)
+            return news
+        return self.forget(asset) is not None
+
+    def since(self, asset: str) -> int | None:
+        """Since when the asset's score has stayed at or above the threshold; None where it does not."""
+        return self._since.get(asset)
+
+    def forget(self, asset: str) -> int | None:
+        """Let go of an asset; return what `since` returned."""
+        return self._since.pop(asset, None)
+
+    def failed(self, since: int, failure: int) -> None:
+        """Count a failure whose warning stood since a time; one that was not before it warned of nothing."""
+        lead = failure - since
+        if lead > 0 and (self._from is None or since >= self._from):
+            self._counts[lead >> self._shift(lead) << self._shift(lead)] += 1
+
+    def row(self) -> dict[str, Any]:
+        """Failures that a standing warning preceded, and the median of their leads in hours."""
+        total, passed = self._counts.total(), 0
+        for step in sorted(self._counts):
+            passed += self._counts[step]
+            if 2 * passed >= total:
+                middle = step + ((1 << self._shift(step)) - 1) / 2
+                return {"warned": total, "median": middle / HOUR}
+        return {"warned": 0, "median": None}
+
+    def state(self) -> dict[str, Any]:
+        """Plain data."""
+        return {"counts": dict(sorted(self._counts.items())), "since": dict(self._since)}
+
+    @classmethod
+    def _shift(cls, lead: int) -> int:
+        return max(lead.bit_length() - cls._BITS, 0)
 
 
 @dataclass

@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any
 import structlog
 
 from dataflows.buckets import BUCKETS
+from dataflows.group.alerts import REPORTS
 from dataflows.group.error_rate import ErrorRate
 from dataflows.group.examples import SEGMENTS, Example, ExampleStore
-from dataflows.group.figures import TargetFigures
+from dataflows.group.figures import Leads, TargetFigures
 from dataflows.group.kept import (
     ChampionError,
     between,
@@ -123,6 +124,7 @@ class Group:
         self._changed_figures = refit is not None
         since = fleet.figures_from
         self._figures = TargetFigures(target.threshold, target.horizon, since, kept.get("tallies"))
+        self._leads = Leads(since, kept.get("leads"), alerts=target.alert is not None)
         self._usual = Usual(self._features, kept.get("usual"))
         #: None where no asset of the class computes its features again.
         self._skew: Skew | None = None
@@ -274,10 +276,22 @@ class Group:
         before = self._publisher.entry(seen.asset)
         try:
             moves = self._publisher.end(seen.asset, seen.cleared_at, seen.cleared or "")
-            return [_row("alerts", alert(item, seen, move)) for move in moves]
+            rows = [_row("alerts", alert(item, seen, move)) for move in moves]
         except Exception:
             self._publisher.put_back(seen.asset, before)
             raise
+        since = self._leads.since(seen.asset)
+        if self._target.alert is not None:
+            since = moves[0].opened if moves else None
+        elif since is None or (seen.cleared in REPORTS and seen.cleared_at <= since - self._target.horizon):
+            return rows
+        else:
+            self._leads.forget(seen.asset)
+            self._changed_figures = True
+        if since is not None and seen.cleared == "failure":
+            self._leads.failed(since, seen.cleared_at)
+            self._changed_figures = True
+        return rows
 
     def _release(self, _: Item, seen: Observation) -> list[Row]:
         self._ledger.release(seen.asset, seen.released)
@@ -289,6 +303,7 @@ class Group:
 
     def _forget_published(self, _: Item, seen: Observation) -> list[Row]:
         self._publisher.forget(seen.asset)
+        self._changed_figures |= self._leads.forget(seen.asset) is not None
         return []
 
     def _tell_moves(self, item: Item, _: Observation) -> list[Row]:
@@ -341,17 +356,23 @@ class Group:
         features = seen.features or b""
         before = self._publisher.entry(seen.asset)
         try:
-            if not seen.example:
-                return self._publish(item, seen, *self._scorer.answer(self._champion, features))
-            answers = self._scorer.answers(features)
-            rows = self._publish(item, seen, *answers[self._champion])
-            scores = {name: answer for name, (answer, _) in answers.items()}
-            self._ledger.take(Example(seen.asset, seen.time or 0, features, scores, self._champion))
+            if seen.example:
+                answers = self._scorer.answers(features)
+                score, link = answers[self._champion]
+                rows = self._publish(item, seen, score, link)
+                scores = {name: answer for name, (answer, _) in answers.items()}
+                self._ledger.take(Example(seen.asset, seen.time or 0, features, scores, self._champion))
+            else:
+                score, link = self._scorer.answer(self._champion, features)
+                rows = self._publish(item, seen, score, link)
         except Exception:
             # An alert moves, and a prediction counts as written, only with its row.
             self._publisher.put_back(seen.asset, before)
             raise
-        if self._skew is not None:
+        if self._target.alert is None and score is not None and link == "class":
+            high = score >= self._target.threshold
+            self._changed_figures |= self._leads.stands(seen.asset, seen.time or 0, high=high)
+        if seen.example and self._skew is not None:
             self._changed_figures = True
             rows += self._attempt(item, partial(self._skew.serve, features))
         return rows
@@ -483,7 +504,11 @@ class Group:
         if part == _LOG:
             return seal_kept("log", (self._scorer.log, self._scorer.log_start))
         if part == _FIGURES:
-            kept: dict[str, Any] = {"tallies": self._figures.state(), "usual": self._usual.state()}
+            kept: dict[str, Any] = {
+                "tallies": self._figures.state(),
+                "leads": self._leads.state(),
+                "usual": self._usual.state(),
+            }
             if self._skew is not None:
                 kept["skew"] = self._skew.state()
             return seal_kept("figures", kept)
@@ -503,6 +528,7 @@ class Group:
                 "model_errors": self._scorer.errors(),
                 "set_aside": self._scorer.set_aside(),
                 "order_violations": self._violations,
+                "lead": self._leads.row(),
                 **self._figures.at_end(self._ledger.waiting()).summary(),
                 **({} if self._skew is None else {"skew": self._skew.summary()}),
             }

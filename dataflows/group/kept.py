@@ -43,10 +43,13 @@ def _with_labels(kept: Any) -> Any:  # noqa: ANN401 - plain data of any shape
 
 
 def _with_errors(kept: Any) -> Any:  # noqa: ANN401 - as above
-    """Version 3 set a model aside for ever at its first error, and counted none; figures held a histogram."""
+    """Version 3 set a model aside for ever at its first error, and counted none.
+
+    Its figures held a histogram, and no leads.
+    """
     if isinstance(kept, dict) and "tallies" in kept:
         tallies = {**kept["tallies"], "tallies": with_ranking(kept["tallies"]["tallies"])}
-        return {**kept, "tallies": tallies}
+        return {**kept, "tallies": tallies, "leads": None}
     if not isinstance(kept, dict) or "scorer" not in kept:
         return kept
     models = {

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 __all__ = ["LIMIT", "Ranking"]
 
 #: Distinct scores, or bins, that are held.
-LIMIT = 16_384
+LIMIT = 4_096
 #: The finest bins are 2 ** -40 wide on the scale of log-odds.
 _FINEST = 40
 #: Beyond the log-odds of the smallest positive float.

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from dataflows.fleet import Fleet
+    from dataflows.fleet.plan import Target
 
 __all__ = ["show", "troubles"]
 
@@ -36,7 +37,6 @@ _COLUMNS = (
     ("PR\nAUC", "pr_auc", ".4f"),
     ("preci-\nsion", "precision", ".3f"),
     ("recall", "recall", ".3f"),
-    ("lead,\nh", "median_lead", ".1f"),
 )
 
 
@@ -120,8 +120,8 @@ def _figures(fleet: Fleet, name: str, target: dict[str, Any]) -> Table:
             f"{target['pending']:,} wait for their label. In the time that counts in figures {censored:,} "
             f"were censored, {target['contradicted']:,} labels contradicted later. "
             f"{_left_out(target)}"
-            f"Precision and recall at {fleet.targets[name].threshold:g}, with the median lead. "
-            "* is the champion."
+            f"{_lead(fleet.targets[name], target)}"
+            f"Precision and recall at {fleet.targets[name].threshold:g}. * is the champion."
         ),
     )
     rows = target["final_labels"].items()
@@ -142,6 +142,18 @@ def _no_figures(fleet: Fleet, target: dict[str, Any]) -> str | None:
         since = shown_instant(fleet.figures_from)
         return f"No figures: all {before:,} examples with a label lie before figures_from = {since}."
     return "No figures yet: no example with a label has a score."
+
+
+def _lead(of: Target, target: dict[str, Any]) -> str:
+    """How long before a failure its warning stood, over the failures that had one."""
+    lead = target.get("lead", {})
+    if lead.get("median") is None:
+        return ""
+    start = "the opening of the alert"
+    if of.alert is None:
+        start = f"the first score since when all were at least {of.threshold:g}"
+    warned = f"{lead['warned']:,} failure{'s' if lead['warned'] > 1 else ''}"
+    return f"Lead from {start} to the failure: {lead['median']:.1f} h, the median of {warned}. "
 
 
 def _left_out(target: dict[str, Any]) -> str:

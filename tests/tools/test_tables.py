@@ -53,7 +53,6 @@ FIGURES = {
     "pr_auc": 0.1234,
     "precision": 0.123,
     "recall": 0.987,
-    "median_lead": 27.5,
 }
 
 
@@ -81,6 +80,7 @@ def summary(examples: int, before: int) -> dict[str, Any]:
         "pending": 1,
         "censored": {},
         "contradicted": 0,
+        "lead": {"warned": 60, "median": 27.5},
         "left_out": {"before_figures_from": before},
         "final_labels": {
             LONG: {**FIGURES, "examples": examples},
@@ -106,9 +106,11 @@ def test_the_figures_of_a_run_fit_with_long_names_and_large_numbers(tmp_path: Pa
     text = shown(tmp_path, summary(12_345_678, 0))
     for number in ("12,345,678", "0.1234", "0.9876", "0.123", "0.987", "27.5"):
         assert number in text
-    (line,) = (line for line in text.splitlines() if "27.5" in line and "prior" in line)
+    (line,) = (line for line in text.splitlines() if "0.9876" in line and "prior" in line)
     assert "*" not in line
     assert "* is the champion" in " ".join(text.split())
+    # The target has no alert, and the default threshold.
+    assert "to the failure: 27.5 h, the median of 60 failures" in " ".join(text.split())
     # Below stand paths, which a line end would break.
     assert_whole(text.split("Where it is:")[0], "preci-", "sion", "recall")
 
