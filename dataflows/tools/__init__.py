@@ -1,3 +1,3 @@
-"""What a person runs."""
+"""Commands of ``python -m dataflows``."""
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""``python -m dataflows audit``: the proof that models were served what their recording says.
+"""``python -m dataflows audit``: prove that the served features are those of the recording.
 
-Feature vectors as served, from the outputs of a run, are held against those that the same stages compute
-from the raw recording, to the last bit. Both are read once, side by side; held is only what has no
-counterpart yet.
+Served feature vectors, from the outputs of a run, are compared to the last bit with those that the same
+stages compute from the raw recording. Both are read once, in parallel; only vectors without a counterpart are
+kept in memory.
 """
 
 from __future__ import annotations
@@ -46,14 +46,14 @@ class AuditError(RuntimeError):
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What an audit found.
+    """Result of an audit.
 
     Attributes:
-        compared: feature vectors; all but the last are equal where there is a difference.
-        assets: of how many assets.
-        records: read of the recording.
-        difference: the first one, None where all is equal.
-        why: what can be said of it.
+        compared: number of compared feature vectors; if there is a difference, all but the last are equal.
+        assets: number of assets.
+        records: number of records read.
+        difference: the first difference, None if all is equal.
+        why: explanation of it.
     """
 
     compared: int
@@ -73,12 +73,12 @@ def audit(
     assets: Sequence[str] = (),
     journal: Path | None = None,
 ) -> bool:
-    """Audit a run and print what was found.
+    """Audit a run and print the result.
 
     Args:
         fleet: the ``fleet.toml`` of the run.
         recording: files and globs, relative to the working directory; none for the fleet's own input.
-        console: where progress and the report are shown.
+        console: console for progress and the report.
         out: folder of the outputs instead of the fleet's own.
         sample: share of the assets, chosen by a hash of their names.
         assets: names of assets instead of a share.
@@ -91,7 +91,7 @@ def audit(
         AuditError: the outputs hold no features, or those of other features, or none of the sample.
         FleetError: the configuration cannot be used.
         InputError: the recording cannot be read.
-        RowError: a line of the outputs is no row of them.
+        RowError: a line of the outputs is not a valid row.
         OutputGoneError: files of the outputs were moved away.
     """
     overrides: dict[str, Any] = {"input": {"follow": False}}
@@ -163,7 +163,7 @@ class Audit:
         return FileSource(fleet.input, status, registry=fleet.assets.registry, replayed=self._journal)
 
     def _read(self, status: RunStatus, source: FileSource) -> None:
-        """Both sides, side by side: rows are read as far as the record that they followed."""
+        """Read both sides in parallel: rows up to the record that they followed."""
         stages = Inline(self._fleet)
         served = self._served()
         row = next(served, None)
@@ -195,7 +195,7 @@ class Audit:
             matching.end(last)
 
     def _make(self, stages: Inline, known: Item) -> None:
-        """Compute features by the very stage that served them."""
+        """Compute features with the same stage that served them."""
         for item in stages.asset(known):
             seen = item.body
             if not isinstance(seen, Observation):
@@ -223,7 +223,7 @@ class Audit:
 
 
 def _served_in(fleet: Fleet) -> tuple[Path, Share]:
-    """The output that holds features, and which of those that are computed it holds.
+    """Find the output with features, and the share of computed features in it.
 
     Raises:
         AuditError: none does.

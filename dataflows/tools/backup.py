@@ -1,8 +1,9 @@
-"""``python -m dataflows backup`` and ``restore``: a store copied while a run writes to it, and put back.
+"""``python -m dataflows backup`` and ``restore``: copy a store, even during a run, and put it back.
 
-The files of a store are written one after the other, so a copy of each at its own time would be no store.
-A read transaction on every file holds all of them still for the copy, while the run writes on beside it
-(SQLite in WAL mode); what is held is then checked to be of one moment, and taken anew where it is not.
+The files of a store are written one after the other, so copies made at different times would not form a
+store. A read transaction on every file keeps all of them unchanged for the copy, while the run continues to
+write (SQLite in WAL mode). The files are then checked to be of one moment, and the transactions repeated if
+not.
 """
 
 from __future__ import annotations
@@ -45,20 +46,20 @@ __all__ = ["backup", "caught", "restore"]
 
 _JOURNAL, _OUTPUTS, _LINEAGE = "journal", "outputs", "lineage"
 _STEP = "highwater.outputs"
-#: Seconds in which the files of a running store have to be caught in one moment.
+#: Seconds to find one moment of all files of a running store.
 _PATIENCE = 60.0
 _PAUSE = 0.01
 _CHUNK = 1 << 20
 
 
 def backup(store: Path, to: Path, console: Console, *, outputs: bool) -> None:
-    """Copy a store, also one that a run is writing to, with its order journal and the positions of outputs.
+    """Copy a store, even during a run, with its order journal and the positions of outputs.
 
     Args:
         store: folder of the store.
-        to: a new folder, made whole or not at all.
-        console: told what was copied.
-        outputs: copy the outputs too, up to what the copied state counts on.
+        to: a new folder, created atomically.
+        console: console for the report.
+        outputs: copy the outputs too, up to their length in the copied state.
 
     Raises:
         StoreError: there is no sound store, its epochs are too short to catch it, or ``to`` exists.
@@ -74,7 +75,7 @@ def backup(store: Path, to: Path, console: Console, *, outputs: bool) -> None:
     shutil.rmtree(work, ignore_errors=True)
     (work / _JOURNAL).mkdir(parents=True)
     if (store / _LINEAGE).exists():
-        # Without it, the rows that its runs have written to topics would be a stranger's.
+        # Without it, the rows of its runs in topics would look like those of another run.
         shutil.copyfile(store / _LINEAGE, work / _LINEAGE)
     parts = _copy_files(store, manifest, work)
     resume = check_moment(parts, manifest.run.lag)
@@ -99,7 +100,7 @@ def backup(store: Path, to: Path, console: Console, *, outputs: bool) -> None:
 
 
 def _copy_files(store: Path, manifest: Manifest, work: Path) -> list[Partition]:
-    """The files of a store, of one moment, and all of the journal that they may need."""
+    """Copy the files of a store at one moment, and all of the journal that they may need."""
     with ExitStack() as stack:
         # Opened first: a file of the journal that the run deletes meanwhile is still there for the copy.
         journal = _open_journal(store / _JOURNAL, stack)
@@ -131,7 +132,7 @@ def _open_journal(folder: Path, stack: ExitStack) -> dict[str, BinaryIO]:
 def caught(
     store: Path, manifest: Manifest, stack: ExitStack
 ) -> tuple[dict[Path, sqlite3.Connection], list[Partition]]:
-    """Connections that all see one moment of a store, until the stack is closed, and what each file says.
+    """Open connections that see one moment of a store until the stack is closed, with each file's metadata.
 
     Raises:
         StoreError: files are missing, of another store or of another moment.
@@ -178,7 +179,7 @@ def _heldcaught(path: Path) -> Iterator[sqlite3.Connection]:
 
 
 def _positions(store: Path, resume: int) -> dict[str, int]:
-    """Bytes of each output that a store counts on when it resumes from an epoch."""
+    """Length in bytes of each output at the epoch from which a store resumes."""
     found: dict[str, int] = {}
     for path in part_files(store):
         with opened(path) as connection:
@@ -224,12 +225,12 @@ def _names(folder: Path) -> list[str]:
 
 
 def restore(copied: Path, store: Path, console: Console, *, outputs: Path | None = None) -> None:
-    """Put a backup back, for the next run to go on from it.
+    """Restore a backup, for the next run to continue from it.
 
     Args:
         copied: folder of the backup.
         store: folder of the store, which must be new or hold none.
-        console: told what the next run needs.
+        console: console for the needs of the next run.
         outputs: folder into which the outputs of the backup are put back, over those that are there.
 
     Raises:
@@ -259,14 +260,14 @@ def restore(copied: Path, store: Path, console: Console, *, outputs: Path | None
         if outputs is not None:
             _put_back(copied / _OUTPUTS, outputs)
         os.sync()
-        # Last, so that what a kill left half done is not taken for a store.
+        # Last, so that a restore that was killed leaves no valid store.
         write_manifest(store, msgspec.structs.replace(manifest, copy=None))
     console.print(f"{store}: as of {manifest.copy.taken}; run the fleet on it to go on.", highlight=False)
     _tell_lengths(outputs or Path(manifest.run.outputs), manifest.copy.positions, console)
 
 
 def _check_copy(copied: Path, copy: Copy) -> None:
-    """Whether every file of a backup is there as it was written."""
+    """Check that every file of a backup is there, unchanged."""
     for name, expected in copy.files.items():
         path = copied / name
         if not path.is_file():
@@ -294,7 +295,7 @@ def _put_back(copied: Path, outputs: Path) -> None:
 
 
 def _tell_lengths(folder: Path, positions: dict[str, int], console: Console) -> None:
-    """Which outputs the next run will miss."""
+    """Outputs that the next run will lack."""
     for name, length in positions.items():
         path = folder / f"{name}.jsonl"
         found = end_of(path)

@@ -1,4 +1,4 @@
-"""What a ``fleet.toml`` expands to, or all that is wrong with it, for a person to read."""
+"""Print the fleet of a ``fleet.toml``, or all problems of the file, for a human reader."""
 
 from __future__ import annotations
 
@@ -37,9 +37,9 @@ __all__ = ["check", "refusal", "report"]
 
 
 def check(fleet: Fleet | Path | str, console: Console | None = None) -> bool:
-    """Print what a fleet, or a file, expands to; False if it is refused, with the problems printed.
+    """Print the fleet of a file; if it is refused, print the problems and return False.
 
-    Every model is tried on a few rows, so that what is accepted runs.
+    Every model is tried on a few rows, so that an accepted fleet runs.
     """
     console = console or Console()
     try:
@@ -55,7 +55,7 @@ def check(fleet: Fleet | Path | str, console: Console | None = None) -> bool:
 
 
 def report(fleet: Fleet) -> Group:
-    """Streams, classes with every feature by name, targets, and the models with what they see."""
+    """Print streams, classes with all feature names, targets, and models with their features."""
     return Group(
         Rule(Text(f"fleet {fleet.name}", style="bold")),
         _facts(_streams(fleet)),
@@ -65,7 +65,7 @@ def report(fleet: Fleet) -> Group:
 
 
 def refusal(error: FleetError) -> Group:
-    """Every problem of a file: its key, then what was expected, what came, and the nearest valid name."""
+    """Print every problem of a file: key, expected and given value, and the nearest valid name."""
     count = "1 problem" if len(error.problems) == 1 else f"{len(error.problems)} problems"
     parts: list[RenderableType] = [Text.assemble((error.path, "bold"), f": {count}, not run")]
     for problem in error.problems:

@@ -1,4 +1,4 @@
-"""Why a feature vector is not what was served: the features that differ, and the events that lie near."""
+"""Explain a feature vector that differs from the served one: the features, and the events near it."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ __all__ = ["Changed", "Explanation", "Nearby", "explain", "told"]
 
 _NEAR = 20
 _LONGEST = 200
-#: Weather is told that is valid so near to what differs.
+#: Largest distance of reported weather from the difference.
 _WEATHER = 12 * HOUR
 
 
@@ -56,7 +56,7 @@ class Nearby(NamedTuple):
 
 
 class Explanation(NamedTuple):
-    """What can be said of a difference.
+    """Explanation of a difference.
 
     Attributes:
         changed: features that differ, in their order.
@@ -78,7 +78,7 @@ class Explanation(NamedTuple):
 def explain(
     difference: Difference, features: tuple[str, ...], records: Iterable[list[Item]], predictions: Path
 ) -> Explanation:
-    """Look into the recording once more, for one asset only.
+    """Search the recording again, for one asset only.
 
     Args:
         difference: what was found.

@@ -21,7 +21,7 @@ __all__ = ["FiguresError", "show_figures"]
 
 
 class FiguresError(ValueError):
-    """Figures cannot be computed from what was asked or given."""
+    """Figures cannot be computed from these arguments or files."""
 
 
 def show_figures(

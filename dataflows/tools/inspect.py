@@ -1,4 +1,4 @@
-"""``python -m dataflows inspect``: what is in a recovery store, for a person."""
+"""``python -m dataflows inspect``: print the content of a recovery store."""
 
 from __future__ import annotations
 
@@ -36,12 +36,12 @@ __all__ = ["inspect"]
 
 _FLOW = "highwater."
 _OUTPUTS = f"{_FLOW}outputs"
-#: In place of a timestamp where a partition has none yet.
+#: Shown for a partition without a timestamp.
 _NEVER = -(1 << 62)
 
 
 def inspect(store: Path, fleet_file: Path | None, console: Console) -> None:
-    """Print what a store holds, as a run that resumes from it would find it.
+    """Print the content of a store, as a resume would find it.
 
     Args:
         store: folder of the store or of a backup; a run may be writing to it.
@@ -79,14 +79,14 @@ def inspect(store: Path, fleet_file: Path | None, console: Console) -> None:
 
 
 def _lean(snapshot: Snapshot) -> Snapshot:
-    """Without the state of an asset, of which only the size is told."""
+    """Read the snapshots without the state of assets; only their size is shown."""
     if snapshot.state is None or not snapshot.step.startswith(f"{_FLOW}asset."):
         return snapshot
     return replace(snapshot, state=b"")
 
 
 def _fleet(path: Path) -> Fleet | str:
-    """The fleet, or why there is none."""
+    """Load the fleet, or return the reason for none."""
     try:
         return load(path)
     except FleetError as error:
@@ -144,7 +144,7 @@ def _steps(every: Sequence[Snapshot]) -> Table:
 
 
 def _input(every: Iterable[Snapshot], console: Console) -> None:
-    """How far the source has read."""
+    """Positions of the source."""
     for snapshot in every:
         if snapshot.step != f"{_FLOW}source":
             continue
@@ -161,7 +161,7 @@ def _input(every: Iterable[Snapshot], console: Console) -> None:
 
 
 def _offsets(topics: Mapping[str, str], parts: Iterable[tuple[str, int, int, int]]) -> Table:
-    """How far each partition has been read."""
+    """Read offset of each partition."""
     table = plain_table("Topics that are read", "topic", "id", "part", "next offset", "latest, UTC")
     for topic, number, offset, latest in sorted(parts):
         stamp = "-" if latest <= _NEVER else shown_instant(latest)
@@ -170,7 +170,7 @@ def _offsets(topics: Mapping[str, str], parts: Iterable[tuple[str, int, int, int
 
 
 def _written(every: Iterable[Snapshot], console: Console) -> None:
-    """How far each partition of a topic of rows is known."""
+    """Known offset of each partition of an output topic."""
     table = plain_table("Topics that are written", "output", "id", "part", "known to", "left out", "differed")
     for each in sorted(every, key=lambda found: found.key):
         if each.step == _OUTPUTS and not is_length(each.state):
@@ -183,7 +183,7 @@ def _written(every: Iterable[Snapshot], console: Console) -> None:
 
 
 def _journal(store: Path, console: Console) -> None:
-    """How much of the order journal is there."""
+    """Size of the order journal."""
     paths = sorted((store / "journal").glob("order-*.log"))
     if not paths:
         return

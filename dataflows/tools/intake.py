@@ -1,4 +1,4 @@
-"""What a run says of its input: that nothing in it was new, or could be used, and what to do."""
+"""Report on the input of a run: that nothing in it was new, or usable, and the remedy."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Feature vectors as served, and the same computed again: matched one by one, compared bit by bit."""
+"""Match served feature vectors with recomputed ones, and compare them bit by bit."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ __all__ = ["Difference", "Made", "Matching", "Served", "Share", "differing"]
 #: target; or some in any order.
 Share = Literal["every", "some", "any"]
 
-#: Equal vectors that are remembered of each asset and target.
+#: Number of remembered equal vectors of each asset and target.
 _EQUAL = 8
 #: Event time and revision of a prediction.
 Key = tuple[int, int]
@@ -40,7 +40,7 @@ class Served(NamedTuple):
 
 
 class Made(NamedTuple):
-    """A feature vector that was computed again.
+    """A recomputed feature vector.
 
     Attributes:
         sequence: of its record in the recording.
@@ -52,7 +52,7 @@ class Made(NamedTuple):
 
 
 class Difference(NamedTuple):
-    """Where served and recomputed part.
+    """A difference between served and recomputed vectors.
 
     Attributes:
         what: ``missing`` where nothing was computed for what was served, ``extra`` for the opposite.
@@ -85,7 +85,7 @@ class _Stream:
 
 
 class Matching:
-    """Takes vectors from both sides, each side in its own order, and finds where they part.
+    """Match vectors of both sides, each side in its own order, and find the differences.
 
     It holds only what has no counterpart yet.
 
@@ -115,7 +115,7 @@ class Matching:
         return len({asset for asset, _ in self._streams})
 
     def make(self, asset: str, target: str, key: Key, made: Made) -> None:
-        """Take a vector that was computed."""
+        """Add a computed vector."""
         stream = self._streams.get((asset, target))
         if stream is None:
             stream = self._streams[asset, target] = _Stream()
@@ -124,10 +124,10 @@ class Matching:
             stream.last = key
 
     def serve(self, served: Served, read: int) -> None:
-        """Take a vector that was served.
+        """Add a served vector.
 
         Args:
-            served: it.
+            served: the vector.
             read: sequence up to which the recording was computed.
         """
         place = served.asset, served.target
@@ -179,7 +179,7 @@ class Matching:
         )
 
     def end(self, last: int) -> None:
-        """Nothing more was served.
+        """Note the end of the served vectors.
 
         Args:
             last: the largest sequence of what was served; what was computed after it is of no interest.

@@ -1,4 +1,4 @@
-"""``python -m dataflows replay``: a recording in order of arrival, through the dataflow or into a file."""
+"""``python -m dataflows replay``: play a recording by arrival, through the dataflow or into a file."""
 
 from __future__ import annotations
 
@@ -57,17 +57,17 @@ def replay(
     journal: Path | None = None,
     fresh: bool = False,
 ) -> None:
-    """Run a fleet over a recording, without a recovery store, and show what came out.
+    """Run a fleet over a recording, without a recovery store, and show the summary.
 
     Args:
         fleet: its ``fleet.toml``.
         recording: files and globs, relative to the working directory; none for the fleet's own input.
-        console: where progress and summary are shown.
+        console: console for progress and summary.
         out: folder of the outputs instead of the fleet's own.
         speed: multiple of real time; None for as fast as possible.
         journal: folder of the order journal of a live run over the same files: its order and its ticks are
             repeated, so that the outputs are the same.
-        fresh: delete what the folder of the outputs holds.
+        fresh: delete the content of the outputs folder.
 
     Raises:
         FleetError: the configuration cannot be used.
@@ -78,7 +78,7 @@ def replay(
     if journal is not None and speed is not None:
         msg = "a journal says in which order records came, not when: leave out --speed, or --journal"
         raise InputError(msg)
-    # A replay never writes to topics: who reads those counts on what happened.
+    # A replay never writes to topics: their readers expect real events.
     overrides: dict[str, Any] = {"input": {"follow": False}, "output": {"kafka": None}}
     if recording:
         overrides["input"] |= {"files": [str(Path.cwd() / name) for name in recording], "kafka": None}
@@ -99,7 +99,7 @@ def play(recording: Sequence[str], into: Path, speed: float | None, console: Con
         recording: files and globs.
         into: the file; it must be new or empty.
         speed: multiple of real time; None for as fast as possible.
-        console: where progress is shown.
+        console: console for progress.
 
     Raises:
         InputError: the recording cannot be read, or the file holds something.

@@ -54,20 +54,20 @@ def run(
     migrate: Sequence[str] = (),
     source: Callable[[RunStatus], LaneSource] | None = None,
 ) -> None:
-    """Run a fleet to the end of its input, or until Ctrl-C or SIGTERM, and show what came out.
+    """Run a fleet to the end of its input, or until Ctrl-C or SIGTERM, and show the summary.
 
     Args:
         fleet: the fleet.
-        console: where progress and summary are shown.
-        store: folder of the recovery store, made if it is new; None runs without recovery.
+        console: console for progress and summary.
+        store: folder of the recovery store, created if missing; None runs without recovery.
         epoch: time between snapshots.
-        fresh: forget the store and the outputs of earlier runs first.
-        migrate: classes and targets that may begin anew where the fleet has them otherwise.
-        source: makes what is read instead of the configured input.
+        fresh: delete the store and the outputs of earlier runs first.
+        migrate: classes and targets that may lose state where the fleet changed them.
+        source: makes the source instead of the configured input.
 
     Raises:
         FleetError: a model cannot run.
-        StoreError: the store is in use, or new beside outputs of an earlier run, or a model cannot be stored.
+        StoreError: the store is in use, or new with outputs of an earlier run, or a model cannot be stored.
         InputError: the input cannot be read, or cannot be resumed.
         UnusableInputError: no record could be used, or too many mix arrivals.
     """
@@ -118,7 +118,7 @@ def run(
 
 
 def _say_nothing_new(fleet: Fleet, status: RunStatus, console: Console) -> None:
-    """In place of the figures of an earlier run, which are no news."""
+    """Replace the figures of an earlier run, which are not new."""
     console.print(f"No new records since record {status.records:,}.", highlight=False)
     console.print(
         f"What earlier runs found is in {fleet.output.folder}, the figures in summary.json. New records go "
@@ -129,7 +129,7 @@ def _say_nothing_new(fleet: Fleet, status: RunStatus, console: Console) -> None:
 
 @contextmanager
 def _disks(fleet: Fleet, store: Path | None) -> Iterator[None]:
-    """Says what to do where the engine, or a step, cannot write."""
+    """Name the remedy if the engine, or a step, cannot write."""
     try:
         yield
     except BaseException as error:
@@ -164,7 +164,7 @@ def _check_input(fleet: Fleet, store: Path | None) -> None:
 
 
 def _check_outputs(fleet: Fleet, store: Path | None) -> None:
-    """Refuse to overwrite outputs that the store knows nothing of."""
+    """Refuse to overwrite outputs that the store does not know."""
     folder = fleet.output.folder
     new = store is None or not (any(store.glob("part-*.sqlite3")) or begins_again(store))
     if new and any(map(end_of, _outputs(folder))):

@@ -1,4 +1,4 @@
-"""``python -m dataflows replay --topic``: a recording in its order of arrival, into a Kafka topic."""
+"""``python -m dataflows replay --topic``: send a recording in order of arrival to a Kafka topic."""
 
 from __future__ import annotations
 
@@ -36,9 +36,9 @@ def send(fleet: Fleet, recording: Sequence[str], topic: str, speed: float | None
     A record that cannot be decoded has no key, and the timestamp of the one before it.
 
     Args:
-        fleet: tells how to reach the cluster.
+        fleet: fleet with the connection to the cluster.
         recording: files and globs.
-        topic: made if it does not exist, with 4 partitions and without a limit of age.
+        topic: created if missing, with 4 partitions and without a limit of age.
         speed: multiple of real time; None for as fast as possible.
         console: where progress is shown.
 
@@ -50,7 +50,7 @@ def send(fleet: Fleet, recording: Sequence[str], topic: str, speed: float | None
     clients = Clients(fleet.kafka)
     topics = Topics(clients, KafkaOutputError)
     if topics.find([topic])[topic] is None:
-        # What was recorded long ago would be deleted for its age at once.
+        # Old records would be deleted by age at once.
         topics.make(topic, _PARTITIONS, keep=True)
     sending = _Sending(clients, topic)
     merge = Merge([paths], plain=False, body=cast("Any", lambda head: head))

@@ -1,4 +1,4 @@
-"""``python -m dataflows skew``: what late data changed in served features, as tables."""
+"""``python -m dataflows skew``: print the effects of late data on served features."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ __all__ = ["SkewError", "show_skew", "skew_table"]
 
 
 class SkewError(RuntimeError):
-    """A folder without anything to show."""
+    """The folder has nothing to show."""
 
 
 def show_skew(folder: Path, console: Console) -> None:

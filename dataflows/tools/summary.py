@@ -1,4 +1,4 @@
-"""What a run found, for a person: figures by model, the assets most at risk, and where everything is."""
+"""Print the results of a run: figures by model, the assets most at risk, and the paths of the files."""
 
 from __future__ import annotations
 
@@ -134,7 +134,7 @@ def _figures(fleet: Fleet, name: str, target: dict[str, Any]) -> Table:
 
 
 def _no_figures(fleet: Fleet, target: dict[str, Any]) -> str | None:
-    """Why no example counts; None where one does."""
+    """Reason that no example counts; None if one does."""
     if any(row["examples"] for row in target["final_labels"].values()):
         return None
     before = target.get("left_out", {}).get("before_figures_from", 0)
@@ -157,7 +157,7 @@ def _lead(of: Target, target: dict[str, Any]) -> str:
 
 
 def _left_out(target: dict[str, Any]) -> str:
-    """What has a label and is in no figure, by reason."""
+    """Counts of labelled examples outside the figures, by reason."""
     found = target.get("left_out", {})
     reasons = [f"{count:,} without a score of {model}" for model, count in found.get("unscored", {}).items()]
     if before := found.get("before_figures_from"):

@@ -1,9 +1,9 @@
-"""``python -m dataflows thresholds``: where alerts should open, from what served scores were worth.
+"""``python -m dataflows thresholds``: propose thresholds of alerts from served scores and their outcomes.
 
-Every score that was served is run through the very alert book of the stream, once for each candidate
-threshold, and the alerts are compared with the failures that came. Not the examples alone: alerts open on
-every score, and the more scores there are, the more of them are high by chance. A person decides by cost, or
-by a budget of false alarms; the stream never changes its thresholds by itself.
+Every served score passes through the same alert book as in the stream, once for each candidate threshold, and
+the alerts are compared with the failures. All scores count, not only examples: alerts open on every score,
+and more scores mean more high ones by chance. A person decides by cost, or by a budget of false alarms; the
+stream never changes its thresholds by itself.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ __all__ = [
 
 
 class ThresholdsError(ValueError):
-    """Thresholds cannot be chosen from what was asked or given."""
+    """Thresholds cannot be chosen from these arguments or files."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +87,7 @@ def choose(
     predictions: Path | None = None,
     write_chosen: bool = False,
 ) -> dict[str, Outcome]:
-    """Print a table for each target, and what was chosen for it or why nothing was; write it where asked to.
+    """Print a table for each target, with its choice or the reason for none; write it if requested.
 
     Args:
         fleet: the fleet.
@@ -140,7 +140,7 @@ def choose(
 
 
 def reason_against(target: Target, found: list[Outcome], best: Outcome | None, wish: Wish) -> str | None:
-    """Why no threshold can be chosen; None where one can.
+    """Reason that no threshold can be chosen; None if one can.
 
     Args:
         target: the target.

@@ -1,4 +1,4 @@
-"""Trying every model of a fleet before it runs: it scores, learns both labels, and can be stored."""
+"""Try every model of a fleet before a run: it must score, learn both labels, and be storable."""
 
 from __future__ import annotations
 
@@ -26,17 +26,17 @@ __all__ = ["Trial", "check_models", "try_models"]
 
 #: Values of the rows that are tried: between 0 and 1, as scores and scaled readings are.
 _LOW, _HIGH = 0.25, 0.75
-#: How often both labels are learned.
+#: Number of times that both labels are learned.
 _ROUNDS = 3
 
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """What was found.
+    """Result of a trial.
 
     Attributes:
         problems: of models that cannot run, at most one each.
-        notes: of models that run, but cannot bear every row; one line each.
+        notes: of models that run, but fail on some rows; one line each.
     """
 
     problems: list[Problem] = field(default_factory=list)
@@ -110,7 +110,7 @@ def _try(model: Model, names: tuple[str, ...]) -> tuple[Problem | None, str | No
 
 
 def _bears_gaps(name: str, calls: Calls, names: tuple[str, ...]) -> str | None:
-    """A note, unless the model bears rows without every other feature and without any."""
+    """Make a note, unless the model accepts rows without every other feature and without any."""
     for kept in (names[::2], names[1::2], ()):
         row = dict.fromkeys(kept, _LOW)
         given = {feature: row.get(feature) for feature in names} if calls.with_none else row
