@@ -211,7 +211,7 @@ def _targets(fleet: Fleet) -> Iterator[RenderableType]:
         return
     right = ("horizon", "label\ndelay", "thresh-\nold")
     alerts = ("alert",) if any(target.alert is not None for target in fleet.targets.values()) else ()
-    columns = ("target", "horizon", "label\ndelay", "thresh-\nold", *alerts, "models (features seen)")
+    columns = ("target", "horizon", "label\ndelay", "thresh-\nold", *alerts, "models\n(features seen)")
     table = _table(*columns, right=right)
     for target in fleet.targets.values():
         table.add_row(
@@ -243,7 +243,7 @@ def _models(target: Target) -> Text:
         )
         for model in target.models
     ]
-    return Text(" ").join(parts)
+    return Text("\n").join(parts)
 
 
 def _pipeline(model: Model) -> str:
