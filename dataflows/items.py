@@ -155,12 +155,14 @@ class Known(msgspec.Struct, frozen=True, gc=False):
         weather: of telemetry, None where its class sees none or it has no site.
         resting: label clock of those assets of its class that have been silent for long, None where there are
             none.
+        withdrawn: a retraction already withdrew a record that had not been taken in yet.
     """
 
     event: AssetEvent | Expiry | LateWeather
     asset_class: str
     weather: Joined | None = None
     resting: int | None = None
+    withdrawn: bool = False
 
 
 class LanePeriod(msgspec.Struct, frozen=True, gc=False):

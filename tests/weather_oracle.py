@@ -169,7 +169,8 @@ class World:
 
     def registration(self, asset: str, site: str | None, arrived: int | None) -> list[Published]:
         out = self.arrive(arrived, None)
-        self.registered[asset] = site
+        # A row that names no site leaves the asset where it is.
+        self.registered[asset] = self.registered.get(asset) if site is None else site
         return out
 
     def fault(self, asset: str, time: int, arrived: int | None) -> list[Published]:

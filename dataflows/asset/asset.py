@@ -377,6 +377,8 @@ class Asset:
     def _retraction(self, item: Item, event: Retraction) -> list[Item]:
         decided, withdrawn = self._labels.retract(event.id)
         if not withdrawn:
+            if isinstance(item.body, Known) and item.body.withdrawn:
+                return []
             return [rejected(item, event, "unmatched", "no failure or maintenance record of this id stands")]
         for kind, time, what in withdrawn:
             if kind == "maintenance":

@@ -199,7 +199,8 @@ class Labels:
             What it decides or corrects, and the record of the same id that it replaced, if it has other
             content; None for a record that was seen before.
         """
-        clock = time if self.clock is None else max(time, self.clock)
+        # Without silence: it moves no clock of an asset that rests.
+        clock = time if self._heard is None else max(time, self._heard)
         taken = self._records.take(kind, time, what, identity, clock - self._memory)
         if not taken:
             return None

@@ -164,7 +164,8 @@ class AssetsTable(Table):
         default=MICROSECONDS["h"],
         description="How far after its arrival a record's time may lie. Beyond it the record is rejected as "
         "`future`, since one wrong clock must not make all other records of the asset too late. Without "
-        "arrival times no record is rejected.",
+        "arrival times a failure or maintenance record that lies so far after all telemetry waits until "
+        "telemetry reaches it, at most 100,000 of them at once.",
     )
     max_past: PositiveDuration = Field(
         default=3_650 * MICROSECONDS["d"],

@@ -10,9 +10,12 @@ from dataflows.buckets import BUCKETS, Buckets
 from dataflows.events import (
     AssetEvent,
     Event,
+    Failure,
     Fault,
+    Maintenance,
     Registration,
     Reject,
+    Retraction,
     Telemetry,
     TimedEvent,
     Weather,
@@ -40,6 +43,7 @@ from dataflows.lane.registry import Registry
 from dataflows.lane.signs import SignsOfLife
 from dataflows.lane.silence import Silence
 from dataflows.lane.surroundings import SURROUNDINGS_PARTS, Surroundings
+from dataflows.lane.waiting import Waiting, WaitingRecord
 from dataflows.snapshots import seal, unseal
 from dataflows.status import Intake
 
@@ -62,8 +66,16 @@ _OLDER = {
     # The manifest of the store has the layouts of the fleet.
     2: lambda state: {**state, "told": 0},
     # The idle_timeout of the expiries was not written: assume the present one.
-    # Implausible readings and names were not counted, and arrivals had no claims.
-    3: lambda state: {**state, "idle": {}, "implausible": {}, "claims": (), "names": None},
+    # Implausible readings and names were not counted, and arrivals had no claims. The largest time of
+    # telemetry was not written: assume knowledge time, which is not smaller.
+    3: lambda state: {
+        **state,
+        "idle": {},
+        "implausible": {},
+        "claims": (),
+        "names": None,
+        "waiting": (state["largest"], 0),
+    },
 }
 _log = structlog.get_logger()
 
@@ -113,12 +125,12 @@ class Lane:
         self._counts = Counts(fleet.metrics_every)
         #: Findings about clocks in the open period.
         self._jumps = 0
-        surroundings, idle, implausible = None, None, None
+        surroundings, idle, implausible, reached = None, None, None, None
         if main is not None:
             state = unseal("lane", _VERSION, main, _OLDER)
             self._restore(state, fleet)
             surroundings, idle = state["surroundings"], state["idle"]
-            implausible = state["implausible"]
+            implausible, reached = state["implausible"], state["waiting"]
         self._plausible = Plausible(fleet.classes, implausible)
         self._weather_values = frozenset(fleet.weather)
         registry = Buckets.read("registry", _between(parts, _REGISTRY, _HEARD))
@@ -126,6 +138,8 @@ class Lane:
         silences = {asset: found[0] for asset, found in heard.items() if found[0] is not None}
         clocks = {asset: found[1] for asset, found in heard.items() if found[1] is not None}
         signs = {asset: found[2] for asset, found in heard.items() if found[2:] and found[2] is not None}
+        waiting = {asset: found[3] for asset, found in heard.items() if found[3:] and found[3] is not None}
+        self._waiting = Waiting(fleet.assets.max_future, reached, waiting)
         self._registry = Registry(fleet.assets, fleet.classes, registry)
         reaches = {name: fleet.reach(name) for name in fleet.classes}
         most, current = fleet.assets.max_tombstones, self._registry.class_of
@@ -148,12 +162,12 @@ class Lane:
             around = _between(parts, _SURROUNDINGS, LANE_PARTS)
             self._surroundings = Surroundings(fleet, self._registry, surroundings, around)
 
-    def _heard_of(self, asset: str) -> tuple[object, object, object] | None:
-        """Plain data of an asset's silence, clock and signs of life, None if it has none of them."""
+    def _heard_of(self, asset: str) -> tuple[object, ...] | None:
+        """Plain data of an asset's silence, clock, signs of life and waiting records, None without any."""
         silence = self._silence.entry(asset)
         clock = None if self._clocks is None else self._clocks.entry(asset)
-        signs = self._signs.entry(asset)
-        return None if silence is None and clock is None and signs is None else (silence, clock, signs)
+        entry = silence, clock, self._signs.entry(asset), self._waiting.entry(asset)
+        return None if all(each is None for each in entry) else entry
 
     def _restore(self, state: dict[str, Any], fleet: Fleet) -> None:
         self.arrival = state["arrival"]
@@ -249,7 +263,8 @@ class Lane:
             out.append(self._reject(item, asset_class, event))
             return
         if not isinstance(event, Telemetry):
-            self._take_resolved(item, event, event, asset_class, out)
+            if not self._waits_for_telemetry(item, event, asset_class, out):
+                self._take_resolved(item, event, event, asset_class, out)
             return
         checked = self._plausible.check(event, asset_class)
         if isinstance(checked, Reject):
@@ -276,15 +291,59 @@ class Lane:
             missed = self._silence.missed(event.asset, self.arrival)
             if missed is not None:
                 self._emit(missed, self.arrival, out)
+        withdrawn = False
+        if self._with_arrivals is False:
+            withdrawn = self._settle(item, event, out)
         around = self._surroundings
         weather = None if around is None else around.see(event, asset_class)
         resting = self._silence.resting_clock(asset_class, self.arrival)
-        body = Known(event, asset_class, weather, resting)
+        body = Known(event, asset_class, weather, resting, withdrawn)
         if living and news is not None:
             self._note_sign_of_life(news, asset_class)
             self._hear(event.asset, asset_class)
         self._count(sent, asset_class)
         out.append(Item(item.sequence, lane_part(0), self.arrival, item.known, item.position, body))
+
+    def _waits_for_telemetry(self, item: Item, event: AssetEvent, asset_class: str, out: list[Item]) -> bool:
+        """Whether an event waits, or is refused since its like does; otherwise it is to be taken in."""
+        if self._with_arrivals is not False or not isinstance(event, Failure | Maintenance):
+            return False
+        before = self._waiting.replaced
+        did = self._waiting.take(WaitingRecord(item.sequence, item.position, event))
+        if did == "full":
+            full = (
+                f"its time lies more than max_future after all telemetry, and {len(self._waiting):,} records "
+                "wait for telemetry already"
+            )
+            out.append(self._reject(item, Reject("future", full, event.asset), event))
+            return True
+        if did == "copy":
+            seen = "this record was seen before, and waits for telemetry to reach its time"
+            out.append(self._reject(item, Reject("duplicate", seen, event.asset), event))
+            return True
+        if did == "waits" or self._waiting.replaced > before:
+            self._heard.touch(event.asset)
+        if did == "waits":
+            self._count(event, asset_class)
+        return did == "waits"
+
+    def _settle(self, item: Item, event: AssetEvent, out: list[Item]) -> bool:
+        """What an event means for the records that wait; whether it withdrew any.
+
+        Those that telemetry reaches are taken in just before it.
+        """
+        if isinstance(event, Retraction):
+            withdrawn = self._waiting.withdraw(event.asset, event.id)
+            if withdrawn:
+                self._heard.touch(event.asset)
+            return withdrawn
+        if isinstance(event, Telemetry):
+            for record in self._waiting.advance(event.time):
+                asset = record.event.asset
+                self._heard.touch(asset)
+                body = Known(record.event, self._registry.class_of(asset) or "")
+                out.append(Item(self._sequence, self._next_part(), None, item.known, record.position, body))
+        return False
 
     def _refused(self, event: AssetEvent) -> Reject | None:
         """Reason not to believe the clock of an event's asset; None if there is none."""
@@ -414,7 +473,10 @@ class Lane:
         if self._with_arrivals is None:
             self._with_arrivals = with_arrivals
             if not with_arrivals and self._waits:
-                _log.warning("the records have no `arrived`, so idle_timeout and max_future have no effect")
+                _log.warning(
+                    "the records have no `arrived`, so idle_timeout has no effect, and max_future bounds "
+                    "failure and maintenance records only"
+                )
         return unlike(self._with_arrivals, event)
 
     def _expire(self, arrival: int | None, out: list[Item]) -> None:
@@ -438,11 +500,15 @@ class Lane:
                 self._signs.forget(expiry.asset)
 
     def _move_time(self, item: Item, event: Event) -> None:
-        """Advance arrival, which never runs back; without it, knowledge follows the largest event time."""
+        """Arrival never runs back; without arrivals, knowledge follows the largest event time.
+
+        The times of records that wait for telemetry are left out.
+        """
         if event.arrived is not None and (self.arrival is None or event.arrived > self.arrival):
             self.arrival = event.arrived
-        if isinstance(event, TimedEvent) and (self._largest is None or event.time > self._largest):
-            self._largest = event.time
+        waits = self._with_arrivals is False and self._waiting.is_ahead(event)
+        if isinstance(event, TimedEvent) and not waits:
+            self._largest = event.time if self._largest is None else max(self._largest, event.time)
         item.known = self._known()
 
     @property
@@ -514,6 +580,7 @@ class Lane:
                 "implausible": self._plausible.counts,
                 "claims": self._arrivals.claims,
                 "names": self._names.state(),
+                "waiting": self._waiting.state(),
             },
         )
 
@@ -537,6 +604,11 @@ class Lane:
         }
         for said in filter(None, map(sentence, counts["names"])):
             _log.warning("a name matches nothing", found=said)
+        if len(self._waiting):
+            counts["waiting"] = len(self._waiting)
+        if self._waiting.replaced:
+            # Where the summary is written, those that assets counted are added.
+            counts["corrections"] = self._waiting.replaced
         if self._plausible.counts:
             counts["implausible"] = dict(sorted(self._plausible.counts.items()))
         if self._surroundings is not None:

@@ -100,6 +100,8 @@ def _input(counts: dict[str, Any], console: Console) -> None:
         line += " Rejected: " + ", ".join(f"{count:,} {reason}" for reason, count in rejected.items()) + "."
     if late := counts.get("late"):
         line += f" Late, and merged: {late:,}."
+    if waiting := counts.get("waiting"):
+        line += f" Dated ahead of all telemetry, so still waiting: {waiting:,}."
     console.print(line, highlight=False)
     told = [said for said in map(sentence, counts.get("names", ())) if said is not None]
     for said in told[:_NAMES]:
@@ -187,8 +189,10 @@ def _risks(folder: Path, console: Console) -> None:
 
 def _failures(path: Path) -> dict[tuple[str, str], int]:
     """Time of the latest failure by asset and target, from the end of the evaluations."""
+    # A later row of an example takes the place of an earlier one: a failure may have been withdrawn.
+    standing = {(row.asset, row.target, row.time): row for row in EVALUATIONS.latest(path, _TAIL)}
     latest: dict[tuple[str, str], int] = {}
-    for row in EVALUATIONS.latest(path, _TAIL):
+    for row in standing.values():
         failure = row.failure
         if failure is not None:
             key = row.asset, row.target

@@ -84,6 +84,8 @@ class Restless:
         self.arrival: int | None = None
         self.classes: dict[str, str] = {}
         self.last: dict[str, tuple[int, int]] = {}
+        #: By asset: the identities of its telemetry and faults.
+        self.accepted: dict[str, set[tuple[type, int]]] = {}
 
     def process(self, items: list[Item]) -> list[Item]:
         (item,) = items
@@ -104,12 +106,24 @@ class Restless:
         if isinstance(event, Registration):
             self.classes[event.asset] = event.asset_class
         known = self.known(event)
-        if isinstance(event, Telemetry | Fault):
+        if isinstance(event, Telemetry | Fault) and self.is_sign_of_life(event, known.asset_class):
             self.last.pop(event.asset, None)
             idle = self.fleet.classes[known.asset_class].idle_timeout
             if idle is not None:
                 self.last[event.asset] = (now, idle)
         return [*before, Item(item.sequence, 0, now, now, item.position, known)]
+
+    def is_sign_of_life(self, event: Telemetry | Fault, asset_class: str) -> bool:
+        """Neither a copy nor what is too late is one."""
+        accepted = self.accepted.setdefault(event.asset, set())
+        lateness = self.fleet.classes[asset_class].allowed_lateness
+        newest = max((time for _, time in accepted), default=event.time)
+        scored = max((time for kind, time in accepted if kind is Telemetry), default=event.time)
+        on_time = isinstance(event, Telemetry) and event.time >= scored
+        if (type(event), event.time) in accepted or not (on_time or event.time >= newest - lateness):
+            return False
+        accepted.add((type(event), event.time))
+        return True
 
     def known(self, event: Event | Expiry) -> Known:
         return Known(event, self.classes.setdefault(event.asset, "pump"))

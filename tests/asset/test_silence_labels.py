@@ -174,7 +174,6 @@ class Oracle:
         self.arrival = event.arrived
         machine = self.machines.setdefault(event.asset, Machine(event.asset))
         if isinstance(event, Telemetry | Fault):
-            machine.last_arrival = self.arrival
             self.heard(machine, event)
         elif isinstance(event, Failure | Maintenance):
             self.record(machine, event)
@@ -233,6 +232,8 @@ class Oracle:
             return
         else:
             machine.telemetry.add(time)
+        # Neither a copy nor what is too late is a sign of life.
+        machine.last_arrival = self.arrival
         machine.newest = time if before is None else max(before, time)
         machine.last_event = max(time, machine.last_event if machine.last_event is not None else time)
         self.advance(machine, machine.newest - self.rules.lateness)

@@ -96,6 +96,8 @@ def test_without_arrivals_knowledge_follows_event_time(times: list[int]) -> None
         lambda time: Failure("a", START + time, "leak", None, None),
         lambda time: Maintenance("a", START + time, None, None, None),
     )
+    # What comes before the first telemetry waits for it.
+    times = [0, *times]
     out = opened().process(records(*(kinds[time % 3](time) for time in times)))
     assert [item.arrival for item in out] == [None] * len(times)
     assert [item.known for item in out] == [START + max(times[: place + 1]) for place in range(len(times))]
