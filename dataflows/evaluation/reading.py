@@ -37,7 +37,7 @@ __all__ = [
 #: The name under which the scores of whichever model was champion at the time are reported.
 PUBLISHED = "(champion)"
 
-_LABELS = {"positive": 1, "negative": 0, "censored": -1, "undecided": -1}
+_LABELS = {"positive": 1, "negative": 0, "censored": -1, "undecided": -2}
 
 
 class RowError(ValueError):
@@ -70,6 +70,7 @@ class EvaluationRow(msgspec.Struct, frozen=True):
     champion: str
     scores: dict[str, float | None]
     correction: int
+    learned: bool = False
 
     def __post_init__(self) -> None:
         for text in (self.time, self.matured, self.known):
@@ -253,7 +254,8 @@ class Evaluations:
         times: of the examples, microseconds since 1970.
         settled: when the label was both decided (label clock) and known (knowledge time), microseconds.
         corrections: 0 for the first label of an id.
-        labels: 1 positive, 0 negative, -1 censored.
+        labels: 1 positive, 0 negative, -1 censored, -2 undecided again.
+        learned: whether the label led to learning.
         champions: names.
         models: names of the columns of ``scores``.
         scores: as served, (rows, models); NaN where a model gave none.
@@ -268,6 +270,7 @@ class Evaluations:
     settled: NDArray[np.int64]
     corrections: NDArray[np.int64]
     labels: NDArray[np.int64]
+    learned: NDArray[np.bool_]
     champions: NDArray[np.str_]
     models: tuple[str, ...]
     scores: NDArray[np.float64]
@@ -319,6 +322,7 @@ def load_evaluations(path: Path, *, features: bool = False) -> Evaluations:
         settled=np.array([row.settled for row in rows], dtype=np.int64),
         corrections=np.array([row.correction for row in rows], dtype=np.int64),
         labels=np.array([_LABELS[row.label] for row in rows], dtype=np.int64),
+        learned=np.array([row.learned for row in rows], dtype=bool),
         champions=np.array([row.champion for row in rows]),
         models=models,
         scores=scores,
@@ -341,6 +345,9 @@ def _matrix(rows: Sequence[Mapping[str, float | None]]) -> tuple[tuple[str, ...]
 def labelled(evaluations: Evaluations, labels: Literal["first", "final"]) -> Evaluations:
     """One row an example: its first label, or the one that the last correction left. Censored rows stay.
 
+    A first label that was withdrawn before the example was learned does not count: the next one is the first,
+    and without a next one the example is undecided.
+
     Raises:
         ValueError: two rows have the same id and correction.
     """
@@ -352,8 +359,18 @@ def labelled(evaluations: Evaluations, labels: Literal["first", "final"]) -> Eva
         i = int(np.argmax(twice))
         msg = f"id {ids[i]} has two rows with correction {corrections[i]}; expected one"
         raise ValueError(msg)
-    kept = corrections == 0
-    if labels == "final":
-        kept = np.ones(len(ids), dtype=bool)
-        kept[:-1] = ~same
+    kept = np.append(~same, True) if labels == "final" else _first(evaluations.where(order))
     return evaluations.where(np.sort(order[kept]))
+
+
+def _first(evaluations: Evaluations) -> NDArray[np.bool_]:
+    """Mask of the first labels, of rows in order of id and correction."""
+    ids, labels, kept = evaluations.ids, evaluations.labels, evaluations.corrections == 0
+    for row in np.flatnonzero(labels == _LABELS["undecided"]):
+        begin, after = int(np.searchsorted(ids, ids[row])), int(row) + 1
+        is_last = after == len(ids) or ids[after] != ids[row]
+        # One that was learned before it was withdrawn stands in the figures, and is not learned again.
+        if is_last or evaluations.learned[after] or labels[after] == _LABELS["censored"]:
+            kept[begin:after] = False
+            kept[int(row) if is_last else after] = True
+    return kept

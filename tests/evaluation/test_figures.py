@@ -64,6 +64,22 @@ def test_a_correction_replaces_the_label_in_the_final_figures_only(tmp_path: Pat
     }
 
 
+def test_a_first_label_that_was_withdrawn_unlearned_does_not_count(tmp_path: Path) -> None:
+    """The next label is the first; one that was learned before stands, and is not learned again."""
+    scores: dict[str, float | None] = {"good": 0.9}
+    rows = [
+        *(evaluation(asset, 0, "positive", scores) for asset in "abc"),
+        *(evaluation(asset, 0, "undecided", scores, correction=1, learned=False) for asset in "abc"),
+        evaluation("a", 0, "negative", scores, correction=2, learned=True),
+        evaluation("b", 0, "negative", scores, correction=2, learned=False),
+    ]
+    evaluations = load_evaluations(written(tmp_path / "rows", rows))
+    assert ids_and_labels(labelled(evaluations, "first")) == (["b@0", "c@0", "a@0"], [1, -2, 0])
+    assert ids_and_labels(labelled(evaluations, "final")) == (["c@0", "a@0", "b@0"], [-2, 0, 0])
+    (entry, *_) = figures.compare(evaluations, resamples=2)
+    assert (entry.figures.examples, entry.figures.positives) == (2, 1)
+
+
 def ids_and_labels(evaluations: Evaluations) -> tuple[list[str], list[int]]:
     return evaluations.ids.tolist(), evaluations.labels.tolist()
 

@@ -20,6 +20,7 @@ def rows(scores: dict[str, list[float]], labels: list[int], assets: list[str]) -
         settled=np.arange(count),
         corrections=np.zeros(count, dtype=np.int64),
         labels=np.array(labels),
+        learned=np.ones(count, dtype=bool),
         champions=np.full(count, "mine"),
         models=tuple(scores),
         scores=np.array(list(scores.values())).T,

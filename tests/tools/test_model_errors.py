@@ -15,6 +15,7 @@ from dataflows.__main__ import app
 from dataflows.fleet import load
 from dataflows.pipeline import run_inline
 from dataflows.tools.summary import show, troubles
+from tests.evaluation.rows import evaluation, written
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -143,19 +144,27 @@ def test_a_few_errors_are_told_in_one_line() -> None:
 @pytest.mark.parametrize(("lead", "shown"), [(0.25, False), (-1.0, True)])
 def test_an_asset_that_failed_is_no_longer_most_at_risk(tmp_path: Path, lead: float, shown: bool) -> None:
     """It leaves the table with its failure, and comes back with its first score after it."""
-    path, out = fleet_file(tmp_path, SELECT), tmp_path / "out"
+    said = told_of(tmp_path, evaluation("p", 0, "positive", {}, lead=lead))
+    assert ("0.987" in said) is shown
+    assert ("failed after their latest score: 1" in said) is not shown
+
+
+def test_an_asset_whose_failure_was_withdrawn_is_still_at_risk(tmp_path: Path) -> None:
+    """The latest row of an example tells what came of it, and not the failure that was wrong."""
+    wrong = evaluation("p", 0, "positive", {}, lead=0.25)
+    assert "0.987" in told_of(tmp_path, wrong, evaluation("p", 0, "undecided", {}, correction=1))
+
+
+def told_of(folder: Path, *rows: dict[str, Any]) -> str:
+    """What is shown of an asset with one prediction and these evaluations."""
+    path, out = fleet_file(folder, SELECT), folder / "out"
     out.mkdir()
-    head = {"asset": "p", "target": "pump/seal/1h", "time": "2025-05-01T08:00:00Z"}
-    (out / "predictions.jsonl").write_bytes(
-        orjson.dumps({**head, "score": 0.987, "link": "class", "revision": 0}) + b"\n"
-    )
-    told = {"id": "1", "matured": head["time"], "known": head["time"], "champion": "m", "correction": 0}
-    row = {**head, **told, "label": "positive", "lead": lead, "scores": {"m": 0.987}}
-    (out / "evaluations.jsonl").write_bytes(orjson.dumps(row) + b"\n")
+    scored = {key: rows[0][key] for key in ("asset", "target", "time")}
+    scored |= {"score": 0.987, "link": "class", "revision": 0}
+    written(out / "predictions.jsonl", [scored])
+    written(out / "evaluations.jsonl", list(rows))
     (out / "summary.json").write_bytes(b"{}")
     console = Console(file=io.StringIO(), width=200)
     show(load(path, environ={}), None, console)
     assert isinstance(console.file, io.StringIO)
-    said = console.file.getvalue()
-    assert ("0.987" in said) is shown
-    assert ("failed after their latest score: 1" in said) is not shown
+    return console.file.getvalue()
