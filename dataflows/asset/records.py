@@ -81,11 +81,20 @@ class Records:
         if found is not None and (expired is None or found[0] >= expired):
             replaced = Replaced(found[0])
             self._times(kind, named).remove(found[0])
+        elif found is not None:
+            self._free(kind, found[0], named)
         self._oldest = min(self._oldest, time) if self._seen else time
         self._seen = {} if self._seen is _NONE else self._seen
         self._seen[key] = (time, named)
         insort(self._times(kind, named), time)
         return True if replaced is None else replaced
+
+    def _free(self, kind: Kind, time: int, named: str) -> None:
+        """Let a record whose id another record has now stand without an identity."""
+        key = _key(kind, time, named, None) + _SEPARATOR
+        if key in self._seen:
+            self._times(kind, named).remove(time)
+        self._seen[key] = (time, named)
 
     def withdraw(self, identity: str) -> list[tuple[Kind, int, str | None]]:
         """Remove the records of an id, which is free then; return their kind, time, mode or component."""

@@ -365,7 +365,8 @@ def labelled(evaluations: Evaluations, labels: Literal["first", "final"]) -> Eva
 
 def _first(evaluations: Evaluations) -> NDArray[np.bool_]:
     """Mask of the first labels, of rows in order of id and correction."""
-    ids, labels, kept = evaluations.ids, evaluations.labels, evaluations.corrections == 0
+    ids, labels = evaluations.ids, evaluations.labels
+    kept: NDArray[np.bool_] = evaluations.corrections == 0
     for row in np.flatnonzero(labels == _LABELS["undecided"]):
         begin, after = int(np.searchsorted(ids, ids[row])), int(row) + 1
         is_last = after == len(ids) or ids[after] != ids[row]

@@ -16,7 +16,7 @@ from dataflows.instants import HOUR
 from dataflows.items import Item, Known
 from dataflows.lane import Lane
 from dataflows.lane.waiting import Waiting, WaitingRecord
-from dataflows.tools.inline import run_lines
+from dataflows.pipeline import run_lines
 from tests.lane.test_lane import FLEET, START, counts, opened, records, row, visible
 
 if TYPE_CHECKING:
