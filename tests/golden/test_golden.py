@@ -11,6 +11,7 @@ from collections import defaultdict
 from contextlib import closing
 from pathlib import Path
 
+import orjson
 import pytest
 import river
 from rich.console import Console
@@ -70,6 +71,22 @@ def moved(store: Path, events: Path) -> None:
                 connection.execute("UPDATE snaps SET ser_change = ? WHERE rowid = ?", (sealed, row))
 
 
+#: Record that ends the period of the lane's metrics in which the stores before 0.1.0-kafka were written.
+OPEN_PERIOD = 554
+
+
+def without_kinds_of_the_open_period(metrics: bytes) -> bytes:
+    """Without `by_kind` of the period in which each store was written.
+
+    Former releases counted there what an asset rejected as well, and the store holds only the sum.
+    """
+    rows = [orjson.loads(line) for line in metrics.splitlines()]
+    for row in rows:
+        if row["kind"] == "lane" and row["sequence"] == OPEN_PERIOD:
+            assert row.pop("by_kind").keys() >= {"telemetry", "weather"}
+    return b"".join(orjson.dumps(row) + b"\n" for row in rows)
+
+
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
 def test_a_run_goes_on_from_the_store_of_a_former_release(path: Path, tmp_path: Path) -> None:
     """The rest of the recording gives the rest of the outputs, to the byte."""
@@ -82,6 +99,8 @@ def test_a_run_goes_on_from_the_store_of_a_former_release(path: Path, tmp_path: 
     moved(tmp_path / "store", tmp_path / "events.jsonl")
     found = finish(fleet)
     expected = inline_outputs(fleet)
+    for each in (found, expected):
+        each["metrics"] = without_kinds_of_the_open_period(each["metrics"])
     for name in ("predictions", "evaluations", "metrics", "alerts", "late", "rejects"):
         assert found[name], name
         assert expected[name].endswith(found[name]), name
