@@ -31,11 +31,11 @@ import orjson
 from rich.console import Console
 from rich.table import Table
 
-from dataflows.connectors.outputs import end_of, files_of, lines_of
-from dataflows.engine.partitions import opened, part_files
-from dataflows.engine.store import PARTITIONS
+from dataflows.connectors.file_sink import end_of, files_of, lines_of
 from dataflows.instants import HOUR, format_instant, parse_instant
 from dataflows.items import OUTPUTS
+from dataflows.recovery.sqlite_files import opened, part_files
+from dataflows.recovery.store import PARTITIONS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -39,10 +39,10 @@ from rich.table import Table
 
 from benchmarks.speed import FLEET, SENSORS
 from dataflows.connectors.ends import sink_of, source_of
-from dataflows.engine.store import open_store
 from dataflows.failure_prediction import flow
 from dataflows.fleet import load
 from dataflows.items import Item, Row
+from dataflows.recovery.store import open_store
 from dataflows.status import RunStatus
 from tests.broker import brokers
 from tests.chaos.harness import ROOT, environment, free_ports

@@ -35,12 +35,12 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.speed import FLEET, SENSORS
-from dataflows.connectors.rows import RowsPartition
+from dataflows.connectors.file_sink import RowsPartition
 from dataflows.connectors.source import LanePartition
-from dataflows.engine.store import open_store
 from dataflows.failure_prediction import flow
 from dataflows.fleet import load
 from dataflows.instants import MICROSECONDS, format_instant, parse_instant
+from dataflows.recovery.store import open_store
 from dataflows.status import RunStatus
 
 __all__ = ["Pauses", "main", "measure", "record"]

@@ -49,12 +49,12 @@ from rich.table import Table
 
 from benchmarks.stopwatch import Stopwatch
 from dataflows.connectors.files import FileSink, FileSource
-from dataflows.engine.store import open_store
 from dataflows.failure_prediction import flow
 from dataflows.fleet import load
-from dataflows.fleet.plan import Input
+from dataflows.fleet.fleet import Input
 from dataflows.instants import MICROSECONDS, format_instant, parse_instant
 from dataflows.items import Item, Row
+from dataflows.recovery.store import open_store
 from dataflows.status import RunStatus
 
 if TYPE_CHECKING:
@@ -139,30 +139,30 @@ STEPS = {
         "dataflows.asset.labels:Labels.record",
     ],
     "asset: items": ["dataflows.asset.asset:Asset.process"],
-    "group: order": ["dataflows.group.group:Group.process"],
-    "group: scores": ["dataflows.group.scorer:Scorer.answer", "dataflows.group.scorer:Scorer.answers"],
-    "group: learning": ["dataflows.group.scorer:Scorer.learn"],
+    "group: order": ["dataflows.target.target:Group.process"],
+    "group: scores": ["dataflows.target.models:Scorer.answer", "dataflows.target.models:Scorer.answers"],
+    "group: learning": ["dataflows.target.models:Scorer.learn"],
     "group: ledger": [
-        "dataflows.group.ledger:Ledger.take",
-        "dataflows.group.ledger:Ledger.mature",
-        "dataflows.group.ledger:Ledger.advance",
-        "dataflows.group.ledger:Ledger.release",
-        "dataflows.group.ledger:Ledger.trim",
+        "dataflows.target.examples:Ledger.take",
+        "dataflows.target.examples:Ledger.mature",
+        "dataflows.target.examples:Ledger.advance",
+        "dataflows.target.examples:Ledger.release",
+        "dataflows.target.examples:Ledger.trim",
     ],
     "group: rows": [
-        "dataflows.group.group:prediction",
-        "dataflows.group.group:evaluation",
-        "dataflows.group.group:named",
-        "dataflows.group.group:encode",
+        "dataflows.target.target:prediction",
+        "dataflows.target.target:evaluation",
+        "dataflows.target.target:named",
+        "dataflows.target.target:encode",
     ],
-    "order": ["dataflows.engine.order:_Sorter.on_batch"],
-    "sink": ["dataflows.connectors.rows:RowsPartition.write_batch"],
+    "order": ["dataflows.engine.operators:_Sorter.on_batch"],
+    "sink": ["dataflows.connectors.file_sink:RowsPartition.write_batch"],
     "snapshots": [
         "dataflows.asset.asset:Asset.to_bytes",
-        "dataflows.engine.parts:_Main.snapshot",
-        "dataflows.engine.parts:_Part.snapshot",
+        "dataflows.engine.operators:_Main.snapshot",
+        "dataflows.engine.operators:_Part.snapshot",
         "dataflows.connectors.source:LanePartition.snapshot",
-        "dataflows.connectors.rows:RowsPartition.snapshot",
+        "dataflows.connectors.file_sink:RowsPartition.snapshot",
     ],
 }
 

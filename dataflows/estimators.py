@@ -31,7 +31,7 @@ import numpy as np
 from numba import njit
 from river import base
 
-from dataflows.snapshots import SnapshotError, contents, seal, unseal
+from dataflows.state.snapshots import SnapshotError, contents, seal, unseal
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Mapping

@@ -28,17 +28,14 @@ import bytewax.operators as op
 from bytewax.dataflow import Dataflow
 
 from dataflows.connectors.ends import sink_of, source_of
-from dataflows.engine.keys import keyed
-from dataflows.engine.order import in_order
-from dataflows.engine.parts import stateful_in_parts
-from dataflows.engine.store import MARKS, guard_named_store, past_in
-from dataflows.engine.thaw import as_state
+from dataflows.engine.operators import as_state, in_order, keyed, stateful_in_parts
 from dataflows.engine.workers import one_worker
 from dataflows.fleet import Fleet, load
-from dataflows.group.group import GROUP_PARTS
 from dataflows.lane.lane import LANE_PARTS
 from dataflows.pipeline import Stages, asset_of, decoded, fanned_out, group_of, lane_of, output_of
+from dataflows.recovery.store import MARKS, guard_named_store, past_in
 from dataflows.status import RunStatus, to_stderr_unless_configured
+from dataflows.target.target import GROUP_PARTS
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -15,9 +15,6 @@ import structlog
 
 from dataflows.asset.asset import Asset, ClassPlan
 from dataflows.events import Event, Reject, decode, kind_of
-from dataflows.fleet.shape import Past, going_on
-from dataflows.group import Group
-from dataflows.group.passing import Gone, Passing
 from dataflows.items import (
     OUTPUTS,
     Expiry,
@@ -33,13 +30,16 @@ from dataflows.items import (
     reject_row,
 )
 from dataflows.lane import Lane
+from dataflows.state.layouts import Past, going_on
 from dataflows.status import RunStatus
+from dataflows.target import Group
+from dataflows.target.passing import Gone, Passing
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
     from dataflows.asset.asset import Before
-    from dataflows.fleet.plan import Fleet
+    from dataflows.fleet.fleet import Fleet
 
 __all__ = [
     "LANE",

@@ -29,10 +29,10 @@ from rich.table import Table
 
 from dataflows.evaluation.outcomes import CANDIDATES, Scored, read_labels, read_scores
 from dataflows.fleet import load as load_fleet
-from dataflows.fleet.plan import Alert
-from dataflows.group.alerts import AlertBook
+from dataflows.fleet.fleet import Alert
 from dataflows.instants import HOUR, format_duration, parse_duration
 from dataflows.simulator import Scenario, write
+from dataflows.target.alerts import AlertBook
 from studies.quality import run
 
 if TYPE_CHECKING:

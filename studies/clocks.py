@@ -21,7 +21,7 @@ from rich.console import Console
 from rich.table import Table
 
 from dataflows.events import decode
-from dataflows.fleet.plan import AssetClass, AssetPolicy, ClockPolicy, Fleet, Input, Output
+from dataflows.fleet.fleet import AssetClass, AssetPolicy, ClockPolicy, Fleet, Input, Output
 from dataflows.instants import HOUR, MICROSECONDS, format_duration
 from dataflows.items import Item, Row
 from dataflows.lane import Lane

@@ -14,7 +14,7 @@ import pytest
 
 from dataflows.connectors.files import FileSource
 from dataflows.events import MAX_ATTRIBUTES, MAX_BYTES, MAX_SENSORS, Reject, decode
-from dataflows.fleet.plan import Input
+from dataflows.fleet.fleet import Input
 from dataflows.instants import HOUR, MICROSECONDS, format_instant, parse_instant
 from dataflows.items import LATE_REASONS
 from dataflows.status import RunStatus

@@ -8,11 +8,10 @@ from typing import Any
 
 import pytest
 
-from dataflows.connectors.committed import Committed, committed_file
-from dataflows.connectors.rows import RowsPartition
+from dataflows.connectors.file_sink import Committed, RowsPartition, committed_file
 from dataflows.disk import replace_file
-from dataflows.engine import manifest
 from dataflows.fleet import load
+from dataflows.recovery import manifest
 from dataflows.status import RunStatus
 
 

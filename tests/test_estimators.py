@@ -22,10 +22,10 @@ from dataflows.estimators import (
     from_stored,
     to_stored,
 )
+from dataflows.fleet.fleet import Model
 from dataflows.fleet.models import _locate
-from dataflows.fleet.plan import Model
-from dataflows.group.lineup import spec_digest
-from dataflows.snapshots import SnapshotError, contents, seal
+from dataflows.state.snapshots import SnapshotError, contents, seal
+from dataflows.target.models import spec_digest
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -137,7 +137,7 @@ def test_what_a_former_release_pickled_is_read(name: str) -> None:
     estimator = taught(name)
     state = {key: value for key, value in vars(estimator).items() if key not in {"limit", "early"}}
     module = "estimators" if name == "prior" else "bayes"
-    path = f"cdataflows.group.{module}\n{type(estimator).__name__}\n"
+    path = f"cdataflows.target.{module}\n{type(estimator).__name__}\n"
     pickled = b"\x80\x04" + path.encode() + b")\x81" + pickle.dumps(state, protocol=4)[2:-1] + b"b."
     again = from_stored(pickled)
     assert type(again) is type(estimator)

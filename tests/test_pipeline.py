@@ -10,7 +10,7 @@ import pytest
 from dataflows.asset import Asset
 from dataflows.asset.asset import ClassPlan
 from dataflows.events import Event, Failure, Registration, Telemetry
-from dataflows.fleet.plan import AssetClass, Target
+from dataflows.fleet.fleet import AssetClass, Target
 from dataflows.instants import HOUR
 from dataflows.items import Expiry, Item, Known, Observation, Row, by_order, lane_part
 from dataflows.pipeline import InternalErrors, IsolatedAsset, TooManyErrors

@@ -11,8 +11,8 @@ import structlog
 from bytewax.visualize import to_rendered
 
 from dataflows.failure_prediction import flow
-from dataflows.group.group import GROUP_PARTS
 from dataflows.lane.lane import LANE_PARTS
+from dataflows.target.target import GROUP_PARTS
 from tests.tables import PRIOR
 
 if TYPE_CHECKING:

@@ -1,49 +1,83 @@
-"""One asset: telemetry into features, records into labels."""
+"""One asset: telemetry becomes features, records become labels."""
 
 from __future__ import annotations
 
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, cast
 
+import msgspec
 import numpy as np
 
-from dataflows.asset.background import Background
-from dataflows.asset.complete import CompleteWindows
-from dataflows.asset.faults import identity_of
-from dataflows.asset.gathering import Gathering
-from dataflows.asset.labels import Decisions, Labels
-from dataflows.asset.notes import counted, dropped, late, rejected, then
+from dataflows.asset.attributes import Background
+from dataflows.asset.fault_windows import identity_of
+from dataflows.asset.labels import Decisions, Labels, from_version_4
 from dataflows.asset.plan import ClassPlan
-from dataflows.asset.records import from_version_4, kind_of
+from dataflows.asset.recompute import CompleteWindows
+from dataflows.asset.score_on_complete import Gathering
 from dataflows.asset.windows import Placed
-from dataflows.events import (
-    Failure,
-    Fault,
-    Maintenance,
-    Registration,
-    Retraction,
-    Telemetry,
-)
+from dataflows.events import Failure, Fault, Maintenance, Registration, Reject, Retraction, Telemetry, kind_of
 from dataflows.items import (
     Counted,
     Expiry,
     Item,
     Joined,
     Known,
+    Late,
     LateWeather,
     Matured,
     Observation,
+    Row,
     asset_part,
+    encode,
+    reject_row,
 )
-from dataflows.snapshots import seal, unseal
+from dataflows.state.snapshots import seal, unseal
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from dataflows.asset.windows import Windows
+    from dataflows.events import AssetEvent
     from dataflows.items import Compared
 
-__all__ = ["Asset", "ClassPlan"]
+__all__ = ["Asset", "ClassPlan", "counted", "dropped", "late", "rejected", "then"]
+
+
+def rejected(item: Item, event: AssetEvent, reason: str, detail: str) -> Item:
+    """The row of an event that cannot be used, though the lane had accepted it."""
+    row = reject_row(item, Reject(reason, detail, event.asset), event)
+    row.body = msgspec.structs.replace(cast("Row", row.body), kind=kind_of(event))
+    return row
+
+
+def late(item: Item, index: int) -> Item:
+    """The note that an event came late and was merged, as the index-th thing that the asset made of it."""
+    return Item(item.sequence, asset_part(item.part, index), item.arrival, item.known, item.position, Late())
+
+
+def counted(item: Item, what: Counted, index: int) -> Item:
+    """Something that the summary counts, as the index-th thing that the asset made of a record."""
+    return Item(item.sequence, asset_part(item.part, index), item.arrival, item.known, item.position, what)
+
+
+def dropped(item: Item, asset: str, index: int) -> Item:
+    """The row that tells that an asset's state was dropped, as the index-th thing made of an expiry."""
+    row = {
+        "change": "asset_dropped",
+        "asset": asset,
+        "why": "silent for asset_ttl",
+        "sequence": item.sequence,
+    }
+    body = Row("changes", encode(row))
+    return Item(item.sequence, asset_part(item.part, index), item.arrival, item.known, item.position, body)
+
+
+def then(first: list[Item], second: list[Item]) -> list[Item]:
+    """What an asset made of a record in two steps, each numbered from its beginning."""
+    for item in second:
+        item.part = asset_part(item.part, len(first))
+    return first + second
+
 
 _VERSION = 5
 

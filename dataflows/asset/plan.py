@@ -1,26 +1,39 @@
-"""What all assets of a class share: its windows, its targets, and where its features stand."""
+"""What all assets of a class share: its windows, its targets, and the places of its features."""
 
 from __future__ import annotations
 
+import hashlib
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from dataflows.asset.complete import CompleteWindows
-from dataflows.asset.faults import Faults
-from dataflows.asset.gathering import Gathering
+from dataflows.asset.fault_windows import Faults
 from dataflows.asset.panes import WindowPlan
-from dataflows.asset.weather import LatestWeather
+from dataflows.asset.recompute import CompleteWindows
+from dataflows.asset.score_on_complete import Gathering
+from dataflows.asset.weather_features import LatestWeather
 from dataflows.asset.windows import Windows
-from dataflows.fleet.shape import windows_alike
-from dataflows.sampling import in_sample
+from dataflows.state.layouts import windows_alike
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from dataflows.fleet.plan import AssetClass, Target
+    from dataflows.fleet.fleet import AssetClass, Target
 
-__all__ = ["ClassPlan"]
+__all__ = ["ClassPlan", "in_sample"]
+
+
+def in_sample(asset: str, share: float) -> bool:
+    """Whether an asset is among a share of all, by a hash of its name.
+
+    A smaller share's assets are among those of a larger one.
+
+    Args:
+        asset: its name.
+        share: from 0 (none) to 1 (all).
+    """
+    digest = hashlib.blake2b(asset.encode(), digest_size=7).digest()
+    return int.from_bytes(digest) < share * (1 << 56)
 
 
 class ClassPlan:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from bytewax.outputs import FixedPartitionedSink
 
     from dataflows.connectors.source import LaneSource
-    from dataflows.fleet.plan import Fleet
+    from dataflows.fleet.fleet import Fleet
     from dataflows.items import Item
     from dataflows.status import RunStatus
 

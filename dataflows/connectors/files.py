@@ -18,11 +18,10 @@ from bytewax.outputs import FixedPartitionedSink, StatefulSinkPartition
 from typing_extensions import override
 
 from dataflows.connectors.clocks import Pace, Ticker
-from dataflows.connectors.journal import Journal, entries_of
+from dataflows.connectors.file_sink import RotatingPartition, RowsPartition, parts_of
 from dataflows.connectors.lines import STDIN, InputError, expand, is_packed, size_of
 from dataflows.connectors.merge import Merge, Place
-from dataflows.connectors.outputs import parts_of
-from dataflows.connectors.rows import RotatingPartition, RowsPartition
+from dataflows.connectors.order_journal import Journal, entries_of
 from dataflows.connectors.source import LanePartition, LaneSource
 from dataflows.disk import replace_file, sync_folder
 from dataflows.items import OUTPUTS, Item, Row
@@ -31,8 +30,8 @@ from dataflows.status import RunStatus
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from dataflows.fleet.plan import Input
-    from dataflows.snapshots import Older
+    from dataflows.fleet.fleet import Input
+    from dataflows.state.snapshots import Older
 
 __all__ = ["SUMMARY", "FileSink", "FileSource", "OutputSink", "SummaryPartition"]
 
@@ -282,7 +281,7 @@ class FileSink(OutputSink):
         folder: created if missing.
         status: of the run; counts rejected rows.
         rotate: bytes of a file, or ``daily``, after which an output starts a new file, see
-            `dataflows.connectors.rows`.
+            `dataflows.connectors.file_sink`.
     """
 
     def __init__(

@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from dataflows.connectors.journal import Run
 from dataflows.connectors.lines import InputError, Lines, size_of
+from dataflows.connectors.order_journal import Run
 from dataflows.events import MAX_BYTES, Event, Registration, Reject, decode
 from dataflows.items import Item
 

@@ -16,14 +16,14 @@ from typing_extensions import override
 from dataflows.connectors.clocks import Pace, Ticker, now
 from dataflows.connectors.lines import InputError
 from dataflows.items import Item, Tick
-from dataflows.snapshots import Older, seal, unseal
+from dataflows.state.snapshots import Older, seal, unseal
 from dataflows.status import ProgressLog
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from dataflows.connectors.journal import Entry, Journal, Run
-    from dataflows.snapshots import Older
+    from dataflows.connectors.order_journal import Entry, Journal, Run
+    from dataflows.state.snapshots import Older
     from dataflows.status import RunStatus
 
 __all__ = ["LanePartition", "LaneSource", "Reading"]

@@ -1,3 +1,3 @@
-"""What a run was worth, from its outputs: figures with intervals, and alerts compared with failures."""
+"""Figures of a run, computed from its outputs."""
 
 from __future__ import annotations

@@ -13,17 +13,17 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from dataflows.connectors.outputs import files_of
+from dataflows.connectors.file_sink import files_of
 from dataflows.evaluation.reading import EVALUATIONS, PREDICTIONS, RowError
-from dataflows.fleet.plan import CLEAR_SHARE, Alert
-from dataflows.group.alerts import AlertBook
+from dataflows.fleet.fleet import CLEAR_SHARE, Alert
 from dataflows.instants import MICROSECONDS
+from dataflows.target.alerts import AlertBook
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from pathlib import Path
 
-    from dataflows.fleet.plan import Fleet, Target
+    from dataflows.fleet.fleet import Fleet, Target
 
 __all__ = ["CANDIDATES", "Labels", "Outcome", "Scored", "outcomes", "read_labels", "read_scores"]
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
 import msgspec
 import numpy as np
 
-from dataflows.connectors.outputs import files_of, lines_of, tail_of
+from dataflows.connectors.file_sink import files_of, lines_of, tail_of
 from dataflows.instants import HOUR, parse_instant
 
 if TYPE_CHECKING:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from dataflows.fleet.errors import FleetError, Problem
-from dataflows.fleet.load import from_document, load
-from dataflows.fleet.plan import (
+from dataflows.fleet.fleet import (
     FAULT_STATISTICS,
     STATISTICS,
     Alert,
@@ -22,6 +20,8 @@ from dataflows.fleet.plan import (
     Weather,
     Window,
 )
+from dataflows.fleet.load import from_document, load
+from dataflows.fleet.problems import FleetError, Problem
 
 __all__ = [
     "FAULT_STATISTICS",

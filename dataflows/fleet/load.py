@@ -11,14 +11,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dataflows.fleet.draft import draft
-from dataflows.fleet.errors import FleetError, Problem, shown
-from dataflows.fleet.expand import expand
+from dataflows.fleet.document import draft
+from dataflows.fleet.problems import FleetError, Problem, shown
+from dataflows.fleet.resolve import expand
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from dataflows.fleet.plan import Fleet
+    from dataflows.fleet.fleet import Fleet
 
 __all__ = ["from_document", "load"]
 

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any
 from river import base, compose
 
 from dataflows.estimators import FORMER_PATHS
-from dataflows.fleet.errors import Loc, Problem, dotted, listed, nearest, shown
+from dataflows.fleet.problems import Loc, Problem, dotted, listed, nearest, shown
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -1,12 +1,16 @@
-"""The lane: every record passes it in sequence, and it makes all decisions that depend on arrival order."""
+"""The lane: every record passes here in sequence, so it decides what depends on the order of arrival.
+
+It counts accepted events by kind and period (`Counts`), and reports state that begins from nothing after a
+changed fleet (`Migrations`).
+"""
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import structlog
 
-from dataflows.buckets import BUCKETS, Buckets
 from dataflows.events import (
     AssetEvent,
     Event,
@@ -19,7 +23,9 @@ from dataflows.events import (
     Telemetry,
     TimedEvent,
     Weather,
+    kind_of,
 )
+from dataflows.instants import format_instant
 from dataflows.items import (
     Expiry,
     Item,
@@ -33,26 +39,117 @@ from dataflows.items import (
     lane_part,
     reject_row,
 )
-from dataflows.lane.arrivals import ArrivalClock, unlike
-from dataflows.lane.clocks import Clocks, clock_row
-from dataflows.lane.counts import Counts
-from dataflows.lane.migrations import Migrations
+from dataflows.lane.arrival_clock import ArrivalClock, unlike
+from dataflows.lane.clock_health import Clocks, clock_row
 from dataflows.lane.names import Names, sentence
-from dataflows.lane.plausible import Plausible
+from dataflows.lane.plausibility import Plausible
 from dataflows.lane.registry import Registry
-from dataflows.lane.signs import SignsOfLife
+from dataflows.lane.signs_of_life import SignsOfLife
 from dataflows.lane.silence import Silence
-from dataflows.lane.surroundings import SURROUNDINGS_PARTS, Surroundings
 from dataflows.lane.waiting import Waiting, WaitingRecord
-from dataflows.snapshots import seal, unseal
+from dataflows.lane.weather_join import SURROUNDINGS_PARTS, Surroundings
+from dataflows.state.snapshots import seal, unseal
+from dataflows.state.tables import BUCKETS, Buckets
 from dataflows.status import Intake
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
-    from dataflows.fleet.plan import Fleet
+    from dataflows.fleet.fleet import Fleet
 
-__all__ = ["LANE_PARTS", "Lane"]
+__all__ = ["LANE_PARTS", "Counts", "Lane", "Migrations"]
+
+_NEVER_BEGUN = -(2**63)
+
+
+class Counts:
+    """Counts of accepted events by kind, and the periods of the metrics.
+
+    Args:
+        every: microseconds of knowledge time in one period.
+        state: result of `state`, None for a new lane.
+
+    Attributes:
+        end: end of the open period; before all times if there is none.
+    """
+
+    def __init__(self, every: int, state: Mapping[str, Any] | None = None) -> None:
+        self._every = every
+        self._all: Counter[str] = Counter({} if state is None else state["all"])
+        #: Start and end of the open period, in knowledge time, and the counts before it.
+        self._start = 0
+        self.end = _NEVER_BEGUN
+        self._before: Counter[str] = Counter()
+        self._begun = state is not None and state["start"] is not None
+        if state is not None and state["start"] is not None:
+            # It ends at the next multiple, even if `every` changed since the period began.
+            self._start, self.end = state["start"], -(-state["known"] // every) * every
+            self._before.update(state["before"])
+
+    def count(self, event: Event) -> None:
+        """Count one accepted event."""
+        self._all[kind_of(event)] += 1
+
+    def by_kind(self) -> dict[str, int]:
+        """Number of accepted events so far."""
+        return dict(sorted(self._all.items()))
+
+    def close(self, known: int) -> tuple[int, int, dict[str, int]] | None:
+        """Begin the period of a knowledge time that has passed the `end` of the one before.
+
+        Returns:
+            Start, end and accepted events by kind of the period before, None if this is the first.
+        """
+        closed = None
+        if self._begun:
+            closed = self._start, self.end, dict(sorted((self._all - self._before).items()))
+            self._before = self._all.copy()
+        self._begun = True
+        self.end = -(-known // self._every) * self._every
+        self._start = self.end - self._every
+        return closed
+
+    def state(self, known: int) -> dict[str, Any]:
+        """Plain data."""
+        return {
+            "all": dict(self._all),
+            "start": self._start if self._begun else None,
+            "known": known,
+            "before": dict(self._before),
+        }
+
+
+_log = structlog.get_logger()
+
+
+class Migrations:
+    """Rows of the changes, one for each class or target whose state was restarted.
+
+    Args:
+        migrated: names, and the loss; in order.
+
+    Attributes:
+        told: number of published rows; includes all that are older than the store's lane.
+    """
+
+    def __init__(self, migrated: tuple[tuple[str, str], ...]) -> None:
+        self._migrated = migrated
+        self.told = len(migrated)
+
+    def __bool__(self) -> bool:
+        """Whether there are unpublished rows."""
+        return self.told < len(self._migrated)
+
+    def tell(self, item: Item) -> list[Row]:
+        """Publish the remaining rows."""
+        untold = self._migrated[self.told :]
+        self.told = len(self._migrated)
+        for name, why in untold:
+            _log.info("migrated", name=name, why=why)
+        told = {"known": format_instant(item.known), "sequence": item.sequence}
+        rows = ({"change": "migrated", "name": name, "why": why, **told} for name, why in untold)
+        return [Row("changes", encode(row)) for row in rows]
+
 
 _REGISTRY, _HEARD, _SURROUNDINGS = 0, BUCKETS, 2 * BUCKETS
 #: Registry, signs of assets (silence and clocks), and surroundings, each in buckets. Frozen: the store
@@ -77,7 +174,6 @@ _OLDER = {
         "waiting": (state["largest"], 0),
     },
 }
-_log = structlog.get_logger()
 
 
 class Lane:

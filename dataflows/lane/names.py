@@ -11,7 +11,7 @@ from dataflows.events import AssetEvent, Failure, Fault, Maintenance, Registrati
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from dataflows.fleet.plan import Fleet
+    from dataflows.fleet.fleet import Fleet
     from dataflows.lane.registry import Registry
 
 __all__ = ["Names", "sentence"]

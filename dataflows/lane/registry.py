@@ -12,7 +12,7 @@ from dataflows.events import Registration, Reject
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from dataflows.fleet.plan import AssetClass, AssetPolicy
+    from dataflows.fleet.fleet import AssetClass, AssetPolicy
 
 __all__ = ["Registry"]
 

@@ -24,7 +24,7 @@ from dataflows.items import Expiry
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
-    from dataflows.fleet.plan import AssetClass
+    from dataflows.fleet.fleet import AssetClass
 
 __all__ = ["Silence"]
 

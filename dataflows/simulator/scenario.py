@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationError
 
-from dataflows.fleet.errors import Problem, dotted, listed, nearest, shown
+from dataflows.fleet.problems import Problem, dotted, listed, nearest, shown
 from dataflows.fleet.schema import Table, key_of, nested
 from dataflows.fleet.values import Duration, Form, Instant, Name, PositiveDuration
 from dataflows.instants import MICROSECONDS

@@ -1,43 +1,423 @@
-"""``python -m dataflows audit``: prove that the served features are those of the recording.
+"""``python -m dataflows audit``: the proof that models were served the features of their recording.
 
-Served feature vectors, from the outputs of a run, are compared to the last bit with those that the same
-stages compute from the raw recording. Both are read once, in parallel; only vectors without a counterpart are
-kept in memory.
+Feature vectors as served, from the outputs of a run, are compared with those that the same stages compute
+from the raw recording, to the last bit (`Matching`). Both are read once, side by side; only vectors without a
+counterpart are held. `Explanation` names, for a vector that differs, the features and the events nearby.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections import OrderedDict, deque
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
+import orjson
 
+from dataflows.asset.plan import in_sample
+from dataflows.connectors.file_sink import end_of, files_of
 from dataflows.connectors.files import FileSource
 from dataflows.connectors.lines import InputError
-from dataflows.connectors.outputs import end_of
-from dataflows.evaluation.reading import SERVED
+from dataflows.evaluation.reading import PREDICTIONS, SERVED
+from dataflows.events import AssetEvent, Telemetry, Weather
 from dataflows.fleet import load
-from dataflows.instants import shown_instant
+from dataflows.instants import HOUR, shown_instant
 from dataflows.items import Observation
-from dataflows.pipeline import LANE, Inline, asset_of
-from dataflows.sampling import in_sample
+from dataflows.pipeline import LANE, Inline, asset_of, decoded
 from dataflows.status import RunStatus
-from dataflows.tools.explain import Explanation, explain, told
-from dataflows.tools.matching import Made, Matching, Served, Share
 from dataflows.tools.run import bytes_of, progress, signals
 from dataflows.tools.tables import plain_table
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
+    from numpy.typing import NDArray
     from rich.console import Console
 
     from dataflows.fleet import Fleet
     from dataflows.items import Item
-    from dataflows.tools.matching import Difference
 
-__all__ = ["Audit", "AuditError", "Report", "audit"]
+__all__ = [
+    "Audit",
+    "AuditError",
+    "Changed",
+    "Difference",
+    "Explanation",
+    "Made",
+    "Matching",
+    "Nearby",
+    "Report",
+    "Served",
+    "Share",
+    "audit",
+    "differing",
+    "explain",
+    "told",
+]
+
+#: Which of the vectors that are computed were served: every one, or some, in the same order by asset and
+#: target; or some in any order.
+Share = Literal["every", "some", "any"]
+
+#: Number of remembered equal vectors of each asset and target.
+_EQUAL = 8
+#: Event time and revision of a prediction.
+Key = tuple[int, int]
+
+
+class Served(NamedTuple):
+    """A feature vector in the outputs of a run.
+
+    Attributes:
+        sequence: of the record that the row followed, in the run.
+        values: float64 array (features of the class), NaN is missing.
+    """
+
+    sequence: int
+    asset: str
+    target: str
+    time: int
+    revision: int
+    values: NDArray[np.float64]
+
+
+class Made(NamedTuple):
+    """A recomputed feature vector.
+
+    Attributes:
+        sequence: of its record in the recording.
+        features: float64 array (features of the class) as bytes.
+    """
+
+    sequence: int
+    features: bytes
+
+
+class Difference(NamedTuple):
+    """A difference between served and recomputed vectors.
+
+    Attributes:
+        what: ``missing`` where nothing was computed for what was served, ``extra`` for the opposite.
+        after: event time and sequence of the last vector of this asset and target that was equal.
+        sequence: in the recording, up to where it was read when this showed.
+    """
+
+    what: Literal["differs", "missing", "extra"]
+    asset: str
+    target: str
+    time: int
+    revision: int
+    sequence: int
+    after: tuple[int, int] | None
+    served: NDArray[np.float64] | None = None
+    made: NDArray[np.float64] | None = None
+
+
+@dataclass(slots=True)
+class _Stream:
+    """One asset and target."""
+
+    made: OrderedDict[Key, Made] = field(default_factory=OrderedDict)
+    #: The largest key that was computed.
+    last: Key | None = None
+    #: Served, and not computed yet.
+    waiting: list[Served] = field(default_factory=list)
+    #: Event time and sequence of the last vectors that were equal.
+    equal: deque[tuple[int, int]] = field(default_factory=lambda: deque(maxlen=_EQUAL))
+
+
+class Matching:
+    """Match vectors of both sides, each side in its own order, and find the differences.
+
+    It holds only what has no counterpart yet.
+
+    Args:
+        share: which of the vectors that are computed were served.
+
+    Attributes:
+        compared: pairs that were compared.
+        differences: what was found.
+    """
+
+    def __init__(self, share: Share) -> None:
+        self._share = share
+        self._streams: dict[tuple[str, str], _Stream] = {}
+        self._waiting: set[tuple[str, str]] = set()
+        self.compared = 0
+        self.differences: list[Difference] = []
+
+    @property
+    def waiting(self) -> bool:
+        """Whether something was served that was not computed yet."""
+        return bool(self._waiting)
+
+    @property
+    def assets(self) -> int:
+        """Assets of which something was computed."""
+        return len({asset for asset, _ in self._streams})
+
+    def make(self, asset: str, target: str, key: Key, made: Made) -> None:
+        """Add a computed vector."""
+        stream = self._streams.get((asset, target))
+        if stream is None:
+            stream = self._streams[asset, target] = _Stream()
+        stream.made[key] = made
+        if stream.last is None or key > stream.last:
+            stream.last = key
+
+    def serve(self, served: Served, read: int) -> None:
+        """Add a served vector.
+
+        Args:
+            served: the vector.
+            read: sequence up to which the recording was computed.
+        """
+        place = served.asset, served.target
+        stream = self._streams.get(place)
+        if stream is None:
+            stream = self._streams[place] = _Stream()
+        if not self._settle(stream, served, read):
+            stream.waiting.append(served)
+            self._waiting.add(place)
+
+    def settle(self, read: int, *, ended: bool = False) -> None:
+        """Look again at what was served and not computed before; at the end, nothing more will be."""
+        for place in sorted(self._waiting):
+            stream = self._streams[place]
+            stream.waiting = [one for one in stream.waiting if not self._settle(stream, one, read, ended)]
+            if not stream.waiting:
+                self._waiting.discard(place)
+
+    def _settle(self, stream: _Stream, served: Served, read: int, ended: bool = False) -> bool:  # noqa: FBT001, FBT002
+        """Compare what was served with what was computed; False if that may still come."""
+        key = served.time, served.revision
+        made = stream.made.pop(key, None)
+        if made is None:
+            if not ended and (stream.last is None or stream.last < key):
+                return False
+            self._differ("missing", served, read, stream, served.values)
+            return True
+        if self._share != "any":
+            self._skip(stream, served, key)
+        self.compared += 1
+        values = np.frombuffer(made.features)
+        if differing(served.values, values).any():
+            self._differ("differs", served, made.sequence, stream, served.values, values)
+        else:
+            stream.equal.append((served.time, made.sequence))
+        return True
+
+    def _skip(self, stream: _Stream, served: Served, key: Key) -> None:
+        """What was computed before this vector, and never served."""
+        while stream.made and next(iter(stream.made)) < key:
+            before, made = stream.made.popitem(last=False)
+            if self._share == "every":
+                self._extra(stream, (served.asset, served.target), before, made)
+
+    def _extra(self, stream: _Stream, place: tuple[str, str], key: Key, made: Made) -> None:
+        values = np.frombuffer(made.features)
+        self._differ(
+            "extra", Served(made.sequence, *place, *key, values), made.sequence, stream, None, values
+        )
+
+    def end(self, last: int) -> None:
+        """Note the end of the served vectors.
+
+        Args:
+            last: the largest sequence of what was served; what was computed after it is of no interest.
+        """
+        for place, stream in self._streams.items():
+            for key, made in stream.made.items() if self._share == "every" else ():
+                if made.sequence <= last:
+                    self._extra(stream, place, key, made)
+
+    def _differ(
+        self,
+        what: Literal["differs", "missing", "extra"],
+        of: Served,
+        sequence: int,
+        stream: _Stream,
+        served: NDArray[np.float64] | None = None,
+        made: NDArray[np.float64] | None = None,
+    ) -> None:
+        # What is served in no order may be older than what was equal before it.
+        after = max((equal for equal in stream.equal if equal[0] <= of.time), default=None)
+        place = of.asset, of.target, of.time, of.revision
+        self.differences.append(Difference(what, *place, sequence, after, served, made))
+
+    def forget(self, asset: str, target: str) -> None:
+        """The examples of an asset were dropped: what was computed of them will not be served any more."""
+        stream = self._streams.get((asset, target))
+        if stream is not None:
+            stream.made.clear()
+
+
+def differing(one: NDArray[np.float64], other: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """(features) where two vectors are not the same bits; all ways to write a missing value are one."""
+    differs: NDArray[np.bool_] = (one.view(np.uint64) != other.view(np.uint64)) & ~(
+        np.isnan(one) & np.isnan(other)
+    )
+    return differs
+
+
+_NEAR = 20
+_LONGEST = 200
+#: Largest distance of reported weather from the difference.
+_WEATHER = 12 * HOUR
+
+
+class Changed(NamedTuple):
+    """One feature that differs; NaN is missing."""
+
+    feature: str
+    served: float
+    made: float
+
+
+class Nearby(NamedTuple):
+    """An event of the recording.
+
+    Attributes:
+        sequence: of its record.
+        place: file and line.
+        kind: of event.
+        time: microseconds, None of a registry row or a retraction.
+        content: as JSON, cut where it is long.
+    """
+
+    sequence: int
+    place: str
+    kind: str
+    time: int | None
+    content: str
+
+
+class Explanation(NamedTuple):
+    """Explanation of a difference.
+
+    Attributes:
+        changed: features that differ, in their order.
+        sensors: readings, fault codes or others that these features are made of; where the event's own
+            readings are among them, only those.
+        events: of the asset, read since the last vector that was equal, and weather of its site from within
+            half a day where it makes features; at most 20, those nearest in time.
+        among: how many there are.
+        gone: times of predictions since then for which the recording holds no telemetry.
+    """
+
+    changed: tuple[Changed, ...]
+    sensors: tuple[str, ...]
+    events: tuple[Nearby, ...]
+    among: int
+    gone: tuple[int, ...]
+
+
+def explain(
+    difference: Difference, features: tuple[str, ...], records: Iterable[list[Item]], predictions: Path
+) -> Explanation:
+    """Search the recording again, for one asset only.
+
+    Args:
+        difference: what was found.
+        features: names of all features of the class.
+        records: the recording, from its beginning.
+        predictions: those of the run, with or without features.
+    """
+    changed = _changed(difference, features)
+    events = _events(difference, records, weather=any(name.startswith("weather:") for name in features))
+    told = {event.time for event in events if event.kind == "telemetry"}
+    gone = sorted(_predicted(difference, predictions) - told)
+    near = sorted(events, key=lambda event: abs((event.time or difference.time) - difference.time))[:_NEAR]
+    return Explanation(changed, _sensors(changed), tuple(sorted(near)), len(events), tuple(gone))
+
+
+def _changed(difference: Difference, features: tuple[str, ...]) -> tuple[Changed, ...]:
+    served, made = difference.served, difference.made
+    if served is None or made is None:
+        return ()
+    return tuple(
+        Changed(features[index], float(served[index]), float(made[index]))
+        for index in np.flatnonzero(differing(served, made)).tolist()
+    )
+
+
+def _sensors(changed: tuple[Changed, ...]) -> tuple[str, ...]:
+    own = [found.feature for found in changed if ":" not in found.feature]
+    return tuple(dict.fromkeys(own or [found.feature.split(":")[0] for found in changed]))
+
+
+def _events(difference: Difference, records: Iterable[list[Item]], *, weather: bool) -> list[Nearby]:
+    site = None
+    first = 0 if difference.after is None else difference.after[1]
+    events: list[Nearby] = []
+    for batch in records:
+        for item in decoded(batch):
+            if item.sequence > difference.sequence:
+                return events
+            body = item.body
+            if isinstance(body, AssetEvent) and body.asset == difference.asset:
+                site = getattr(body, "site", None) or site
+                if item.sequence > first:
+                    events.append(_nearby(item, body))
+            elif weather and isinstance(body, Weather):
+                near = abs(body.time - difference.time) <= _WEATHER
+                if near and body.site == site:
+                    events.append(_nearby(item, body))
+    return events
+
+
+def _nearby(item: Item, event: AssetEvent | Weather) -> Nearby:
+    source, line, _ = item.position
+    time = getattr(event, "time", None)
+    shown = {
+        name: value
+        for name in event.__struct_fields__
+        if name not in {"asset", "time", "arrived"} and (value := getattr(event, name)) is not None
+    }
+    content = orjson.dumps(shown["readings"] if isinstance(event, Telemetry) else shown).decode()[:_LONGEST]
+    return Nearby(item.sequence, f"{source}, line {line}", type(event).__name__.lower(), time, content)
+
+
+def _predicted(difference: Difference, predictions: Path) -> set[int]:
+    """Times that the run predicted for this asset, since the last vector that was equal."""
+    first = None if difference.after is None else difference.after[0]
+    times: set[int] = set()
+    if not files_of(predictions):
+        return times
+    for row in PREDICTIONS.rows(predictions):
+        since = first is None or row.instant > first
+        if row.asset == difference.asset and since and row.instant <= difference.time:
+            times.add(row.instant)
+    return times
+
+
+def told(difference: Difference, why: Explanation) -> list[str]:
+    """The difference in sentences."""
+    at = shown_instant(difference.time)
+    of = f"{difference.asset}, {difference.target}, prediction of {at}, revision {difference.revision}"
+    lines = {
+        "differs": [f"First difference: {of}: not the features that were served."],
+        "missing": [f"First difference: {of} was served, and the recording leads to none."],
+        "extra": [f"First difference: {of} follows from the recording, and was not served."],
+    }[difference.what]
+    if difference.after is None:
+        lines.append("Nothing of this asset was equal before.")
+    else:
+        lines.append(
+            f"The last equal vector is that of {shown_instant(difference.after[0])}, after record "
+            f"{difference.after[1]:,} of the recording."
+        )
+    if why.sensors:
+        lines.append(f"What differs is made of {', '.join(why.sensors)}.")
+    for time in why.gone:
+        lines.append(
+            f"The prediction of {shown_instant(time)} has no event in the recording: telemetry of "
+            f"{difference.asset} at that time is missing."
+        )
+    if difference.what == "missing" and difference.revision and not why.gone:
+        lines.append(f"The run revised its prediction of {at} because of a late event that is missing.")
+    return lines
 
 
 class AuditError(RuntimeError):

@@ -19,10 +19,19 @@ from typing import TYPE_CHECKING
 import msgspec
 from rich.filesize import decimal
 
-from dataflows.connectors.committed import is_length, length_of
-from dataflows.connectors.outputs import Part, all_parts, end_of, open_part, part_name, parts_of
-from dataflows.engine.manifest import Copy, Manifest, crc_of, read_manifest, utc, write_manifest
-from dataflows.engine.partitions import (
+from dataflows.connectors.file_sink import (
+    Part,
+    all_parts,
+    end_of,
+    is_length,
+    length_of,
+    open_part,
+    part_name,
+    parts_of,
+)
+from dataflows.items import OUTPUTS
+from dataflows.recovery.manifest import Copy, Manifest, crc_of, read_manifest, utc, write_manifest
+from dataflows.recovery.sqlite_files import (
     Partition,
     StoreError,
     check_files,
@@ -33,8 +42,7 @@ from dataflows.engine.partitions import (
     resume_epoch,
     snapshots,
 )
-from dataflows.engine.store import check_store, held
-from dataflows.items import OUTPUTS
+from dataflows.recovery.store import check_store, held
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import orjson
 
-from dataflows.connectors.outputs import files_of
+from dataflows.connectors.file_sink import files_of
 from dataflows.evaluation.figures import compare, tables
 from dataflows.evaluation.reading import load_evaluations
 from dataflows.instants import shown_instant

@@ -11,15 +11,22 @@ from typing import TYPE_CHECKING
 
 from rich.filesize import decimal
 
-from dataflows.connectors.committed import is_length, length_of
-from dataflows.engine.manifest import Manifest, past_of, read_manifest
-from dataflows.engine.partitions import Partition, Snapshot, StoreError, check_sound, resume_epoch, snapshots
-from dataflows.engine.parts import read_parted
+from dataflows.connectors.file_sink import is_length, length_of
+from dataflows.engine.operators import read_parted
 from dataflows.fleet import FleetError, load
-from dataflows.group.group import ChampionError, described
 from dataflows.instants import shown_instant
 from dataflows.pipeline import PASSING
-from dataflows.snapshots import contents
+from dataflows.recovery.manifest import Manifest, past_of, read_manifest
+from dataflows.recovery.sqlite_files import (
+    Partition,
+    Snapshot,
+    StoreError,
+    check_sound,
+    resume_epoch,
+    snapshots,
+)
+from dataflows.state.snapshots import contents
+from dataflows.target.target import ChampionError, described
 from dataflows.tools.backup import caught
 from dataflows.tools.summary import troubles
 from dataflows.tools.tables import plain_table

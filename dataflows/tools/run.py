@@ -12,16 +12,15 @@ from typing import TYPE_CHECKING
 from bytewax.run import cli_main
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
-from dataflows.connectors.committed import committed_file
 from dataflows.connectors.ends import delete_lineage, source_of
-from dataflows.connectors.journal import delete_journal
+from dataflows.connectors.file_sink import committed_file, delete_output, end_of
 from dataflows.connectors.lines import STDIN, InputError, expand, size_of
-from dataflows.connectors.outputs import delete_output, end_of
-from dataflows.engine.store import StoreError, begin_again, begins_again, open_store
+from dataflows.connectors.order_journal import delete_journal
 from dataflows.failure_prediction import flow
-from dataflows.group.slot import ModelError
 from dataflows.items import OUTPUTS
+from dataflows.recovery.store import StoreError, begin_again, begins_again, open_store
 from dataflows.status import RunStatus, to_stream
+from dataflows.target.models import ModelError
 from dataflows.tools.intake import UnusableInputError, begins_anew, nothing_new, unusable
 from dataflows.tools.summary import show
 from dataflows.tools.trial import check_models

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 from rich.filesize import decimal
 
-from dataflows.connectors.outputs import files_of, parts_of
+from dataflows.connectors.file_sink import files_of, parts_of
 from dataflows.evaluation.reading import EVALUATIONS, PREDICTIONS
 from dataflows.instants import shown_instant
 from dataflows.items import OUTPUTS
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from dataflows.fleet import Fleet
-    from dataflows.fleet.plan import Target
+    from dataflows.fleet.fleet import Target
 
 __all__ = ["show", "troubles"]
 

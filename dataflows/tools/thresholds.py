@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import tomlkit
 
 from dataflows.evaluation.outcomes import Outcome, outcomes, read_labels, read_scores
-from dataflows.fleet.plan import CLEAR_SHARE, Target
+from dataflows.fleet.fleet import CLEAR_SHARE, Target
 from dataflows.instants import format_duration, parse_duration
 from dataflows.tools.tables import plain_table
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
-    from dataflows.fleet.plan import Fleet
+    from dataflows.fleet.fleet import Fleet
 
 __all__ = [
     "ThresholdsError",

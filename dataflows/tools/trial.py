@@ -12,15 +12,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from dataflows.fleet.errors import FleetError, Problem
 from dataflows.fleet.models import path_key
-from dataflows.group.readers import calls_of
+from dataflows.fleet.problems import FleetError, Problem
+from dataflows.target.compiled import calls_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from dataflows.fleet import Fleet, Model
-    from dataflows.group.readers import Calls
+    from dataflows.target.compiled import Calls
 
 __all__ = ["Trial", "check_models", "try_models"]
 

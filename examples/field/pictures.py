@@ -21,10 +21,10 @@ from rich.console import Console
 from rich.table import Table
 
 from dataflows.fleet import load
-from dataflows.group.skew import log_loss
 from dataflows.instants import HOUR, MICROSECONDS, parse_duration, parse_instant
 from dataflows.pipeline import run_inline
 from dataflows.status import to_stream
+from dataflows.target.skew import log_loss
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from dataflows.asset import Asset
 from dataflows.events import Failure, Maintenance, Telemetry
 from dataflows.items import Counted, Item, Known, Late, Observation, Row, lane_part
-from dataflows.snapshots import SnapshotError, seal
+from dataflows.state.snapshots import SnapshotError, seal
 from tests.asset.oracle import (
     AssetOracle,
     CompleteOracle,

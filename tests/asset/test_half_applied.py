@@ -8,16 +8,15 @@ import pytest
 from structlog.testing import capture_logs
 
 from dataflows.asset import Asset
-from dataflows.asset.background import Background
-from dataflows.asset.faults import Faults
+from dataflows.asset.attributes import Background
+from dataflows.asset.fault_windows import Faults
 from dataflows.asset.labels import Labels
 from dataflows.asset.panes import Panes
-from dataflows.asset.recent import Recent
-from dataflows.asset.windows import Windows
+from dataflows.asset.windows import Recent, Windows
 from dataflows.events import Event, Failure, Maintenance, Registration, Retraction, Telemetry
 from dataflows.items import Row
 from dataflows.pipeline import InternalErrors, IsolatedAsset
-from tests.asset.test_background import Shape, fault, item_of, plans_of, reading
+from tests.asset.test_attributes import Shape, fault, item_of, plans_of, reading
 
 if TYPE_CHECKING:
     from dataflows.items import Item

@@ -7,13 +7,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dataflows.asset.labels import CENSORED, NEGATIVE, POSITIVE, Labels
-from dataflows.asset.records import Records
+from dataflows.asset.labels import CENSORED, NEGATIVE, POSITIVE, Labels, Records
 from tests.asset.oracle import Decision, LabelOracle, TargetShape
 from tests.asset.streams import sequences, target_of
 
 if TYPE_CHECKING:
-    from dataflows.asset.records import Kind
+    from dataflows.asset.labels import Kind
     from dataflows.items import Matured
 
 

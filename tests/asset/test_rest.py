@@ -19,7 +19,7 @@ from tests.asset.streams import target_of
 from tests.asset.test_silence_labels import Rules
 
 if TYPE_CHECKING:
-    from dataflows.fleet.plan import Fleet
+    from dataflows.fleet.fleet import Fleet
 
 MAX_FUTURE = 3
 

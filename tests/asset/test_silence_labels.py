@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from dataflows.asset import Asset
 from dataflows.asset.asset import ClassPlan
 from dataflows.events import Event, Failure, Fault, Maintenance, Registration, Retraction, Telemetry
-from dataflows.fleet.plan import AssetClass, AssetPolicy, Fleet, Input, Output
+from dataflows.fleet.fleet import AssetClass, AssetPolicy, Fleet, Input, Output
 from dataflows.instants import HOUR
 from dataflows.items import Expiry, Item, Known, LanePeriod, Observation, Row
 from dataflows.lane import Lane

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import orjson
 
-from dataflows.engine.partitions import opened, part_files, read_partition, resume_epoch, snapshots
 from dataflows.items import OUTPUTS
-from dataflows.snapshots import unseal
+from dataflows.recovery.sqlite_files import opened, part_files, read_partition, resume_epoch, snapshots
+from dataflows.state.snapshots import unseal
 from tests.chaos.harness import PATIENCE, dataflows, outputs, rows
 from tests.chaos.rig import Rig, consumed
 from tests.chaos.test_rescale import settled

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import orjson
 
-from dataflows.group.scorer import MODEL_PARTS
 from dataflows.instants import HOUR, MICROSECONDS, format_instant, parse_instant
+from dataflows.target.models import MODEL_PARTS
 from tests.chaos.harness import Moment, assert_same, finish, inline_outputs, kill, prepare
 
 if TYPE_CHECKING:

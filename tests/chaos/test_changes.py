@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
 
-from dataflows.engine import store as stores
 from dataflows.fleet import load
-from dataflows.fleet.shape import FleetChangedError
+from dataflows.recovery import store as stores
+from dataflows.state.layouts import FleetChangedError
 from tests.chaos.harness import (
     FLEET,
     Moment,

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from dataflows.connectors.outputs import end_of, lines_of
+from dataflows.connectors.file_sink import end_of, lines_of
 from dataflows.items import OUTPUTS
 from tests.chaos.harness import (
     FLEET,

@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING, NamedTuple
 import pytest
 from rich.console import Console
 
-from dataflows.engine.manifest import read_manifest
-from dataflows.engine.partitions import (
+from dataflows.fleet import load
+from dataflows.recovery.manifest import read_manifest
+from dataflows.recovery.sqlite_files import (
     StoreError,
     opened,
     part_files,
@@ -25,8 +26,7 @@ from dataflows.engine.partitions import (
     resume_epoch,
     snapshots,
 )
-from dataflows.engine.store import check_store
-from dataflows.fleet import load
+from dataflows.recovery.store import check_store
 from dataflows.tools.backup import backup, restore
 from dataflows.tools.inspect import inspect
 from tests.chaos.harness import (

@@ -16,7 +16,7 @@ import libfaketime
 import orjson
 import pytest
 
-from dataflows.connectors.journal import Entry, entries_of
+from dataflows.connectors.order_journal import Entry, entries_of
 from dataflows.fleet import load
 from dataflows.instants import HOUR, MICROSECONDS, format_instant, parse_instant
 from dataflows.items import Tick

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 from rich.console import Console
 
-from dataflows.connectors.outputs import end_of, lines_of, parts_of
+from dataflows.connectors.file_sink import end_of, lines_of, parts_of
 from dataflows.items import OUTPUTS
 from dataflows.tools.backup import backup, restore
 from tests.chaos.harness import (

@@ -14,10 +14,12 @@ from typing import TYPE_CHECKING, Any
 from bytewax.recovery import RecoveryConfig
 
 from dataflows.__main__ import app
-from dataflows.connectors import files, rows
+from dataflows.connectors import file_sink as rows
+from dataflows.connectors import files
 from dataflows.connectors.source import LanePartition
-from dataflows.engine import manifest, parts, store
+from dataflows.engine import operators as parts
 from dataflows.pipeline import IsolatedAsset
+from dataflows.recovery import manifest, store
 
 if TYPE_CHECKING:
     from collections.abc import Callable

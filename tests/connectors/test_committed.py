@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from dataflows.connectors.committed import Committed, committed_file, length_of, sealed_length
+from dataflows.connectors.file_sink import Committed, committed_file, length_of, sealed_length
 from dataflows.connectors.files import FileSink
 from dataflows.items import Item, Row
-from dataflows.snapshots import SnapshotError
+from dataflows.state.snapshots import SnapshotError
 from dataflows.status import RunStatus
 
 if TYPE_CHECKING:

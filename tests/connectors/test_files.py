@@ -19,11 +19,11 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from dataflows.connectors import lines, merge
-from dataflows.connectors.committed import length_of
+from dataflows.connectors.file_sink import length_of
 from dataflows.connectors.files import SUMMARY, FileSink, FileSource
 from dataflows.connectors.lines import InputError, expand
 from dataflows.events import MAX_BYTES, Reject
-from dataflows.fleet.plan import Input
+from dataflows.fleet.fleet import Input
 from dataflows.items import OUTPUTS, Item, Row
 from dataflows.status import RunStatus
 

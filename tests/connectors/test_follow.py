@@ -10,10 +10,10 @@ import pytest
 
 from dataflows.connectors import clocks
 from dataflows.connectors.files import FileSource
-from dataflows.connectors.journal import JournalError
 from dataflows.connectors.lines import InputError
+from dataflows.connectors.order_journal import JournalError
 from dataflows.events import Reject
-from dataflows.fleet.plan import Input
+from dataflows.fleet.fleet import Input
 from dataflows.instants import MICROSECONDS
 from dataflows.items import Tick
 from dataflows.status import RunStatus

@@ -21,7 +21,7 @@ from dataflows.connectors.merge import Head, Merge, Place
 if TYPE_CHECKING:
     import random
 
-    from dataflows.connectors.journal import Run
+    from dataflows.connectors.order_journal import Run
     from dataflows.items import Item
 
 Seen = tuple[int, str, int, bytes]

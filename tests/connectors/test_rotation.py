@@ -12,24 +12,24 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dataflows.connectors.committed import committed_file
-from dataflows.connectors.files import SUMMARY, FileSink
-from dataflows.connectors.lines import InputError
-from dataflows.connectors.outputs import (
+from dataflows.connectors.file_sink import (
     OutputGoneError,
+    committed_file,
     delete_output,
     end_of,
     files_of,
     lines_of,
     tail_of,
 )
+from dataflows.connectors.files import SUMMARY, FileSink
+from dataflows.connectors.lines import InputError
 from dataflows.items import Item, Row
 from dataflows.status import RunStatus
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from dataflows.connectors.rows import RotatingPartition, RowsPartition
+    from dataflows.connectors.file_sink import RotatingPartition, RowsPartition
 
 DAY = 86_400_000_000
 NAME = "late"

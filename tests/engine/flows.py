@@ -18,10 +18,7 @@ from bytewax.inputs import AbortExecution, FixedPartitionedSource, StatefulSourc
 from bytewax.outputs import DynamicSink, StatelessSinkPartition
 from bytewax.testing import TestingSink
 
-from dataflows.engine.keys import keyed
-from dataflows.engine.order import in_order
-from dataflows.engine.parts import stateful_in_parts
-from dataflows.engine.thaw import as_state
+from dataflows.engine.operators import as_state, in_order, keyed, stateful_in_parts
 from dataflows.items import Item, asset_part, by_order, group_part
 from dataflows.pipeline import fanned_out
 

@@ -13,7 +13,7 @@ from bytewax.errors import BytewaxRuntimeError
 from bytewax.recovery import RecoveryConfig, init_db_dir
 from bytewax.testing import run_main
 
-from dataflows.snapshots import SnapshotError
+from dataflows.state.snapshots import SnapshotError
 from tests.engine.flows import Records, item, snapshots, tally
 
 if TYPE_CHECKING:

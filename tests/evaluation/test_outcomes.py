@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from dataflows.fleet.plan import Fleet, Target
+    from dataflows.fleet.fleet import Fleet, Target
 
 
 @pytest.fixture

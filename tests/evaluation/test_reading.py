@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 import pytest
 
-from dataflows.connectors.outputs import OutputGoneError
+from dataflows.connectors.file_sink import OutputGoneError
 from dataflows.evaluation.reading import (
     ALERTS,
     EVALUATIONS,

@@ -186,7 +186,7 @@ def test_a_seed_that_is_given_stays() -> None:
         ("rivr.tree.HoeffdingTreeClassifier", "not rivr", "river.tree.HoeffdingTreeClassifier"),
         ("river.linear_model.GaussianNB", "has no GaussianNB", "river.naive_bayes.GaussianNB"),
         ("river.tree.hoeffdingtreeclassifier", "has no hoeff", "river.tree.HoeffdingTreeClassifier"),
-        ("dataflows.fleet.plan.Modle", "has no Modle", "dataflows.fleet.plan.Model"),
+        ("dataflows.fleet.fleet.Modle", "has no Modle", "dataflows.fleet.fleet.Model"),
         ("qqq.zzz", "not qqq", None),
         ("river.tree", "a class, not a module", None),
         ("river.tree.HoeffdingTreeClassifier.learn_one", "a class, not a function", None),

@@ -16,12 +16,12 @@ import pytest
 import river
 from rich.console import Console
 
-from dataflows.engine.formats import KINDS, readable
-from dataflows.engine.manifest import read_manifest
-from dataflows.engine.partitions import opened, part_files, snapshots
-from dataflows.engine.store import check_store
 from dataflows.fleet import load
-from dataflows.snapshots import contents, seal
+from dataflows.recovery.manifest import read_manifest
+from dataflows.recovery.sqlite_files import opened, part_files, snapshots
+from dataflows.recovery.store import check_store
+from dataflows.state.kinds import KINDS, readable
+from dataflows.state.snapshots import contents, seal
 from dataflows.tools.inspect import inspect
 from tests.chaos.harness import ROOT, finish, inline_outputs
 

@@ -10,7 +10,7 @@ from confluent_kafka import Consumer, TopicPartition
 
 from dataflows.connectors.kafka import client, topics
 from dataflows.connectors.kafka.client import KafkaInputError
-from dataflows.connectors.kafka.sentinel import Sentinel
+from dataflows.connectors.kafka.partitions import Sentinel
 from dataflows.connectors.kafka.source import KafkaSource
 from dataflows.events import Reject
 from dataflows.items import Tick

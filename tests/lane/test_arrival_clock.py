@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from dataflows.events import Telemetry
-from dataflows.fleet.plan import AssetPolicy
+from dataflows.fleet.fleet import AssetPolicy
 from dataflows.items import Expiry, Item, Known, Row, Tick
 from dataflows.lane import Lane
 from tests.lane.test_lane import DAY, FLEET, PUMP, START, records, row

@@ -12,24 +12,22 @@ import orjson
 import pytest
 
 from dataflows import events as inputs
-from dataflows.buckets import Buckets
 from dataflows.events import Event, Failure, Fault, Registration, Weather
-from dataflows.fleet.plan import ClockPolicy
+from dataflows.fleet.fleet import ClockPolicy
 from dataflows.instants import HOUR
 from dataflows.items import Expiry, Item, Known, LateWeather, Row, by_order, lane_part
 from dataflows.lane import Lane
-from dataflows.lane.clocks import Clocks
-from dataflows.lane.counts import Counts
+from dataflows.lane.clock_health import Clocks
+from dataflows.lane.lane import Counts
 from dataflows.lane.registry import Registry
 from dataflows.lane.silence import Silence
-from dataflows.lane.surroundings import Surroundings
-from dataflows.lane.weather import WeatherRows
-from dataflows.lane.whereabouts import Whereabouts
+from dataflows.lane.weather_join import Surroundings, WeatherRows, Whereabouts
 from dataflows.pipeline import InternalErrors, TooManyErrors, decoded
-from tests.group.fleets import PartStore
+from dataflows.state.tables import Buckets
 from tests.lane.test_lane import START, records
 from tests.lane.test_reopened import PUMP, fleet
-from tests.lane.test_weather import rain, telemetry
+from tests.lane.test_weather_join import rain, telemetry
+from tests.target.fleets import PartStore
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -11,14 +11,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dataflows.buckets import BUCKETS
 from dataflows.events import Event, Failure, Maintenance, Reject, Telemetry
-from dataflows.fleet.plan import AssetClass, AssetPolicy, Fleet, Input, Output
+from dataflows.fleet.fleet import AssetClass, AssetPolicy, Fleet, Input, Output
 from dataflows.instants import HOUR, MICROSECONDS
 from dataflows.items import Item, Known, Row, by_order
 from dataflows.lane import Lane
 from dataflows.lane.lane import LANE_PARTS
-from dataflows.snapshots import SnapshotError, seal
+from dataflows.state.snapshots import SnapshotError, seal
+from dataflows.state.tables import BUCKETS
 
 if TYPE_CHECKING:
     import random

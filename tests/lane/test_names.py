@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 from dataflows.events import Event, Failure, Fault, Maintenance, Telemetry
-from dataflows.fleet.plan import AssetPolicy
+from dataflows.fleet.fleet import AssetPolicy
 from dataflows.lane import Lane
 from dataflows.lane.names import Names, sentence
 from dataflows.lane.registry import Registry

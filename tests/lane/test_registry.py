@@ -12,7 +12,7 @@ import pytest
 from dataflows.connectors.ends import source_of
 from dataflows.events import MAX_ATTRIBUTES, Event, Registration, Reject, Telemetry, decode
 from dataflows.fleet import load
-from dataflows.fleet.plan import AssetClass, AssetPolicy, Fleet, Input, Output
+from dataflows.fleet.fleet import AssetClass, AssetPolicy, Fleet, Input, Output
 from dataflows.instants import HOUR
 from dataflows.items import Item, Known, Row
 from dataflows.lane import Lane

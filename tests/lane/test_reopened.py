@@ -6,15 +6,15 @@ from dataclasses import replace
 
 import pytest
 
-from dataflows.fleet.plan import AssetClass, Fleet, Weather
+from dataflows.fleet.fleet import AssetClass, Fleet, Weather
 from dataflows.instants import HOUR
 from dataflows.lane import Lane
 from dataflows.lane.lane import LANE_PARTS
-from tests.group.fleets import PartStore, model, target
 from tests.lane.test_lane import FLEET, records, telemetry
 from tests.lane.test_lane import opened as lane_of
-from tests.lane.test_weather import rain
-from tests.lane.test_weather import telemetry as at_site
+from tests.lane.test_weather_join import rain
+from tests.lane.test_weather_join import telemetry as at_site
+from tests.target.fleets import PartStore, model, target
 
 DAY = 24 * HOUR
 #: Its examples can be corrected for long, so that silent assets do not rest.

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dataflows.events import Event, Failure, Fault, Maintenance, Registration, Telemetry
-from dataflows.fleet.plan import AssetClass, AssetPolicy, Fleet, Input, Output
+from dataflows.fleet.fleet import AssetClass, AssetPolicy, Fleet, Input, Output
 from dataflows.instants import HOUR
 from dataflows.items import Expiry, Item, Known, LanePeriod, Row, by_order, lane_part
 from dataflows.lane import Lane

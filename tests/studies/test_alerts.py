@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataflows.evaluation.outcomes import Scored
-from dataflows.fleet.plan import Alert
+from dataflows.fleet.fleet import Alert
 from studies.alerts import Use, booked, compare, thresholded
 
 ALERT = Alert(open=0.5, clear=0.4, dwell=0, update_by=1.0)

@@ -12,7 +12,7 @@ import orjson
 import pytest
 from rich.console import Console
 
-from dataflows.connectors.journal import Journal, Run
+from dataflows.connectors.order_journal import Journal, Run
 from dataflows.fleet import load
 from dataflows.instants import HOUR, format_instant, parse_instant, shown_instant
 from dataflows.pipeline import run_lines

@@ -16,7 +16,7 @@ from typing_extensions import override
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from dataflows.fleet.plan import Kafka, Secret
+    from dataflows.fleet.fleet import Kafka, Secret
 
 __all__ = ["Clients", "KafkaInputError", "KafkaOutputError", "code_of", "is_passing", "patiently"]
 

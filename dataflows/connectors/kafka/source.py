@@ -7,15 +7,13 @@ from typing import TYPE_CHECKING, Any
 from typing_extensions import override
 
 from dataflows.connectors.clocks import Pace, Ticker
-from dataflows.connectors.journal import Journal, entries_of, partitions_of
 from dataflows.connectors.kafka.client import Clients, KafkaInputError
-from dataflows.connectors.kafka.part import Part
-from dataflows.connectors.kafka.reading import KafkaReading
-from dataflows.connectors.kafka.sentinel import Sentinel, refuse_change
+from dataflows.connectors.kafka.partitions import KafkaReading, Part, Sentinel, refuse_change
 from dataflows.connectors.kafka.state import SOURCE_OLDER
 from dataflows.connectors.kafka.topics import Topic, Topics
 from dataflows.connectors.lines import InputError, expand
 from dataflows.connectors.merge import Merge, Place
+from dataflows.connectors.order_journal import Journal, entries_of, partitions_of
 from dataflows.connectors.source import LanePartition, LaneSource
 
 if TYPE_CHECKING:
@@ -23,7 +21,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from dataflows.connectors.kafka.topics import Name
-    from dataflows.fleet.plan import Fleet, KafkaInput
+    from dataflows.fleet.fleet import Fleet, KafkaInput
     from dataflows.status import RunStatus
 
 __all__ = ["KafkaSource"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from dataflows.snapshots import Older
+    from dataflows.state.snapshots import Older
 
 __all__ = ["SOURCE_OLDER", "SOURCE_VERSION", "TOPIC_VERSION"]
 

@@ -1,0 +1,218 @@
+"""Features from complete data: the windows of one asset as they are once nothing late can come any more."""
+
+from __future__ import annotations
+
+from bisect import bisect_left, bisect_right, insort
+from operator import itemgetter
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from dataflows.asset.fault_windows import without_surplus
+from dataflows.asset.panes import Panes
+from dataflows.items import Compared
+from dataflows.state.layouts import Refit
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from numpy.typing import NDArray
+
+    from dataflows.asset.attributes import Background
+    from dataflows.asset.plan import ClassPlan
+
+__all__ = ["CompleteWindows"]
+
+_time = itemgetter(0)
+
+
+class CompleteWindows:
+    """A second set of panes, which receives a time only when the watermark has passed it.
+
+    So everything enters in order of event time, and at the time of an example the newest panes hold just what
+    its windows cover, all late data included: the same code that served its features computes them again.
+
+    Args:
+        plan: of the asset's class.
+        since: event time up to which events were accepted that never came here, None if all came; examples
+            whose windows reach back to it cannot be computed again, and are not taken.
+        state: what `state` returned, None for a new asset.
+
+    Attributes:
+        given_up: examples that will not be computed again, until `advance` returns them.
+    """
+
+    __slots__ = (
+        "_entered",
+        "_examples",
+        "_faults",
+        "_later",
+        "_panes",
+        "_plan",
+        "_rows",
+        "_since",
+        "_times",
+        "given_up",
+    )
+
+    def __init__(
+        self, plan: ClassPlan, since: int | None = None, state: Mapping[str, Any] | None = None
+    ) -> None:
+        self._plan = plan
+        #: Times that the watermark has not passed, ascending, and their readings (sensors).
+        self._times: list[int] = []
+        self._rows: dict[int, NDArray[np.float64]] = {}
+        #: (time, code) of faults that have not entered, ascending.
+        self._later: list[tuple[int, str]] = []
+        #: (time, features as served) of examples that wait, ascending.
+        self._examples: list[tuple[int, bytes]] = []
+        #: The largest time that entered the panes.
+        self._entered: int | None = None
+        self._since = since
+        self.given_up: tuple[Compared, ...] = ()
+        if state is None:
+            self._panes = Panes(plan.windows)
+            self._faults = plan.faults()
+            return
+        self._panes = Panes(plan.windows, state["panes"])
+        self._faults = plan.faults(state["faults"])
+        self._times = state["times"]
+        table = np.frombuffer(state["rows"]).reshape(len(self._times), len(plan.windows.sensors))
+        self._rows = {time: row.copy() for time, row in zip(self._times, table, strict=True)}
+        self._later = [(time, code) for time, code in state["later"]]
+        self._examples = [(time, served) for time, served in state["examples"]]
+        self._entered = state["entered"]
+        self._since = state["since"]
+
+    def take(self, time: int, row: NDArray[np.float64]) -> None:
+        """Take telemetry that was accepted; readings that were merged into a time replace those before.
+
+        Args:
+            time: microseconds, not below the watermark.
+            row: (sensors) all readings of that time, NaN is missing.
+        """
+        if time not in self._rows:
+            insort(self._times, time)
+        self._rows[time] = row.copy()
+
+    def take_fault(self, time: int, code: str, watermark: int | None) -> None:
+        """Take a fault that was accepted, of an asset with this watermark."""
+        insort(self._later, (time, code))
+        if watermark is not None:
+            # Times that wait to be computed need every fault before them.
+            kept = bisect_right(self._later, self._times[-1], key=_time) if self._times else 0
+            self._later[kept:] = without_surplus(self._later[kept:], watermark - self._plan.reach)
+
+    def expect(self, time: int, served: bytes) -> None:
+        """Compute an example again once the watermark has passed it.
+
+        Args:
+            time: microseconds, after that of any other example.
+            served: its float64 array (features of the class) as bytes; what is neither of readings, of faults
+                nor of the background stays as it was served.
+        """
+        if self._since is None or time - self._plan.reach >= self._since:
+            self._examples.append((time, served))
+
+    def advance(self, mark: int | None, background: Background) -> tuple[Compared, ...]:
+        """Let in what the watermark has passed; return the examples among it, and those given up.
+
+        Args:
+            mark: the watermark.
+            background: of the asset, as it is known now.
+        """
+        if mark is None or not self._times or self._times[0] >= mark:
+            return self._drained()
+        passed = self._times[: bisect_left(self._times, mark)]
+        del self._times[: len(passed)]
+        out = []
+        for time in passed:
+            features = self._enter(time, self._rows.pop(time))
+            if self._examples and self._examples[0][0] == time:
+                _, served = self._examples.pop(0)
+                out.append(Compared(time, self._vector(time, served, features, background)))
+        return self._drained() + tuple(out) if self.given_up else tuple(out)
+
+    def _drained(self) -> tuple[Compared, ...]:
+        given_up, self.given_up = self.given_up, ()
+        return given_up
+
+    def _enter(self, time: int, row: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Take a time into the panes, and the faults up to it; return the features of the readings."""
+        due = 0
+        while due < len(self._later) and self._later[due][0] <= time:
+            self._faults.add(*self._later[due], time)
+            due += 1
+        del self._later[:due]
+        features = np.empty(self._plan.windows.features)
+        self._panes.insert_newest(time, row, features)
+        self._entered = time
+        return features
+
+    def _vector(
+        self, time: int, served: bytes, features: NDArray[np.float64], background: Background
+    ) -> bytes:
+        plan = self._plan
+        if plan.only_readings:
+            return features.tobytes()
+        out = np.frombuffer(served).copy()
+        out[plan.of_readings] = features
+        if len(plan.of_faults):
+            out[plan.of_faults] = self._faults.features(time)
+        background.features(time, out[plan.background])
+        return out.tobytes()
+
+    def reset(self, time: int, rows: Mapping[int, NDArray[np.float64]]) -> None:
+        """Begin anew after an instant, as the windows that serve do; earlier examples are given up.
+
+        Args:
+            time: microseconds.
+            rows: readings by time that the serving windows still hold, all of them after that instant.
+        """
+        gone = bisect_left(self._times, time + 1)
+        for at in self._times[:gone]:
+            del self._rows[at]
+        del self._times[:gone]
+        self._later = [fault for fault in self._later if fault[0] > time]
+        self._faults.reset(time)
+        if self._entered is not None:
+            held = {at: row for at, row in rows.items() if at <= self._entered}
+            self._panes.drop_before(time, held, self._entered)
+        split = bisect_left(self._examples, time + 1, key=_time)
+        dropped, self._examples = self._examples[:split], self._examples[split:]
+        self.given_up += tuple(Compared(at, None, "windows were reset") for at, _ in dropped)
+
+    def give_up(self, why: str) -> tuple[Compared, ...]:
+        """Forget every example that waits, and return all that are given up."""
+        dropped, self._examples = self._examples, []
+        self.given_up += tuple(Compared(at, None, why) for at, _ in dropped)
+        return self.given_up
+
+    def carry(self, plan: ClassPlan) -> CompleteWindows:
+        """The same contents under another layout of the class, as the windows that serve are carried over."""
+        kept = self._plan.carried(plan)
+        old_at, new_at = [old for old, _ in kept], [new for _, new in kept]
+        refit = Refit(self._plan.asset_class.features, plan.asset_class.features)
+        new = CompleteWindows(plan, self._since)
+        new._times, new._later, new._entered = self._times, self._later, self._entered
+        for time, row in self._rows.items():
+            new._rows[time] = np.full(len(plan.windows.sensors), np.nan)
+            new._rows[time][new_at] = row[old_at]
+        new._panes.take(self._panes, old_at, new_at)
+        if plan.asset_class.faults:
+            new._faults = self._faults.carry(plan.asset_class)
+        new._examples = [(time, refit(served)) for time, served in self._examples]
+        return new
+
+    def state(self) -> dict[str, Any]:
+        """Plain data."""
+        return {
+            "panes": self._panes.state(),
+            "faults": self._faults.state(),
+            "times": self._times,
+            "rows": b"".join(self._rows[time].tobytes() for time in self._times),
+            "later": self._later,
+            "examples": self._examples,
+            "entered": self._entered,
+            "since": self._since,
+        }

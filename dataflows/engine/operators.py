@@ -1,0 +1,412 @@
+"""Operators added to Bytewax: keys for a batch, order, sealed state, and state in parts.
+
+`keyed` finds the keys of a whole batch. `in_order` sorts one activation by (sequence, part). `as_state` runs
+a stage as the state of `stateful_map`, which snapshots itself as versioned bytes. `stateful_in_parts` runs a
+stage whose snapshot is written part by part.
+
+The engine writes a key's whole snapshot at the end of every epoch in which the key was awake. A step that
+holds many models and thousands of pending examples would write megabytes for a few changed bytes. So
+`stateful_in_parts` splits it. The *main* step does the work and has a small snapshot. For each part that
+changed it wakes one of a fixed number of *part* steps downstream, which only write that part.
+
+Main and part steps share a key, hence a worker, hence a process. The part steps read from a shelf in memory,
+and put parts back on it at a resume. Two facts of the engine make this sound, and tests watch both: no source
+reads on before the snapshots of an epoch are taken, so all of them see one instant; and every snapshot is
+restored before the first item flows.
+
+*Marks* are parts without content, written in every epoch in which the key was awake. Their names are chosen
+so that each file of the recovery store holds one: where files are not of one moment, marks differ.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from copy import deepcopy
+from typing import Any, Protocol, cast
+
+import bytewax.operators as op
+from bytewax.dataflow import Stream, operator
+from bytewax.operators import KeyedStream, StatefulBatchLogic
+from typing_extensions import override
+
+from dataflows.items import Item, by_order
+from dataflows.state.snapshots import SnapshotError, seal, unseal
+
+__all__ = ["Freezing", "PartedStage", "as_state", "in_order", "keyed", "read_parted", "stateful_in_parts"]
+
+# The decorator reads the annotations when it is applied, so these are needed at run time.
+
+
+@operator
+def keyed(
+    step_id: str,  # noqa: ARG001 - the decorator uses it
+    up: Stream[Any],
+    key_of: Callable[[Item], str],
+    made_of: Callable[[list[Any]], list[Item]] | None = None,
+) -> KeyedStream[Item]:
+    """Key items as `bytewax.operators.key_on`, but for whole batches.
+
+    Args:
+        step_id: unique id.
+        up: items, or inputs of ``made_of``.
+        key_of: returns the key of an item.
+        made_of: makes items of a batch first, in the same step, since each step costs every item something.
+    """
+
+    def with_keys(batch: list[Any]) -> list[tuple[str, Item]]:
+        return [(key_of(item), item) for item in (batch if made_of is None else made_of(batch))]
+
+    return op.flat_map_batch("keys", up, with_keys)
+
+
+class _Sorter(StatefulBatchLogic[Item, Item, None]):
+    @override
+    def on_batch(self, values: list[Item]) -> tuple[Iterable[Item], bool]:
+        values.sort(key=by_order)
+        return values, StatefulBatchLogic.DISCARD
+
+    @override
+    def on_eof(self) -> tuple[Iterable[Item], bool]:
+        return (), StatefulBatchLogic.DISCARD
+
+    @override
+    def snapshot(self) -> None:
+        return None
+
+
+@operator
+def in_order(step_id: str, up: KeyedStream[Item]) -> KeyedStream[Item]:  # noqa: ARG001 - the decorator uses it
+    """Sort the items of one activation and key by (sequence, part).
+
+    The engine runs the keys of one activation in the order of their names, so the items that several keys
+    made of one source batch arrive grouped by key. With one worker a source batch is one activation of each
+    step, and sorting it restores the global order.
+    """
+    return op.stateful_batch("sort", up, lambda _resume: _Sorter())
+
+
+class Freezing(Protocol):
+    """A stage for one item at a time that can be written as bytes."""
+
+    def process(self, item: Item) -> list[Item]:
+        """Process one item; return the outputs."""
+        ...
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> bytes:
+        """Sealed state.
+
+        `stateful_map` deep-copies its state at the end of an epoch, and pickles the copy into the recovery
+        store. A pickled stage would tie the store to this release's classes; so the deep copy of a stage is
+        its bytes, and the first item after a resume thaws them.
+        """
+        ...
+
+    @property
+    def finished(self) -> bool:
+        """Whether the state can be discarded."""
+        ...
+
+    @property
+    def dormant(self) -> bool:
+        """Whether the state is so small that only its bytes are kept until the next item."""
+        ...
+
+
+def as_state(
+    build: Callable[[Item, bytes | None], Freezing | None],
+) -> Callable[[Any, Item], tuple[Any, list[Item]]]:
+    """Make a mapper for `stateful_map` that runs one stage a key.
+
+    Args:
+        build: builds the stage for an item's key, from its bytes after a resume; None for a passing item.
+    """
+
+    def mapper(state: Freezing | bytes | None, item: Item) -> tuple[Freezing | bytes | None, list[Item]]:
+        if state is None or isinstance(state, bytes):
+            state = build(item, state)
+            if state is None:
+                return None, [item]
+        items = state.process(item)
+        if state.finished:
+            return None, items
+        return (deepcopy(state) if state.dormant else state), items
+
+    return mapper
+
+
+_VERSION = 2
+_PART_VERSION = 1
+_MARK_VERSION = 1
+
+
+def _without_marks(payload: list[Any]) -> list[Any]:
+    """Upgrade version 1 of the main snapshot, which had no marks."""
+    return [*payload, 0]
+
+
+#: Upgrades from older versions of the main snapshot.
+_OLDER = {1: _without_marks}
+
+
+def read_parted(main: bytes, parts: Mapping[int, bytes]) -> tuple[str, bytes, dict[int, bytes]]:
+    """Read a key, and the main snapshot and parts of its stage, from the store.
+
+    Raises:
+        SnapshotError: it is damaged, or of a version that cannot be read.
+    """
+    key, _, state, _ = unseal("main", _VERSION, main, _OLDER)
+    return key, state, {part: unseal("part", _PART_VERSION, sealed)[2] for part, sealed in parts.items()}
+
+
+class PartedStage(Protocol):
+    """A plain class whose state is one small main snapshot and numbered parts.
+
+    It is built by ``build(key, main, parts)``: None and an empty dict for a new key, else the results of the
+    methods below at the snapshot.
+    """
+
+    def process(self, items: list[Item]) -> list[Item]:
+        """Process items that arrived together, in any order; return the outputs."""
+        ...
+
+    def changed(self) -> Iterable[int]:
+        """Numbers of the parts that changed since the last call."""
+        ...
+
+    def main_snapshot(self) -> bytes:
+        """Small state, written whenever the key was active."""
+        ...
+
+    def part_snapshot(self, part: int) -> bytes:
+        """State of one part."""
+        ...
+
+    def finish(self) -> list[Item]:
+        """Outputs at the end of the input; must not change state."""
+        ...
+
+
+Build = Callable[[str, bytes | None, dict[int, bytes]], PartedStage]
+_Wake = tuple[str, int]
+#: All marks, in place of a part's number.
+_MARKS = -1
+
+
+class _Shelf:
+    """State shared by main and part steps of one process."""
+
+    def __init__(self) -> None:
+        self.stages: dict[str, PartedStage] = {}
+        self.versions: dict[str, list[int]] = {}
+        self.resumed: dict[str, dict[int, tuple[int, bytes]]] = {}
+        #: Number of times that a key was marked; and the number in its marks, after a resume.
+        self.marked: dict[str, int] = {}
+        self.marks: dict[str, set[int]] = {}
+
+    def take(self, step_id: str, key: str, versions: list[int], marked: int) -> dict[int, bytes]:
+        """Parts of a resumed key, which must be exactly those of its main snapshot."""
+        marks = self.marks.pop(key, {marked})
+        if marks != {marked}:
+            msg = (
+                f"step {step_id!r}, key {key!r}: the files of the recovery store are not of one moment "
+                f"(marks {sorted(marks)}, expected {marked}); restore all of them from one backup"
+            )
+            raise SnapshotError(msg)
+        parts = self.resumed.pop(key, {})
+        found = [parts[part][0] if part in parts else 0 for part in range(len(versions))]
+        if found != versions:
+            wrong = [
+                part for part, (has, wants) in enumerate(zip(found, versions, strict=True)) if has != wants
+            ]
+            msg = (
+                f"step {step_id!r}, key {key!r}: parts {wrong} of the recovery store are not of the same "
+                "epoch as the rest; restore all recovery partitions from one backup"
+            )
+            raise SnapshotError(msg)
+        return {part: data for part, (_, data) in parts.items()}
+
+
+class _Main(StatefulBatchLogic[Item, Item | _Wake, bytes]):
+    def __init__(
+        self,
+        step_id: str,
+        shelf: _Shelf,
+        build: Build,
+        key_of: Callable[[Item], str],
+        parts: int,
+        *,
+        marks: bool,
+    ) -> None:
+        self._step_id = step_id
+        self._shelf = shelf
+        self._build = build
+        self._key_of = key_of
+        self._key: str | None = None
+        self._main: bytes | None = None
+        self._stage: PartedStage | None = None
+        self._versions = [0] * parts
+        self._awake: set[int] = set()
+        self._marks = marks
+        self._marked = 0
+
+    def resume(self, sealed: bytes) -> None:
+        self._key, versions, self._main, self._marked = unseal("main", _VERSION, sealed, _OLDER)
+        if len(versions) > len(self._versions) and any(versions[len(self._versions) :]):
+            msg = (
+                f"step {self._step_id!r} has state in {len(versions)} parts, this release knows "
+                f"{len(self._versions)}; resume with the release that wrote the store"
+            )
+            raise SnapshotError(msg)
+        for part, version in enumerate(versions[: len(self._versions)]):
+            self._versions[part] = version
+
+    def _open(self, key: str) -> PartedStage:
+        self._key = key
+        parts = self._shelf.take(self._step_id, key, self._versions, self._marked)
+        stage = self._build(key, self._main, parts)
+        self._main = None
+        self._shelf.stages[key] = self._stage = stage
+        self._shelf.versions[key] = self._versions
+        return stage
+
+    @override
+    def on_batch(self, values: list[Item]) -> tuple[Iterable[Item | _Wake], bool]:
+        stage = self._stage or self._open(self._key_of(values[0]))
+        return [*stage.process(values), *self._wakes(stage)], StatefulBatchLogic.RETAIN
+
+    @override
+    def on_eof(self) -> tuple[Iterable[Item | _Wake], bool]:
+        # Opening a stage may change it (another layout, a new version of a model): write its parts too.
+        stage = self._stage or self._open(cast("str", self._key))
+        return [*stage.finish(), *self._wakes(stage)], StatefulBatchLogic.RETAIN
+
+    def _wakes(self, stage: PartedStage) -> Iterator[_Wake]:
+        """Wake the steps of changed parts, and the marks, once an epoch."""
+        key = cast("str", self._key)
+        for part in stage.changed():
+            if part not in self._awake:
+                self._awake.add(part)
+                self._versions[part] += 1
+                yield key, part
+        if self._marks and _MARKS not in self._awake:
+            self._awake.add(_MARKS)
+            self._marked += 1
+            self._shelf.marked[key] = self._marked
+            yield key, _MARKS
+
+    @override
+    def snapshot(self) -> bytes:
+        self._awake.clear()
+        main = self._main if self._stage is None else self._stage.main_snapshot()
+        return seal("main", _VERSION, (self._key, self._versions, main, self._marked))
+
+
+class _Woken(StatefulBatchLogic[_Wake, Item, bytes]):
+    """A step that only writes its snapshot: its input is its key, and it emits nothing."""
+
+    def __init__(self, shelf: _Shelf) -> None:
+        self._shelf = shelf
+        self._key = ""
+
+    @override
+    def on_batch(self, values: list[_Wake]) -> tuple[Iterable[Item], bool]:
+        self._key = values[0][0]
+        return (), StatefulBatchLogic.RETAIN
+
+    @override
+    def on_eof(self) -> tuple[Iterable[Item], bool]:
+        return (), StatefulBatchLogic.RETAIN
+
+
+class _Part(_Woken):
+    def __init__(self, shelf: _Shelf, part: int, resume: bytes | None) -> None:
+        super().__init__(shelf)
+        self._part = part
+        if resume is not None:
+            self._key, version, data = unseal("part", _PART_VERSION, resume)
+            shelf.resumed.setdefault(self._key, {})[part] = (version, data)
+
+    @override
+    def snapshot(self) -> bytes:
+        version, data = self._current()
+        return seal("part", _PART_VERSION, (self._key, version, data))
+
+    def _current(self) -> tuple[int, bytes]:
+        stage = self._shelf.stages.get(self._key)
+        if stage is None:
+            return self._shelf.resumed[self._key][self._part]
+        return self._shelf.versions[self._key][self._part], stage.part_snapshot(self._part)
+
+
+class _Mark(_Woken):
+    def __init__(self, shelf: _Shelf, resume: bytes | None) -> None:
+        super().__init__(shelf)
+        self._marked = 0
+        if resume is not None:
+            self._key, self._marked = unseal("mark", _MARK_VERSION, resume)
+            shelf.marks.setdefault(self._key, set()).add(self._marked)
+
+    @override
+    def snapshot(self) -> bytes:
+        marked = self._shelf.marked.get(self._key, self._marked)
+        return seal("mark", _MARK_VERSION, (self._key, marked))
+
+
+def _items(batch: list[tuple[str, Item | _Wake]]) -> list[Item]:
+    return [value for _, value in batch if isinstance(value, Item)]
+
+
+def _wakes(batch: list[tuple[str, Item | _Wake]]) -> list[tuple[str, _Wake]]:
+    return [(key, value) for key, value in batch if isinstance(value, tuple)]
+
+
+@operator
+def stateful_in_parts(
+    step_id: str,
+    up: KeyedStream[Item],
+    build: Build,
+    key_of: Callable[[Item], str],
+    parts: int,
+    marks: tuple[int, ...] = (),
+) -> Stream[Item]:
+    """Run a `PartedStage` for each key, and write its state part by part.
+
+    Args:
+        step_id: unique id; recovery finds the state by it, so it never changes.
+        up: stream keyed by ``key_of``.
+        build: builds or restores the stage of a key.
+        key_of: returns the key of an item; the engine does not pass a step's logic its key.
+        parts: number of parts of a stage; may grow from release to release, never shrink.
+        marks: numbers of its marks; they never change.
+
+    Returns:
+        Outputs of the stages.
+    """
+    shelf = _Shelf()
+
+    def build_main(resume: bytes | None) -> _Main:
+        main = _Main(step_id, shelf, build, key_of, parts, marks=bool(marks))
+        if resume is not None:
+            main.resume(resume)
+        return main
+
+    worked: KeyedStream[Item | _Wake] = op.stateful_batch("main", up, build_main)
+    items = op.flat_map_batch("items", worked, _items)
+    wakes = op.flat_map_batch("wakes", worked, _wakes)
+    kept = [_keep(part, wakes, shelf) for part in range(parts)]
+    kept += [_mark(mark, wakes, shelf) for mark in marks]
+    return op.merge("merge", items, *kept)
+
+
+def _keep(part: int, wakes: KeyedStream[_Wake], shelf: _Shelf) -> Stream[Item]:
+    """One part step: it emits nothing, and is merged so that the engine runs it."""
+    mine = op.filter(f"part_{part:02}_only", wakes, lambda keyed: keyed[1][1] == part)
+    kept = op.stateful_batch(f"part_{part:02}", mine, lambda resume: _Part(shelf, part, resume))
+    return cast("Stream[Item]", kept)
+
+
+def _mark(mark: int, wakes: KeyedStream[_Wake], shelf: _Shelf) -> Stream[Item]:
+    """One mark, woken together with all others."""
+    mine = op.filter(f"mark_{mark:02}_only", wakes, lambda keyed: keyed[1][1] == _MARKS)
+    kept = op.stateful_batch(f"mark_{mark:02}", mine, lambda resume: _Mark(shelf, resume))
+    return cast("Stream[Item]", kept)

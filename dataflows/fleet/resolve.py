@@ -1,0 +1,766 @@
+"""Make a `Fleet` of a document of valid form: resolve names, build products, refuse the impossible."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from functools import cached_property
+from itertools import product
+from typing import TYPE_CHECKING
+
+from dataflows.fleet.expressions import ExpressionError, parse
+from dataflows.fleet.fleet import (
+    CLEAR_SHARE,
+    FAULT_STATISTICS,
+    RESETS,
+    STATISTICS,
+    Alert,
+    AssetClass,
+    AssetPolicy,
+    ClockPolicy,
+    Fleet,
+    Input,
+    Kafka,
+    KafkaInput,
+    KafkaOutput,
+    Limits,
+    Model,
+    Output,
+    Secret,
+    Target,
+    Weather,
+    Window,
+)
+from dataflows.fleet.models import Blueprint, blueprint
+from dataflows.fleet.problems import Loc, dotted, listed, nearest, shown
+from dataflows.fleet.values import topic_name
+from dataflows.instants import MICROSECONDS, format_duration
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+    from pathlib import Path
+
+    from dataflows.fleet.document import Draft
+    from dataflows.fleet.schema import ClassTable, TargetTable, WindowTable
+
+__all__ = [
+    "MOST_PANES",
+    "Catalogue",
+    "Layout",
+    "expand",
+    "made_input",
+    "made_kafka",
+    "made_output",
+    "targets",
+]
+
+#: Panes (length / hop) that a window may have, since every asset keeps that many for each sensor.
+MOST_PANES = 2_000
+_DEFAULT_PANES = 12
+#: Keys of a class that make features.
+_MAKERS = (
+    "sensors",
+    "values",
+    "expressions",
+    "windows",
+    "faults",
+    "maintenance",
+    "attributes",
+    "categories",
+    "weather",
+)
+#: Further features of the weather that an event sees.
+_OF_WEATHER = ("age", "forecast")
+
+
+@dataclass(frozen=True, slots=True)
+class _Maker:
+    """A place in the document, what it declares, and the features that it makes."""
+
+    loc: Loc
+    what: str
+    features: tuple[str, ...]
+
+
+class Layout:
+    """One resolved class; its problems are added to those of the draft."""
+
+    def __init__(self, draft: Draft, name: str, table: ClassTable) -> None:
+        self._draft = draft
+        self._loc: Loc = ("classes", name)
+        self.name = name
+        self.table = table
+        sensors = self._once((*self._loc, "sensors"), table.sensors)
+        maintenance = self._once((*self._loc, "maintenance"), table.maintenance)
+        attributes = self._once((*self._loc, "attributes"), table.attributes)
+        categories = {
+            name: self._once((*self._loc, "categories", name), values)
+            for name, values in table.categories.items()
+        }
+        resets = self._once((*self._loc, "reset_windows_on"), table.reset_windows_on)
+        weather = self._weather()
+        self.sensors = tuple(sensors)
+        self.expressions = tuple(self._expressions())
+        self.channels = (*self.sensors, *(name for name, _ in self.expressions))
+        self.faults = tuple(self._once((*self._loc, "faults"), table.faults))
+        self.maintenance = tuple(maintenance)
+        self.attributes = tuple(attributes)
+        self.categories = tuple((name, tuple(values)) for name, values in categories.items())
+        self.resets = tuple(kind for kind in RESETS if kind in resets)
+        windows = [
+            (loc, self._window(loc, window))
+            for loc, window in draft.numbered((*self._loc, "windows"), table.windows)
+        ]
+        self.windows = tuple(window for _, window in windows)
+        self._makers = [
+            *(_Maker(loc, "a sensor", (name,)) for name, loc in sensors.items() if table.values),
+            *(
+                _Maker((*self._loc, "expressions", name), "an expression", (name,))
+                for name, _ in self.expressions
+                if table.values
+            ),
+            *(_Maker(loc, "a window", tuple(self._names(window))) for loc, window in windows),
+            *(_Maker(loc, "a component", _work(name)) for name, loc in maintenance.items()),
+            *(_Maker(loc, "an attribute", (name,)) for name, loc in attributes.items()),
+            *(
+                _Maker(loc, "a category", (f"{name}={value}",))
+                for name, values in categories.items()
+                for value, loc in values.items()
+            ),
+            *(_Maker(loc, "a weather value", (f"weather:{name}",)) for name, loc in weather.items()),
+        ]
+        if weather:
+            known = tuple(f"weather:{name}" for name in _OF_WEATHER)
+            self._makers.append(_Maker((*self._loc, "weather"), "weather", known))
+        self._check_features_once()
+        self._check_silence()
+        self.required = self._required()
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether all features are known, so that any other name is wrong."""
+        return not any(self._draft.is_broken(*self._loc, key) for key in _MAKERS)
+
+    @cached_property
+    def features(self) -> tuple[str, ...]:
+        """Names: values, windows (sensors, then faults), maintenance, attributes, categories, weather."""
+        return tuple(feature for maker in self._makers for feature in maker.features)
+
+    def asset_class(self, targets: Mapping[str, Target]) -> AssetClass:
+        """Build the class of the fleet."""
+        table = self.table.weather
+        weather = None
+        if table is not None:
+            weather = Weather(tuple(dict.fromkeys(table.values)), table.max_age, table.memory)
+        return AssetClass(
+            name=self.name,
+            sensors=self.sensors,
+            values=self.table.values,
+            windows=self.windows,
+            features=self.features,
+            allowed_lateness=self.table.allowed_lateness,
+            example_every=self.table.example_every,
+            targets=tuple(name for name, target in targets.items() if target.asset_class == self.name),
+            faults=self.faults,
+            maintenance=self.maintenance,
+            attributes=self.attributes,
+            categories=self.categories,
+            reset_windows_on=self.resets,
+            idle_timeout=self.table.idle_timeout,
+            asset_ttl=self.table.asset_ttl,
+            expressions=self.expressions,
+            weather=weather,
+            compare=self.table.compare,
+            required=self.required,
+            limits=tuple(self._limits()),
+        )
+
+    def _limits(self) -> Iterator[Limits]:
+        """Resolve the limits of each sensor; names must exist, and ranges be in order."""
+        for name, table in self.table.limits.items():
+            loc = (*self._loc, "limits", name)
+            if name not in self.sensors and not self._draft.is_broken(*self._loc, "sensors"):
+                self._draft.refuse(
+                    loc,
+                    f"one of the sensors: {listed(self.sensors)}",
+                    shown(name),
+                    nearest(name, self.sensors),
+                )
+                continue
+            least, most = table.range or (-math.inf, math.inf)
+            if not least < most:
+                self._draft.refuse(
+                    (*loc, "range"), "the least and then the largest reading", shown(table.range)
+                )
+            yield Limits(name, least, most, tuple(table.sentinels), table.unit)
+
+    def _weather(self) -> dict[str, Loc]:
+        """Weather values with their places."""
+        table = self.table.weather
+        return {} if table is None else self._once((*self._loc, "weather", "values"), table.values)
+
+    def _expressions(self) -> Iterator[tuple[str, str]]:
+        """Name and text of each expression; the names in it must exist."""
+        weather = self.table.weather
+        known = [*self.table.sensors, *(f"weather.{name}" for name in (weather.values if weather else ()))]
+        whole = not any(self._draft.is_broken(*self._loc, key) for key in ("sensors", "weather"))
+        for name, text in self.table.expressions.items():
+            loc = (*self._loc, "expressions", name)
+            if name in self.table.sensors:
+                self._draft.refuse(loc, "a name that no sensor has", shown(name))
+                continue
+            yield name, text
+            try:
+                names = parse(text).names
+            except ExpressionError as error:
+                self._draft.refuse(loc, error.expected, error.got, error.hint)
+                continue
+            unknown = next((found for found in names if found not in known), None)
+            if whole and unknown is not None:
+                expected = f"names of sensors, or weather.<value> of the class's weather: {listed(known)}"
+                self._draft.refuse(loc, expected, shown(unknown), nearest(unknown, known))
+
+    def _required(self) -> tuple[int, ...] | None:
+        """Indices of the sensors that a time waits for; None if it waits for none."""
+        names, at = self.table.required, (*self._loc, "required")
+        if self.table.score_on == "arrival":
+            if names is not None and not self._draft.is_broken(*self._loc, "score_on"):
+                self._draft.refuse(at, 'no such key without score_on = "complete"')
+            return None
+        if names == []:
+            self._draft.refuse(at, "at least one sensor", "none")
+        return self._chosen(self._loc, "sensors", names, self.sensors, listed_as="required")
+
+    def _check_silence(self) -> None:
+        """Refuse an ``asset_ttl`` so short that silence would not have decided every example."""
+        ttl, idle, at = self.table.asset_ttl, self.table.idle_timeout, (*self._loc, "idle_timeout")
+        if ttl is None:
+            return
+        needed = dict(self._waits())
+        if idle is not None:
+            needed["idle_timeout"] = idle
+        elif not self._draft.is_broken(*at):
+            self._draft.refuse(at, "a duration, since asset_ttl needs it")
+        what, longest = max(needed.items(), key=lambda item: item[1], default=("", 0))
+        if ttl <= longest:
+            expected = f"a duration longer than {format_duration(longest)}, {what}"
+            self._draft.refuse((*self._loc, "asset_ttl"), expected, format_duration(ttl))
+
+    def _waits(self) -> Iterator[tuple[str, int]]:
+        """Longest wait for a label of each target of this class, where it is known."""
+        for loc, target in self._draft.numbered(("targets",), self._draft.document.targets):
+            delay, at = target.label_delay, loc
+            if delay is None:
+                delay, at = self.table.label_delay, self._loc
+            broken = [(*loc, "class"), (*loc, "horizon"), (*loc, "label_delay"), (*at, "label_delay")]
+            if target.asset_class == self.name and not any(self._draft.is_broken(*place) for place in broken):
+                yield f"horizon and label delay of {dotted(loc)}", max(target.horizon) + delay
+
+    def _names(self, window: Window) -> Iterator[str]:
+        length = format_duration(window.length)
+        for index in window.sensors:
+            yield from (f"{self.channels[index]}:{statistic}:{length}" for statistic in window.statistics)
+        for index in window.faults:
+            yield from (f"{self.faults[index]}:{statistic}:{length}" for statistic in window.fault_statistics)
+
+    def _once(self, loc: Loc, names: Sequence[str]) -> dict[str, Loc]:
+        """Names with their places; a repeated name is a problem and left out."""
+        seen: dict[str, Loc] = {}
+        for place, name in self._draft.numbered(loc, names):
+            if name in seen:
+                self._draft.refuse(place, "each name once", f"{shown(name)} again")
+            seen.setdefault(name, place)
+        return seen
+
+    def _window(self, loc: Loc, table: WindowTable) -> Window:
+        self._check_panes(loc, table)
+        self._check_not_empty(loc, table)
+        statistics = self._once((*loc, "statistics"), table.statistics)
+        fault_statistics = self._once((*loc, "fault_statistics"), table.fault_statistics)
+        return Window(
+            length=table.length,
+            hop=table.hop or table.length // _DEFAULT_PANES,
+            statistics=tuple(statistic for statistic in STATISTICS if statistic in statistics),
+            sensors=self._chosen(loc, "sensors", table.sensors, self.channels),
+            faults=self._chosen(loc, "faults", table.faults, self.faults),
+            fault_statistics=tuple(name for name in FAULT_STATISTICS if name in fault_statistics),
+        )
+
+    def _chosen(
+        self,
+        loc: Loc,
+        key: str,
+        names: Sequence[str] | None,
+        known: tuple[str, ...],
+        *,
+        listed_as: str | None = None,
+    ) -> tuple[int, ...]:
+        """Indices of the chosen sensors or faults of the class; by default of all."""
+        if names is None:
+            return tuple(range(len(known)))
+        place = (*loc, listed_as or key)
+        chosen = self._once(place, names)
+        makers = (key, "expressions") if key == "sensors" else (key,)
+        what = "sensor or expression" if known == self.channels != self.sensors else key.removesuffix("s")
+        if not any(self._draft.is_broken(*self._loc, maker) for maker in makers):
+            for at, name in self._draft.numbered(place, names):
+                if name not in known:
+                    expected = f"a {what} of the class, {listed(known)}"
+                    self._draft.refuse(at, expected, shown(name), nearest(name, known))
+        return tuple(index for index, name in enumerate(known) if name in chosen)
+
+    def _check_not_empty(self, loc: Loc, table: WindowTable) -> None:
+        sensors = self.channels if table.sensors is None else table.sensors
+        faults = self.faults if table.faults is None else table.faults
+        places = [(*at, key) for at in (self._loc, loc) for key in ("sensors", "faults", "expressions")]
+        if not sensors and not faults and not any(self._draft.is_broken(*place) for place in places):
+            self._draft.refuse(loc, "a window over at least one sensor or fault", "a window over none")
+
+    def _check_panes(self, loc: Loc, table: WindowTable) -> None:
+        if self._draft.is_broken(*loc, "length") or self._draft.is_broken(*loc, "hop"):
+            return
+        length, at = format_duration(table.length), (*loc, "hop")
+        if table.hop is None:
+            if table.length % _DEFAULT_PANES:
+                why = f"length / {_DEFAULT_PANES} is not a whole number of microseconds"
+                self._draft.refuse(at, f"a hop that divides the length, {length}, since {why}")
+        elif table.length % table.hop:
+            self._draft.refuse(at, f"a hop that divides the length, {length}", format_duration(table.hop))
+        elif table.length // table.hop > MOST_PANES:
+            got = f"{format_duration(table.hop)}, which makes {table.length // table.hop}"
+            self._draft.refuse(at, f"at most {MOST_PANES} hops in the length, {length}", got)
+
+    def _check_features_once(self) -> None:
+        """Refuse a feature name that two makers share, such as windows of one length."""
+        made: dict[str, Loc] = {}
+        for maker in self._makers:
+            if self._draft.is_broken(*maker.loc):
+                continue
+            twice = None
+            for name in maker.features:
+                twice = name if twice is None and name in made else twice
+                made.setdefault(name, maker.loc)
+            if twice is not None:
+                other = "itself" if made[twice] == maker.loc else dotted(made[twice])
+                expected = f"{maker.what} that makes no feature of {other}"
+                self._draft.refuse(maker.loc, expected, f"{twice} again")
+
+
+def _work(component: str) -> tuple[str, str]:
+    return f"{component}:since", f"{component}:times"
+
+
+# Later records correct nothing: the scores are forgotten by then.
+_HORIZONS_REMEMBERED = 3
+
+
+class Catalogue:
+    """Models by name, each built once as a check, and their input for each class."""
+
+    def __init__(self, draft: Draft) -> None:
+        self._draft = draft
+        self._seen: dict[tuple[str, str], Model | None] = {}
+        self._users: dict[str, list[Layout]] = {}
+        self.names = draft.names("models")
+        self._tables = draft.document.models
+        self._blueprints = {
+            name: blueprint(name, table.pipeline, ("models", name, "pipeline"), draft.problems)
+            for name, table in self._tables.items()
+            if not draft.is_broken("models", name, "pipeline")
+        }
+
+    def below(self, name: str) -> Sequence[str]:
+        """Names of the models whose scores are the input of a model."""
+        table = self._tables.get(name)
+        return () if table is None else table.scores
+
+    def model(self, name: str, layout: Layout) -> Model | None:
+        """Resolve a model for the targets of a class; None if something is wrong with it."""
+        key = (name, layout.name)
+        if key not in self._seen:
+            self._users.setdefault(name, []).append(layout)
+            self._seen[key] = self._model(name, layout)
+        return self._seen[key]
+
+    def _model(self, name: str, layout: Layout) -> Model | None:
+        build = self._blueprints.get(name)
+        if build is None:
+            return None
+        table = self._tables[name]
+        if table.scores:
+            return self._stacked(name, layout, build)
+        seen = tuple(
+            index
+            for index, feature in enumerate(layout.features)
+            if any(fnmatchcase(feature, glob) for glob in table.features)
+        )
+        return Model(name, {"pipeline": table.pipeline}, seen, build)
+
+    def _stacked(self, name: str, layout: Layout, build: Blueprint) -> Model | None:
+        """Resolve a model of scores; its spec contains those of the models below: it depends on them."""
+        table = self._tables[name]
+        below = [self._seen_by(below, layout) for below in table.scores]
+        known = [model for model in below if model is not None]
+        if len(known) < len(below):
+            return None
+        spec = {
+            "pipeline": table.pipeline,
+            "scores": {model.name: {**model.spec, "features": model.features} for model in known},
+        }
+        features = sorted({index for model in known for index in model.features})
+        return Model(name, spec, tuple(features), build, tuple(table.scores))
+
+    def _seen_by(self, name: str, layout: Layout) -> Model | None:
+        table = self._tables.get(name)
+        return None if table is None or table.scores else self.model(name, layout)
+
+    def check_scores(self) -> None:
+        """Refuse scores of unknown models, scores of models of scores, and globs together with scores."""
+        for name, table in self._tables.items():
+            if table.scores and "features" in table.model_fields_set:
+                found = "both"
+                self._draft.refuse(("models", name, "features"), "features or scores", found)
+            plain = [
+                other for other in self.names if other in self._tables and not self._tables[other].scores
+            ]
+            for loc, other in self._draft.numbered(("models", name, "scores"), table.scores):
+                if other in self.names and other not in self._tables:
+                    continue
+                if other not in plain:
+                    expected = f"a model that sees features, {listed(plain)}"
+                    self._draft.refuse(loc, expected, shown(other), nearest(other, plain))
+
+    def check_globs(self, layouts: Sequence[Layout]) -> None:
+        """Refuse globs that match nothing in the classes whose targets use the model (if none: in all)."""
+        for name, table in self._tables.items():
+            if table.scores:
+                continue
+            users = self._users.get(name, layouts)
+            if not all(layout.is_whole for layout in users):
+                continue
+            features = list(dict.fromkeys(feature for layout in users for feature in layout.features))
+            for loc, glob in self._draft.numbered(("models", name, "features"), table.features):
+                if features and not any(fnmatchcase(feature, glob) for feature in features):
+                    expected = f"a glob that matches a feature, {listed(features, most=6)}"
+                    self._draft.refuse(loc, expected, shown(glob), nearest(glob, features))
+
+
+def targets(draft: Draft, layouts: Mapping[str, Layout], catalogue: Catalogue) -> dict[str, Target]:
+    """Expand every entry to the product mode x horizon, by name, in configured order."""
+    made: dict[str, Target] = {}
+    first: dict[str, Loc] = {}
+    for loc, table in draft.numbered(("targets",), draft.document.targets):
+        names = _model_names(draft, loc, table, catalogue)
+        _check_named(draft, loc, table, names, catalogue, "champion")
+        if table.successor is not None:
+            _check_named(draft, loc, table, names, catalogue, "successor")
+        _check_scores(draft, loc, names, catalogue)
+        _check_alert(draft, loc, table)
+        layout = _layout(draft, loc, table, layouts)
+        if layout is None:
+            continue
+        models = tuple(
+            model for name in names if (model := _sighted(draft, loc, layout, catalogue, name)) is not None
+        )
+        for target in _product(draft, loc, table, layout, models):
+            if target.name in made:
+                expected = f"a class, mode or horizon other than in {dotted(first[target.name])}"
+                draft.refuse(loc, expected, f"{target.name} again")
+            made[target.name] = target
+            first.setdefault(target.name, loc)
+    return made
+
+
+def _product(
+    draft: Draft, loc: Loc, table: TargetTable, layout: Layout, models: tuple[Model, ...]
+) -> Iterator[Target]:
+    if draft.is_broken(*loc, "mode") or draft.is_broken(*loc, "horizon"):
+        return
+    delay = layout.table.label_delay if table.label_delay is None else table.label_delay
+    for mode, horizon in product(table.mode, table.horizon):
+        memory = _HORIZONS_REMEMBERED * horizon if table.label_memory is None else table.label_memory
+        yield Target(
+            name=f"{layout.name}/{mode}/{format_duration(horizon)}",
+            asset_class=layout.name,
+            mode=mode,
+            component=table.component or mode,
+            horizon=horizon,
+            label_delay=delay,
+            label_memory=memory,
+            learn_positives=table.learn_positives,
+            threshold=table.threshold,
+            champion=table.champion,
+            models=models,
+            alert=_alert(table),
+            successor=table.successor,
+            downtime=layout.table.downtime,
+        )
+
+
+def _alert(table: TargetTable) -> Alert | None:
+    """Resolve the thresholds of a target's alerts; None if it has no alerts."""
+    if table.alert is None:
+        return None
+    opened = table.threshold if table.alert.open is None else table.alert.open
+    cleared = CLEAR_SHARE * opened if table.alert.clear is None else table.alert.clear
+    return Alert(opened, cleared, table.alert.dwell, table.alert.update_by)
+
+
+def _check_alert(draft: Draft, loc: Loc, table: TargetTable) -> None:
+    alert = _alert(table)
+    if alert is None or draft.is_broken(*loc, "threshold") or draft.is_broken(*loc, "alert", "open"):
+        return
+    if alert.clear > alert.open:
+        expected = f"at most the score that opens, {alert.open:g}"
+        draft.refuse((*loc, "alert", "clear"), expected, shown(alert.clear))
+
+
+def _model_names(draft: Draft, loc: Loc, table: TargetTable, catalogue: Catalogue) -> list[str]:
+    """Known models of a target, each once; unknown and repeated names are problems."""
+    if table.models is None:
+        return [] if draft.is_broken(*loc, "models") else catalogue.names
+    names: dict[str, None] = {}
+    for place, name in draft.numbered((*loc, "models"), table.models):
+        if name in names:
+            draft.refuse(place, "each name once", f"{shown(name)} again")
+        elif name in catalogue.names:
+            names[name] = None
+        elif not draft.is_refused("models"):
+            expected = f"a model, {listed(catalogue.names)}"
+            draft.refuse(place, expected, shown(name), nearest(name, catalogue.names))
+    return list(names)
+
+
+def _check_named(
+    draft: Draft, loc: Loc, table: TargetTable, names: Sequence[str], catalogue: Catalogue, key: str
+) -> None:
+    """Refuse a champion or successor that is not a model of the target."""
+    if draft.is_refused("models") or any(draft.is_broken(*loc, place) for place in (key, "models")):
+        return
+    named = getattr(table, key)
+    # A name that the catalogue does not know is refused where it is listed; it may be the misspelt champion.
+    misspelt = len(names) < len(set(table.models or ()))
+    if named in (table.models or names) or (misspelt and named in catalogue.names):
+        return
+    expected = f"a model of the target, {listed(names)}"
+    draft.refuse((*loc, key), expected, shown(named), nearest(named, names))
+
+
+def _check_scores(draft: Draft, loc: Loc, names: Sequence[str], catalogue: Catalogue) -> None:
+    for name in names:
+        missing = [
+            other for other in catalogue.below(name) if other in catalogue.names and other not in names
+        ]
+        if missing and not draft.is_broken(*loc, "models"):
+            expected = f"also {', '.join(missing)}, whose scores {name} sees"
+            draft.refuse((*loc, "models"), expected, listed(names))
+
+
+def _layout(draft: Draft, loc: Loc, table: TargetTable, layouts: Mapping[str, Layout]) -> Layout | None:
+    """Resolve the class of a target; None, and a problem, if it is unknown or has no features."""
+    if draft.is_broken(*loc, "class"):
+        return None
+    place, known = (*loc, "class"), draft.names("classes")
+    layout = layouts.get(table.asset_class)
+    if layout is None:
+        if table.asset_class not in known and not draft.is_refused("classes"):
+            draft.refuse(
+                place,
+                f"a class, {listed(known)}",
+                shown(table.asset_class),
+                nearest(table.asset_class, known),
+            )
+        return None
+    if layout.is_whole and not layout.features:
+        expected = "a class with features, as sensors, faults, maintenance and attributes make them"
+        draft.refuse(place, expected, f"{layout.name}, which has none")
+    return layout
+
+
+def _sighted(draft: Draft, loc: Loc, layout: Layout, catalogue: Catalogue, name: str) -> Model | None:
+    """Resolve a model, which must see at least one feature of the class."""
+    model = catalogue.model(name, layout)
+    if model is None or model.features or not layout.features or not layout.is_whole:
+        return model
+    if not draft.is_broken("models", name, "features"):
+        expected = f"models that see a feature of {layout.name}"
+        draft.refuse((*loc, "models"), expected, f"{name}, whose globs match none")
+    return model
+
+
+_LOGINS = ("user", "password_env", "password_file")
+_CERTIFICATES = ("ca_file", "certificate_file", "key_file", "key_password_env", "key_password_file")
+#: Longest name of an output: a prefix of topics has to leave room for it.
+_LONGEST_OUTPUT = "predictions"
+
+
+def made_input(draft: Draft, folder: Path) -> Input:
+    """Resolve the input: files or topics, not both."""
+    table = draft.document.input
+    kafka = None
+    if table.kafka is not None:
+        kafka = KafkaInput(
+            tuple(dict.fromkeys(table.kafka.topics)),
+            table.kafka.group or f"highwater-{draft.document.name}",
+            table.kafka.start,
+            table.kafka.new_partitions,
+        )
+    if not draft.is_broken("input", "files") and not draft.is_broken("input", "kafka"):
+        if table.files and kafka is not None:
+            draft.refuse(("input", "files"), "none together with `kafka`: one of the two", shown(table.files))
+        elif not table.files and kafka is None:
+            draft.refuse(("input", "files"), "at least one, or topics under `kafka`", shown(table.files))
+    return Input(
+        tuple(file if file == "-" else str(folder / file) for file in table.files),
+        table.batch,
+        table.follow,
+        table.tick_every,
+        table.tick_slack,
+        table.journal_keep,
+        kafka,
+    )
+
+
+def made_output(draft: Draft, folder: Path) -> Output:
+    """Resolve the output: its destination and its rows."""
+    table = draft.document.output
+    kafka = None
+    if table.kafka is not None:
+        prefix = table.kafka.prefix
+        try:
+            topic_name(prefix + _LONGEST_OUTPUT)
+        except ValueError:
+            expected = "letters, digits, '.', '_' and '-', 238 at most"
+            draft.refuse(("output", "kafka", "prefix"), expected, shown(prefix))
+        kafka = KafkaOutput(prefix, table.kafka.partitions, table.kafka.transaction_timeout)
+    return Output(
+        folder=folder / table.folder,
+        features=table.features,
+        publish=table.publish,
+        changed_by=table.changed_by,
+        rotate=table.rotate,
+        kafka=kafka,
+    )
+
+
+def made_kafka(draft: Draft, folder: Path) -> Kafka:
+    """Resolve the connection; refuse keys that its security does not use, and keys that it lacks."""
+    table = draft.document.kafka
+    with_login, with_tls = table.security.startswith("sasl"), table.security.endswith("tls")
+    for keys, wanted, where in ((_LOGINS, with_login, "sasl"), (_CERTIFICATES, with_tls, "tls")):
+        for key in keys:
+            if getattr(table, key) is not None and not wanted and not draft.is_broken("kafka", "security"):
+                given = shown(table.security)
+                draft.refuse(("kafka", key), f"no such key unless security is with {where}", given)
+    password = _secret(draft, "password", table.password_env, table.password_file, folder)
+    if with_login:
+        for key, value in (("user", table.user), ("password_env", password)):
+            if value is None and not draft.is_broken("kafka", key):
+                other = " or password_file" if value is password and key != "user" else ""
+                draft.refuse(("kafka", key), f"this key{other}, since security is {shown(table.security)}")
+    if (table.certificate_file is None) != (table.key_file is None):
+        missing = "key_file" if table.key_file is None else "certificate_file"
+        draft.refuse(("kafka", missing), "this key: a certificate and its key belong together")
+    return Kafka(
+        bootstrap=table.bootstrap,
+        security=table.security,
+        ca_file=_path(folder, table.ca_file),
+        certificate_file=_path(folder, table.certificate_file),
+        key_file=_path(folder, table.key_file),
+        key_password=_secret(draft, "key_password", table.key_password_env, table.key_password_file, folder),
+        mechanism=table.mechanism,
+        user=table.user,
+        password=password,
+    )
+
+
+def _path(folder: Path, path: str | None) -> str | None:
+    return None if path is None else str(folder / path)
+
+
+def _secret(draft: Draft, what: str, env: str | None, file: str | None, folder: Path) -> Secret | None:
+    if env is not None and file is not None:
+        draft.refuse(("kafka", f"{what}_file"), f"none together with {what}_env: one of the two", shown(file))
+    if env is None and file is None:
+        return None
+    return Secret(env, _path(folder, file))
+
+
+# One record after a long pause waits for all of them.
+_MOST_EXPIRIES = 100_000
+
+
+def expand(draft: Draft, path: Path) -> Fleet:
+    """Expand a draft to a fleet, which is valid only if the draft has no problems afterwards.
+
+    Args:
+        draft: the document; unknown names and impossible combinations are added to its problems.
+        path: the file; relative paths start at its folder.
+    """
+    document, folder = draft.document, path.parent
+    layouts = {name: Layout(draft, name, table) for name, table in document.classes.items()}
+    assets = _asset_policy(draft, folder)
+    catalogue = Catalogue(draft)
+    made = targets(draft, layouts, catalogue)
+    catalogue.check_globs(list(layouts.values()))
+    catalogue.check_scores()
+    fleet = Fleet(
+        name=document.name,
+        path=path,
+        figures_from=document.figures_from,
+        metrics_every=document.metrics_every,
+        input=made_input(draft, folder),
+        output=made_output(draft, folder),
+        assets=assets,
+        classes={name: layout.asset_class(made) for name, layout in layouts.items()},
+        targets=made,
+        max_internal_errors=document.max_internal_errors,
+        kafka=made_kafka(draft, folder),
+    )
+    _check_expiries(draft, fleet)
+    return fleet
+
+
+def _check_expiries(draft: Draft, fleet: Fleet) -> None:
+    """Refuse an ``idle_timeout`` by which one record could cause too many expiries of one silent asset."""
+    for name, found in fleet.classes.items():
+        places = [("targets",), ("classes", name), ("assets", "max_future")]
+        if found.idle_timeout is None or any(draft.is_broken(*place) for place in places):
+            continue
+        reach = fleet.reach(name)
+        span = reach if found.asset_ttl is None else min(reach, found.asset_ttl)
+        if span > _MOST_EXPIRIES * found.idle_timeout:
+            # Whole seconds read better, and are never less than what is needed.
+            second = MICROSECONDS["s"]
+            least = -(-span // (_MOST_EXPIRIES * second)) * second
+            expected = (
+                f"at least {format_duration(least)}, since a silent asset is watched for "
+                f"{format_duration(span)}, in up to {_MOST_EXPIRIES:,} steps"
+            )
+            got = format_duration(found.idle_timeout)
+            draft.refuse(("classes", name, "idle_timeout"), expected, got)
+
+
+def _asset_policy(draft: Draft, folder: Path) -> AssetPolicy:
+    table, classes, loc = draft.document.assets, draft.names("classes"), ("assets", "adopt_as")
+    adopt_as = table.adopt_as
+    if adopt_as is not None:
+        if adopt_as not in classes and not draft.is_refused("classes"):
+            draft.refuse(loc, f"a class, {listed(classes)}", shown(adopt_as), nearest(adopt_as, classes))
+    elif len(classes) == 1:
+        adopt_as = classes[0]
+    elif table.unknown == "adopt" and classes and not draft.is_broken("assets", "unknown"):
+        draft.refuse(loc, f'the class of unknown assets, {listed(classes)}, or unknown = "reject"')
+    return AssetPolicy(
+        unknown=table.unknown,
+        adopt_as=adopt_as if table.unknown == "adopt" else None,
+        max_assets=table.max_assets,
+        registry=tuple(str(folder / file) for file in table.registry),
+        max_future=table.max_future,
+        max_past=table.max_past,
+        max_arrival_jump=table.max_arrival_jump,
+        max_tombstones=table.max_tombstones,
+        max_weather=table.max_weather,
+        clock=None if table.clock is None else ClockPolicy(table.clock.tolerance, table.clock.quarantine),
+    )

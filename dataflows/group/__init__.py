@@ -1,7 +1,0 @@
-"""One target: score, remember what was served, evaluate, learn, keep the figures."""
-
-from __future__ import annotations
-
-from dataflows.group.group import Group
-
-__all__ = ["Group"]

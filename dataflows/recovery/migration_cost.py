@@ -1,0 +1,180 @@
+"""State of classes and targets in a recovery store, and the cost of a changed fleet."""
+
+from __future__ import annotations
+
+import shlex
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from dataflows.instants import format_duration
+from dataflows.recovery.sqlite_files import opened, resume_epoch, snapshots
+from dataflows.state.layouts import Change, FleetChangedError
+from dataflows.state.snapshots import contents
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable, Sequence
+
+    from dataflows.fleet.fleet import Fleet
+    from dataflows.recovery.sqlite_files import Partition
+
+__all__ = ["Holdings", "check_champions", "check_consent", "holdings", "stored_shapes"]
+
+_ASSET, _GROUP, _LANE = "highwater.asset.", "highwater.group.main", "highwater.lane.main"
+#: Where the stage's own snapshot stands in that of the main step.
+_INNER = 2
+
+
+@dataclass(slots=True)
+class Holdings:
+    """State that a resume would find.
+
+    Attributes:
+        assets: number of assets with state, by class.
+        pending: number of examples of each target that wait for their label.
+        groups: main snapshot of each target's group.
+    """
+
+    assets: Counter[str] = field(default_factory=Counter)
+    pending: Counter[str] = field(default_factory=Counter)
+    groups: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+
+def holdings(parts: Iterable[Partition], *, assets: bool) -> Holdings:
+    """Read the state of the groups and, more slowly, of the assets in a store."""
+    parts = list(parts)
+    found, resume = Holdings(), resume_epoch(parts)
+    for part in parts:
+        with opened(part.path) as connection:
+            for each in snapshots(part.path, connection, resume, None if assets else _GROUP):
+                if each.state is None:
+                    continue
+                if each.step == _GROUP:
+                    name, kept = _group(each.state)
+                    if kept is not None:
+                        found.groups[name] = kept
+                elif assets and each.step.startswith(_ASSET):
+                    _count(contents(each.state)[2], found)
+    return found
+
+
+def _group(sealed: bytes) -> tuple[str, dict[str, Any] | None]:
+    """Target and main snapshot of a group; None for a passing stage, and for a removed target."""
+    main = contents(sealed)[2]
+    if not main[_INNER]:
+        return main[0], None
+    kind, _, kept = contents(main[_INNER])
+    return main[0], kept if kind == "group" else None
+
+
+def _count(asset: dict[str, Any] | list[Any], found: Holdings) -> None:
+    if isinstance(asset, list):
+        # A tombstone begins with the class.
+        found.assets[asset[0]] += 1
+        return
+    found.assets[asset["class"]] += 1
+    for target, kept in asset["labels"]["targets"].items():
+        found.pending[target] += sum(label is None for label in kept["labels"])
+
+
+def stored_shapes(parts: Iterable[Partition]) -> dict[str, str] | None:
+    """Digests kept by the lane of a former release, before there were manifests."""
+    for part in parts:
+        with opened(part.path) as connection:
+            for each in snapshots(part.path, connection, 1 << 62, _LANE):
+                inner = contents(each.state)[2][_INNER]
+                if inner:
+                    shapes: dict[str, str] | None = contents(inner)[2].get("shapes")
+                    return shapes
+    return None
+
+
+def check_consent(
+    changes: Sequence[Change], parts: Iterable[Partition], migrate: Collection[str], store: str
+) -> None:
+    """Refuse a loss of state that was not accepted by name.
+
+    Args:
+        changes: of classes and targets.
+        parts: of the store.
+        migrate: names of classes and targets that may lose state.
+        store: for the message.
+
+    Raises:
+        FleetChangedError: it names the cost of each change, and the remedy.
+    """
+    if not changes:
+        return
+    held = holdings(parts, assets=True)
+    costly = [(change, cost) for change in changes if (cost := _cost(change, held))]
+    refused = [(change, cost) for change, cost in costly if change.name not in migrate or _stays(change)]
+    if not refused:
+        return
+    told = "\n".join(f"- {change.name}: {change.why}. {cost}" for change, cost in refused)
+    names = shlex.join(change.name for change, _ in refused if not _stays(change))
+    known = {change.name for change, _ in costly}
+    stray = [name for name in migrate if name not in known]
+    if stray:
+        told += f"\n(--migrate names {', '.join(stray)}, of which nothing changed that would be lost.)"
+    accept = f'start once with --migrate "{names}" (or FLEET_MIGRATE) to accept that, ' if names else ""
+    msg = (
+        f"the fleet was changed, and {store} holds state that does not fit it:\n{told}\n"
+        f"Take the change back, {accept}or begin anew with --fresh"
+    )
+    raise FleetChangedError(msg)
+
+
+def _stays(change: Change) -> bool:
+    """Whether the state cannot be used at all."""
+    return change.removed and change.asset_class is not None
+
+
+def _cost(change: Change, held: Holdings) -> str:
+    """Describe the cost of a change to a user; empty without state."""
+    if change.asset_class is not None:
+        count = held.assets[change.asset_class]
+        if not count:
+            return ""
+        assets = f"{count:,} asset{'s' if count > 1 else ''} of it"
+        if change.removed:
+            return f"{assets} would have no class; keep the class, also without targets"
+        loses = f"What {assets} hold of that is lost"
+        if change.span:
+            loses += (
+                f": those windows begin anew, and for {format_duration(change.span)} of an asset's time "
+                "their features are missing, or know less than they say"
+            )
+        return (
+            f"{loses}. Models that see them become new versions; a champion goes on as it is, and what is "
+            "gone is missing to it"
+        )
+    kept, pending = held.groups.get(change.name), held.pending[change.name]
+    if kept is None and not pending:
+        return ""
+    learned, positives = (kept["scorer"]["learned"], kept["scorer"]["positives"]) if kept else (0, 0)
+    return (
+        f"{pending:,} examples that wait for their label would be lost, and what its models learned from "
+        f"{learned:,} examples, {positives:,} of them failures"
+    )
+
+
+def check_champions(fleet: Fleet, parts: Iterable[Partition]) -> None:
+    """Refuse a fleet that lacks the stored champion of a target, unless the target names a successor.
+
+    Raises:
+        FleetChangedError: a champion is missing.
+    """
+    for name, kept in sorted(holdings(parts, assets=False).groups.items()):
+        target = fleet.targets.get(name)
+        if target is None or target.successor is not None:
+            continue
+        label = kept["champion"]
+        champion = kept["scorer"]["models"].get(label, {}).get("name", label)
+        if champion not in (model.name for model in target.models):
+            models = ", ".join(model.name for model in target.models)
+            msg = (
+                f"target {name!r}: its champion {champion!r}, which has learned from "
+                f"{kept['scorer']['learned']:,} examples, is no longer one of its models. Put it back, or "
+                f'name who follows it in the target, as successor = "..." ({models})'
+            )
+            raise FleetChangedError(msg)

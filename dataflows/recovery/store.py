@@ -1,0 +1,303 @@
+"""The recovery store: created on first use, locked by one run at a time, checked before a resume."""
+
+from __future__ import annotations
+
+import argparse
+import fcntl
+import os
+import re
+import shlex
+import sqlite3
+import sys
+from contextlib import ExitStack, closing, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from bytewax.recovery import RecoveryConfig, init_db_dir
+
+from dataflows.disk import replace_file, sync_folder
+from dataflows.fleet.problems import nearest
+from dataflows.recovery.manifest import (
+    Manifest,
+    changes_of,
+    new_manifest,
+    past_of,
+    read_manifest,
+    started,
+    write_manifest,
+)
+from dataflows.recovery.migration_cost import check_champions, check_consent, stored_shapes
+from dataflows.recovery.sqlite_files import (
+    RESTORE,
+    Partition,
+    StoreError,
+    check_files,
+    check_log,
+    check_moment,
+    check_signed,
+    check_sound,
+    forget_unfinished,
+    opened,
+    part_files,
+    read_partition,
+)
+from dataflows.state.layouts import FleetChangedError, check_shapes
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Iterator, Sequence
+
+    from dataflows.fleet.fleet import Fleet
+    from dataflows.state.layouts import Past
+
+__all__ = [
+    "MARKS",
+    "PARTITIONS",
+    "StoreError",
+    "begin_again",
+    "begins_again",
+    "check_store",
+    "guard_named_store",
+    "held",
+    "named_store",
+    "open_store",
+    "past_in",
+]
+
+#: SQLite files of a new store. Resuming many assets is several times faster from many files than from one.
+PARTITIONS = 16
+#: Marks of the lane, one for each of the 16 files: the engine's hash puts their step and key there in
+#: turn (so that each of 1, 2, 4 and 8 files holds one, too). Frozen; a test watches that each file has one.
+MARKS = (72, 22, 5, 10, 18, 3, 54, 25, 0, 9, 1, 11, 6, 26, 2, 35)
+#: Content of `unfinished` while the outputs of earlier runs are deleted too.
+_FRESH = b"fresh\n"
+#: Locks of stores, held until this process ends.
+_guarded: dict[Path, ExitStack] = {}
+
+
+def guard_named_store(fleet: Fleet) -> Path | None:
+    """Check and return the store of Bytewax's own command line or environment; None without recovery.
+
+    For ``python -m bytewax.run``, which opens the store by itself after the dataflow was built. The first
+    process locks the store until it ends; the others of its cluster only check it.
+
+    Raises:
+        StoreError: another run holds it, or it cannot be used.
+        FleetChangedError: it is of another fleet, or FLEET_MIGRATE does not accept a loss.
+    """
+    named, folder = _named(sys.argv[1:]), named_store()
+    if folder is None or not part_files(folder):
+        # The engine reports missing files.
+        return folder
+    first, alone = _place(named)
+    if first and folder.resolve() not in _guarded:
+        lock = ExitStack()
+        lock.enter_context(held(folder))
+        _guarded[folder.resolve()] = lock
+    migrate = shlex.split(os.environ.get("FLEET_MIGRATE", ""))
+    manifest = check_store(folder, fleet, whole=alone, adopt=first, migrate=migrate)
+    if first and manifest is not None:
+        # The other processes of the cluster do not start before this one.
+        forget_unfinished(folder)
+        write_manifest(folder, started(manifest, fleet, _lag(named)))
+    return folder
+
+
+def past_in(folder: Path | None, fleet: Fleet) -> Past:
+    """Configurations of a store, including the fleet that continues from it; without a store, that fleet."""
+    return past_of(None if folder is None else read_manifest(folder), fleet)
+
+
+def named_store() -> Path | None:
+    """Store of Bytewax's own command line or environment, None without recovery."""
+    named: str | None = _named(sys.argv[1:]).recovery_directory
+    return Path(named) if named else None
+
+
+def _named(arguments: Sequence[str]) -> argparse.Namespace:
+    """Settings of store and cluster from the engine's command line, else from its environment."""
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    for options, variable in (
+        (("-r", "--recovery-directory"), "RECOVERY_DIRECTORY"),
+        (("-b", "--backup-interval"), "RECOVERY_BACKUP_INTERVAL"),
+        (("-i", "--process-id"), "PROCESS_ID"),
+        (("-a", "--addresses"), "ADDRESSES"),
+    ):
+        default = os.environ.get(f"BYTEWAX_{variable}") or None
+        parser.add_argument(*options, dest=variable.lower(), nargs="?", default=default)
+    return parser.parse_known_args(list(arguments))[0]
+
+
+def _place(named: argparse.Namespace) -> tuple[bool, bool]:
+    """Whether this is the first process of its cluster, and whether it is the only one."""
+    pod = re.search(r"-(\d+)$", os.environ.get("BYTEWAX_POD_NAME", ""))
+    number = named.process_id or (pod and pod[1])
+    several = named.addresses or os.environ.get("BYTEWAX_HOSTFILE_PATH") or pod
+    return not number or int(number) == 0, not several
+
+
+def _lag(named: argparse.Namespace) -> int | None:
+    """Number of epochs by which commits lag; None if the engine would have to compute it."""
+    kept: str = named.recovery_backup_interval or ""
+    return 0 if kept == "0" else None
+
+
+@contextmanager
+def held(folder: Path) -> Iterator[None]:
+    """Lock a store, so that no other run, and no restore, uses it.
+
+    Raises:
+        StoreError: another one holds it.
+    """
+    with (folder / "lock").open("a") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            msg = f"{folder} is in use by another run; wait for its end, or name another store (--recovery)"
+            raise StoreError(msg) from None
+        yield
+
+
+def check_store(
+    folder: Path,
+    fleet: Fleet | None,
+    *,
+    whole: bool = True,
+    adopt: bool = False,
+    migrate: Collection[str] = (),
+) -> Manifest | None:
+    """Read a whole store, and refuse one from which a run would resume wrongly. Nothing is changed.
+
+    Args:
+        folder: folder of the store.
+        fleet: fleet that will continue from it; None for any.
+        whole: whether all its files have to be here; in a cluster, other hosts may have some.
+        adopt: write a manifest for a store without one, made by the engine or an older release.
+        migrate: classes and targets that may lose state where the fleet changed them.
+
+    Returns:
+        Its manifest, None if it has none.
+
+    Raises:
+        StoreError: it is damaged, incomplete, mixed from several, or of a format that cannot be read.
+        FleetChangedError: it is of another fleet, or state would be lost without consent.
+    """
+    manifest = read_manifest(folder)
+    changes = [] if manifest is None or fleet is None else changes_of(manifest, fleet)
+    if fleet is not None:
+        known = {change.name for change in changes}
+        if manifest is not None:
+            known.update(name for name, _ in manifest.past.migrated)
+        _check_names(fleet, known, migrate)
+    parts: list[Partition] = []
+    for path in part_files(folder):
+        with opened(path) as connection:
+            parts.append(read_partition(path, connection))
+            check_log(path)
+            check_sound(path, connection)
+            if fleet is not None and fleet.store_key is not None:
+                check_signed(path, connection, fleet.store_key)
+    if manifest is None:
+        return _adopted(folder, fleet, parts) if adopt and fleet is not None else None
+    if whole:
+        check_files(parts, manifest.store, manifest.partitions)
+        check_moment(parts, manifest.run.lag)
+    if fleet is not None:
+        check_consent(changes, parts, migrate, str(folder))
+        check_champions(fleet, parts)
+    return manifest
+
+
+def _check_names(fleet: Fleet, known: Collection[str], migrate: Collection[str]) -> None:
+    """Refuse names of ``--migrate`` that neither the fleet nor what its store has seen knows."""
+    names = {*fleet.classes, *fleet.targets, *known}
+    for name in migrate:
+        if name not in names:
+            near = nearest(name, names)
+            hint = f"; did you mean {near!r}" if near else ""
+            msg = (
+                f"--migrate (or FLEET_MIGRATE): {name!r} is no class and no target of {fleet.path}, and "
+                f"never was one in this store{hint}. Expected one of {', '.join(sorted(names))}"
+            )
+            raise FleetChangedError(msg)
+
+
+def _adopted(folder: Path, fleet: Fleet, parts: Sequence[Partition]) -> Manifest:
+    """Make the manifest for a store without one."""
+    if any(part.store for part in parts):
+        msg = f"{folder} lacks its manifest.json. {RESTORE}"
+        raise StoreError(msg)
+    manifest = new_manifest(fleet, parts[0].count)
+    check_files(parts, 0, manifest.partitions)
+    check_moment(parts, None)
+    known = stored_shapes(parts)
+    if known is not None:
+        check_shapes(fleet, known)
+    check_champions(fleet, parts)
+    _number(folder, manifest)
+    return manifest
+
+
+def _number(folder: Path, manifest: Manifest) -> None:
+    """Write a store's number into each of its files, then its manifest."""
+    for path in part_files(folder):
+        with closing(sqlite3.connect(path)) as connection:
+            connection.execute(f"PRAGMA application_id = {manifest.store}")
+    write_manifest(folder, manifest)
+
+
+def begins_again(folder: Path) -> bool:
+    """Whether a run with ``--fresh`` was killed before it had deleted the outputs of earlier runs."""
+    unfinished = folder / "unfinished"
+    return unfinished.exists() and unfinished.read_bytes() == _FRESH
+
+
+def begin_again(folder: Path) -> None:
+    """Make the next run begin as with ``--fresh``; the store has to be locked."""
+    replace_file(folder / "unfinished", _FRESH)
+
+
+@contextmanager
+def open_store(
+    folder: Path,
+    fleet: Fleet,
+    *,
+    fresh: bool = False,
+    migrate: Collection[str] = (),
+    forget: Callable[[], None] = lambda: None,
+) -> Iterator[RecoveryConfig]:
+    """Recovery configuration of a folder, created if missing, and locked while the block runs.
+
+    Args:
+        folder: folder of the store.
+        fleet: fleet that continues from it.
+        fresh: delete the state of earlier runs.
+        migrate: classes and targets that may lose state where the fleet changed them.
+        forget: with ``fresh``, deletes the outputs of earlier runs. After a kill in between, the next run
+            finishes the deletion, with or without ``fresh``.
+
+    Raises:
+        StoreError: another run holds it, or it cannot be used.
+        FleetChangedError: it is of another fleet, or state would be lost without consent.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with held(folder):
+        # A kill while the files are created leaves only some of them; the engine would always refuse those.
+        unfinished = folder / "unfinished"
+        fresh = fresh or begins_again(folder)
+        if fresh or unfinished.exists() or not (part_files(folder) or read_manifest(folder)):
+            _check_names(fleet, (), migrate)
+            replace_file(unfinished, _FRESH if fresh else b"")
+            for path in folder.glob("part-*.sqlite3*"):
+                path.unlink()
+            if fresh:
+                forget()
+            init_db_dir(folder, PARTITIONS)  # type: ignore[no-untyped-call]
+            _number(folder, new_manifest(fleet, PARTITIONS))
+            unfinished.unlink()
+            sync_folder(folder)
+        else:
+            manifest = check_store(folder, fleet, adopt=True, migrate=migrate)
+            if manifest is not None:
+                forget_unfinished(folder)
+                write_manifest(folder, started(manifest, fleet, 0))
+        yield RecoveryConfig(folder)  # type: ignore[no-untyped-call]

@@ -1,0 +1,283 @@
+"""Alerts with a life (opened, updated, cleared), and the choice of scores that are published.
+
+An alert opens when the score has stayed at or above one threshold for a dwell of event time. It clears when
+the score has stayed below a lower threshold for as long. A failure of that mode, maintenance of that
+component, retirement or silence clears it at once. One alert is open per asset and target.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
+
+import msgspec
+
+from dataflows.state.tables import Buckets
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from dataflows.fleet.fleet import Alert, Output, Target
+
+__all__ = ["REPORTS", "AlertBook", "Move", "Publisher"]
+
+#: Records of a time of their own: one from long before the alert is about something else.
+REPORTS = frozenset({"failure", "maintenance"})
+
+
+class _State(msgspec.Struct):
+    """Where one asset stands.
+
+    Attributes:
+        above: event time since when the score has been at or above ``open``.
+        below: event time since when it has been below ``clear``, while an alert is open.
+        id: of the open alert.
+        opened: event time at which it opened.
+        said: score in the last row.
+    """
+
+    above: int | None = None
+    below: int | None = None
+    id: str | None = None
+    opened: int | None = None
+    said: float = 0.0
+
+
+class Move(msgspec.Struct, frozen=True):
+    """One change in the life of an alert.
+
+    Attributes:
+        state: ``opened``, ``updated`` or ``cleared``.
+        id: the same over the whole life.
+        why: what moved it.
+        opened: event time at which it opened.
+        time: event time of this change.
+        score: the score that moved it; the last one where a record cleared it.
+        threshold: the one that was crossed, None where a record cleared it.
+    """
+
+    state: str
+    id: str
+    why: str
+    opened: int
+    time: int
+    score: float
+    threshold: float | None
+
+
+class AlertBook:
+    """The alerts of one target.
+
+    Args:
+        target: its name.
+        alert: thresholds and dwell.
+        kept: what `entry` returned, by asset; empty for a new book.
+        horizon: microseconds; a failure or maintenance at most so long before an alert ends it too, since the
+            scores that opened it may have been about that.
+    """
+
+    def __init__(self, target: str, alert: Alert, kept: dict[str, list[Any]], horizon: int = 0) -> None:
+        self._target = target
+        self._alert = alert
+        self._horizon = horizon
+        self._states = {asset: _State(*state) for asset, state in kept.items()}
+
+    def score(self, asset: str, time: int, score: float, revision: int = 0) -> list[Move]:
+        """Take a published score of an asset, at an event time; the first of that time, or a revision."""
+        state = self._states.get(asset)
+        if state is None:
+            if score < self._alert.open:
+                return []
+            state = self._states[asset] = _State()
+        if state.id is None:
+            return self._closed(asset, state, time, score, revision)
+        return self._opened(asset, state, time, score)
+
+    def _closed(self, asset: str, state: _State, time: int, score: float, revision: int) -> list[Move]:
+        if score < self._alert.open:
+            del self._states[asset]
+            return []
+        if state.above is None:
+            state.above = time
+        if time - state.above < self._alert.dwell:
+            return []
+        state.id = _alert_id(asset, self._target, time, revision)
+        state.opened, state.above, state.below, state.said = time, None, None, score
+        return [self._move(state, "opened", "score", time, score, self._alert.open)]
+
+    def _opened(self, asset: str, state: _State, time: int, score: float) -> list[Move]:
+        if score < self._alert.clear:
+            if state.below is None:
+                state.below = time
+            if time - state.below >= self._alert.dwell:
+                del self._states[asset]
+                return [self._move(state, "cleared", "score", time, score, self._alert.clear)]
+            return []
+        state.below = None
+        if abs(score - state.said) < self._alert.update_by:
+            return []
+        why = "score rose" if score > state.said else "score fell"
+        state.said = score
+        return [self._move(state, "updated", why, time, score, self._alert.open)]
+
+    def end(self, asset: str, time: int, why: str) -> list[Move]:
+        """Clear at once what is open or dwells for an asset; a report from a horizon before it does not."""
+        state = self._states.get(asset)
+        if state is None:
+            return []
+        since = state.above if state.opened is None else state.opened
+        if since is not None and time < since:
+            if why in REPORTS and time <= since - self._horizon:
+                return []
+            # A report came late, or the asset's clock runs ahead of the arrival at which it was retired,
+            # changed or fell silent.
+            time = since
+        del self._states[asset]
+        if state.id is None:
+            return []
+        return [self._move(state, "cleared", why, time, state.said, None)]
+
+    def is_open(self, asset: str) -> bool:
+        """Whether an alert is open for the asset."""
+        state = self._states.get(asset)
+        return state is not None and state.id is not None
+
+    def open_count(self) -> int:
+        """How many alerts are open."""
+        return sum(state.id is not None for state in self._states.values())
+
+    def entry(self, asset: str) -> list[Any] | None:
+        """Plain data of one asset, None where nothing is known of it."""
+        state = self._states.get(asset)
+        return None if state is None else list(msgspec.structs.astuple(state))
+
+    def put_back(self, asset: str, entry: list[Any] | None) -> None:
+        """Set one asset to what `entry` returned."""
+        if entry is None:
+            self._states.pop(asset, None)
+        else:
+            self._states[asset] = _State(*entry)
+
+    @staticmethod
+    def _move(state: _State, what: str, why: str, time: int, score: float, threshold: float | None) -> Move:
+        return Move(what, state.id or "", why, state.opened or 0, time, score, threshold)
+
+
+def _alert_id(asset: str, target: str, opened: int, revision: int) -> str:
+    # With its revision: revisions of one time can clear an alert, and open another.
+    text = f"alert\x1f{asset}\x1f{target}\x1f{opened}\x1f{revision}"
+    return hashlib.blake2b(text.encode(), digest_size=12).hexdigest()
+
+
+_KIND = "published"
+_Value = TypeVar("_Value")
+#: Last score, last time and revision written, and alert of an asset.
+Entry: TypeAlias = "tuple[float | None, tuple[int, int] | None, list[Any] | None]"
+
+
+class Publisher:
+    """Decides which predictions of a target are written, and keeps its alerts.
+
+    Args:
+        target: the target.
+        output: which predictions are published.
+        parts: what `part` returned, by bucket; empty for a new target.
+    """
+
+    def __init__(self, target: Target, output: Output, parts: Mapping[int, bytes]) -> None:
+        self._policy = output.publish
+        self._changed_by = output.changed_by
+        table = Buckets.read(_KIND, parts)
+        #: Last score written, by asset; kept only where the policy asks for it.
+        self._last: dict[str, float] = {asset: row[0] for asset, row in table.items() if row[0] is not None}
+        #: Time and revision of the last prediction written, by asset; kept only where some are not written.
+        self._written: dict[str, tuple[int, int]] = {
+            asset: tuple(row[1]) for asset, row in table.items() if row[1] is not None
+        }
+        kept = {asset: row[2] for asset, row in table.items() if row[2] is not None}
+        self._book: AlertBook | None = None
+        if target.alert is not None:
+            self._book = AlertBook(target.name, target.alert, kept, target.horizon)
+        self._buckets = Buckets(_KIND, self.entry)
+        self._buckets.restore(table)
+
+    def publishes(self, asset: str, score: float, *, example: bool, moved: bool = False) -> bool:
+        """Whether a score is written: by the policy, or because it moved an alert."""
+        if self._policy == "all":
+            return True
+        if self._policy == "grid":
+            return example or moved
+        last = self._last.get(asset)
+        if not moved and last is not None and abs(score - last) < self._changed_by:
+            return False
+        self._last[asset] = score
+        self._buckets.touch(asset)
+        return True
+
+    def written(self, asset: str, time: int, revision: int) -> int | None:
+        """Note that a prediction is written; return which revision of it was before, None if none was."""
+        if self._policy == "all":
+            return revision - 1 if revision else None
+        before = self._written.get(asset)
+        self._written[asset] = (time, revision)
+        self._buckets.touch(asset)
+        return None if before is None or before[0] != time else before[1]
+
+    def score(self, asset: str, time: int, score: float, revision: int = 0) -> list[Move]:
+        """What a score does to the asset's alert."""
+        if self._book is None:
+            return []
+        before = self._book.entry(asset)
+        moves = self._book.score(asset, time, score, revision)
+        if self._book.entry(asset) != before:
+            self._buckets.touch(asset)
+        return moves
+
+    def end(self, asset: str, time: int, why: str) -> list[Move]:
+        """What a record does to the asset's alert."""
+        if self._book is None or self._book.entry(asset) is None:
+            return []
+        self._buckets.touch(asset)
+        return self._book.end(asset, time, why)
+
+    def put_back(self, asset: str, entry: Entry | None) -> None:
+        """Set what is known of an asset to what `entry` returned."""
+        last, written, alert = entry or (None, None, None)
+        _set(self._last, asset, last)
+        _set(self._written, asset, written)
+        if self._book is not None:
+            self._book.put_back(asset, alert)
+        self._buckets.touch(asset)
+
+    def forget(self, asset: str) -> None:
+        """Let go of an asset whose state was dropped."""
+        last, written = self._last.pop(asset, None), self._written.pop(asset, None)
+        if last is not None or written is not None:
+            self._buckets.touch(asset)
+
+    def open_alerts(self) -> int:
+        """How many alerts are open."""
+        return 0 if self._book is None else self._book.open_count()
+
+    def entry(self, asset: str) -> Entry | None:
+        """Plain data of an asset, None where nothing is known of it."""
+        last, written = self._last.get(asset), self._written.get(asset)
+        alert = None if self._book is None else self._book.entry(asset)
+        known = last is not None or written is not None or alert is not None
+        return (last, written, alert) if known else None
+
+    def changed(self) -> list[int]:
+        """Buckets to write."""
+        return self._buckets.changed()
+
+    def part(self, bucket: int) -> bytes:
+        """One bucket, sealed."""
+        return self._buckets.bucket(bucket)
+
+
+def _set(table: dict[str, _Value], key: str, value: _Value | None) -> None:
+    """Set what a table holds for a key, None for nothing."""
+    if value is None:
+        table.pop(key, None)
+    else:
+        table[key] = value

@@ -1,0 +1,87 @@
+"""Which readings moved a score: what each feature changes, set back to what is usual."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from numpy.typing import NDArray
+
+    from dataflows.state.layouts import Refit
+
+__all__ = ["Usual"]
+
+_SHOWN = 3
+
+
+class Usual:
+    """The mean of every feature over the negatives that were learned.
+
+    Args:
+        features: names of all features of the class.
+        state: what `state` returned, None for a new target.
+    """
+
+    def __init__(self, features: tuple[str, ...], state: tuple[bytes, bytes] | None = None) -> None:
+        self._features = features
+        self._counts: NDArray[np.float64] = np.zeros(len(features))
+        self._means: NDArray[np.float64] = np.zeros(len(features))
+        if state is not None:
+            self._counts, self._means = (np.frombuffer(found).copy() for found in state)
+
+    def learn(self, values: NDArray[np.float64]) -> None:
+        """Take one negative: values (features), NaN is missing."""
+        given = ~np.isnan(values)
+        self._counts += given
+        steps = np.where(given, values - self._means, 0.0)
+        self._means += np.divide(steps, self._counts, out=np.zeros_like(steps), where=self._counts > 0)
+
+    def moved(
+        self, features: bytes, picks: tuple[int, ...], score: float, ask: Callable[[bytes], float | None]
+    ) -> list[dict[str, Any]]:
+        """The features that raised a score most: each in turn is set to its mean, and the model asked again.
+
+        Args:
+            features: float64 array (features of the class) as bytes, as served.
+            picks: indices of the features that the model sees.
+            score: as served.
+            ask: the model's score of a feature vector.
+
+        Returns:
+            Up to three of name, value, usual value, and by how much it raised the score.
+        """
+        values = np.frombuffer(features)
+        effects = []
+        for index in picks:
+            if math.isnan(values[index]) or not self._counts[index]:
+                continue
+            changed = values.copy()
+            changed[index] = self._means[index]
+            without = ask(changed.tobytes())
+            if without is not None and score - without > 0:
+                effects.append((score - without, index))
+        effects.sort(key=lambda found: (-found[0], found[1]))
+        return [
+            {
+                "feature": self._features[index],
+                "value": float(values[index]),
+                "usual": float(self._means[index]),
+                "raised_by": effect,
+            }
+            for effect, index in effects[:_SHOWN]
+        ]
+
+    @staticmethod
+    def refitted(state: tuple[bytes, bytes], refit: Refit) -> tuple[bytes, bytes]:
+        """What `state` returned, under another layout of the class."""
+        counts, means = (refit(found, 0.0) for found in state)
+        return counts, means
+
+    def state(self) -> tuple[bytes, bytes]:
+        """Plain data."""
+        return self._counts.tobytes(), self._means.tobytes()

@@ -1,0 +1,472 @@
+"""Examples of one target: stored until their label is known, evaluated, and only then learned.
+
+`ExampleStore` keeps examples in segments that are written one by one. `Ledger` gives them labels, and lets
+the models learn in the order in which labels mature (test, then train).
+"""
+
+from __future__ import annotations
+
+import heapq
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import numpy as np
+
+from dataflows.state.snapshots import seal, unseal
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from dataflows.fleet.fleet import Target
+    from dataflows.items import Matured
+    from dataflows.state.layouts import Refit
+    from dataflows.target.attribution import Usual
+    from dataflows.target.figures import TargetFigures
+    from dataflows.target.models import Scorer
+
+__all__ = ["SEGMENTS", "Example", "ExampleStore", "Ledger", "uncounted"]
+
+SEGMENTS = 16
+_VERSION = 2
+_SMALLEST = 64 * 1024
+_OVERHEAD = 96
+
+Key = tuple[str, int]
+
+
+@dataclass(slots=True)
+class Example:
+    """One prediction kept for learning.
+
+    Attributes:
+        asset: its asset.
+        time: of the telemetry that was scored.
+        features: float64 array (features of the class) as bytes, as served.
+        scores: by model, as served; None where a model gave none.
+        champion: the model whose score was published.
+        label: 1, 0, -1 (censored), None while it waits.
+        first: the label it got first.
+        correction: of the label.
+        lead: microseconds to the failure.
+        learned: the models learned it.
+        counted: it is in the figures.
+        compared: scores of its features as served and of complete ones, None where they were not compared.
+    """
+
+    asset: str
+    time: int
+    features: bytes
+    scores: dict[str, float | None]
+    champion: str
+    label: int | None = None
+    first: int | None = None
+    correction: int = 0
+    lead: int | None = None
+    learned: bool = False
+    counted: bool = False
+    compared: tuple[float | None, float | None] | None = None
+    segment: int = -1
+    mark: int = 0
+
+    @property
+    def key(self) -> Key:
+        """Unique within a target."""
+        return self.asset, self.time
+
+    def news(self) -> tuple[Any, ...]:
+        """What changes after the example was taken."""
+        return (
+            self.label,
+            self.first,
+            self.correction,
+            self.lead,
+            self.learned,
+            self.counted,
+            self.compared,
+        )
+
+    def apply(self, news: Iterable[Any]) -> None:
+        """Set what `news` returned."""
+        self.label, self.first, self.correction, self.lead, self.learned, self.counted, compared = news
+        self.compared = None if compared is None else tuple(compared)
+
+    def size(self) -> int:
+        """Roughly the bytes it takes in a segment."""
+        return len(self.features) + 12 * len(self.scores) + _OVERHEAD
+
+
+@dataclass(slots=True)
+class _Segment:
+    examples: dict[Key, Example] = field(default_factory=dict)
+    #: The examples as they are written, for the current segment; None where they have to be packed anew.
+    packed: list[bytes] | None = None
+    #: By key of an example that was packed before: number of the mark, its news (None: dropped), its segment.
+    marks: dict[Key, tuple[int, tuple[Any, ...] | None, int]] = field(default_factory=dict)
+    living: int = 0
+    #: Examples that were dropped since this segment was last written, while another was the current one.
+    dead: int = 0
+
+
+class ExampleStore:
+    """Examples by (asset, time).
+
+    Args:
+        segments: what `segment` returned, by number; empty for a new store.
+        refit: what makes their features those of the present layout; None where that is the same.
+    """
+
+    def __init__(self, segments: dict[int, bytes] | None = None, refit: Refit | None = None) -> None:
+        self._segments = [_Segment() for _ in range(SEGMENTS)]
+        self._index: dict[Key, Example] = {}
+        self._current = 0
+        self._mark = 0
+        self._changed: set[int] = set()
+        self._living = 0
+        if segments:
+            self._restore(segments, refit)
+            if refit is not None:
+                self._changed.update(segments)
+
+    def __len__(self) -> int:
+        return len(self._index)
+
+    def __iter__(self) -> Iterator[Example]:
+        return iter(self._index.values())
+
+    def get(self, key: Key) -> Example | None:
+        """The example, None if it is not remembered."""
+        return self._index.get(key)
+
+    def add(self, example: Example) -> None:
+        """Add an example; a former one of the same key, of an asset that was dropped, gives way."""
+        self.drop(example.key)
+        # Later than the marks of a former example of this key, which a resume would else apply to it.
+        self._mark += 1
+        example.mark = self._mark
+        size = example.size()
+        segment = self._segments[self._current]
+        if segment.living + size > max(_SMALLEST, self._living * 2 // SEGMENTS):
+            segment = self._turn()
+        example.segment = self._current
+        if segment.packed is not None:
+            segment.packed.append(_packed(example))
+        segment.examples[example.key] = example
+        segment.living += size
+        self._living += size
+        self._index[example.key] = example
+        self._changed.add(self._current)
+
+    def update(self, example: Example) -> None:
+        """Record that the example's news changed."""
+        self._note(example, example.news())
+
+    def drop(self, key: Key) -> None:
+        """Forget an example; unknown keys are passed over."""
+        example = self._index.pop(key, None)
+        if example is None:
+            return
+        home = self._segments[example.segment]
+        del home.examples[key]
+        size = example.size()
+        home.living -= size
+        self._living -= size
+        self._note(example, None)
+        if example.segment == self._current:
+            home.packed = None
+        else:
+            home.dead += 1
+            if home.dead > len(home.examples):
+                self._rewrite(example.segment)
+
+    def changed(self) -> list[int]:
+        """Segments to write since this was last asked."""
+        changed = sorted(self._changed)
+        self._changed.clear()
+        return changed
+
+    def segment(self, number: int) -> bytes:
+        """One segment, sealed."""
+        segment = self._segments[number]
+        packed = segment.packed
+        if packed is None:
+            packed = [_packed(example) for example in segment.examples.values()]
+            for key in [key for key, (_, _, home) in segment.marks.items() if home == number]:
+                del segment.marks[key]
+        current = number == self._current
+        segment.packed = packed if current else None
+        marks = [(*key, mark, news) for key, (mark, news, _) in segment.marks.items()]
+        return seal("examples", _VERSION, (current, self._mark, packed, marks))
+
+    def _note(self, example: Example, news: tuple[Any, ...] | None) -> None:
+        """Leave a mark in the current segment."""
+        self._mark += 1
+        example.mark = self._mark
+        self._changed.add(self._current)
+        self._segments[self._current].marks[example.key] = (self._mark, news, example.segment)
+
+    def _turn(self) -> _Segment:
+        """Make the segment with the fewest living bytes the current one."""
+        others = (number for number in range(SEGMENTS) if number != self._current)
+        # The old current segment is written once more, so that just one segment claims to be current.
+        self._changed.add(self._current)
+        self._current = min(others, key=lambda number: (self._segments[number].living, number))
+        self._rewrite(self._current)
+        return self._segments[self._current]
+
+    def _rewrite(self, number: int) -> None:
+        self._segments[number].dead = 0
+        self._segments[number].packed = None
+        self._changed.add(number)
+        for segment in self._segments:
+            for key in [key for key, (_, _, home) in segment.marks.items() if home == number]:
+                del segment.marks[key]
+
+    def _restore(self, segments: dict[int, bytes], refit: Refit | None) -> None:
+        homes: dict[Key, int] = {}
+        marks: list[tuple[int, Key, tuple[Any, ...] | None, int]] = []
+        for number, sealed in sorted(segments.items()):
+            current, mark, examples, noted = unseal("examples", _VERSION, sealed)
+            if current:
+                self._current = number
+            self._mark = max(self._mark, mark)
+            for packed in examples:
+                asset, time, features, scores, champion, news, own = msgspec.msgpack.decode(packed)
+                fitting = features if refit is None else refit(features)
+                example = Example(asset, time, fitting, scores, champion, segment=number, mark=own)
+                example.apply(news)
+                former = self._index.get(example.key)
+                if former is not None and former.mark > own:
+                    continue
+                self._index[example.key] = example
+                homes[example.key] = number
+            marks += [(m, (asset, time), news, number) for asset, time, m, news in noted]
+        for mark, key, news, number in sorted(marks, key=lambda found: found[0]):
+            self._apply(mark, key, news, number, homes)
+        for example in self._index.values():
+            segment = self._segments[example.segment]
+            segment.examples[example.key] = example
+            segment.living += example.size()
+            self._living += example.size()
+
+    def _apply(
+        self, mark: int, key: Key, news: tuple[Any, ...] | None, number: int, homes: dict[Key, int]
+    ) -> None:
+        if key not in homes:
+            return
+        example = self._index.get(key)
+        if example is not None and example.mark >= mark:
+            return
+        self._segments[number].marks[key] = (mark, news, homes[key])
+        if news is None:
+            self._index.pop(key, None)
+            self._segments[homes[key]].dead += 1
+        elif example is not None:
+            example.mark = mark
+            example.apply(news)
+
+
+def _packed(example: Example) -> bytes:
+    """One example as it is written."""
+    e = example
+    return msgspec.msgpack.encode(
+        (e.asset, e.time, e.features, e.scores, e.champion, e.news(), e.mark),
+    )
+
+
+class Ledger:
+    """The examples of one target, and when its models may learn them.
+
+    A label is evaluated when it is known. Negatives are known later than the positives of their time, so a
+    model that learned each label at once would believe for that long that everything fails. Therefore both
+    wait here until the target clock has passed t + horizon + label_delay, and are learned in order of
+    (t, asset).
+
+    Args:
+        target: the target.
+        scorer: its models.
+        figures: its figures.
+        usual: told of every negative that is learned.
+        examples: what is remembered.
+        clock: the target clock that `clock` had when the snapshot was taken, None for a new target.
+    """
+
+    def __init__(
+        self,
+        target: Target,
+        scorer: Scorer,
+        figures: TargetFigures,
+        usual: Usual,
+        examples: ExampleStore,
+        clock: int | None,
+    ) -> None:
+        self._wait = target.horizon + target.label_delay
+        self._at_once = target.learn_positives == "at_once"
+        self._scorer = scorer
+        self._figures = figures
+        self._usual = usual
+        self._examples = examples
+        self.clock = clock
+        self._released: set[tuple[str, int]] = set()
+        #: (time, asset) of what is evaluated, and not learned or not counted yet.
+        self._queue = [(example.time, example.asset) for example in examples if _waits(example)]
+        heapq.heapify(self._queue)
+        #: A label that comes and goes brings no second place there.
+        self._queued = set(self._queue)
+
+    def take(self, example: Example) -> None:
+        """Remember a prediction that was just served."""
+        self._examples.add(example)
+
+    def remembered(self, asset: str, time: int) -> Example | None:
+        """An example; None where it was released, though a big model may still hold on to it."""
+        return None if (asset, time) in self._released else self._examples.get((asset, time))
+
+    def mature(self, asset: str, matured: Matured) -> tuple[Example, bool] | None:
+        """Give an example its label, or another one.
+
+        Returns:
+            The example, and whether this label leads to learning; None where the example is not
+            remembered, as for a target that is newer than the example.
+        """
+        example = self._examples.get((asset, matured.time))
+        if example is None:
+            return None
+        before = example.news()
+        label = matured.label
+        is_first = example.first is None and label is not None
+        learns = label is not None and label >= 0 and not example.learned
+        try:
+            if is_first:
+                example.first = label
+                if label == -1:
+                    self._figures.censored(matured.time, matured.why, example.scores)
+            else:
+                self._correct(example, matured)
+            example.label, example.lead = label, matured.lead
+            example.correction = matured.correction
+            self._examples.update(example)
+            place = (example.time, asset)
+            if _waits(example) and place not in self._queued:
+                self._queued.add(place)
+                heapq.heappush(self._queue, place)
+        except Exception:
+            # What still stands in the queue has no label, and is passed over.
+            example.apply(before)
+            self._examples.update(example)
+            raise
+        return example, learns
+
+    def _correct(self, example: Example, matured: Matured) -> None:
+        """Count a label that changed, or a lead; what is undecided again and was not counted begins again."""
+        # What was censored first waits for no clock; all else stands in the figures once it was counted.
+        counted = example.counted or example.first == -1
+        old = (example.label, example.lead) if counted else None
+        new = (matured.label, matured.lead)
+        relabelled = example.label is not None and example.label != matured.label
+        self._figures.contradicted(example.time, example.scores, old, new, relabelled=relabelled)
+        if matured.after_silence and example.label == -1:
+            self._figures.positive_after_silence(example.time)
+        if matured.label is None and not counted:
+            example.first = None
+
+    def learn_at_once(self, example: Example) -> None:
+        """Learn a positive whose label became known, where positives do not wait for the target clock."""
+        if self._at_once and example.label == 1 and not example.learned:
+            example.learned = True
+            self._examples.update(example)
+            self._learn(example)
+
+    def advance(self, clock: int | None) -> bool:
+        """Move the target clock, never back; learn and count what it passes. Return whether there was any."""
+        if clock is not None and (self.clock is None or clock > self.clock):
+            self.clock = clock
+        if self.clock is None:
+            return False
+        passed = False
+        while self._queue and self._queue[0][0] + self._wait < self.clock:
+            time, asset = place = heapq.heappop(self._queue)
+            self._queued.discard(place)
+            example = self._examples.get((asset, time))
+            if example is not None and _waits(example):
+                passed = True
+                self._settle(example)
+        return passed
+
+    def _settle(self, example: Example) -> None:
+        """Learn and count an example that the target clock passed.
+
+        It is done with from then on, also where a model or a figure raises: it would raise again.
+        """
+        learns = not example.learned and example.label is not None and example.label >= 0
+        counts = not example.counted and example.first is not None and example.label is not None
+        example.learned, example.counted = example.learned or learns, example.counted or counts
+        self._examples.update(example)
+        try:
+            if learns:
+                self._learn(example)
+        finally:
+            if counts:
+                self._count(example)
+
+    def _learn(self, example: Example) -> None:
+        label = example.label or 0
+        self._scorer.learn(example.asset, example.time, example.features, label, example.scores)
+        if not label:
+            self._usual.learn(np.frombuffer(example.features))
+
+    def _count(self, example: Example) -> None:
+        first, label = example.first, example.label
+        if first is not None and label is not None and first >= 0:
+            self._figures.count(example.time, example.scores, first, example.lead, label)
+
+    def release(self, asset: str, times: Iterable[int]) -> None:
+        """Forget examples that no record can change, except those that a big model may need again."""
+        for time in times:
+            if (asset, time) in self._scorer.logged:
+                self._released.add((asset, time))
+            else:
+                self._examples.drop((asset, time))
+
+    def forget(self, asset: str) -> None:
+        """Forget every example of an asset whose state was dropped."""
+        self.release(asset, [example.time for example in self._examples if example.asset == asset])
+
+    def trim(self) -> None:
+        """Forget what was kept only for the log of a big model, once that model was written."""
+        for asset, time, _ in self._scorer.trim():
+            if (asset, time) in self._released:
+                self._released.discard((asset, time))
+                self._examples.drop((asset, time))
+
+    def waiting(self) -> list[Example]:
+        """Examples whose label is known, and which no figure counts yet; in order of (time, asset)."""
+        return uncounted(self._examples)
+
+    def pending(self) -> int:
+        """Examples without a label."""
+        return sum(example.label is None for example in self._examples)
+
+    def state(self) -> dict[str, Any]:
+        """What is not in the examples."""
+        return {"clock": self.clock, "released": sorted(self._released)}
+
+    def restore_released(self, released: Iterable[tuple[str, int]]) -> None:
+        """Take back what `state` returned as released."""
+        self._released = {(asset, time) for asset, time in released}
+
+
+def uncounted(examples: Iterable[Example]) -> list[Example]:
+    """Those whose label is known, and which no figure counts yet; in order of (time, asset)."""
+    found = [
+        example
+        for example in examples
+        if example.first is not None and example.first >= 0 and not example.counted
+    ]
+    return sorted(found, key=lambda example: (example.time, example.asset))
+
+
+def _waits(example: Example) -> bool:
+    if example.first is None or example.label is None:
+        return False
+    return (example.first >= 0 and not example.counted) or (example.label >= 0 and not example.learned)

@@ -1,0 +1,275 @@
+"""Served against complete: what late data changed in features, in the score and in the log loss.
+
+An example is served from what has arrived. Once the watermark has passed it, the assets of a sample compute
+its features again, from all that came. Both vectors are scored by the champion of that moment, so that only
+the features differ.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from dataflows.target.figures import CLIP
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from numpy.typing import NDArray
+
+    from dataflows.items import Compared
+    from dataflows.state.layouts import Refit
+    from dataflows.target.examples import Example
+
+__all__ = ["Skew", "log_loss"]
+
+
+def log_loss(score: float, label: int) -> float:
+    """Log loss of one score, clipped as in the figures."""
+    clipped = min(max(score, CLIP), 1 - CLIP)
+    return -math.log(clipped if label else 1 - clipped)
+
+
+#: The same readings in another order change a feature by no more than this part of its size.
+_ROUNDING = 1e-9
+
+
+class _Spread:
+    """Running mean and variance of every feature, by Welford's updates; a missing value is passed over."""
+
+    def __init__(self, width: int, state: tuple[bytes, bytes, bytes] | None = None) -> None:
+        arrays = (np.zeros(width) for _ in range(3))
+        self._counts, self._means, self._squares = (
+            arrays if state is None else (np.frombuffer(found).copy() for found in state)
+        )
+
+    def add(self, values: NDArray[np.float64]) -> None:
+        """Take one vector (features)."""
+        given = ~np.isnan(values)
+        self._counts += given
+        before = np.where(given, values - self._means, 0.0)
+        self._means += before / np.maximum(self._counts, 1.0)
+        self._squares += before * np.where(given, values - self._means, 0.0)
+
+    def deviations(self) -> NDArray[np.float64]:
+        """(features) population standard deviation; 0 before the second value."""
+        return np.sqrt(np.maximum(self._squares, 0.0) / np.maximum(self._counts, 1.0))
+
+    def state(self) -> tuple[bytes, bytes, bytes]:
+        """Plain data."""
+        return self._counts.tobytes(), self._means.tobytes(), self._squares.tobytes()
+
+
+class _Tally:
+    """Counts and sums over some time.
+
+    Args:
+        features: names of all features of the class.
+        state: what `state` returned, None for a new tally.
+    """
+
+    def __init__(self, features: tuple[str, ...], state: Mapping[str, Any] | None = None) -> None:
+        self._features = features
+        width = len(features)
+        self._compared = self._changed = self._scored = self._matured = 0
+        self._given_up: Counter[str] = Counter()
+        #: Changes of the score: sum, sum of absolute ones, the largest of these with its sign.
+        self._scores = [0.0, 0.0, 0.0]
+        self._loss = 0.0
+        #: By feature: how often it changed; how often that is measured, the sum of it, and the largest.
+        self._changes, self._measured, self._sums, self._worst = (np.zeros(width) for _ in range(4))
+        if state is not None:
+            self._compared, self._changed, self._scored, self._matured = state["counts"]
+            self._given_up.update(state["given_up"])
+            self._scores, self._loss = list(state["scores"]), state["loss"]
+            arrays = (np.frombuffer(found).copy() for found in state["features"])
+            self._changes, self._measured, self._sums, self._worst = arrays
+
+    def __bool__(self) -> bool:
+        """Whether anything was counted."""
+        return bool(self._compared or self._given_up or self._matured)
+
+    def compare(self, changed: NDArray[np.bool_], distances: NDArray[np.float64]) -> None:
+        """Count one example: which features changed, and by how much, NaN where that is unknown."""
+        self._compared += 1
+        self._changed += bool(changed.any())
+        known = ~np.isnan(distances)
+        self._changes += changed
+        self._measured += known
+        self._sums[known] += distances[known]
+        self._worst[known] = np.maximum(self._worst[known], distances[known])
+
+    def score(self, change: float) -> None:
+        """Count what that changed in the score."""
+        self._scored += 1
+        self._scores[0] += change
+        self._scores[1] += abs(change)
+        if abs(change) > abs(self._scores[2]):
+            self._scores[2] = change
+
+    def mature(self, change: float) -> None:
+        """Count what it changed in the log loss."""
+        self._matured += 1
+        self._loss += change
+
+    def give_up(self, why: str) -> None:
+        """Count an example that could not be compared."""
+        self._given_up[why] += 1
+
+    def row(self) -> dict[str, Any]:
+        """The figures, of features that changed; None where there are too few examples for one."""
+        scored, matured = self._scored, self._matured
+        return {
+            "compared": self._compared,
+            "changed": self._changed,
+            "given_up": dict(sorted(self._given_up.items())),
+            "score": {
+                "examples": scored,
+                "mean": self._scores[0] / scored if scored else None,
+                "mean_absolute": self._scores[1] / scored if scored else None,
+                "worst": self._scores[2] if scored else None,
+            },
+            "log_loss_change": {"examples": matured, "mean": self._loss / matured if matured else None},
+            "features": {
+                self._features[index]: self._of(int(index)) for index in np.flatnonzero(self._changes)
+            },
+        }
+
+    def _of(self, index: int) -> dict[str, Any]:
+        measured = self._measured[index]
+        return {
+            "changed": int(self._changes[index]),
+            "share": float(self._changes[index] / self._compared),
+            "mean": float(self._sums[index] / measured) if measured else None,
+            "worst": float(self._worst[index]) if measured else None,
+        }
+
+    def state(self) -> dict[str, Any]:
+        """Plain data."""
+        arrays = (self._changes, self._measured, self._sums, self._worst)
+        return {
+            "counts": (self._compared, self._changed, self._scored, self._matured),
+            "given_up": dict(self._given_up),
+            "scores": self._scores,
+            "loss": self._loss,
+            "features": [found.tobytes() for found in arrays],
+        }
+
+
+class Skew:
+    """The lateness skew of one target, of the running period and since ``figures_from``.
+
+    Args:
+        features: names of all features of the class.
+        figures_from: examples before it count in no summary; None: all count.
+        state: what `state` returned, None for a new target.
+    """
+
+    def __init__(
+        self, features: tuple[str, ...], figures_from: int | None, state: Mapping[str, Any] | None = None
+    ) -> None:
+        self._features = features
+        self._from = figures_from
+        kept: Mapping[str, Any] = state or {}
+        self._spread = _Spread(len(features), kept.get("spread"))
+        self._period = _Tally(features, kept.get("period"))
+        self._total = _Tally(features, kept.get("total"))
+
+    @staticmethod
+    def refitted(state: Mapping[str, Any], refit: Refit) -> dict[str, Any]:
+        """What `state` returned, under another layout of the class."""
+        tallies = {
+            scope: {**state[scope], "features": [refit(found, 0.0) for found in state[scope]["features"]]}
+            for scope in ("period", "total")
+        }
+        return {"spread": [refit(found, 0.0) for found in state["spread"]], **tallies}
+
+    def serve(self, features: bytes) -> None:
+        """Take the features of an example that is served: differences are told in units of their spread."""
+        self._spread.add(np.frombuffer(features))
+
+    def take(self, example: Example, compared: Compared, ask: Callable[[bytes], float | None]) -> None:
+        """Count one example, and note in it what its label will need.
+
+        A feature that is missing in both vectors did not change, nor one that differs by rounding alone, as
+        the order in which readings come makes it. By how much one changed is unknown where it is missing in
+        either, or where all values that were served so far are equal.
+
+        Args:
+            example: as served.
+            compared: its features from complete data.
+            ask: the champion's score of a feature vector.
+        """
+        if compared.features is None:
+            self.give_up(example.time, compared.why or "")
+            return
+        before = after = ask(example.features)
+        if compared.features != example.features:
+            after = ask(compared.features)
+        changed, distances = self._changes(np.frombuffer(example.features), np.frombuffer(compared.features))
+        example.compared = before, after
+        for tally in self._tallies(example.time):
+            tally.compare(changed, distances)
+            if before is not None and after is not None:
+                tally.score(after - before)
+        self.mature(example)
+
+    def _changes(
+        self, served: NDArray[np.float64], complete: NDArray[np.float64]
+    ) -> tuple[NDArray[np.bool_], NDArray[np.float64]]:
+        spread = self._spread.deviations()
+        missing = np.isnan(served), np.isnan(complete)
+        # NaN where either is missing, and a NaN exceeds nothing.
+        by = np.abs(complete - served)
+        size = np.maximum(np.maximum(np.abs(served), np.abs(complete)), spread)
+        changed = (by > _ROUNDING * size) | (missing[0] != missing[1])
+        known = changed & (spread > 0) & ~missing[0] & ~missing[1]
+        distances = np.full(len(served), np.nan)
+        distances[known] = by[known] / spread[known]
+        return changed, distances
+
+    def mature(self, example: Example) -> None:
+        """Count the change in log loss of an example that has its label and its comparison by now."""
+        before, after = example.compared or (None, None)
+        label = example.first
+        if label is not None and label >= 0 and before is not None and after is not None:
+            for tally in self._tallies(example.time):
+                tally.mature(log_loss(after, label) - log_loss(before, label))
+
+    def give_up(self, time: int, why: str) -> None:
+        """Count an example that cannot be compared, by reason."""
+        for tally in self._tallies(time):
+            tally.give_up(why)
+
+    def _tallies(self, time: int) -> tuple[_Tally, ...]:
+        if self._from is not None and time < self._from:
+            return (self._period,)
+        return self._period, self._total
+
+    def running(self) -> _Tally:
+        """What the running period counted so far."""
+        return self._period
+
+    def go_on(self, running: _Tally) -> None:
+        """Take back up a period whose rows could not be written."""
+        self._period = running
+
+    def close_period(self) -> dict[str, Any] | None:
+        """Figures of the period, and a new period; None for one in which nothing was counted."""
+        period, self._period = self._period, _Tally(self._features)
+        return period.row() if period else None
+
+    def summary(self) -> dict[str, Any]:
+        """Figures since ``figures_from``."""
+        return self._total.row()
+
+    def state(self) -> dict[str, Any]:
+        """Plain data."""
+        return {
+            "spread": self._spread.state(),
+            "period": self._period.state(),
+            "total": self._total.state(),
+        }

@@ -1,0 +1,572 @@
+"""One target: every observation of it passes here in the order of effect.
+
+Within a record, what its label clock decided is evaluated and learned first; only then is the event scored.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import structlog
+
+from dataflows.instants import format_instant
+from dataflows.items import Compared, Item, Matured, Observation, Row, by_order, encode, group_part
+from dataflows.state.tables import BUCKETS
+from dataflows.target.alerts import REPORTS, Publisher
+from dataflows.target.attribution import Usual
+from dataflows.target.champion import (
+    ChampionError,
+    between,
+    going_on,
+    layout_of,
+    read_figures,
+    seal_kept,
+    unseal_kept,
+)
+from dataflows.target.error_rate import ErrorRate
+from dataflows.target.examples import SEGMENTS, Example, ExampleStore, Ledger
+from dataflows.target.figures import Leads, TargetFigures
+from dataflows.target.models import MODEL_PARTS, Scorer
+from dataflows.target.rows import alert, basis, evaluation, metrics, named, prediction
+from dataflows.target.skew import Skew
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from dataflows.fleet.fleet import Fleet
+    from dataflows.state.layouts import Past, Refit
+
+__all__ = ["GROUP_PARTS", "ChampionError", "Group", "OrderError", "described"]
+
+_LOG = MODEL_PARTS
+_FIGURES = MODEL_PARTS + 1
+_EXAMPLES = MODEL_PARTS + 2
+_PUBLISHED = _EXAMPLES + SEGMENTS
+#: Models, the log of what was learned, the figures, the examples, what was published of each asset. Frozen:
+#: the store knows them by number.
+GROUP_PARTS = _PUBLISHED + BUCKETS
+_log = structlog.get_logger()
+#: One step of an observation, and the rows that it makes.
+_Effect = Callable[[Item, Observation], list[Row]]
+
+
+class OrderError(RuntimeError):
+    """With one worker, something reached a group out of the order of effect."""
+
+
+class Group:
+    """The models of one target at work.
+
+    Args:
+        fleet: the fleet.
+        key: name of the target.
+        strict: whether order is promised (one worker): then its violation is an error, else it is counted.
+        on_error: makes the row that rejects an observation on which this stage throws.
+        main: what `main_snapshot` returned, None for a new target.
+        parts: what `part_snapshot` returned, by number.
+        past: the layouts of the fleet's classes, and how often examples began anew; None: it has none.
+
+    Raises:
+        ChampionError: the stored champion cannot go on, and nobody is named to follow it.
+    """
+
+    def __init__(
+        self,
+        fleet: Fleet,
+        key: str,
+        *,
+        strict: bool,
+        on_error: Callable[[Item, Exception, str], Row],
+        main: bytes | None,
+        parts: dict[int, bytes],
+        past: Past | None = None,
+    ) -> None:
+        self._target = fleet.targets[key]
+        asset_class = fleet.classes[self._target.asset_class]
+        self._features = asset_class.features
+        self._write_features = fleet.output.features
+        self._every = fleet.metrics_every
+        self._strict = strict
+        self._on_error = on_error
+        state: dict[str, Any] | None = None if main is None else unseal_kept("group", main)
+        self._begun = 0 if past is None else past.targets.get(key, 0)
+        #: Parts that have to be written once more, since what they hold is not believed.
+        self._stale: list[int] = []
+        if state is not None and state["begun"] != self._begun:
+            state, parts, self._stale = None, {}, sorted(parts)
+        self._order: tuple[int, int] = (0, 0) if state is None else tuple(state["order"])
+        self._violations = 0 if state is None else state["violations"]
+        self._errors = 0 if state is None else state["errors"]
+        self._known: int | None = None if state is None else state["known"]
+        #: (start, end] of the open period of the metrics, in knowledge time. It ends at the next multiple of
+        #: metrics_every, also where that was another one when the period began.
+        self._period: tuple[int, int] | None = None
+        if self._known is not None and state is not None:
+            self._period = (state["period_from"], self._end_of_period(self._known))
+        self._champion = self._target.champion
+        #: What the next observation tells of a changed configuration: change, model, version, why.
+        introduced = [("champion", self._champion, 1, "configured")]
+        self._news: list[Any] = introduced if state is None else [*state["news"]]
+        self._learned = 0 if state is None else state["scorer"]["learned"]
+        self._layout, refit = layout_of(past, asset_class, state)
+        self._open(fleet, state, parts, refit)
+
+    def _open(
+        self, fleet: Fleet, state: dict[str, Any] | None, parts: dict[int, bytes], refit: Refit | None
+    ) -> None:
+        target = self._target
+        kept = read_figures(parts.get(_FIGURES), refit)
+        self._changed_figures = refit is not None
+        since = fleet.figures_from
+        self._figures = TargetFigures(target.threshold, target.horizon, since, kept.get("tallies"))
+        self._leads = Leads(since, kept.get("leads"), alerts=target.alert is not None)
+        self._usual = Usual(self._features, kept.get("usual"))
+        #: None where no asset of the class computes its features again.
+        self._skew: Skew | None = None
+        if fleet.classes[target.asset_class].compared:
+            self._skew = Skew(self._features, since, kept.get("skew"))
+        self._examples = ExampleStore(between(parts, _EXAMPLES, _PUBLISHED), refit)
+        self._publisher = Publisher(target, fleet.output, between(parts, _PUBLISHED, GROUP_PARTS))
+        champion = None if state is None else going_on(target, self._features, state)
+        self._scorer = Scorer(
+            target.name,
+            target.models,
+            self._features,
+            None if state is None else state["scorer"],
+            between(parts, 0, MODEL_PARTS),
+            champion=champion,
+            refit=refit,
+            key=fleet.store_key,
+        )
+        self._news += self._scorer.news
+        if champion is not None:
+            self._champion = champion
+        elif state is not None and target.successor is not None:
+            self._champion = self._scorer.label(target.successor)
+            why = f"successor of {state['champion']}, which is no longer configured"
+            self._news.append(("champion", *self._scorer.named(self._champion), why))
+        clock = None if state is None else state["ledger"]["clock"]
+        self._ledger = Ledger(target, self._scorer, self._figures, self._usual, self._examples, clock)
+        if state is not None:
+            self._ledger.restore_released(state["ledger"]["released"])
+        if _LOG in parts:
+            log, start = unseal_kept("log", parts[_LOG])
+            served = {example.key: (example.features, example.scores) for example in self._examples}
+            self._scorer.replay([tuple(line) for line in log], start, served)
+
+    def process(self, items: list[Item]) -> list[Item]:
+        """Observations in, rows out; what arrives together is put into the order of effect first."""
+        items.sort(key=by_order)
+        out: list[Item] = []
+        for item in items:
+            order = by_order(item)
+            if order > self._order:
+                self._order = order
+            else:
+                self._out_of_order(order)
+            seen = item.body
+            if isinstance(seen, Observation):
+                rows = self._observe(item, seen)
+                part = item.part
+                for index, row in enumerate(rows):
+                    at = group_part(part, index) if index else part
+                    out.append(Item(item.sequence, at, item.arrival, item.known, item.position, row))
+        return out
+
+    def _out_of_order(self, order: tuple[int, int]) -> None:
+        self._violations += 1
+        if self._strict:
+            msg = (
+                f"target {self._target.name!r}: {order} came after {self._order}; with one worker this "
+                "cannot happen, and outputs would not be reproducible. Please report it"
+            )
+            raise OrderError(msg)
+
+    def _observe(self, item: Item, seen: Observation) -> list[Row]:
+        """The rows of one observation, effect by effect.
+
+        An effect that raises is rejected by itself: it leaves neither a row nor a trace in the state, and the
+        effects before and after it stand. So an effect encodes its rows before it changes anything, or undoes
+        what it changed. What only counts (figures, skew) is an effect of its own, after what it counts.
+        """
+        learned = self._scorer.learned
+        rows: list[Row] = []
+        for effect in self._effects(seen):
+            try:
+                rows += effect(item, seen)
+            except Exception as error:  # noqa: BLE001 - the rest of the record and of the fleet goes on
+                rows.append(self._rejected(item, error))
+        if self._scorer.learned != learned:
+            rows += self._attempt(item, self._ledger.trim)
+        return rows
+
+    def _attempt(self, item: Item, effect: Callable[[], list[Row] | None]) -> list[Row]:
+        """The rows of an effect within another, or the row that rejects it."""
+        try:
+            return effect() or []
+        except Exception as error:  # noqa: BLE001 - as in `_observe`
+            return [self._rejected(item, error)]
+
+    def _rejected(self, item: Item, error: Exception) -> Row:
+        self._errors += 1
+        return self._on_error(item, error, "group")
+
+    def _effects(self, seen: Observation) -> list[_Effect]:
+        """What an observation does to the target, in order; nearly always, time moves and it is scored."""
+        effects: list[_Effect] = [self._tell_news] if self._news else []
+        if seen.resting is not None and (self._ledger.clock is None or seen.resting > self._ledger.clock):
+            effects.append(self._rest)
+        effects.append(self._move_time)
+        effects += [partial(self._evaluate, matured=matured) for matured in seen.matured]
+        effects.append(self._advance)
+        if seen.compared:
+            effects += [partial(self._compare, compared=compared) for compared in seen.compared]
+        if seen.cleared is not None:
+            effects.append(self._clear)
+        if seen.features is not None:
+            effects.append(self._score)
+        if seen.at_once is not None:
+            effects += [partial(self._evaluate, matured=seen.at_once), self._advance]
+        if seen.released:
+            effects.append(self._release)
+        if seen.forgotten:
+            effects += [self._forget, self._forget_published]
+        effects.append(self._tell_moves)
+        return effects
+
+    def _rest(self, item: Item, seen: Observation) -> list[Row]:
+        """Assets that rest move the target clock, as of when they would have expired."""
+        rows = [] if seen.resting is None else self._pass_known(item, seen.resting)
+        return rows + self._pass_clock(item, seen.resting)
+
+    def _move_time(self, item: Item, _: Observation) -> list[Row]:
+        return self._pass_known(item, item.known)
+
+    def _pass_known(self, item: Item, known: int) -> list[Row]:
+        if self._known is not None and known <= self._known:
+            return []
+        self._known = known
+        return self._close_period(item, known)
+
+    def _advance(self, item: Item, seen: Observation) -> list[Row]:
+        return self._pass_clock(item, seen.clock)
+
+    def _pass_clock(self, item: Item, clock: int | None) -> list[Row]:
+        """Learn and count what the target clock passes; an example that raises is not tried again."""
+        rows: list[Row] = []
+        while True:
+            failed = self._attempt(item, partial(self._pass, clock))
+            if not failed:
+                return rows
+            rows += failed
+
+    def _pass(self, clock: int | None) -> None:
+        try:
+            self._changed_figures |= self._ledger.advance(clock)
+        except Exception:
+            self._changed_figures = True
+            raise
+
+    def _clear(self, item: Item, seen: Observation) -> list[Row]:
+        before = self._publisher.entry(seen.asset)
+        try:
+            moves = self._publisher.end(seen.asset, seen.cleared_at, seen.cleared or "")
+            rows = [_row("alerts", alert(item, seen, move)) for move in moves]
+        except Exception:
+            self._publisher.put_back(seen.asset, before)
+            raise
+        since = self._leads.since(seen.asset)
+        if self._target.alert is not None:
+            since = moves[0].opened if moves else None
+        elif since is None or (seen.cleared in REPORTS and seen.cleared_at <= since - self._target.horizon):
+            return rows
+        else:
+            self._leads.forget(seen.asset)
+            self._changed_figures = True
+        if since is not None and seen.cleared == "failure":
+            self._leads.failed(since, seen.cleared_at)
+            self._changed_figures = True
+        return rows
+
+    def _release(self, _: Item, seen: Observation) -> list[Row]:
+        self._ledger.release(seen.asset, seen.released)
+        return []
+
+    def _forget(self, _: Item, seen: Observation) -> list[Row]:
+        self._ledger.forget(seen.asset)
+        return []
+
+    def _forget_published(self, _: Item, seen: Observation) -> list[Row]:
+        self._publisher.forget(seen.asset)
+        self._changed_figures |= self._leads.forget(seen.asset) is not None
+        return []
+
+    def _tell_moves(self, item: Item, _: Observation) -> list[Row]:
+        if not self._scorer.moves:
+            return []
+        rows = [
+            self._change(item, change, *self._scorer.named(label), why)
+            for change, label, why in self._scorer.moves
+        ]
+        self._scorer.moves.clear()
+        return rows
+
+    def _tell_news(self, item: Item, _: Observation) -> list[Row]:
+        rows = [self._change(item, *each) for each in self._news]
+        self._news = []
+        return rows
+
+    def _change(self, item: Item, change: str, model: str, version: int, why: str) -> Row:
+        row = {
+            "change": change,
+            "target": self._target.name,
+            "model": model,
+            "version": version,
+            "why": why,
+            "known": format_instant(item.known),
+            **basis(item, None),
+        }
+        return _row("changes", row)
+
+    def _evaluate(self, item: Item, seen: Observation, matured: Matured) -> list[Row]:
+        example = self._examples.get((seen.asset, matured.time))
+        if example is None:
+            return []
+        # Another lead alone leads to no more learning.
+        learned = matured.label in {0, 1} and not example.learned and matured.label != example.label
+        row = evaluation(item, seen, example, matured, learned=learned)
+        if self._write_features != "none":
+            row["features"] = named(self._features, example.features)
+        rows = [_row("evaluations", row)]
+        self._changed_figures = True
+        self._ledger.mature(seen.asset, matured)
+        rows += self._attempt(item, partial(self._ledger.learn_at_once, example))
+        if self._skew is not None and not matured.correction:
+            rows += self._attempt(item, partial(self._skew.mature, example))
+        if matured.correction:
+            _log.info("label contradicted", target=seen.target, asset=seen.asset, time=row["time"])
+        return rows
+
+    def _score(self, item: Item, seen: Observation) -> list[Row]:
+        features = seen.features or b""
+        before = self._publisher.entry(seen.asset)
+        try:
+            if seen.example:
+                answers = self._scorer.answers(features)
+                score, link = answers[self._champion]
+                rows = self._publish(item, seen, score, link)
+                scores = {name: answer for name, (answer, _) in answers.items()}
+                self._ledger.take(Example(seen.asset, seen.time or 0, features, scores, self._champion))
+            else:
+                score, link = self._scorer.answer(self._champion, features)
+                rows = self._publish(item, seen, score, link)
+        except Exception:
+            # An alert moves, and a prediction counts as written, only with its row.
+            self._publisher.put_back(seen.asset, before)
+            raise
+        if self._target.alert is None and score is not None and link == "class":
+            high = score >= self._target.threshold
+            self._changed_figures |= self._leads.stands(seen.asset, seen.time or 0, high=high)
+        if seen.example and self._skew is not None:
+            self._changed_figures = True
+            rows += self._attempt(item, partial(self._skew.serve, features))
+        return rows
+
+    def _publish(self, item: Item, seen: Observation, score: float | None, link: str) -> list[Row]:
+        """The prediction of the champion, and the alerts that follow from it."""
+        time, features = seen.time or 0, seen.features or b""
+        champion = self._champion
+        if score is None:
+            score = self._scorer.prior
+        # The prior is the same for every asset: it warns of none.
+        moves = self._publisher.score(seen.asset, time, score, seen.revision) if link == "class" else []
+        # Whatever moves an alert is published, so that every alert has the prediction that it follows from.
+        if not self._publisher.publishes(seen.asset, score, example=seen.example, moved=bool(moves)):
+            return []
+        model, version = self._scorer.named(champion)
+        answered = {"model": model, "version": version, "link": link}
+        revises = self._publisher.written(seen.asset, time, seen.revision)
+        row = prediction(item, seen, score, revises, answered)
+        if self._write_features == "all":
+            row["features"] = named(self._features, features)
+        rows = [_row("predictions", row)]
+        for move in moves:
+            told = alert(item, seen, move)
+            if move.state == "opened":
+                told["moved_by"] = self._usual.moved(
+                    features,
+                    self._scorer.picks(champion),
+                    score,
+                    lambda x: self._scorer.answer(champion, x)[0],
+                )
+            rows.append(_row("alerts", told))
+        return rows
+
+    def _compare(self, _: Item, seen: Observation, compared: Compared) -> list[Row]:
+        """Hold an example as served against its features from complete data."""
+        if self._skew is None:
+            return []
+        self._changed_figures = True
+        example = self._ledger.remembered(seen.asset, compared.time)
+        if example is not None:
+            try:
+                self._skew.take(example, compared, lambda x: self._scorer.answer(self._champion, x)[0])
+            finally:
+                self._examples.update(example)
+        elif compared.features is not None:
+            self._skew.give_up(compared.time, "not remembered")
+        return []
+
+    def _end_of_period(self, known: int) -> int:
+        return -(-known // self._every) * self._every
+
+    def _close_period(self, item: Item, known: int) -> list[Row]:
+        """Rows of the metrics once knowledge time has passed the end of the period."""
+        if self._period is not None and known <= self._period[1]:
+            return []
+        closed, end = self._period, self._end_of_period(known)
+        self._period = (end - self._every, end)
+        if closed is None:
+            return []
+        counted = self._figures.running(), None if self._skew is None else self._skew.running()
+        try:
+            return [_row("metrics", row) for row in self._metrics(item, *closed)]
+        except Exception:
+            # Without its rows no period closes: what it counted counts in the next one.
+            self._figures.go_on(counted[0])
+            if self._skew is not None and counted[1] is not None:
+                self._skew.go_on(counted[1])
+            raise
+
+    def _metrics(self, item: Item, start: int, end: int) -> list[dict[str, Any]]:
+        self._changed_figures = True
+        figures = self._figures.close_period(self._scorer.names())
+        if figures:
+            aside, errors = self._scorer.set_aside(), self._scorer.close_period()
+            for label, row in figures.items():
+                row |= {"errors": errors.get(label, 0), "set_aside": label in aside}
+        rows = metrics(
+            {"from": format_instant(start), "to": format_instant(end)},
+            figures,
+            None if self._skew is None else self._skew.close_period(),
+            {"target": self._target.name, "champion": self._champion, "pending": self._ledger.pending()},
+            {"known": format_instant(item.known), **basis(item, None)},
+        )
+        for row in rows:
+            _log.info("metrics", **row)
+        return rows
+
+    def pending(self) -> int:
+        """Examples that wait for their label."""
+        return self._ledger.pending()
+
+    def changed(self) -> Iterable[int]:
+        """Parts to write."""
+        changed, self._stale = [*self._stale, *self._scorer.changed()], []
+        if self._scorer.learned != self._learned and self._scorer.log:
+            changed.append(_LOG)
+        self._learned = self._scorer.learned
+        if self._changed_figures:
+            changed.append(_FIGURES)
+            self._changed_figures = False
+        changed += [_EXAMPLES + segment for segment in self._examples.changed()]
+        changed += [_PUBLISHED + bucket for bucket in self._publisher.changed()]
+        return changed
+
+    def main_snapshot(self) -> bytes:
+        """Pointer, clocks and counts."""
+        return seal_kept(
+            "group",
+            {
+                "order": self._order,
+                "violations": self._violations,
+                "errors": self._errors,
+                "known": self._known,
+                "period_from": None if self._period is None else self._period[0],
+                "champion": self._champion,
+                "layout": self._layout,
+                "begun": self._begun,
+                "news": self._news,
+                "scorer": self._scorer.main_state(),
+                "ledger": self._ledger.state(),
+            },
+        )
+
+    def part_snapshot(self, part: int) -> bytes:
+        """One part: models, log, figures, or a segment of the examples."""
+        if part < MODEL_PARTS:
+            return self._scorer.part(part)
+        if part == _LOG:
+            return seal_kept("log", (self._scorer.log, self._scorer.log_start))
+        if part == _FIGURES:
+            kept: dict[str, Any] = {
+                "tallies": self._figures.state(),
+                "leads": self._leads.state(),
+                "usual": self._usual.state(),
+            }
+            if self._skew is not None:
+                kept["skew"] = self._skew.state()
+            return seal_kept("figures", kept)
+        if part < _PUBLISHED:
+            return self._examples.segment(part - _EXAMPLES)
+        return self._publisher.part(part - _PUBLISHED)
+
+    def finish(self) -> list[Item]:
+        """The target's section of the summary, and what it could not use."""
+        targets = {
+            self._target.name: {
+                "champion": self._champion,
+                "learned": self._scorer.learned,
+                "positives": self._scorer.positives,
+                "pending": self._ledger.pending(),
+                "open_alerts": self._publisher.open_alerts(),
+                "model_errors": self._scorer.errors(),
+                "set_aside": self._scorer.set_aside(),
+                "order_violations": self._violations,
+                "lead": self._leads.row(),
+                **self._figures.at_end(self._ledger.waiting()).summary(),
+                **({} if self._skew is None else {"skew": self._skew.summary()}),
+            }
+        }
+        rejected = {"internal_error": self._errors} if self._errors else {}
+        body = Row("summary", encode({"input": {"rejected": rejected}, "targets": targets}))
+        return [Item(*self._order, None, self._known or 0, ("", 0, 0), body)]
+
+
+def described(fleet: Fleet, key: str, main: bytes, parts: Mapping[int, bytes]) -> dict[str, Any]:
+    """What is stored of a target, as its section of the summary has it, without loading a model.
+
+    To load a model is to run code that the store holds, so who only looks at a store does not.
+
+    Args:
+        fleet: the fleet.
+        key: name of the target.
+        main: what `Group.main_snapshot` returned.
+        parts: what `Group.part_snapshot` returned, by number.
+
+    Raises:
+        ChampionError: no run would go on from it.
+        SnapshotError: it is damaged, or of a version that cannot be read.
+    """
+    target = fleet.targets[key]
+    state = unseal_kept("group", main)
+    scorer = state["scorer"]
+    label = going_on(target, fleet.classes[target.asset_class].features, state)
+    errors = {name: ErrorRate(kept["errors"]) for name, kept in scorer["models"].items()}
+    return {
+        "champion": label or target.successor,
+        "learned": scorer["learned"],
+        "positives": scorer["positives"],
+        "pending": sum(
+            example.label is None for example in ExampleStore(between(parts, _EXAMPLES, _PUBLISHED))
+        ),
+        "open_alerts": Publisher(target, fleet.output, between(parts, _PUBLISHED, GROUP_PARTS)).open_alerts(),
+        "model_errors": {name: found.total for name, found in errors.items() if found.total},
+        "set_aside": {name: found.why or "" for name, found in errors.items() if found.aside},
+    }
+
+
+def _row(output: str, row: dict[str, Any]) -> Row:
+    return Row(output, encode(row))

@@ -1,0 +1,258 @@
+"""The recovery store: which one the engine's command line names, and what is found out about its files."""
+
+from __future__ import annotations
+
+import fcntl
+import pickle
+import sqlite3
+import sys
+from contextlib import closing
+from datetime import timedelta
+from pathlib import Path
+
+import bytewax.operators as op
+import msgspec
+import pytest
+from bytewax.dataflow import Dataflow
+from bytewax.recovery import RecoveryConfig, init_db_dir
+from bytewax.testing import TestingSink, run_main
+from rich.console import Console
+
+from dataflows.engine.operators import stateful_in_parts
+from dataflows.fleet import Fleet, load
+from dataflows.recovery import store as stores
+from dataflows.recovery.manifest import read_manifest, write_manifest
+from dataflows.recovery.sqlite_files import (
+    Partition,
+    check_moment,
+    opened,
+    part_files,
+    read_partition,
+    resume_epoch,
+)
+from dataflows.recovery.store import MARKS, StoreError, guard_named_store, named_store, open_store
+from dataflows.state.kinds import KINDS, check_version, readable
+from dataflows.state.layouts import FleetChangedError
+from dataflows.state.snapshots import SnapshotError, seal
+from dataflows.tools.backup import backup as back_up
+from tests.engine.flows import Records, Tally, item
+from tests.tables import LEAK
+
+FLOW = "dataflows.failure_prediction"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "variable", "store"),
+    [
+        ([FLOW, "-r", "one", "-s", "10", "-b", "0"], None, "one"),
+        (["-w2", "--recovery-directory=one", FLOW], "two", "one"),
+        ([FLOW, "-w", "2"], "two", "two"),
+        ([FLOW], None, None),
+        (["run", "fleet.toml", "--recovery", "one"], None, None),
+        ([FLOW, "-r"], None, None),
+    ],
+)
+def test_the_named_store_is_that_of_the_engine(
+    monkeypatch: pytest.MonkeyPatch, arguments: list[str], variable: str | None, store: str | None
+) -> None:
+    """The option comes before the environment; without both there is none."""
+    monkeypatch.setattr(sys, "argv", ["bytewax.run", *arguments])
+    monkeypatch.delenv("BYTEWAX_RECOVERY_DIRECTORY", raising=False)
+    if variable is not None:
+        monkeypatch.setenv("BYTEWAX_RECOVERY_DIRECTORY", variable)
+    assert named_store() == (None if store is None else Path(store))
+
+
+_SNAP = "INSERT INTO snaps (step_id, state_key, snap_epoch, ser_change) VALUES (?, ?, ?, ?)"
+_FRONT = "INSERT INTO fronts (ex_num, worker_index, worker_frontier) VALUES (1, 0, 5)"
+
+
+@pytest.fixture
+def fleet(tmp_path: Path) -> Fleet:
+    """A small fleet."""
+    path = tmp_path / "fleet.toml"
+    text = 'name = "pumps"\n[input]\nfiles = ["events.jsonl"]\n[classes.pump]\nsensors = ["pressure"]\n'
+    path.write_text(text + LEAK, encoding="utf-8")
+    return load(path)
+
+
+def parts_of(store: Path) -> list[Partition]:
+    found = []
+    for path in part_files(store):
+        with opened(path) as connection:
+            found.append(read_partition(path, connection))
+    return found
+
+
+@pytest.mark.parametrize("files", [1, 2, 4, 8, 16])
+def test_each_file_of_a_store_holds_a_mark(tmp_path: Path, files: int) -> None:
+    """The engine's hash puts at least one of the lane's marks into each file, and one epoch marks all."""
+    init_db_dir(tmp_path, files)
+    flow = Dataflow("highwater")
+    source = Records([item(number, "lane-0", b"0") for number in range(1, 5)], 1, set(), set())
+    keyed = op.key_on("by_lane", op.input("source", flow, source), lambda _: "lane-0")
+
+    def build(key: str, main: bytes | None, parts: dict[int, bytes]) -> Tally:
+        return Tally(key, main, parts)
+
+    worked = stateful_in_parts("lane", keyed, build, lambda _: "lane-0", 1, MARKS)
+    op.output("outputs", worked, TestingSink([]))
+    run_main(flow, epoch_interval=timedelta(0), recovery_config=RecoveryConfig(tmp_path))
+    parts = parts_of(tmp_path)
+    resume = check_moment(parts)
+    assert len({max(mark for mark in part.marks if mark < resume) for part in parts}) == 1
+    assert {part.committed for part in parts} == {resume - 1}
+
+
+@pytest.mark.parametrize("command", ["our own", "the engine's"])
+def test_what_a_dead_run_did_not_finish_is_no_state_of_a_later_epoch(
+    tmp_path: Path, fleet: Fleet, monkeypatch: pytest.MonkeyPatch, command: str
+) -> None:
+    """Killed within an epoch, and again before a key was awake: it has the state from before both."""
+    with open_store(tmp_path / "store", fleet):
+        pass
+    for number, path in enumerate(part_files(tmp_path / "store")):
+        with closing(sqlite3.connect(path)) as connection, connection:
+            if number == 0:
+                connection.execute("INSERT INTO exs (ex_num, worker_count, resume_epoch) VALUES (1, 1, 1)")
+                connection.execute(_FRONT)
+            connection.execute("INSERT INTO commits (part_index, commit_epoch) VALUES (?, 4)", (number,))
+            # Epoch 4 is finished; 5 is written, but the worker did not come to say so.
+            for epoch in (4, 5):
+                state = pickle.dumps(seal("mark", 1, ("lane-0", epoch)))
+                key = f"highwater.lane.mark_{MARKS[number]:02}", "lane-0", epoch, state
+                connection.execute(_SNAP, key)
+    if command == "our own":
+        with open_store(tmp_path / "store", fleet):
+            pass
+    else:
+        monkeypatch.setattr(sys, "argv", ["bytewax.run", "-r", str(tmp_path / "store")])
+        guard_named_store(fleet)
+        stores._guarded.popitem()[1].close()
+    assert {part.marks for part in parts_of(tmp_path / "store")} == {frozenset({4})}
+    assert resume_epoch(parts_of(tmp_path / "store")) == 5
+
+
+def test_a_new_store_has_a_number_in_each_file_and_a_manifest(tmp_path: Path, fleet: Fleet) -> None:
+    """Made once; the second time the same store is opened, held by one at a time."""
+    folder = tmp_path / "store"
+    with open_store(folder, fleet):
+        manifest = read_manifest(folder)
+        assert manifest is not None
+        assert manifest.fleet == "pumps"
+        assert {part.store for part in parts_of(folder)} == {manifest.store}
+        with pytest.raises(StoreError, match="in use by another run"), open_store(folder, fleet):
+            pass
+    with open_store(folder, fleet):
+        again = read_manifest(folder)
+        assert again is not None
+        assert again.store == manifest.store
+
+
+@pytest.mark.parametrize("version", [0, 3])
+def test_a_store_of_another_format_is_refused(tmp_path: Path, fleet: Fleet, version: int) -> None:
+    """An older and a newer format are named, with what to do."""
+    with open_store(tmp_path / "store", fleet):
+        manifest = read_manifest(tmp_path / "store")
+    assert manifest is not None
+    write_manifest(tmp_path / "store", msgspec.structs.replace(manifest, format=version))
+    expected = f"of format {version}, this release reads up to format 2; run the release that wrote it"
+    with pytest.raises(StoreError, match=expected), open_store(tmp_path / "store", fleet):
+        pass
+
+
+def test_the_engines_own_command_is_guarded_too(
+    tmp_path: Path, fleet: Fleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A store that the engine made gets a manifest, is held by the first process and checked by all."""
+    store = tmp_path / "store"
+    store.mkdir()
+    init_db_dir(store, 2)
+    monkeypatch.setattr(stores, "_guarded", {})
+    monkeypatch.delenv("BYTEWAX_PROCESS_ID", raising=False)
+    arguments = ["bytewax.run", "flow", "-r", str(store), "-s", "1", "-b", "0"]
+    try:
+        monkeypatch.setattr(sys, "argv", arguments)
+        assert guard_named_store(fleet) == store
+        manifest = read_manifest(store)
+        assert manifest is not None
+        assert manifest.partitions == 2
+        with (store / "lock").open("a") as lock, pytest.raises(BlockingIOError):
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        # The second process of the cluster looks only.
+        monkeypatch.setattr(sys, "argv", [*arguments, "-i", "1", "-a", "here:1;here:2"])
+        assert guard_named_store(fleet) == store
+        with closing(sqlite3.connect(store / "part-1.sqlite3")) as connection:
+            connection.execute("PRAGMA application_id = 5")
+        monkeypatch.setattr(sys, "argv", arguments)
+        with pytest.raises(StoreError, match=r"part-1\.sqlite3 is of another recovery store"):
+            guard_named_store(fleet)
+    finally:
+        for lock_of in stores._guarded.values():
+            lock_of.close()
+
+
+@pytest.mark.parametrize("left", [b"", bytes(512)])
+def test_an_empty_manifest_is_refused_and_that_of_a_backup_takes_its_place(
+    tmp_path: Path, fleet: Fleet, left: bytes
+) -> None:
+    """The refusal says what is lost and what to copy; one from another store is refused as well."""
+    store, backup, other = (tmp_path / name for name in ("store", "backup", "other"))
+    for folder in (store, other):
+        with open_store(folder, fleet):
+            pass
+    back_up(store, backup, Console(quiet=True), outputs=False)
+    (store / "manifest.json").write_bytes(left)
+    with (
+        pytest.raises(StoreError, match=r"manifest\.json is empty, .* copy manifest\.json from that backup"),
+        open_store(store, fleet),
+    ):
+        pass
+    (store / "manifest.json").write_bytes((other / "manifest.json").read_bytes())
+    with pytest.raises(StoreError, match="of another recovery store"), open_store(store, fleet):
+        pass
+    (store / "manifest.json").write_bytes((backup / "manifest.json").read_bytes())
+    with open_store(store, fleet):
+        pass
+    manifest = read_manifest(store)
+    assert manifest is not None
+    assert manifest.copy is None
+
+
+def test_a_store_of_another_fleet_is_refused_before_the_engine_starts(tmp_path: Path, fleet: Fleet) -> None:
+    """The manifest tells whose it is."""
+    with open_store(tmp_path / "store", fleet):
+        pass
+    other = tmp_path / "other.toml"
+    other.write_text(fleet.path.read_text().replace('"pumps"', '"fans"'))
+    with (
+        pytest.raises(FleetChangedError, match="'pumps', not of 'fans'"),
+        open_store(tmp_path / "store", load(other)),
+    ):
+        pass
+
+
+def test_what_is_newer_inside_a_snapshot_is_refused() -> None:
+    """A version that this release does not read is found, also that of a snapshot within another."""
+    inner = seal("lane", 99, {})
+    for sealed in (inner, seal("main", 2, ("lane-0", [], inner, 0)), seal("part", 1, ("lane-0", 1, inner))):
+        with pytest.raises(SnapshotError, match="'lane' has version 99, this release reads version 2"):
+            check_version(sealed)
+
+
+def test_every_kind_of_snapshot_has_a_home() -> None:
+    """Each kind that is listed names a module that says which version it writes."""
+    assert all(readable(kind) for kind in KINDS)
+    assert readable("main") == (1, 2)
+
+
+def test_a_name_that_is_none_of_the_fleet_cannot_begin_anew(tmp_path: Path, fleet: Fleet) -> None:
+    """A slip of the keyboard is told with the nearest name, on a new store and on one that is there."""
+    for _ in range(2):
+        with (
+            pytest.raises(FleetChangedError, match="did you mean 'pump'"),
+            open_store(tmp_path / "store", fleet, migrate=["pumpe"]),
+        ):
+            pass
+        with open_store(tmp_path / "store", fleet, migrate=["pump"]):
+            pass

@@ -1,0 +1,261 @@
+"""A throw anywhere in a target: of each effect of a record, either all is applied and written, or nothing."""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from dataclasses import replace
+from types import FunctionType
+from typing import TYPE_CHECKING, Any
+
+import orjson
+import pytest
+import structlog
+
+from dataflows.estimators import BayesianLogistic, Calibration
+from dataflows.fleet.fleet import Alert, Model
+from dataflows.instants import HOUR, format_instant
+from dataflows.items import Item, Observation, Row
+from dataflows.state.tables import Buckets
+from dataflows.target import Group
+from dataflows.target import target as module
+from dataflows.target.alerts import AlertBook, Publisher
+from dataflows.target.attribution import Usual
+from dataflows.target.examples import ExampleStore, Ledger
+from dataflows.target.figures import TargetFigures
+from dataflows.target.models import Scorer
+from dataflows.target.skew import Skew
+from tests.target.fleets import FEATURES, PartStore, fleet, model, target
+from tests.target.learners import Hashed
+from tests.target.streams import _lines, observed
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from dataflows.fleet.fleet import Fleet
+
+KEY = "pump/leak/4h"
+RECORDS = 100
+#: What a target calls while it takes a record in. The figures of a target are one such call each.
+OWNERS: dict[type, set[str]] = {
+    Ledger: set(),
+    ExampleStore: set(),
+    Scorer: set(),
+    TargetFigures: {"count", "censored", "contradicted", "close_period"},
+    Usual: set(),
+    Skew: {"serve", "take", "mature", "give_up", "close_period", "_changes"},
+    Publisher: set(),
+    AlertBook: set(),
+    Buckets: set(),
+}
+#: Part of putting back what was there before an error; and what a model's own errors are caught in.
+SPARED = {"put_back", "running", "go_on", "_teach", "_unscored"}
+FUNCTIONS = ("prediction", "alert", "evaluation", "metrics", "named", "encode", "format_instant", "basis")
+
+
+class UnluckyError(ArithmeticError):
+    """What is thrown."""
+
+
+class Trap:
+    """Counts the calls of everything that a target calls, and throws at one of them."""
+
+    def __init__(self, patch: pytest.MonkeyPatch, throw: tuple[str, int] | None = None) -> None:
+        self.calls: Counter[str] = Counter()
+        self.throw = throw
+        self.armed = False
+        for owner, names in OWNERS.items():
+            for name, found in list(vars(owner).items()):
+                called = name in names if names else not name.startswith("__") and name not in SPARED
+                if isinstance(found, FunctionType) and called:
+                    patch.setattr(owner, name, self.wrapped(f"{owner.__name__}.{name}", found))
+        for name in FUNCTIONS:
+            patch.setattr(module, name, self.wrapped(name, getattr(module, name)))
+
+    def wrapped(self, name: str, original: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*args: Any, **more: Any) -> Any:  # noqa: ANN401
+            if self.armed:
+                self.calls[name] += 1
+                if (name, self.calls[name]) == self.throw:
+                    raise UnluckyError(name)
+            return original(*args, **more)
+
+        return call
+
+
+def pumps(learn_positives: str) -> Fleet:
+    """A linear champion, a big model, one with a reader, and one of scores; all assets are compared."""
+    models = [
+        model("linear"),
+        model("bayes", BayesianLogistic),
+        model("hashed", lambda: Hashed(9_000)),
+        Model(
+            "calibrated",
+            {"name": "calibrated"},
+            tuple(range(len(FEATURES))),
+            lambda: Calibration(2),
+            ("linear",),
+        ),
+    ]
+    made = fleet(
+        target(
+            models,
+            learn_positives=learn_positives,
+            label_memory=10_000 * HOUR,
+            alert=Alert(0.2, 0.1, 0, 0.01),
+        ),
+        metrics_every=24 * HOUR,
+        figures_from=None,
+    )
+    return replace(made, classes={"pump": replace(made.classes["pump"], compare=1.0)})
+
+
+def recording() -> list[bytes]:
+    chance = random.Random(11)
+    kinds = ["telemetry"] * 8 + ["late", "failure", "failure", "maintenance"]
+    return _lines(
+        [
+            (
+                chance.randrange(150),
+                chance.choice("aaab"),
+                chance.choice(kinds),
+                round(chance.uniform(-3, 3), 2),
+                chance.randrange(500),
+            )
+            for _ in range(RECORDS)
+        ]
+    )
+
+
+class Run:
+    """One target that took in a whole recording, and what became of it."""
+
+    def __init__(self, learn_positives: str, throw: tuple[str, int] | None = None) -> None:
+        made = pumps(learn_positives)
+        self.items = observed(made, recording())
+        self.rows: dict[str, list[dict[str, Any]]] = {}
+        with pytest.MonkeyPatch.context() as patch:
+            trap = Trap(patch, throw)
+            self.group = Group(made, KEY, strict=True, on_error=_reject, main=None, parts={})
+            store = PartStore()
+            for number, item in enumerate(self.items):
+                trap.armed = True
+                out = self.group.process([item])
+                trap.armed = False
+                store.after_batch(self.group)
+                if number % 7 == 0 or item is self.items[-1]:
+                    store.end_epoch(self.group)
+                for each in out:
+                    assert isinstance(each.body, Row)
+                    self.rows.setdefault(each.body.output, []).append(orjson.loads(each.body.data))
+            self.calls = trap.calls
+        self.resumed = Group(made, KEY, strict=True, on_error=_reject, main=store.main, parts=store.parts)
+
+    def of(self, output: str) -> list[dict[str, Any]]:
+        return self.rows.get(output, [])
+
+    def examples(self) -> dict[tuple[str, str], Any]:
+        return {(each.asset, format_instant(each.time)): each for each in self.group._examples}
+
+
+def _reject(item: Item, error: Exception, stage: str) -> Row:  # noqa: ARG001 - as the stages call it
+    if not isinstance(error, UnluckyError):
+        raise error
+    return Row("rejects", orjson.dumps({"sequence": item.sequence, "why": str(error)}), "internal_error")
+
+
+def _summary(group: Group) -> dict[str, Any]:
+    (item,) = group.finish()
+    assert isinstance(item.body, Row)
+    found: dict[str, Any] = orjson.loads(item.body.data)
+    return found
+
+
+@pytest.fixture(autouse=True)
+def _quiet_log() -> Iterator[None]:
+    with structlog.testing.capture_logs():
+        yield
+
+
+def assert_labels_have_their_rows(run: Run) -> None:
+    """A label stands in the state exactly where its evaluation was written."""
+    last = {(row["asset"], row["time"]): row for row in run.of("evaluations")}
+    names = {1: "positive", 0: "negative", -1: "censored"}
+    stored = {
+        key: (names[each.label], each.correction)
+        for key, each in run.examples().items()
+        if each.label is not None
+    }
+    assert stored == {key: (row["label"], row["correction"]) for key, row in last.items()}
+    written = Counter((row["id"], row["correction"]) for row in run.of("evaluations"))
+    assert not written or max(written.values()) == 1
+
+
+def assert_examples_have_their_rows(run: Run) -> None:
+    """An example is remembered exactly where its prediction was written."""
+    written = {(row["asset"], row["time"]) for row in run.of("predictions") if row["revision"] == 0}
+    asked = {
+        (item.body.asset, format_instant(item.body.time or 0))
+        for item in run.items
+        if isinstance(item.body, Observation) and item.body.example
+    }
+    assert run.examples().keys() == written & asked
+
+
+def assert_alerts_have_their_rows(run: Run) -> None:
+    """An alert is open exactly where its rows say so."""
+    told: dict[str, str] = {}
+    for row in run.of("alerts"):
+        if row["state"] == "opened":
+            assert row["asset"] not in told
+            told[row["asset"]] = row["id"]
+        else:
+            assert told[row["asset"]] == row["id"]
+            if row["state"] == "cleared":
+                del told[row["asset"]]
+    book = run.group._publisher._book
+    assert book is not None
+    assert told == {asset: state.id for asset, state in book._states.items() if state.id is not None}
+
+
+def assert_nothing_else_is_lost(run: Run, whole: Run) -> None:
+    """Of the rows of a run without an error, at most those of one effect are missing."""
+    for output, most in MOST.items():
+        assert len(whole.of(output)) - len(run.of(output)) <= most, output
+    learned = sum(each.learned for each in run.group._examples)
+    assert learned - run.group._scorer.learned in {0, 1}
+    if not run.of("rejects"):
+        assert run.rows == whole.rows
+
+
+def assert_a_resume_finds_the_same(run: Run) -> None:
+    """What is stored is what is at work, down to the scores of every model."""
+    assert _summary(run.resumed) == _summary(run.group)
+    for example in run.group._examples:
+        answers = [group._scorer.answers(example.features) for group in (run.group, run.resumed)]
+        assert answers[0] == answers[1]
+
+
+@pytest.mark.parametrize("learn_positives", ["together", "at_once"])
+def test_a_throw_at_any_internal_call_leaves_all_or_nothing_of_an_effect(learn_positives: str) -> None:
+    """State and rows agree, one reject says what was lost, nothing else is, and a resume finds the same."""
+    whole = Run(learn_positives)
+    assert_a_resume_finds_the_same(whole)
+    assert len(whole.calls) > 40
+    assert all(whole.of(output) for output in ("predictions", "alerts", "evaluations", "metrics"))
+    for name, count in whole.calls.items():
+        run = Run(learn_positives, (name, (count + 1) // 2))
+        try:
+            assert len(run.of("rejects")) == 1
+            assert_labels_have_their_rows(run)
+            assert_examples_have_their_rows(run)
+            assert_alerts_have_their_rows(run)
+            assert_nothing_else_is_lost(run, whole)
+            assert_a_resume_finds_the_same(run)
+        except AssertionError as error:
+            msg = f"after a throw in {name}: {error}"
+            raise AssertionError(msg) from error
+
+
+#: At most so many rows are missing: an example that was not taken has no evaluations, corrections among them.
+MOST = {"predictions": 1, "evaluations": 4, "changes": 0, "metrics": 6}

@@ -1,0 +1,67 @@
+"""What could not be used is counted by reason, whichever stage found it, and through restarts."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import orjson
+
+from dataflows.items import Item, Observation, Row
+from dataflows.target import Group
+from dataflows.target.passing import Passing
+from tests.target.fleets import fleet, model, target, vector
+
+FLEET = fleet(target([model("prior")]))
+(KEY,) = FLEET.targets
+
+
+def passing_row(number: int, output: str, reason: str | None) -> Item:
+    return Item(number, 0, None, 0, ("feed", number, 0), Row(output, b"{}", reason))
+
+
+def rejected(stage: Passing | Group) -> dict[str, int]:
+    (item,) = stage.finish()
+    assert isinstance(item.body, Row)
+    assert item.body.output == "summary"
+    found: dict[str, Any] = orjson.loads(item.body.data)
+    counts: dict[str, int] = found["input"]["rejected"]
+    return counts
+
+
+def test_rows_pass_untouched_and_those_with_a_reason_are_counted() -> None:
+    """Rejects and late rows of the lane and of assets count, other rows do not; a restart forgets nothing."""
+    items = [
+        passing_row(1, "rejects", "duplicate"),
+        passing_row(2, "changes", None),
+        passing_row(3, "late", "too_late"),
+        passing_row(4, "rejects", "duplicate"),
+    ]
+    stage = Passing(None)
+    assert stage.process(items) == items
+    assert rejected(stage) == rejected(Passing(stage.main_snapshot())) == {"duplicate": 2, "too_late": 1}
+    assert rejected(Passing(None)) == {}
+
+
+def test_what_a_group_throws_on_is_counted_too() -> None:
+    """An observation with half a number for features is rejected, the next is scored; a restart knows."""
+
+    def told(item: Item, error: Exception, stage: str) -> Row:
+        return Row("rejects", b"{}", f"{stage}: {type(error).__name__} in {item.sequence}")
+
+    def opened(main: bytes | None, parts: dict[int, bytes]) -> Group:
+        return Group(FLEET, KEY, strict=True, on_error=told, main=main, parts=parts)
+
+    def seen(number: int, features: bytes) -> Item:
+        body = Observation("a", KEY, 0, 0, time=number, features=features)
+        return Item(number, 0, None, number, ("feed", number, 0), body)
+
+    group = opened(None, {})
+    group._scorer.learn("z", 0, vector(1.0), 0, {})
+    outputs = [
+        item.body.output
+        for item in group.process([seen(1, b"half"), seen(2, vector(1.0))])
+        if isinstance(item.body, Row)
+    ]
+    assert outputs == ["changes", "rejects", "predictions"]
+    resumed = opened(group.main_snapshot(), {part: group.part_snapshot(part) for part in group.changed()})
+    assert rejected(group) == rejected(resumed) == {"internal_error": 1}

@@ -1,0 +1,117 @@
+"""A champion goes on after a feature that it learned was removed: it is missing to it from then on."""
+
+from __future__ import annotations
+
+import random
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+from river import compose, ensemble, forest, linear_model, naive_bayes, preprocessing, tree
+
+from dataflows.estimators import BayesianLogistic, Calibration, Prior
+from dataflows.fleet.fleet import Model
+from dataflows.state.layouts import Refit
+from dataflows.target.models import Scorer, dict_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+BEFORE = ("x", "gone", "y", "z")
+AFTER = ("z", "x", "new", "y")
+BUILDS: dict[str, Callable[[], Any]] = {
+    "prior": Prior,
+    "bayesian": BayesianLogistic,
+    "linear": lambda: preprocessing.StandardScaler() | linear_model.LogisticRegression(),
+    "bare linear": linear_model.LogisticRegression,
+    "discarded": lambda: (
+        compose.Discard("gone") | preprocessing.StandardScaler() | linear_model.LogisticRegression()
+    ),
+    "imputed": lambda: (
+        preprocessing.StatImputer() | preprocessing.StandardScaler() | linear_model.LogisticRegression()
+    ),
+    "naive Bayes": naive_bayes.GaussianNB,
+    "tree": lambda: tree.HoeffdingTreeClassifier(grace_period=5, max_depth=3),
+    "forest": lambda: forest.ARFClassifier(n_models=3, seed=1, grace_period=5),
+    "bagged": lambda: ensemble.BaggingClassifier(linear_model.LogisticRegression(), n_models=3, seed=1),
+    "min-max": lambda: preprocessing.MinMaxScaler() | linear_model.PAClassifier(),
+}
+
+
+def vector(chance: random.Random, names: tuple[str, ...]) -> bytes:
+    return np.array([chance.uniform(-2, 2) for _ in names]).tobytes()
+
+
+#: Features and scores as served, by asset and time.
+Served = dict[tuple[str, int], tuple[bytes, dict[str, float | None]]]
+
+
+def opened(model: str, features: tuple[str, ...], kept: Scorer | None, served: Served) -> Scorer:
+    """A model and the calibration of its scores; where ``kept`` is given, as a resume finds them."""
+    picks = tuple(range(len(features)))
+    models = (
+        Model(model, {"name": model}, picks, BUILDS[model]),
+        Model("above", {"name": "above"}, picks, lambda: Calibration(3), scores=(model,)),
+    )
+    if kept is None:
+        return Scorer("target", models, features, None, {})
+    refit = Refit(kept._features, features) if kept._features != features else None
+    main, parts = kept.main_state(), {number: kept.part(number) for number in range(16)}
+    scorer = Scorer("target", models, features, main, parts, champion="above", refit=refit)
+    if refit is not None:
+        served.update({key: (refit(values), scores) for key, (values, scores) in served.items()})
+    scorer.replay(list(kept.log), kept.log_start, served)
+    return scorer
+
+
+def learn(scorer: Scorer, seed: int, count: int, served: Served) -> None:
+    chance = random.Random(seed)
+    for number in range(count):
+        features = vector(chance, scorer._features)
+        scores = {name: score for name, (score, _) in scorer.answers(features).items()}
+        positive = int(np.frombuffer(features)[0] + chance.gauss(0, 0.5) > 1)
+        served["a", seed * 1_000 + number] = features, scores
+        scorer.learn("a", seed * 1_000 + number, features, positive, scores)
+
+
+@pytest.mark.parametrize("model", BUILDS)
+def test_a_champion_goes_on_without_a_feature_that_it_learned(model: str) -> None:
+    """No error, the score of a dict without that feature, and learning; a resume changes nothing of it."""
+    served: Served = {}
+    before = opened(model, BEFORE, None, served)
+    learn(before, 1, 120, served)
+    after = opened(model, AFTER, before, served)
+    estimator, names = after._slots[model].estimator, after._slots[model].names
+    assert set(names) == {"x", "y", "z"}
+    chance = random.Random(2)
+    for _ in range(9):
+        features = vector(chance, AFTER)
+        x = dict_of(names, np.frombuffer(features)[[AFTER.index(name) for name in names]])
+        if model == "imputed":
+            x = {name: x.get(name) for name in names}
+        score, link = after.answer(model, features)
+        assert link == "class"
+        assert score == pytest.approx(estimator.predict_proba_one(x)[True], abs=1e-12)
+        assert after.answer("above", features)[1] == "class"
+        assert after.answers(features)[model][0] == pytest.approx(score, abs=1e-12)
+    learn(after, 3, 60, served)
+    again = opened(model, AFTER, after, served)
+    for scorer in (after, again):
+        learn(scorer, 4, 60, served)
+        assert scorer.errors() == {}
+    features = vector(chance, AFTER)
+    assert again.answers(features) == after.answers(features)
+
+
+def test_a_model_that_insists_on_a_removed_feature_gives_no_score(monkeypatch: pytest.MonkeyPatch) -> None:
+    """River's Select raises where a key is not there: the prior answers, and the errors are counted."""
+    monkeypatch.setitem(
+        BUILDS, "selected", lambda: compose.Select("x", "gone") | linear_model.LogisticRegression()
+    )
+    served: Served = {}
+    before = opened("selected", BEFORE, None, served)
+    learn(before, 1, 120, served)
+    after = opened("selected", AFTER, before, served)
+    assert after.answer("selected", vector(random.Random(2), AFTER)) == (None, "prior")
+    assert after.answer("above", vector(random.Random(2), AFTER))[1] == "prior"
+    assert after.errors() == {"selected": 2}
