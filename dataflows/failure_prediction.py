@@ -32,10 +32,10 @@ from dataflows.engine.operators import as_state, in_order, keyed, stateful_in_pa
 from dataflows.engine.workers import one_worker
 from dataflows.fleet import Fleet, load
 from dataflows.lane.lane import LANE_PARTS
-from dataflows.pipeline import Stages, asset_of, decoded, fanned_out, group_of, lane_of, output_of
+from dataflows.pipeline import Stages, asset_of, decoded, fanned_out, lane_of, output_of, target_of
 from dataflows.recovery.store import MARKS, guard_named_store, past_in
 from dataflows.status import RunStatus, to_stderr_unless_configured
-from dataflows.target.target import GROUP_PARTS
+from dataflows.target.target import TARGET_PARTS
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -81,8 +81,8 @@ def flow(
     by_asset = keyed("by_asset", known, asset_of)
     observed = op.stateful_map("asset", by_asset, as_state(stages.asset))
 
-    by_group = keyed("fan_out", observed, group_of, fanned_out)
-    rows = stateful_in_parts("group", by_group, stages.group, group_of, GROUP_PARTS)
+    by_group = keyed("fan_out", observed, target_of, fanned_out)
+    rows = stateful_in_parts("group", by_group, stages.group, target_of, TARGET_PARTS)
 
     by_output = keyed("by_output", rows, output_of)
     ordered = in_order("order", by_output)

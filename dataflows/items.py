@@ -26,23 +26,23 @@ __all__ = [
     "Counted",
     "Expiry",
     "Item",
-    "Joined",
-    "Known",
     "LanePeriod",
     "Late",
     "LateWeather",
     "Matured",
     "Observation",
+    "ResolvedEvent",
     "Row",
     "Tick",
+    "WeatherAsOf",
     "asset_part",
     "by_order",
     "encode",
-    "group_part",
     "in_words",
     "lane_part",
     "reject_row",
     "same_values",
+    "target_part",
 ]
 
 #: The outputs, one JSON Lines file or topic each.
@@ -120,7 +120,7 @@ class Expiry(msgspec.Struct, frozen=True, gc=False):
     what: Literal["silent", "ttl", "buried"]
 
 
-class Joined(msgspec.Struct, frozen=True, gc=False):
+class WeatherAsOf(msgspec.Struct, frozen=True, gc=False):
     """The weather at a site as an asset's class sees it.
 
     Attributes:
@@ -145,10 +145,10 @@ class LateWeather(msgspec.Struct, frozen=True, gc=False):
     """Weather that became known after an asset at its site was scored."""
 
     asset: str
-    weather: Joined
+    weather: WeatherAsOf
 
 
-class Known(msgspec.Struct, frozen=True, gc=False):
+class ResolvedEvent(msgspec.Struct, frozen=True, gc=False):
     """An event, or what the lane made of time or weather, whose asset the lane resolved.
 
     Attributes:
@@ -160,7 +160,7 @@ class Known(msgspec.Struct, frozen=True, gc=False):
 
     event: AssetEvent | Expiry | LateWeather
     asset_class: str
-    weather: Joined | None = None
+    weather: WeatherAsOf | None = None
     resting: int | None = None
     withdrawn: bool = False
 
@@ -275,7 +275,7 @@ class Item(msgspec.Struct, gc=False):
     arrival: int | None
     known: int
     position: tuple[str, int, int]
-    body: bytes | Event | Reject | Tick | Known | LanePeriod | Late | Counted | Observation | Row
+    body: bytes | Event | Reject | Tick | ResolvedEvent | LanePeriod | Late | Counted | Observation | Row
 
 
 #: Sort key: the order of effect.
@@ -292,7 +292,7 @@ def asset_part(part: int, index: int) -> int:
     return part + (_checked(index, _ASSET_BITS) << _GROUP_BITS)
 
 
-def group_part(part: int, index: int) -> int:
+def target_part(part: int, index: int) -> int:
     """Part of the index-th thing that the group made of what the asset made."""
     return part + _checked(index, _GROUP_BITS)
 

@@ -19,9 +19,9 @@ from dataflows.items import (
     OUTPUTS,
     Expiry,
     Item,
-    Known,
     LateWeather,
     Observation,
+    ResolvedEvent,
     Row,
     Tick,
     asset_part,
@@ -30,9 +30,9 @@ from dataflows.items import (
     reject_row,
 )
 from dataflows.lane import Lane
-from dataflows.state.layouts import Past, going_on
+from dataflows.state.layouts import StateHistory, going_on
 from dataflows.status import RunStatus
-from dataflows.target import Group
+from dataflows.target import TargetStage
 from dataflows.target.passing import Gone, Passing
 
 if TYPE_CHECKING:
@@ -51,11 +51,11 @@ __all__ = [
     "asset_of",
     "decoded",
     "fanned_out",
-    "group_of",
     "lane_of",
     "output_of",
     "run_inline",
     "run_lines",
+    "target_of",
 ]
 
 _log = structlog.get_logger()
@@ -73,10 +73,10 @@ def lane_of(item: Item) -> str:  # noqa: ARG001 - one lane
 def asset_of(item: Item) -> str:
     """Key of the asset step."""
     body = item.body
-    return body.event.asset if isinstance(body, Known) else PASSING
+    return body.event.asset if isinstance(body, ResolvedEvent) else PASSING
 
 
-def group_of(item: Item) -> str:
+def target_of(item: Item) -> str:
     """Key of the group step."""
     body = item.body
     return body.target if isinstance(body, Observation) else PASSING
@@ -137,7 +137,7 @@ class InternalErrors:
         body = item.body
         asset = None
         event: Event | None = None
-        if isinstance(body, Known):
+        if isinstance(body, ResolvedEvent):
             asset = body.event.asset
             event = None if isinstance(body.event, Expiry | LateWeather) else body.event
         elif isinstance(body, Observation):
@@ -184,9 +184,11 @@ class IsolatedAsset:
 
     def _reset(self, item: Item, error: Exception, before: Before) -> list[Item]:
         rejected = self._errors.reject(item, error, "asset")
-        if isinstance(item.body, Known) and not isinstance(item.body.event, Expiry | LateWeather):
+        if isinstance(item.body, ResolvedEvent) and not isinstance(item.body.event, Expiry | LateWeather):
             rejected = msgspec.structs.replace(rejected, kind=kind_of(item.body.event))
-        asset_class = item.body.asset_class if isinstance(item.body, Known) else next(iter(self._plans))
+        asset_class = (
+            item.body.asset_class if isinstance(item.body, ResolvedEvent) else next(iter(self._plans))
+        )
         held = self._asset.targets()
         dropped = self._asset.give_up("internal error")
         self._asset = self._asset.anew(asset_class, before, item.body)
@@ -245,13 +247,13 @@ class Stages:
     """
 
     def __init__(
-        self, fleet: Fleet, *, strict: bool, status: RunStatus | None = None, past: Past | None = None
+        self, fleet: Fleet, *, strict: bool, status: RunStatus | None = None, past: StateHistory | None = None
     ) -> None:
         self._fleet = fleet
-        self._past = going_on(Past(), fleet)[0] if past is None else past
+        self._past = going_on(StateHistory(), fleet)[0] if past is None else past
         self._strict = strict
         self._status = status or RunStatus()
-        self._groups: list[Group] = []
+        self._groups: list[TargetStage] = []
         self._status.register("pending", self._pending)
         self._errors = InternalErrors(fleet.max_internal_errors)
         self._plans = {
@@ -278,17 +280,17 @@ class Stages:
     def asset(self, item: Item, sealed: bytes | None) -> IsolatedAsset | None:
         """The asset of an item, new or resumed; None for an item that belongs to no asset."""
         body = item.body
-        if not isinstance(body, Known):
+        if not isinstance(body, ResolvedEvent):
             return None
         return IsolatedAsset(body.event.asset, self._plans, body.asset_class, sealed, self._errors)
 
-    def group(self, key: str, main: bytes | None, parts: dict[int, bytes]) -> Group | Passing | Gone:
+    def group(self, key: str, main: bytes | None, parts: dict[int, bytes]) -> TargetStage | Passing | Gone:
         """A group, new or resumed."""
         if key == PASSING:
             return Passing(main)
         if key not in self._fleet.targets:
             return Gone(main)
-        group = Group(
+        group = TargetStage(
             self._fleet,
             key,
             strict=self._strict,
@@ -312,7 +314,7 @@ class Inline:
         self._stages = Stages(fleet, strict=True)
         self._lane = self._stages.lane(LANE, None, {})
         self._assets: dict[str, IsolatedAsset] = {}
-        self._groups: dict[str, Group | Passing | Gone] = {}
+        self._groups: dict[str, TargetStage | Passing | Gone] = {}
 
     def lane(self, records: list[Item]) -> list[Item]:
         """Run decode and lane on records, in order of sequence."""
@@ -332,7 +334,7 @@ class Inline:
 
     def group(self, item: Item) -> list[Item]:
         """Run the group step on one item that the asset step returned."""
-        key = group_of(item)
+        key = target_of(item)
         if key not in self._groups:
             self._groups[key] = self._stages.group(key, None, {})
         return self._groups[key].process([item])

@@ -30,9 +30,9 @@ from dataflows.items import (
     asset_part,
     by_order,
     encode,
-    group_part,
     lane_part,
     reject_row,
+    target_part,
 )
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ def item(sequence: int, part: int, body: bytes = b"") -> Item:
 
 def placed(place: tuple[int, int, int, int]) -> Item:
     sequence, of_lane, of_asset, of_group = place
-    return item(sequence, group_part(asset_part(lane_part(of_lane), of_asset), of_group))
+    return item(sequence, target_part(asset_part(lane_part(of_lane), of_asset), of_group))
 
 
 @given(st.lists(places, max_size=30), st.randoms(use_true_random=False))
@@ -78,7 +78,7 @@ def test_parts_fit_into_a_signed_word(path: tuple[int, ...]) -> None:
 
 def test_a_record_that_becomes_too_much_is_an_error() -> None:
     """More items than a part can number would be silently out of order."""
-    parts = (lane_part, lambda index: asset_part(0, index), lambda index: group_part(0, index))
+    parts = (lane_part, lambda index: asset_part(0, index), lambda index: target_part(0, index))
     for number, limit in zip(parts, LIMITS, strict=True):
         assert number(limit - 1) >= 0
         with pytest.raises(OverflowError, match=f"{limit:,}"):

@@ -12,7 +12,7 @@ from dataflows.asset.asset import ClassPlan
 from dataflows.events import Event, Failure, Registration, Telemetry
 from dataflows.fleet.fleet import AssetClass, Target
 from dataflows.instants import HOUR
-from dataflows.items import Expiry, Item, Known, Observation, Row, by_order, lane_part
+from dataflows.items import Expiry, Item, Observation, ResolvedEvent, Row, by_order, lane_part
 from dataflows.pipeline import InternalErrors, IsolatedAsset, TooManyErrors
 
 if TYPE_CHECKING:
@@ -34,7 +34,9 @@ def guarded(errors: InternalErrors, name: str = "a", sealed: bytes | None = None
 
 
 def item_of(number: int, event: Event | Expiry, asset_class: str = "pump") -> Item:
-    return Item(number, lane_part(2), 9, 9, ("feed.jsonl", number, 10 * number), Known(event, asset_class))
+    return Item(
+        number, lane_part(2), 9, 9, ("feed.jsonl", number, 10 * number), ResolvedEvent(event, asset_class)
+    )
 
 
 def reading(time: int, value: float = 1.0, asset: str = "a") -> Telemetry:
@@ -48,7 +50,7 @@ def poisoned(monkeypatch: pytest.MonkeyPatch) -> None:
 
     def throws(asset: Asset, item: Item) -> list[Item]:
         out = process(asset, item)
-        event = item.body.event if isinstance(item.body, Known) else None
+        event = item.body.event if isinstance(item.body, ResolvedEvent) else None
         if (isinstance(event, Telemetry) and event.readings["x"] == 13.0) or isinstance(event, Expiry):
             msg = "out of luck"
             raise ArithmeticError(msg)

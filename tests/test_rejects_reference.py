@@ -10,7 +10,7 @@ import pytest
 from dataflows.asset.asset import Asset
 from dataflows.events import REASONS, Telemetry
 from dataflows.fleet import load
-from dataflows.items import LATE_REASONS, Item, Known
+from dataflows.items import LATE_REASONS, Item, ResolvedEvent
 from dataflows.pipeline import run_lines
 from tests.conftest import ROOT
 
@@ -56,7 +56,7 @@ def test_an_example_is_what_the_dataflow_makes(
 
 def _failing(process):  # noqa: ANN001, ANN202 - the method's own
     def fail(self: Asset, item: Item) -> list[Item]:
-        if isinstance(item.body, Known) and isinstance(item.body.event, Telemetry):
+        if isinstance(item.body, ResolvedEvent) and isinstance(item.body.event, Telemetry):
             msg = "division by zero"
             raise ZeroDivisionError(msg)
         return process(self, item)

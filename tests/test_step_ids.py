@@ -12,7 +12,7 @@ from bytewax.visualize import to_rendered
 
 from dataflows.failure_prediction import flow
 from dataflows.lane.lane import LANE_PARTS
-from dataflows.target.target import GROUP_PARTS
+from dataflows.target.target import TARGET_PARTS
 from tests.tables import PRIOR
 
 if TYPE_CHECKING:
@@ -73,6 +73,6 @@ def test_the_ids_of_steps_with_state_are_those_of_every_release(steps: list[Rend
 def test_lane_and_group_have_a_step_for_each_part() -> None:
     """The list names as many parts of the lane and of the group as the stages have."""
     frozen = GOLDEN.read_text(encoding="utf-8").splitlines()
-    for stage, parts in (("lane", LANE_PARTS), ("group", GROUP_PARTS)):
+    for stage, parts in (("lane", LANE_PARTS), ("group", TARGET_PARTS)):
         expected = [f"highwater.{stage}.part_{part:02}" for part in range(parts)]
         assert [step for step in frozen if f".{stage}.part_" in step] == expected

@@ -15,7 +15,7 @@ from dataflows.asset import Asset
 from dataflows.asset.asset import ClassPlan
 from dataflows.events import Event, Fault, Registration, Telemetry, Weather
 from dataflows.fleet import Fleet, load
-from dataflows.items import Item, Known, Observation, by_order
+from dataflows.items import Item, Observation, ResolvedEvent, by_order
 from dataflows.lane import Lane
 from tests.weather_oracle import HOUR, Kind, Published, World
 
@@ -130,7 +130,7 @@ class Product:
             assert item.known >= self.known or item.arrival is None, "knowledge never runs back"
             assert item.arrival in {None, item.known}
             self.known = item.known
-            if isinstance(item.body, Known):
+            if isinstance(item.body, ResolvedEvent):
                 name, kind = item.body.event.asset, item.body.asset_class
                 if name not in self.assets:
                     self.assets[name] = Asset(name, self.plans, kind)

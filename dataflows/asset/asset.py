@@ -8,25 +8,25 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, cast
 import msgspec
 import numpy as np
 
-from dataflows.asset.attributes import Background
+from dataflows.asset.attributes import AttributeFeatures
 from dataflows.asset.fault_windows import identity_of
-from dataflows.asset.labels import Decisions, Labels, from_version_4
+from dataflows.asset.labels import Decisions, Labels, from_version_4, record_kind
 from dataflows.asset.plan import ClassPlan
-from dataflows.asset.recompute import CompleteWindows
-from dataflows.asset.score_on_complete import Gathering
-from dataflows.asset.windows import Placed
+from dataflows.asset.recompute import RecomputedWindows
+from dataflows.asset.score_on_complete import HeldReadings
+from dataflows.asset.windows import Placement
 from dataflows.events import Failure, Fault, Maintenance, Registration, Reject, Retraction, Telemetry, kind_of
 from dataflows.items import (
     Counted,
     Expiry,
     Item,
-    Joined,
-    Known,
     Late,
     LateWeather,
     Matured,
     Observation,
+    ResolvedEvent,
     Row,
+    WeatherAsOf,
     asset_part,
     encode,
     reject_row,
@@ -176,7 +176,7 @@ class Asset:
         self._windows = self._plan.new_windows(state.get("windows"))
         self._faults = self._plan.faults(state.get("faults"))
         self._labels = Labels(plan.targets, state.get("labels"), plan.known)
-        self._background = Background(self._plan.asset_class, state.get("background"))
+        self._background = AttributeFeatures(self._plan.asset_class, state.get("background"))
         self._weather = self._plan.latest_weather(state.get("weather"))
         if "left" in state:
             marks, ids = state["left"]
@@ -184,9 +184,9 @@ class Asset:
             self._windows.restore_remains(ids)
             # Windows that are empty too miss nothing of what these hold.
             if plan.complete_windows(name, None) is not None:
-                state["complete"] = CompleteWindows(self._plan).state()
+                state["complete"] = RecomputedWindows(self._plan).state()
 
-        self._complete: CompleteWindows | None = None
+        self._complete: RecomputedWindows | None = None
         if self._plan is plan:
             self._complete = plan.complete_windows(name, self._windows.newest, state.get("complete"))
         else:
@@ -221,7 +221,7 @@ class Asset:
             self._labels.is_empty
             and self._faults.is_empty
             and (weather is None or weather.is_empty)
-            and (complete is None or complete.state() == CompleteWindows(self._plan).state())
+            and (complete is None or complete.state() == RecomputedWindows(self._plan).state())
         )
 
     @property
@@ -280,12 +280,12 @@ class Asset:
         if newest is not None and new._plan is not before.plan:
             mark = newest - before.plan.windows.lateness
             new._windows.move_marks(newest, latest, since, mark if floor is None else max(mark, floor))
-        if isinstance(body, Known):
+        if isinstance(body, ResolvedEvent):
             new._forget_identity(body)
-        new._background = Background.of_attributes(new._plan.asset_class, before.attributes)
+        new._background = AttributeFeatures.of_attributes(new._plan.asset_class, before.attributes)
         return new
 
-    def _forget_identity(self, body: Known) -> None:
+    def _forget_identity(self, body: ResolvedEvent) -> None:
         """Forget that a record was seen."""
         event = body.event
         if isinstance(event, Telemetry):
@@ -303,11 +303,11 @@ class Asset:
     def process(self, item: Item) -> list[Item]:
         """What one record, or the time that passed, means for every target; or why it cannot be used."""
         body = item.body
-        if not isinstance(body, Known):
+        if not isinstance(body, ResolvedEvent):
             msg = f"an asset takes known events, not {type(body).__name__}"
             raise TypeError(msg)
         windows = self._windows
-        if isinstance(windows, Gathering) and windows.ends_with(body.event, self._plan, self._plans):
+        if isinstance(windows, HeldReadings) and windows.ends_with(body.event, self._plan, self._plans):
             held = windows.close()
             if self._weather is not None:
                 self._weather.take_held()
@@ -315,35 +315,35 @@ class Asset:
             return then(scored, self._take(item, body))
         return self._take(item, body)
 
-    def _take(self, item: Item, body: Known) -> list[Item]:
+    def _take(self, item: Item, body: ResolvedEvent) -> list[Item]:
         if body.weather is not None and isinstance(body.event, Telemetry):
             return self._telemetry(item, body.event, body.weather)
         return self._TAKES[type(body.event)](self, item, body.event)
 
-    def _telemetry(self, item: Item, event: Telemetry, joined: Joined | None = None) -> list[Item]:
+    def _telemetry(self, item: Item, event: Telemetry, joined: WeatherAsOf | None = None) -> list[Item]:
         weather = None if joined is None else joined.values
         placed = self._windows.add(event.time, event.readings, event.id, weather)
-        if placed is Placed.DUPLICATE:
+        if placed is Placement.DUPLICATE:
             return [rejected(item, event, "duplicate", "this telemetry was seen before")]
-        if placed is Placed.TOO_LATE:
+        if placed is Placement.TOO_LATE:
             return [rejected(item, event, "too_late", "below the watermark of its asset")]
         self._heard(event.time)
         if self._weather is not None and event.time == self._windows.largest:
             self._weather.take(joined)
         if self._complete is not None:
             self._complete.take(event.time, self._windows.row(event.time))
-        if placed is Placed.LATE and not self._windows.covers(event.time):
+        if placed is Placement.LATE and not self._windows.covers(event.time):
             return [late(item, 0)]
         matured = self._labels.advance(self._windows.watermark)
-        if placed is Placed.ON_TIME:
+        if placed is Placement.ON_TIME:
             return self._first_score(item, event.time, matured)
-        if placed is Placed.HELD:
+        if placed is Placement.HELD:
             if self._weather is not None:
                 self._weather.hold(joined)
             return self._observations(item, matured)
         self._revision += 1
         items = self._observations(item, matured, scored=True)
-        return items if placed is Placed.MERGED else [*items, late(item, len(items))]
+        return items if placed is Placement.MERGED else [*items, late(item, len(items))]
 
     def _first_score(self, item: Item, time: int, matured: Decisions) -> list[Item]:
         # An asset that asset_ttl dropped may come back at the very time that was scored before.
@@ -361,9 +361,9 @@ class Asset:
     def _fault(self, item: Item, event: Fault) -> list[Item]:
         windows = self._windows
         placed = windows.add_fault(event.time, identity_of(event))
-        if placed is Placed.DUPLICATE:
+        if placed is Placement.DUPLICATE:
             return [rejected(item, event, "duplicate", "this fault was seen before")]
-        if placed is Placed.TOO_LATE:
+        if placed is Placement.TOO_LATE:
             return [rejected(item, event, "too_late", "below the watermark of its asset")]
         self._heard(event.time)
         if self._complete is not None:
@@ -375,11 +375,11 @@ class Asset:
         if revises:
             self._revision += 1
         items = self._observations(item, matured, scored=revises)
-        return [*items, late(item, len(items))] if placed is Placed.LATE else items
+        return [*items, late(item, len(items))] if placed is Placement.LATE else items
 
     def _record(self, item: Item, event: Failure | Maintenance) -> list[Item]:
         labels = self._labels
-        kind = kind_of(event)
+        kind = record_kind(event)
         what = event.mode if isinstance(event, Failure) else event.component
         if not labels.remembers(event.time, self._windows.largest):
             return [rejected(item, event, "unmatched", "no example that it could label is remembered")]
@@ -411,7 +411,7 @@ class Asset:
     def _retraction(self, item: Item, event: Retraction) -> list[Item]:
         decided, withdrawn = self._labels.retract(event.id)
         if not withdrawn:
-            if isinstance(item.body, Known) and item.body.withdrawn:
+            if isinstance(item.body, ResolvedEvent) and item.body.withdrawn:
                 return []
             return [rejected(item, event, "unmatched", "no failure or maintenance record of this id stands")]
         for kind, time, what in withdrawn:
@@ -441,7 +441,7 @@ class Asset:
         before = self._plan
         self._windows = self._windows.carry(plan.new_windows(), before.carried(plan))
         self._faults = self._faults.carry(plan.asset_class) if plan.asset_class.faults else plan.faults()
-        self._background = Background(plan.asset_class, self._background.state())
+        self._background = AttributeFeatures(plan.asset_class, self._background.state())
         self._plan = plan
         self._weather = plan.latest_weather(None if self._weather is None else self._weather.state())
         given_up = self.give_up("class changed")
@@ -449,12 +449,12 @@ class Asset:
         if self._complete is not None:
             self._complete.given_up = given_up
             if complete is not None:
-                self._complete = CompleteWindows(before, None, complete).carry(plan)
+                self._complete = RecomputedWindows(before, None, complete).carry(plan)
 
     def _late_weather(self, item: Item, event: LateWeather) -> list[Item]:
         if self._weather is None:
             return []
-        if isinstance(self._windows, Gathering):
+        if isinstance(self._windows, HeldReadings):
             self._weather.offer_held(event.weather, self._windows.held)
         if not self._weather.offer(event.weather, self._windows.largest):
             return []
@@ -484,11 +484,13 @@ class Asset:
         """Drop the state but for the attributes, and for what these windows hold."""
         self._windows = windows
         self._faults = self._plan.faults()
-        self._background = Background.of_attributes(self._plan.asset_class, self._background.known_attributes)
+        self._background = AttributeFeatures.of_attributes(
+            self._plan.asset_class, self._background.known_attributes
+        )
         self._labels = Labels(self._plan.targets, None, self._plan.known)
         self._weather = self._plan.latest_weather(None)
         # The windows begin empty too, so nothing is missing from these.
-        self._complete = None if self._complete is None else CompleteWindows(self._plan)
+        self._complete = None if self._complete is None else RecomputedWindows(self._plan)
 
     def _heard(self, time: int) -> None:
         if self._last_event is None or time > self._last_event:
@@ -529,7 +531,7 @@ class Asset:
         clock, watermark, revision = labels.clock, windows.watermark, self._revision
         targets = labels.targets()
         released = labels.release(windows.largest)
-        resting = item.body.resting if isinstance(item.body, Known) else None
+        resting = item.body.resting if isinstance(item.body, ResolvedEvent) else None
         compared: tuple[Compared, ...] = ()
         if self._complete is not None:
             if example and features is not None:

@@ -19,14 +19,14 @@ if TYPE_CHECKING:
 
     from dataflows.fleet.fleet import AssetClass
 
-__all__ = ["Background"]
+__all__ = ["AttributeFeatures"]
 
 _KEPT = 256
 #: Shared by the many assets without attributes or maintenance, so it cannot be written to.
 _NONE: Mapping[str, Any] = MappingProxyType({})
 
 
-class Background:
+class AttributeFeatures:
     """Attributes and maintenance of one asset, as features.
 
     Args:
@@ -61,7 +61,7 @@ class Background:
         return bool(self._maintenance or self._earlier)
 
     @classmethod
-    def of_attributes(cls, asset_class: AssetClass, attributes: Mapping[str, Any]) -> Background:
+    def of_attributes(cls, asset_class: AssetClass, attributes: Mapping[str, Any]) -> AttributeFeatures:
         """Attributes without maintenance, for an asset whose state is dropped."""
         new = cls(asset_class)
         new._attributes = attributes

@@ -31,13 +31,13 @@ __all__ = [
     "CENSORED",
     "NEGATIVE",
     "POSITIVE",
+    "AssetRecords",
     "Decisions",
     "Kind",
     "Labels",
-    "Records",
     "Replaced",
     "from_version_4",
-    "kind_of",
+    "record_kind",
 ]
 
 POSITIVE, NEGATIVE, CENSORED = 1, 0, -1
@@ -58,7 +58,7 @@ class Replaced(NamedTuple):
     time: int
 
 
-class Records:
+class AssetRecords:
     """The records that stand, by time.
 
     Args:
@@ -230,7 +230,7 @@ def from_version_4(state: dict[str, Any]) -> dict[str, Any]:
     return {**state, "seen": seen}
 
 
-def kind_of(record: Failure | Maintenance) -> Kind:
+def record_kind(record: Failure | Maintenance) -> Kind:
     """Whether a record is one of failure or of maintenance."""
     return "failure" if isinstance(record, Failure) else "maintenance"
 
@@ -303,7 +303,7 @@ class Labels:
     ) -> None:
         self._active = tuple(target.name for target in targets)
         self._targets = {target.name: _TargetLabels(target) for target in targets}
-        self._records = Records(None if state is None else state["records"])
+        self._records = AssetRecords(None if state is None else state["records"])
         #: Up to where the asset's own events and records say that nothing more will come.
         self._heard: int | None = None
         #: The same, moved on by silence.

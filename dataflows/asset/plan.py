@@ -9,8 +9,8 @@ import numpy as np
 
 from dataflows.asset.fault_windows import Faults
 from dataflows.asset.panes import WindowPlan
-from dataflows.asset.recompute import CompleteWindows
-from dataflows.asset.score_on_complete import Gathering
+from dataflows.asset.recompute import RecomputedWindows
+from dataflows.asset.score_on_complete import HeldReadings
 from dataflows.asset.weather_features import LatestWeather
 from dataflows.asset.windows import Windows
 from dataflows.state.layouts import windows_alike
@@ -66,7 +66,7 @@ class ClassPlan:
         self.compared = asset_class.compared
         #: How far back a feature may look, in microseconds.
         self.reach = max((window.length + window.hop for window in asset_class.windows), default=0)
-        self._windows_kind = Windows if asset_class.required is None else Gathering
+        self._windows_kind = Windows if asset_class.required is None else HeldReadings
         self._no_faults = None if asset_class.faults else Faults(asset_class)
         self._place_features(asset_class)
 
@@ -100,7 +100,7 @@ class ClassPlan:
 
     def complete_windows(
         self, asset: str, newest: int | None, state: dict[str, Any] | None = None
-    ) -> CompleteWindows | None:
+    ) -> RecomputedWindows | None:
         """What compares the features as served with those of complete data; nothing in most assets.
 
         Args:
@@ -110,7 +110,7 @@ class ClassPlan:
         """
         if not self.compared or not in_sample(asset, self.compared):
             return None
-        return CompleteWindows(self, newest, state)
+        return RecomputedWindows(self, newest, state)
 
     def faults(self, state: dict[str, Any] | None = None) -> Faults:
         """The faults of one asset; all assets share those of a class that counts none."""

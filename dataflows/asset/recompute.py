@@ -18,15 +18,15 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from dataflows.asset.attributes import Background
+    from dataflows.asset.attributes import AttributeFeatures
     from dataflows.asset.plan import ClassPlan
 
-__all__ = ["CompleteWindows"]
+__all__ = ["RecomputedWindows"]
 
 _time = itemgetter(0)
 
 
-class CompleteWindows:
+class RecomputedWindows:
     """A second set of panes, which receives a time only when the watermark has passed it.
 
     So everything enters in order of event time, and at the time of an example the newest panes hold just what
@@ -114,7 +114,7 @@ class CompleteWindows:
         if self._since is None or time - self._plan.reach >= self._since:
             self._examples.append((time, served))
 
-    def advance(self, mark: int | None, background: Background) -> tuple[Compared, ...]:
+    def advance(self, mark: int | None, background: AttributeFeatures) -> tuple[Compared, ...]:
         """Let in what the watermark has passed; return the examples among it, and those given up.
 
         Args:
@@ -150,7 +150,7 @@ class CompleteWindows:
         return features
 
     def _vector(
-        self, time: int, served: bytes, features: NDArray[np.float64], background: Background
+        self, time: int, served: bytes, features: NDArray[np.float64], background: AttributeFeatures
     ) -> bytes:
         plan = self._plan
         if plan.only_readings:
@@ -188,12 +188,12 @@ class CompleteWindows:
         self.given_up += tuple(Compared(at, None, why) for at, _ in dropped)
         return self.given_up
 
-    def carry(self, plan: ClassPlan) -> CompleteWindows:
+    def carry(self, plan: ClassPlan) -> RecomputedWindows:
         """The same contents under another layout of the class, as the windows that serve are carried over."""
         kept = self._plan.carried(plan)
         old_at, new_at = [old for old, _ in kept], [new for _, new in kept]
         refit = Refit(self._plan.asset_class.features, plan.asset_class.features)
-        new = CompleteWindows(plan, self._since)
+        new = RecomputedWindows(plan, self._since)
         new._times, new._later, new._entered = self._times, self._later, self._entered
         for time, row in self._rows.items():
             new._rows[time] = np.full(len(plan.windows.sensors), np.nan)

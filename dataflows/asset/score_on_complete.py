@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from typing_extensions import override
 
-from dataflows.asset.labels import kind_of
-from dataflows.asset.windows import Placed, WindowPlan, Windows
+from dataflows.asset.labels import record_kind
+from dataflows.asset.windows import Placement, WindowPlan, Windows
 from dataflows.events import AssetEvent, Failure, Fault, Maintenance, Registration, Telemetry
 from dataflows.items import Expiry
 
@@ -25,10 +25,10 @@ if TYPE_CHECKING:
     from dataflows.asset.plan import ClassPlan
     from dataflows.items import LateWeather
 
-__all__ = ["Gathering"]
+__all__ = ["HeldReadings"]
 
 
-class Gathering(Windows):
+class HeldReadings(Windows):
     """Windows that hold the newest time until it is complete.
 
     Args:
@@ -67,7 +67,7 @@ class Gathering(Windows):
             return self._ends_wait(event.time - self._plan.lateness)
         if isinstance(event, Failure | Maintenance):
             # What is reset is gone, also at its very time.
-            return kind_of(event) in plan.resets and self._ends_wait(event.time + 1)
+            return record_kind(event) in plan.resets and self._ends_wait(event.time + 1)
         if isinstance(event, Registration):
             leaves = event.retired or plans[event.asset_class] is not plan
             return leaves and self.held is not None
@@ -88,21 +88,21 @@ class Gathering(Windows):
         return time
 
     @override
-    def _take_unscored(self, time: int) -> Placed:
+    def _take_unscored(self, time: int) -> Placement:
         if not self._is_complete(self._rows[time]):
-            return Placed.HELD
+            return Placement.HELD
         self._score(time)
-        return Placed.ON_TIME
+        return Placement.ON_TIME
 
     @override
-    def _take_newest(self, time: int, row: NDArray[np.float64]) -> Placed:
+    def _take_newest(self, time: int, row: NDArray[np.float64]) -> Placement:
         if self._is_complete(row):
             return super()._take_newest(time, row)
         self.held = time
         self._advance(time)
         self._rows.append(time, row)
         self._ahead.append(time)
-        return Placed.HELD
+        return Placement.HELD
 
     def _is_complete(self, row: NDArray[np.float64]) -> bool:
         return not np.isnan(row[self._plan.required]).any()
@@ -117,7 +117,7 @@ class Gathering(Windows):
     @override
     def carry(self, new: Windows, kept: list[tuple[int, int]]) -> Windows:
         carried = super().carry(new, kept)
-        if isinstance(carried, Gathering):
+        if isinstance(carried, HeldReadings):
             carried.held = self.held
         return carried
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from dataflows.instants import HOUR
-from dataflows.items import Joined, same_values
+from dataflows.items import WeatherAsOf, same_values
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -31,9 +31,9 @@ class LatestWeather:
     def __init__(self, plan: Weather, state: dict[str, Any] | None = None) -> None:
         self._plan = plan
         #: None where the event has no site.
-        self._joined: Joined | None = None
+        self._joined: WeatherAsOf | None = None
         #: What the latest message of a time that waits for sensors was joined with.
-        self._held: Joined | None = None
+        self._held: WeatherAsOf | None = None
         #: Whether this is fresher weather than the event was joined with when it came.
         self.revised = False
         #: The same of the time that waits.
@@ -45,13 +45,13 @@ class LatestWeather:
             self.revised = state["revised"] and same
             self._held_revised = state["held_revised"] and same
 
-    def _again(self, kept: list[Any] | None, names: list[str]) -> Joined | None:
+    def _again(self, kept: list[Any] | None, names: list[str]) -> WeatherAsOf | None:
         """A row that was kept; after a change of class some values may be new to the asset."""
         if kept is None:
             return None
         site, time, issued, values = kept
         given = dict(zip(names, values, strict=True))
-        return Joined(site, time, issued, tuple(given.get(name, math.nan) for name in self._plan.values))
+        return WeatherAsOf(site, time, issued, tuple(given.get(name, math.nan) for name in self._plan.values))
 
     @property
     def is_empty(self) -> bool:
@@ -63,12 +63,12 @@ class LatestWeather:
         """In the order of the class, NaN is missing."""
         return (math.nan,) * len(self._plan.values) if self._joined is None else self._joined.values
 
-    def take(self, joined: Joined | None) -> None:
+    def take(self, joined: WeatherAsOf | None) -> None:
         """Note what the latest event was joined with; None where it has no site."""
         self._joined = joined
         self.revised = False
 
-    def hold(self, joined: Joined | None) -> None:
+    def hold(self, joined: WeatherAsOf | None) -> None:
         """Note what a message was joined with whose time is not scored yet."""
         self._held = joined
         self._held_revised = False
@@ -77,7 +77,7 @@ class LatestWeather:
         """The time that was held is scored."""
         self._joined, self.revised = self._held, self._held_revised
 
-    def offer(self, late: Joined, time: int | None) -> bool:
+    def offer(self, late: WeatherAsOf, time: int | None) -> bool:
         """Take weather that became known after the latest event, if that would now be joined with it.
 
         Args:
@@ -93,7 +93,7 @@ class LatestWeather:
         self.revised = True
         return True
 
-    def offer_held(self, late: Joined, time: int | None) -> None:
+    def offer_held(self, late: WeatherAsOf, time: int | None) -> None:
         """Take the same weather for the time that waits, which is then scored with it.
 
         Args:
@@ -104,7 +104,7 @@ class LatestWeather:
             self._held = late
             self._held_revised = True
 
-    def _would_join(self, late: Joined, time: int | None, before: Joined | None) -> bool:
+    def _would_join(self, late: WeatherAsOf, time: int | None, before: WeatherAsOf | None) -> bool:
         """Whether an event of this time, joined with other weather before, would now get this row."""
         if before is None or time is None or late.time is None or before.site != late.site:
             return False

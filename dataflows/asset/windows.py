@@ -20,14 +20,14 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-__all__ = ["MOST_ROWS", "NEVER", "Placed", "Recent", "WindowPlan", "Windows"]
+__all__ = ["MOST_ROWS", "NEVER", "Placement", "RowBuffer", "WindowPlan", "Windows"]
 
 #: Later than any time.
 NEVER = 2**63
 _LEAST = 2
 
 
-class Recent:
+class RowBuffer:
     """Readings by time, in order of arrival.
 
     They stand in one array, since nearly every event adds a row at its end and nothing looks for one.
@@ -150,7 +150,7 @@ MOST_ROWS = 16_384
 _LEFT, _LEFT_OF_LATEST = 4, 16
 
 
-class Placed(Enum):
+class Placement(Enum):
     """What became of a telemetry event or a fault."""
 
     ON_TIME = "on_time"
@@ -189,7 +189,7 @@ class Windows:
         self._plan = plan
         self._panes = Panes(plan, None if state is None else state["panes"])
         #: Back to where a pane may need them.
-        self._rows = Recent(len(plan.sensors))
+        self._rows = RowBuffer(len(plan.sensors))
         #: Digests of what came for a time where its row does not tell: several events, or other sensors.
         self._contents: dict[int, tuple[int, ...]] = {}
         self._ids: dict[int, int] = {}
@@ -235,7 +235,7 @@ class Windows:
         readings: dict[str, float | None],
         identity: str | None,
         weather: tuple[float, ...] | None = None,
-    ) -> Placed:
+    ) -> Placement:
         """Take one telemetry event, and say what became of it.
 
         Args:
@@ -252,18 +252,18 @@ class Windows:
             return placed
         return self._take_other(time, readings, identity, weather)
 
-    def _take_newest(self, time: int, row: NDArray[np.float64]) -> Placed:
+    def _take_newest(self, time: int, row: NDArray[np.float64]) -> Placement:
         """Take the first telemetry of a time after all others."""
         self._advance(time)
         self._rows.append(time, row)
         self._enter(time, row)
-        return Placed.ON_TIME
+        return Placement.ON_TIME
 
-    def _take_unscored(self, time: int) -> Placed:
+    def _take_unscored(self, time: int) -> Placement:
         """Score the latest time, of which more came and which is not scored yet."""
         self._ahead.remove(time)
         self._enter(time, self._rows[time].copy())
-        return Placed.ON_TIME
+        return Placement.ON_TIME
 
     def _advance(self, time: int) -> None:
         """Make this the latest time of telemetry."""
@@ -299,16 +299,16 @@ class Windows:
         readings: dict[str, float | None],
         identity: str | None,
         weather: tuple[float, ...] | None,
-    ) -> Placed:
+    ) -> Placement:
         """Take telemetry that is not newer than all that was seen."""
         placed = self._place(time)
         row, content = self._plan.row(readings, weather)
         digest = _digest(self._plan.content(row) if content is None else content)
         if self._is_duplicate(time, digest, identity):
-            return Placed.DUPLICATE
-        if placed is Placed.TOO_LATE:
+            return Placement.DUPLICATE
+        if placed is Placement.TOO_LATE:
             return placed
-        if placed is Placed.MERGED and time not in self._rows:
+        if placed is Placement.MERGED and time not in self._rows:
             # Its windows were dropped with the asset; this is the first telemetry of the new ones.
             placed = self._take_newest(time, row)
             self._remember_telemetry(identity, time, row, content)
@@ -317,7 +317,7 @@ class Windows:
             self._contents[time] = (*self._contents_of(time), digest)
             self._remember_telemetry(identity, time, row, content, first=False)
             self._merge(time, self._rows[time].copy(), row, weather)
-            return self._take_unscored(time) if placed is Placed.MERGED and time in self._ahead else placed
+            return self._take_unscored(time) if placed is Placement.MERGED and time in self._ahead else placed
         self._rows.append(time, row)
         self._remember_telemetry(identity, time, row, content)
         if self.largest is None or time > self.largest:
@@ -327,7 +327,7 @@ class Windows:
             self._features = None
         return placed
 
-    def add_fault(self, time: int, identity: str) -> Placed:
+    def add_fault(self, time: int, identity: str) -> Placement:
         """Take the time of a fault: it moves the watermark, and is remembered like telemetry.
 
         Args:
@@ -336,17 +336,17 @@ class Windows:
         """
         key, mark = _digest(identity.encode()), self.watermark
         if mark is not None and time >= mark and self._ids.get(key) == time:
-            return Placed.DUPLICATE
+            return Placement.DUPLICATE
         placed = self._place(time, self.newest)
-        if placed is Placed.TOO_LATE:
+        if placed is Placement.TOO_LATE:
             return placed
-        if placed is Placed.ON_TIME:
+        if placed is Placement.ON_TIME:
             self.newest = time
             self._forget()
         self._ids[key] = time
         return placed
 
-    def _place(self, time: int, last: int | None = None) -> Placed:
+    def _place(self, time: int, last: int | None = None) -> Placement:
         """Where a new event of this time stands: on time, merged (as the newest), late or too late.
 
         Args:
@@ -355,13 +355,13 @@ class Windows:
         """
         last = self.latest if last is None else last
         if self._since is not None and time <= self._since:
-            return Placed.TOO_LATE
+            return Placement.TOO_LATE
         if last is None or time > last:
-            return Placed.ON_TIME
+            return Placement.ON_TIME
         if time == last:
-            return Placed.MERGED
+            return Placement.MERGED
         mark = self.watermark
-        return Placed.LATE if mark is not None and time >= mark else Placed.TOO_LATE
+        return Placement.LATE if mark is not None and time >= mark else Placement.TOO_LATE
 
     def covers(self, time: int) -> bool:
         """Whether an event at this time lies in a window at the time that is scored."""

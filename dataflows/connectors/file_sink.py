@@ -33,8 +33,8 @@ if TYPE_CHECKING:
 __all__ = [
     "Committed",
     "OutputError",
+    "OutputFile",
     "OutputGoneError",
-    "Part",
     "RotatingPartition",
     "RowsPartition",
     "all_parts",
@@ -60,7 +60,7 @@ class OutputGoneError(RuntimeError):
     """Files with needed rows of an output are gone."""
 
 
-class Part(NamedTuple):
+class OutputFile(NamedTuple):
     """One file of an output.
 
     Attributes:
@@ -81,20 +81,20 @@ def part_name(output: Path, start: int, day: str | None, *, finished: bool) -> P
     return output.with_name(f"{output.stem}.{start:015}{of_day}.jsonl{'' if finished else _OPEN}")
 
 
-def parts_of(output: Path) -> list[Part]:
+def parts_of(output: Path) -> list[OutputFile]:
     """Files made by rotation, in order; none if an output is one file, or missing."""
     found = []
     for path in output.parent.glob(f"{output.stem}.*.jsonl*"):
         match = _PART.fullmatch(path.name.removeprefix(output.stem).replace(".jsonl", "", 1))
         if match is not None:
-            found.append(Part(int(match[1]), path, match[2], match[3] is None))
+            found.append(OutputFile(int(match[1]), path, match[2], match[3] is None))
     return sorted(found)
 
 
-def all_parts(output: Path) -> list[Part]:
+def all_parts(output: Path) -> list[OutputFile]:
     """Files with rows of an output, rotated or not."""
     if output.is_file() and not output.is_symlink():
-        return [Part(0, output, None, finished=False)]
+        return [OutputFile(0, output, None, finished=False)]
     return parts_of(output)
 
 
@@ -109,7 +109,7 @@ def end_of(output: Path) -> int:
     return parts[-1].start + parts[-1].path.stat().st_size if parts else 0
 
 
-def open_part(part: Part) -> BinaryIO:
+def open_part(part: OutputFile) -> BinaryIO:
     """Open a file of an output, even if a run finished (renamed) it since it was found."""
     try:
         return part.path.open("rb")
@@ -330,7 +330,7 @@ class RotatingPartition(StatefulSinkPartition[Item, bytes]):
         self._day_end = -1
         self._file: BinaryIO | None = None
         #: Ended files without their final name: path, and bytes of the output up to their end.
-        self._ended: list[tuple[Part, int]] = []
+        self._ended: list[tuple[OutputFile, int]] = []
         try:
             self._go_on()
         except OSError as error:
@@ -361,13 +361,13 @@ class RotatingPartition(StatefulSinkPartition[Item, bytes]):
             self._open(last.start, last.day)
         sync_folder(self._path.parent)
 
-    def _found(self) -> list[Part]:
+    def _found(self) -> list[OutputFile]:
         """Files of the output; one that was written without rotation becomes the first."""
         parts = parts_of(self._path)
         if self._path.is_file() and not self._path.is_symlink():
             if not parts:
                 first = part_name(self._path, 0, None, finished=False)
-                return [Part(0, self._path.rename(first), None, finished=False)]
+                return [OutputFile(0, self._path.rename(first), None, finished=False)]
             if self._path.stat().st_size:
                 msg = (
                     f"{self._path} is a file, and {parts[-1].path.name} is there too: of which of them are "
@@ -427,7 +427,7 @@ class RotatingPartition(StatefulSinkPartition[Item, bytes]):
             self._sync()
             self._file.close()
             path = part_name(self._path, self._start, self._day, finished=False)
-            self._ended.append((Part(self._start, path, self._day, finished=False), self._length))
+            self._ended.append((OutputFile(self._start, path, self._day, finished=False), self._length))
         self._open(self._length, _day(known) if self._daily else None)
         sync_folder(self._path.parent)
 

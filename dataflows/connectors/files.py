@@ -20,7 +20,7 @@ from typing_extensions import override
 from dataflows.connectors.clocks import Pace, Ticker
 from dataflows.connectors.file_sink import RotatingPartition, RowsPartition, parts_of
 from dataflows.connectors.lines import STDIN, InputError, expand, is_packed, size_of
-from dataflows.connectors.merge import Merge, Place
+from dataflows.connectors.merge import FilePosition, Merge
 from dataflows.connectors.order_journal import Journal, entries_of
 from dataflows.connectors.source import LanePartition, LaneSource
 from dataflows.disk import replace_file, sync_folder
@@ -58,7 +58,7 @@ class _Files(Merge):
     version = _VERSION
     poll = timedelta(milliseconds=50)
 
-    def __init__(self, source: FileSource, places: Sequence[Place]) -> None:
+    def __init__(self, source: FileSource, places: Sequence[FilePosition]) -> None:
         registry = len(source.groups) - 1
         super().__init__(source.groups, places, follow=source.follow, plain=source.plain, registry=registry)
         self._paths = source.paths
@@ -74,7 +74,7 @@ class _Files(Merge):
     def silent_since(self, asked: int) -> int:
         return asked
 
-    def state(self) -> list[tuple[str, Place, bytes]]:
+    def state(self) -> list[tuple[str, FilePosition, bytes]]:
         places = enumerate(zip(self._paths, self.places(), strict=False))
         return [
             (path, place, b"" if number < self._rewritable else self._fingerprint(path, place.offset))
@@ -87,7 +87,7 @@ class _Files(Merge):
             known = self._fingerprints[path] = offset, fingerprint(path, offset)
         return known[1]
 
-    def committed(self, state: list[tuple[str, Place, bytes]]) -> None:
+    def committed(self, state: list[tuple[str, FilePosition, bytes]]) -> None:
         """Do nothing: only the recovery store needs the positions."""
 
 
@@ -175,7 +175,7 @@ class FileSource(LaneSource):
             pace=None if self.speed is None else Pace(self.speed),
         )
 
-    def _places(self, begun: list[Any]) -> list[Place]:
+    def _places(self, begun: list[Any]) -> list[FilePosition]:
         """Position in each file, if the files are still those of the store."""
         read = [path for path, *_ in begun]
         if STDIN in {*read, *self.paths}:
@@ -187,13 +187,13 @@ class FileSource(LaneSource):
                 "must stay, in their order (new ones may follow); or start with a new store"
             )
             raise InputError(msg)
-        return [Place(*place) for _, place, _ in begun]
+        return [FilePosition(*place) for _, place, _ in begun]
 
     @staticmethod
     def _check_read(begun: list[Any]) -> None:
         """Check that the read part of each file is unchanged."""
         for path, place, before in begun:
-            offset = Place(*place).offset
+            offset = FilePosition(*place).offset
             if before and fingerprint(path, offset) != before:
                 msg = (
                     f"{path} is another file than the one of which {offset:,} bytes were read before: it was "

@@ -26,7 +26,7 @@ from dataflows.items import Item
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
-__all__ = ["Head", "Merge", "Place"]
+__all__ = ["FilePosition", "Merge", "NextRecord"]
 
 #: Before any arrival.
 _NEVER = -(1 << 62)
@@ -38,7 +38,7 @@ _NO_ARRIVAL = (
 )
 
 
-class Place(msgspec.Struct, frozen=True, array_like=True, gc=False):
+class FilePosition(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """Position of reading in one file.
 
     Attributes:
@@ -56,11 +56,11 @@ class Place(msgspec.Struct, frozen=True, array_like=True, gc=False):
     whole: bytes = b""
 
 
-class Head(msgspec.Struct, frozen=True, gc=False):
+class NextRecord(msgspec.Struct, frozen=True, gc=False):
     """The next record of a file.
 
     Attributes:
-        latest: as of `Place`, with this record.
+        latest: as of `FilePosition`, with this record.
         due: time at which it plays: its arrival, else its own time, else None.
     """
 
@@ -78,10 +78,10 @@ class _Feed:
 
     __slots__ = ("_growing", "_lines", "_offset", "_read", "_seen", "ended", "head", "path", "place")
 
-    def __init__(self, path: str, place: Place, *, growing: bool) -> None:
+    def __init__(self, path: str, place: FilePosition, *, growing: bool) -> None:
         self.path = path
         self.place = place
-        self.head: Head | None = None
+        self.head: NextRecord | None = None
         #: Whether the file was read to its end, for good.
         self.ended = False
         self._read = 0
@@ -134,7 +134,7 @@ class _Feed:
         self._end()
         return False
 
-    def _head(self, raw: bytes, start: int, end: int) -> Head:
+    def _head(self, raw: bytes, start: int, end: int) -> NextRecord:
         event = decode(raw)
         latest, due = self.place.latest, None
         if not isinstance(event, Reject):
@@ -145,13 +145,13 @@ class _Feed:
                 event = Reject("mixed_arrivals", _NO_ARRIVAL, getattr(event, "asset", None), raw)
             else:
                 due = getattr(event, "time", None)
-        return Head(raw, event, start, end, self._seen, latest, due)
+        return NextRecord(raw, event, start, end, self._seen, latest, due)
 
-    def pop(self) -> Head:
+    def pop(self) -> NextRecord:
         """Return the head and advance."""
         head, self.head = self.head, None
         assert head is not None  # noqa: S101 - callers peek first
-        self.place = Place(head.end, head.line, head.latest, whole=self.place.whole)
+        self.place = FilePosition(head.end, head.line, head.latest, whole=self.place.whole)
         return head
 
     def straight(self, items: list[Item], batch: int, sequence: int, room: int) -> int:
@@ -174,7 +174,7 @@ class _Feed:
             items.append(Item(sequence, 0, None, 0, (path, seen, start), raw))
         self._seen = seen
         size = self._read if self.ended else -1
-        self.place = Place(lines.offset, seen, self.place.latest, size, self.place.whole)
+        self.place = FilePosition(lines.offset, seen, self.place.latest, size, self.place.whole)
         return room
 
     def _end(self) -> None:
@@ -204,11 +204,11 @@ class Merge:
     def __init__(
         self,
         groups: Sequence[Sequence[str]],
-        places: Sequence[Place] = (),
+        places: Sequence[FilePosition] = (),
         *,
         follow: bool = False,
         plain: bool = True,
-        body: Callable[[Head], bytes | Event | Reject] = attrgetter("event"),
+        body: Callable[[NextRecord], bytes | Event | Reject] = attrgetter("event"),
         registry: int = 0,
     ) -> None:
         self._feeds: list[_Feed] = []
@@ -217,7 +217,7 @@ class Merge:
             growing = follow and index + 1 == len(groups)
             first = len(self._feeds)
             for number, path in enumerate(group, start=first):
-                place = places[number] if number < len(places) else Place()
+                place = places[number] if number < len(places) else FilePosition()
                 if index < registry:
                     place = _as_it_is(path, place)
                 self._feeds.append(_Feed(path, place, growing=growing))
@@ -246,14 +246,14 @@ class Merge:
         return None if latest == _NEVER else latest
 
     def due(self) -> int | None:
-        """Time at which the next record plays (`Head.due`); None if at any time, or if there is none."""
+        """Time at which the next record plays (`NextRecord.due`); None for any time, or without a record."""
         self._ask()
         while not self._ready and self._next_group():
             self._ask()
         head = self._feeds[self._ready[0][1]].head if self._ready else None
         return None if head is None else head.due
 
-    def places(self) -> list[Place]:
+    def places(self) -> list[FilePosition]:
         """Position in each file that was begun."""
         return [feed.place for feed in self._feeds[: self._begun]]
 
@@ -263,7 +263,7 @@ class Merge:
         Args:
             batch: largest number; long records make it smaller.
             sequence: sequence of the last record before them.
-            until: latest due time (`Head.due`).
+            until: latest due time (`NextRecord.due`).
 
         Returns:
             The records as items, with the event as body, or its bytes if it was not decoded; and the choices.
@@ -374,13 +374,13 @@ class Merge:
             feed.sleep()
 
 
-def _as_it_is(path: str, place: Place) -> Place:
+def _as_it_is(path: str, place: FilePosition) -> FilePosition:
     """Position to continue in a registry file: its beginning if it changed since reading began."""
     with Path(path).open("rb") as file:
         whole = hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).digest()
     # Former releases had no digest, only the size.
     same = place.whole == whole or (not place.whole and place.size in (-1, size_of(path)))
-    return msgspec.structs.replace(place, whole=whole) if same else Place(whole=whole)
+    return msgspec.structs.replace(place, whole=whole) if same else FilePosition(whole=whole)
 
 
 def _waits(feed: _Feed, until: int) -> bool:

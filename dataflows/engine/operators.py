@@ -32,7 +32,7 @@ from typing_extensions import override
 from dataflows.items import Item, by_order
 from dataflows.state.snapshots import SnapshotError, seal, unseal
 
-__all__ = ["Freezing", "PartedStage", "as_state", "in_order", "keyed", "read_parted", "stateful_in_parts"]
+__all__ = ["PartedStage", "SealedState", "as_state", "in_order", "keyed", "read_parted", "stateful_in_parts"]
 
 # The decorator reads the annotations when it is applied, so these are needed at run time.
 
@@ -85,7 +85,7 @@ def in_order(step_id: str, up: KeyedStream[Item]) -> KeyedStream[Item]:  # noqa:
     return op.stateful_batch("sort", up, lambda _resume: _Sorter())
 
 
-class Freezing(Protocol):
+class SealedState(Protocol):
     """A stage for one item at a time that can be written as bytes."""
 
     def process(self, item: Item) -> list[Item]:
@@ -113,7 +113,7 @@ class Freezing(Protocol):
 
 
 def as_state(
-    build: Callable[[Item, bytes | None], Freezing | None],
+    build: Callable[[Item, bytes | None], SealedState | None],
 ) -> Callable[[Any, Item], tuple[Any, list[Item]]]:
     """Make a mapper for `stateful_map` that runs one stage a key.
 
@@ -121,7 +121,9 @@ def as_state(
         build: builds the stage for an item's key, from its bytes after a resume; None for a passing item.
     """
 
-    def mapper(state: Freezing | bytes | None, item: Item) -> tuple[Freezing | bytes | None, list[Item]]:
+    def mapper(
+        state: SealedState | bytes | None, item: Item
+    ) -> tuple[SealedState | bytes | None, list[Item]]:
         if state is None or isinstance(state, bytes):
             state = build(item, state)
             if state is None:

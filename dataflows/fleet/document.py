@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from pydantic_core import ErrorDetails
 
-__all__ = ["Draft", "draft"]
+__all__ = ["CheckedDocument", "draft"]
 
 # Stand-ins for required keys that are missing or wrong. No Fleet has them, since then there is a problem.
 _STAND_INS: Mapping[str, Any] = {
@@ -54,7 +54,7 @@ _EXPECTED = {
 
 
 @dataclass(frozen=True, slots=True)
-class Draft:
+class CheckedDocument:
     """A document of valid form, and the places at which the original is not.
 
     Attributes:
@@ -97,7 +97,7 @@ class Draft:
         return [name for name in value if isinstance(name, str)] if isinstance(value, dict) else []
 
 
-def draft(source: Mapping[str, Any], problems: list[Problem]) -> Draft:
+def draft(source: Mapping[str, Any], problems: list[Problem]) -> CheckedDocument:
     """Check a document against the schema and add what is wrong to ``problems``."""
     corrected = _correct_keys(dict(source), Document, (), problems)
     broken: set[Loc] = set()
@@ -106,7 +106,9 @@ def draft(source: Mapping[str, Any], problems: list[Problem]) -> Draft:
         origins: dict[Loc, list[int]] = {}
         pruned = _prune(corrected, (), broken - missing, missing, origins)
         try:
-            return Draft(Document.model_validate(pruned), frozenset(broken), origins, corrected, problems)
+            return CheckedDocument(
+                Document.model_validate(pruned), frozenset(broken), origins, corrected, problems
+            )
         except ValidationError as error:
             first = not broken
             for details in error.errors():

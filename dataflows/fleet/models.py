@@ -38,7 +38,7 @@ _Kind = inspect.Parameter
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class PipelineStep:
     """An estimator to build: its class and its arguments, which may contain further parts."""
 
     estimator: type
@@ -56,7 +56,7 @@ class Part:
 class Blueprint:
     """A pipeline to build, as data that can be pickled; each call builds a fresh estimator."""
 
-    parts: tuple[Part, ...]
+    parts: tuple[PipelineStep, ...]
 
     def __call__(self) -> Any:  # noqa: ANN401 - as above
         """Build the estimator itself if it is the only step, else River's pipeline of the steps."""
@@ -94,7 +94,7 @@ def seed_of(name: str, place: str) -> int:
 
 
 def _fresh(value: Any) -> Any:  # noqa: ANN401 - any TOML value
-    if isinstance(value, Part):
+    if isinstance(value, PipelineStep):
         return value.build()
     if isinstance(value, dict):
         return {key: _fresh(inner) for key, inner in value.items()}
@@ -111,7 +111,7 @@ class _Reader:
         self._depth = len(at)
         self._problems = problems
 
-    def part(self, value: Mapping[str, Any], at: Loc) -> Part | None:
+    def part(self, value: Mapping[str, Any], at: Loc) -> PipelineStep | None:
         """Read the estimator of a table; None, and a problem, if its class cannot be imported."""
         key = path_key(value)
         if key is None:
@@ -126,7 +126,7 @@ class _Reader:
         given = {name: self._value(inner, (*at, name)) for name, inner in value.items() if name != key}
         if estimator is None:
             return None
-        return Part(estimator, self._arguments(estimator, given, at))
+        return PipelineStep(estimator, self._arguments(estimator, given, at))
 
     def _value(self, value: Any, at: Loc) -> Any:  # noqa: ANN401 - any TOML value
         if isinstance(value, dict):
@@ -195,7 +195,7 @@ def path_key(value: Mapping[str, Any]) -> str | None:
     return "estimator" if "estimator" in value else None
 
 
-def _try(part: Part, at: Loc, problems: list[Problem]) -> Any:  # noqa: ANN401 - an estimator or None
+def _try(part: PipelineStep, at: Loc, problems: list[Problem]) -> Any:  # noqa: ANN401 - an estimator or None
     try:
         return part.build()
     except Exception as error:  # noqa: BLE001 - a constructor may raise anything

@@ -41,13 +41,13 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
-    from dataflows.fleet.document import Draft
+    from dataflows.fleet.document import CheckedDocument
     from dataflows.fleet.schema import ClassTable, TargetTable, WindowTable
 
 __all__ = [
     "MOST_PANES",
     "Catalogue",
-    "Layout",
+    "ClassLayout",
     "expand",
     "made_input",
     "made_kafka",
@@ -83,10 +83,10 @@ class _Maker:
     features: tuple[str, ...]
 
 
-class Layout:
+class ClassLayout:
     """One resolved class; its problems are added to those of the draft."""
 
-    def __init__(self, draft: Draft, name: str, table: ClassTable) -> None:
+    def __init__(self, draft: CheckedDocument, name: str, table: ClassTable) -> None:
         self._draft = draft
         self._loc: Loc = ("classes", name)
         self.name = name
@@ -358,10 +358,10 @@ _HORIZONS_REMEMBERED = 3
 class Catalogue:
     """Models by name, each built once as a check, and their input for each class."""
 
-    def __init__(self, draft: Draft) -> None:
+    def __init__(self, draft: CheckedDocument) -> None:
         self._draft = draft
         self._seen: dict[tuple[str, str], Model | None] = {}
-        self._users: dict[str, list[Layout]] = {}
+        self._users: dict[str, list[ClassLayout]] = {}
         self.names = draft.names("models")
         self._tables = draft.document.models
         self._blueprints = {
@@ -375,7 +375,7 @@ class Catalogue:
         table = self._tables.get(name)
         return () if table is None else table.scores
 
-    def model(self, name: str, layout: Layout) -> Model | None:
+    def model(self, name: str, layout: ClassLayout) -> Model | None:
         """Resolve a model for the targets of a class; None if something is wrong with it."""
         key = (name, layout.name)
         if key not in self._seen:
@@ -383,7 +383,7 @@ class Catalogue:
             self._seen[key] = self._model(name, layout)
         return self._seen[key]
 
-    def _model(self, name: str, layout: Layout) -> Model | None:
+    def _model(self, name: str, layout: ClassLayout) -> Model | None:
         build = self._blueprints.get(name)
         if build is None:
             return None
@@ -397,7 +397,7 @@ class Catalogue:
         )
         return Model(name, {"pipeline": table.pipeline}, seen, build)
 
-    def _stacked(self, name: str, layout: Layout, build: Blueprint) -> Model | None:
+    def _stacked(self, name: str, layout: ClassLayout, build: Blueprint) -> Model | None:
         """Resolve a model of scores; its spec contains those of the models below: it depends on them."""
         table = self._tables[name]
         below = [self._seen_by(below, layout) for below in table.scores]
@@ -411,7 +411,7 @@ class Catalogue:
         features = sorted({index for model in known for index in model.features})
         return Model(name, spec, tuple(features), build, tuple(table.scores))
 
-    def _seen_by(self, name: str, layout: Layout) -> Model | None:
+    def _seen_by(self, name: str, layout: ClassLayout) -> Model | None:
         table = self._tables.get(name)
         return None if table is None or table.scores else self.model(name, layout)
 
@@ -431,7 +431,7 @@ class Catalogue:
                     expected = f"a model that sees features, {listed(plain)}"
                     self._draft.refuse(loc, expected, shown(other), nearest(other, plain))
 
-    def check_globs(self, layouts: Sequence[Layout]) -> None:
+    def check_globs(self, layouts: Sequence[ClassLayout]) -> None:
         """Refuse globs that match nothing in the classes whose targets use the model (if none: in all)."""
         for name, table in self._tables.items():
             if table.scores:
@@ -446,7 +446,9 @@ class Catalogue:
                     self._draft.refuse(loc, expected, shown(glob), nearest(glob, features))
 
 
-def targets(draft: Draft, layouts: Mapping[str, Layout], catalogue: Catalogue) -> dict[str, Target]:
+def targets(
+    draft: CheckedDocument, layouts: Mapping[str, ClassLayout], catalogue: Catalogue
+) -> dict[str, Target]:
     """Expand every entry to the product mode x horizon, by name, in configured order."""
     made: dict[str, Target] = {}
     first: dict[str, Loc] = {}
@@ -473,7 +475,7 @@ def targets(draft: Draft, layouts: Mapping[str, Layout], catalogue: Catalogue) -
 
 
 def _product(
-    draft: Draft, loc: Loc, table: TargetTable, layout: Layout, models: tuple[Model, ...]
+    draft: CheckedDocument, loc: Loc, table: TargetTable, layout: ClassLayout, models: tuple[Model, ...]
 ) -> Iterator[Target]:
     if draft.is_broken(*loc, "mode") or draft.is_broken(*loc, "horizon"):
         return
@@ -507,7 +509,7 @@ def _alert(table: TargetTable) -> Alert | None:
     return Alert(opened, cleared, table.alert.dwell, table.alert.update_by)
 
 
-def _check_alert(draft: Draft, loc: Loc, table: TargetTable) -> None:
+def _check_alert(draft: CheckedDocument, loc: Loc, table: TargetTable) -> None:
     alert = _alert(table)
     if alert is None or draft.is_broken(*loc, "threshold") or draft.is_broken(*loc, "alert", "open"):
         return
@@ -516,7 +518,7 @@ def _check_alert(draft: Draft, loc: Loc, table: TargetTable) -> None:
         draft.refuse((*loc, "alert", "clear"), expected, shown(alert.clear))
 
 
-def _model_names(draft: Draft, loc: Loc, table: TargetTable, catalogue: Catalogue) -> list[str]:
+def _model_names(draft: CheckedDocument, loc: Loc, table: TargetTable, catalogue: Catalogue) -> list[str]:
     """Known models of a target, each once; unknown and repeated names are problems."""
     if table.models is None:
         return [] if draft.is_broken(*loc, "models") else catalogue.names
@@ -533,7 +535,7 @@ def _model_names(draft: Draft, loc: Loc, table: TargetTable, catalogue: Catalogu
 
 
 def _check_named(
-    draft: Draft, loc: Loc, table: TargetTable, names: Sequence[str], catalogue: Catalogue, key: str
+    draft: CheckedDocument, loc: Loc, table: TargetTable, names: Sequence[str], catalogue: Catalogue, key: str
 ) -> None:
     """Refuse a champion or successor that is not a model of the target."""
     if draft.is_refused("models") or any(draft.is_broken(*loc, place) for place in (key, "models")):
@@ -547,7 +549,7 @@ def _check_named(
     draft.refuse((*loc, key), expected, shown(named), nearest(named, names))
 
 
-def _check_scores(draft: Draft, loc: Loc, names: Sequence[str], catalogue: Catalogue) -> None:
+def _check_scores(draft: CheckedDocument, loc: Loc, names: Sequence[str], catalogue: Catalogue) -> None:
     for name in names:
         missing = [
             other for other in catalogue.below(name) if other in catalogue.names and other not in names
@@ -557,7 +559,9 @@ def _check_scores(draft: Draft, loc: Loc, names: Sequence[str], catalogue: Catal
             draft.refuse((*loc, "models"), expected, listed(names))
 
 
-def _layout(draft: Draft, loc: Loc, table: TargetTable, layouts: Mapping[str, Layout]) -> Layout | None:
+def _layout(
+    draft: CheckedDocument, loc: Loc, table: TargetTable, layouts: Mapping[str, ClassLayout]
+) -> ClassLayout | None:
     """Resolve the class of a target; None, and a problem, if it is unknown or has no features."""
     if draft.is_broken(*loc, "class"):
         return None
@@ -578,7 +582,9 @@ def _layout(draft: Draft, loc: Loc, table: TargetTable, layouts: Mapping[str, La
     return layout
 
 
-def _sighted(draft: Draft, loc: Loc, layout: Layout, catalogue: Catalogue, name: str) -> Model | None:
+def _sighted(
+    draft: CheckedDocument, loc: Loc, layout: ClassLayout, catalogue: Catalogue, name: str
+) -> Model | None:
     """Resolve a model, which must see at least one feature of the class."""
     model = catalogue.model(name, layout)
     if model is None or model.features or not layout.features or not layout.is_whole:
@@ -595,7 +601,7 @@ _CERTIFICATES = ("ca_file", "certificate_file", "key_file", "key_password_env", 
 _LONGEST_OUTPUT = "predictions"
 
 
-def made_input(draft: Draft, folder: Path) -> Input:
+def made_input(draft: CheckedDocument, folder: Path) -> Input:
     """Resolve the input: files or topics, not both."""
     table = draft.document.input
     kafka = None
@@ -622,7 +628,7 @@ def made_input(draft: Draft, folder: Path) -> Input:
     )
 
 
-def made_output(draft: Draft, folder: Path) -> Output:
+def made_output(draft: CheckedDocument, folder: Path) -> Output:
     """Resolve the output: its destination and its rows."""
     table = draft.document.output
     kafka = None
@@ -644,7 +650,7 @@ def made_output(draft: Draft, folder: Path) -> Output:
     )
 
 
-def made_kafka(draft: Draft, folder: Path) -> Kafka:
+def made_kafka(draft: CheckedDocument, folder: Path) -> Kafka:
     """Resolve the connection; refuse keys that its security does not use, and keys that it lacks."""
     table = draft.document.kafka
     with_login, with_tls = table.security.startswith("sasl"), table.security.endswith("tls")
@@ -679,7 +685,9 @@ def _path(folder: Path, path: str | None) -> str | None:
     return None if path is None else str(folder / path)
 
 
-def _secret(draft: Draft, what: str, env: str | None, file: str | None, folder: Path) -> Secret | None:
+def _secret(
+    draft: CheckedDocument, what: str, env: str | None, file: str | None, folder: Path
+) -> Secret | None:
     if env is not None and file is not None:
         draft.refuse(("kafka", f"{what}_file"), f"none together with {what}_env: one of the two", shown(file))
     if env is None and file is None:
@@ -691,7 +699,7 @@ def _secret(draft: Draft, what: str, env: str | None, file: str | None, folder: 
 _MOST_EXPIRIES = 100_000
 
 
-def expand(draft: Draft, path: Path) -> Fleet:
+def expand(draft: CheckedDocument, path: Path) -> Fleet:
     """Expand a draft to a fleet, which is valid only if the draft has no problems afterwards.
 
     Args:
@@ -699,7 +707,7 @@ def expand(draft: Draft, path: Path) -> Fleet:
         path: the file; relative paths start at its folder.
     """
     document, folder = draft.document, path.parent
-    layouts = {name: Layout(draft, name, table) for name, table in document.classes.items()}
+    layouts = {name: ClassLayout(draft, name, table) for name, table in document.classes.items()}
     assets = _asset_policy(draft, folder)
     catalogue = Catalogue(draft)
     made = targets(draft, layouts, catalogue)
@@ -722,7 +730,7 @@ def expand(draft: Draft, path: Path) -> Fleet:
     return fleet
 
 
-def _check_expiries(draft: Draft, fleet: Fleet) -> None:
+def _check_expiries(draft: CheckedDocument, fleet: Fleet) -> None:
     """Refuse an ``idle_timeout`` by which one record could cause too many expiries of one silent asset."""
     for name, found in fleet.classes.items():
         places = [("targets",), ("classes", name), ("assets", "max_future")]
@@ -742,7 +750,7 @@ def _check_expiries(draft: Draft, fleet: Fleet) -> None:
             draft.refuse(("classes", name, "idle_timeout"), expected, got)
 
 
-def _asset_policy(draft: Draft, folder: Path) -> AssetPolicy:
+def _asset_policy(draft: CheckedDocument, folder: Path) -> AssetPolicy:
     table, classes, loc = draft.document.assets, draft.names("classes"), ("assets", "adopt_as")
     adopt_as = table.adopt_as
     if adopt_as is not None:

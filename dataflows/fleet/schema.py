@@ -20,7 +20,7 @@ from dataflows.fleet.values import (
     Instant,
     Name,
     Names,
-    Part,
+    PipelineStep,
     PositiveDuration,
     Rotation,
     Share,
@@ -424,7 +424,7 @@ class OutputTable(Table):
         "whose score differs by `changed_by` or more from the last one written of that asset and target. A "
         "score that moves an alert is always written. Evaluations do not depend on it.",
     )
-    changed_by: Part = Field(
+    changed_by: PipelineStep = Field(
         default=0.02, description='Smallest change of a score that is written, with `publish = "changed"`.'
     )
     rotate: Rotation | None = Field(
@@ -518,10 +518,10 @@ class AssetsTable(Table):
 class AlertTable(Table):
     """Alerts of a target, as `alert = { open = 0.5 }`; without it there are none."""
 
-    open: Part | None = Field(
+    open: PipelineStep | None = Field(
         default=None, description="Lowest score that opens an alert. Default: the target's `threshold`."
     )
-    clear: Part | None = Field(
+    clear: PipelineStep | None = Field(
         default=None,
         description="Score below which the alert clears, at most `open`. The distance keeps a score that "
         "varies a little from opening one alert after the other. Default: 0.8 * `open`.",
@@ -530,7 +530,7 @@ class AlertTable(Table):
         default=0,
         description="How long, in event time, the score has to stay there before the alert opens or clears.",
     )
-    update_by: Part = Field(
+    update_by: PipelineStep = Field(
         default=0.1,
         description="Change of the score since its last row after which an open alert is written again.",
     )
@@ -556,7 +556,7 @@ class TargetTable(Table):
         default=None,
         description="How long after maturing a record can still correct a label. Default: three horizons.",
     )
-    threshold: Part = Field(
+    threshold: PipelineStep = Field(
         default=0.5,
         description="Lowest score that precision and recall count as a predicted failure.",
     )

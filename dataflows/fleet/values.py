@@ -20,7 +20,7 @@ __all__ = [
     "Instant",
     "Name",
     "Names",
-    "Part",
+    "PipelineStep",
     "PositiveDuration",
     "Rotation",
     "Share",
@@ -136,7 +136,7 @@ Name = Annotated[str, AfterValidator(_name), Form("name")]
 Duration = Annotated[int, BeforeValidator(_duration), Form("duration")]
 PositiveDuration = Annotated[int, BeforeValidator(_positive_duration), Form("duration")]
 Instant = Annotated[int, BeforeValidator(_instant), Form("time with offset")]
-Part = Annotated[float, AfterValidator(_inside_0_1), Form("number above 0 and below 1")]
+PipelineStep = Annotated[float, AfterValidator(_inside_0_1), Form("number above 0 and below 1")]
 Share = Annotated[float, AfterValidator(_from_0_to_1), Form("number from 0 to 1")]
 FileName = Annotated[str, AfterValidator(_file_name), Form("path")]
 Rotation = Annotated[

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from dataflows.fleet.fleet import ClockPolicy
     from dataflows.items import Item
 
-__all__ = ["Clocks", "Finding", "clock_row"]
+__all__ = ["ClockHealth", "Finding", "clock_row"]
 
 State = Literal["right", "ahead", "behind", "stopped"]
 _LOOKS, _AHEAD, _STEADY, _STOPPED = 11, 3, 9, 3
@@ -84,7 +84,7 @@ class _Clock(msgspec.Struct, array_like=True):
     since: int = 0
 
 
-class Clocks:
+class ClockHealth:
     """Clocks of all assets of a lane.
 
     Args:

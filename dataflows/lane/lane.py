@@ -29,9 +29,9 @@ from dataflows.instants import format_instant
 from dataflows.items import (
     Expiry,
     Item,
-    Known,
     LanePeriod,
     LateWeather,
+    ResolvedEvent,
     Row,
     Tick,
     by_order,
@@ -40,14 +40,14 @@ from dataflows.items import (
     reject_row,
 )
 from dataflows.lane.arrival_clock import ArrivalClock, unlike
-from dataflows.lane.clock_health import Clocks, clock_row
+from dataflows.lane.clock_health import ClockHealth, clock_row
 from dataflows.lane.names import Names, sentence
 from dataflows.lane.plausibility import Plausible
 from dataflows.lane.registry import Registry
 from dataflows.lane.signs_of_life import SignsOfLife
 from dataflows.lane.silence import Silence
 from dataflows.lane.waiting import Waiting, WaitingRecord
-from dataflows.lane.weather_join import SURROUNDINGS_PARTS, Surroundings
+from dataflows.lane.weather_join import SURROUNDINGS_PARTS, WeatherJoin
 from dataflows.state.snapshots import seal, unseal
 from dataflows.state.tables import BUCKETS, Buckets
 from dataflows.status import Intake
@@ -244,7 +244,7 @@ class Lane:
         policy = fleet.assets.clock
         self._quarantine = policy is not None and policy.quarantine
         #: None if clocks are not checked.
-        self._clocks = None if policy is None else Clocks(policy, clocks)
+        self._clocks = None if policy is None else ClockHealth(policy, clocks)
         self._registered = Buckets("registry", self._registry.entry)
         self._registered.restore(registry)
         self._heard = Buckets("heard", self._heard_of)
@@ -253,10 +253,10 @@ class Lane:
             # The main snapshot will have the present one for all of them.
             self._heard.touch_all()
         #: None if no class sees weather.
-        self._surroundings: Surroundings | None = None
+        self._surroundings: WeatherJoin | None = None
         if fleet.weather:
             around = _between(parts, _SURROUNDINGS, LANE_PARTS)
-            self._surroundings = Surroundings(fleet, self._registry, surroundings, around)
+            self._surroundings = WeatherJoin(fleet, self._registry, surroundings, around)
 
     def _heard_of(self, asset: str) -> tuple[object, ...] | None:
         """Plain data of an asset's silence, clock, signs of life and waiting records, None without any."""
@@ -279,7 +279,7 @@ class Lane:
         self._migrations.told = state["told"]
 
     def process(self, items: list[Item]) -> list[Item]:
-        """Turn records into `Known` events or rejects, each after the expiries due before it."""
+        """Turn records into `ResolvedEvent` events or rejects, each after the expiries due before it."""
         items.sort(key=by_order)
         out: list[Item] = []
         untold = bool(self._migrations)
@@ -393,7 +393,7 @@ class Lane:
         around = self._surroundings
         weather = None if around is None else around.see(event, asset_class)
         resting = self._silence.resting_clock(asset_class, self.arrival)
-        body = Known(event, asset_class, weather, resting, withdrawn)
+        body = ResolvedEvent(event, asset_class, weather, resting, withdrawn)
         if living and news is not None:
             self._note_sign_of_life(news, asset_class)
             self._hear(event.asset, asset_class)
@@ -437,7 +437,7 @@ class Lane:
             for record in self._waiting.advance(event.time):
                 asset = record.event.asset
                 self._heard.touch(asset)
-                body = Known(record.event, self._registry.class_of(asset) or "")
+                body = ResolvedEvent(record.event, self._registry.class_of(asset) or "")
                 out.append(Item(self._sequence, self._next_part(), None, item.known, record.position, body))
         return False
 
@@ -521,17 +521,17 @@ class Lane:
         known = self._made_known(what, arrival)
         out.append(Item(self._sequence, self._next_part(), arrival, at, ("", 0, 0), known))
 
-    def _made_known(self, what: Expiry | LateWeather, arrival: int | None) -> Known:
+    def _made_known(self, what: Expiry | LateWeather, arrival: int | None) -> ResolvedEvent:
         asset_class = self._registry.class_of(what.asset) or ""
         name = what.asset if isinstance(what, Expiry) and what.due == arrival else ""
-        return Known(what, asset_class, None, self._silence.resting_clock(asset_class, arrival, name))
+        return ResolvedEvent(what, asset_class, None, self._silence.resting_clock(asset_class, arrival, name))
 
     def _next_part(self) -> int:
         self._made += 1
         return lane_part(self._made)
 
     def _look(
-        self, clocks: Clocks, item: Item, event: Telemetry | Fault, arrival: int, out: list[Item]
+        self, clocks: ClockHealth, item: Item, event: Telemetry | Fault, arrival: int, out: list[Item]
     ) -> None:
         """Make findings about the clock of an event's asset; for an honest clock nearly always none."""
         if not clocks.doubts(event.asset, event.time - arrival):

@@ -16,7 +16,7 @@ import structlog
 
 from dataflows.events import AssetEvent, Fault, Reject, Telemetry
 from dataflows.events import Weather as Row
-from dataflows.items import Expiry, Joined, LateWeather, same_values
+from dataflows.items import Expiry, LateWeather, WeatherAsOf, same_values
 from dataflows.state.tables import BUCKETS, Buckets
 
 if TYPE_CHECKING:
@@ -30,12 +30,12 @@ __all__ = [
     "SURROUNDINGS_PARTS",
     "WHEREABOUTS_OLDER",
     "WHEREABOUTS_VERSION",
+    "AssetSites",
     "Entry",
-    "Found",
     "Issue",
-    "Surroundings",
+    "WeatherJoin",
+    "WeatherRow",
     "WeatherRows",
-    "Whereabouts",
 ]
 
 #: Rows are dropped in sweeps over all sites, each after this share of the memory has passed.
@@ -43,7 +43,7 @@ _SWEEPS = 16
 _NEVER = -(2**63)
 
 
-class Found(NamedTuple):
+class WeatherRow(NamedTuple):
     """A row: valid time, issue time, values in the order of the fleet, NaN if missing."""
 
     time: int
@@ -68,7 +68,7 @@ class _Site:
 
     def __init__(self) -> None:
         self.times: list[int] = []
-        self.rows: list[Found] = []
+        self.rows: list[WeatherRow] = []
         self.unissued: dict[int, Issue] = {}
 
 
@@ -101,7 +101,7 @@ class WeatherRows:
             site = self._sites[name] = _Site()
             for time, issued, values in known:
                 site.times.append(time)
-                site.rows.append(Found(time, issued, tuple(values)))
+                site.rows.append(WeatherRow(time, issued, tuple(values)))
             for issued, sequence, time, values in unissued:
                 self._defer(Issue(issued, sequence, name, time, tuple(values)))
 
@@ -155,7 +155,7 @@ class WeatherRows:
             self._held -= 1
             yield row, row.time >= self.mark and self._insert(row) is True
 
-    def find(self, site: str, time: int, max_age: int) -> Found | None:
+    def find(self, site: str, time: int, max_age: int) -> WeatherRow | None:
         """Find the row of an event at a site, None if no known row is young enough.
 
         Args:
@@ -184,7 +184,7 @@ class WeatherRows:
         if index == len(site.times) or site.times[index] != row.time:
             self._held += 1
             site.times.insert(index, row.time)
-            site.rows.insert(index, Found(row.time, row.issued, row.values))
+            site.rows.insert(index, WeatherRow(row.time, row.issued, row.values))
             return True
         held, values = site.rows[index], row.values
         if row.issued < held.issued:
@@ -197,7 +197,7 @@ class WeatherRows:
             )
             if same_values(values, held.values):
                 return Reject("duplicate", "this weather was seen before")
-        site.rows[index] = Found(row.time, row.issued, values)
+        site.rows[index] = WeatherRow(row.time, row.issued, values)
         return True
 
     def sweep(self) -> list[str]:
@@ -258,7 +258,7 @@ WHEREABOUTS_VERSION = 3
 WHEREABOUTS_OLDER: Older = {2: _without_faults}
 
 
-class Whereabouts:
+class AssetSites:
     """Site of every asset's latest on-time telemetry.
 
     It applies the assets' rule for on time and late, but lacks their own knowledge: identities, resets of
@@ -352,7 +352,7 @@ class _View(NamedTuple):
     waits: bool
 
 
-class Surroundings:
+class WeatherJoin:
     """Join telemetry with weather, as of the event's time and of present knowledge.
 
     Args:
@@ -395,7 +395,7 @@ class Surroundings:
             rows = _renamed(rows, state["names"], self._names)
         most = fleet.assets.max_weather
         self._rows = WeatherRows(memory + self._max_future, rows, clocks, most)
-        self._where = Whereabouts(where)
+        self._where = AssetSites(where)
         self._sites = Buckets("weather", self._rows.entry)
         self._sites.restore(rows)
         if state is not None and tuple(state["names"]) != self._names:
@@ -413,7 +413,7 @@ class Surroundings:
         """Plain data outside the parts."""
         return {"names": self._names, "clocks": self._rows.clocks, "missed": self.missed}
 
-    def see(self, event: AssetEvent, asset_class: str) -> Joined | None:
+    def see(self, event: AssetEvent, asset_class: str) -> WeatherAsOf | None:
         """Note an event; return the weather of telemetry, None if its class sees none or it has no site."""
         if isinstance(event, Telemetry):
             return self._join(event, asset_class)
@@ -421,7 +421,7 @@ class Surroundings:
             self._rows.see(event.time)
         return None
 
-    def _join(self, event: Telemetry, asset_class: str) -> Joined | None:
+    def _join(self, event: Telemetry, asset_class: str) -> WeatherAsOf | None:
         view = self._views.get(asset_class)
         self._rows.see(event.time)
         if view is None:
@@ -531,8 +531,8 @@ def _renamed(rows: dict[str, Entry], before: Sequence[str], names: tuple[str, ..
     }
 
 
-def _joined(site: str, found: Found | None, view: _View) -> Joined:
+def _joined(site: str, found: WeatherRow | None, view: _View) -> WeatherAsOf:
     if found is None:
-        return Joined(site, None, 0, (math.nan,) * len(view.places))
+        return WeatherAsOf(site, None, 0, (math.nan,) * len(view.places))
     values = found.values
-    return Joined(site, found.time, found.issued, tuple([values[place] for place in view.places]))
+    return WeatherAsOf(site, found.time, found.issued, tuple([values[place] for place in view.places]))

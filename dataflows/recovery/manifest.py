@@ -14,7 +14,14 @@ import msgspec
 import dataflows
 from dataflows.disk import replace_file
 from dataflows.recovery.sqlite_files import StoreError
-from dataflows.state.layouts import Change, FleetChangedError, Past, check_shapes, going_on, other_fleet
+from dataflows.state.layouts import (
+    Change,
+    FleetChangedError,
+    StateHistory,
+    check_shapes,
+    going_on,
+    other_fleet,
+)
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -106,7 +113,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     fleet: str
     created: str
     run: Run
-    past: Past = Past()
+    past: StateHistory = StateHistory()
     copy: Copy | None = None
     shapes: dict[str, str] | None = None
 
@@ -135,13 +142,13 @@ def new_manifest(fleet: Fleet, partitions: int) -> Manifest:
         fleet=fleet.name,
         created=utc(),
         run=_run(fleet, 0),
-        past=going_on(Past(), fleet)[0],
+        past=going_on(StateHistory(), fleet)[0],
     )
 
 
-def past_of(manifest: Manifest | None, fleet: Fleet) -> Past:
+def past_of(manifest: Manifest | None, fleet: Fleet) -> StateHistory:
     """Configurations of a store, including the fleet that continues from it."""
-    return going_on(Past() if manifest is None else manifest.past, fleet)[0]
+    return going_on(StateHistory() if manifest is None else manifest.past, fleet)[0]
 
 
 def changes_of(manifest: Manifest, fleet: Fleet) -> list[Change]:

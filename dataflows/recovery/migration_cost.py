@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from dataflows.fleet.fleet import Fleet
     from dataflows.recovery.sqlite_files import Partition
 
-__all__ = ["Holdings", "check_champions", "check_consent", "holdings", "stored_shapes"]
+__all__ = ["MigrationCost", "check_champions", "check_consent", "holdings", "stored_shapes"]
 
 _ASSET, _GROUP, _LANE = "highwater.asset.", "highwater.group.main", "highwater.lane.main"
 #: Where the stage's own snapshot stands in that of the main step.
@@ -26,7 +26,7 @@ _INNER = 2
 
 
 @dataclass(slots=True)
-class Holdings:
+class MigrationCost:
     """State that a resume would find.
 
     Attributes:
@@ -40,10 +40,10 @@ class Holdings:
     groups: dict[str, dict[str, Any]] = field(default_factory=dict)
 
 
-def holdings(parts: Iterable[Partition], *, assets: bool) -> Holdings:
+def holdings(parts: Iterable[Partition], *, assets: bool) -> MigrationCost:
     """Read the state of the groups and, more slowly, of the assets in a store."""
     parts = list(parts)
-    found, resume = Holdings(), resume_epoch(parts)
+    found, resume = MigrationCost(), resume_epoch(parts)
     for part in parts:
         with opened(part.path) as connection:
             for each in snapshots(part.path, connection, resume, None if assets else _GROUP):
@@ -67,7 +67,7 @@ def _group(sealed: bytes) -> tuple[str, dict[str, Any] | None]:
     return main[0], kept if kind == "group" else None
 
 
-def _count(asset: dict[str, Any] | list[Any], found: Holdings) -> None:
+def _count(asset: dict[str, Any] | list[Any], found: MigrationCost) -> None:
     if isinstance(asset, list):
         # A tombstone begins with the class.
         found.assets[asset[0]] += 1
@@ -129,7 +129,7 @@ def _stays(change: Change) -> bool:
     return change.removed and change.asset_class is not None
 
 
-def _cost(change: Change, held: Holdings) -> str:
+def _cost(change: Change, held: MigrationCost) -> str:
     """Describe the cost of a change to a user; empty without state."""
     if change.asset_class is not None:
         count = held.assets[change.asset_class]

@@ -47,7 +47,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Sequence
 
     from dataflows.fleet.fleet import Fleet
-    from dataflows.state.layouts import Past
+    from dataflows.state.layouts import StateHistory
 
 __all__ = [
     "MARKS",
@@ -102,7 +102,7 @@ def guard_named_store(fleet: Fleet) -> Path | None:
     return folder
 
 
-def past_in(folder: Path | None, fleet: Fleet) -> Past:
+def past_in(folder: Path | None, fleet: Fleet) -> StateHistory:
     """Configurations of a store, including the fleet that continues from it; without a store, that fleet."""
     return past_of(None if folder is None else read_manifest(folder), fleet)
 

@@ -14,7 +14,7 @@ from dataflows.simulator.done import LOST, mark
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from dataflows.simulator.scenario import Clocks, Delivery, Scenario
+    from dataflows.simulator.scenario import ClockHealth, Delivery, Scenario
     from dataflows.simulator.sensing import Messages
 
     Floats = NDArray[np.float64]
@@ -91,14 +91,14 @@ def deliver(scenario: Scenario, messages: Messages) -> Delivered:
     return Delivered(*parts, int((~away).sum()), outages, jumps, jumped, offset, drift)
 
 
-def _wrong(random: np.random.Generator, settings: Clocks, count: int) -> tuple[Integers, Floats]:
+def _wrong(random: np.random.Generator, settings: ClockHealth, count: int) -> tuple[Integers, Floats]:
     """Offset and drift of each truck's clock."""
     wrong = random.random(count) < settings.wrong
     offset = np.rint(random.normal(0.0, settings.offset / _SECOND, count)).astype(np.int64) * _SECOND
     return np.where(wrong, offset, 0), np.where(wrong, random.normal(0.0, settings.drift, count), 0.0)
 
 
-def _jumped(random: np.random.Generator, settings: Clocks, count: int) -> Integers:
+def _jumped(random: np.random.Generator, settings: ClockHealth, count: int) -> Integers:
     """Microseconds by which each jump puts the clock ahead; negative if behind."""
     by = 0 if settings.jumps is None else settings.jumps.by
     size = random.uniform(0.5, 1.5, count) * by * random.choice((-1, 1), count)

@@ -15,7 +15,7 @@ from dataflows.instants import MICROSECONDS
 
 __all__ = [
     "MODES",
-    "Clocks",
+    "ClockHealth",
     "Delivery",
     "Dropouts",
     "Firmware",
@@ -172,7 +172,7 @@ class Delivery(Table):
     )
 
 
-class Clocks(Table):
+class ClockHealth(Table):
     """Errors of the clocks that stamp messages; delays count from the true time."""
 
     wrong: Share = Field(default=0.0, description="Share of trucks with a constant offset and a drift.")
@@ -258,7 +258,7 @@ class Scenario(Table):
     weather: Weather | None = Field(default=None, description="Weather rows. Default: none.")
     service: Service | None = Field(default=None, description="Services and maintenance. Default: none.")
     delivery: Delivery = Field(default=Delivery(), description="From truck to recording.")
-    clocks: Clocks = Field(default=Clocks(), description="Clocks of devices.")
+    clocks: ClockHealth = Field(default=ClockHealth(), description="Clocks of devices.")
     sensors: Sensors = Field(default=Sensors(), description="Troubles of sensors.")
     firmware: Firmware | None = Field(default=None, description="New firmware. Default: none.")
     part: NewPart | None = Field(default=None, description="A new part. Default: none.")

@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 __all__ = [
     "Change",
     "FleetChangedError",
-    "Past",
     "Refit",
+    "StateHistory",
     "check_shapes",
     "faults_alike",
     "going_on",
@@ -82,7 +82,7 @@ class FleetChangedError(RuntimeError):
     """The store belongs to another fleet, or its classes or targets have another layout."""
 
 
-class Past(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class StateHistory(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Configurations that a store has seen, as far as its state depends on them.
 
     Attributes:
@@ -154,7 +154,7 @@ def layout_of(asset_class: AssetClass) -> AssetClass:
     )
 
 
-def going_on(past: Past, fleet: Fleet) -> tuple[Past, list[Change]]:
+def going_on(past: StateHistory, fleet: Fleet) -> tuple[StateHistory, list[Change]]:
     """Configurations of a store after a fleet continues from it, and the cost of continuing.
 
     The caller decides whether to accept the cost.
@@ -175,7 +175,7 @@ def going_on(past: Past, fleet: Fleet) -> tuple[Past, list[Change]]:
     changes += [Change(name, "the target is gone", removed=True) for name in removed]
     now = {*fleet.targets, *fleet.classes}
     return (
-        Past(
+        StateHistory(
             layouts=tuple(layouts),
             targets={name: past.targets.get(name, past.gone.get(name, 0)) for name in fleet.targets},
             gone={name: count for name, count in past.gone.items() if name not in now}

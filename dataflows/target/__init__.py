@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from dataflows.target.target import Group
+from dataflows.target.target import TargetStage
 
-__all__ = ["Group"]
+__all__ = ["TargetStage"]

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from dataflows.fleet.fleet import Alert, Output, Target
 
-__all__ = ["REPORTS", "AlertBook", "Move", "Publisher"]
+__all__ = ["REPORTS", "AlertBook", "AlertChange", "Publisher"]
 
 #: Records of a time of their own: one from long before the alert is about something else.
 REPORTS = frozenset({"failure", "maintenance"})
@@ -43,7 +43,7 @@ class _State(msgspec.Struct):
     said: float = 0.0
 
 
-class Move(msgspec.Struct, frozen=True):
+class AlertChange(msgspec.Struct, frozen=True):
     """One change in the life of an alert.
 
     Attributes:
@@ -82,7 +82,7 @@ class AlertBook:
         self._horizon = horizon
         self._states = {asset: _State(*state) for asset, state in kept.items()}
 
-    def score(self, asset: str, time: int, score: float, revision: int = 0) -> list[Move]:
+    def score(self, asset: str, time: int, score: float, revision: int = 0) -> list[AlertChange]:
         """Take a published score of an asset, at an event time; the first of that time, or a revision."""
         state = self._states.get(asset)
         if state is None:
@@ -93,7 +93,7 @@ class AlertBook:
             return self._closed(asset, state, time, score, revision)
         return self._opened(asset, state, time, score)
 
-    def _closed(self, asset: str, state: _State, time: int, score: float, revision: int) -> list[Move]:
+    def _closed(self, asset: str, state: _State, time: int, score: float, revision: int) -> list[AlertChange]:
         if score < self._alert.open:
             del self._states[asset]
             return []
@@ -105,7 +105,7 @@ class AlertBook:
         state.opened, state.above, state.below, state.said = time, None, None, score
         return [self._move(state, "opened", "score", time, score, self._alert.open)]
 
-    def _opened(self, asset: str, state: _State, time: int, score: float) -> list[Move]:
+    def _opened(self, asset: str, state: _State, time: int, score: float) -> list[AlertChange]:
         if score < self._alert.clear:
             if state.below is None:
                 state.below = time
@@ -120,7 +120,7 @@ class AlertBook:
         state.said = score
         return [self._move(state, "updated", why, time, score, self._alert.open)]
 
-    def end(self, asset: str, time: int, why: str) -> list[Move]:
+    def end(self, asset: str, time: int, why: str) -> list[AlertChange]:
         """Clear at once what is open or dwells for an asset; a report from a horizon before it does not."""
         state = self._states.get(asset)
         if state is None:
@@ -159,8 +159,10 @@ class AlertBook:
             self._states[asset] = _State(*entry)
 
     @staticmethod
-    def _move(state: _State, what: str, why: str, time: int, score: float, threshold: float | None) -> Move:
-        return Move(what, state.id or "", why, state.opened or 0, time, score, threshold)
+    def _move(
+        state: _State, what: str, why: str, time: int, score: float, threshold: float | None
+    ) -> AlertChange:
+        return AlertChange(what, state.id or "", why, state.opened or 0, time, score, threshold)
 
 
 def _alert_id(asset: str, target: str, opened: int, revision: int) -> str:
@@ -223,7 +225,7 @@ class Publisher:
         self._buckets.touch(asset)
         return None if before is None or before[0] != time else before[1]
 
-    def score(self, asset: str, time: int, score: float, revision: int = 0) -> list[Move]:
+    def score(self, asset: str, time: int, score: float, revision: int = 0) -> list[AlertChange]:
         """What a score does to the asset's alert."""
         if self._book is None:
             return []
@@ -233,7 +235,7 @@ class Publisher:
             self._buckets.touch(asset)
         return moves
 
-    def end(self, asset: str, time: int, why: str) -> list[Move]:
+    def end(self, asset: str, time: int, why: str) -> list[AlertChange]:
         """What a record does to the asset's alert."""
         if self._book is None or self._book.entry(asset) is None:
             return []

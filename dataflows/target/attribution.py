@@ -14,12 +14,12 @@ if TYPE_CHECKING:
 
     from dataflows.state.layouts import Refit
 
-__all__ = ["Usual"]
+__all__ = ["Attribution"]
 
 _SHOWN = 3
 
 
-class Usual:
+class Attribution:
     """The mean of every feature over the negatives that were learned.
 
     Args:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from dataflows.state.layouts import Refit
 from dataflows.state.snapshots import seal, unseal
-from dataflows.target.attribution import Usual
+from dataflows.target.attribution import Attribution
 from dataflows.target.error_rate import ErrorRate
 from dataflows.target.figures import with_ranking
 from dataflows.target.models import can_go_on
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from dataflows.fleet.fleet import AssetClass, Target
-    from dataflows.state.layouts import Past
+    from dataflows.state.layouts import StateHistory
 
 __all__ = ["ChampionError", "between", "going_on", "layout_of", "read_figures", "seal_kept", "unseal_kept"]
 
@@ -90,14 +90,14 @@ def read_figures(sealed: bytes | None, refit: Refit | None) -> dict[str, Any]:
         return {}
     kept: dict[str, Any] = unseal_kept("figures", sealed)
     if refit is not None:
-        kept["usual"] = Usual.refitted(kept["usual"], refit)
+        kept["usual"] = Attribution.refitted(kept["usual"], refit)
         if "skew" in kept:
             kept["skew"] = Skew.refitted(kept["skew"], refit)
     return kept
 
 
 def layout_of(
-    past: Past | None, asset_class: AssetClass, state: Mapping[str, Any] | None
+    past: StateHistory | None, asset_class: AssetClass, state: Mapping[str, Any] | None
 ) -> tuple[int, Refit | None]:
     """The layout of a class by number, and what makes stored features those of it; None if it is the same."""
     numbers = () if past is None else past.numbers(asset_class.name)

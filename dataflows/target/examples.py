@@ -21,9 +21,9 @@ if TYPE_CHECKING:
     from dataflows.fleet.fleet import Target
     from dataflows.items import Matured
     from dataflows.state.layouts import Refit
-    from dataflows.target.attribution import Usual
+    from dataflows.target.attribution import Attribution
     from dataflows.target.figures import TargetFigures
-    from dataflows.target.models import Scorer
+    from dataflows.target.models import ModelSet
 
 __all__ = ["SEGMENTS", "Example", "ExampleStore", "Ledger", "uncounted"]
 
@@ -294,9 +294,9 @@ class Ledger:
     def __init__(
         self,
         target: Target,
-        scorer: Scorer,
+        scorer: ModelSet,
         figures: TargetFigures,
-        usual: Usual,
+        usual: Attribution,
         examples: ExampleStore,
         clock: int | None,
     ) -> None:

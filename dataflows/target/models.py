@@ -40,13 +40,13 @@ __all__ = [
     "MODEL_PARTS",
     "RIVER",
     "SMALL",
+    "ActiveVersion",
+    "ActiveVersions",
     "Answer",
     "Learned",
-    "Lineup",
-    "Member",
     "ModelError",
-    "Scorer",
-    "Slot",
+    "ModelSet",
+    "ModelVersion",
     "can_go_on",
     "dict_of",
     "read_models",
@@ -66,7 +66,7 @@ class ModelError(RuntimeError):
 
 
 @dataclass(slots=True)
-class Slot:
+class ModelVersion:
     """One version of a model at work.
 
     Attributes:
@@ -84,7 +84,7 @@ class Slot:
         renew: it is written at the end of this epoch, however big it is.
         calls: how it is called.
         reader: scores it from arrays where it can.
-        label: see `Scorer`.
+        label: see `ModelSet`.
         names: of the features that it sees; none where it sees scores.
         indices: `picks` as an array.
     """
@@ -157,7 +157,7 @@ class Slot:
         return len(self.pickled) > SMALL
 
 
-def served_scores(slot: Slot, scores: Mapping[str, float | None]) -> dict[str, float]:
+def served_scores(slot: ModelVersion, scores: Mapping[str, float | None]) -> dict[str, float]:
     """What a model of scores learns from: the scores of the others as they were served."""
     given = {name: scores.get(name) for name in slot.sees}
     return {name: score for name, score in given.items() if score is not None}
@@ -209,7 +209,7 @@ def read_models(parts: Mapping[int, bytes], key: bytes | None = None) -> dict[st
 
 
 @dataclass(frozen=True, slots=True)
-class Member:
+class ActiveVersion:
     """One version of a model.
 
     Attributes:
@@ -231,7 +231,7 @@ class Member:
     is_new: bool
 
 
-class Lineup:
+class ActiveVersions:
     """The versions at work.
 
     Args:
@@ -253,7 +253,7 @@ class Lineup:
         known: Mapping[str, Mapping[str, Any]],
         champion: str | None,
     ) -> None:
-        self.members: dict[str, Member] = {}
+        self.members: dict[str, ActiveVersion] = {}
         self.labels: dict[str, str] = {}
         self.news: list[tuple[str, str, int, str]] = []
         kept = {*_needed(champion, known)}
@@ -264,7 +264,9 @@ class Lineup:
             label, version = self.labels[model.name], versions[model.name]
             spec, is_new = spec_digest(model, features), version != known.get(label, {}).get("version")
             sees = tuple(self.labels[name] for name in model.scores)
-            self.members[label] = Member(model.name, version, spec, model.features, sees, model, is_new)
+            self.members[label] = ActiveVersion(
+                model.name, version, spec, model.features, sees, model, is_new
+            )
         for label in known:
             if label in kept and label not in self.members:
                 self.members[label] = _former(known[label])
@@ -303,9 +305,9 @@ def _needed(champion: str | None, known: Mapping[str, Mapping[str, Any]]) -> Ite
         yield from known[champion]["sees"]
 
 
-def _former(known: Mapping[str, Any]) -> Member:
+def _former(known: Mapping[str, Any]) -> ActiveVersion:
     picks = tuple(known["picks"] or ())
-    return Member(
+    return ActiveVersion(
         name=known["name"],
         version=known["version"],
         spec=known["spec"],
@@ -381,7 +383,7 @@ Learned = tuple[str, int, int]
 Answer = tuple[float | None, str]
 
 
-class Scorer:
+class ModelSet:
     """Every model of one target.
 
     A model whose configuration changed is a new version, and begins anew. Where the version before is the
@@ -416,7 +418,7 @@ class Scorer:
         self._key = key
         self._features = features
         self._refit = refit
-        self._slots: dict[str, Slot] = {}
+        self._slots: dict[str, ModelVersion] = {}
         #: Examples of the target learned so far, and how many of them were positive.
         self.learned = 0
         self.positives = 0
@@ -434,7 +436,7 @@ class Scorer:
             self.positives = main["positives"]
         self.log_start = self.learned
         pickles = read_models(parts, key)
-        lineup = Lineup(models, features, known, champion)
+        lineup = ActiveVersions(models, features, known, champion)
         taken = [known[label]["part"] for label in lineup.members if label in known]
         for label, member in lineup.members.items():
             self._open(label, member, known.get(label), pickles, taken)
@@ -454,7 +456,7 @@ class Scorer:
     def _open(
         self,
         label: str,
-        member: Member,
+        member: ActiveVersion,
         known: Mapping[str, Any] | None,
         pickles: Mapping[str, Any],
         taken: list[int],
@@ -469,13 +471,15 @@ class Scorer:
         # still holds the version before: it begins now.
         if member.model is not None and (known is None or of_version != member.version):
             estimator = member.model.build()
-            slot = Slot(member.name, member.spec, member.picks, member.sees, estimator, part, member.version)
+            slot = ModelVersion(
+                member.name, member.spec, member.picks, member.sees, estimator, part, member.version
+            )
             slot.pickled_at = self.learned
             self._changed.add(part)
         else:
             kept = known or {}
             estimator = from_stored(pickled)
-            slot = Slot(member.name, member.spec, picks, member.sees, estimator, part, member.version)
+            slot = ModelVersion(member.name, member.spec, picks, member.sees, estimator, part, member.version)
             slot.learned, slot.positives = kept["learned"], kept["positives"]
             slot.errors = ErrorRate(kept["errors"])
             slot.pickled, slot.pickled_at = pickled, at
@@ -573,7 +577,7 @@ class Scorer:
             answers[name] = self._ask_stacked(self._slots[name], answers)
         return {name: answers[name] for name in self._slots}
 
-    def _ask_one(self, slot: Slot, features: bytes) -> Answer:
+    def _ask_one(self, slot: ModelVersion, features: bytes) -> Answer:
         if slot.reader is not None and slot.is_ready and not slot.errors.aside:
             try:
                 score = slot.reader.score(features)
@@ -584,7 +588,7 @@ class Scorer:
                 return score, "class"
         return self._ask(slot, dict_of(slot.names, np.frombuffer(features)[slot.indices]))
 
-    def _ask_stacked(self, slot: Slot, answers: Mapping[str, Answer]) -> Answer:
+    def _ask_stacked(self, slot: ModelVersion, answers: Mapping[str, Answer]) -> Answer:
         """What the prior answered is no model's score, and so there is nothing to see."""
         seen = {name: answers[name] for name in slot.sees}
         given = {name: score for name, (score, link) in seen.items() if link == "class" and score is not None}
@@ -592,7 +596,7 @@ class Scorer:
             return self.prior, "prior"
         return self._ask(slot, given)
 
-    def _ask(self, slot: Slot, x: dict[str, float]) -> Answer:
+    def _ask(self, slot: ModelVersion, x: dict[str, float]) -> Answer:
         if slot.errors.aside:
             if slot.errors.wait():
                 self._move("tried_again", slot, slot.errors.why or "")
@@ -640,7 +644,9 @@ class Scorer:
             if self._due(slot):
                 self._changed.add(slot.part)
 
-    def _teach(self, slot: Slot, x: dict[str, float], label: int, scores: Mapping[str, float | None]) -> None:
+    def _teach(
+        self, slot: ModelVersion, x: dict[str, float], label: int, scores: Mapping[str, float | None]
+    ) -> None:
         """Let a model learn, unless it is set aside, or failed at this very example when it was served."""
         if slot.errors.aside or self._unscored(slot, scores):
             return
@@ -655,18 +661,18 @@ class Scorer:
         slot.learned += 1
         slot.positives += label
 
-    def _unscored(self, slot: Slot, scores: Mapping[str, float | None]) -> bool:
+    def _unscored(self, slot: ModelVersion, scores: Mapping[str, float | None]) -> bool:
         """Whether a model was asked for the score of an example and gave none."""
         return scores.get(slot.label, 0.0) is None
 
-    def _fail(self, slot: Slot, why: str, *, learning: bool) -> None:
+    def _fail(self, slot: ModelVersion, why: str, *, learning: bool) -> None:
         """Count an error of a model; one that fails too often is set aside."""
         if not slot.errors.total:
             _log.warning("a model failed at a record", target=self._target, model=slot.label, why=why)
         if slot.errors.fail(why, learning=learning):
             self._move("put_aside", slot, why)
 
-    def _move(self, change: str, slot: Slot, why: str) -> None:
+    def _move(self, change: str, slot: ModelVersion, why: str) -> None:
         """Record that a model is set aside or tried again.
 
         It is written in this epoch: the log of a big model, which is learned again after a resume, must not
@@ -695,7 +701,7 @@ class Scorer:
         """Errors of every model in the period that ends."""
         return {label: slot.errors.close_period() for label, slot in self._slots.items()}
 
-    def _due(self, slot: Slot) -> bool:
+    def _due(self, slot: ModelVersion) -> bool:
         since = self.learned - slot.pickled_at
         return since > 0 and (not slot.big or slot.renew or since >= RENEW_AFTER)
 

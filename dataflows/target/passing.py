@@ -126,7 +126,7 @@ class Gone:
     """A target that is no longer configured: what is stored of it stays, and is believed no more.
 
     Args:
-        main: what `Group.main_snapshot` returned.
+        main: what `TargetStage.main_snapshot` returned.
     """
 
     def __init__(self, main: bytes | None) -> None:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from dataflows.items import Item, Matured, Observation
-    from dataflows.target.alerts import Move
+    from dataflows.target.alerts import AlertChange
     from dataflows.target.examples import Example
 
 __all__ = ["alert", "basis", "evaluation", "metrics", "named", "prediction", "prediction_id"]
@@ -59,7 +59,7 @@ def prediction(
     }
 
 
-def alert(item: Item, seen: Observation, move: Move) -> dict[str, Any]:
+def alert(item: Item, seen: Observation, move: AlertChange) -> dict[str, Any]:
     """One change in the life of an alert."""
     return {
         "id": move.id,

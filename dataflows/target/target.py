@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 import structlog
 
 from dataflows.instants import format_instant
-from dataflows.items import Compared, Item, Matured, Observation, Row, by_order, encode, group_part
+from dataflows.items import Compared, Item, Matured, Observation, Row, by_order, encode, target_part
 from dataflows.state.tables import BUCKETS
 from dataflows.target.alerts import REPORTS, Publisher
-from dataflows.target.attribution import Usual
+from dataflows.target.attribution import Attribution
 from dataflows.target.champion import (
     ChampionError,
     between,
@@ -28,7 +28,7 @@ from dataflows.target.champion import (
 from dataflows.target.error_rate import ErrorRate
 from dataflows.target.examples import SEGMENTS, Example, ExampleStore, Ledger
 from dataflows.target.figures import Leads, TargetFigures
-from dataflows.target.models import MODEL_PARTS, Scorer
+from dataflows.target.models import MODEL_PARTS, ModelSet
 from dataflows.target.rows import alert, basis, evaluation, metrics, named, prediction
 from dataflows.target.skew import Skew
 
@@ -36,9 +36,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from dataflows.fleet.fleet import Fleet
-    from dataflows.state.layouts import Past, Refit
+    from dataflows.state.layouts import Refit, StateHistory
 
-__all__ = ["GROUP_PARTS", "ChampionError", "Group", "OrderError", "described"]
+__all__ = ["TARGET_PARTS", "ChampionError", "OrderError", "TargetStage", "described"]
 
 _LOG = MODEL_PARTS
 _FIGURES = MODEL_PARTS + 1
@@ -46,7 +46,7 @@ _EXAMPLES = MODEL_PARTS + 2
 _PUBLISHED = _EXAMPLES + SEGMENTS
 #: Models, the log of what was learned, the figures, the examples, what was published of each asset. Frozen:
 #: the store knows them by number.
-GROUP_PARTS = _PUBLISHED + BUCKETS
+TARGET_PARTS = _PUBLISHED + BUCKETS
 _log = structlog.get_logger()
 #: One step of an observation, and the rows that it makes.
 _Effect = Callable[[Item, Observation], list[Row]]
@@ -56,7 +56,7 @@ class OrderError(RuntimeError):
     """With one worker, something reached a group out of the order of effect."""
 
 
-class Group:
+class TargetStage:
     """The models of one target at work.
 
     Args:
@@ -81,7 +81,7 @@ class Group:
         on_error: Callable[[Item, Exception, str], Row],
         main: bytes | None,
         parts: dict[int, bytes],
-        past: Past | None = None,
+        past: StateHistory | None = None,
     ) -> None:
         self._target = fleet.targets[key]
         asset_class = fleet.classes[self._target.asset_class]
@@ -122,15 +122,15 @@ class Group:
         since = fleet.figures_from
         self._figures = TargetFigures(target.threshold, target.horizon, since, kept.get("tallies"))
         self._leads = Leads(since, kept.get("leads"), alerts=target.alert is not None)
-        self._usual = Usual(self._features, kept.get("usual"))
+        self._usual = Attribution(self._features, kept.get("usual"))
         #: None where no asset of the class computes its features again.
         self._skew: Skew | None = None
         if fleet.classes[target.asset_class].compared:
             self._skew = Skew(self._features, since, kept.get("skew"))
         self._examples = ExampleStore(between(parts, _EXAMPLES, _PUBLISHED), refit)
-        self._publisher = Publisher(target, fleet.output, between(parts, _PUBLISHED, GROUP_PARTS))
+        self._publisher = Publisher(target, fleet.output, between(parts, _PUBLISHED, TARGET_PARTS))
         champion = None if state is None else going_on(target, self._features, state)
-        self._scorer = Scorer(
+        self._scorer = ModelSet(
             target.name,
             target.models,
             self._features,
@@ -171,7 +171,7 @@ class Group:
                 rows = self._observe(item, seen)
                 part = item.part
                 for index, row in enumerate(rows):
-                    at = group_part(part, index) if index else part
+                    at = target_part(part, index) if index else part
                     out.append(Item(item.sequence, at, item.arrival, item.known, item.position, row))
         return out
 
@@ -543,8 +543,8 @@ def described(fleet: Fleet, key: str, main: bytes, parts: Mapping[int, bytes]) -
     Args:
         fleet: the fleet.
         key: name of the target.
-        main: what `Group.main_snapshot` returned.
-        parts: what `Group.part_snapshot` returned, by number.
+        main: what `TargetStage.main_snapshot` returned.
+        parts: what `TargetStage.part_snapshot` returned, by number.
 
     Raises:
         ChampionError: no run would go on from it.
@@ -562,7 +562,9 @@ def described(fleet: Fleet, key: str, main: bytes, parts: Mapping[int, bytes]) -
         "pending": sum(
             example.label is None for example in ExampleStore(between(parts, _EXAMPLES, _PUBLISHED))
         ),
-        "open_alerts": Publisher(target, fleet.output, between(parts, _PUBLISHED, GROUP_PARTS)).open_alerts(),
+        "open_alerts": Publisher(
+            target, fleet.output, between(parts, _PUBLISHED, TARGET_PARTS)
+        ).open_alerts(),
         "model_errors": {name: found.total for name, found in errors.items() if found.total},
         "set_aside": {name: found.why or "" for name, found in errors.items() if found.aside},
     }

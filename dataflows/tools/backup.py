@@ -20,7 +20,7 @@ import msgspec
 from rich.filesize import decimal
 
 from dataflows.connectors.file_sink import (
-    Part,
+    OutputFile,
     all_parts,
     end_of,
     is_length,
@@ -216,7 +216,7 @@ def _copy_outputs(folder: Path, positions: dict[str, int], to: Path) -> None:
             raise StoreError(msg)
 
 
-def _copy(part: Part, most: int, to: Path) -> int:
+def _copy(part: OutputFile, most: int, to: Path) -> int:
     """Copy a file of an output, at most so many bytes; returns how many there were."""
     with open_part(part) as source, to.open("wb") as target:
         left = most

@@ -9,7 +9,7 @@ from dataflows.connectors.clocks import Pace
 from dataflows.connectors.kafka.client import Clients, KafkaOutputError
 from dataflows.connectors.kafka.topics import Topics
 from dataflows.connectors.lines import expand
-from dataflows.connectors.merge import Head, Merge
+from dataflows.connectors.merge import Merge, NextRecord
 from dataflows.status import RunStatus
 from dataflows.tools.run import bytes_of, progress, signals
 
@@ -64,7 +64,7 @@ def send(fleet: Fleet, recording: Sequence[str], topic: str, speed: float | None
             status.records += len(items)
             status.done = merge.read
             for item in items:
-                sending.add(cast("Head", item.body))
+                sending.add(cast("NextRecord", item.body))
             if not items:
                 if due is None:
                     break
@@ -84,7 +84,7 @@ class _Sending:
         self._latest = 0
         self._failed: str | None = None
 
-    def add(self, head: Head) -> None:
+    def add(self, head: NextRecord) -> None:
         arrived = getattr(head.event, "arrived", None)
         self._latest = arrived or self._latest
         while True:

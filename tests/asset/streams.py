@@ -30,7 +30,7 @@ class Event(NamedTuple):
     id: str | None
 
 
-class Layout(NamedTuple):
+class ClassLayout(NamedTuple):
     """Sensors, windows and lateness of a class, and the sensors that a time waits for."""
 
     sensors: tuple[str, ...]
@@ -70,7 +70,7 @@ class Layout(NamedTuple):
         return WindowOracle(self.sensors, self.windows, self.lateness, self.values)
 
 
-def class_plan(layout: Layout, targets: tuple[TargetShape, ...], example_every: int) -> ClassPlan:
+def class_plan(layout: ClassLayout, targets: tuple[TargetShape, ...], example_every: int) -> ClassPlan:
     names = tuple(target.name for target in targets)
     return ClassPlan(layout.asset_class(example_every, names), {t.name: target_of(t) for t in targets})
 
@@ -93,7 +93,7 @@ def target_of(shape: TargetShape) -> Target:
 
 
 @st.composite
-def layouts(draw: st.DrawFn) -> Layout:
+def layouts(draw: st.DrawFn) -> ClassLayout:
     sensors = SENSORS[: draw(st.integers(1, 3))]
     windows = []
     for _ in range(draw(st.sampled_from([0, 1, 2, 2, 3]))):
@@ -110,7 +110,7 @@ def layouts(draw: st.DrawFn) -> Layout:
         )
     lateness = draw(st.sampled_from([0, 1, 90 * SECOND, 30 * MINUTE, 3 * HOUR]))
     # A class has at least one feature.
-    return Layout(sensors, tuple(windows), lateness, draw(st.booleans()) or not windows)
+    return ClassLayout(sensors, tuple(windows), lateness, draw(st.booleans()) or not windows)
 
 
 _NUDGES = st.sampled_from([0, 0, 0, -1, 1])
@@ -151,7 +151,7 @@ def readings_of(
 
 
 def next_event(
-    layout: Layout, start: int, scales: tuple[tuple[float, float], ...], step: tuple, before: list[Event]
+    layout: ClassLayout, start: int, scales: tuple[tuple[float, float], ...], step: tuple, before: list[Event]
 ) -> Event:
     """The event that a drawn step means after others: ahead, at a border, late, at a time known already."""
     (kind, amount, nudge), codes, identity = step
@@ -179,7 +179,7 @@ def sequences(step: st.SearchStrategy, most: int = 25) -> st.SearchStrategy[list
 
 
 @st.composite
-def streams(draw: st.DrawFn) -> tuple[Layout, list[Event]]:
+def streams(draw: st.DrawFn) -> tuple[ClassLayout, list[Event]]:
     """A layout, and telemetry with gaps, nulls, duplicates, conflicts, late and too late events."""
     layout = draw(layouts())
     start, scales = draw(STARTING)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from dataflows.asset import Asset
 from dataflows.events import Failure, Maintenance, Telemetry
-from dataflows.items import Counted, Item, Known, Late, Observation, Row, lane_part
+from dataflows.items import Counted, Item, Late, Observation, ResolvedEvent, Row, lane_part
 from dataflows.state.snapshots import SnapshotError, seal
 from tests.asset.oracle import (
     AssetOracle,
@@ -26,8 +26,8 @@ from tests.asset.streams import (
     MINUTE,
     STARTING,
     STEPS,
+    ClassLayout,
     Event,
-    Layout,
     class_plan,
     layouts,
     next_event,
@@ -38,7 +38,7 @@ from tests.asset.streams import (
 class Setting(NamedTuple):
     """A class and its targets."""
 
-    layout: Layout
+    layout: ClassLayout
     targets: tuple[TargetShape, ...]
     example_every: int
 
@@ -114,7 +114,7 @@ def item_of(number: int, happened: Event | Record) -> Item:
     else:
         event = Maintenance("pump 1", happened.time, happened.what, happened.id, 5)
     place = (number, lane_part(number % 3), 1_000_000 * number, 7 * number)
-    return Item(*place, ("feed.jsonl", number, 100 * number), Known(event, "pump"))
+    return Item(*place, ("feed.jsonl", number, 100 * number), ResolvedEvent(event, "pump"))
 
 
 def expected_of(oracle: AssetOracle, happened: Event | Record) -> str | list[ExpectedObservation]:
@@ -222,7 +222,7 @@ def test_an_asset_restored_at_any_points_goes_on_bit_for_bit(
 HOURLY = WindowShape(2 * HOUR, HOUR, ("mean",), ("speed",))
 SEAL = TargetShape("pump/seal/2h", "seal", "seal", 2 * HOUR, 0, HOUR)
 MOTOR = TargetShape("pump/motor/4h", "motor", "motor", 4 * HOUR, 0, HOUR)
-PUMP = Setting(Layout(("speed",), (HOURLY,), HOUR * 5, values=True), (SEAL, MOTOR), HOUR)
+PUMP = Setting(ClassLayout(("speed",), (HOURLY,), HOUR * 5, values=True), (SEAL, MOTOR), HOUR)
 
 
 def sent(asset: Asset, *life: Event | Record) -> list[Item]:

@@ -16,7 +16,7 @@ from dataflows.asset import Asset
 from dataflows.asset import attributes as background
 from dataflows.asset import labels as records
 from dataflows.asset.asset import ClassPlan
-from dataflows.asset.attributes import Background
+from dataflows.asset.attributes import AttributeFeatures
 from dataflows.events import (
     MAX_ATTRIBUTES,
     Event,
@@ -28,7 +28,7 @@ from dataflows.events import (
     Telemetry,
 )
 from dataflows.fleet.fleet import AssetClass, Target, Window
-from dataflows.items import Expiry, Item, Known, Observation, Row
+from dataflows.items import Expiry, Item, Observation, ResolvedEvent, Row
 from tests.asset.oracle import HOUR, TargetShape
 from tests.asset.streams import target_of
 
@@ -170,7 +170,7 @@ class Oracle:
 
 
 def item_of(number: int, event: Event, asset_class: str = "pump") -> Item:
-    return Item(number, 0, None, number, ("feed", number, number), Known(event, asset_class))
+    return Item(number, 0, None, number, ("feed", number, number), ResolvedEvent(event, asset_class))
 
 
 def features_in(items: list[Item]) -> list[float] | None:
@@ -406,7 +406,7 @@ def test_a_dropped_asset_has_empty_windows_and_its_attributes() -> None:
     row = Registration("a", "pump", None, {"age": 3}, False, None)
     for number, event in enumerate([row, fault(10), reading(10)]):
         asset.process(item_of(number, event))
-    items = asset.process(Item(4, 0, 90, 90, ("", 0, 0), Known(Expiry("a", 90, "ttl"), "pump")))
+    items = asset.process(Item(4, 0, 90, 90, ("", 0, 0), ResolvedEvent(Expiry("a", 90, "ttl"), "pump")))
     rows = [orjson.loads(item.body.data) for item in items if isinstance(item.body, Row)]
     assert [(found["change"], found["asset"]) for found in rows] == [("asset_dropped", "a")]
     assert [item.body.forgotten for item in items if isinstance(item.body, Observation)] == [True]
@@ -420,7 +420,7 @@ def test_an_asset_dropped_and_heard_at_the_time_scored_before_revises() -> None:
     """It is the same asset and time, so the prediction counts on: no id is given twice."""
     asset = Asset("a", plans_of(HOURLY), "pump")
     asset.process(item_of(1, reading(10)))
-    asset.process(Item(2, 0, 90, 90, ("", 0, 0), Known(Expiry("a", 90, "ttl"), "pump")))
+    asset.process(Item(2, 0, 90, 90, ("", 0, 0), ResolvedEvent(Expiry("a", 90, "ttl"), "pump")))
     asset = Asset("a", plans_of(HOURLY), "pump", asset.to_bytes())
     found = [asset.process(item_of(number, reading(time, 5.0)))[0] for number, time in ((3, 10), (4, 11))]
     assert [(one.body.time, one.body.revision) for one in found if isinstance(one.body, Observation)] == [
@@ -456,7 +456,7 @@ def test_copies_of_equal_readings_after_asset_ttl_are_duplicates() -> None:
     asset = Asset("a", plans_of(HOURLY._replace(lateness=9)), "pump")
     for time in (8, 9, 10):
         asset.process(item_of(time, reading(time)))
-    asset.process(Item(4, 0, 90, 90, ("", 0, 0), Known(Expiry("a", 90, "ttl"), "pump")))
+    asset.process(Item(4, 0, 90, 90, ("", 0, 0), ResolvedEvent(Expiry("a", 90, "ttl"), "pump")))
     copies = [reason_in(asset.process(item_of(number, reading(number)))) for number in (8, 9, 10)]
     assert copies == ["duplicate"] * 3
 
@@ -576,24 +576,24 @@ def test_many_works_on_one_asset_after_a_resume_leave_the_other_assets_alone() -
     """More maintenance than is kept one by one counts for its asset only, however often that was stored."""
     shape = Shape("pump", ((4, 1),), 0).asset_class()
 
-    def counted(background: Background) -> float:
+    def counted(background: AttributeFeatures) -> float:
         out = np.full(len(COMPONENTS) * 2 + 1 + len(COLOURS), np.nan)
         background.features(10_000, out)
         return float(out[1])
 
-    busy, other = Background(shape), Background(shape)
+    busy, other = AttributeFeatures(shape), AttributeFeatures(shape)
     for time in range(900):
         busy.work(time, "belt")
         if time % 256 == 250:
-            busy, other = Background(shape, busy.state()), Background(shape, other.state())
+            busy, other = AttributeFeatures(shape, busy.state()), AttributeFeatures(shape, other.state())
     assert counted(busy) == 900
-    assert counted(other) == counted(Background(shape)) == 0
+    assert counted(other) == counted(AttributeFeatures(shape)) == 0
 
 
 def test_a_partial_registry_row_wipes_nothing_that_it_does_not_name() -> None:
     """Attributes that a row leaves out stay, null takes one away, and made-up names fill no memory."""
     shape = Shape("pump", ((4, 1),), 0).asset_class()
-    background = Background(shape)
+    background = AttributeFeatures(shape)
     background.attributes({"age": 3, "colour": "red"})
     background.attributes({"colour": "blue"})
     assert background.state()["attributes"] == {"age": 3, "colour": "blue"}
@@ -618,7 +618,7 @@ def test_a_category_given_as_a_number_is_that_of_its_text() -> None:
 
     def features(value: object) -> list[float]:
         out = np.full(len(COMPONENTS) * 2 + 3, np.nan)
-        found = Background(shape)
+        found = AttributeFeatures(shape)
         found.attributes({"kind": value})
         found.features(0, out)
         return out[-2:].tolist()
@@ -656,7 +656,7 @@ def test_a_dropped_asset_keeps_no_maintenance() -> None:
         asset.process(item_of(0, reading(10)))
         for number in range(services):
             asset.process(item_of(1 + number, Maintenance("a", 11 + number, "seal", None, None)))
-        asset.process(Item(999, 0, 900, 900, ("", 0, 0), Known(Expiry("a", 900, "ttl"), "pump")))
+        asset.process(Item(999, 0, 900, 900, ("", 0, 0), ResolvedEvent(Expiry("a", 900, "ttl"), "pump")))
         return len(asset.to_bytes())
 
     assert dropped(300) <= dropped(1) + 16

@@ -8,11 +8,11 @@ import pytest
 from structlog.testing import capture_logs
 
 from dataflows.asset import Asset
-from dataflows.asset.attributes import Background
+from dataflows.asset.attributes import AttributeFeatures
 from dataflows.asset.fault_windows import Faults
 from dataflows.asset.labels import Labels
 from dataflows.asset.panes import Panes
-from dataflows.asset.windows import Recent, Windows
+from dataflows.asset.windows import RowBuffer, Windows
 from dataflows.events import Event, Failure, Maintenance, Registration, Retraction, Telemetry
 from dataflows.items import Row
 from dataflows.pipeline import InternalErrors, IsolatedAsset
@@ -30,7 +30,7 @@ STEPS = [
     (Windows, "add_fault"),
     (Windows, "reset"),
     (Windows, "carry"),
-    (Recent, "append"),
+    (RowBuffer, "append"),
     (Panes, "insert"),
     (Panes, "insert_newest"),
     (Faults, "add"),
@@ -41,8 +41,8 @@ STEPS = [
     (Labels, "retract"),
     (Labels, "release"),
     (Labels, "retarget"),
-    (Background, "attributes"),
-    (Background, "work"),
+    (AttributeFeatures, "attributes"),
+    (AttributeFeatures, "work"),
     (Asset, "_observations"),
 ]
 BEFORE: list[Event] = [

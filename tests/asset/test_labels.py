@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dataflows.asset.labels import CENSORED, NEGATIVE, POSITIVE, Labels, Records
+from dataflows.asset.labels import CENSORED, NEGATIVE, POSITIVE, AssetRecords, Labels
 from tests.asset.oracle import Decision, LabelOracle, TargetShape
 from tests.asset.streams import sequences, target_of
 
@@ -355,12 +355,12 @@ def test_a_record_may_come_long_before_the_telemetry_that_it_labels() -> None:
 
 def test_a_record_whose_id_comes_again_is_forgotten_in_its_time() -> None:
     """It stands without an identity then: a restart does not change it, a retraction does not lose it."""
-    records = Records()
+    records = AssetRecords()
     assert records.take("failure", 4, "seal", "a")
     assert records.take("failure", 6, "seal", "a", expired=5) is True
     assert records.withdraw("a") == [("failure", 6, "seal")]
     assert records.state()["failures"] == {"seal": [4]}
-    again = Records(records.state())
+    again = AssetRecords(records.state())
     for each in (records, again):
         each.forget(5)
         assert each.state() == {"failures": {"seal": []}, "maintenance": {}, "seen": {}}

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from dataflows.asset.asset import Asset, ClassPlan
 from dataflows.events import Failure, Fault, Maintenance, Registration, Telemetry
 from dataflows.fleet.fleet import AssetClass, Window
-from dataflows.items import Expiry, Item, Known, Observation, lane_part
+from dataflows.items import Expiry, Item, Observation, ResolvedEvent, lane_part
 from tests.asset.oracle import TargetShape
-from tests.asset.streams import HOUR, MINUTE, Event, Layout, streams, target_of
+from tests.asset.streams import HOUR, MINUTE, ClassLayout, Event, streams, target_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -40,7 +40,7 @@ def told(asset: Asset, events: Iterable[Any]) -> list[Observation]:
     """What an asset says of events."""
     observations = []
     for number, event in enumerate(events, start=1):
-        known = Known(event, "pump")
+        known = ResolvedEvent(event, "pump")
         items = asset.process(Item(number, lane_part(0), None, 0, ("pumps", number, 0), known))
         observations += [item.body for item in items if isinstance(item.body, Observation)]
     return observations
@@ -68,7 +68,7 @@ def run(plan: ClassPlan, events: Iterable[Any]) -> Run:
 
 @given(streams(), st.sampled_from([MINUTE, 20 * MINUTE, HOUR]))
 def test_complete_features_follow_from_all_events_that_were_accepted(
-    stream: tuple[Layout, list[Event]], every: int
+    stream: tuple[ClassLayout, list[Event]], every: int
 ) -> None:
     """Each example that the watermark passed says what an oracle computes from all that is not after it."""
     layout, events = stream
@@ -88,7 +88,7 @@ def test_complete_features_follow_from_all_events_that_were_accepted(
 
 @given(streams())
 def test_complete_features_are_those_that_would_have_been_served_had_nothing_been_late(
-    stream: tuple[Layout, list[Event]],
+    stream: tuple[ClassLayout, list[Event]],
 ) -> None:
     """Bit for bit: the same contents, each time at once and in order of time, are served so at once."""
     layout, events = stream
@@ -105,7 +105,7 @@ def test_complete_features_are_those_that_would_have_been_served_had_nothing_bee
 
 @settings(max_examples=settings.default.max_examples // 5)
 @given(streams())
-def test_without_late_data_nothing_changes(stream: tuple[Layout, list[Event]]) -> None:
+def test_without_late_data_nothing_changes(stream: tuple[ClassLayout, list[Event]]) -> None:
     """Of a stream in which each time is newer than all before, served and complete are equal to the bit."""
     layout, events = stream
     newest: list[Event] = []

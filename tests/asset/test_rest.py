@@ -12,7 +12,7 @@ from msgspec.structs import replace as replace_fields
 from dataflows.asset import Asset
 from dataflows.asset.asset import ClassPlan
 from dataflows.events import Event, Failure, Fault, Registration, Retraction, Telemetry
-from dataflows.items import Expiry, Item, Known, Observation, lane_part
+from dataflows.items import Expiry, Item, Observation, ResolvedEvent, lane_part
 from dataflows.lane import Lane
 from tests.asset.oracle import TargetShape
 from tests.asset.streams import target_of
@@ -125,8 +125,8 @@ class Restless:
         accepted.add((type(event), event.time))
         return True
 
-    def known(self, event: Event | Expiry) -> Known:
-        return Known(event, self.classes.setdefault(event.asset, "pump"))
+    def known(self, event: Event | Expiry) -> ResolvedEvent:
+        return ResolvedEvent(event, self.classes.setdefault(event.asset, "pump"))
 
 
 class Feed:
@@ -145,7 +145,7 @@ class Feed:
         decided: list[object] = []
         made: list[object] = []
         for item in self.lane.process([Item(number, 0, None, 0, ("feed", number, number), event)]):
-            assert isinstance(item.body, Known)
+            assert isinstance(item.body, ResolvedEvent)
             name = item.body.event.asset
             if name not in self.assets:
                 self.assets[name] = Asset(name, self.plans, item.body.asset_class)

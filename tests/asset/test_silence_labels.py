@@ -14,7 +14,7 @@ from dataflows.asset.asset import ClassPlan
 from dataflows.events import Event, Failure, Fault, Maintenance, Registration, Retraction, Telemetry
 from dataflows.fleet.fleet import AssetClass, AssetPolicy, Fleet, Input, Output
 from dataflows.instants import HOUR
-from dataflows.items import Expiry, Item, Known, LanePeriod, Observation, Row
+from dataflows.items import Expiry, Item, LanePeriod, Observation, ResolvedEvent, Row
 from dataflows.lane import Lane
 from tests.asset.oracle import CENSORED, NEGATIVE, POSITIVE, TargetShape
 from tests.asset.streams import target_of
@@ -98,7 +98,7 @@ class Subject:
         for item in self.lane.process([record]):
             if isinstance(item.body, LanePeriod):
                 continue
-            assert isinstance(item.body, Known)
+            assert isinstance(item.body, ResolvedEvent)
             found = item.body.event
             if isinstance(found, Expiry):
                 expiries.append((found.due, found.asset, found.what))

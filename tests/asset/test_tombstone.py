@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from dataflows.asset import Asset
 from dataflows.asset.asset import ClassPlan
 from dataflows.events import Event, Failure, Maintenance, Registration, Telemetry
-from dataflows.items import Expiry, Item, Known, Observation
+from dataflows.items import Expiry, Item, Observation, ResolvedEvent
 from tests.asset.streams import HOUR, MINUTE
 from tests.asset.test_attributes import Shape, fault, features_in, item_of, plans_of, reading, reason_in
 
@@ -23,7 +23,7 @@ PLANS = plans_of(SHAPE, SHAPE._replace(name="fan", lateness=3))
 
 def expiry(asset: Asset, what: str, due: int) -> list[Item]:
     expired = Expiry("a", due, what)  # type: ignore[arg-type]
-    return asset.process(Item(500, 0, due, due, ("", 0, 0), Known(expired, "pump")))
+    return asset.process(Item(500, 0, due, due, ("", 0, 0), ResolvedEvent(expired, "pump")))
 
 
 def attributes_row(asset_class: str = "pump", **attributes: float) -> Registration:

@@ -13,7 +13,7 @@ from dataflows.asset.asset import ClassPlan
 from dataflows.events import AssetEvent, Failure, Registration, Telemetry
 from dataflows.fleet.fleet import AssetClass, Target, Weather, Window
 from dataflows.instants import HOUR
-from dataflows.items import Expiry, Item, Joined, Known, Late, LateWeather, Observation, Row
+from dataflows.items import Expiry, Item, Late, LateWeather, Observation, ResolvedEvent, Row, WeatherAsOf
 
 TARGET = Target("pump/leak/1h", "pump", "leak", "leak", HOUR, 0, HOUR, "together", 0.5, "m", ())
 PUMP = AssetClass(
@@ -44,23 +44,28 @@ PLANS = {each.name: ClassPlan(each, {TARGET.name: TARGET}) for each in (PUMP, FA
 NAN = math.nan
 
 
-def joined(hour: float | None, air: float = NAN, rain: float = NAN, *, issued: float | None = None) -> Joined:
+def joined(
+    hour: float | None, air: float = NAN, rain: float = NAN, *, issued: float | None = None
+) -> WeatherAsOf:
     if hour is None:
-        return Joined("north", None, 0, (NAN, NAN))
+        return WeatherAsOf("north", None, 0, (NAN, NAN))
     time = round(hour * HOUR)
-    return Joined("north", time, time if issued is None else round(issued * HOUR), (air, rain))
+    return WeatherAsOf("north", time, time if issued is None else round(issued * HOUR), (air, rain))
 
 
 def take(
-    asset: Asset, event: AssetEvent | Expiry | LateWeather, weather: Joined | None = None, kind: str = "pump"
+    asset: Asset,
+    event: AssetEvent | Expiry | LateWeather,
+    weather: WeatherAsOf | None = None,
+    kind: str = "pump",
 ) -> list[Item]:
-    return asset.process(Item(1, 0, None, 0, ("", 0, 0), Known(event, kind, weather)))
+    return asset.process(Item(1, 0, None, 0, ("", 0, 0), ResolvedEvent(event, kind, weather)))
 
 
 def heat(
     asset: Asset,
     hour: float,
-    weather: Joined | None,
+    weather: WeatherAsOf | None,
     *,
     identity: str | None = None,
     **readings: float | None,
@@ -114,11 +119,11 @@ def test_late_weather_revises_the_event_and_not_its_windows() -> None:
         (joined(0.5, air=1.0, issued=0.4), "issued before what it has"),
         (joined(0.5, air=2.0), "what it has"),
         (joined(1.1, air=1.0), "after the event"),
-        (Joined("south", HOUR, HOUR, (1.0, 1.0)), "of another site"),
+        (WeatherAsOf("south", HOUR, HOUR, (1.0, 1.0)), "of another site"),
         (joined(None), "none at all"),
     ],
 )
-def test_weather_that_would_not_be_chosen_revises_nothing(late: Joined, why: str) -> None:
+def test_weather_that_would_not_be_chosen_revises_nothing(late: WeatherAsOf, why: str) -> None:
     """The asset has the last word."""
     asset = fresh()
     heat(asset, 1, joined(0.5, air=2.0), heat=9.0)

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dataflows.asset.windows import Placed, WindowPlan, Windows
+from dataflows.asset.windows import Placement, WindowPlan, Windows
 from dataflows.fleet.fleet import STATISTICS
 from tests.asset.oracle import Expected, WindowOracle, WindowShape
 from tests.asset.streams import (
@@ -18,8 +18,8 @@ from tests.asset.streams import (
     SCALES,
     SENSORS,
     STARTS,
+    ClassLayout,
     Event,
-    Layout,
     layouts,
     readings_of,
     streams,
@@ -36,9 +36,9 @@ def restored(plan: WindowPlan, windows: Windows) -> Windows:
 
 def one_window(
     length: int = HOUR, hop: int = MINUTE, lateness: int = HOUR, *, values: bool = False
-) -> Layout:
+) -> ClassLayout:
     window = WindowShape(length, hop, STATISTICS, ("speed",))
-    return Layout(("speed",), (window,), lateness, values)
+    return ClassLayout(("speed",), (window,), lateness, values)
 
 
 def described(windows: Windows) -> dict[str, float]:
@@ -47,7 +47,9 @@ def described(windows: Windows) -> dict[str, float]:
 
 
 @given(streams())
-def test_every_statistic_is_what_all_events_of_its_window_give(drawn: tuple[Layout, list[Event]]) -> None:
+def test_every_statistic_is_what_all_events_of_its_window_give(
+    drawn: tuple[ClassLayout, list[Event]],
+) -> None:
     """After each event the placing, the watermark, the coverage and each feature equal the brute force's."""
     layout, events = drawn
     windows, oracle = Windows(layout.plan()), layout.oracle()
@@ -60,7 +62,7 @@ def test_every_statistic_is_what_all_events_of_its_window_give(drawn: tuple[Layo
             check(layout, windows, oracle.features())
 
 
-def check(layout: Layout, windows: Windows, expected: list) -> None:
+def check(layout: ClassLayout, windows: Windows, expected: list) -> None:
     names = layout.asset_class().features
     wrong = {
         name: (got, want)
@@ -72,7 +74,7 @@ def check(layout: Layout, windows: Windows, expected: list) -> None:
 
 @given(streams(), st.sets(st.integers(0, 24)))
 def test_windows_restored_at_any_points_go_on_bit_for_bit(
-    drawn: tuple[Layout, list[Event]], crashes: set[int]
+    drawn: tuple[ClassLayout, list[Event]], crashes: set[int]
 ) -> None:
     """A snapshot before any event, even the first, changes neither a placing nor a bit of a feature."""
     layout, events = drawn
@@ -88,19 +90,19 @@ def test_windows_restored_at_any_points_go_on_bit_for_bit(
 
 
 @given(streams())
-def test_the_same_contents_in_the_same_order_are_bit_equal(drawn: tuple[Layout, list[Event]]) -> None:
+def test_the_same_contents_in_the_same_order_are_bit_equal(drawn: tuple[ClassLayout, list[Event]]) -> None:
     """Duplicates and what is too late leave no trace: without them every bit of state is the same."""
     layout, events = drawn
     everything, accepted = Windows(layout.plan()), Windows(layout.plan())
     for event in events:
-        if everything.add(*event) not in {Placed.DUPLICATE, Placed.TOO_LATE}:
+        if everything.add(*event) not in {Placement.DUPLICATE, Placement.TOO_LATE}:
             accepted.add(*event)
         assert accepted.state() == everything.state()
         assert accepted.features().tobytes() == everything.features().tobytes()
 
 
 @st.composite
-def shuffled(draw: st.DrawFn) -> tuple[Layout, list[Event], list[Event]]:
+def shuffled(draw: st.DrawFn) -> tuple[ClassLayout, list[Event], list[Event]]:
     """Events in order of time, and in an order in which none comes later than the lateness allows."""
     layout = draw(layouts())
     start = draw(st.sampled_from(STARTS))
@@ -126,13 +128,13 @@ def shuffled(draw: st.DrawFn) -> tuple[Layout, list[Event], list[Event]]:
 
 @given(shuffled())
 def test_an_order_within_the_lateness_ends_in_the_same_contents(
-    drawn: tuple[Layout, list[Event], list[Event]],
+    drawn: tuple[ClassLayout, list[Event], list[Event]],
 ) -> None:
     """Events that come late, but none too late, leave the windows that they would have left in order."""
     layout, events, arriving = drawn
     windows, oracle = Windows(layout.plan()), layout.oracle()
     for event in arriving:
-        assert windows.add(*event) is not Placed.TOO_LATE
+        assert windows.add(*event) is not Placement.TOO_LATE
     for event in events:
         oracle.add(*event)
     check(layout, windows, oracle.features())
@@ -145,7 +147,7 @@ _INTERRUPTIONS = st.tuples(
 
 @given(streams(), st.dictionaries(st.integers(0, 24), _INTERRUPTIONS, max_size=8), st.booleans())
 def test_resets_inside_panes_and_faults_that_overtake_leave_what_lies_after_the_reset(
-    drawn: tuple[Layout, list[Event]], interruptions: dict[int, tuple[str, int, int]], restart: bool
+    drawn: tuple[ClassLayout, list[Event]], interruptions: dict[int, tuple[str, int, int]], restart: bool
 ) -> None:
     """Every statistic, however late a record resets the windows and however far ahead faults are."""
     layout, events = drawn
@@ -175,7 +177,7 @@ def test_resets_inside_panes_and_faults_that_overtake_leave_what_lies_after_the_
 class Changed(NamedTuple):
     """Events, and the layouts to which a class changes between them, by the number of the next event."""
 
-    layouts: list[Layout]
+    layouts: list[ClassLayout]
     changes: list[int]
     events: list[Event]
 
@@ -199,11 +201,11 @@ def changed(draw: st.DrawFn) -> Changed:
     return Changed(found, sorted(changes), events)
 
 
-def declared(layout: Layout, sensor: str) -> set[tuple[object, ...]]:
+def declared(layout: ClassLayout, sensor: str) -> set[tuple[object, ...]]:
     return {window[:3] for window in layout.windows if sensor in window.sensors}
 
 
-def since_change(layout: Layout, oracle: WindowOracle, began: dict[str, int]) -> list:
+def since_change(layout: ClassLayout, oracle: WindowOracle, began: dict[str, int]) -> list:
     """Features of which each sensor sees only the events since its windows began."""
     now = oracle.largest
     seen = {
@@ -255,7 +257,7 @@ def test_after_a_change_windows_hold_what_came_since_they_were_declared(
 def test_a_late_reading_after_a_change_enters_its_own_pane() -> None:
     """With a window of another hop, what came before has no pane; 100 is a reading of before the change."""
     hourly, short = (
-        Layout(("speed",), (WindowShape(3 * hop, hop, ("count", "max"), ("speed",)),), 4 * HOUR, False)
+        ClassLayout(("speed",), (WindowShape(3 * hop, hop, ("count", "max"), ("speed",)),), 4 * HOUR, False)
         for hop in (HOUR, MINUTE)
     )
     windows = Windows(hourly.plan())
@@ -285,10 +287,10 @@ def test_a_late_event_counts_only_where_a_window_still_covers_it() -> None:
     """One on the border of the oldest pane lies outside, one a microsecond later inside."""
     windows = Windows(one_window(lateness=5 * HOUR).plan())
     windows.add(10 * HOUR, {"speed": 1.0}, None)
-    assert windows.add(9 * HOUR, {"speed": 2.0}, None) is Placed.LATE
+    assert windows.add(9 * HOUR, {"speed": 2.0}, None) is Placement.LATE
     assert not windows.covers(9 * HOUR)
     assert described(windows)["count"] == 1.0
-    assert windows.add(9 * HOUR + 1, {"speed": 2.0}, None) is Placed.LATE
+    assert windows.add(9 * HOUR + 1, {"speed": 2.0}, None) is Placement.LATE
     assert windows.covers(9 * HOUR + 1)
     assert described(windows)["count"] == 2.0
 
@@ -297,8 +299,8 @@ def test_the_lateness_itself_is_not_too_late() -> None:
     """An event on the watermark is late, one below it too late."""
     windows = Windows(one_window(lateness=MINUTE).plan())
     windows.add(0, {"speed": 1.0}, None)
-    assert windows.add(-MINUTE, {"speed": 1.0}, None) is Placed.LATE
-    assert windows.add(-MINUTE - 1, {"speed": 1.0}, None) is Placed.TOO_LATE
+    assert windows.add(-MINUTE, {"speed": 1.0}, None) is Placement.LATE
+    assert windows.add(-MINUTE - 1, {"speed": 1.0}, None) is Placement.TOO_LATE
 
 
 def test_of_two_values_of_one_time_the_later_in_sequence_stands() -> None:
@@ -307,7 +309,7 @@ def test_of_two_values_of_one_time_the_later_in_sequence_stands() -> None:
     for time, value in ((0, 5.0), (1, 6.0), (0, 900.0), (1, -900.0)):
         windows.add(time * MINUTE, {"speed": value}, None)
     windows.add(0, {"speed": 1.0}, None)
-    assert windows.add(MINUTE, {"speed": 3.0}, None) is Placed.MERGED
+    assert windows.add(MINUTE, {"speed": 3.0}, None) is Placement.MERGED
     value, *statistics = windows.features().tolist()
     expected = (2.0, 0.0, 2.0, 1.0, 1.0, 3.0, 120.0, 2.0, 3.0, 0.0)
     assert value == 3.0
@@ -319,13 +321,13 @@ def test_a_replaced_value_leaves_the_other_readings_of_its_panes(late: int) -> N
     """What shares a pane with it stays, be the pane long or short, and also if it ends at the watermark."""
     short = WindowShape(10 * MINUTE, MINUTE, ("count", "max"), ("speed",))
     longer = WindowShape(HOUR, 5 * MINUTE, ("count", "max"), ("speed",))
-    windows = Windows(Layout(("speed",), (short, longer), late, values=False).plan())
+    windows = Windows(ClassLayout(("speed",), (short, longer), late, values=False).plan())
     for minute in (1, 2, 3, 4):
         windows.add(minute * MINUTE, {"speed": 7.0}, None)
     windows.add(5 * MINUTE, {"speed": 99.0}, None)
     if late:
         windows.add(5 * MINUTE + late, {"speed": 7.0}, None)
-    assert windows.add(5 * MINUTE, {"speed": 8.0}, None) in {Placed.MERGED, Placed.LATE}
+    assert windows.add(5 * MINUTE, {"speed": 8.0}, None) in {Placement.MERGED, Placement.LATE}
     count = 6.0 if late else 5.0
     assert windows.features().tolist() == [count, 8.0, count, 8.0]
 
@@ -335,8 +337,8 @@ def test_messages_of_one_time_are_merged_sensor_by_sensor() -> None:
     windows = Windows(one_window().plan())
     windows.add(0, {}, None)
     assert (described(windows)["count"], described(windows)["missing"]) == (0.0, 1.0)
-    assert windows.add(0, {"speed": 4.0}, None) is Placed.MERGED
-    assert windows.add(0, {"speed": None}, "other") is Placed.MERGED
+    assert windows.add(0, {"speed": 4.0}, None) is Placement.MERGED
+    assert windows.add(0, {"speed": None}, "other") is Placement.MERGED
     assert (described(windows)["count"], described(windows)["missing"]) == (1.0, 0.0)
     assert described(windows)["last"] == 4.0
 
@@ -396,19 +398,19 @@ def test_a_slope_is_per_hour() -> None:
 def test_the_same_id_is_a_copy_only_with_the_same_time_and_content() -> None:
     """A counter that begins again at 1 locks nothing out, whatever the watermark."""
     windows = Windows(one_window(lateness=MINUTE).plan())
-    assert windows.add(0, {"speed": 1.0}, "a") is Placed.ON_TIME
-    assert windows.add(0, {"speed": 1.0}, "a") is Placed.DUPLICATE
-    assert windows.add(0, {"speed": 2.0}, "a") is Placed.MERGED
-    assert windows.add(0, {"speed": 2.0}, "b") is Placed.MERGED
-    assert windows.add(MINUTE, {"speed": 2.0}, "a") is Placed.ON_TIME
-    assert windows.add(0, {"speed": 2.0}, "a") is Placed.DUPLICATE
-    assert windows.add(2 * MINUTE, {"speed": 2.0}, "a") is Placed.ON_TIME
-    assert windows.add(0, {"speed": 2.0}, "a") is Placed.TOO_LATE
+    assert windows.add(0, {"speed": 1.0}, "a") is Placement.ON_TIME
+    assert windows.add(0, {"speed": 1.0}, "a") is Placement.DUPLICATE
+    assert windows.add(0, {"speed": 2.0}, "a") is Placement.MERGED
+    assert windows.add(0, {"speed": 2.0}, "b") is Placement.MERGED
+    assert windows.add(MINUTE, {"speed": 2.0}, "a") is Placement.ON_TIME
+    assert windows.add(0, {"speed": 2.0}, "a") is Placement.DUPLICATE
+    assert windows.add(2 * MINUTE, {"speed": 2.0}, "a") is Placement.ON_TIME
+    assert windows.add(0, {"speed": 2.0}, "a") is Placement.TOO_LATE
 
 
 def test_without_windows_nothing_is_covered_and_the_values_remain() -> None:
     """A class may have its readings as the only features, and is restored like any other."""
-    plan = Layout(("speed",), (), HOUR, values=True).plan()
+    plan = ClassLayout(("speed",), (), HOUR, values=True).plan()
     windows = Windows(plan)
     windows.add(HOUR, {"speed": 1.0}, None)
     windows.add(0, {"speed": 2.0}, None)
@@ -441,7 +443,7 @@ def test_a_snapshot_does_not_grow_with_the_number_of_events() -> None:
 @pytest.mark.parametrize("sensors", [("speed",), ("speed", "heat")])
 def test_the_same_content_is_the_same_readings_of_any_sensor(sensors: tuple[str, ...]) -> None:
     """Sensors that the class does not have, and nulls, tell messages of one time apart; a copy is a copy."""
-    plan = Layout(sensors, (), 0, values=True).plan()
+    plan = ClassLayout(sensors, (), 0, values=True).plan()
     messages: list[dict[str, float | None]] = [
         {"oil": 5.0},
         {"oil": 6.0},
@@ -457,21 +459,21 @@ def test_the_same_content_is_the_same_readings_of_any_sensor(sensors: tuple[str,
     for first in range(len(messages)):
         ordered = messages[first:] + messages[:first]
         windows = Windows(plan)
-        assert windows.add(HOUR, ordered[0], None) is Placed.ON_TIME
-        assert {windows.add(HOUR, readings, None) for readings in ordered[1:]} == {Placed.MERGED}
+        assert windows.add(HOUR, ordered[0], None) is Placement.ON_TIME
+        assert {windows.add(HOUR, readings, None) for readings in ordered[1:]} == {Placement.MERGED}
         windows = restored(plan, windows)
         copies = [dict(reversed(readings.items())) for readings in ordered]
-        assert {windows.add(HOUR, readings, None) for readings in copies} == {Placed.DUPLICATE}
+        assert {windows.add(HOUR, readings, None) for readings in copies} == {Placement.DUPLICATE}
         left = windows.tombstone(Windows(plan))
-        assert {left.add(HOUR, readings, None) for readings in copies} == {Placed.DUPLICATE}
+        assert {left.add(HOUR, readings, None) for readings in copies} == {Placement.DUPLICATE}
 
 
 def test_a_copy_after_a_change_of_class_is_a_copy() -> None:
     """What came is remembered by the names it had, not by what the class of then kept of it."""
-    before, after = Layout(("speed", "heat"), (), 0, True), Layout(("load", "speed"), (), 0, True)
+    before, after = ClassLayout(("speed", "heat"), (), 0, True), ClassLayout(("load", "speed"), (), 0, True)
     messages: list[dict[str, float | None]] = [{"speed": 1.0, "heat": 2.0}, {"load": 1.0}]
     for readings in messages:
         windows = Windows(before.plan())
         windows.add(HOUR, readings, None)
         carried = windows.carry(Windows(after.plan()), [(0, 1)])
-        assert carried.add(HOUR, readings, None) is Placed.DUPLICATE
+        assert carried.add(HOUR, readings, None) is Placement.DUPLICATE

@@ -24,7 +24,7 @@ from dataflows.recovery import manifest, store
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from dataflows.connectors.merge import Place
+    from dataflows.connectors.merge import FilePosition
 
 _TRACE = int(os.environ["CHAOS_TRACE"])
 _PAUSE = float(os.environ["CHAOS_PAUSE"])
@@ -55,7 +55,7 @@ def main() -> None:
     wrap(source, "snapshot", lambda self: tell("snapshot", self._sequence))
     restore = files.FileSource._places
 
-    def opened(self: Any, begun: list[Any]) -> list[Place]:  # noqa: ANN401
+    def opened(self: Any, begun: list[Any]) -> list[FilePosition]:  # noqa: ANN401
         places = restore(self, begun)
         tell("resumed", places[-1].offset)
         return places

@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dataflows.connectors.lines import InputError
-from dataflows.connectors.merge import Head, Merge, Place
+from dataflows.connectors.merge import FilePosition, Merge, NextRecord
 
 if TYPE_CHECKING:
     import random
@@ -77,18 +77,18 @@ def seen(items: list[Item]) -> list[Seen]:
     return [(item.sequence, item.position[0], item.position[1], item.body) for item in items]  # type: ignore[misc]
 
 
-def raw(head: Head) -> bytes:
+def raw(head: NextRecord) -> bytes:
     return head.raw
 
 
-def merged(paths: list[str], places: list[Place] | None = None, **more: Any) -> Merge:  # noqa: ANN401
+def merged(paths: list[str], places: list[FilePosition] | None = None, **more: Any) -> Merge:  # noqa: ANN401
     return Merge([paths], places or [], plain=False, body=raw, **more)
 
 
-def kept(merge: Merge) -> list[Place]:
+def kept(merge: Merge) -> list[FilePosition]:
     """Where reading stands, through a store."""
     packed = msgspec.msgpack.encode(merge.places())
-    return [Place(*place) for place in msgspec.msgpack.decode(packed)]
+    return [FilePosition(*place) for place in msgspec.msgpack.decode(packed)]
 
 
 @given(
@@ -216,7 +216,7 @@ def test_a_last_line_without_line_end_is_a_record_that_must_not_go_on(
     def write(content: bytes) -> None:
         path.write_bytes(gzip.compress(content) if name.endswith(".gz") else content)
 
-    def read(places: list[Place], sequence: int) -> tuple[list[Item], list[Place]]:
+    def read(places: list[FilePosition], sequence: int) -> tuple[list[Item], list[FilePosition]]:
         paths = [str(path), str(other)] if merging else [str(path)]
         with closing(Merge([paths], places, plain=not merging)) as merge:
             return merge.take(10, sequence)[0], kept(merge)

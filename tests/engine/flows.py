@@ -19,7 +19,7 @@ from bytewax.outputs import DynamicSink, StatelessSinkPartition
 from bytewax.testing import TestingSink
 
 from dataflows.engine.operators import as_state, in_order, keyed, stateful_in_parts
-from dataflows.items import Item, asset_part, by_order, group_part
+from dataflows.items import Item, asset_part, by_order, target_part
 from dataflows.pipeline import fanned_out
 
 ASSETS = 300
@@ -34,7 +34,7 @@ def key_of(item: Item) -> str:
     return item.position[0]
 
 
-class Records(FixedPartitionedSource[Item, int]):
+class AssetRecords(FixedPartitionedSource[Item, int]):
     """A list, with places before which the run crashes once, or ends for once.
 
     The engine's own testing source miscounts what it resumes from once it has passed a crash.
@@ -51,7 +51,7 @@ class Records(FixedPartitionedSource[Item, int]):
 
 
 class RecordsPart(StatefulSourcePartition[Item, int]):
-    def __init__(self, source: Records, at: int) -> None:
+    def __init__(self, source: AssetRecords, at: int) -> None:
         self.source, self.at = source, at
 
     def next_batch(self) -> list[Item]:
@@ -123,7 +123,7 @@ class Watchful:
                 raise AssertionError(msg)
             self.last = by_order(each)
         self.news = True
-        return [msgspec.structs.replace(each, part=group_part(each.part, 0)) for each in items]
+        return [msgspec.structs.replace(each, part=target_part(each.part, 0)) for each in items]
 
     def changed(self) -> list[int]:
         news, self.news = [0] if self.news else [], False
@@ -171,7 +171,7 @@ def records(count: int, seed: int = 3) -> list[Item]:
     return [item(number, f"asset-{chance.randrange(ASSETS)}") for number in range(1, count + 1)]
 
 
-def path(dataflow: Dataflow, source: Records, width: int) -> op.KeyedStream[Item]:
+def path(dataflow: Dataflow, source: AssetRecords, width: int) -> op.KeyedStream[Item]:
     """lane, asset, fan-out: as in the real dataflow."""
     stream = op.input("source", dataflow, source)
     by_lane = keyed("by_lane", stream, lambda _: "lane")
@@ -181,7 +181,7 @@ def path(dataflow: Dataflow, source: Records, width: int) -> op.KeyedStream[Item
     return keyed("fan_out", observed, key_of, fanned_out)
 
 
-def ordered(source: Records, out: list[Item], *, width: int) -> Dataflow:
+def ordered(source: AssetRecords, out: list[Item], *, width: int) -> Dataflow:
     """The whole path, through groups that check the order, to one output."""
     dataflow = Dataflow("flow")
     by_group = path(dataflow, source, width)
@@ -191,7 +191,7 @@ def ordered(source: Records, out: list[Item], *, width: int) -> Dataflow:
     return dataflow
 
 
-def tally(source: Records, out: list[Item], *, parts: int = 8, size: int = 0) -> Dataflow:
+def tally(source: AssetRecords, out: list[Item], *, parts: int = 8, size: int = 0) -> Dataflow:
     """One step in parts that counts."""
     dataflow = Dataflow("flow")
     by_key = keyed("key", op.input("source", dataflow, source), key_of)
@@ -241,7 +241,7 @@ def main() -> None:
     from bytewax.testing import cluster_main  # noqa: PLC0415 - not for the tests in one process
 
     dataflow = Dataflow("flow")
-    by_group = path(dataflow, Records(records(int(count)), 100, set(), set()), 2)
+    by_group = path(dataflow, AssetRecords(records(int(count)), 100, set(), set()), 2)
     op.output("out", op.key_rm("bare", by_group), Count(Path(folder)))
     cluster_main(dataflow, addresses.split(";"), int(number))
     os._exit(0)

@@ -13,7 +13,7 @@ from bytewax.testing import run_main
 
 from dataflows.items import by_order
 from tests.chaos.harness import PATIENCE, ROOT, environment, free_ports
-from tests.engine.flows import ASSETS, Records, ordered, records
+from tests.engine.flows import ASSETS, AssetRecords, ordered, records
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -29,7 +29,7 @@ BATCHES = [1, 7, 100, 1_000, 5_000]
 def test_groups_and_outputs_see_the_global_order(batch: int, count: int, width: int) -> None:
     """Each group's items are in order over all its activations (it checks), and so are the rows of all."""
     out: list[Item] = []
-    run_main(ordered(Records(records(count), batch, set(), set()), out, width=width))
+    run_main(ordered(AssetRecords(records(count), batch, set(), set()), out, width=width))
     places = [by_order(item) for item in out]
     assert len(places) == count * width
     assert places == sorted(places)
@@ -43,7 +43,9 @@ def test_the_order_survives_crashes_with_epochs_of_milliseconds(
 ) -> None:
     """Lane, assets and groups that refuse whatever is out of order go through six crashes and resumes."""
     init_db_dir(tmp_path, 2)
-    source = Records(records(count), batch, crashes=set(range(count // 7, count, count // 7)), ends=set())
+    source = AssetRecords(
+        records(count), batch, crashes=set(range(count // 7, count, count // 7)), ends=set()
+    )
     out: list[Item] = []
     begins = []
     config = RecoveryConfig(tmp_path)
@@ -56,7 +58,7 @@ def test_the_order_survives_crashes_with_epochs_of_milliseconds(
     firsts = [out[begin].sequence for begin in begins]
     assert sum(first > 1 for first in firsts) >= 3, f"the runs must have resumed: {firsts}"
     unbroken: list[Item] = []
-    run_main(ordered(Records(records(count), batch, set(), set()), unbroken, width=width))
+    run_main(ordered(AssetRecords(records(count), batch, set(), set()), unbroken, width=width))
     assert {by_order(item) for item in out} == {by_order(item) for item in unbroken}
 
 

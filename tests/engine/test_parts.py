@@ -14,7 +14,7 @@ from bytewax.recovery import RecoveryConfig, init_db_dir
 from bytewax.testing import run_main
 
 from dataflows.state.snapshots import SnapshotError
-from tests.engine.flows import Records, item, snapshots, tally
+from tests.engine.flows import AssetRecords, item, snapshots, tally
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -32,7 +32,9 @@ def store(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def run(store: Path, source: Records, *, epoch: timedelta = EVERY_BATCH, **options: int) -> dict[str, Any]:
+def run(
+    store: Path, source: AssetRecords, *, epoch: timedelta = EVERY_BATCH, **options: int
+) -> dict[str, Any]:
     """One execution, with the snapshots of all epochs kept; what each key said at the end of the input."""
     out: list[Item] = []
     config = RecoveryConfig(store, DAY)
@@ -40,13 +42,13 @@ def run(store: Path, source: Records, *, epoch: timedelta = EVERY_BATCH, **optio
     return {each.position[0]: orjson.loads(each.body) for each in out}
 
 
-def touched(*parts: int, crash: int | None = None, ends: tuple[int, ...] = ()) -> Records:
+def touched(*parts: int, crash: int | None = None, ends: tuple[int, ...] = ()) -> AssetRecords:
     """Records of one key, that change one part each; with places of a crash and of ends of the input."""
     items = [item(number, "a", b"%d" % part) for number, part in enumerate(parts, start=1)]
-    return Records(items, 1, set() if crash is None else {crash}, set(ends))
+    return AssetRecords(items, 1, set() if crash is None else {crash}, set(ends))
 
 
-def refusal(store: Path, source: Records, **options: int) -> str:
+def refusal(store: Path, source: AssetRecords, **options: int) -> str:
     """Why a run was refused."""
     with pytest.raises((BytewaxRuntimeError, SnapshotError)) as caught:
         run(store, source, **options)
@@ -93,7 +95,7 @@ def test_state_is_exact_after_crashes(store: Path, epoch: timedelta, batch: int)
     for key in {record.position[0] for record in records}:
         parts = [int(record.body) for record in records if record.position[0] == key]
         expected[key] = [len(parts), [[part, parts.count(part)] for part in sorted(set(parts))]]
-    source = Records(records, batch, crashes=set(range(50, 550, 50)), ends=set())
+    source = AssetRecords(records, batch, crashes=set(range(50, 550, 50)), ends=set())
     for _ in range(10):
         assert run(store, source, epoch=epoch) == {}
     assert run(store, source, epoch=epoch) == expected
@@ -104,7 +106,7 @@ def test_a_key_that_stays_quiet_after_a_resume_still_has_its_state(store: Path) 
     items = [
         item(n, key, b"%d" % part) for n, (key, part) in enumerate([("quiet", 1), ("quiet", 2), ("loud", 4)])
     ]
-    source = Records(items, 1, set(), ends={2})
+    source = AssetRecords(items, 1, set(), ends={2})
     quiet = [2, [[1, 1], [2, 1]]]
     assert run(store, source) == {"quiet": quiet}
     assert run(store, source) == {"quiet": quiet, "loud": [1, [[4, 1]]]}

@@ -15,7 +15,7 @@ from bytewax.recovery import RecoveryConfig, init_db_dir
 from bytewax.testing import TestingSink, run_main
 
 from dataflows.engine.operators import as_state
-from tests.engine.flows import Fan, Records, item, key_of, snapshots
+from tests.engine.flows import AssetRecords, Fan, item, key_of, snapshots
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -64,7 +64,7 @@ def test_the_store_holds_plain_bytes_and_a_resume_goes_on_from_them(tmp_path: Pa
     """No class of this program is in the store, and what was seen before a crash is known after it."""
     init_db_dir(tmp_path, 1)
     places = [(1, "a"), (2, "b"), (3, "a"), (4, "a"), (3, "b"), (4, "a")]
-    source = Records([item(*place) for place in places], 1, set(), ends={3, 5})
+    source = AssetRecords([item(*place) for place in places], 1, set(), ends={3, 5})
 
     def run(out: list[Item]) -> None:
         dataflow = Dataflow("flow")

@@ -17,7 +17,7 @@ from dataflows.instants import HOUR, parse_instant
 Expanded = Callable[..., Fleet]
 Refused = Callable[..., dict[str, Problem]]
 
-Place = tuple[str | int, ...]
+FilePosition = tuple[str | int, ...]
 
 DAY = 24 * HOUR
 ROOT = Path(__file__).parents[2]

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 Refused = Callable[..., dict[str, Problem]]
-Place = tuple[str | int, ...]
+FilePosition = tuple[str | int, ...]
 
 DAY = 24 * HOUR
 TARGET = {"class": "pump", "mode": "seal", "horizon": "24h", "champion": "tree"}
@@ -331,7 +331,7 @@ PLACES = [(*place, key) for place, keys in KEYS.items() for key in keys]
 
 
 @st.composite
-def misspelt(draw: st.DrawFn) -> dict[Place, str]:
+def misspelt(draw: st.DrawFn) -> dict[FilePosition, str]:
     """Some keys of the file with one letter doubled, so that the schema knows none of them."""
     places = draw(st.lists(st.sampled_from(PLACES), min_size=1, unique=True))
     made = {}
@@ -342,7 +342,7 @@ def misspelt(draw: st.DrawFn) -> dict[Place, str]:
     return made
 
 
-def renamed(value: object, wrong: dict[Place, str], at: Place = ()) -> Any:  # noqa: ANN401 - as given
+def renamed(value: object, wrong: dict[FilePosition, str], at: FilePosition = ()) -> Any:  # noqa: ANN401 - as given
     """The document with some keys misspelt."""
     if isinstance(value, dict):
         return {wrong.get((*at, key), key): renamed(inner, wrong, (*at, key)) for key, inner in value.items()}
@@ -368,7 +368,9 @@ def full_document(pumps: Path) -> dict[str, Any]:
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(wrong=misspelt())
-def test_each_of_any_misspelt_keys_is_named_with_its_right_form(pumps: Path, wrong: dict[Place, str]) -> None:
+def test_each_of_any_misspelt_keys_is_named_with_its_right_form(
+    pumps: Path, wrong: dict[FilePosition, str]
+) -> None:
     """However many keys are misspelt, each is named with the key meant, and nothing else is."""
     document = full_document(pumps)
     empty = pumps.with_name("empty.toml")
@@ -399,7 +401,7 @@ SPOTS = [
 ]
 
 
-def replaced(value: object, spots: dict[Place, object], at: Place = ()) -> Any:  # noqa: ANN401 - as given
+def replaced(value: object, spots: dict[FilePosition, object], at: FilePosition = ()) -> Any:  # noqa: ANN401 - as given
     """The document with other values in some places."""
     if at in spots:
         return spots[at]
@@ -413,7 +415,7 @@ def replaced(value: object, spots: dict[Place, object], at: Place = ()) -> Any: 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(spots=st.dictionaries(st.sampled_from(SPOTS), JUNK, min_size=1, max_size=4))
 def test_whatever_stands_in_a_file_is_a_fleet_or_a_fleet_error(
-    pumps: Path, spots: dict[Place, object]
+    pumps: Path, spots: dict[FilePosition, object]
 ) -> None:
     """Values of any type in any place never end in another exception, and no stand-in is ever reported."""
     document = full_document(pumps)

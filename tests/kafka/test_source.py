@@ -10,7 +10,7 @@ from confluent_kafka import Consumer, TopicPartition
 
 from dataflows.connectors.kafka import client, topics
 from dataflows.connectors.kafka.client import KafkaInputError
-from dataflows.connectors.kafka.partitions import Sentinel
+from dataflows.connectors.kafka.partitions import TopicMonitor
 from dataflows.connectors.kafka.source import KafkaSource
 from dataflows.events import Reject
 from dataflows.items import Tick
@@ -136,7 +136,7 @@ def test_a_deleted_topic_is_refused_at_a_resume(cluster: Cluster, *, again: bool
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """A sentinel that looks at once, and little patience with brokers that are away."""
-    monkeypatch.setattr(Sentinel.__init__, "__defaults__", (0.05,))
+    monkeypatch.setattr(TopicMonitor.__init__, "__defaults__", (0.05,))
     monkeypatch.setattr(topics, "_TIMEOUT", 0.5)
     monkeypatch.setattr(client, "START_PATIENCE", 0.3)
 

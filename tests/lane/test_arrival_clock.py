@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from dataflows.events import Telemetry
 from dataflows.fleet.fleet import AssetPolicy
-from dataflows.items import Expiry, Item, Known, Row, Tick
+from dataflows.items import Expiry, Item, ResolvedEvent, Row, Tick
 from dataflows.lane import Lane
 from tests.lane.test_lane import DAY, FLEET, PUMP, START, records, row
 
@@ -32,7 +32,9 @@ def fates(*events: Event) -> list[str]:
 def fate_of(item: Item) -> str | None:
     if isinstance(item.body, Row):
         return str(row(item)["reason"])
-    return "known" if isinstance(item.body, Known) and not isinstance(item.body.event, Expiry) else None
+    return (
+        "known" if isinstance(item.body, ResolvedEvent) and not isinstance(item.body.event, Expiry) else None
+    )
 
 
 def test_one_wild_arrival_switches_off_no_check() -> None:
@@ -106,7 +108,9 @@ def test_a_wild_arrival_makes_nobody_silent() -> None:
     first, wild, last = records(sent("a", 0), sent("b", 1, WILD), sent("a", 2))
     tick = Item(2, 1, START + WILD, START + WILD, ("", 0, 0), Tick(START + WILD))
     out = Lane(fleet, None, {}).process([first, wild, tick, last])
-    assert not [item for item in out if isinstance(item.body, Known) and isinstance(item.body.event, Expiry)]
+    assert not [
+        item for item in out if isinstance(item.body, ResolvedEvent) and isinstance(item.body.event, Expiry)
+    ]
 
 
 def test_claims_survive_a_restart() -> None:

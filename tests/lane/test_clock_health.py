@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 
 from dataflows.events import Telemetry
 from dataflows.fleet.fleet import AssetPolicy, ClockPolicy
-from dataflows.items import Item, Known, LanePeriod, Row
+from dataflows.items import Item, LanePeriod, ResolvedEvent, Row
 from dataflows.lane import Lane
-from dataflows.lane.clock_health import Clocks, Finding
+from dataflows.lane.clock_health import ClockHealth, Finding
 from tests.lane.test_lane import DAY, FLEET, START, records, row
 
 if TYPE_CHECKING:
@@ -32,9 +32,9 @@ def on_the_dot(count: int, start: int = 0) -> Sent:
     return [(start + n * 15 * MINUTE, start + n * 15 * MINUTE + 2 * SECOND) for n in range(count)]
 
 
-def seen(sent: Sent, clocks: Clocks | None = None) -> list[tuple[int, Finding]]:
+def seen(sent: Sent, clocks: ClockHealth | None = None) -> list[tuple[int, Finding]]:
     """What is found, and after how many messages."""
-    clocks = clocks or Clocks(POLICY, {})
+    clocks = clocks or ClockHealth(POLICY, {})
     found = []
     for number, (time, arrival) in enumerate(sorted(sent, key=lambda message: message[1]), start=1):
         if clocks.doubts("a", time - arrival) and (finding := clocks.look("a", time, arrival)) is not None:
@@ -62,7 +62,7 @@ def test_a_clock_behind_is_found_after_its_ninth_event(by: int) -> None:
 
 def test_a_clock_within_the_tolerance_is_right() -> None:
     """Up to the tolerance itself nothing is doubted, and nothing is kept."""
-    clocks = Clocks(POLICY, {})
+    clocks = ClockHealth(POLICY, {})
     assert seen(off(on_the_dot(50), 10 * MINUTE), clocks) == []
     assert seen(off(on_the_dot(50, DAY), -9 * MINUTE), clocks) == []
     assert clocks.entry("a") == []
@@ -152,11 +152,11 @@ def test_clocks_restored_at_any_points_find_the_same(
     moves: list[tuple[str, int, int]], crashes: set[int]
 ) -> None:
     """What is kept of each asset is plain data, and all that matters."""
-    steady, resumed, arrival = Clocks(POLICY, {}), Clocks(POLICY, {}), 0
+    steady, resumed, arrival = ClockHealth(POLICY, {}), ClockHealth(POLICY, {}), 0
     for index, (asset, offset, after) in enumerate(moves):
         if index in crashes:
             kept = {name: found for name in ("a", "b") if (found := resumed.entry(name)) is not None}
-            resumed = Clocks(POLICY, msgspec.msgpack.decode(msgspec.msgpack.encode(kept)))
+            resumed = ClockHealth(POLICY, msgspec.msgpack.decode(msgspec.msgpack.encode(kept)))
         arrival += after * MINUTE
         time = arrival + offset * MINUTE
         both = [
@@ -202,7 +202,7 @@ def test_a_wrong_clock_is_a_row_of_the_changes() -> None:
         "sequence": 44,
     }
     assert (right["state"], right["jumped"]) == ("right", True)
-    assert sum(isinstance(item.body, Known) for item in items) == len(JUMP)
+    assert sum(isinstance(item.body, ResolvedEvent) for item in items) == len(JUMP)
 
 
 def test_a_quarantined_asset_is_rejected_until_its_clock_is_right_again() -> None:

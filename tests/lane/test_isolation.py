@@ -15,13 +15,13 @@ from dataflows import events as inputs
 from dataflows.events import Event, Failure, Fault, Registration, Weather
 from dataflows.fleet.fleet import ClockPolicy
 from dataflows.instants import HOUR
-from dataflows.items import Expiry, Item, Known, LateWeather, Row, by_order, lane_part
+from dataflows.items import Expiry, Item, LateWeather, ResolvedEvent, Row, by_order, lane_part
 from dataflows.lane import Lane
-from dataflows.lane.clock_health import Clocks
+from dataflows.lane.clock_health import ClockHealth
 from dataflows.lane.lane import Counts
 from dataflows.lane.registry import Registry
 from dataflows.lane.silence import Silence
-from dataflows.lane.weather_join import Surroundings, WeatherRows, Whereabouts
+from dataflows.lane.weather_join import AssetSites, WeatherJoin, WeatherRows
 from dataflows.pipeline import InternalErrors, TooManyErrors, decoded
 from dataflows.state.tables import Buckets
 from tests.lane.test_lane import START, records
@@ -32,7 +32,7 @@ from tests.target.fleets import PartStore
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-OWNERS = (Registry, Silence, Clocks, Counts, Surroundings, WeatherRows, Whereabouts, Buckets)
+OWNERS = (Registry, Silence, ClockHealth, Counts, WeatherJoin, WeatherRows, AssetSites, Buckets)
 FLEET = replace(
     fleet(replace(PUMP, asset_ttl=6 * HOUR)),
     assets=replace(fleet(PUMP).assets, clock=ClockPolicy(600_000_000), max_tombstones=2),
@@ -107,10 +107,10 @@ class Run:
     def known(self) -> set[int]:
         """Sequences of the records that were handed on."""
         bodies = [(item.sequence, item.body) for item in self.items if item.part == lane_part(0)]
-        return {sequence for sequence, body in bodies if isinstance(body, Known)}
+        return {sequence for sequence, body in bodies if isinstance(body, ResolvedEvent)}
 
     def expiries(self) -> list[Expiry]:
-        bodies = [item.body.event for item in self.items if isinstance(item.body, Known)]
+        bodies = [item.body.event for item in self.items if isinstance(item.body, ResolvedEvent)]
         return [event for event in bodies if isinstance(event, Expiry)]
 
 
@@ -120,7 +120,8 @@ def test_a_throw_at_any_internal_call_costs_one_record() -> None:
     assert not whole.rejects()
     assert len(whole.calls) > 30
     assert any(
-        isinstance(item.body, Known) and isinstance(item.body.event, LateWeather) for item in whole.items
+        isinstance(item.body, ResolvedEvent) and isinstance(item.body.event, LateWeather)
+        for item in whole.items
     )
     assert {expiry.what for expiry in whole.expiries()} >= {"silent", "ttl"}
     weather = {number for number, event in enumerate(stream(), start=1) if isinstance(event, Weather)}
@@ -161,7 +162,10 @@ def test_a_record_on_which_decoding_throws_is_rejected_as_it_came(monkeypatch: p
         item = Item(number, 0, None, 0, ("feed.jsonl", number, 0), lines[number - 1])
         return lane.process(decoded([item]))
 
-    assert [type(item.body) for number in (1, 3) for item in process(number)] == [Known, Known]
+    assert [type(item.body) for number in (1, 3) for item in process(number)] == [
+        ResolvedEvent,
+        ResolvedEvent,
+    ]
     (item,) = process(2)
     assert isinstance(item.body, Row)
     rejected = orjson.loads(item.body.data)

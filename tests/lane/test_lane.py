@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from dataflows.events import Event, Failure, Maintenance, Reject, Telemetry
 from dataflows.fleet.fleet import AssetClass, AssetPolicy, Fleet, Input, Output
 from dataflows.instants import HOUR, MICROSECONDS
-from dataflows.items import Item, Known, Row, by_order
+from dataflows.items import Item, ResolvedEvent, Row, by_order
 from dataflows.lane import Lane
 from dataflows.lane.lane import LANE_PARTS
 from dataflows.state.snapshots import SnapshotError, seal
@@ -107,7 +107,7 @@ def test_an_event_goes_on_with_its_class_and_its_place() -> None:
     """The event itself is untouched; sequence and position are those of the record."""
     event = telemetry(arrived=5)
     (out,) = opened().process(records(event, first=7))
-    assert out.body == Known(event, "pump")
+    assert out.body == ResolvedEvent(event, "pump")
     assert (out.sequence, out.position) == (7, ("pumps", 7, 70))
 
 
@@ -141,13 +141,13 @@ def test_records_with_and_without_arrival_do_not_mix(one: int | None, other: int
         found = row(unlike)
         assert (found["reason"], found["line"], found["asset"]) == ("mixed_arrivals", 2, "a")
         assert f"{word} `arrived`" in found["detail"]
-        assert isinstance(like.body, Known)
+        assert isinstance(like.body, ResolvedEvent)
 
 
 def test_unknown_assets_are_adopted_up_to_a_number() -> None:
     """The fifth of four is rejected with the limit; those known go on."""
     out = opened().process(records(*(telemetry(asset) for asset in "abcdea")))
-    assert [isinstance(item.body, Known) for item in out] == [True, True, True, True, False, True]
+    assert [isinstance(item.body, ResolvedEvent) for item in out] == [True, True, True, True, False, True]
     refused = row(out[4])
     assert (refused["reason"], refused["asset"]) == ("unknown_asset", "e")
     assert "max_assets = 4" in refused["detail"]

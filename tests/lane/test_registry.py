@@ -14,7 +14,7 @@ from dataflows.events import MAX_ATTRIBUTES, Event, Registration, Reject, Teleme
 from dataflows.fleet import load
 from dataflows.fleet.fleet import AssetClass, AssetPolicy, Fleet, Input, Output
 from dataflows.instants import HOUR
-from dataflows.items import Item, Known, Row
+from dataflows.items import Item, ResolvedEvent, Row
 from dataflows.lane import Lane
 from dataflows.lane.registry import Registry
 from dataflows.pipeline import decoded
@@ -49,7 +49,7 @@ def resolved(lane: Lane, *bodies: Event) -> list[str]:
         for number, body in enumerate(bodies, start=1)
     ]
     return [
-        item.body.asset_class if isinstance(item.body, Known) else rejected(item)["reason"]
+        item.body.asset_class if isinstance(item.body, ResolvedEvent) else rejected(item)["reason"]
         for item in lane.process(items)
     ]
 
@@ -182,7 +182,7 @@ def sequence_of(fleet: Fleet) -> list[tuple[str, str]]:
             decoded([item])
             name = Path(item.position[0]).name
             (out,) = lane.process([item])
-            what = out.body.asset_class if isinstance(out.body, Known) else rejected(out)["reason"]
+            what = out.body.asset_class if isinstance(out.body, ResolvedEvent) else rejected(out)["reason"]
             found.append((name, what))
 
 
@@ -217,7 +217,7 @@ def read_on(folder: Path, state: State) -> tuple[State, list[tuple[Any, ...]]]:
     parts = {**parts, **{part: lane.part_snapshot(part) for part in lane.changed()}}
     found = [
         (item.sequence, item.body.event.asset, item.body.asset_class)
-        if isinstance(item.body, Known)
+        if isinstance(item.body, ResolvedEvent)
         else (item.sequence, rejected(item)["reason"])
         for item in items
     ]

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from dataflows.events import Event, Failure, Fault, Maintenance, Registration, Telemetry
 from dataflows.fleet.fleet import AssetClass, AssetPolicy, Fleet, Input, Output
 from dataflows.instants import HOUR
-from dataflows.items import Expiry, Item, Known, LanePeriod, Row, by_order, lane_part
+from dataflows.items import Expiry, Item, LanePeriod, ResolvedEvent, Row, by_order, lane_part
 from dataflows.lane import Lane
 from dataflows.lane.silence import Silence
 from tests.asset.oracle import TargetShape
@@ -229,7 +229,7 @@ def expiries_in(items: list[Item]) -> list[tuple[int, str, str]]:
     return [
         (item.body.event.due, item.body.event.asset, item.body.event.what)
         for item in items
-        if isinstance(item.body, Known) and isinstance(item.body.event, Expiry)
+        if isinstance(item.body, ResolvedEvent) and isinstance(item.body.event, Expiry)
     ]
 
 
@@ -257,7 +257,7 @@ def test_expiries_are_those_of_the_brute_force(drawn: tuple[dict[str, Rule], int
             assert (item.sequence, item.part) == (number - 1, lane_part(index))
             at = oracle.arrival if (due, asset) in oracle.made_up else due
             assert (item.arrival, item.known) == (at, at)
-            assert isinstance(item.body, Known)
+            assert isinstance(item.body, ResolvedEvent)
             assert item.body.asset_class == classes[asset]
 
 

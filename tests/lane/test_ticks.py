@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dataflows.events import Event, Telemetry
-from dataflows.items import Expiry, Item, Known, Row, Tick, by_order, lane_part
+from dataflows.items import Expiry, Item, ResolvedEvent, Row, Tick, by_order, lane_part
 from dataflows.lane import Lane
 from tests.lane.test_silence import Rule, Step, bodies_of, fleet_of, histories, without_periods
 
@@ -25,8 +25,8 @@ def seen(items: list[Item]) -> list[Seen]:
     found: list[Seen] = []
     for item in without_periods(items):
         body: Any = item.body
-        if isinstance(body, Known) and not isinstance(body.event, Expiry):
-            body = Known(msgspec.structs.replace(body.event, arrived=None), body.asset_class)
+        if isinstance(body, ResolvedEvent) and not isinstance(body.event, Expiry):
+            body = ResolvedEvent(msgspec.structs.replace(body.event, arrived=None), body.asset_class)
         if isinstance(body, Row):
             body = (body.output, body.reason)
         found.append((*by_order(item), item.arrival, item.known, body))
@@ -83,7 +83,7 @@ def test_expiries_of_several_ticks_have_places_of_their_own() -> None:
     found = [
         (item.sequence, item.part, item.arrival)
         for item in lane.process(items)
-        if isinstance(item.body, Known) and isinstance(item.body.event, Expiry)
+        if isinstance(item.body, ResolvedEvent) and isinstance(item.body.event, Expiry)
     ]
     assert found == [(1, lane_part(n), 10 * n) for n in (1, 2, 3, 4)] + [(2, lane_part(1), 60)]
 

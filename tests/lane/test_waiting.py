@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from dataflows.events import Event, Failure, Maintenance, Retraction, Telemetry
 from dataflows.fleet import load
 from dataflows.instants import HOUR
-from dataflows.items import Item, Known
+from dataflows.items import Item, ResolvedEvent
 from dataflows.lane import Lane
 from dataflows.lane.waiting import Waiting, WaitingRecord
 from dataflows.pipeline import run_lines
@@ -37,7 +37,9 @@ def failure(hours: float, name: str | None = None, asset: str = "a", mode: str =
 
 def taken(items: list[Item]) -> list[Any]:
     """What went on to the assets, or why not."""
-    return [item.body.event if isinstance(item.body, Known) else row(item)["reason"] for item in items]
+    return [
+        item.body.event if isinstance(item.body, ResolvedEvent) else row(item)["reason"] for item in items
+    ]
 
 
 def test_a_record_dated_ahead_of_all_telemetry_is_taken_in_by_telemetry_that_reaches_it() -> None:
@@ -61,7 +63,11 @@ def test_a_retraction_removes_what_waits() -> None:
     lane = opened()
     out = lane.process(records(reading(0), failure(9, "x"), Retraction("a", "x", None), reading(9)))
     assert taken(out) == [reading(0), Retraction("a", "x", None), reading(9)]
-    assert [item.body.withdrawn for item in out if isinstance(item.body, Known)] == [False, True, False]
+    assert [item.body.withdrawn for item in out if isinstance(item.body, ResolvedEvent)] == [
+        False,
+        True,
+        False,
+    ]
     assert "waiting" not in counts(lane)
 
 
@@ -153,7 +159,7 @@ def test_batches_and_restores_change_nothing(bodies: list[Event], shuffler: rand
     known = [item.known for item in expected]
     assert known == sorted(known)
     for item in expected:
-        if isinstance(item.body, Known) and isinstance(item.body.event, Failure | Maintenance):
+        if isinstance(item.body, ResolvedEvent) and isinstance(item.body.event, Failure | Maintenance):
             assert item.body.event.time <= item.known + HOUR
 
 

@@ -13,12 +13,12 @@ from dataflows.events import Event, Fault, Registration, Telemetry, Weather
 from dataflows.fleet.fleet import AssetClass, Fleet
 from dataflows.fleet.fleet import Weather as Seen
 from dataflows.instants import HOUR
-from dataflows.items import Expiry, Item, Known, LateWeather, Row, by_order, lane_part
+from dataflows.items import Expiry, Item, LateWeather, ResolvedEvent, Row, by_order, lane_part
 from dataflows.lane import Lane
 from tests.lane.test_lane import FLEET, START, counts, opened, records
 
 if TYPE_CHECKING:
-    from dataflows.items import Joined
+    from dataflows.items import WeatherAsOf
 
 DAY = 24 * HOUR
 PUMP = AssetClass("pump", ("x",), True, (), ("x",), HOUR, HOUR, (), weather=Seen(("rain",), 2 * HOUR, DAY))
@@ -48,8 +48,8 @@ def telemetry(
     return Telemetry(asset, START + round(hours * HOUR), {"x": 1.0}, None, came, site)
 
 
-def joined(item: Item) -> Joined | None:
-    assert isinstance(item.body, Known)
+def joined(item: Item) -> WeatherAsOf | None:
+    assert isinstance(item.body, ResolvedEvent)
     return item.body.weather
 
 
@@ -64,7 +64,7 @@ def told(items: list[Item]) -> list[str]:
     return [
         item.body.event.asset
         for item in items
-        if isinstance(item.body, Known) and isinstance(item.body.event, LateWeather)
+        if isinstance(item.body, ResolvedEvent) and isinstance(item.body.event, LateWeather)
     ]
 
 
@@ -104,7 +104,7 @@ def test_classes_without_weather_get_none_and_rows_are_only_counted() -> None:
     """A fleet that names no weather passes rows over: no reject, no part, nothing attached."""
     lane = opened()
     out = lane.process(records(rain(0), telemetry("a", 0)))
-    assert [item.body for item in out] == [Known(telemetry("a", 0), "pump")]
+    assert [item.body for item in out] == [ResolvedEvent(telemetry("a", 0), "pump")]
     assert counts(lane)["by_kind"] == {"telemetry": 1, "weather": 1}
     assert all(part < 32 for part in lane.changed())
 
@@ -226,7 +226,7 @@ def test_a_row_ahead_of_its_issue_is_known_when_that_comes() -> None:
     lane.process(records(telemetry("a", 1, arrived=1), rain(0.5, issued=1.5, arrived=1)))
     lane = resumed(lane, replace(OUTSIDE, classes={"pump": watched}))
     out = lane.process(records(telemetry("b", 4, arrived=4), first=3))
-    bodies = [item.body.event for item in out if isinstance(item.body, Known)]
+    bodies = [item.body.event for item in out if isinstance(item.body, ResolvedEvent)]
     assert [type(body) for body in bodies] == [LateWeather, Expiry, Telemetry]
     assert [(item.sequence, item.part) for item in out] == [(2, lane_part(1)), (2, lane_part(2)), (3, 0)]
     assert [(item.arrival, item.known) for item in out] == [
@@ -268,7 +268,9 @@ def test_assets_that_were_dropped_hear_of_nothing(ttl: int) -> None:
     lane = opened(fleet)
     lane.process(records(*(telemetry(asset, 1, arrived=1) for asset in "abc")))
     out = lane.process(records(telemetry("d", 9, arrived=9), rain(1, arrived=9), first=4))
-    assert sum(isinstance(item.body, Known) and isinstance(item.body.event, Expiry) for item in out) > 3
+    assert (
+        sum(isinstance(item.body, ResolvedEvent) and isinstance(item.body.event, Expiry) for item in out) > 3
+    )
     assert told(out) == []
     back = lane.process(records(telemetry("a", 9.1, arrived=9.1), rain(9, arrived=9.2), first=6))
     assert told(back) == ["a", "d"]

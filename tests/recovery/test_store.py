@@ -35,7 +35,7 @@ from dataflows.state.kinds import KINDS, check_version, readable
 from dataflows.state.layouts import FleetChangedError
 from dataflows.state.snapshots import SnapshotError, seal
 from dataflows.tools.backup import backup as back_up
-from tests.engine.flows import Records, Tally, item
+from tests.engine.flows import AssetRecords, Tally, item
 from tests.tables import LEAK
 
 FLOW = "dataflows.failure_prediction"
@@ -89,7 +89,7 @@ def test_each_file_of_a_store_holds_a_mark(tmp_path: Path, files: int) -> None:
     """The engine's hash puts at least one of the lane's marks into each file, and one epoch marks all."""
     init_db_dir(tmp_path, files)
     flow = Dataflow("highwater")
-    source = Records([item(number, "lane-0", b"0") for number in range(1, 5)], 1, set(), set())
+    source = AssetRecords([item(number, "lane-0", b"0") for number in range(1, 5)], 1, set(), set())
     keyed = op.key_on("by_lane", op.input("source", flow, source), lambda _: "lane-0")
 
     def build(key: str, main: bytes | None, parts: dict[int, bytes]) -> Tally:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from dataflows.fleet import Fleet, load
-from dataflows.state.layouts import FleetChangedError, Past, check_shapes, going_on, shapes
+from dataflows.state.layouts import FleetChangedError, StateHistory, check_shapes, going_on, shapes
 from tests.tables import PRIOR
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ def changes(fleet: Fleet, before: str, after: str) -> list[tuple[str, str]]:
     path = fleet.path.with_name("changed.toml")
     text = FLEET.replace(before, after).replace("fans", "pumps")
     path.write_text(text, encoding="utf-8")
-    past, _ = going_on(Past(), fleet)
+    past, _ = going_on(StateHistory(), fleet)
     now, found = going_on(past, load(path))
     assert now.migrated == tuple((change.name, change.why) for change in found)
     assert going_on(now, load(path)) == (now, []), "what was accepted once is known"
@@ -105,7 +105,7 @@ def test_a_layout_is_known_by_its_number(fleet: Fleet) -> None:
     """One that comes back is another one, since what lay under it meanwhile was carried over."""
     path = fleet.path.with_name("changed.toml")
     path.write_text(FLEET.replace('"6h"', '"7h"'), encoding="utf-8")
-    past = going_on(Past(), fleet)[0]
+    past = going_on(StateHistory(), fleet)[0]
     for each in (load(path), fleet):
         past = going_on(past, each)[0]
     assert past.numbers("pump") == (0, 1, 2)
@@ -116,7 +116,7 @@ def test_a_target_that_comes_back_begins_anew(fleet: Fleet) -> None:
     """Its examples are of another time by then."""
     path = fleet.path.with_name("changed.toml")
     path.write_text(FLEET.replace('"24h"', '"48h"'), encoding="utf-8")
-    past = going_on(Past(), fleet)[0]
+    past = going_on(StateHistory(), fleet)[0]
     gone = going_on(past, load(path))[0]
     assert (gone.targets, gone.gone) == ({"pump/seal/2d": 0}, {"pump/seal/24h": 1})
     assert going_on(gone, fleet)[0].targets == {"pump/seal/24h": 1}

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dataflows.fleet.fleet import Alert
-from dataflows.target.alerts import AlertBook, Move
+from dataflows.target.alerts import AlertBook, AlertChange
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -129,7 +129,7 @@ def test_an_alert_opens_after_its_dwell_and_tells_why() -> None:
     assert of.score("a", 10, 0.5) == []
     assert of.score("a", 13, 0.9) == []
     (move,) = of.score("a", 14, 0.6)
-    assert move == Move("opened", move.id, "score", 14, 14, 0.6, 0.5)
+    assert move == AlertChange("opened", move.id, "score", 14, 14, 0.6, 0.5)
     assert of.is_open("a")
     assert not of.is_open("b")
 
@@ -150,7 +150,7 @@ def test_a_score_between_the_thresholds_clears_nothing() -> None:
     for time, score in ((20, 0.3), (30, 0.49), (40, 0.29), (43, 0.3), (44, 0.1), (47, 0.1)):
         assert of.score("a", time, score) == []
     (move,) = of.score("a", 48, 0.2)
-    assert move == Move("cleared", opened.id, "score", 14, 48, 0.2, 0.3)
+    assert move == AlertChange("cleared", opened.id, "score", 14, 48, 0.2, 0.3)
     assert of.entry("a") is None
     assert of.open_count() == 0
 
@@ -172,7 +172,7 @@ def test_a_record_clears_at_once_and_says_why(why: str) -> None:
     of.score("a", 10, 0.5)
     (opened,) = of.score("a", 14, 0.8)
     assert of.end("b", 15, why) == []
-    assert of.end("a", 15, why) == [Move("cleared", opened.id, why, 14, 15, 0.8, None)]
+    assert of.end("a", 15, why) == [AlertChange("cleared", opened.id, why, 14, 15, 0.8, None)]
     assert of.end("a", 15, why) == []
 
 
@@ -222,4 +222,4 @@ def test_a_failure_from_just_before_an_alert_opened_clears_it() -> None:
     of = AlertBook(TARGET, Alert(0.5, 0.3, 0, 0.2), {}, horizon=4)
     (opened,) = of.score("a", 10, 0.9)
     assert of.end("a", 6, "failure") == []
-    assert of.end("a", 7, "failure") == [Move("cleared", opened.id, "failure", 10, 10, 0.9, None)]
+    assert of.end("a", 7, "failure") == [AlertChange("cleared", opened.id, "failure", 10, 10, 0.9, None)]

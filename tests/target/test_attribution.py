@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dataflows.target.attribution import Usual
+from dataflows.target.attribution import Attribution
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -22,8 +22,8 @@ values = st.floats(-1e6, 1e6) | st.just(math.nan)
 vectors = st.lists(st.lists(values, min_size=5, max_size=5), min_size=1, max_size=20)
 
 
-def taught(rows: list[list[float]], state: tuple[bytes, bytes] | None = None) -> Usual:
-    usual = Usual(NAMES, state)
+def taught(rows: list[list[float]], state: tuple[bytes, bytes] | None = None) -> Attribution:
+    usual = Attribution(NAMES, state)
     for row in rows:
         usual.learn(np.array(row, dtype=np.float64))
     return usual
@@ -35,7 +35,7 @@ def weighing(*weights: float) -> Callable[[bytes], float]:
 
 
 def moved(
-    usual: Usual, row: list[float], ask: Callable[[bytes], float | None], picks: tuple[int, ...] = PICKS
+    usual: Attribution, row: list[float], ask: Callable[[bytes], float | None], picks: tuple[int, ...] = PICKS
 ) -> list[tuple[str, float, float, float]]:
     features = np.array(row, dtype=np.float64).tobytes()
     score = ask(features)
@@ -88,4 +88,4 @@ def test_a_model_without_an_answer_tells_nothing() -> None:
 
 def test_before_any_negative_nothing_is_usual() -> None:
     """A new target names no feature rather than guess."""
-    assert moved(Usual(NAMES), [3] * 5, weighing(1, 1, 1, 1, 1)) == []
+    assert moved(Attribution(NAMES), [3] * 5, weighing(1, 1, 1, 1, 1)) == []

@@ -17,13 +17,13 @@ from dataflows.fleet.fleet import Alert, Model
 from dataflows.instants import HOUR, format_instant
 from dataflows.items import Item, Observation, Row
 from dataflows.state.tables import Buckets
-from dataflows.target import Group
+from dataflows.target import TargetStage
 from dataflows.target import target as module
 from dataflows.target.alerts import AlertBook, Publisher
-from dataflows.target.attribution import Usual
+from dataflows.target.attribution import Attribution
 from dataflows.target.examples import ExampleStore, Ledger
 from dataflows.target.figures import TargetFigures
-from dataflows.target.models import Scorer
+from dataflows.target.models import ModelSet
 from dataflows.target.skew import Skew
 from tests.target.fleets import FEATURES, PartStore, fleet, model, target
 from tests.target.learners import Hashed
@@ -40,9 +40,9 @@ RECORDS = 100
 OWNERS: dict[type, set[str]] = {
     Ledger: set(),
     ExampleStore: set(),
-    Scorer: set(),
+    ModelSet: set(),
     TargetFigures: {"count", "censored", "contradicted", "close_period"},
-    Usual: set(),
+    Attribution: set(),
     Skew: {"serve", "take", "mature", "give_up", "close_period", "_changes"},
     Publisher: set(),
     AlertBook: set(),
@@ -136,7 +136,7 @@ class Run:
         self.rows: dict[str, list[dict[str, Any]]] = {}
         with pytest.MonkeyPatch.context() as patch:
             trap = Trap(patch, throw)
-            self.group = Group(made, KEY, strict=True, on_error=_reject, main=None, parts={})
+            self.group = TargetStage(made, KEY, strict=True, on_error=_reject, main=None, parts={})
             store = PartStore()
             for number, item in enumerate(self.items):
                 trap.armed = True
@@ -149,7 +149,9 @@ class Run:
                     assert isinstance(each.body, Row)
                     self.rows.setdefault(each.body.output, []).append(orjson.loads(each.body.data))
             self.calls = trap.calls
-        self.resumed = Group(made, KEY, strict=True, on_error=_reject, main=store.main, parts=store.parts)
+        self.resumed = TargetStage(
+            made, KEY, strict=True, on_error=_reject, main=store.main, parts=store.parts
+        )
 
     def of(self, output: str) -> list[dict[str, Any]]:
         return self.rows.get(output, [])
@@ -164,7 +166,7 @@ def _reject(item: Item, error: Exception, stage: str) -> Row:  # noqa: ARG001 - 
     return Row("rejects", orjson.dumps({"sequence": item.sequence, "why": str(error)}), "internal_error")
 
 
-def _summary(group: Group) -> dict[str, Any]:
+def _summary(group: TargetStage) -> dict[str, Any]:
     (item,) = group.finish()
     assert isinstance(item.body, Row)
     found: dict[str, Any] = orjson.loads(item.body.data)

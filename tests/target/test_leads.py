@@ -15,7 +15,7 @@ from dataflows.fleet.fleet import Alert, Fleet, Output
 from dataflows.instants import HOUR
 from dataflows.items import Item, Observation, Row
 from dataflows.state.snapshots import seal
-from dataflows.target import Group
+from dataflows.target import TargetStage
 from dataflows.target.figures import Leads
 from tests.target.fleets import PartStore, fleet, model, target, vector
 from tests.target.test_publisher import Echo
@@ -42,7 +42,7 @@ class Served:
 
     def open(self) -> None:
         main, parts = self.store.crash()
-        self.group = Group(self.fleet, self.key, strict=True, on_error=raised, main=main, parts=parts)
+        self.group = TargetStage(self.fleet, self.key, strict=True, on_error=raised, main=main, parts=parts)
 
     def restart(self) -> None:
         self.store.after_batch(self.group)

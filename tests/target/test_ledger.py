@@ -11,10 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dataflows.items import Matured
-from dataflows.target.attribution import Usual
+from dataflows.target.attribution import Attribution
 from dataflows.target.examples import SEGMENTS, Example, ExampleStore, Ledger
 from dataflows.target.figures import TargetFigures
-from dataflows.target.models import Scorer
+from dataflows.target.models import ModelSet
 from tests.target.fleets import FEATURES, model, target, vector
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ SCORES = (0.1, 0.35, 0.6, 0.9)
 Learned = tuple[str, int, int]
 
 
-class Listening(Scorer):
+class Listening(ModelSet):
     """A scorer that remembers the order in which it was taught."""
 
     taught: list[Learned]
@@ -70,7 +70,7 @@ class Bench:
         parts: dict[int, bytes],
     ) -> None:
         self.examples = ExampleStore(segments)
-        self.usual = Usual(FEATURES, usual)
+        self.usual = Attribution(FEATURES, usual)
         self.figures = TargetFigures(0.5, HORIZON, FROM, figures)
         self.scorer = Listening(self.target.name, self.target.models, FEATURES, main, parts)
         self.scorer.taught = self.taught

@@ -18,7 +18,7 @@ from river import anomaly, compose, linear_model
 from dataflows.state.snapshots import SnapshotError, seal, unseal
 from dataflows.target import error_rate as rates
 from dataflows.target import models as module
-from dataflows.target.models import MODEL_PARTS, RENEW_AFTER, RIVER, SMALL, Learned, Scorer, spec_digest
+from dataflows.target.models import MODEL_PARTS, RENEW_AFTER, RIVER, SMALL, Learned, ModelSet, spec_digest
 from tests.target.fleets import BUILDS, FEATURES, model, vector
 from tests.target.learners import Breaking, Hashed, Memory, Picky, Ready, Undecided
 
@@ -45,7 +45,7 @@ class Bench:
     def open(self, models: Iterable[Model] | None = None) -> None:
         """A new process, from what is written."""
         self.models = self.models if models is None else tuple(models)
-        self.scorer = Scorer("pump/leak/4h", self.models, FEATURES, self.main, self.parts)
+        self.scorer = ModelSet("pump/leak/4h", self.models, FEATURES, self.main, self.parts)
         if self.log is not None:
             log, start = self.log
             served = {key: (features, self.served.get(key, {})) for key, features in self.features.items()}
@@ -101,7 +101,7 @@ def all_models() -> list[Model]:
 
 def untouched(models: Sequence[Model], examples: Iterable[int]) -> list[dict[str, tuple[float | None, str]]]:
     """Scores of a scorer that learned the examples and was never written."""
-    scorer = Scorer("pump/leak/4h", tuple(models), FEATURES, None, {})
+    scorer = ModelSet("pump/leak/4h", tuple(models), FEATURES, None, {})
     for number in examples:
         scorer.learn("a", number, *example(number), {})
     return [scorer.answers(example(-1 - number)[0]) for number in range(5)]

@@ -7,7 +7,7 @@ from typing import Any
 import orjson
 
 from dataflows.items import Item, Observation, Row
-from dataflows.target import Group
+from dataflows.target import TargetStage
 from dataflows.target.passing import Passing
 from tests.target.fleets import fleet, model, target, vector
 
@@ -19,7 +19,7 @@ def passing_row(number: int, output: str, reason: str | None) -> Item:
     return Item(number, 0, None, 0, ("feed", number, 0), Row(output, b"{}", reason))
 
 
-def rejected(stage: Passing | Group) -> dict[str, int]:
+def rejected(stage: Passing | TargetStage) -> dict[str, int]:
     (item,) = stage.finish()
     assert isinstance(item.body, Row)
     assert item.body.output == "summary"
@@ -48,8 +48,8 @@ def test_what_a_group_throws_on_is_counted_too() -> None:
     def told(item: Item, error: Exception, stage: str) -> Row:
         return Row("rejects", b"{}", f"{stage}: {type(error).__name__} in {item.sequence}")
 
-    def opened(main: bytes | None, parts: dict[int, bytes]) -> Group:
-        return Group(FLEET, KEY, strict=True, on_error=told, main=main, parts=parts)
+    def opened(main: bytes | None, parts: dict[int, bytes]) -> TargetStage:
+        return TargetStage(FLEET, KEY, strict=True, on_error=told, main=main, parts=parts)
 
     def seen(number: int, features: bytes) -> Item:
         body = Observation("a", KEY, 0, 0, time=number, features=features)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from dataflows.instants import HOUR, parse_instant
 from dataflows.items import Item, Observation, Row
-from dataflows.target import Group
+from dataflows.target import TargetStage
 from tests.target.fleets import PartStore, fleet, model, target
 from tests.target.test_target import raised
 
@@ -29,7 +29,7 @@ class Running:
     def open(self, hours: int) -> None:
         main, parts = self.store.crash()
         changed = replace(FLEET, metrics_every=hours * HOUR)
-        self.group = Group(changed, KEY, strict=True, on_error=raised, main=main, parts=parts)
+        self.group = TargetStage(changed, KEY, strict=True, on_error=raised, main=main, parts=parts)
 
     def at(self, hour: int) -> list[tuple[int, int]]:
         """Hours from and to of the rows that an observation at an hour of knowledge time closes."""

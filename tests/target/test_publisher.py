@@ -14,7 +14,7 @@ from dataflows.fleet.fleet import Alert, Output
 from dataflows.instants import HOUR
 from dataflows.items import Item, Observation, Row
 from dataflows.state.tables import BUCKETS
-from dataflows.target import Group
+from dataflows.target import TargetStage
 from dataflows.target.alerts import Publisher
 from tests.target.fleets import fleet, model, target, vector
 
@@ -170,7 +170,7 @@ def run(
     """
     of = target([model("echo", Echo)], alert=Alert(0.5, 0.3, 0, 0.2))
     pump = fleet(of, output=Output(Path("out"), "none", policy, 0.1), metrics_every=1_000 * HOUR)
-    group = Group(pump, of.name, strict=True, on_error=_raised, main=None, parts={})
+    group = TargetStage(pump, of.name, strict=True, on_error=_raised, main=None, parts={})
     if taught:
         # A model that has seen one label only answers with the prior.
         group._scorer.learn("z", 0, vector(0.1), 0, {})

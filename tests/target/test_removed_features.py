@@ -12,7 +12,7 @@ from river import compose, ensemble, forest, linear_model, naive_bayes, preproce
 from dataflows.estimators import BayesianLogistic, Calibration, Prior
 from dataflows.fleet.fleet import Model
 from dataflows.state.layouts import Refit
-from dataflows.target.models import Scorer, dict_of
+from dataflows.target.models import ModelSet, dict_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -46,7 +46,7 @@ def vector(chance: random.Random, names: tuple[str, ...]) -> bytes:
 Served = dict[tuple[str, int], tuple[bytes, dict[str, float | None]]]
 
 
-def opened(model: str, features: tuple[str, ...], kept: Scorer | None, served: Served) -> Scorer:
+def opened(model: str, features: tuple[str, ...], kept: ModelSet | None, served: Served) -> ModelSet:
     """A model and the calibration of its scores; where ``kept`` is given, as a resume finds them."""
     picks = tuple(range(len(features)))
     models = (
@@ -54,17 +54,17 @@ def opened(model: str, features: tuple[str, ...], kept: Scorer | None, served: S
         Model("above", {"name": "above"}, picks, lambda: Calibration(3), scores=(model,)),
     )
     if kept is None:
-        return Scorer("target", models, features, None, {})
+        return ModelSet("target", models, features, None, {})
     refit = Refit(kept._features, features) if kept._features != features else None
     main, parts = kept.main_state(), {number: kept.part(number) for number in range(16)}
-    scorer = Scorer("target", models, features, main, parts, champion="above", refit=refit)
+    scorer = ModelSet("target", models, features, main, parts, champion="above", refit=refit)
     if refit is not None:
         served.update({key: (refit(values), scores) for key, (values, scores) in served.items()})
     scorer.replay(list(kept.log), kept.log_start, served)
     return scorer
 
 
-def learn(scorer: Scorer, seed: int, count: int, served: Served) -> None:
+def learn(scorer: ModelSet, seed: int, count: int, served: Served) -> None:
     chance = random.Random(seed)
     for number in range(count):
         features = vector(chance, scorer._features)

@@ -10,8 +10,8 @@ import structlog
 
 from dataflows.fleet.fleet import Fleet, Model, Window
 from dataflows.instants import HOUR
-from dataflows.state.layouts import Past, going_on
-from dataflows.target import Group
+from dataflows.state.layouts import StateHistory, going_on
+from dataflows.target import TargetStage
 from tests.target.fleets import PartStore
 from tests.target.streams import observed
 from tests.target.test_isolation import KEY, pumps, recording
@@ -60,9 +60,9 @@ def test_a_resume_after_the_first_epoch_of_a_changed_layout_finds_what_was_at_wo
 ) -> None:
     """Also where that epoch had no record: opened at the end of the input, a target is written whole."""
     after = AFTER[change]
-    past = going_on(Past(), BEFORE)[0]
+    past = going_on(StateHistory(), BEFORE)[0]
     group, store = (
-        Group(BEFORE, KEY, strict=True, on_error=raised, main=None, parts={}, past=past),
+        TargetStage(BEFORE, KEY, strict=True, on_error=raised, main=None, parts={}, past=past),
         PartStore(),
     )
     group.process(observed(BEFORE, recording())[:CUT])
@@ -71,9 +71,9 @@ def test_a_resume_after_the_first_epoch_of_a_changed_layout_finds_what_was_at_wo
 
     past = going_on(past, after)[0]
 
-    def resumed() -> Group:
+    def resumed() -> TargetStage:
         main, parts = store.crash()
-        return Group(after, KEY, strict=True, on_error=raised, main=main, parts=parts, past=past)
+        return TargetStage(after, KEY, strict=True, on_error=raised, main=main, parts=parts, past=past)
 
     group, items = resumed(), observed(after, recording())[CUT:]
     group.process(items[:records])

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from dataflows.items import Compared, Item, Matured, Observation, Row
 from dataflows.state.snapshots import seal, unseal
-from dataflows.target import Group
+from dataflows.target import TargetStage
 from dataflows.target.examples import Example
 from dataflows.target.skew import Skew
 from tests.target.fleets import FEATURES, fleet, model, target, vector
@@ -133,8 +133,8 @@ def raised(item: Item, error: Exception, stage: str) -> Item:  # noqa: ARG001 - 
     raise error
 
 
-def opened(of: Fleet) -> Group:
-    return Group(of, KEY, strict=True, on_error=raised, main=None, parts={})
+def opened(of: Fleet) -> TargetStage:
+    return TargetStage(of, KEY, strict=True, on_error=raised, main=None, parts={})
 
 
 def seen(sequence: int, known: int, **fields: object) -> Item:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataflows.fleet.fleet import Model
-from dataflows.target.models import Scorer
+from dataflows.target.models import ModelSet
 from tests.target.fleets import FEATURES, model
 from tests.target.learners import Breaking
 from tests.target.test_models import Bench, example
@@ -43,7 +43,7 @@ def test_a_model_of_scores_sees_what_the_other_one_says() -> None:
 
 def test_a_model_of_scores_learns_them_as_they_were_served() -> None:
     """Not as the model below would score the same example now; a score that was not there is absent."""
-    scorer = Scorer("pump/leak/4h", tuple(stacked()), FEATURES, None, {})
+    scorer = ModelSet("pump/leak/4h", tuple(stacked()), FEATURES, None, {})
     estimator = scorer._slots["above"].estimator
     scorer.learn("a", 1, *example(1), {"linear": 0.125, "above": 0.9})
     scorer.learn("a", 2, *example(2), {"linear": None})

@@ -18,9 +18,9 @@ from dataflows.estimators import Calibration
 from dataflows.fleet.fleet import Model, Output
 from dataflows.instants import HOUR, format_instant, parse_instant
 from dataflows.items import Item, Matured, Observation, Row, by_order
-from dataflows.target import Group, examples
+from dataflows.target import TargetStage, examples
 from dataflows.target import models as scorer
-from dataflows.target.target import _EXAMPLES, GROUP_PARTS, ChampionError, OrderError
+from dataflows.target.target import _EXAMPLES, TARGET_PARTS, ChampionError, OrderError
 from tests.target.fleets import BUILDS, PartStore, fleet, model, target, vector
 from tests.target.learners import Breaking, Hashed, Memory
 from tests.target.streams import observed, recordings
@@ -75,8 +75,8 @@ def raised(item: Item, error: Exception, stage: str) -> NoReturn:  # noqa: ARG00
 
 def opened(
     of: Fleet, *, strict: bool = True, main: bytes | None = None, parts: dict[int, bytes] | None = None
-) -> Group:
-    return Group(of, KEY, strict=strict, on_error=raised, main=main, parts=parts or {})
+) -> TargetStage:
+    return TargetStage(of, KEY, strict=strict, on_error=raised, main=main, parts=parts or {})
 
 
 def decoded(items: Sequence[Item]) -> Rows:
@@ -119,7 +119,7 @@ def test_an_effect_that_throws_leaves_the_others_of_its_record(
         rejected.append(str(error))
         return Row("rejects", orjson.dumps({"why": str(error)}), "internal_error")
 
-    group = Group(pumps(), KEY, strict=True, on_error=reject, main=None, parts={})
+    group = TargetStage(pumps(), KEY, strict=True, on_error=reject, main=None, parts={})
     times = [HOUR, 2 * HOUR, 3 * HOUR]
     for sequence, time in enumerate(times, start=1):
         group.process([scored(sequence, time)])
@@ -176,7 +176,7 @@ def test_a_group_that_crashes_writes_what_one_that_does_not_writes(
                 store.after_batch(group)
             if what in {"epoch", "stop"} and at:
                 written = store.end_epoch(group, shuffler)
-                assert all(0 <= part < GROUP_PARTS for part in written)
+                assert all(0 <= part < TARGET_PARTS for part in written)
                 durable = at, len(out)
             if what in {"crash", "stop"}:
                 main, parts = store.crash()
@@ -238,7 +238,7 @@ def test_the_summary_counts_the_evaluations(lines: list[bytes], learn_positives:
             assert row["brier"] == pytest.approx(np.mean(brier), rel=1e-9, abs=1e-12)
 
 
-def decoded_summary(group: Group) -> dict[str, Any]:
+def decoded_summary(group: TargetStage) -> dict[str, Any]:
     """The target's section of the summary."""
     (item,) = group.finish()
     assert isinstance(item.body, Row)

@@ -35,13 +35,13 @@ if TYPE_CHECKING:
     from dataflows.connectors.kafka.topics import Asked, Name, Topic, Topics
     from dataflows.connectors.merge import Merge
 
-__all__ = ["NEVER", "KafkaReading", "Part", "Sentinel", "refuse_change"]
+__all__ = ["NEVER", "KafkaReading", "PartitionBuffer", "TopicMonitor", "refuse_change"]
 
 #: Before any arrival.
 NEVER = -(1 << 62)
 
 
-class Part:
+class PartitionBuffer:
     """One partition: its fetched messages and its position.
 
     Args:
@@ -142,7 +142,7 @@ def refuse_change(name: str, before: Topic, found: Topic | None) -> None:
         raise KafkaInputError(msg)
 
 
-class Sentinel:
+class TopicMonitor:
     """Ask the cluster now and then, without waiting for an answer.
 
     Args:
@@ -195,7 +195,7 @@ class Sentinel:
                 )
                 raise KafkaInputError(msg)
 
-    def silent_since(self, asked: int, parts: Sequence[Part]) -> int | None:
+    def silent_since(self, asked: int, parts: Sequence[PartitionBuffer]) -> int | None:
         """See `Reading`: an instant at which all partitions ended at the read position."""
         if self._probe is None:
             if asked - self._probed_at >= self._probe_every:
@@ -243,11 +243,11 @@ class KafkaReading:
     def __init__(
         self,
         consumer: Consumer,
-        parts: Sequence[Part],
+        parts: Sequence[PartitionBuffer],
         files: Merge,
         paths: Sequence[str],
         topics: dict[str, str],
-        sentinel: Sentinel,
+        sentinel: TopicMonitor,
         *,
         follow: bool,
     ) -> None:
@@ -383,7 +383,7 @@ class KafkaReading:
         msg = f"{where} cannot be read: {error.str()}"
         raise KafkaInputError(msg)
 
-    def _item(self, part: Part, sequence: int) -> Item:
+    def _item(self, part: PartitionBuffer, sequence: int) -> Item:
         offset, stamp, value = part.pop()
         part.offset = offset + 1
         part.latest = max(part.latest, stamp)

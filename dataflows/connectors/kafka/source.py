@@ -8,11 +8,11 @@ from typing_extensions import override
 
 from dataflows.connectors.clocks import Pace, Ticker
 from dataflows.connectors.kafka.client import Clients, KafkaInputError
-from dataflows.connectors.kafka.partitions import KafkaReading, Part, Sentinel, refuse_change
+from dataflows.connectors.kafka.partitions import KafkaReading, PartitionBuffer, TopicMonitor, refuse_change
 from dataflows.connectors.kafka.state import SOURCE_OLDER
 from dataflows.connectors.kafka.topics import Topic, Topics
 from dataflows.connectors.lines import InputError, expand
-from dataflows.connectors.merge import Merge, Place
+from dataflows.connectors.merge import FilePosition, Merge
 from dataflows.connectors.order_journal import Journal, entries_of, partitions_of
 from dataflows.connectors.source import LanePartition, LaneSource
 
@@ -84,7 +84,7 @@ class KafkaSource(LaneSource):
             Merge([[path] for path in self._paths] or [[]], places, plain=False, registry=len(self._paths)),
             self._paths,
             {name: topic.id for name, topic in expected.items()},
-            Sentinel(topics, expected, self._input.tick_every),
+            TopicMonitor(topics, expected, self._input.tick_every),
             follow=self._follow,
         )
         self._status.register("behind", reading.lag)
@@ -105,7 +105,7 @@ class KafkaSource(LaneSource):
             pace=None if self._speed is None else Pace(self._speed),
         )
 
-    def _places(self, begun: list[Any]) -> list[Place]:
+    def _places(self, begun: list[Any]) -> list[FilePosition]:
         read = [path for path, _ in begun]
         if read and read != self._paths:
             msg = (
@@ -113,7 +113,7 @@ class KafkaSource(LaneSource):
                 "must stay as they are, or start over (--fresh)"
             )
             raise InputError(msg)
-        return [Place(*place) for _, place in begun]
+        return [FilePosition(*place) for _, place in begun]
 
     def _found(self, topics: Topics, known: dict[str, str]) -> dict[str, Topic]:
         """Find the configured topics, and check that they are those of the store."""
@@ -135,7 +135,7 @@ class KafkaSource(LaneSource):
             found[name] = topic
         return found
 
-    def _parts(self, topics: Topics, expected: dict[str, Topic], state: Any) -> list[Part]:  # noqa: ANN401
+    def _parts(self, topics: Topics, expected: dict[str, Topic], state: Any) -> list[PartitionBuffer]:  # noqa: ANN401
         """All partitions: those of the store first, then new ones, each at its position."""
         names = [(name, number) for name in self._kafka.topics for number in range(expected[name].partitions)]
         bounds = topics.bounds(names)
@@ -150,15 +150,17 @@ class KafkaSource(LaneSource):
                 msg = f"the topic {topic} lost its partition {number}, which was read; start over (--fresh)"
                 raise KafkaInputError(msg)
             self._check_bounds(name, offset, bounds[name])
-            parts.append(Part(name, offset, latest, stop=stops[name], known=True))
+            parts.append(PartitionBuffer(name, offset, latest, stop=stops[name], known=True))
         if not begun and self._journal is not None and partitions_of(self._journal):
             # Killed before the first snapshot: repeat its choices from the first offsets.
             starts = self._starts(self._journal, bounds)
-            parts = [Part(name, offset, stop=stops[name], known=True) for name, offset in starts.items()]
+            parts = [
+                PartitionBuffer(name, offset, stop=stops[name], known=True) for name, offset in starts.items()
+            ]
         new = [name for name in names if name not in {part.name for part in parts}]
         self._check_new(new, {part.name[0] for part in parts})
         at_end = self._kafka.start == "end" and not parts and self._follow
-        return parts + [Part(name, bounds[name][at_end], stop=stops[name]) for name in new]
+        return parts + [PartitionBuffer(name, bounds[name][at_end], stop=stops[name]) for name in new]
 
     def _check_new(self, new: Sequence[Name], known: set[str]) -> None:
         grown = sorted({topic for topic, _ in new} & known)
@@ -189,9 +191,12 @@ class KafkaSource(LaneSource):
             )
         raise KafkaInputError(msg)
 
-    def _replayed_parts(self, journal: Path, bounds: dict[Name, tuple[int, int]]) -> list[Part]:
+    def _replayed_parts(self, journal: Path, bounds: dict[Name, tuple[int, int]]) -> list[PartitionBuffer]:
         """Partitions of a journal, in its order, at their first offsets."""
-        return [Part(name, offset, known=True) for name, offset in self._starts(journal, bounds).items()]
+        return [
+            PartitionBuffer(name, offset, known=True)
+            for name, offset in self._starts(journal, bounds).items()
+        ]
 
     def _starts(self, journal: Path, bounds: dict[Name, tuple[int, int]]) -> dict[Name, int]:
         files = len(self._paths)
