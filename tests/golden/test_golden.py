@@ -48,6 +48,10 @@ def versions_of(store: Path) -> dict[str, set[int]]:
             found[kind].add(version)
             if kind in {"main", "part"}:
                 note(payload[2])
+            if kind == "models":
+                for _, _, _, stored in payload.values():
+                    # Estimators of ours are snapshots, all others are pickled.
+                    note(stored if stored[:1] != pickle.PROTO else None)
 
     for path in part_files(store):
         with opened(path) as connection:
@@ -66,11 +70,13 @@ def moved(store: Path, events: Path) -> None:
             )
             for row, pickled in rows.fetchall():
                 kind, version, (sequence, entry, begun) = contents(pickle.loads(pickled))  # noqa: S301
-                begun = [(str(events), place) for _, place in begun]
+                begun = [(str(events), *place) for _, *place in begun]
                 sealed = pickle.dumps(seal(kind, version, (sequence, entry, begun)))
                 connection.execute("UPDATE snaps SET ser_change = ? WHERE rowid = ?", (sealed, row))
 
 
+#: Examples that wait. The broker gave the first record of the first of these stores a time of its own.
+PENDING = {"0.1.0-kafka.tar.xz": 2, "0.1.0-kafka-faults.tar.xz": 3}
 #: Record that ends the period of the lane's metrics in which the stores before 0.1.0-kafka were written.
 OPEN_PERIOD = 554
 
@@ -120,7 +126,7 @@ def test_what_a_run_on_topics_left_is_read(path: Path, tmp_path: Path) -> None:
     assert "Read: 100 records, 2 entries of the order journal." in said
     assert re.search(r"\.events \S+ 0 67 .*\.events \S+ 1 33 ", said), "next offsets"
     assert re.search(r"Topics that are written.* predictions \S+ 0 100 0 0 ", said)
-    assert "pump/leak/1h linear 3 0 2 0 " in said, "learned, positives, pending"
+    assert f"pump/leak/1h linear 3 0 {PENDING[path.name]} 0 " in said, "learned, positives, pending"
     assert re.search(r"pump/leak/1h linear [\d.]+ kB", said), "models"
     assert "asset 3" in said
 

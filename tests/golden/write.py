@@ -20,7 +20,7 @@ from rich.console import Console
 from dataflows.tools.backup import backup
 from tests.broker import brokers
 from tests.chaos.harness import FLEET, finish, prepare, recording
-from tests.chaos.test_weather import SEEN, with_weather
+from tests.chaos.surroundings import SEEN, with_weather
 from tests.kafka.topics import Cluster
 from tests.tables import LEAK
 
@@ -52,7 +52,8 @@ def write_kafka(name: str) -> Path:
                           "readings": {"pressure": number % 7}})
             for number in range(100)
         ]  # fmt: skip
-        cluster.send(*((number % 3 % 2, event, 60_000 * number) for number, event in enumerate(events)))
+        # A timestamp of 0 would be the time of the broker.
+        cluster.send(*((number % 3 % 2, event, 60_000 * number + 1) for number, event in enumerate(events)))
         fleet = cluster.fleet(follow="false", writing="partitions = 1").path
         fleet.write_text(fleet.read_text() + LEAK.replace("12h", "1h"))
         finish(fleet)
