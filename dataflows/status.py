@@ -12,7 +12,7 @@ import re
 import sys
 import time
 from collections import Counter
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, TextIO, cast
 
@@ -29,6 +29,7 @@ __all__ = [
     "Refused",
     "RunStatus",
     "Value",
+    "logged_to",
     "to_stderr_unless_configured",
     "to_stream",
 ]
@@ -272,6 +273,20 @@ def to_stream(stream: TextIO) -> None:
         logger_factory=structlog.PrintLoggerFactory(cast("TextIO", _Lossy(stream))),
         cache_logger_on_first_use=False,
     )
+
+
+@contextmanager
+def logged_to(stream: TextIO) -> Iterator[None]:
+    """Write log lines to a stream while the block runs, then as before: the stream may be closed by then."""
+    configured, before = structlog.is_configured(), structlog.get_config()
+    to_stream(stream)
+    try:
+        yield
+    finally:
+        if configured:
+            structlog.configure(**before)
+        else:
+            structlog.reset_defaults()
 
 
 def to_stderr_unless_configured() -> None:

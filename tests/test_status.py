@@ -12,7 +12,7 @@ import pytest
 import structlog
 
 from dataflows import status as module
-from dataflows.status import METRICS, ProgressLog, RunStatus, to_stream
+from dataflows.status import METRICS, ProgressLog, RunStatus, logged_to, to_stream
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -115,3 +115,14 @@ def test_the_line_of_progress_reads_the_registered_metrics(monkeypatch: pytest.M
         "epochs": 1,
         "seconds_since_epoch": 60.0,
     }
+
+
+def test_lines_after_a_run_go_where_they_went_before() -> None:
+    """The file of a run is closed at its end; what is logged later in the same process is no error."""
+    before = structlog.get_config()
+    with io.StringIO() as stream:
+        with logged_to(stream):
+            structlog.get_logger().info("during")
+        assert orjson.loads(stream.getvalue())["event"] == "during"
+    assert structlog.get_config() == before
+    structlog.get_logger().info("after")

@@ -19,7 +19,7 @@ from dataflows.connectors.order_journal import delete_journal
 from dataflows.failure_prediction import flow
 from dataflows.items import OUTPUTS
 from dataflows.recovery.store import StoreError, begin_again, begins_again, open_store
-from dataflows.status import RunStatus, to_stream
+from dataflows.status import RunStatus, logged_to
 from dataflows.target.models import ModelError
 from dataflows.tools.intake import UnusableInputError, begins_anew, nothing_new, unusable
 from dataflows.tools.summary import show
@@ -94,8 +94,8 @@ def run(
         _disks(fleet, store),
         opened as recovery,
         (folder / "log.jsonl").open("a", buffering=1) as log,
+        logged_to(log),
     ):
-        to_stream(log)
         reading = source_of(fleet, status, store) if source is None else source(status)
         dataflow = flow(fleet, status=status, source=reading, store=store)
         with signals(status, console), progress(fleet.name, reading.total, status, console):
