@@ -39,10 +39,11 @@ from rich.table import Table
 
 from benchmarks.speed import FLEET, SENSORS
 from dataflows.connectors.ends import sink_of, source_of
-from dataflows.failure_prediction import flow
+from dataflows.engine.runtime import Runtime
+from dataflows.failure_prediction import build
 from dataflows.fleet import load
 from dataflows.items import Item, Row
-from dataflows.recovery.store import open_store
+from dataflows.recovery.store import open_store, past_in
 from dataflows.status import RunStatus
 from tests.broker import brokers
 from tests.chaos.harness import ROOT, environment, free_ports
@@ -252,8 +253,10 @@ def latency(bootstrap: str, what: str, rate: int, seconds: float, epoch: float) 
 def _child(what: str, fleet: Path, epoch: float) -> None:
     """A run of one process, which unlike Bytewax's own command takes epochs below a second."""
     store = fleet.parent / "store"
-    with open_store(store, load(fleet)) as recovery:
-        dataflow = floor(str(fleet)) if what == "floor" else flow(fleet, store=store)
+    loaded = load(fleet)
+    with open_store(store, loaded) as recovery:
+        runtime = Runtime(store=store, past=past_in(store, loaded))
+        dataflow = floor(str(fleet)) if what == "floor" else build(loaded, runtime)
         cli_main(dataflow, epoch_interval=timedelta(seconds=epoch), recovery_config=recovery)
 
 

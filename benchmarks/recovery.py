@@ -37,7 +37,8 @@ from rich.table import Table
 from benchmarks.speed import FLEET, SENSORS
 from dataflows.connectors.file_sink import RowsPartition
 from dataflows.connectors.source import LanePartition
-from dataflows.failure_prediction import flow
+from dataflows.engine.runtime import Runtime
+from dataflows.failure_prediction import build
 from dataflows.fleet import load
 from dataflows.instants import MICROSECONDS, format_instant, parse_instant
 from dataflows.recovery.store import open_store
@@ -149,7 +150,9 @@ def run(folder: Path, epoch: float, epochs: int, most: int) -> Measured:
     with open_store(folder / "recovery", fleet) as recovery:
         checked = time.time()
         cli_main(
-            flow(fleet, status=status), epoch_interval=timedelta(seconds=epoch), recovery_config=recovery
+            build(fleet, Runtime(status=status)),
+            epoch_interval=timedelta(seconds=epoch),
+            recovery_config=recovery,
         )
     return {
         "checked": checked,

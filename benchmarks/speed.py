@@ -49,7 +49,8 @@ from rich.table import Table
 
 from benchmarks.stopwatch import Stopwatch
 from dataflows.connectors.files import FileSink, FileSource
-from dataflows.failure_prediction import flow
+from dataflows.engine.runtime import Runtime
+from dataflows.failure_prediction import build
 from dataflows.fleet import load
 from dataflows.fleet.fleet import Input
 from dataflows.instants import MICROSECONDS, format_instant, parse_instant
@@ -286,7 +287,7 @@ def ours(folder: Path, warm: int, epoch: timedelta, *, profile: bool = False) ->
     clock = Clock(warm, watch.reset)
     fleet = load(folder / "fleet.toml")
     with open_store(folder / "recovery", fleet) as recovery:
-        cli_main(flow(fleet, status=clock), epoch_interval=epoch, recovery_config=recovery)
+        cli_main(build(fleet, Runtime(status=clock)), epoch_interval=epoch, recovery_config=recovery)
     result = clock.result()
     learned = 0
     with (folder / "out" / "evaluations.jsonl").open("rb") as rows:

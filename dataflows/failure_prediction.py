@@ -22,6 +22,7 @@ outputs   output              a file each, or a topic
 from __future__ import annotations
 
 import os
+import sys
 from typing import TYPE_CHECKING
 
 import bytewax.operators as op
@@ -29,12 +30,12 @@ from bytewax.dataflow import Dataflow
 
 from dataflows.connectors.ends import sink_of, source_of
 from dataflows.engine.operators import as_state, in_order, keyed, stateful_in_parts
-from dataflows.engine.workers import one_worker
+from dataflows.engine.runtime import Runtime, find_runtime
 from dataflows.fleet import Fleet, load
 from dataflows.lane.lane import LANE_PARTS
 from dataflows.pipeline import Stages, asset_of, decoded, fanned_out, lane_of, output_of, target_of
-from dataflows.recovery.store import MARKS, guard_named_store, past_in
-from dataflows.status import RunStatus, to_stderr_unless_configured
+from dataflows.recovery.store import MARKS
+from dataflows.status import to_stderr_unless_configured
 from dataflows.target.target import TARGET_PARTS
 
 if TYPE_CHECKING:
@@ -42,35 +43,39 @@ if TYPE_CHECKING:
 
     from dataflows.connectors.source import LaneSource
 
-__all__ = ["flow"]
+__all__ = ["build", "flow"]
 
 
-def flow(
-    fleet: Fleet | str | Path | None = None,
-    *,
-    status: RunStatus | None = None,
-    source: LaneSource | None = None,
-    store: Path | None = None,
-) -> Dataflow:
-    """The dataflow of a fleet.
+def flow(fleet: str | Path | None = None) -> Dataflow:
+    """Build the dataflow of a fleet for ``python -m bytewax.run``, on the store that this command names.
+
+    Args:
+        fleet: path of the ``fleet.toml``; None for the one that ``FLEET_CONFIG`` names.
+
+    Raises:
+        FleetError: the configuration cannot be used.
+        StoreError: the store is in use, or it cannot be used.
+    """
+    loaded = load(fleet or os.environ.get("FLEET_CONFIG", "fleet.toml"))
+    to_stderr_unless_configured()
+    return build(loaded, find_runtime(loaded, sys.argv[1:], os.environ))
+
+
+def build(fleet: Fleet, runtime: Runtime, source: LaneSource | None = None) -> Dataflow:
+    """Build the dataflow of a fleet; nothing is locked, written or deleted before it runs.
 
     The names of the steps are frozen: the recovery store finds state by them.
 
     Args:
-        fleet: a fleet, or the path of its ``fleet.toml``; None for the one that ``FLEET_CONFIG`` names.
-        status: to follow the run from outside, and to stop it.
-        source: where records come from instead of the configured input.
-        store: folder of the recovery store; None for the one that Bytewax's own command line names, if any.
+        fleet: the fleet.
+        runtime: what it runs on.
+        source: of the records, instead of the configured input.
 
     Raises:
-        FleetError: the configuration cannot be used.
+        InputError: the configured input does not exist, or cannot be read in this way.
     """
-    if not isinstance(fleet, Fleet):
-        fleet = load(fleet or os.environ.get("FLEET_CONFIG", "fleet.toml"))
-    to_stderr_unless_configured()
-    status = status or RunStatus()
-    store = store or guard_named_store(fleet)
-    stages = Stages(fleet, strict=one_worker(), status=status, past=past_in(store, fleet))
+    status, store, alone = runtime.status, runtime.store, runtime.workers == 1
+    stages = Stages(fleet, strict=alone, status=status, past=runtime.past)
 
     dataflow = Dataflow("highwater")
     records = op.input("source", dataflow, source or source_of(fleet, status, store))
@@ -86,5 +91,5 @@ def flow(
 
     by_output = keyed("by_output", rows, output_of)
     ordered = in_order("order", by_output)
-    op.output("outputs", ordered, sink_of(fleet, status, store))
+    op.output("outputs", ordered, sink_of(fleet, status, store, alone=alone))
     return dataflow

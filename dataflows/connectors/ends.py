@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from dataflows.connectors.files import FileSink, FileSource
@@ -61,19 +62,22 @@ def source_of(
     return KafkaSource(fleet, status, ticks=ticks, journal=journal, replayed=replayed, speed=speed)
 
 
-def sink_of(fleet: Fleet, status: RunStatus, store: Path | None = None) -> FixedPartitionedSink[Item, Any]:
+def sink_of(
+    fleet: Fleet, status: RunStatus, store: Path | None = None, *, alone: bool = True
+) -> FixedPartitionedSink[Item, Any]:
     """Make the sink of a fleet's configured output.
 
     Args:
         fleet: the fleet.
         status: of the run; counts rejected rows.
         store: folder of the recovery store, None without one.
+        alone: whether one worker writes every output.
     """
     if fleet.output.kafka is None:
         return FileSink(fleet.output.folder, status, fleet.output.rotate)
     from dataflows.connectors.kafka.sink import KafkaSink  # noqa: PLC0415 - as above
 
-    return KafkaSink(fleet, status, _lineage(store))
+    return KafkaSink(fleet, status, partial(_lineage, store), alone=alone)
 
 
 def delete_lineage(store: Path) -> None:

@@ -2,15 +2,9 @@
 
 from __future__ import annotations
 
-import argparse
 import fcntl
-import os
-import re
-import shlex
 import sqlite3
-import sys
-from contextlib import ExitStack, closing, contextmanager
-from pathlib import Path
+from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING
 
 from bytewax.recovery import RecoveryConfig, init_db_dir
@@ -45,6 +39,7 @@ from dataflows.state.layouts import FleetChangedError, check_shapes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Sequence
+    from pathlib import Path
 
     from dataflows.fleet.fleet import Fleet
     from dataflows.state.layouts import StateHistory
@@ -56,9 +51,7 @@ __all__ = [
     "begin_again",
     "begins_again",
     "check_store",
-    "guard_named_store",
     "held",
-    "named_store",
     "open_store",
     "past_in",
 ]
@@ -70,75 +63,11 @@ PARTITIONS = 16
 MARKS = (72, 22, 5, 10, 18, 3, 54, 25, 0, 9, 1, 11, 6, 26, 2, 35)
 #: Content of `unfinished` while the outputs of earlier runs are deleted too.
 _FRESH = b"fresh\n"
-#: Locks of stores, held until this process ends.
-_guarded: dict[Path, ExitStack] = {}
-
-
-def guard_named_store(fleet: Fleet) -> Path | None:
-    """Check and return the store of Bytewax's own command line or environment; None without recovery.
-
-    For ``python -m bytewax.run``, which opens the store by itself after the dataflow was built. The first
-    process locks the store until it ends; the others of its cluster only check it.
-
-    Raises:
-        StoreError: another run holds it, or it cannot be used.
-        FleetChangedError: it is of another fleet, or FLEET_MIGRATE does not accept a loss.
-    """
-    named, folder = _named(sys.argv[1:]), named_store()
-    if folder is None or not part_files(folder):
-        # The engine reports missing files.
-        return folder
-    first, alone = _place(named)
-    if first and folder.resolve() not in _guarded:
-        lock = ExitStack()
-        lock.enter_context(held(folder))
-        _guarded[folder.resolve()] = lock
-    migrate = shlex.split(os.environ.get("FLEET_MIGRATE", ""))
-    manifest = check_store(folder, fleet, whole=alone, adopt=first, migrate=migrate)
-    if first and manifest is not None:
-        # The other processes of the cluster do not start before this one.
-        forget_unfinished(folder)
-        write_manifest(folder, started(manifest, fleet, _lag(named)))
-    return folder
 
 
 def past_in(folder: Path | None, fleet: Fleet) -> StateHistory:
     """Configurations of a store, including the fleet that continues from it; without a store, that fleet."""
     return past_of(None if folder is None else read_manifest(folder), fleet)
-
-
-def named_store() -> Path | None:
-    """Store of Bytewax's own command line or environment, None without recovery."""
-    named: str | None = _named(sys.argv[1:]).recovery_directory
-    return Path(named) if named else None
-
-
-def _named(arguments: Sequence[str]) -> argparse.Namespace:
-    """Settings of store and cluster from the engine's command line, else from its environment."""
-    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    for options, variable in (
-        (("-r", "--recovery-directory"), "RECOVERY_DIRECTORY"),
-        (("-b", "--backup-interval"), "RECOVERY_BACKUP_INTERVAL"),
-        (("-i", "--process-id"), "PROCESS_ID"),
-        (("-a", "--addresses"), "ADDRESSES"),
-    ):
-        default = os.environ.get(f"BYTEWAX_{variable}") or None
-        parser.add_argument(*options, dest=variable.lower(), nargs="?", default=default)
-    return parser.parse_known_args(list(arguments))[0]
-
-
-def _place(named: argparse.Namespace) -> tuple[bool, bool]:
-    """Whether this is the first process of its cluster, and whether it is the only one."""
-    pod = re.search(r"-(\d+)$", os.environ.get("BYTEWAX_POD_NAME", ""))
-    number = named.process_id or (pod and pod[1])
-    several = named.addresses or os.environ.get("BYTEWAX_HOSTFILE_PATH") or pod
-    return not number or int(number) == 0, not several
-
-
-def _lag(named: argparse.Namespace) -> int | None:
-    """Number of epochs by which commits lag; None if the engine would have to compute it."""
-    kept: str = named.recovery_backup_interval or ""
-    return 0 if kept == "0" else None
 
 
 @contextmanager

@@ -16,9 +16,10 @@ from dataflows.connectors.ends import delete_lineage, source_of
 from dataflows.connectors.file_sink import committed_file, delete_output, end_of
 from dataflows.connectors.lines import STDIN, InputError, expand, size_of
 from dataflows.connectors.order_journal import delete_journal
-from dataflows.failure_prediction import flow
+from dataflows.engine.runtime import Runtime
+from dataflows.failure_prediction import build
 from dataflows.items import OUTPUTS
-from dataflows.recovery.store import StoreError, begin_again, begins_again, open_store
+from dataflows.recovery.store import StoreError, begin_again, begins_again, open_store, past_in
 from dataflows.status import RunStatus, logged_to
 from dataflows.target.models import ModelError
 from dataflows.tools.intake import UnusableInputError, begins_anew, nothing_new, unusable
@@ -97,7 +98,7 @@ def run(
         logged_to(log),
     ):
         reading = source_of(fleet, status, store) if source is None else source(status)
-        dataflow = flow(fleet, status=status, source=reading, store=store)
+        dataflow = build(fleet, Runtime(1, store, status, past_in(store, fleet)), reading)
         with signals(status, console), progress(fleet.name, reading.total, status, console):
             cli_main(dataflow, epoch_interval=epoch, recovery_config=recovery)  # type: ignore[no-untyped-call]
         status.committed()

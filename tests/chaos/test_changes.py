@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import shutil
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
 
+from dataflows.engine import runtime as runtimes
+from dataflows.engine.runtime import find_runtime
 from dataflows.fleet import load
-from dataflows.recovery import store as stores
+from dataflows.recovery.store import past_in
 from dataflows.state.layouts import FleetChangedError
 from tests.chaos.harness import (
     FLEET,
@@ -341,18 +342,15 @@ def test_the_engines_own_command_asks_too(
     """FLEET_MIGRATE accepts for it; once one process has, no other has to ask."""
     fleet = load(live.changed(tmp_path, ('length = "6h"', 'length = "7h"')), environ={})
     store = tmp_path / "store"
-    command = ["bytewax.run", "flow", "-r", str(store), "-s", "1", "-b", "0"]
-    monkeypatch.setattr(stores, "_guarded", {})
-    monkeypatch.setattr(sys, "argv", command)
+    command = ["flow", "-r", str(store), "-s", "1", "-b", "0"]
+    monkeypatch.setattr(runtimes, "_guarded", {})
+    consent = {"FLEET_MIGRATE": f"truck {TARGETS[0]}"}
     try:
         with pytest.raises(FleetChangedError, match="truck: other windows"):
-            stores.guard_named_store(fleet)
-        monkeypatch.setenv("FLEET_MIGRATE", f"truck {TARGETS[0]}")
-        assert stores.guard_named_store(fleet) == store
-        monkeypatch.delenv("FLEET_MIGRATE")
-        monkeypatch.setattr(sys, "argv", [*command, "-i", "1", "-a", "here:1;here:2"])
-        assert stores.guard_named_store(fleet) == store
+            find_runtime(fleet, command, {})
+        assert find_runtime(fleet, command, consent).store == store
+        assert find_runtime(fleet, [*command, "-i", "1", "-a", "here:1;here:2"], {}).store == store
     finally:
-        for lock in stores._guarded.values():
+        for lock in runtimes._guarded.values():
             lock.close()
-    assert [name for name, _ in stores.past_in(store, fleet).migrated] == ["truck"]
+    assert [name for name, _ in past_in(store, fleet).migrated] == ["truck"]

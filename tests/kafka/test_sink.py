@@ -42,7 +42,7 @@ class Writer:
     def run(
         self, resume: bytes | None = None, *, lineage: str = "mine", output: str = "predictions", **how: str
     ) -> Any:  # noqa: ANN401
-        self.sink = KafkaSink(self.cluster.fleet(**({"writing": MADE} | how)), RunStatus(), lineage)
+        self.sink = KafkaSink(self.cluster.fleet(**({"writing": MADE} | how)), RunStatus(), lambda: lineage)
         return self.sink.build_part("outputs", output, resume)
 
     def rows(self, output: str = "predictions", *, committed: bool = True) -> list[int]:
@@ -198,7 +198,7 @@ def test_rows_of_recorded_files_carry_the_time_of_writing(writer: Writer) -> Non
     assert fleet.input.kafka is not None
     from dataflows.fleet import load  # noqa: PLC0415
 
-    sink = KafkaSink(load(path, environ={}), RunStatus(), "mine")
+    sink = KafkaSink(load(path, environ={}), RunStatus(), lambda: "mine")
     part = sink.build_part("outputs", "predictions", None)
     part.write_batch([prediction(1, since=1_735_689_600)])
     part.snapshot()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import fcntl
 import pickle
 import sqlite3
-import sys
 from contextlib import closing
 from datetime import timedelta
 from pathlib import Path
@@ -18,9 +17,10 @@ from bytewax.recovery import RecoveryConfig, init_db_dir
 from bytewax.testing import TestingSink, run_main
 from rich.console import Console
 
+from dataflows.engine import runtime as runtimes
 from dataflows.engine.operators import stateful_in_parts
+from dataflows.engine.runtime import find_runtime, named_store, workers_of
 from dataflows.fleet import Fleet, load
-from dataflows.recovery import store as stores
 from dataflows.recovery.manifest import read_manifest, write_manifest
 from dataflows.recovery.sqlite_files import (
     Partition,
@@ -30,7 +30,7 @@ from dataflows.recovery.sqlite_files import (
     read_partition,
     resume_epoch,
 )
-from dataflows.recovery.store import MARKS, StoreError, guard_named_store, named_store, open_store
+from dataflows.recovery.store import MARKS, StoreError, open_store
 from dataflows.state.kinds import KINDS, check_version, readable
 from dataflows.state.layouts import FleetChangedError
 from dataflows.state.snapshots import SnapshotError, seal
@@ -53,14 +53,31 @@ FLOW = "dataflows.failure_prediction"
     ],
 )
 def test_the_named_store_is_that_of_the_engine(
-    monkeypatch: pytest.MonkeyPatch, arguments: list[str], variable: str | None, store: str | None
+    arguments: list[str], variable: str | None, store: str | None
 ) -> None:
     """The option comes before the environment; without both there is none."""
-    monkeypatch.setattr(sys, "argv", ["bytewax.run", *arguments])
-    monkeypatch.delenv("BYTEWAX_RECOVERY_DIRECTORY", raising=False)
-    if variable is not None:
-        monkeypatch.setenv("BYTEWAX_RECOVERY_DIRECTORY", variable)
-    assert named_store() == (None if store is None else Path(store))
+    environ = {} if variable is None else {"BYTEWAX_RECOVERY_DIRECTORY": variable}
+    assert named_store(arguments, environ) == (None if store is None else Path(store))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "environ", "workers"),
+    [
+        ([FLOW], {}, 1),
+        ([FLOW, "-w", "1"], {}, 1),
+        ([FLOW, "-w3"], {}, 3),
+        ([FLOW], {"BYTEWAX_WORKERS_PER_PROCESS": "2"}, 2),
+        ([FLOW, "-w", "1"], {"BYTEWAX_WORKERS_PER_PROCESS": "2"}, 1),
+        ([FLOW, "-i", "0", "-a", "here:1"], {}, 1),
+        ([FLOW, "-w", "2", "-i", "1", "-a", "here:1;here:2"], {}, 4),
+        ([FLOW], {"BYTEWAX_POD_NAME": "flow-0", "BYTEWAX_HOSTFILE_PATH": "hosts"}, 2),
+    ],
+)
+def test_the_workers_are_counted_over_all_processes(
+    arguments: list[str], environ: dict[str, str], workers: int
+) -> None:
+    """One worker is one, however that is said; a cluster of unknown size has several."""
+    assert workers_of(arguments, environ) == workers
 
 
 _SNAP = "INSERT INTO snaps (step_id, state_key, snap_epoch, ser_change) VALUES (?, ?, ?, ?)"
@@ -106,7 +123,7 @@ def test_each_file_of_a_store_holds_a_mark(tmp_path: Path, files: int) -> None:
 
 @pytest.mark.parametrize("command", ["our own", "the engine's"])
 def test_what_a_dead_run_did_not_finish_is_no_state_of_a_later_epoch(
-    tmp_path: Path, fleet: Fleet, monkeypatch: pytest.MonkeyPatch, command: str
+    tmp_path: Path, fleet: Fleet, command: str
 ) -> None:
     """Killed within an epoch, and again before a key was awake: it has the state from before both."""
     with open_store(tmp_path / "store", fleet):
@@ -126,9 +143,8 @@ def test_what_a_dead_run_did_not_finish_is_no_state_of_a_later_epoch(
         with open_store(tmp_path / "store", fleet):
             pass
     else:
-        monkeypatch.setattr(sys, "argv", ["bytewax.run", "-r", str(tmp_path / "store")])
-        guard_named_store(fleet)
-        stores._guarded.popitem()[1].close()
+        find_runtime(fleet, ["-r", str(tmp_path / "store")], {})
+        runtimes._guarded.popitem()[1].close()
     assert {part.marks for part in parts_of(tmp_path / "store")} == {frozenset({4})}
     assert resume_epoch(parts_of(tmp_path / "store")) == 5
 
@@ -168,27 +184,24 @@ def test_the_engines_own_command_is_guarded_too(
     store = tmp_path / "store"
     store.mkdir()
     init_db_dir(store, 2)
-    monkeypatch.setattr(stores, "_guarded", {})
-    monkeypatch.delenv("BYTEWAX_PROCESS_ID", raising=False)
-    arguments = ["bytewax.run", "flow", "-r", str(store), "-s", "1", "-b", "0"]
+    monkeypatch.setattr(runtimes, "_guarded", {})
+    arguments = ["flow", "-r", str(store), "-s", "1", "-b", "0"]
     try:
-        monkeypatch.setattr(sys, "argv", arguments)
-        assert guard_named_store(fleet) == store
+        assert find_runtime(fleet, arguments, {}).store == store
         manifest = read_manifest(store)
         assert manifest is not None
         assert manifest.partitions == 2
         with (store / "lock").open("a") as lock, pytest.raises(BlockingIOError):
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         # The second process of the cluster looks only.
-        monkeypatch.setattr(sys, "argv", [*arguments, "-i", "1", "-a", "here:1;here:2"])
-        assert guard_named_store(fleet) == store
+        runtime = find_runtime(fleet, [*arguments, "-i", "1", "-a", "here:1;here:2"], {})
+        assert (runtime.store, runtime.workers) == (store, 2)
         with closing(sqlite3.connect(store / "part-1.sqlite3")) as connection:
             connection.execute("PRAGMA application_id = 5")
-        monkeypatch.setattr(sys, "argv", arguments)
         with pytest.raises(StoreError, match=r"part-1\.sqlite3 is of another recovery store"):
-            guard_named_store(fleet)
+            find_runtime(fleet, arguments, {})
     finally:
-        for lock_of in stores._guarded.values():
+        for lock_of in runtimes._guarded.values():
             lock_of.close()
 
 

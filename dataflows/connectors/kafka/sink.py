@@ -18,6 +18,7 @@ from __future__ import annotations
 import time
 import zlib
 from concurrent.futures import ThreadPoolExecutor
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, cast
 
 import msgspec
@@ -30,11 +31,11 @@ from dataflows.connectors.files import SUMMARY, OutputSink, SummaryPartition
 from dataflows.connectors.kafka.client import Clients, KafkaOutputError, is_passing, patiently
 from dataflows.connectors.kafka.state import TOPIC_VERSION
 from dataflows.connectors.kafka.topics import Topics
-from dataflows.engine.workers import one_worker
 from dataflows.items import OUTPUTS, Item, Row
 from dataflows.state.snapshots import seal, unseal
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from concurrent.futures import Future
 
     from confluent_kafka import Message, Producer
@@ -370,21 +371,25 @@ class KafkaSink(OutputSink):
     Args:
         fleet: with topics as its output.
         status: of the run; counts rejected rows.
-        lineage: name of all runs on one recovery store, which identifies their rows.
+        lineage: returns the name of all runs on one recovery store, which identifies their rows; called when
+            the sink first needs it.
+        alone: whether one worker writes every output.
 
     Raises:
         KafkaInputError: a secret is missing.
     """
 
-    def __init__(self, fleet: Fleet, status: RunStatus, lineage: str) -> None:
+    def __init__(
+        self, fleet: Fleet, status: RunStatus, lineage: Callable[[], str], *, alone: bool = True
+    ) -> None:
         if fleet.output.kafka is None:
             msg = "the fleet's output is not Kafka"
             raise ValueError(msg)
         self.kafka: KafkaOutput = fleet.output.kafka
         self.folder = fleet.output.folder
         self.status = status
-        self.lineage = lineage.encode()
-        self.lineage_header: tuple[str, str | bytes | None] = ("run", self.lineage)
+        self._find_lineage = lineage
+        self._alone = alone
         # Arrivals of a recording are old: brokers would delete such messages by age.
         self.with_arrival = fleet.input.kafka is not None
         self.clients = Clients(fleet.kafka)
@@ -395,6 +400,16 @@ class KafkaSink(OutputSink):
         self._fenced: dict[str, Future[Producer]] = {}
         super().__init__()
         self._pool = ThreadPoolExecutor(len(OUTPUTS), "commit")
+
+    @cached_property
+    def lineage(self) -> bytes:
+        """Name of all runs on the recovery store."""
+        return self._find_lineage().encode()
+
+    @cached_property
+    def lineage_header(self) -> tuple[str, str | bytes | None]:
+        """Header of each message of the run."""
+        return "run", self.lineage
 
     @property
     def topics(self) -> Topics:
@@ -433,7 +448,7 @@ class KafkaSink(OutputSink):
 
     def fenced(self, output: str) -> Producer:
         """Make the writer of an output; earlier writers to its topic can commit nothing from now on."""
-        if not self._fenced and one_worker():
+        if not self._fenced and self._alone:
             # Each takes a second, and no other worker could own one.
             self._fenced = {name: self._pool.submit(self._fence, name) for name in OUTPUTS}
         made = self._fenced.pop(output, None)

@@ -1,0 +1,128 @@
+"""What a dataflow runs on, and how it is found where Bytewax's own command starts the run."""
+
+from __future__ import annotations
+
+import argparse
+import re
+import shlex
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from dataflows.recovery.manifest import started, write_manifest
+from dataflows.recovery.sqlite_files import forget_unfinished, part_files
+from dataflows.recovery.store import check_store, held, past_in
+from dataflows.status import RunStatus
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from dataflows.fleet.fleet import Fleet
+    from dataflows.state.layouts import StateHistory
+
+__all__ = ["Runtime", "find_runtime", "named_store", "workers_of"]
+
+#: Locks of stores, held until this process ends.
+_guarded: dict[Path, ExitStack] = {}
+
+
+@dataclass(frozen=True, slots=True)
+class Runtime:
+    """What a dataflow runs on.
+
+    Attributes:
+        workers: workers of all processes together; the order of effect is checked where there is one.
+        store: folder of the recovery store, None without recovery.
+        status: of the run.
+        past: configurations that the store has seen, this fleet included; None without a store.
+    """
+
+    workers: int = 1
+    store: Path | None = None
+    status: RunStatus = field(default_factory=RunStatus)
+    past: StateHistory | None = None
+
+
+def find_runtime(fleet: Fleet, arguments: Sequence[str], environ: Mapping[str, str]) -> Runtime:
+    """Find what Bytewax's own command line and environment say, and prepare the store that they name.
+
+    For ``python -m bytewax.run``, which opens the store by itself after the dataflow was built. The first
+    process locks the store until it ends; the others of its cluster only check it.
+
+    Args:
+        fleet: that goes on from the store.
+        arguments: of the command, without its name.
+        environ: environment variables; FLEET_MIGRATE names what may begin anew.
+
+    Raises:
+        StoreError: another run holds the store, or it cannot be used.
+        FleetChangedError: the store is of another fleet, or FLEET_MIGRATE does not accept a loss.
+    """
+    named, store = _named(arguments, environ), named_store(arguments, environ)
+    # The engine reports missing files.
+    if store is not None and part_files(store):
+        first, alone = _place(named, environ)
+        if first and store.resolve() not in _guarded:
+            lock = ExitStack()
+            lock.enter_context(held(store))
+            _guarded[store.resolve()] = lock
+        migrate = shlex.split(environ.get("FLEET_MIGRATE", ""))
+        manifest = check_store(store, fleet, whole=alone, adopt=first, migrate=migrate)
+        if first and manifest is not None:
+            # The other processes of the cluster do not start before this one.
+            forget_unfinished(store)
+            write_manifest(store, started(manifest, fleet, _lag(named)))
+    return Runtime(workers_of(arguments, environ), store, past=past_in(store, fleet))
+
+
+def named_store(arguments: Sequence[str], environ: Mapping[str, str]) -> Path | None:
+    """Store of Bytewax's own command line or environment, None without recovery."""
+    named: str | None = _named(arguments, environ).recovery_directory
+    return Path(named) if named else None
+
+
+def workers_of(arguments: Sequence[str], environ: Mapping[str, str]) -> int:
+    """Count the workers of all processes together; what cannot be counted is taken for two.
+
+    >>> workers_of([], {}), workers_of(["-w", "1"], {}), workers_of(["-w2", "-a", "here:1;there:1"], {})
+    (1, 1, 4)
+    """
+    named = _named(arguments, environ)
+    try:
+        each = int(named.workers_per_process or 1)
+    except ValueError:
+        each = 2
+    if named.addresses:
+        return each * len(named.addresses.split(";"))
+    cluster = named.process_id or environ.get("BYTEWAX_POD_NAME") or environ.get("BYTEWAX_HOSTFILE_PATH")
+    return max(2, each) if cluster else each
+
+
+def _named(arguments: Sequence[str], environ: Mapping[str, str]) -> argparse.Namespace:
+    """Settings of store and cluster from the engine's command line, else from its environment."""
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    for options, variable in (
+        (("-r", "--recovery-directory"), "RECOVERY_DIRECTORY"),
+        (("-b", "--backup-interval"), "RECOVERY_BACKUP_INTERVAL"),
+        (("-w", "--workers-per-process"), "WORKERS_PER_PROCESS"),
+        (("-i", "--process-id"), "PROCESS_ID"),
+        (("-a", "--addresses"), "ADDRESSES"),
+    ):
+        default = environ.get(f"BYTEWAX_{variable}") or None
+        parser.add_argument(*options, dest=variable.lower(), nargs="?", default=default)
+    return parser.parse_known_args(list(arguments))[0]
+
+
+def _place(named: argparse.Namespace, environ: Mapping[str, str]) -> tuple[bool, bool]:
+    """Whether this is the first process of its cluster, and whether it is the only one."""
+    pod = re.search(r"-(\d+)$", environ.get("BYTEWAX_POD_NAME", ""))
+    number = named.process_id or (pod and pod[1])
+    several = named.addresses or environ.get("BYTEWAX_HOSTFILE_PATH") or pod
+    return not number or int(number) == 0, not several
+
+
+def _lag(named: argparse.Namespace) -> int | None:
+    """Number of epochs by which commits lag; None if the engine would have to compute it."""
+    kept: str = named.recovery_backup_interval or ""
+    return 0 if kept == "0" else None
