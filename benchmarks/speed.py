@@ -140,9 +140,9 @@ STEPS = {
         "dataflows.asset.labels:Labels.record",
     ],
     "asset: items": ["dataflows.asset.asset:Asset.process"],
-    "group: order": ["dataflows.target.target:Group.process"],
-    "group: scores": ["dataflows.target.models:Scorer.answer", "dataflows.target.models:Scorer.answers"],
-    "group: learning": ["dataflows.target.models:Scorer.learn"],
+    "group: order": ["dataflows.target.target:TargetStage.process"],
+    "group: scores": ["dataflows.target.models:ModelSet.answer", "dataflows.target.models:ModelSet.answers"],
+    "group: learning": ["dataflows.target.models:ModelSet.learn"],
     "group: ledger": [
         "dataflows.target.examples:Ledger.take",
         "dataflows.target.examples:Ledger.mature",

@@ -214,8 +214,6 @@ KINDS: dict[str, dict[str, Lines]] = {
         "telemetry twice, fields in another order": lambda s: orjson.dumps(
             dict(reversed(s.record().items()))
         ),
-        "id twice, with another content": lambda s: s.line(readings={"pressure": -5.0}),
-        "id twice, with a later time": lambda s: s.line(time=s.ago(-1)),
         "failure twice": lambda s: _twice(s.other("failure", mode="leak", id=f"f-{s.number}")),
         "failure twice, without id": lambda s: _twice(s.other("failure", mode="leak")),
         "maintenance twice": lambda s: _twice(s.other("maintenance", component="seal")),

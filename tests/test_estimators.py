@@ -137,7 +137,7 @@ def test_what_a_former_release_pickled_is_read(name: str) -> None:
     estimator = taught(name)
     state = {key: value for key, value in vars(estimator).items() if key not in {"limit", "early"}}
     module = "estimators" if name == "prior" else "bayes"
-    path = f"cdataflows.target.{module}\n{type(estimator).__name__}\n"
+    path = f"cdataflows.group.{module}\n{type(estimator).__name__}\n"
     pickled = b"\x80\x04" + path.encode() + b")\x81" + pickle.dumps(state, protocol=4)[2:-1] + b"b."
     again = from_stored(pickled)
     assert type(again) is type(estimator)

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import os
 import re
+from contextlib import suppress
 from typing import TYPE_CHECKING, BinaryIO, Literal, NamedTuple, cast
 
 from bytewax.outputs import StatefulSinkPartition
@@ -228,9 +229,11 @@ class Committed:
         """Write the noted length; call this only when its epoch is committed."""
         if self._length == self.told:
             return
-        # The former length, which a power cut may bring back, is final too.
-        replace_file(self._path, b"%d\n" % self._length, at_once=False)
-        self.told = self._length
+        # The former length is final too: a power cut may bring it back, and a full disk may leave it, until
+        # the output itself, on the same disk, says that there is no room.
+        with suppress(OSError):
+            replace_file(self._path, b"%d\n" % self._length, at_once=False)
+            self.told = self._length
 
 
 _DAY = MICROSECONDS["d"]
@@ -298,7 +301,9 @@ class RowsPartition(StatefulSinkPartition[Item, bytes]):
 
     @override
     def close(self) -> None:
-        self._file.close()
+        # What a snapshot holds is on the disk. A second error here would abort the process.
+        with suppress(OSError):
+            self._file.close()
 
 
 class RotatingPartition(StatefulSinkPartition[Item, bytes]):
@@ -459,7 +464,8 @@ class RotatingPartition(StatefulSinkPartition[Item, bytes]):
     @override
     def close(self) -> None:
         if self._file is not None:
-            self._file.close()
+            with suppress(OSError):
+                self._file.close()
 
 
 def _day(known: int) -> str:

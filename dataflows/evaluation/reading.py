@@ -359,7 +359,7 @@ def labelled(evaluations: Evaluations, labels: Literal["first", "final"]) -> Eva
         i = int(np.argmax(twice))
         msg = f"id {ids[i]} has two rows with correction {corrections[i]}; expected one"
         raise ValueError(msg)
-    kept = np.append(~same, True) if labels == "final" else _first(evaluations.where(order))
+    kept = np.append(~same, True)[: len(ids)] if labels == "final" else _first(evaluations.where(order))
     return evaluations.where(np.sort(order[kept]))
 
 

@@ -246,7 +246,7 @@ def _text(instant: int | None) -> str | None:
     return None if instant is None else format_instant(instant)
 
 
-def _texts(instants: Integers, unit: Literal["s", "ms"]) -> list[str]:
-    """Format many instants at once, to whole seconds or milliseconds."""
-    moments: NDArray[np.datetime64] = instants.astype("datetime64[us]")
-    return list(np.datetime_as_string(moments, unit=unit, timezone="UTC").tolist())
+def _texts(instants: Integers, grain: Literal["s", "ms"]) -> list[str]:
+    """Format many instants at once, as `format_instant` does, cut to whole seconds or milliseconds."""
+    moments: NDArray[np.datetime64] = instants.astype("datetime64[us]").astype(f"datetime64[{grain}]")
+    return list(np.datetime_as_string(moments, unit="us", timezone="UTC").tolist())

@@ -11,7 +11,7 @@ import orjson
 
 from dataflows.items import OUTPUTS
 from dataflows.recovery.sqlite_files import opened, part_files, read_partition, resume_epoch, snapshots
-from dataflows.state.snapshots import unseal
+from dataflows.state.snapshots import contents
 from tests.chaos.harness import PATIENCE, dataflows, outputs, rows
 from tests.chaos.rig import Rig, consumed
 from tests.chaos.test_rescale import settled
@@ -56,7 +56,7 @@ def _resumes_after(store: Path) -> int:
         for each in found:
             for snapshot in snapshots(*each, epoch):
                 if snapshot.step.startswith("highwater.source") and snapshot.state is not None:
-                    return int(unseal("kafka", 1, snapshot.state)[0])
+                    return int(contents(snapshot.state)[2][0])
     return 0
 
 

@@ -71,7 +71,8 @@ def test_targets_are_told_with_what_their_models_see(printed: Printed) -> None:
     """Horizon, label delay, threshold, the champion and each model's number of features stand in the row."""
     text = printed()
     rows = [line.split() for line in text.splitlines()]
-    assert ["pump/seal/7d", "7d", "2d", "0.5", "linear*", "(4)", "tree", "(11)"] in rows
+    first = rows.index(["pump/seal/7d", "7d", "2d", "0.5", "linear*", "(4)"])
+    assert rows[first + 1] == ["tree", "(11)"]
     assert "4 targets, 8 models in all" in text
 
 
@@ -176,8 +177,12 @@ def test_alerts_are_told_where_there_are_any(printed: Printed) -> None:
     alert = {"open": 0.6, "clear": 0.25, "dwell": "2h"}
     targets = [entry | {"alert": alert}, entry | {"horizon": "24h"}]
     rows = [line.split() for line in printed({"targets": targets}).splitlines()]
-    assert ["pump/seal/7d", "7d", "2d", "0.5", "0.6/0.25/2h", "linear", "(4)", "tree*", "(11)"] in rows
-    assert ["pump/seal/24h", "24h", "2d", "0.5", "none", "linear", "(4)", "tree*", "(11)"] in rows
+    for told in (
+        ["pump/seal/7d", "7d", "2d", "0.5", "0.6/0.25/2h"],
+        ["pump/seal/24h", "24h", "2d", "0.5", "none"],
+    ):
+        first = rows.index([*told, "linear", "(4)"])
+        assert rows[first + 1] == ["tree*", "(11)"]
     assert "opens/clears/dwell" not in printed()
 
 
