@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).resolve().parent.parent
 
 # Neither deadline nor speed check: no verdict may depend on how busy the machine is.
-for name, examples in (("ci", 500), ("full", 10_000)):
+for name, examples in (("quick", 100), ("ci", 500), ("full", 10_000)):
     settings.register_profile(
         name,
         max_examples=examples,
@@ -26,7 +26,7 @@ for name, examples in (("ci", 500), ("full", 10_000)):
         print_blob=True,
         suppress_health_check=[HealthCheck.too_slow],
     )
-settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "quick"))
 
 
 @pytest.fixture(scope="session")
