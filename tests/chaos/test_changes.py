@@ -202,7 +202,7 @@ def test_changed_windows_ask_and_then_begin_anew(live: Live, tmp_path: Path) -> 
     )
     assert "What 18 assets of it hold of that is lost: those windows begin anew, and for 7h of" in said
     assert '--migrate "truck"' in said
-    assert "(--migrate names van, of which nothing changed" in live.refused(fleet, "--migrate", "van")
+    assert "'van' is no class and no target of" in live.refused(fleet, "--migrate", "van")
     live.killed(fleet, "--migrate", "truck")
     found = live.go_on(fleet)
     assert changes(found, "migrated") == [("migrated", "truck")]
