@@ -118,7 +118,7 @@ _OLDER = {3: lambda state: {**state, "layout": None}, 4: _with_latest}
 
 
 class Before(NamedTuple):
-    """What an asset that throws goes on from: what it was before that record; see `Asset.anew`."""
+    """State of an asset before a record. An asset that throws continues from it; see `Asset.anew`."""
 
     plan: ClassPlan
     revision: int
@@ -254,7 +254,7 @@ class Asset:
         )
 
     def before(self) -> Before:
-        """What `anew` keeps, as it is before a record on which the asset may throw."""
+        """Save what `anew` restores, before a record on which the asset may throw."""
         return Before(
             self._plan,
             self._revision,
