@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from typing import TYPE_CHECKING
 
 import pytest
@@ -9,6 +11,7 @@ from typer.testing import CliRunner
 
 import dataflows.fleet
 from dataflows.__main__ import app
+from tests.conftest import ROOT
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -99,3 +102,18 @@ def test_a_demo_outside_the_repository_writes_nothing(
     assert told.exit_code == 1
     assert "in a clone of the repository" in told.output
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_start_imports_no_more_of_river_than_its_fleet_names() -> None:
+    """SciPy's statistics, which most of River's modules import, cost as much as all the rest of a start."""
+    code = """
+import sys
+import dataflows.__main__, dataflows.tools.run
+from dataflows.testing import pump_fleet
+from dataflows.tools.trial import check_models
+fleet = pump_fleet()
+check_models(fleet)
+heavy = ("pandas", "river.preprocessing", "scipy.special", "scipy.stats", "sklearn")
+assert not [name for name in heavy if name in sys.modules]
+"""
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=100, cwd=ROOT)

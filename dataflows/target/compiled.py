@@ -8,6 +8,7 @@ any other estimator.
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -15,18 +16,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import structlog
 from numba import njit
-from river import base, compose, preprocessing
+from river import base, compose
 from river.compose import Pipeline
-from river.linear_model import LogisticRegression
-from river.naive_bayes.base import BaseNB
-from river.optim.losses import BinaryLoss
-from river.preprocessing import StandardScaler
 from river.utils.math import sigmoid
 
 from dataflows.estimators import BayesianLogistic
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+    from river.linear_model import LogisticRegression
+    from river.preprocessing import StandardScaler
 
 __all__ = [
     "BayesianReader",
@@ -42,6 +41,16 @@ __all__ = [
 #: Filling the arrays costs as much as some scores of River's, so it waits until a few were asked for.
 PATIENCE = 4
 _log = structlog.get_logger()
+
+
+def _river_classes(module: str, *names: str) -> tuple[Any, ...]:
+    """Classes of one of River's modules; none if it is not imported, so that no value can be of them.
+
+    ``river.preprocessing`` imports SciPy's statistics, which takes as long as all the rest of a start: only
+    fleets that name it pay for it.
+    """
+    found = sys.modules.get(module)
+    return () if found is None else tuple(getattr(found, name) for name in names)
 
 
 @njit(cache=True)
@@ -81,7 +90,8 @@ class LinearReader:
         self._scaler: Any = scaler
         self._regression: Any = regression
         loss: Any = regression.loss
-        self._mean = sigmoid if type(loss).mean_func is BinaryLoss.mean_func else loss.mean_func
+        (binary,) = _river_classes("river.optim.losses", "BinaryLoss")
+        self._mean = sigmoid if type(loss).mean_func is binary.mean_func else loss.mean_func
         self._names = names
         self._picks = picks.astype(np.int64)
         self._asked = 0
@@ -91,9 +101,11 @@ class LinearReader:
     @classmethod
     def of(cls, estimator: object, names: tuple[str, ...], picks: NDArray[np.intp]) -> LinearReader | None:
         """A reader of this estimator, None where it is of another kind."""
-        steps = list(estimator.steps.values()) if type(estimator) is Pipeline else [estimator]
-        scaler = steps[0] if len(steps) == 2 and type(steps[0]) is StandardScaler else None  # noqa: PLR2004 - a pair
-        if type(steps[-1]) is not LogisticRegression or len(steps) != (1 if scaler is None else 2):
+        steps: list[Any] = list(estimator.steps.values()) if type(estimator) is Pipeline else [estimator]
+        scalers = _river_classes("river.preprocessing", "StandardScaler")
+        scaler = steps[0] if len(steps) == 2 and type(steps[0]) in scalers else None  # noqa: PLR2004 - a pair
+        regressions = _river_classes("river.linear_model", "LogisticRegression")
+        if type(steps[-1]) not in regressions or len(steps) != (1 if scaler is None else 2):
             return None
         if scaler is not None and scaler.window_size is not None:
             return None
@@ -238,7 +250,9 @@ def calls_of(estimator: Any) -> Calls:  # noqa: ANN401 - River's protocol is by 
         estimator.learn_one if supervised or len(steps) > 1 else lambda x, _: estimator.learn_one(x),
         supervised,
         bool(getattr(last, "pretrained", False)),
-        isinstance(next(chosen, None), preprocessing.StatImputer | preprocessing.PreviousImputer),
+        isinstance(
+            next(chosen, None), _river_classes("river.preprocessing", "StatImputer", "PreviousImputer")
+        ),
     )
 
 
@@ -254,7 +268,8 @@ def _scores_anomalies(estimator: object) -> bool:
 
 def probabilities_of(estimator: Any) -> Probabilities:  # noqa: ANN401 - River's protocol is by method names
     """What asks a classifier for the probability of each label."""
-    if getattr(type(estimator), "predict_proba_one", None) is BaseNB.predict_proba_one:
+    method = getattr(type(estimator), "predict_proba_one", None)
+    if any(method is bayes.predict_proba_one for bayes in _river_classes("river.naive_bayes.base", "BaseNB")):
         return lambda x: _of_logs(estimator.joint_log_likelihood(x))
     asked: Probabilities = estimator.predict_proba_one
     return asked
