@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from dataflows.instants import HOUR
 from dataflows.state.layouts import faults_alike
+from dataflows.window_statistics import FAULT_STATISTICS, describe_faults, first_pane, pane_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -94,7 +94,7 @@ class Faults:
 
     def _count(self, time: int, code: str) -> None:
         for hop in self._depths:
-            self._tally(hop, -(-time // hop) - 1, time, code)
+            self._tally(hop, pane_of(time, hop), time, code)
         if self._class.reset_windows_on:
             insort(self._recent, (time, code))
             oldest = bisect_right(self._recent, self._recent[-1][0] - self._reach, key=itemgetter(0))
@@ -117,12 +117,12 @@ class Faults:
         self._ahead = [fault for fault in self._ahead if fault[0] > time]
         self._recent = [fault for fault in self._recent if fault[0] > time]
         for (hop, _), panes in self._panes.items():
-            for number in [number for number in panes if number * hop < time]:
+            for number in [number for number in panes if number <= pane_of(time, hop)]:
                 del panes[number]
         for hop in self._depths:
             for at, code in self._recent:
-                number = -(-at // hop) - 1
-                if number * hop < time:
+                number = pane_of(at, hop)
+                if number <= pane_of(time, hop):
                     self._tally(hop, number, at, code)
 
     def carry(self, asset_class: AssetClass) -> Faults:
@@ -143,7 +143,7 @@ class Faults:
         """
         out = []
         for window in self._class.windows:
-            oldest = time // window.hop - window.length // window.hop
+            oldest = first_pane(time, window.hop, window.length // window.hop)
             for index in window.faults:
                 panes = self._panes.get((window.hop, self._class.faults[index]), {})
                 count, last = 0, None
@@ -151,8 +151,8 @@ class Faults:
                     if number >= oldest:
                         count += more
                         last = at if last is None else max(last, at)
-                age = np.nan if last is None else (time - last) / HOUR
-                out += [count if statistic == "count" else age for statistic in window.fault_statistics]
+                described = describe_faults(time, count, last)
+                out += [described[FAULT_STATISTICS.index(name)] for name in window.fault_statistics]
         return np.array(out, dtype=np.float64)
 
     def state(self) -> dict[str, Any]:

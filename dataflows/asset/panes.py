@@ -1,13 +1,7 @@
-"""Panes of one asset: the slices of time that its event-time windows are made of, and their arithmetic.
+"""Panes of one asset: the slices of time that its event-time windows are made of.
 
-Pane p of hop h covers (p * h, (p + 1) * h]. Windows that share a hop share its panes. Each pane holds, per
-sensor, the moments of its readings. So an event costs one update of one pane per hop, and a window one merge
-per pane, however many events they hold. `WindowPlan` is the layout of a class, `Panes` the contents of an
-asset.
-
-Compiled functions update and merge means, squared deviations and co-moments by the formulas of Chan, Golub
-and LeVeque ("Updating formulae and a pairwise algorithm for computing sample variances", 1979), which do not
-cancel as sums of squares do. Times enter as hours since the start of the pane, computed from integers.
+Windows that share a hop share its panes. `WindowPlan` is the layout of a class, `Panes` the contents of an
+asset; `dataflows.window_statistics` has their arithmetic.
 """
 
 from __future__ import annotations
@@ -18,343 +12,28 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import orjson
-from numba import njit
 
 from dataflows.fleet.expressions import evaluator, parse
-from dataflows.fleet.fleet import STATISTICS, AssetClass
+from dataflows.window_statistics import (
+    EMPTY,
+    STATISTICS,
+    WIDTH,
+    first_pane,
+    observe,
+    observe_newest,
+    pane_of,
+    replace_missing,
+    statistics,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from numpy.typing import NDArray
 
-__all__ = [
-    "EMPTY",
-    "FIELDS",
-    "NOT_COUNTED",
-    "WIDTH",
-    "Panes",
-    "WindowPlan",
-    "observe",
-    "observe_newest",
-    "replace_missing",
-    "statistics",
-]
+    from dataflows.fleet.fleet import AssetClass
 
-#: Numbers kept per pane and sensor.
-FIELDS = (
-    "count",
-    "missing",
-    "mean",
-    "squares",
-    "minimum",
-    "maximum",
-    "time_mean",
-    "time_squares",
-    "products",
-    "first_time",
-    "first",
-    "last_time",
-    "last",
-)
-WIDTH = len(FIELDS)
-(
-    _COUNT,
-    _MISSING,
-    _MEAN,
-    _SQUARES,
-    _MIN,
-    _MAX,
-    _TIME_MEAN,
-    _TIME_SQUARES,
-    _PRODUCTS,
-    _FIRST_TIME,
-    _FIRST,
-    _LAST_TIME,
-    _LAST,
-) = range(WIDTH)
-#: Pane number of a slot that holds nothing.
-EMPTY = -(2**62)
-#: In place of a reading that is neither counted nor missing, since the windows of its channel began later.
-NOT_COUNTED = math.inf
-_HOUR = 3_600_000_000.0
-
-
-@njit(cache=True, inline="always")
-def _pane_of(time: int, hop: int) -> int:
-    return -((-time) // hop) - 1
-
-
-@njit(cache=True)
-def _add(cell: NDArray[np.float64], value: float, hours: float, time: int) -> None:
-    count = cell[_COUNT] + 1.0
-    deviation = value - cell[_MEAN]
-    time_deviation = hours - cell[_TIME_MEAN]
-    mean = cell[_MEAN] + deviation / count
-    time_mean = cell[_TIME_MEAN] + time_deviation / count
-    cell[_SQUARES] += deviation * (value - mean)
-    cell[_TIME_SQUARES] += time_deviation * (hours - time_mean)
-    cell[_PRODUCTS] += deviation * (hours - time_mean)
-    cell[_MEAN] = mean
-    cell[_TIME_MEAN] = time_mean
-    if count == 1.0 or value < cell[_MIN]:
-        cell[_MIN] = value
-    if count == 1.0 or value > cell[_MAX]:
-        cell[_MAX] = value
-    if count == 1.0 or time < cell[_FIRST_TIME]:
-        cell[_FIRST_TIME] = time
-        cell[_FIRST] = value
-    if count == 1.0 or time > cell[_LAST_TIME]:
-        cell[_LAST_TIME] = time
-        cell[_LAST] = value
-    cell[_COUNT] = count
-
-
-@njit(cache=True)
-def _add_row(
-    time: int,
-    row: NDArray[np.float64],
-    hours: float,
-    number: int,
-    slot: int,
-    numbers: NDArray[np.int64],
-    panes: NDArray[np.float64],
-) -> None:
-    if numbers[slot] != number:
-        numbers[slot] = number
-        panes[slot] = 0.0
-    for sensor in range(len(row)):
-        if math.isnan(row[sensor]):
-            panes[slot, sensor, _MISSING] += 1.0
-        elif row[sensor] != NOT_COUNTED:
-            _add(panes[slot, sensor], row[sensor], hours, time)
-
-
-@njit(cache=True)
-def observe(
-    time: int,
-    row: NDArray[np.float64],
-    oldest: NDArray[np.int64],
-    hops: NDArray[np.int64],
-    rings: NDArray[np.int64],
-    numbers: NDArray[np.int64],
-    panes: NDArray[np.float64],
-) -> int:
-    """Add one row of readings, at a time that no pane holds yet, to its pane of every hop.
-
-    Args:
-        time: microseconds.
-        row: readings (sensors), NaN where missing, or `NOT_COUNTED`.
-        oldest: (hops) number of the oldest pane that any window of the hop still covers.
-        hops: (hops) microseconds.
-        rings: (hops, 2) offset and size of each hop's ring of panes.
-        numbers: (slots) pane number in each slot, or `EMPTY`.
-        panes: (slots, sensors, `WIDTH`).
-
-    Returns:
-        -1, or the index of the first hop whose ring is too small; then nothing was changed.
-    """
-    for hop in range(len(hops)):
-        number = _pane_of(time, hops[hop])
-        held = numbers[rings[hop, 0] + number % rings[hop, 1]]
-        if number >= oldest[hop] and held != number and held >= oldest[hop]:
-            return hop
-    for hop in range(len(hops)):
-        number = _pane_of(time, hops[hop])
-        if number < oldest[hop]:
-            continue
-        slot = rings[hop, 0] + number % rings[hop, 1]
-        hours = (time - number * hops[hop]) / _HOUR
-        _add_row(time, row, hours, number, slot, numbers, panes)
-    return -1
-
-
-@njit(cache=True)
-def replace_missing(
-    time: int,
-    row: NDArray[np.float64],
-    oldest: NDArray[np.int64],
-    hops: NDArray[np.int64],
-    rings: NDArray[np.int64],
-    numbers: NDArray[np.int64],
-    panes: NDArray[np.float64],
-) -> None:
-    """Add readings that were missing from a time the panes hold already; NaN leaves a sensor as it is.
-
-    Arguments are those of `observe`.
-    """
-    for hop in range(len(hops)):
-        number = _pane_of(time, hops[hop])
-        slot = rings[hop, 0] + number % rings[hop, 1]
-        if number < oldest[hop] or numbers[slot] != number:
-            continue
-        hours = (time - number * hops[hop]) / _HOUR
-        for sensor in range(len(row)):
-            if not math.isnan(row[sensor]):
-                if panes[slot, sensor, _MISSING] > 0.0:
-                    panes[slot, sensor, _MISSING] -= 1.0
-                _add(panes[slot, sensor], row[sensor], hours, time)
-
-
-@njit(cache=True)
-def _merge(total: NDArray[np.float64], cell: NDArray[np.float64], shift: float) -> None:
-    """Add a later cell to a total; shift is the later pane's start in hours since the total's."""
-    total[_MISSING] += cell[_MISSING]
-    if cell[_COUNT] == 0.0:
-        return
-    if total[_COUNT] == 0.0:
-        missing = total[_MISSING]
-        total[:] = cell
-        total[_MISSING] = missing
-        total[_TIME_MEAN] += shift
-        return
-    count = total[_COUNT] + cell[_COUNT]
-    weight = total[_COUNT] * cell[_COUNT] / count
-    deviation = cell[_MEAN] - total[_MEAN]
-    time_deviation = cell[_TIME_MEAN] + shift - total[_TIME_MEAN]
-    total[_SQUARES] += cell[_SQUARES] + deviation * deviation * weight
-    total[_TIME_SQUARES] += cell[_TIME_SQUARES] + time_deviation * time_deviation * weight
-    total[_PRODUCTS] += cell[_PRODUCTS] + deviation * time_deviation * weight
-    total[_MEAN] += deviation * cell[_COUNT] / count
-    total[_TIME_MEAN] += time_deviation * cell[_COUNT] / count
-    total[_MIN] = min(total[_MIN], cell[_MIN])
-    total[_MAX] = max(total[_MAX], cell[_MAX])
-    total[_LAST_TIME] = cell[_LAST_TIME]
-    total[_LAST] = cell[_LAST]
-    total[_COUNT] = count
-
-
-@njit(cache=True)
-def _describe(time: int, total: NDArray[np.float64], out: NDArray[np.float64]) -> None:
-    count = total[_COUNT]
-    out[:] = np.nan
-    out[0] = count
-    out[1] = total[_MISSING]
-    if count >= 1.0:
-        out[2] = total[_MEAN]
-        out[4] = total[_MIN]
-        out[5] = total[_MAX]
-        out[7] = total[_LAST] - total[_FIRST]
-        out[8] = total[_LAST]
-        out[9] = (time - total[_LAST_TIME]) / _HOUR
-    if count >= 2.0:  # noqa: PLR2004 - a spread and a slope need two points
-        # The merged mean may round past the extremes, and squares below zero.
-        out[3] = math.sqrt(max(total[_SQUARES], 0.0) / count)
-        if total[_TIME_SQUARES] > 0.0:
-            out[6] = total[_PRODUCTS] / total[_TIME_SQUARES]
-
-
-@njit(cache=True)
-def statistics(
-    time: int,
-    windows: NDArray[np.int64],
-    picks: NDArray[np.int64],
-    hops: NDArray[np.int64],
-    rings: NDArray[np.int64],
-    numbers: NDArray[np.int64],
-    panes: NDArray[np.float64],
-    folds: NDArray[np.float64],
-    folded: NDArray[np.int64],
-    out: NDArray[np.float64],
-) -> None:
-    """Statistics of every window at a time not before any event that the panes hold.
-
-    Panes are merged in order of time, so the merge of all but the newest stays as it is until the next pane
-    begins, or a late event changes one of them. It is kept: an event then merges one pane a window.
-
-    Args:
-        time: microseconds.
-        windows: (windows, 2) index of the hop, and length in panes.
-        picks: (features) index into (windows, sensors, statistics) laid flat.
-        hops: as in `observe`, and so are rings, numbers and panes.
-        folds: (windows, sensors, `WIDTH`) all panes but the newest, merged; kept between calls.
-        folded: (windows, 2) first and newest pane of that time; `EMPTY` where a pane changed since.
-        out: (features) written; NaN where a statistic has too few points.
-    """
-    sensors = panes.shape[1]
-    total = np.empty(WIDTH)
-    described = np.empty((len(windows), sensors, 10))
-    for window in range(len(windows)):
-        hop = hops[windows[window, 0]]
-        offset = rings[windows[window, 0], 0]
-        size = rings[windows[window, 0], 1]
-        start = time // hop - windows[window, 1]
-        stop = _pane_of(time, hop)
-        if folded[window, 0] != start or folded[window, 1] != stop:
-            folded[window, 0] = start
-            folded[window, 1] = stop
-            folds[window] = 0.0
-            for number in range(start, stop):
-                slot = offset + number % size
-                if numbers[slot] == number:
-                    for sensor in range(sensors):
-                        _merge(folds[window, sensor], panes[slot, sensor], (number - start) * hop / _HOUR)
-        slot = offset + stop % size
-        for sensor in range(sensors):
-            total[:] = folds[window, sensor]
-            if numbers[slot] == stop:
-                _merge(total, panes[slot, sensor], (stop - start) * hop / _HOUR)
-            _describe(time, total, described[window, sensor])
-    flat = described.ravel()
-    for feature in range(len(picks)):
-        out[feature] = flat[picks[feature]]
-
-
-@njit(cache=True)
-def observe_newest(
-    time: int,
-    row: NDArray[np.float64],
-    layout: NDArray[np.int64],
-    index: NDArray[np.int64],
-    cells: NDArray[np.float64],
-    out: NDArray[np.float64],
-) -> int:
-    """`observe` at a time after all others, then `statistics` at that time: one call for nearly every event.
-
-    Handing an array to compiled code costs as much as some arithmetic on it, so what the other functions
-    take one by one is laid end to end here.
-
-    Args:
-        time: microseconds.
-        row: readings (sensors), NaN where missing.
-        layout: number of hops H and of windows W; hops (H); panes of the longest window of each (H);
-            ``windows`` (W, 2); ``picks`` (all the rest).
-        index: ``rings`` (H, 2); ``folded`` (W, 2); ``numbers`` (all the rest).
-        cells: ``folds`` (W, sensors, `WIDTH`); ``panes`` (slots, sensors, `WIDTH`).
-        out: written: the readings if they are features too, then the statistics.
-
-    Returns:
-        As `observe`.
-    """
-    hops_end = 2 + layout[0]
-    depths_end = hops_end + layout[0]
-    windows_end = depths_end + 2 * layout[1]
-    hops = layout[2:hops_end]
-    depths = layout[hops_end:depths_end]
-    windows = layout[depths_end:windows_end].reshape(-1, 2)
-    picks = layout[windows_end:]
-    rings_end = 2 * len(hops)
-    folded_end = rings_end + 2 * len(windows)
-    rings = index[:rings_end].reshape(-1, 2)
-    numbers = index[folded_end:]
-    folds_end = len(windows) * len(row) * WIDTH
-    panes = cells[folds_end:].reshape(len(numbers), len(row), WIDTH)
-    for hop in range(len(hops)):
-        number = _pane_of(time, hops[hop])
-        held = numbers[rings[hop, 0] + number % rings[hop, 1]]
-        if held != number and held >= time // hops[hop] - depths[hop]:
-            return hop
-    for hop in range(len(hops)):
-        number = _pane_of(time, hops[hop])
-        slot = rings[hop, 0] + number % rings[hop, 1]
-        hours = (time - number * hops[hop]) / _HOUR
-        _add_row(time, row, hours, number, slot, numbers, panes)
-    folded = index[rings_end:folded_end].reshape(-1, 2)
-    folds = cells[:folds_end].reshape(len(windows), len(row), WIDTH)
-    values = len(out) - len(picks)
-    out[:values] = row[:values]
-    statistics(time, windows, picks, hops, rings, numbers, panes, folds, folded, out[values:])
-    return -1
+__all__ = ["Panes", "WindowPlan"]
 
 
 class WindowPlan:
@@ -414,20 +93,20 @@ class WindowPlan:
 
     def oldest(self, time: int) -> NDArray[np.int64]:
         """(hops) number of the oldest pane that a window at this time covers."""
-        return time // self.hops - self.depths
+        return first_pane(time, self.hops, self.depths)
 
     def pane_start(self, time: int) -> int:
         """Where the pane of this time begins; with several hops, the earliest of their panes."""
         start = time
         for hop in self._widest:
-            start = min(start, (time - 1) // hop * hop)
+            start = min(start, pane_of(time, hop) * hop)
         return start
 
     def pane_end(self, time: int) -> int:
         """Where the pane of this time ends; with several hops, the latest of their panes."""
         end = time
         for hop in self._widest:
-            end = max(end, -(-time // hop) * hop)
+            end = max(end, (pane_of(time, hop) + 1) * hop)
         return end
 
     def window_start(self, time: int) -> int:
@@ -477,7 +156,7 @@ class WindowPlan:
 
     def panes_of(self, time: int) -> NDArray[np.int64]:
         """(hops) number of the pane in which this time lies."""
-        return -((-np.full(len(self.hops), time)) // self.hops) - 1
+        return pane_of(time, self.hops)
 
 
 class Panes:
@@ -590,7 +269,7 @@ class Panes:
         for hop in range(len(self._plan.hops)):
             first, size = self._rings[hop]
             numbers = self._numbers[first : first + size]
-            numbers[numbers < -(-time // self._plan.hops[hop])] = EMPTY
+            numbers[numbers <= pane_of(time, int(self._plan.hops[hop]))] = EMPTY
         self._fill(self._plan.panes_of(time + 1), rows, now)
 
     def _fill(self, panes: NDArray[np.int64], rows: Mapping[int, NDArray[np.float64]], now: int) -> None:

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from dataflows.asset.panes import NOT_COUNTED, Panes, WindowPlan
+from dataflows.asset.panes import Panes, WindowPlan
+from dataflows.window_statistics import NOT_COUNTED
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from dataflows.fleet.fleet import (
-    FAULT_STATISTICS,
-    STATISTICS,
     Alert,
     AssetClass,
     AssetPolicy,
@@ -24,8 +22,6 @@ from dataflows.fleet.load import from_document, load
 from dataflows.fleet.problems import FleetError, Problem
 
 __all__ = [
-    "FAULT_STATISTICS",
-    "STATISTICS",
     "Alert",
     "AssetClass",
     "AssetPolicy",

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 from dataflows.instants import HOUR, MICROSECONDS
+from dataflows.window_statistics import FAULT_STATISTICS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -13,9 +14,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "CLEAR_SHARE",
-    "FAULT_STATISTICS",
     "RESETS",
-    "STATISTICS",
     "Alert",
     "AssetClass",
     "AssetPolicy",
@@ -33,10 +32,6 @@ __all__ = [
     "Window",
 ]
 
-#: Statistics of a sensor over a window, in the order in which features are laid out.
-STATISTICS = ("count", "missing", "mean", "std", "min", "max", "slope", "delta", "last", "age")
-#: Statistics of a fault code over a window, likewise in the order of features.
-FAULT_STATISTICS = ("count", "age")
 #: Records that can clear an asset's windows.
 RESETS = ("failure", "maintenance")
 

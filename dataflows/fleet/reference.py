@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin
 import annotated_types
 from pydantic_core import PydanticUndefined
 
-from dataflows.fleet.fleet import STATISTICS
 from dataflows.fleet.schema import Document, Table, key_of, nested
 from dataflows.fleet.values import Form
 from dataflows.instants import format_duration, shown_instant
+from dataflows.window_statistics import STATISTICS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -12,9 +12,7 @@ from typing import TYPE_CHECKING
 from dataflows.fleet.expressions import ExpressionError, parse
 from dataflows.fleet.fleet import (
     CLEAR_SHARE,
-    FAULT_STATISTICS,
     RESETS,
-    STATISTICS,
     Alert,
     AssetClass,
     AssetPolicy,
@@ -36,6 +34,7 @@ from dataflows.fleet.models import Blueprint, blueprint
 from dataflows.fleet.problems import Loc, dotted, listed, nearest, shown
 from dataflows.fleet.values import topic_name
 from dataflows.instants import MICROSECONDS, format_duration
+from dataflows.window_statistics import FAULT_STATISTICS, STATISTICS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence

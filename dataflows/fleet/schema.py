@@ -7,7 +7,7 @@ These tables define the valid keys and values; `expand` checks rules across tabl
 from __future__ import annotations
 
 from types import NoneType
-from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args, get_origin
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias, get_args, get_origin
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
@@ -27,8 +27,11 @@ from dataflows.fleet.values import (
     topic_name,
 )
 from dataflows.instants import MICROSECONDS
+from dataflows.window_statistics import FAULT_MEANINGS, FAULT_STATISTICS, MEANINGS, STATISTICS
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from pydantic.fields import FieldInfo
 
 __all__ = [
@@ -183,8 +186,15 @@ class KafkaOutputTable(Table):
     )
 
 
-Statistic = Literal["count", "missing", "mean", "std", "min", "max", "slope", "delta", "last", "age"]
-FaultStatistic = Literal["count", "age"]
+if TYPE_CHECKING:
+    Statistic: TypeAlias = str
+    FaultStatistic: TypeAlias = str
+else:
+    Statistic, FaultStatistic = Literal[STATISTICS], Literal[FAULT_STATISTICS]
+
+
+def _meanings(statistics: Mapping[str, str]) -> str:
+    return ", ".join(f"`{name}` ({meaning})" for name, meaning in statistics.items())
 
 
 class WindowTable(Table):
@@ -197,11 +207,10 @@ class WindowTable(Table):
         "asset keeps that many panes. Default: length / 12.",
     )
     statistics: list[Statistic] = Field(
-        default=[*get_args(Statistic)],
+        default=[*STATISTICS],
         min_length=1,
-        description="Each is one feature a sensor. `std` is the population's, `slope` is by least squares "
-        "and per hour, `delta` is last minus first, `age` is the hours since the last value. In another "
-        "order of arrival a slope may differ in its last digits: by 1e-6 of it with readings a millisecond "
+        description=f"Each is one feature a sensor: {_meanings(MEANINGS)}. In another order of arrival "
+        "a slope may differ in its last digits: by 1e-6 of it with readings a millisecond "
         "apart, by 1e-3 with readings a microsecond apart, where the hop is a day.",
     )
     sensors: list[Name] | None = Field(
@@ -213,9 +222,9 @@ class WindowTable(Table):
         default=None, description="Fault codes that the window counts. Default: all of the class."
     )
     fault_statistics: list[FaultStatistic] = Field(
-        default=[*get_args(FaultStatistic)],
+        default=[*FAULT_STATISTICS],
         min_length=1,
-        description="Each is one feature a fault code: the number of faults, and the hours since the last.",
+        description=f"Each is one feature a fault code: {_meanings(FAULT_MEANINGS)}.",
     )
 
 

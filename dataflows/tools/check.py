@@ -12,8 +12,6 @@ from rich.table import Table
 from rich.text import Text
 
 from dataflows.fleet import (
-    FAULT_STATISTICS,
-    STATISTICS,
     Alert,
     AssetClass,
     Fleet,
@@ -26,6 +24,7 @@ from dataflows.fleet import (
 from dataflows.fleet.models import path_key
 from dataflows.instants import format_duration, shown_instant
 from dataflows.tools.trial import check_models
+from dataflows.window_statistics import FAULT_STATISTICS, STATISTICS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 
 from dataflows.asset.asset import ClassPlan
 from dataflows.asset.windows import WindowPlan
-from dataflows.fleet.fleet import STATISTICS, AssetClass, Target, Window
+from dataflows.fleet.fleet import AssetClass, Target, Window
+from dataflows.window_statistics import STATISTICS
 from tests.asset.oracle import TargetShape, WindowOracle, WindowShape
 
 SECOND = 1_000_000

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dataflows.asset.windows import Placement, WindowPlan, Windows
-from dataflows.fleet.fleet import STATISTICS
+from dataflows.window_statistics import STATISTICS
 from tests.asset.oracle import Expected, WindowOracle, WindowShape
 from tests.asset.streams import (
     HOUR,

@@ -10,9 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from dataflows.fleet import STATISTICS, Fleet, Problem, load
+from dataflows.fleet import Fleet, Problem, load
 from dataflows.fleet.reference import reference
 from dataflows.instants import HOUR, parse_instant
+from dataflows.window_statistics import STATISTICS
 
 Expanded = Callable[..., Fleet]
 Refused = Callable[..., dict[str, Problem]]

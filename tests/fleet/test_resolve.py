@@ -7,8 +7,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from dataflows.fleet import FAULT_STATISTICS, Fleet, FleetError, Problem
+from dataflows.fleet import Fleet, FleetError, Problem
 from dataflows.instants import HOUR
+from dataflows.window_statistics import FAULT_STATISTICS
 
 Expanded = Callable[..., Fleet]
 Refused = Callable[..., dict[str, Problem]]
