@@ -201,8 +201,7 @@ def _decode(raw: bytes) -> Event | Reject:
     kind = document.get("kind")
     reader = _READERS.get(kind) if type(kind) is str else None
     if reader is None:
-        names = ", ".join(_READERS)
-        return Reject("malformed", f"kind: expected one of {names}, got {_shown(kind)}", raw=raw)
+        return _of_no_kind(document, kind, raw)
     try:
         event = reader(document)
     except _MalformedError as error:
@@ -211,6 +210,14 @@ def _decode(raw: bytes) -> Event | Reject:
         # Only the lane knows whether what is no number is declared.
         event = msgspec.structs.replace(event, raw=raw)
     return event
+
+
+def _of_no_kind(document: dict[str, Any], kind: object, raw: bytes) -> Reject:
+    if kind == "unusable":
+        # A row of the user's own file, of which no event could be made: `dataflows.mapping` wrote it.
+        why = f"{document.get('source')}, line {document.get('line')}: {document.get('why')}"
+        return Reject("malformed", why[:1_000], raw=str(document.get("raw")).encode())
+    return Reject("malformed", f"kind: expected one of {', '.join(_READERS)}, got {_shown(kind)}", raw=raw)
 
 
 def _telemetry(document: dict[str, Any]) -> Telemetry:

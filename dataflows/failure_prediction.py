@@ -33,6 +33,7 @@ from dataflows.engine.operators import as_state, in_order, keyed, stateful_in_pa
 from dataflows.engine.runtime import Runtime, find_runtime
 from dataflows.fleet import Fleet, load
 from dataflows.lane.lane import LANE_PARTS
+from dataflows.mapping.recording import with_recordings
 from dataflows.pipeline import Stages, asset_of, decoded, fanned_out, lane_of, output_of, target_of
 from dataflows.recovery.store import MARKS
 from dataflows.status import to_stderr_unless_configured
@@ -54,9 +55,10 @@ def flow(fleet: str | Path | None = None) -> Dataflow:
 
     Raises:
         FleetError: the configuration cannot be used.
+        MappingError: the rules of the input do not fit its files.
         StoreError: the store is in use, or it cannot be used.
     """
-    loaded = load(fleet or os.environ.get("FLEET_CONFIG", "fleet.toml"))
+    loaded, _ = with_recordings(load(fleet or os.environ.get("FLEET_CONFIG", "fleet.toml")))
     to_stderr_unless_configured()
     return build(loaded, find_runtime(loaded, sys.argv[1:], os.environ))
 

@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
 
+    from dataflows.mapping.rules import Rule
+
 __all__ = [
     "CLEAR_SHARE",
     "RESETS",
@@ -343,6 +345,7 @@ class Input:
         tick_slack: microseconds by which ticks lag behind, for records on their way.
         journal_keep: microseconds that the order journal keeps entries that no resume needs.
         kafka: topics, instead of files.
+        rules: make events of the rows of the files; without rules the files hold events.
     """
 
     files: tuple[str, ...]
@@ -352,6 +355,7 @@ class Input:
     tick_slack: int = 5 * MICROSECONDS["s"]
     journal_keep: int = 7 * MICROSECONDS["d"]
     kafka: KafkaInput | None = None
+    rules: tuple[Rule, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -34,6 +34,7 @@ from dataflows.fleet.models import Blueprint, blueprint
 from dataflows.fleet.problems import Loc, dotted, listed, nearest, shown
 from dataflows.fleet.values import topic_name
 from dataflows.instants import MICROSECONDS, format_duration
+from dataflows.mapping.rules import problems_of
 from dataflows.window_statistics import FAULT_STATISTICS, STATISTICS
 
 if TYPE_CHECKING:
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
 
     from dataflows.fleet.document import CheckedDocument
     from dataflows.fleet.schema import ClassTable, TargetTable, WindowTable
+    from dataflows.mapping.rules import Rule
 
 __all__ = [
     "MOST_PANES",
@@ -624,7 +626,23 @@ def made_input(draft: CheckedDocument, folder: Path) -> Input:
         table.tick_slack,
         table.journal_keep,
         kafka,
+        _rules(draft),
     )
+
+
+def _rules(draft: CheckedDocument) -> tuple[Rule, ...]:
+    """Check the rules that make events of the files."""
+    table = draft.document.input
+    if table.map and (table.kafka is not None or table.follow or "-" in table.files):
+        draft.refuse(("input", "map"), "files that are complete: not topics, `follow` or standard input")
+    rules = []
+    for loc, document in draft.numbered(("input", "map"), table.map):
+        rule, problems = problems_of(document)
+        for place, expected, given in problems:
+            draft.refuse((*loc, *place), expected, None if given is None else shown(given))
+        if rule is not None:
+            rules.append(rule)
+    return tuple(rules)
 
 
 def made_output(draft: CheckedDocument, folder: Path) -> Output:

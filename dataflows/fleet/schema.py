@@ -411,6 +411,13 @@ class InputTable(Table):
         "--journal` needs all entries since the first record.",
     )
     kafka: KafkaInputTable | None = Field(default=None, description="Topics to read instead of files.")
+    map: Annotated[list[dict[str, Any]], Form("list of rules")] = Field(
+        default=[],
+        description="Rules that make events from files of any form: CSV, text in columns, JSON, Parquet, "
+        "Arrow. [Your own data](own-data.md) has their keys. The events are sorted by arrival, without "
+        "arrivals by time, and written to `input` in the output folder before the run. Default: the files "
+        "hold events.",
+    )
 
 
 class OutputTable(Table):

@@ -24,6 +24,7 @@ from dataflows.events import AssetEvent, Telemetry, Weather
 from dataflows.fleet import load
 from dataflows.instants import HOUR, shown_instant
 from dataflows.items import Observation
+from dataflows.mapping.recording import with_recordings
 from dataflows.pipeline import LANE, Inline, asset_of, decoded
 from dataflows.status import RunStatus
 from dataflows.tools.run import bytes_of, progress, signals
@@ -476,10 +477,10 @@ def audit(
     """
     overrides: dict[str, Any] = {"input": {"follow": False}}
     if recording:
-        overrides["input"]["files"] = [str(Path.cwd() / name) for name in recording]
+        overrides["input"] |= {"files": [str(Path.cwd() / name) for name in recording], "map": []}
     if out is not None:
         overrides["output"] = {"folder": str(Path.cwd() / out)}
-    resolved = load(fleet, overrides)
+    resolved, _ = with_recordings(load(fleet, overrides))
     named = frozenset(assets)
     chosen = named.__contains__ if named else lambda asset: in_sample(asset, sample)
     report = Audit(resolved, chosen, journal).run(console)

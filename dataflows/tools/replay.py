@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from dataflows.connectors.source import LaneSource
+    from dataflows.fleet.fleet import Fleet
 
 __all__ = ["play", "replay", "speed_of"]
 
@@ -81,13 +82,17 @@ def replay(
     # A replay never writes to topics: their readers expect real events.
     overrides: dict[str, Any] = {"input": {"follow": False}, "output": {"kafka": None}}
     if recording:
-        overrides["input"] |= {"files": [str(Path.cwd() / name) for name in recording], "kafka": None}
+        overrides["input"] |= {
+            "files": [str(Path.cwd() / name) for name in recording],
+            "kafka": None,
+            "map": [],
+        }
     if out is not None:
         overrides["output"]["folder"] = str(Path.cwd() / out)
     resolved = load(fleet, overrides)
 
-    def source(status: RunStatus) -> LaneSource:
-        return source_of(resolved, status, replayed=journal, speed=speed)
+    def source(recorded: Fleet, status: RunStatus) -> LaneSource:
+        return source_of(recorded, status, replayed=journal, speed=speed)
 
     run(resolved, console, store=None, epoch=_EPOCH, fresh=fresh, source=source)
 

@@ -19,6 +19,7 @@ from dataflows.connectors.order_journal import delete_journal
 from dataflows.engine.runtime import Runtime
 from dataflows.failure_prediction import build
 from dataflows.items import OUTPUTS
+from dataflows.mapping.recording import delete_recordings, sentence, with_recordings
 from dataflows.recovery.store import StoreError, begin_again, begins_again, open_store, past_in
 from dataflows.status import RunStatus, logged_to
 from dataflows.target.models import ModelError
@@ -52,7 +53,7 @@ def run(
     epoch: timedelta,
     fresh: bool = False,
     migrate: Sequence[str] = (),
-    source: Callable[[RunStatus], LaneSource] | None = None,
+    source: Callable[[Fleet, RunStatus], LaneSource] | None = None,
 ) -> None:
     """Run a fleet to the end of its input, or until Ctrl-C or SIGTERM, and show the summary.
 
@@ -63,7 +64,7 @@ def run(
         epoch: time between snapshots.
         fresh: delete the store and the outputs of earlier runs first.
         migrate: classes and targets that may lose state where the fleet changed them.
-        source: makes the source instead of the configured input.
+        source: makes the source from the fleet, whose files hold events, instead of the configured input.
 
     Raises:
         FleetError: a model cannot run.
@@ -97,7 +98,8 @@ def run(
         (folder / "log.jsonl").open("a", buffering=1) as log,
         logged_to(log),
     ):
-        reading = source_of(fleet, status, store) if source is None else source(status)
+        fleet = _recorded(fleet, console)
+        reading = source_of(fleet, status, store) if source is None else source(fleet, status)
         dataflow = build(fleet, Runtime(1, store, status, past_in(store, fleet)), reading)
         with signals(status, console), progress(fleet.name, reading.total, status, console):
             cli_main(dataflow, epoch_interval=epoch, recovery_config=recovery)  # type: ignore[no-untyped-call]
@@ -115,6 +117,18 @@ def run(
         _say_nothing_new(fleet, status, console)
         return
     show(fleet, store, console)
+
+
+def _recorded(fleet: Fleet, console: Console) -> Fleet:
+    """Make events of the rows of the user's own files, where the fleet has rules for them."""
+    if not fleet.input.rules:
+        return fleet
+    with console.status("Making events of the rows ...") as shown:
+        recorded, found = with_recordings(
+            fleet, lambda rows: shown.update(f"Making events of the rows: {rows:,} ...")
+        )
+    console.print(sentence(found), highlight=False)
+    return recorded
 
 
 def _say_nothing_new(fleet: Fleet, status: RunStatus, console: Console) -> None:
@@ -183,6 +197,7 @@ def _delete_outputs(folder: Path) -> None:
     for path in (*_outputs(folder), folder / "summary.json", folder / "log.jsonl"):
         delete_output(path)
         committed_file(path).unlink(missing_ok=True)
+    delete_recordings(folder)
 
 
 @contextmanager

@@ -1,0 +1,1 @@
+"""From a user's own files to events: `rows` reads them, `rules` make events, `recording` sorts the events."""

@@ -1,0 +1,196 @@
+"""Read files as their publishers deliver them, as rows: CSV, text in columns, JSON, Parquet, Arrow.
+
+A row is a dict from field to value. In text files every value is text. `Row.number` counts rows as an editor
+counts lines, so that a person finds a row again.
+"""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import importlib.util
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import orjson
+
+if TYPE_CHECKING:
+    import io
+    from collections.abc import Iterator, Sequence
+
+__all__ = ["Row", "RowsError", "form_of", "read_rows"]
+
+_GZIP = b"\x1f\x8b"
+_FORMS = {
+    ".csv": "csv",
+    ".tsv": "csv",
+    ".txt": "text",
+    ".jsonl": "json lines",
+    ".ndjson": "json lines",
+    ".json": "json",
+    ".parquet": "parquet",
+    ".arrow": "arrow",
+    ".feather": "arrow",
+}
+_DELIMITERS = (",", ";", "\t", "|")
+
+
+class RowsError(ValueError):
+    """A file cannot be read as rows; the message says what to do."""
+
+
+class Row(NamedTuple):
+    """One row of a file.
+
+    Attributes:
+        number: line of a text file, from 1; row of a binary file, from 1.
+        fields: values by field. None stands for a row that cannot be read, and ``raw`` holds its text.
+        raw: its text, empty in binary files.
+    """
+
+    number: int
+    fields: dict[str, Any] | None
+    raw: str = ""
+
+
+def form_of(path: str) -> str:
+    """Return the form of a file by its suffix: csv, text, json lines, json, parquet or arrow.
+
+    Raises:
+        RowsError: the suffix is unknown.
+
+    >>> form_of("plant/telemetry.csv.gz"), form_of("train_FD001.txt"), form_of("day.parquet")
+    ('csv', 'text', 'parquet')
+    """
+    suffixes = [suffix.lower() for suffix in Path(path).suffixes if suffix.lower() != ".gz"]
+    form = _FORMS.get(suffixes[-1]) if suffixes else None
+    if form is None:
+        msg = f"{path}: what it holds is not clear from its name; rename it to one of {', '.join(_FORMS)}"
+        raise RowsError(msg)
+    return form
+
+
+def read_rows(
+    path: str, *, columns: Sequence[str] | None = None, delimiter: str | None = None
+) -> Iterator[Row]:
+    """Yield the rows of a file.
+
+    Args:
+        path: the file; a text file may be packed by gzip.
+        columns: names of the columns of a file without a header; None reads the names from its first line.
+        delimiter: text between two columns; None finds out: one of ``, ; tab |`` in the header of a CSV file,
+            blanks in a text file.
+
+    Raises:
+        RowsError: the file cannot be read; Parquet and Arrow need the extra ``parquet``.
+    """
+    form = form_of(path)
+    if form == "csv":
+        yield from _csv(path, columns, delimiter)
+    elif form == "text":
+        yield from _text(path, columns, delimiter)
+    elif form == "json lines":
+        yield from _json_lines(path)
+    elif form == "json":
+        yield from _json(path)
+    else:
+        yield from _arrow(path, form)
+
+
+@contextmanager
+def _opened(path: str) -> Iterator[io.TextIOBase]:
+    """Open a text file, packed or not; a byte order mark is skipped."""
+    with Path(path).open("rb") as file:
+        packed = file.read(2) == _GZIP
+    opener: Any = gzip.open if packed else open
+    with opener(path, "rt", encoding="utf-8-sig", errors="replace", newline="") as text:
+        yield text
+
+
+def _csv(path: str, columns: Sequence[str] | None, delimiter: str | None) -> Iterator[Row]:
+    with _opened(path) as file:
+        if delimiter is None:
+            first = file.readline()
+            counts = {mark: first.count(mark) for mark in _DELIMITERS}
+            delimiter = max(_DELIMITERS, key=lambda mark: counts[mark])
+            file.seek(0)
+        reader = csv.reader(file, delimiter=delimiter)
+        names = list(columns) if columns else [name.strip() for name in next(reader, [])]
+        if len(set(names)) < len(names):
+            twice = sorted({name for name in names if names.count(name) > 1})
+            msg = f"{path}: the columns {', '.join(map(repr, twice))} occur twice; name all with `columns`"
+            raise RowsError(msg)
+        try:
+            for values in reader:
+                if values:
+                    yield _row(reader.line_num, names, values, delimiter)
+        except csv.Error as error:
+            msg = f"{path}, line {reader.line_num}: {error}"
+            raise RowsError(msg) from error
+
+
+def _text(path: str, columns: Sequence[str] | None, delimiter: str | None) -> Iterator[Row]:
+    with _opened(path) as file:
+        lines = enumerate(file, start=1)
+        names = list(columns) if columns else next(lines, (0, ""))[1].split(delimiter)
+        for number, line in lines:
+            if line.strip():
+                yield _row(number, names, line.split(delimiter), delimiter or " ")
+
+
+def _row(number: int, names: list[str], values: list[str], delimiter: str) -> Row:
+    if len(values) != len(names):
+        return Row(number, None, delimiter.join(values))
+    return Row(number, dict(zip(names, values, strict=True)), delimiter.join(values))
+
+
+def _json_lines(path: str) -> Iterator[Row]:
+    with _opened(path) as file:
+        for number, line in enumerate(file, start=1):
+            if line.strip():
+                yield _json_row(number, line)
+
+
+def _json_row(number: int, line: str) -> Row:
+    try:
+        found = orjson.loads(line)
+    except orjson.JSONDecodeError:
+        found = None
+    return Row(number, found if isinstance(found, dict) else None, line.rstrip("\n"))
+
+
+def _json(path: str) -> Iterator[Row]:
+    """Rows of one JSON array of objects; of a single object, the only list of objects in it."""
+    with _opened(path) as file:
+        try:
+            found = orjson.loads(file.read())
+        except orjson.JSONDecodeError as error:
+            msg = f"{path} is not JSON: {error}; a file with one object a line is called .jsonl"
+            raise RowsError(msg) from error
+    if isinstance(found, dict):
+        lists = [value for value in found.values() if isinstance(value, list)]
+        found = lists[0] if len(lists) == 1 else [found]
+    for number, each in enumerate(found, start=1):
+        yield Row(number, each if isinstance(each, dict) else None, orjson.dumps(each).decode())
+
+
+def _arrow(path: str, form: str) -> Iterator[Row]:
+    if importlib.util.find_spec("pyarrow") is None:
+        msg = f"{path}: reading Parquet and Arrow needs pyarrow: pip install 'highwater-ml[parquet]'"
+        raise RowsError(msg)
+    number = 0
+    for batch in _batches(path, form):
+        for fields in batch.to_pylist():
+            number += 1
+            yield Row(number, fields)
+
+
+def _batches(path: str, form: str) -> Iterator[Any]:
+    import pyarrow.feather  # noqa: PLC0415 - an extra
+    import pyarrow.parquet  # noqa: PLC0415
+
+    if form == "parquet":
+        yield from pyarrow.parquet.ParquetFile(path).iter_batches(batch_size=16_384)
+    else:
+        yield from pyarrow.feather.read_table(path).to_batches(max_chunksize=16_384)

@@ -1,0 +1,200 @@
+"""Rules make events of the rows of a user's own files."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import orjson
+import pytest
+
+from dataflows.events import Reject, decode
+from dataflows.fleet.load import from_document
+from dataflows.fleet.problems import FleetError
+from dataflows.instants import parse_instant
+from dataflows.mapping.recording import Recording, events_of
+from dataflows.mapping.rows import RowsError, read_rows
+from dataflows.mapping.rules import MappingError, Rule, Time
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def _rule(**table: object) -> Rule:
+    return Rule.model_validate(table)
+
+
+def _events(path: object, *rules: Rule) -> list[dict[str, object]]:
+    return list(events_of(str(path), rules, Recording(None)))  # type: ignore[arg-type]
+
+
+TELEMETRY = {"kind": "telemetry", "asset": "machine", "time": {"field": "at", "zone": "UTC"}}
+
+
+def test_a_semicolon_file_with_decimal_commas_is_read(tmp_path: Path) -> None:
+    """Excel in Europe writes semicolons and decimal commas."""
+    path = tmp_path / "export.csv"
+    path.write_text("machine;at;volt\n7;2020-01-01 00:00:00;1.234,5\n", encoding="utf-8-sig")
+    rule = _rule(make=[TELEMETRY | {"readings": {"volt": {"field": "volt", "decimal": ","}}}])
+    assert _events(path, rule)[0]["readings"] == {"volt": 1234.5}
+
+
+def test_a_row_makes_several_events(tmp_path: Path) -> None:
+    """One row of a disk is its registry row, its telemetry and, on its last day, its failure."""
+    path = tmp_path / "day.csv"
+    path.write_text(
+        "serial,date,model,failure,smart_5\nA,2020-01-01,X,0,1\nB,2020-01-01,Y,1,\n", encoding="utf-8"
+    )
+    time = {"field": "date", "zone": "UTC"}
+    rule = _rule(
+        make=[
+            {"kind": "asset", "asset": "serial", "class": {"value": "disk"}, "attributes": ["model"]},
+            {"kind": "telemetry", "asset": "serial", "time": time, "readings": ["smart_5"]},
+            {
+                "kind": "failure",
+                "where": {"failure": "1"},
+                "asset": "serial",
+                "time": time | {"add": "1d"},
+                "mode": {"value": "dead"},
+            },
+        ]
+    )
+    events = _events(path, rule)
+    assert [event["kind"] for event in events] == ["asset", "telemetry", "asset", "telemetry", "failure"]
+    assert events[3]["readings"] == {"smart_5": None}
+    assert events[4]["time"] == parse_instant("2020-01-02T00:00:00Z")
+
+
+def test_the_last_row_of_each_asset_makes_an_event(tmp_path: Path) -> None:
+    """A run-to-failure recording has no failure records: each engine fails after its last cycle."""
+    path = tmp_path / "train.txt"
+    path.write_text("1 1 0.5\n1 2 0.6\n2 1 0.7\n2 2 0.8\n2 3 0.9\n", encoding="utf-8")
+    time = {"field": "cycle", "unit": "h", "since": "2020-01-01T00:00:00Z"}
+    rule = _rule(
+        columns=["unit", "cycle", "s1"],
+        make=[
+            {"kind": "telemetry", "asset": {"text": "engine-{unit}"}, "time": time, "readings": ["s1"]},
+            {
+                "kind": "failure",
+                "when": "last",
+                "asset": {"text": "engine-{unit}"},
+                "time": time | {"add": "1h"},
+                "mode": {"value": "failure"},
+            },
+        ],
+    )
+    failures = [event for event in _events(path, rule) if event["kind"] == "failure"]
+    assert [(event["asset"], event["time"]) for event in failures] == [
+        ("engine-1", parse_instant("2020-01-01T03:00:00Z")),
+        ("engine-2", parse_instant("2020-01-01T04:00:00Z")),
+    ]
+
+
+def test_the_first_rule_that_takes_a_row_makes_its_events(tmp_path: Path) -> None:
+    """A work order is a failure or a repair by its type; an order of another type is counted."""
+    path = tmp_path / "orders.csv"
+    path.write_text(
+        "machine,at,type\n1,2020-01-01,broken\n1,2020-01-02,service\n1,2020-01-03,cleaning\n",
+        encoding="utf-8",
+    )
+    place = {"asset": "machine", "time": {"field": "at", "zone": "UTC"}}
+    rules = [
+        _rule(where={"type": "broken"}, make=[{"kind": "failure", "mode": {"value": "any"}, **place}]),
+        _rule(where={"type": ["broken", "service"]}, make=[{"kind": "maintenance", **place}]),
+    ]
+    recording = Recording(None)  # type: ignore[arg-type]
+    kinds = [event["kind"] for event in events_of(str(path), rules, recording)]
+    assert kinds == ["failure", "maintenance"]
+    assert recording.unmatched == {str(path): 1}
+
+
+def test_a_code_without_a_name_makes_no_event(tmp_path: Path) -> None:
+    """Codes become modes by a table; a code that is not in it is no failure of interest."""
+    path = tmp_path / "codes.csv"
+    path.write_text("machine,at,code\n1,2020-01-01,F01\n1,2020-01-02,F99\n", encoding="utf-8")
+    mode = {"field": "code", "names": {"F01": "leak"}}
+    rule = _rule(
+        make=[{"kind": "failure", "asset": "machine", "time": {"field": "at", "zone": "UTC"}, "mode": mode}]
+    )
+    assert [event["mode"] for event in _events(path, rule)] == ["leak"]
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [("2021-10-31 02:30:00", "occurs twice"), ("2021-03-28 02:30:00", "does not exist")],
+)
+def test_a_local_time_that_clocks_repeat_or_skip_is_refused(text: str, why: str) -> None:
+    """In the hour in which clocks change a local time says nothing: a reject, never a guess."""
+    with pytest.raises(ValueError, match=why):
+        Time(field="at", zone="Europe/Berlin").read({"at": text})
+
+
+@pytest.mark.parametrize(
+    ("unit", "value"),
+    [("s", "1577973600"), ("ms", 1577973600000), ("us", "1577973600000000"), ("ns", 1577973600000000000)],
+)
+def test_epoch_numbers_of_every_unit_are_read(unit: str, value: object) -> None:
+    """Seconds to nanoseconds, as text or number."""
+    assert Time(field="at", unit=unit).read({"at": value}) == parse_instant("2020-01-02T14:00:00Z")
+
+
+def test_a_row_that_cannot_be_used_ends_in_the_rejects_with_its_own_line(tmp_path: Path) -> None:
+    """A bad time, a short row and a missing asset lose nothing: each has its file, line, reason and text."""
+    path = tmp_path / "bad.csv"
+    path.write_text("machine,at,volt\n1,yesterday,2\n1,2020-01-01\n,2020-01-01,3\n", encoding="utf-8")
+    rule = _rule(make=[TELEMETRY | {"readings": ["volt"]}])
+    rejects = [decode(orjson.dumps(event)) for event in _events(path, rule)]
+    assert all(isinstance(reject, Reject) and reject.reason == "malformed" for reject in rejects)
+    assert ["line 2" in rejects[0].detail, "line 3" in rejects[1].detail, "line 4" in rejects[2].detail] == [
+        True
+    ] * 3
+    assert "yesterday" in rejects[0].detail
+    assert rejects[2].raw == b",2020-01-01,3"
+
+
+def test_a_misspelt_field_is_refused_with_the_nearest_one(tmp_path: Path) -> None:
+    """Names that match nothing are never silent."""
+    path = tmp_path / "a.csv"
+    path.write_text("machine,at,voltage\n1,2020-01-01,2\n", encoding="utf-8")
+    with pytest.raises(MappingError, match="no field 'voltag'; did you mean 'voltage'"):
+        _events(path, _rule(make=[TELEMETRY | {"readings": {"volt": "voltag"}}]))
+
+
+def test_a_file_without_a_rule_is_refused(tmp_path: Path) -> None:
+    """A file that no rule is for must not be left out in silence."""
+    path = tmp_path / "other.csv"
+    path.write_text("a\n", encoding="utf-8")
+    with pytest.raises(MappingError, match="no rule of"):
+        _events(path, _rule(files=["telemetry*"], make=[TELEMETRY | {"readings": ["volt"]}]))
+
+
+def test_a_file_of_unknown_form_is_refused(tmp_path: Path) -> None:
+    """The suffix says what a file holds; another one is refused with those that are known."""
+    with pytest.raises(RowsError, match=r"\.parquet"):
+        list(read_rows(str(tmp_path / "a.xlsx")))
+
+
+def test_what_is_wrong_with_a_rule_is_said_with_its_key() -> None:
+    """A rule is refused before anything runs, by key, with what was expected."""
+    document = {
+        "name": "f",
+        "input": {
+            "files": ["a.csv"],
+            "map": [
+                {"make": [{"kind": "failure", "asset": "m", "time": "at"}]},
+                {
+                    "make": [
+                        {"kind": "fault", "asset": "m", "time": {"field": "at", "zone": "Mars"}, "code": "c"}
+                    ]
+                },
+                {"file": ["a"], "make": [TELEMETRY | {"readings": ["volt"]}]},
+            ],
+        },
+        "classes": {"m": {"sensors": ["volt"]}},
+    }
+    with pytest.raises(FleetError) as error:
+        from_document(document, "fleet.toml")
+    text = str(error.value)
+    assert "input.map[0].make[0]: expected an event of kind failure needs mode" in text
+    assert "input.map[1].make[0].time" in text
+    assert "Mars" in text
+    assert "input.map[2].file: expected no such key" in text
