@@ -6,26 +6,34 @@ import math
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from typing_extensions import override
+
+from dataflows.target.monitors import Monitor
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from numpy.typing import NDArray
 
+    from dataflows.items import Item
     from dataflows.state.layouts import Refit
+    from dataflows.target.examples import Example
+    from dataflows.target.monitors import Context, Rows
 
 __all__ = ["Attribution"]
 
 _SHOWN = 3
 
 
-class Attribution:
+class Attribution(Monitor):
     """The mean of every feature over the negatives that were learned.
 
     Args:
         features: names of all features of the class.
         state: what `state` returned, None for a new target.
     """
+
+    name = "usual"
 
     def __init__(self, features: tuple[str, ...], state: tuple[bytes, bytes] | None = None) -> None:
         self._features = features
@@ -34,8 +42,22 @@ class Attribution:
         if state is not None:
             self._counts, self._means = (np.frombuffer(found).copy() for found in state)
 
-    def learn(self, values: NDArray[np.float64]) -> None:
-        """Take one negative: values (features), NaN is missing."""
+    @classmethod
+    @override
+    def open(cls, context: Context, state: tuple[bytes, bytes] | None) -> Attribution:
+        """As `Monitor.open`."""
+        return cls(context.features, state)
+
+    @override
+    def learned(self, item: Item, example: Example) -> Rows:
+        """Add a negative to the means."""
+        if not example.label:
+            self.add(np.frombuffer(example.features))
+            self.changed = True
+        return ()
+
+    def add(self, values: NDArray[np.float64]) -> None:
+        """Add one negative: values (features), NaN is missing."""
         given = ~np.isnan(values)
         self._counts += given
         steps = np.where(given, values - self._means, 0.0)
@@ -77,11 +99,13 @@ class Attribution:
         ]
 
     @staticmethod
+    @override
     def refitted(state: tuple[bytes, bytes], refit: Refit) -> tuple[bytes, bytes]:
         """What `state` returned, under another layout of the class."""
         counts, means = (refit(found, 0.0) for found in state)
         return counts, means
 
+    @override
     def state(self) -> tuple[bytes, bytes]:
         """Plain data."""
         return self._counts.tobytes(), self._means.tobytes()

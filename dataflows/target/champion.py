@@ -6,11 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 from dataflows.state.layouts import Refit
 from dataflows.state.snapshots import seal, unseal
-from dataflows.target.attribution import Attribution
 from dataflows.target.error_rate import ErrorRate
 from dataflows.target.figures import with_ranking
 from dataflows.target.models import can_go_on
-from dataflows.target.skew import Skew
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -18,7 +16,7 @@ if TYPE_CHECKING:
     from dataflows.fleet.fleet import AssetClass, Target
     from dataflows.state.layouts import StateHistory
 
-__all__ = ["ChampionError", "between", "going_on", "layout_of", "read_figures", "seal_kept", "unseal_kept"]
+__all__ = ["ChampionError", "between", "going_on", "layout_of", "seal_kept", "unseal_kept"]
 
 _VERSION = 4
 
@@ -82,18 +80,6 @@ def unseal_kept(kind: str, sealed: bytes) -> Any:  # noqa: ANN401 - plain data o
 def between(parts: Mapping[int, bytes], first: int, stop: int) -> dict[int, bytes]:
     """The parts of one thing, numbered from 0."""
     return {part - first: sealed for part, sealed in parts.items() if first <= part < stop}
-
-
-def read_figures(sealed: bytes | None, refit: Refit | None) -> dict[str, Any]:
-    """What a group kept of figures, under the present layout of its class; nothing of a new one."""
-    if sealed is None:
-        return {}
-    kept: dict[str, Any] = unseal_kept("figures", sealed)
-    if refit is not None:
-        kept["usual"] = Attribution.refitted(kept["usual"], refit)
-        if "skew" in kept:
-            kept["skew"] = Skew.refitted(kept["skew"], refit)
-    return kept
 
 
 def layout_of(

@@ -34,7 +34,7 @@ class ErrorRate:
 
     Attributes:
         total: errors in all.
-        recent: errors since `close_period`.
+        recent: errors that no row of the metrics told yet.
         why: the latest error.
     """
 
@@ -87,11 +87,6 @@ class ErrorRate:
             return False
         self._rates = [_ON_TRIAL, _ON_TRIAL]
         return True
-
-    def close_period(self) -> int:
-        """Errors since this was last called."""
-        recent, self.recent = self.recent, 0
-        return recent
 
     def state(self) -> tuple[Any, ...]:
         """Plain data."""

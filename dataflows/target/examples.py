@@ -1,31 +1,27 @@
 """Examples of one target: stored until their label is known, evaluated, and only then learned.
 
-`ExampleStore` keeps examples in segments that are written one by one. `Ledger` gives them labels, and lets
-the models learn in the order in which labels mature (test, then train).
+`ExampleStore` keeps examples in segments that are written one by one. `Ledger` gives them labels, and says
+when each is learned and counted: in the order in which labels mature (test, then train).
 """
 
 from __future__ import annotations
 
 import heapq
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
-import numpy as np
 
 from dataflows.state.snapshots import seal, unseal
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Collection, Iterable, Iterator
 
     from dataflows.fleet.fleet import Target
     from dataflows.items import Matured
     from dataflows.state.layouts import Refit
-    from dataflows.target.attribution import Attribution
-    from dataflows.target.figures import TargetFigures
-    from dataflows.target.models import ModelSet
 
-__all__ = ["SEGMENTS", "Example", "ExampleStore", "Ledger", "uncounted"]
+__all__ = ["SEGMENTS", "Due", "Example", "ExampleStore", "LabelChange", "Ledger", "uncounted"]
 
 SEGMENTS = 16
 _VERSION = 2
@@ -274,8 +270,45 @@ def _packed(example: Example) -> bytes:
     )
 
 
+class LabelChange(NamedTuple):
+    """A label that became known, changed, or was withdrawn.
+
+    Attributes:
+        example: as it is now.
+        matured: the decision.
+        label: before: 1, 0, -1 (censored), None where there was none.
+        first: the label that it had got first, None where there was none.
+        lead: before, microseconds to the failure.
+    """
+
+    example: Example
+    matured: Matured
+    label: int | None
+    first: int | None
+    lead: int | None
+
+    @property
+    def is_first(self) -> bool:
+        """Whether this is the first label of the example, or the first since one was withdrawn."""
+        return self.first is None and self.matured.label is not None
+
+
+class Due(NamedTuple):
+    """An example that the target clock passed.
+
+    Attributes:
+        example: marked already as learned and counted; a caller that fails does not get it again.
+        learns: the models learn it now.
+        settles: it has a first label, 1 or 0, and figures count it now.
+    """
+
+    example: Example
+    learns: bool
+    settles: bool
+
+
 class Ledger:
-    """The examples of one target, and when its models may learn them.
+    """The examples of one target: their labels, and the order in which they are learned and counted.
 
     A label is evaluated when it is known. Negatives are known later than the positives of their time, so a
     model that learned each label at once would believe for that long that everything fails. Therefore both
@@ -284,27 +317,13 @@ class Ledger:
 
     Args:
         target: the target.
-        scorer: its models.
-        figures: its figures.
-        usual: told of every negative that is learned.
         examples: what is remembered.
         clock: the target clock that `clock` had when the snapshot was taken, None for a new target.
     """
 
-    def __init__(
-        self,
-        target: Target,
-        scorer: ModelSet,
-        figures: TargetFigures,
-        usual: Attribution,
-        examples: ExampleStore,
-        clock: int | None,
-    ) -> None:
+    def __init__(self, target: Target, examples: ExampleStore, clock: int | None) -> None:
         self._wait = target.horizon + target.label_delay
         self._at_once = target.learn_positives == "at_once"
-        self._scorer = scorer
-        self._figures = figures
-        self._usual = usual
         self._examples = examples
         self.clock = clock
         self._released: set[tuple[str, int]] = set()
@@ -314,7 +333,7 @@ class Ledger:
         #: A label that comes and goes brings no second place there.
         self._queued = set(self._queue)
 
-    def take(self, example: Example) -> None:
+    def add(self, example: Example) -> None:
         """Remember a prediction that was just served."""
         self._examples.add(example)
 
@@ -322,28 +341,23 @@ class Ledger:
         """An example; None where it was released, though a big model may still hold on to it."""
         return None if (asset, time) in self._released else self._examples.get((asset, time))
 
-    def mature(self, asset: str, matured: Matured) -> tuple[Example, bool] | None:
-        """Give an example its label, or another one.
+    def mature(self, asset: str, matured: Matured) -> LabelChange | None:
+        """Give an example its label, or another one; what is undecided again before it counted begins again.
 
         Returns:
-            The example, and whether this label leads to learning; None where the example is not
-            remembered, as for a target that is newer than the example.
+            What changed; None where the example is not remembered, as for a target that is newer than it.
         """
         example = self._examples.get((asset, matured.time))
         if example is None:
             return None
         before = example.news()
-        label = matured.label
-        is_first = example.first is None and label is not None
-        learns = label is not None and label >= 0 and not example.learned
+        change = LabelChange(example, matured, example.label, example.first, example.lead)
         try:
-            if is_first:
-                example.first = label
-                if label == -1:
-                    self._figures.censored(matured.time, matured.why, example.scores)
-            else:
-                self._correct(example, matured)
-            example.label, example.lead = label, matured.lead
+            if change.is_first:
+                example.first = matured.label
+            elif matured.label is None and not example.counted and example.first != -1:
+                example.first = None
+            example.label, example.lead = matured.label, matured.lead
             example.correction = matured.correction
             self._examples.update(example)
             place = (example.time, asset)
@@ -355,86 +369,58 @@ class Ledger:
             example.apply(before)
             self._examples.update(example)
             raise
-        return example, learns
+        return change
 
-    def _correct(self, example: Example, matured: Matured) -> None:
-        """Count a label that changed, or a lead; what is undecided again and was not counted begins again."""
-        # What was censored first waits for no clock; all else stands in the figures once it was counted.
-        counted = example.counted or example.first == -1
-        old = (example.label, example.lead) if counted else None
-        new = (matured.label, matured.lead)
-        relabelled = example.label is not None and example.label != matured.label
-        self._figures.contradicted(example.time, example.scores, old, new, relabelled=relabelled)
-        if matured.after_silence and example.label == -1:
-            self._figures.positive_after_silence(example.time)
-        if matured.label is None and not counted:
-            example.first = None
+    def learns_at_once(self, example: Example) -> bool:
+        """Mark a positive as learned where positives do not wait for the target clock; return whether it was.
 
-    def learn_at_once(self, example: Example) -> None:
-        """Learn a positive whose label became known, where positives do not wait for the target clock."""
-        if self._at_once and example.label == 1 and not example.learned:
-            example.learned = True
-            self._examples.update(example)
-            self._learn(example)
+        It is not learned again, also where a model raises: it would raise again.
+        """
+        if not self._at_once or example.label != 1 or example.learned:
+            return False
+        example.learned = True
+        self._examples.update(example)
+        return True
 
-    def advance(self, clock: int | None) -> bool:
-        """Move the target clock, never back; learn and count what it passes. Return whether there was any."""
+    def advance(self, clock: int | None) -> None:
+        """Move the target clock, never back."""
         if clock is not None and (self.clock is None or clock > self.clock):
             self.clock = clock
+
+    def next_due(self) -> Due | None:
+        """Take the next example that the target clock passed, by (time, asset); None after the last."""
         if self.clock is None:
-            return False
-        passed = False
+            return None
         while self._queue and self._queue[0][0] + self._wait < self.clock:
             time, asset = place = heapq.heappop(self._queue)
             self._queued.discard(place)
             example = self._examples.get((asset, time))
             if example is not None and _waits(example):
-                passed = True
-                self._settle(example)
-        return passed
+                return self._passed(example)
+        return None
 
-    def _settle(self, example: Example) -> None:
-        """Learn and count an example that the target clock passed.
-
-        It is done with from then on, also where a model or a figure raises: it would raise again.
-        """
+    def _passed(self, example: Example) -> Due:
         learns = not example.learned and example.label is not None and example.label >= 0
         counts = not example.counted and example.first is not None and example.label is not None
         example.learned, example.counted = example.learned or learns, example.counted or counts
         self._examples.update(example)
-        try:
-            if learns:
-                self._learn(example)
-        finally:
-            if counts:
-                self._count(example)
+        return Due(example, learns, counts and example.first != -1)
 
-    def _learn(self, example: Example) -> None:
-        label = example.label or 0
-        self._scorer.learn(example.asset, example.time, example.features, label, example.scores)
-        if not label:
-            self._usual.learn(np.frombuffer(example.features))
-
-    def _count(self, example: Example) -> None:
-        first, label = example.first, example.label
-        if first is not None and label is not None and first >= 0:
-            self._figures.count(example.time, example.scores, first, example.lead, label)
-
-    def release(self, asset: str, times: Iterable[int]) -> None:
-        """Forget examples that no record can change, except those that a big model may need again."""
+    def release(self, asset: str, times: Iterable[int], logged: Collection[Key]) -> None:
+        """Forget examples that no record can change, except those in the log of a big model (asset, time)."""
         for time in times:
-            if (asset, time) in self._scorer.logged:
+            if (asset, time) in logged:
                 self._released.add((asset, time))
             else:
                 self._examples.drop((asset, time))
 
-    def forget(self, asset: str) -> None:
-        """Forget every example of an asset whose state was dropped."""
-        self.release(asset, [example.time for example in self._examples if example.asset == asset])
+    def forget(self, asset: str, logged: Collection[Key]) -> None:
+        """Forget every example of an asset whose state was dropped; see `release`."""
+        self.release(asset, [example.time for example in self._examples if example.asset == asset], logged)
 
-    def trim(self) -> None:
-        """Forget what was kept only for the log of a big model, once that model was written."""
-        for asset, time, _ in self._scorer.trim():
+    def trim(self, trimmed: Iterable[Key]) -> None:
+        """Forget those released examples that the log of a big model no longer holds (asset, time)."""
+        for asset, time in trimmed:
             if (asset, time) in self._released:
                 self._released.discard((asset, time))
                 self._examples.drop((asset, time))

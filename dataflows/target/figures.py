@@ -12,14 +12,20 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
+from typing_extensions import override
 
 from dataflows.instants import HOUR
+from dataflows.target.alerts import REPORTS
+from dataflows.target.monitors import Monitor
 from dataflows.target.ranking import Ranking
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
-    from dataflows.target.examples import Example
+    from dataflows.items import Item
+    from dataflows.target.examples import Example, LabelChange
+    from dataflows.target.models import ModelSet
+    from dataflows.target.monitors import Context, Period, Rows, Served
 
 __all__ = ["CLIP", "Leads", "Tally", "TargetFigures", "with_ranking"]
 
@@ -229,7 +235,7 @@ def with_ranking(tallies: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> dict
     }
 
 
-class Leads:
+class Leads(Monitor):
     """How long before a failure its warning stood, over the failures that a standing warning preceded.
 
     A warning stands from the opening of the alert, or in a target without alerts from the first score at or
@@ -238,41 +244,86 @@ class Leads:
     Args:
         figures_from: warnings that stood before it are not counted; None: all are.
         state: what `state` returned, None for a new target.
-        alerts: whether the target has alerts: then no score is noted, nor any from before it had them.
+        threshold: from which score on a warning stands, in a target without alerts; None in one with alerts:
+            then no score is noted, nor any from before it had them.
+        horizon: a report from longer than this before a warning is not about it.
     """
 
+    name = "leads"
     #: Leads are counted by their leading bits: to 1 %, and in a bounded number of steps.
     _BITS = 7
 
     def __init__(
-        self, figures_from: int | None, state: Mapping[str, Any] | None = None, *, alerts: bool = False
+        self,
+        figures_from: int | None,
+        state: Mapping[str, Any] | None = None,
+        *,
+        threshold: float | None = None,
+        horizon: int = 0,
     ) -> None:
         self._from = figures_from
+        self._threshold = threshold
+        self._horizon = horizon
         self._counts: Counter[int] = Counter({} if state is None else state["counts"])
         #: Time since when the score has stayed at or above the threshold, by asset.
-        self._since: dict[str, int] = {} if state is None or alerts else dict(state["since"])
+        self._since: dict[str, int] = {}
+        if state is not None and threshold is not None:
+            self._since.update(state["since"])
 
-    def stands(self, asset: str, time: int, *, high: bool) -> bool:
-        """Note a score at an event time, at or above the threshold or not; return whether that is news."""
-        if high:
-            news = asset not in self._since
-            self._since.setdefault(asset, time)
-            return news
-        return self.forget(asset) is not None
+    @classmethod
+    @override
+    def open(cls, context: Context, state: Mapping[str, Any] | None) -> Leads:
+        """As `Monitor.open`."""
+        target = context.target
+        threshold = target.threshold if target.alert is None else None
+        return cls(context.figures_from, state, threshold=threshold, horizon=target.horizon)
 
-    def since(self, asset: str) -> int | None:
-        """Since when the asset's score has stayed at or above the threshold; None where it does not."""
-        return self._since.get(asset)
+    @override
+    def served(self, item: Item, served: Served) -> Rows:
+        """Note a score of the model at or above the threshold, or not any more."""
+        score, threshold = served.score, self._threshold
+        if score is None or threshold is None or served.link != "class":
+            return ()
+        if score < threshold:
+            self._end(served.asset)
+        elif served.asset not in self._since:
+            self._since[served.asset] = served.time
+            self.changed = True
+        return ()
 
-    def forget(self, asset: str) -> int | None:
-        """Let go of an asset; return what `since` returned."""
-        return self._since.pop(asset, None)
+    @override
+    def cleared(self, item: Item, asset: str, why: str, time: int, opened: int | None) -> Rows:
+        """End the warning of an asset; a failure after it counts. A report from long before it does not."""
+        if self._threshold is not None:
+            opened = self._since.get(asset)
+            if opened is None or (why in REPORTS and time <= opened - self._horizon):
+                return ()
+            self._end(asset)
+        if opened is not None and why == "failure":
+            self.count(opened, time)
+        return ()
 
-    def failed(self, since: int, failure: int) -> None:
+    @override
+    def forgotten(self, item: Item, asset: str) -> Rows:
+        """End the warning of an asset whose state was dropped."""
+        self._end(asset)
+        return ()
+
+    def _end(self, asset: str) -> None:
+        if self._since.pop(asset, None) is not None:
+            self.changed = True
+
+    def count(self, since: int, failure: int) -> None:
         """Count a failure whose warning stood since a time; one that was not before it warned of nothing."""
         lead = failure - since
         if lead > 0 and (self._from is None or since >= self._from):
             self._counts[lead >> self._shift(lead) << self._shift(lead)] += 1
+            self.changed = True
+
+    @override
+    def summary(self, waiting: Sequence[Example]) -> dict[str, Any]:
+        """Return `row`."""
+        return {"lead": self.row()}
 
     def row(self) -> dict[str, Any]:
         """Failures that a standing warning preceded, and the median of their leads in hours."""
@@ -284,6 +335,7 @@ class Leads:
                 return {"warned": total, "median": middle / HOUR}
         return {"warned": 0, "median": None}
 
+    @override
     def state(self) -> dict[str, Any]:
         """Plain data."""
         return {"counts": dict(sorted(self._counts.items())), "since": dict(self._since)}
@@ -305,7 +357,7 @@ class _Counts:
     after_silence: int = 0
 
 
-class TargetFigures:
+class TargetFigures(Monitor):
     """Tallies of every model: of the running period, and since ``figures_from`` under first and final labels.
 
     Args:
@@ -313,8 +365,10 @@ class TargetFigures:
         horizon: see `Tally`.
         figures_from: examples before it count in no summary; None: all count.
         state: what `state` returned, None for a new target.
+        models: of the target: each has a row in every period, with its errors; None: those with a score do.
     """
 
+    name = "tallies"
     SCOPES = ("period", "first", "final")
 
     def __init__(
@@ -323,10 +377,12 @@ class TargetFigures:
         horizon: int,
         figures_from: int | None,
         state: Mapping[str, Any] | None = None,
+        models: ModelSet | None = None,
     ) -> None:
         self._threshold = threshold
         self._horizon = horizon
         self._from = figures_from
+        self._models = models
         self._tallies: dict[str, dict[str, Tally]] = {scope: {} for scope in self.SCOPES}
         self._counts = {scope: _Counts() for scope in ("period", "first")}
         if state is not None:
@@ -335,6 +391,40 @@ class TargetFigures:
                     self._tallies[scope][model] = Tally(threshold, horizon, kept)
             for scope, (censored, *numbers) in state["counts"].items():
                 self._counts[scope] = _Counts(Counter(censored), *numbers)
+
+    @classmethod
+    @override
+    def open(cls, context: Context, state: Mapping[str, Any] | None) -> TargetFigures:
+        """As `Monitor.open`."""
+        target = context.target
+        return cls(target.threshold, target.horizon, context.figures_from, state, context.models)
+
+    @override
+    def matured(self, item: Item, change: LabelChange) -> Rows:
+        """Count a censored example, and a label that changed; other labels wait until they are settled."""
+        self.changed = True
+        example, matured = change.example, change.matured
+        if change.is_first:
+            if matured.label == -1:
+                self.censored(example.time, matured.why, example.scores)
+            return ()
+        # What was censored first waits for no clock; all else stands in the figures once it was settled.
+        counted = example.counted or change.first == -1
+        old = (change.label, change.lead) if counted else None
+        relabelled = change.label is not None and change.label != matured.label
+        new = (matured.label, matured.lead)
+        self.contradicted(example.time, example.scores, old, new, relabelled=relabelled)
+        if matured.after_silence and change.label == -1:
+            self.positive_after_silence(example.time)
+        return ()
+
+    @override
+    def settled(self, item: Item, example: Example) -> Rows:
+        """Count an example under its first label, and under the label that stands now."""
+        self.changed = True
+        if example.first is not None and example.label is not None:
+            self.count(example.time, example.scores, example.first, example.lead, example.label)
+        return ()
 
     def count(
         self, time: int, scores: Mapping[str, float | None], label: int, lead: int | None, final: int
@@ -432,50 +522,76 @@ class TargetFigures:
             tally = tallies[model] = Tally(self._threshold, self._horizon)
         return tally
 
-    def close_period(self, models: Iterable[str]) -> dict[str, dict[str, Any]]:
-        """Figures of the period by model, and a new period; no rows for one in which nothing was counted.
+    @property
+    def _counted(self) -> bool:
+        """Whether the running period counted anything."""
+        counts = self._counts["period"]
+        return bool(self._tallies["period"] or counts.censored or counts.contradicted)
+
+    @override
+    def period_rows(self, period: Period) -> list[dict[str, Any]]:
+        """Return a row for each model; none for a period in which nothing was counted."""
+        models = self._models
+        errors, aside = ({}, {}) if models is None else (models.recent_errors(), models.set_aside())
+        return [
+            {
+                "kind": "model",
+                "target": period.target,
+                "model": model,
+                "champion": model == period.champion,
+                **period.bounds,
+                **figures,
+                "errors": errors.get(model, 0),
+                "set_aside": model in aside,
+                "pending": period.pending,
+                **period.basis,
+            }
+            for model, figures in self.running(() if models is None else models.names()).items()
+        ]
+
+    def running(self, models: Iterable[str] = ()) -> dict[str, dict[str, Any]]:
+        """Return the figures of the running period by model; empty where nothing was counted.
 
         Args:
-            models: the target's; those without a score in the period have a row too.
+            models: those without a score in the period have a row too.
         """
-        counts = self._counts["period"]
-        tallies = self._tallies["period"]
-        rows = {}
-        if tallies or counts.censored or counts.contradicted:
-            rows = {
-                model: {
-                    **tallies.get(model, Tally(self._threshold, self._horizon)).row(),
-                    "censored": dict(sorted(counts.censored.items())),
-                    "contradicted": counts.contradicted,
-                    "positive_after_silence": counts.after_silence,
-                }
-                for model in sorted({*models, *tallies})
+        if not self._counted:
+            return {}
+        counts, tallies = self._counts["period"], self._tallies["period"]
+        return {
+            model: {
+                **tallies.get(model, Tally(self._threshold, self._horizon)).row(),
+                "censored": dict(sorted(counts.censored.items())),
+                "contradicted": counts.contradicted,
+                "positive_after_silence": counts.after_silence,
             }
+            for model in sorted({*models, *tallies})
+        }
+
+    @override
+    def begin_period(self) -> None:
+        """Begin with nothing; errors that no row tells count in the next period."""
+        if self._counted and self._models is not None:
+            self._models.forget_recent_errors()
         self._tallies["period"] = {}
         self._counts["period"] = _Counts()
-        return rows
+        self.changed = True
 
-    def running(self) -> tuple[dict[str, Tally], _Counts]:
-        """What the running period counted so far."""
-        return self._tallies["period"], self._counts["period"]
+    @override
+    def summary(self, waiting: Sequence[Example] = ()) -> dict[str, Any]:
+        """Return figures since ``figures_from``, under first and under final labels.
 
-    def go_on(self, running: tuple[dict[str, Tally], _Counts]) -> None:
-        """Take back up a period whose rows could not be written."""
-        self._tallies["period"], self._counts["period"] = running
+        What is counted stays as it is, so that a run that goes on equals one that never ended.
 
-    def at_end(self, waiting: Iterable[Example]) -> TargetFigures:
-        """The figures at the end of the input: with examples that have a label and wait for the target clock.
-
-        What is counted here stays as it is, so that a run that goes on equals one that never ended.
+        Args:
+            waiting: examples that have a label and wait for the target clock: they count too.
         """
-        end = TargetFigures(self._threshold, self._horizon, self._from, self.state())
-        for example in waiting:
-            if example.first is not None and example.label is not None:
-                end.count(example.time, example.scores, example.first, example.lead, example.label)
-        return end
-
-    def summary(self) -> dict[str, Any]:
-        """Figures since ``figures_from``, under first and under final labels."""
+        if waiting:
+            end = TargetFigures(self._threshold, self._horizon, self._from, self.state())
+            for example in waiting:
+                if example.first is not None and example.label is not None:
+                    end.count(example.time, example.scores, example.first, example.lead, example.label)
+            return end.summary()
         counts = self._counts["first"]
         return {
             "censored": dict(sorted(counts.censored.items())),
@@ -503,6 +619,7 @@ class TargetFigures:
             "unscored": {model: number for model, number in unscored.items() if number > 0},
         }
 
+    @override
     def state(self) -> dict[str, Any]:
         """Plain data."""
         return {

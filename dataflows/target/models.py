@@ -697,9 +697,14 @@ class ModelSet:
         """Why, of each model that is set aside."""
         return {label: slot.errors.why or "" for label, slot in self._slots.items() if slot.errors.aside}
 
-    def close_period(self) -> dict[str, int]:
-        """Errors of every model in the period that ends."""
-        return {label: slot.errors.close_period() for label, slot in self._slots.items()}
+    def recent_errors(self) -> dict[str, int]:
+        """Errors of every model since `forget_recent_errors`."""
+        return {label: slot.errors.recent for label, slot in self._slots.items()}
+
+    def forget_recent_errors(self) -> None:
+        """Begin to count recent errors again: a row told them."""
+        for slot in self._slots.values():
+            slot.errors.recent = 0
 
     def _due(self, slot: ModelVersion) -> bool:
         since = self.learned - slot.pickled_at

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from dataflows.target.alerts import AlertChange
     from dataflows.target.examples import Example
 
-__all__ = ["alert", "basis", "evaluation", "metrics", "named", "prediction", "prediction_id"]
+__all__ = ["alert", "basis", "evaluation", "named", "prediction", "prediction_id"]
 
 _LABELS = {1: "positive", 0: "negative", -1: "censored", None: "undecided"}
 
@@ -95,33 +95,3 @@ def evaluation(
         "learned": learned,
         **basis(item, seen.watermark),
     }
-
-
-def metrics(
-    period: Mapping[str, str],
-    figures: Mapping[str, Mapping[str, Any]],
-    skew: Mapping[str, Any] | None,
-    of: Mapping[str, Any],
-    told: Mapping[str, Any],
-) -> list[dict[str, Any]]:
-    """Rows of one period.
-
-    Args:
-        period: where it begins and ends.
-        figures: by model.
-        skew: what late data changed; None where nothing is compared.
-        of: the target, its champion, and how many of its examples are pending.
-        told: what the rows are based on.
-    """
-    rows = []
-    for model, found in figures.items():
-        head = {
-            "kind": "model",
-            "target": of["target"],
-            "model": model,
-            "champion": model == of["champion"],
-        }
-        rows.append({**head, **period, **found, "pending": of["pending"], **told})
-    if skew is not None:
-        rows.append({"kind": "skew", "target": of["target"], **period, **skew, **told})
-    return rows

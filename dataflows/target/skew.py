@@ -12,17 +12,20 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from typing_extensions import override
 
 from dataflows.target.figures import CLIP
+from dataflows.target.monitors import Monitor
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping, Sequence
 
     from numpy.typing import NDArray
 
-    from dataflows.items import Compared
+    from dataflows.items import Compared, Item
     from dataflows.state.layouts import Refit
-    from dataflows.target.examples import Example
+    from dataflows.target.examples import Example, LabelChange
+    from dataflows.target.monitors import Context, Period, Rows, Served
 
 __all__ = ["Skew", "log_loss"]
 
@@ -159,7 +162,7 @@ class _Tally:
         }
 
 
-class Skew:
+class Skew(Monitor):
     """The lateness skew of one target, of the running period and since ``figures_from``.
 
     Args:
@@ -167,6 +170,8 @@ class Skew:
         figures_from: examples before it count in no summary; None: all count.
         state: what `state` returned, None for a new target.
     """
+
+    name = "skew"
 
     def __init__(
         self, features: tuple[str, ...], figures_from: int | None, state: Mapping[str, Any] | None = None
@@ -178,7 +183,14 @@ class Skew:
         self._period = _Tally(features, kept.get("period"))
         self._total = _Tally(features, kept.get("total"))
 
+    @classmethod
+    @override
+    def open(cls, context: Context, state: Mapping[str, Any] | None) -> Skew | None:
+        """As `Monitor.open`; None where no asset of the class computes its features again."""
+        return cls(context.features, context.figures_from, state) if context.compares else None
+
     @staticmethod
+    @override
     def refitted(state: Mapping[str, Any], refit: Refit) -> dict[str, Any]:
         """What `state` returned, under another layout of the class."""
         tallies = {
@@ -187,35 +199,41 @@ class Skew:
         }
         return {"spread": [refit(found, 0.0) for found in state["spread"]], **tallies}
 
-    def serve(self, features: bytes) -> None:
-        """Take the features of an example that is served: differences are told in units of their spread."""
-        self._spread.add(np.frombuffer(features))
+    @override
+    def served(self, item: Item, served: Served) -> Rows:
+        """Add the features of an example: differences are given in units of their spread."""
+        if served.example is not None:
+            self._spread.add(np.frombuffer(served.features))
+            self.changed = True
+        return ()
 
-    def take(self, example: Example, compared: Compared, ask: Callable[[bytes], float | None]) -> None:
-        """Count one example, and note in it what its label will need.
+    @override
+    def compared(self, item: Item, example: Example | None, compared: Compared) -> Rows:
+        """Count one example, or why it cannot be compared.
 
         A feature that is missing in both vectors did not change, nor one that differs by rounding alone, as
         the order in which readings come makes it. By how much one changed is unknown where it is missing in
         either, or where all values that were served so far are equal.
 
         Args:
-            example: as served.
+            item: with which it came.
+            example: as served, with both scores; None where it is not remembered.
             compared: its features from complete data.
-            ask: the champion's score of a feature vector.
         """
-        if compared.features is None:
-            self.give_up(example.time, compared.why or "")
-            return
-        before = after = ask(example.features)
-        if compared.features != example.features:
-            after = ask(compared.features)
-        changed, distances = self._changes(np.frombuffer(example.features), np.frombuffer(compared.features))
-        example.compared = before, after
+        complete = compared.features
+        if example is None or complete is None:
+            if example is not None or complete is not None:
+                self._give_up(compared.time, "not remembered" if example is None else compared.why or "")
+            return ()
+        self.changed = True
+        changed, distances = self._changes(np.frombuffer(example.features), np.frombuffer(complete))
+        before, after = example.compared or (None, None)
         for tally in self._tallies(example.time):
             tally.compare(changed, distances)
             if before is not None and after is not None:
                 tally.score(after - before)
-        self.mature(example)
+        self._count_loss(example)
+        return ()
 
     def _changes(
         self, served: NDArray[np.float64], complete: NDArray[np.float64]
@@ -231,16 +249,25 @@ class Skew:
         distances[known] = by[known] / spread[known]
         return changed, distances
 
-    def mature(self, example: Example) -> None:
-        """Count the change in log loss of an example that has its label and its comparison by now."""
+    @override
+    def matured(self, item: Item, change: LabelChange) -> Rows:
+        """Count the change in log loss of an example that was compared before."""
+        if not change.matured.correction:
+            self._count_loss(change.example)
+        return ()
+
+    def _count_loss(self, example: Example) -> None:
+        """Count the change in log loss of an example that has its first label and its comparison by now."""
         before, after = example.compared or (None, None)
         label = example.first
         if label is not None and label >= 0 and before is not None and after is not None:
             for tally in self._tallies(example.time):
                 tally.mature(log_loss(after, label) - log_loss(before, label))
+            self.changed = True
 
-    def give_up(self, time: int, why: str) -> None:
+    def _give_up(self, time: int, why: str) -> None:
         """Count an example that cannot be compared, by reason."""
+        self.changed = True
         for tally in self._tallies(time):
             tally.give_up(why)
 
@@ -249,23 +276,26 @@ class Skew:
             return (self._period,)
         return self._period, self._total
 
-    def running(self) -> _Tally:
-        """What the running period counted so far."""
-        return self._period
+    @override
+    def period_rows(self, period: Period) -> list[dict[str, Any]]:
+        """Return one row; none for a period in which nothing was counted."""
+        if not self._period:
+            return []
+        head = {"kind": "skew", "target": period.target}
+        return [{**head, **period.bounds, **self._period.row(), **period.basis}]
 
-    def go_on(self, running: _Tally) -> None:
-        """Take back up a period whose rows could not be written."""
-        self._period = running
+    @override
+    def begin_period(self) -> None:
+        """Begin with nothing."""
+        self._period = _Tally(self._features)
+        self.changed = True
 
-    def close_period(self) -> dict[str, Any] | None:
-        """Figures of the period, and a new period; None for one in which nothing was counted."""
-        period, self._period = self._period, _Tally(self._features)
-        return period.row() if period else None
+    @override
+    def summary(self, waiting: Sequence[Example] = ()) -> dict[str, Any]:
+        """Return the figures since ``figures_from``."""
+        return {"skew": self._total.row()}
 
-    def summary(self) -> dict[str, Any]:
-        """Figures since ``figures_from``."""
-        return self._total.row()
-
+    @override
     def state(self) -> dict[str, Any]:
         """Plain data."""
         return {

@@ -14,22 +14,15 @@ import structlog
 from dataflows.instants import format_instant
 from dataflows.items import Compared, Item, Matured, Observation, Row, by_order, encode, target_part
 from dataflows.state.tables import BUCKETS
-from dataflows.target.alerts import REPORTS, Publisher
+from dataflows.target.alerts import Publisher
 from dataflows.target.attribution import Attribution
-from dataflows.target.champion import (
-    ChampionError,
-    between,
-    going_on,
-    layout_of,
-    read_figures,
-    seal_kept,
-    unseal_kept,
-)
+from dataflows.target.champion import ChampionError, between, going_on, layout_of, seal_kept, unseal_kept
 from dataflows.target.error_rate import ErrorRate
 from dataflows.target.examples import SEGMENTS, Example, ExampleStore, Ledger
 from dataflows.target.figures import Leads, TargetFigures
 from dataflows.target.models import MODEL_PARTS, ModelSet
-from dataflows.target.rows import alert, basis, evaluation, metrics, named, prediction
+from dataflows.target.monitors import Context, Monitor, Monitors, Period, Served
+from dataflows.target.rows import alert, basis, evaluation, named, prediction
 from dataflows.target.skew import Skew
 
 if TYPE_CHECKING:
@@ -38,13 +31,16 @@ if TYPE_CHECKING:
     from dataflows.fleet.fleet import Fleet
     from dataflows.state.layouts import Refit, StateHistory
 
-__all__ = ["TARGET_PARTS", "ChampionError", "OrderError", "TargetStage", "described"]
+__all__ = ["MONITORS", "TARGET_PARTS", "ChampionError", "OrderError", "TargetStage", "described"]
+
+#: What watches a target, in the order in which each is called and has its place in the summary.
+MONITORS: tuple[type[Monitor], ...] = (Leads, TargetFigures, Attribution, Skew)
 
 _LOG = MODEL_PARTS
 _FIGURES = MODEL_PARTS + 1
 _EXAMPLES = MODEL_PARTS + 2
 _PUBLISHED = _EXAMPLES + SEGMENTS
-#: Models, the log of what was learned, the figures, the examples, what was published of each asset. Frozen:
+#: Models, the log of what was learned, the monitors, the examples, what was published of each asset. Frozen:
 #: the store knows them by number.
 TARGET_PARTS = _PUBLISHED + BUCKETS
 _log = structlog.get_logger()
@@ -67,6 +63,7 @@ class TargetStage:
         main: what `main_snapshot` returned, None for a new target.
         parts: what `part_snapshot` returned, by number.
         past: the layouts of the fleet's classes, and how often examples began anew; None: it has none.
+        monitors: what watches it.
 
     Raises:
         ChampionError: the stored champion cannot go on, and nobody is named to follow it.
@@ -82,6 +79,7 @@ class TargetStage:
         main: bytes | None,
         parts: dict[int, bytes],
         past: StateHistory | None = None,
+        monitors: Iterable[type[Monitor]] = MONITORS,
     ) -> None:
         self._target = fleet.targets[key]
         asset_class = fleet.classes[self._target.asset_class]
@@ -112,21 +110,18 @@ class TargetStage:
         self._learned = 0 if state is None else state["scorer"]["learned"]
         self._layout, refit = layout_of(past, asset_class, state)
         self._open(fleet, state, parts, refit)
+        compares = bool(asset_class.compared)
+        context = Context(self._target, self._features, fleet.figures_from, compares, self._scorer)
+        watched = unseal_kept("figures", parts[_FIGURES]) if _FIGURES in parts else {}
+        self._monitors = Monitors(monitors, context, watched, refit, self._rejected)
+        self._compares = compares
+        if refit is not None:
+            self._stale.append(_FIGURES)
 
     def _open(
         self, fleet: Fleet, state: dict[str, Any] | None, parts: dict[int, bytes], refit: Refit | None
     ) -> None:
         target = self._target
-        kept = read_figures(parts.get(_FIGURES), refit)
-        self._changed_figures = refit is not None
-        since = fleet.figures_from
-        self._figures = TargetFigures(target.threshold, target.horizon, since, kept.get("tallies"))
-        self._leads = Leads(since, kept.get("leads"), alerts=target.alert is not None)
-        self._usual = Attribution(self._features, kept.get("usual"))
-        #: None where no asset of the class computes its features again.
-        self._skew: Skew | None = None
-        if fleet.classes[target.asset_class].compared:
-            self._skew = Skew(self._features, since, kept.get("skew"))
         self._examples = ExampleStore(between(parts, _EXAMPLES, _PUBLISHED), refit)
         self._publisher = Publisher(target, fleet.output, between(parts, _PUBLISHED, TARGET_PARTS))
         champion = None if state is None else going_on(target, self._features, state)
@@ -148,7 +143,7 @@ class TargetStage:
             why = f"successor of {state['champion']}, which is no longer configured"
             self._news.append(("champion", *self._scorer.named(self._champion), why))
         clock = None if state is None else state["ledger"]["clock"]
-        self._ledger = Ledger(target, self._scorer, self._figures, self._usual, self._examples, clock)
+        self._ledger = Ledger(target, self._examples, clock)
         if state is not None:
             self._ledger.restore_released(state["ledger"]["released"])
         if _LOG in parts:
@@ -189,7 +184,7 @@ class TargetStage:
 
         An effect that raises is rejected by itself: it leaves neither a row nor a trace in the state, and the
         effects before and after it stand. So an effect encodes its rows before it changes anything, or undoes
-        what it changed. What only counts (figures, skew) is an effect of its own, after what it counts.
+        what it changed. Monitors are called after what they watch; what one raises is rejected by itself.
         """
         learned = self._scorer.learned
         rows: list[Row] = []
@@ -199,7 +194,7 @@ class TargetStage:
             except Exception as error:  # noqa: BLE001 - the rest of the record and of the fleet goes on
                 rows.append(self._rejected(item, error))
         if self._scorer.learned != learned:
-            rows += self._attempt(item, self._ledger.trim)
+            rows += self._attempt(item, self._trim)
         return rows
 
     def _attempt(self, item: Item, effect: Callable[[], list[Row] | None]) -> list[Row]:
@@ -254,20 +249,33 @@ class TargetStage:
         return self._pass_clock(item, seen.clock)
 
     def _pass_clock(self, item: Item, clock: int | None) -> list[Row]:
-        """Learn and count what the target clock passes; an example that raises is not tried again."""
+        """Learn and count the examples that the target clock passes; one that raises is not tried again."""
         rows: list[Row] = []
+        self._ledger.advance(clock)
         while True:
-            failed = self._attempt(item, partial(self._pass, clock))
-            if not failed:
+            try:
+                due = self._ledger.next_due()
+            except Exception as error:  # noqa: BLE001 - as in `_observe`
+                rows.append(self._rejected(item, error))
+                continue
+            if due is None:
                 return rows
-            rows += failed
+            if due.learns:
+                rows += self._attempt(item, partial(self._learn, item, due.example))
+            if due.settles:
+                rows += self._monitors.settled(item, due.example)
 
-    def _pass(self, clock: int | None) -> None:
-        try:
-            self._changed_figures |= self._ledger.advance(clock)
-        except Exception:
-            self._changed_figures = True
-            raise
+    def _learn(self, item: Item, example: Example) -> list[Row]:
+        label = example.label or 0
+        self._scorer.learn(example.asset, example.time, example.features, label, example.scores)
+        return self._monitors.learned(item, example)
+
+    def _learn_at_once(self, item: Item, example: Example) -> list[Row]:
+        return self._learn(item, example) if self._ledger.learns_at_once(example) else []
+
+    def _trim(self) -> list[Row]:
+        self._ledger.trim((asset, time) for asset, time, _ in self._scorer.trim())
+        return []
 
     def _clear(self, item: Item, seen: Observation) -> list[Row]:
         before = self._publisher.entry(seen.asset)
@@ -277,31 +285,20 @@ class TargetStage:
         except Exception:
             self._publisher.put_back(seen.asset, before)
             raise
-        since = self._leads.since(seen.asset)
-        if self._target.alert is not None:
-            since = moves[0].opened if moves else None
-        elif since is None or (seen.cleared in REPORTS and seen.cleared_at <= since - self._target.horizon):
-            return rows
-        else:
-            self._leads.forget(seen.asset)
-            self._changed_figures = True
-        if since is not None and seen.cleared == "failure":
-            self._leads.failed(since, seen.cleared_at)
-            self._changed_figures = True
-        return rows
+        opened = moves[0].opened if moves else None
+        return rows + self._monitors.cleared(item, seen.asset, seen.cleared or "", seen.cleared_at, opened)
 
     def _release(self, _: Item, seen: Observation) -> list[Row]:
-        self._ledger.release(seen.asset, seen.released)
+        self._ledger.release(seen.asset, seen.released, self._scorer.logged)
         return []
 
     def _forget(self, _: Item, seen: Observation) -> list[Row]:
-        self._ledger.forget(seen.asset)
+        self._ledger.forget(seen.asset, self._scorer.logged)
         return []
 
-    def _forget_published(self, _: Item, seen: Observation) -> list[Row]:
+    def _forget_published(self, item: Item, seen: Observation) -> list[Row]:
         self._publisher.forget(seen.asset)
-        self._changed_figures |= self._leads.forget(seen.asset) is not None
-        return []
+        return self._monitors.forgotten(item, seen.asset)
 
     def _tell_moves(self, item: Item, _: Observation) -> list[Row]:
         if not self._scorer.moves:
@@ -340,17 +337,16 @@ class TargetStage:
         if self._write_features != "none":
             row["features"] = named(self._features, example.features)
         rows = [_row("evaluations", row)]
-        self._changed_figures = True
-        self._ledger.mature(seen.asset, matured)
-        rows += self._attempt(item, partial(self._ledger.learn_at_once, example))
-        if self._skew is not None and not matured.correction:
-            rows += self._attempt(item, partial(self._skew.mature, example))
+        change = self._ledger.mature(seen.asset, matured)
+        if change is not None:
+            rows += self._monitors.matured(item, change)
+        rows += self._attempt(item, partial(self._learn_at_once, item, example))
         if matured.correction:
             _log.info("label contradicted", target=seen.target, asset=seen.asset, time=row["time"])
         return rows
 
     def _score(self, item: Item, seen: Observation) -> list[Row]:
-        features = seen.features or b""
+        time, features, example = seen.time or 0, seen.features or b"", None
         before = self._publisher.entry(seen.asset)
         try:
             if seen.example:
@@ -358,7 +354,8 @@ class TargetStage:
                 score, link = answers[self._champion]
                 rows = self._publish(item, seen, score, link)
                 scores = {name: answer for name, (answer, _) in answers.items()}
-                self._ledger.take(Example(seen.asset, seen.time or 0, features, scores, self._champion))
+                example = Example(seen.asset, time, features, scores, self._champion)
+                self._ledger.add(example)
             else:
                 score, link = self._scorer.answer(self._champion, features)
                 rows = self._publish(item, seen, score, link)
@@ -366,13 +363,8 @@ class TargetStage:
             # An alert moves, and a prediction counts as written, only with its row.
             self._publisher.put_back(seen.asset, before)
             raise
-        if self._target.alert is None and score is not None and link == "class":
-            high = score >= self._target.threshold
-            self._changed_figures |= self._leads.stands(seen.asset, seen.time or 0, high=high)
-        if seen.example and self._skew is not None:
-            self._changed_figures = True
-            rows += self._attempt(item, partial(self._skew.serve, features))
-        return rows
+        served = Served(seen.asset, time, seen.revision, features, score, link, self._champion, example)
+        return rows + self._monitors.served(item, served)
 
     def _publish(self, item: Item, seen: Observation, score: float | None, link: str) -> list[Row]:
         """The prediction of the champion, and the alerts that follow from it."""
@@ -395,29 +387,32 @@ class TargetStage:
         for move in moves:
             told = alert(item, seen, move)
             if move.state == "opened":
-                told["moved_by"] = self._usual.moved(
-                    features,
-                    self._scorer.picks(champion),
-                    score,
-                    lambda x: self._scorer.answer(champion, x)[0],
-                )
+                told["moved_by"] = self._moved_by(features, score)
             rows.append(_row("alerts", told))
         return rows
 
-    def _compare(self, _: Item, seen: Observation, compared: Compared) -> list[Row]:
-        """Hold an example as served against its features from complete data."""
-        if self._skew is None:
+    def _moved_by(self, features: bytes, score: float) -> list[dict[str, Any]]:
+        attribution = self._monitors.of(Attribution)
+        if attribution is None:
             return []
-        self._changed_figures = True
+        return attribution.moved(features, self._scorer.picks(self._champion), score, self._ask)
+
+    def _ask(self, features: bytes) -> float | None:
+        """Score of the champion."""
+        return self._scorer.answer(self._champion, features)[0]
+
+    def _compare(self, item: Item, seen: Observation, compared: Compared) -> list[Row]:
+        """Score an example as served and from complete data, both by the champion of this moment."""
+        if not self._compares:
+            return []
         example = self._ledger.remembered(seen.asset, compared.time)
-        if example is not None:
-            try:
-                self._skew.take(example, compared, lambda x: self._scorer.answer(self._champion, x)[0])
-            finally:
-                self._examples.update(example)
-        elif compared.features is not None:
-            self._skew.give_up(compared.time, "not remembered")
-        return []
+        if example is not None and compared.features is not None:
+            before = after = self._ask(example.features)
+            if compared.features != example.features:
+                after = self._ask(compared.features)
+            example.compared = before, after
+            self._examples.update(example)
+        return self._monitors.compared(item, example, compared)
 
     def _end_of_period(self, known: int) -> int:
         return -(-known // self._every) * self._every
@@ -430,33 +425,14 @@ class TargetStage:
         self._period = (end - self._every, end)
         if closed is None:
             return []
-        counted = self._figures.running(), None if self._skew is None else self._skew.running()
-        try:
-            return [_row("metrics", row) for row in self._metrics(item, *closed)]
-        except Exception:
-            # Without its rows no period closes: what it counted counts in the next one.
-            self._figures.go_on(counted[0])
-            if self._skew is not None and counted[1] is not None:
-                self._skew.go_on(counted[1])
-            raise
-
-    def _metrics(self, item: Item, start: int, end: int) -> list[dict[str, Any]]:
-        self._changed_figures = True
-        figures = self._figures.close_period(self._scorer.names())
-        if figures:
-            aside, errors = self._scorer.set_aside(), self._scorer.close_period()
-            for label, row in figures.items():
-                row |= {"errors": errors.get(label, 0), "set_aside": label in aside}
-        rows = metrics(
-            {"from": format_instant(start), "to": format_instant(end)},
-            figures,
-            None if self._skew is None else self._skew.close_period(),
-            {"target": self._target.name, "champion": self._champion, "pending": self._ledger.pending()},
+        period = Period(
+            self._target.name,
+            {"from": format_instant(closed[0]), "to": format_instant(closed[1])},
+            self._champion,
+            self._ledger.pending(),
             {"known": format_instant(item.known), **basis(item, None)},
         )
-        for row in rows:
-            _log.info("metrics", **row)
-        return rows
+        return self._monitors.close_period(item, period, _metrics)
 
     def pending(self) -> int:
         """Examples that wait for their label."""
@@ -468,9 +444,8 @@ class TargetStage:
         if self._scorer.learned != self._learned and self._scorer.log:
             changed.append(_LOG)
         self._learned = self._scorer.learned
-        if self._changed_figures:
+        if self._monitors.changed():
             changed.append(_FIGURES)
-            self._changed_figures = False
         changed += [_EXAMPLES + segment for segment in self._examples.changed()]
         changed += [_PUBLISHED + bucket for bucket in self._publisher.changed()]
         return changed
@@ -495,20 +470,13 @@ class TargetStage:
         )
 
     def part_snapshot(self, part: int) -> bytes:
-        """One part: models, log, figures, or a segment of the examples."""
+        """One part: models, log, monitors, or a segment of the examples."""
         if part < MODEL_PARTS:
             return self._scorer.part(part)
         if part == _LOG:
             return seal_kept("log", (self._scorer.log, self._scorer.log_start))
         if part == _FIGURES:
-            kept: dict[str, Any] = {
-                "tallies": self._figures.state(),
-                "leads": self._leads.state(),
-                "usual": self._usual.state(),
-            }
-            if self._skew is not None:
-                kept["skew"] = self._skew.state()
-            return seal_kept("figures", kept)
+            return seal_kept("figures", self._monitors.state())
         if part < _PUBLISHED:
             return self._examples.segment(part - _EXAMPLES)
         return self._publisher.part(part - _PUBLISHED)
@@ -525,9 +493,7 @@ class TargetStage:
                 "model_errors": self._scorer.errors(),
                 "set_aside": self._scorer.set_aside(),
                 "order_violations": self._violations,
-                "lead": self._leads.row(),
-                **self._figures.at_end(self._ledger.waiting()).summary(),
-                **({} if self._skew is None else {"skew": self._skew.summary()}),
+                **self._monitors.summary(self._ledger.waiting()),
             }
         }
         rejected = {"internal_error": self._errors} if self._errors else {}
@@ -568,6 +534,12 @@ def described(fleet: Fleet, key: str, main: bytes, parts: Mapping[int, bytes]) -
         "model_errors": {name: found.total for name, found in errors.items() if found.total},
         "set_aside": {name: found.why or "" for name, found in errors.items() if found.aside},
     }
+
+
+def _metrics(row: dict[str, Any]) -> Row:
+    encoded = _row("metrics", row)
+    _log.info("metrics", **row)
+    return encoded
 
 
 def _row(output: str, row: dict[str, Any]) -> Row:

@@ -25,7 +25,7 @@ vectors = st.lists(st.lists(values, min_size=5, max_size=5), min_size=1, max_siz
 def taught(rows: list[list[float]], state: tuple[bytes, bytes] | None = None) -> Attribution:
     usual = Attribution(NAMES, state)
     for row in rows:
-        usual.learn(np.array(row, dtype=np.float64))
+        usual.add(np.array(row, dtype=np.float64))
     return usual
 
 

@@ -194,7 +194,7 @@ def test_a_period_counts_everything_and_the_summary_from_its_start_on() -> None:
     assert summary["first_labels"]["m"]["examples"] == summary["final_labels"]["m"]["examples"] == 1
     assert summary["first_labels"]["m"]["positives"] == 0
     assert (summary["censored"], summary["contradicted"]) == ({"maintenance": 1}, 0)
-    row = found.close_period(["m"])["m"]
+    row = found.running()["m"]
     assert (row["examples"], row["positives"]) == (2, 1)
     assert (row["censored"], row["contradicted"]) == ({"maintenance": 2}, 1)
 
@@ -203,10 +203,10 @@ def test_a_closed_period_leaves_nothing_to_the_next() -> None:
     """The next period begins at zero; the summary goes on."""
     found = figures()
     found.count(1, {"m": 0.5}, 1, HOUR, 1)
-    found.close_period(["m"])
-    assert found.close_period(["m"]) == {}
+    found.begin_period()
+    assert found.running(["m"]) == {}
     found.count(2, {"m": 0.5}, 0, None, 0)
-    assert found.close_period(["m"])["m"]["examples"] == 1
+    assert found.running()["m"]["examples"] == 1
     assert found.summary()["first_labels"]["m"]["examples"] == 2
 
 
@@ -214,7 +214,7 @@ def test_a_period_of_censored_examples_alone_has_rows() -> None:
     """What was counted is told, also where no example was learned."""
     found = figures()
     found.censored(1, "silence", {"m": 0.5, "n": 0.5})
-    rows = found.close_period(["m", "n"])
+    rows = found.running(["m", "n"])
     expected = {"examples": 0, "positives": 0, "censored": {"silence": 1}, "contradicted": 0}
     expected["positive_after_silence"] = 0
     assert rows == {"m": expected, "n": expected}

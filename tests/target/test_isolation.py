@@ -22,7 +22,7 @@ from dataflows.target import target as module
 from dataflows.target.alerts import AlertBook, Publisher
 from dataflows.target.attribution import Attribution
 from dataflows.target.examples import ExampleStore, Ledger
-from dataflows.target.figures import TargetFigures
+from dataflows.target.figures import Leads, TargetFigures
 from dataflows.target.models import ModelSet
 from dataflows.target.skew import Skew
 from tests.target.fleets import FEATURES, PartStore, fleet, model, target
@@ -41,16 +41,17 @@ OWNERS: dict[type, set[str]] = {
     Ledger: set(),
     ExampleStore: set(),
     ModelSet: set(),
-    TargetFigures: {"count", "censored", "contradicted", "close_period"},
-    Attribution: set(),
-    Skew: {"serve", "take", "mature", "give_up", "close_period", "_changes"},
+    TargetFigures: {"count", "censored", "contradicted", "matured", "settled", "period_rows"},
+    Leads: {"served", "cleared", "period_rows"},
+    Attribution: {"learned", "add", "moved"},
+    Skew: {"served", "compared", "matured", "period_rows", "_changes", "_give_up"},
     Publisher: set(),
     AlertBook: set(),
     Buckets: set(),
 }
 #: Part of putting back what was there before an error; and what a model's own errors are caught in.
-SPARED = {"put_back", "running", "go_on", "_teach", "_unscored"}
-FUNCTIONS = ("prediction", "alert", "evaluation", "metrics", "named", "encode", "format_instant", "basis")
+SPARED = {"put_back", "_teach", "_unscored"}
+FUNCTIONS = ("prediction", "alert", "evaluation", "named", "encode", "format_instant", "basis")
 
 
 class UnluckyError(ArithmeticError):

@@ -114,7 +114,7 @@ def test_the_median_is_exact_to_a_hundredth(found: list[int], cut: int) -> None:
     for index, lead in enumerate(found):
         if index == cut:
             counted = Leads(None, counted.state())
-        counted.failed(7, 7 + lead)
+        counted.count(7, 7 + lead)
     row = counted.row()
     assert row["warned"] == len(found)
     if found:
@@ -125,13 +125,13 @@ def test_leads_take_bounded_space() -> None:
     """Of a hundred thousand different leads up to a century, no more than a few thousand steps remain."""
     counted = Leads(None)
     for number in range(1, 100_001):
-        counted.failed(0, number * number * 315_000)
+        counted.count(0, number * number * 315_000)
     assert len(seal("leads", 1, counted.state())) < 40_000
 
 
 def test_warnings_before_figures_from_are_not_counted() -> None:
     """As examples before it are not."""
     counted = Leads(100)
-    counted.failed(99, 500)
-    counted.failed(100, 500)
+    counted.count(99, 500)
+    counted.count(100, 500)
     assert counted.row()["warned"] == 1

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dataflows.items import Matured
+from dataflows.items import Item, Matured
 from dataflows.target.attribution import Attribution
 from dataflows.target.examples import SEGMENTS, Example, ExampleStore, Ledger
 from dataflows.target.figures import TargetFigures
@@ -26,6 +26,7 @@ HORIZON, DELAY = 10, 3
 WAIT = HORIZON + DELAY
 FROM = 20
 SCORES = (0.1, 0.35, 0.6, 0.9)
+ITEM = Item(1, 0, None, 0, ("", 0, 0), b"")
 
 Learned = tuple[str, int, int]
 
@@ -75,7 +76,7 @@ class Bench:
         self.scorer = Listening(self.target.name, self.target.models, FEATURES, main, parts)
         self.scorer.taught = self.taught
         clock = None if ledger is None else ledger["clock"]
-        self.ledger = Ledger(self.target, self.scorer, self.figures, self.usual, self.examples, clock)
+        self.ledger = Ledger(self.target, self.examples, clock)
         if ledger is not None:
             self.ledger.restore_released(ledger["released"])
 
@@ -87,15 +88,38 @@ class Bench:
         self._open(segments, figures, self.usual.state(), ledger, main, {0: self.scorer.part(0)})
 
     def take(self, asset: str, time: int) -> None:
-        self.ledger.take(Example(asset, time, vector(time), {"prior": SCORES[time % 4]}, "prior"))
+        self.ledger.add(Example(asset, time, vector(time), {"prior": SCORES[time % 4]}, "prior"))
 
-    def mature(self, asset: str, time: int, label: int | None, correction: int = 0) -> bool:
+    def mature(
+        self, asset: str, time: int, label: int | None, correction: int = 0, *, after_silence: bool = False
+    ) -> bool:
         """Give a label; whether it leads to learning."""
         lead = 1 + time % HORIZON if label == 1 else None
-        found = self.ledger.mature(asset, Matured(time, label, "why", lead, 0, correction))
-        assert found is not None
-        self.ledger.learn_at_once(found[0])
-        return found[1]
+        matured = Matured(time, label, "why", lead, 0, correction, after_silence)
+        change = self.ledger.mature(asset, matured)
+        assert change is not None
+        self.figures.matured(ITEM, change)
+        learns = label is not None and label >= 0 and not change.example.learned
+        if self.ledger.learns_at_once(change.example):
+            self._learn(change.example)
+        return learns
+
+    def advance(self, clock: int) -> bool:
+        """Move the target clock, as a target does; whether it passed an example."""
+        self.ledger.advance(clock)
+        passed = False
+        while (due := self.ledger.next_due()) is not None:
+            passed = True
+            if due.learns:
+                self._learn(due.example)
+            if due.settles:
+                self.figures.settled(ITEM, due.example)
+        return passed
+
+    def _learn(self, example: Example) -> None:
+        label = example.label or 0
+        self.scorer.learn(example.asset, example.time, example.features, label, example.scores)
+        self.usual.learned(ITEM, example)
 
 
 @dataclass
@@ -212,7 +236,7 @@ def test_learning_and_counting_equal_the_brute_force(
             clocks[which] += number
             before = len(slow.taught), slow.figures()
             slow.advance(clocks[which])
-            passed = bench.ledger.advance(clocks[which])
+            passed = bench.advance(clocks[which])
             assert passed or before == (len(slow.taught), slow.figures()), "news must be told"
         elif what == "restart":
             bench.restart()
@@ -231,14 +255,14 @@ def test_positives_wait_for_the_negatives_of_their_time() -> None:
             bench.take(asset, time)
     assert bench.mature("b", 31, 1)
     assert bench.mature("b", 30, 1)
-    bench.ledger.advance(30 + WAIT)
+    bench.advance(30 + WAIT)
     assert bench.taught == [], "passed means more than t + horizon + label_delay"
     for asset in "ca":
         for time in (31, 30):
             bench.mature(asset, time, 0)
-    bench.ledger.advance(30 + WAIT + 1)
+    bench.advance(30 + WAIT + 1)
     assert bench.taught == [("a", 30, 0), ("b", 30, 1), ("c", 30, 0)]
-    bench.ledger.advance(30 + WAIT + 2)
+    bench.advance(30 + WAIT + 2)
     assert bench.taught[3:] == [("a", 31, 0), ("b", 31, 1), ("c", 31, 0)]
 
 
@@ -251,7 +275,7 @@ def test_at_once_learns_positives_when_known_and_counts_them_later() -> None:
     bench.mature("a", 30, 0)
     assert bench.taught == [("a", 31, 1)]
     assert summed(bench)["first"] == (0, 0, None)
-    assert bench.ledger.advance(31 + WAIT + 1)
+    assert bench.advance(31 + WAIT + 1)
     assert bench.taught == [("a", 31, 1), ("a", 30, 0)]
     assert summed(bench)["first"][:2] == (2, 1)
 
@@ -261,21 +285,21 @@ def test_counting_alone_is_told() -> None:
     bench = Bench("at_once")
     bench.take("a", 30)
     bench.mature("a", 30, 1)
-    assert not bench.ledger.advance(30 + WAIT)
-    assert bench.ledger.advance(30 + WAIT + 1)
+    assert not bench.advance(30 + WAIT)
+    assert bench.advance(30 + WAIT + 1)
     assert summed(bench)["first"][:2] == (1, 1)
-    assert not bench.ledger.advance(30 + WAIT + 2)
+    assert not bench.advance(30 + WAIT + 2)
 
 
 def test_the_target_clock_never_moves_back() -> None:
     """An asset that lags behind holds up nothing: what it matures late is learned at once."""
     bench = Bench()
     bench.take("a", 30)
-    bench.ledger.advance(100)
-    bench.ledger.advance(50)
+    bench.advance(100)
+    bench.advance(50)
     assert bench.ledger.clock == 100
     bench.mature("a", 30, 0)
-    bench.ledger.advance(44)
+    bench.advance(44)
     assert bench.taught == [("a", 30, 0)]
 
 
@@ -284,10 +308,10 @@ def test_what_was_censored_and_is_corrected_is_learned() -> None:
     bench = Bench()
     bench.take("a", 30)
     assert not bench.mature("a", 30, -1)
-    bench.ledger.advance(100)
+    bench.advance(100)
     assert bench.taught == []
     assert bench.mature("a", 30, 1, 1)
-    bench.ledger.advance(100)
+    bench.advance(100)
     assert bench.taught == [("a", 30, 1)]
     found = summed(bench)
     assert (found["censored"], found["contradicted"]) == (1, 1)
@@ -299,10 +323,10 @@ def test_what_was_learned_stays_learned() -> None:
     bench = Bench()
     bench.take("a", 30)
     bench.mature("a", 30, 0)
-    bench.ledger.advance(100)
+    bench.advance(100)
     for correction, label in enumerate((1, -1, 0, 1), start=1):
         assert not bench.mature("a", 30, label, correction)
-        bench.ledger.advance(100 + correction)
+        bench.advance(100 + correction)
     assert bench.taught == [("a", 30, 0)]
     found = summed(bench)
     assert found["contradicted"] == 4
@@ -314,9 +338,9 @@ def test_an_example_that_is_not_remembered_is_passed_over() -> None:
     bench = Bench()
     bench.take("a", 30)
     bench.mature("a", 30, 0)
-    bench.ledger.advance(100)
-    bench.ledger.release("a", [30, 29])
-    bench.ledger.trim()
+    bench.advance(100)
+    bench.ledger.release("a", [30, 29], bench.scorer.logged)
+    bench.ledger.trim((asset, time) for asset, time, _ in bench.scorer.trim())
     for time in (30, 29):
         assert bench.ledger.mature("a", Matured(time, 1, "failure", 1, 100, 1)) is None
     assert len(bench.examples) == 0
@@ -327,16 +351,16 @@ def test_the_end_of_the_input_counts_every_known_label_and_changes_nothing() -> 
     """A positive that waits for the target clock is in the figures of the end, and counts once afterwards."""
     bench = Bench()
     example = Example("a", FROM, vector(1.0), {"prior": 0.6}, "prior")
-    bench.ledger.take(example)
-    bench.ledger.mature("a", Matured(FROM, 1, "failure", FROM + 4, FROM + 4, 0))
+    bench.ledger.add(example)
+    bench.mature("a", FROM, 1)
     stored = bench.figures.state()
     assert bench.figures.summary()["first_labels"] == {}
     for _ in range(2):
-        end = bench.figures.at_end(bench.ledger.waiting()).summary()
+        end = bench.figures.summary(bench.ledger.waiting())
         assert end["first_labels"]["prior"]["positives"] == end["final_labels"]["prior"]["positives"] == 1
     assert bench.figures.state() == stored
     assert not example.counted
-    bench.ledger.advance(FROM + WAIT + 1)
+    bench.advance(FROM + WAIT + 1)
     assert bench.ledger.waiting() == []
     assert bench.figures.summary()["first_labels"]["prior"]["positives"] == 1
 
@@ -347,11 +371,11 @@ def test_a_failure_that_is_withdrawn_before_the_clock_has_passed_is_not_learned(
     bench.take("a", 30)
     bench.mature("a", 30, 1)
     bench.mature("a", 30, None, 1)
-    bench.ledger.advance(100)
+    bench.advance(100)
     assert bench.taught == []
     bench.restart()
     bench.mature("a", 30, 0, 2)
-    bench.ledger.advance(100)
+    bench.advance(100)
     assert bench.taught == [("a", 30, 0)]
     found = summed(bench)
     assert (found["contradicted"], found["first"][:2], found["final"][:2]) == (1, (1, 0), (1, 0))
@@ -366,7 +390,7 @@ def test_a_label_that_comes_and_goes_takes_no_more_memory() -> None:
         bench.mature("a", 30, None, number + 1)
     assert len(bench.ledger._queue) == 1
     bench.mature("a", 30, 1, 200)
-    bench.ledger.advance(100)
+    bench.advance(100)
     assert bench.taught == [("a", 30, 1)]
 
 
@@ -375,5 +399,5 @@ def test_a_failure_after_silence_is_counted_apart() -> None:
     bench = Bench()
     bench.take("a", 30)
     bench.mature("a", 30, -1)
-    bench.ledger.mature("a", Matured(30, 1, "failure", 1, 0, 1, after_silence=True))
+    bench.mature("a", 30, 1, 1, after_silence=True)
     assert bench.figures.summary()["positive_after_silence"] == 1

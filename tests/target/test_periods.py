@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from dataflows.instants import HOUR, parse_instant
 from dataflows.items import Item, Observation, Row
 from dataflows.target import TargetStage
+from dataflows.target.figures import TargetFigures
 from tests.target.fleets import PartStore, fleet, model, target
 from tests.target.test_target import raised
 
@@ -37,8 +38,10 @@ class Running:
         body = Observation("a", KEY, None, None)
         items = self.group.process([Item(self.number, 0, None, hour * HOUR, ("", 0, 0), body)])
         # A period in which nothing is counted has no row.
-        self.group._figures.censored(hour * HOUR, "some reason", {"prior": 0.5})
-        self.group._changed_figures = True
+        figures = self.group._monitors.of(TargetFigures)
+        assert figures is not None
+        figures.censored(hour * HOUR, "some reason", {"prior": 0.5})
+        figures.changed = True
         self.store.after_batch(self.group)
         self.store.end_epoch(self.group)
         rows = [orjson.loads(item.body.data) for item in items if isinstance(item.body, Row)]

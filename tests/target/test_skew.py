@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 from dataflows.items import Compared, Item, Matured, Observation, Row
 from dataflows.state.snapshots import seal, unseal
 from dataflows.target import TargetStage
-from dataflows.target.examples import Example
+from dataflows.target.examples import Example, LabelChange
+from dataflows.target.monitors import Period, Served
 from dataflows.target.skew import Skew
 from tests.target.fleets import FEATURES, fleet, model, target, vector
 
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 HOUR = 3_600_000_000
 KEY = "pump/leak/4h"
 NAMES = ("a", "b")
+ITEM = Item(1, 0, None, 0, ("", 0, 0), b"")
 _values = st.sampled_from([math.nan, -1.0, 0.0, 0.25, 3.0])
 _vectors = st.tuples(_values, _values)
 #: An example's features as served, from complete data (None: given up), and its label.
@@ -45,6 +47,12 @@ def loss(score: float, label: int) -> float:
     return -math.log(score if label else 1 - score)
 
 
+def mature(skew: Skew, example: Example, label: int) -> None:
+    example.first = example.label = label
+    matured = Matured(example.time, label, "why", None, 0, 0)
+    skew.matured(ITEM, LabelChange(example, matured, None, None, None))
+
+
 def packed(values: Sequence[float]) -> bytes:
     return np.array(values, dtype=np.float64).tobytes()
 
@@ -61,15 +69,15 @@ def test_figures_equal_a_recomputation(
     for number, (values, complete, label, label_first) in enumerate(steps):
         served.append(values)
         example = Example("p", number, packed(values), {}, "m")
-        skew.serve(example.features)
+        skew.served(ITEM, Served("p", number, 0, example.features, 0.5, "class", "m", example))
         if label_first and label is not None:
-            example.first = example.label = label
-            skew.mature(example)
+            mature(skew, example, label)
         again = None if complete is None else packed(complete)
-        skew.take(example, Compared(number, again, None if complete else "why"), ask)
+        if again is not None:
+            example.compared = ask(example.features), ask(again)
+        skew.compared(ITEM, example, Compared(number, again, None if complete else "why"))
         if not label_first and label is not None:
-            example.first = example.label = label
-            skew.mature(example)
+            mature(skew, example, label)
         if complete is None:
             continue
         compared += 1
@@ -88,13 +96,14 @@ def test_figures_equal_a_recomputation(
             distance = abs(new - old) / spread if spread > 1e-12 else math.nan
             changes.setdefault(name, []).append(None if math.isnan(distance) else distance)
         changed += differs
-    row = skew.summary()
+    row = skew.summary()["skew"]
     assert (row["compared"], row["changed"]) == (compared, changed)
     assert row["given_up"] == ({"why": len(steps) - compared} if len(steps) > compared else {})
     check(row, changes, scores, losses)
     resumed = Skew(NAMES, None, restored(skew.state()))
-    assert resumed.summary() == row
-    assert resumed.close_period() == skew.close_period()
+    assert resumed.summary()["skew"] == row
+    period = Period("t", {}, "m", 0, {})
+    assert resumed.period_rows(period) == skew.period_rows(period)
 
 
 def check(
@@ -140,6 +149,13 @@ def opened(of: Fleet) -> TargetStage:
 def seen(sequence: int, known: int, **fields: object) -> Item:
     settings: dict[str, Any] = {"asset": "a", "target": KEY, "clock": known, "watermark": known, **fields}
     return Item(sequence, 0, None, known, ("pumps", sequence, 0), Observation(**settings))
+
+
+def _skew(group: TargetStage) -> dict[str, Any]:
+    skew = group._monitors.of(Skew)
+    assert skew is not None
+    found: dict[str, Any] = skew.summary()["skew"]
+    return found
 
 
 def example(sequence: int, time: int, features: bytes) -> Item:
@@ -188,16 +204,16 @@ def test_the_champion_of_now_scores_both_vectors() -> None:
     ask_now = group._scorer.answer
     change = ask_now("linear", complete)[0] - ask_now("linear", served)[0]
     assert change > 0
-    told = group._skew.summary()
+    told = _skew(group)
     assert told["score"]["mean"] == change
     assert told["log_loss_change"] == {"examples": 0, "mean": None}
     group.process([seen(23, 28 * HOUR, matured=(Matured(20 * HOUR, 0, "why", None, 28 * HOUR, 0),))])
-    told = group._skew.summary()
+    told = _skew(group)
     assert told["log_loss_change"]["examples"] == 1
     assert told["log_loss_change"]["mean"] > 0, "a higher score is worse for a negative"
     correction = Matured(20 * HOUR, 1, "why", HOUR, 29 * HOUR, 1)
     group.process([seen(24, 29 * HOUR, matured=(correction,))])
-    assert group._skew.summary()["log_loss_change"]["examples"] == 1, "it counts under its first label"
+    assert _skew(group)["log_loss_change"]["examples"] == 1, "it counts under its first label"
 
 
 def test_a_fleet_that_compares_nothing_says_nothing_of_it() -> None:

@@ -184,8 +184,7 @@ def test_a_group_that_crashes_writes_what_one_that_does_not_writes(
                 at = durable[0]
                 del out[durable[1] :]
         assert encoded(out) == encoded(expected)
-        assert group._figures.state() == unbroken._figures.state()
-        assert group._skew.state() == unbroken._skew.state()
+        assert group._monitors.state() == unbroken._monitors.state()
         assert group._ledger.pending() == unbroken._ledger.pending()
 
 

@@ -1,0 +1,300 @@
+"""Monitors: what watches the models of a target, and reports in metrics, changes and the summary.
+
+A monitor is a class in a file of its own. It overrides the hooks of `Monitor` that it needs, and stands in
+the list ``MONITORS`` of `dataflows.target.target`; nothing else knows of it. Figures, lead times, attribution
+and lateness skew are monitors.
+
+The target calls the hooks in the order of effect:
+
+==============  ===========================================================================================
+hook            when
+==============  ===========================================================================================
+``served``      the champion answered for one telemetry time (each revision too); an example has all scores
+``matured``     the label of an example became known, changed, or was withdrawn
+``learned``     the models learned an example: in order of (time, asset), once each
+``settled``     the target clock passed an example whose first label is positive or negative: once each
+``compared``    an example was computed again from complete data, or that was given up
+``cleared``     a record ended what was said of an asset: failure, maintenance, silence, retirement
+``forgotten``   the state of an asset was dropped
+``period_rows``  a period of the metrics ends; ``begin_period`` follows once its rows are written
+``summary``     the input ended, or somebody asks how it stands
+==============  ===========================================================================================
+
+A hook returns rows to write at that very place of the order, usually none. It reads no clock and draws no
+unseeded chance. A monitor only watches: where a hook raises, the record has a row in the rejects, and the
+target and the other monitors go on; so a hook changes its state at its end, or undoes what it changed.
+
+The state of a monitor is plain data. It is written in the epochs in which ``changed`` was set, under the name
+of the monitor, and given back to `Monitor.open` at a resume.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, TypeVar
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+
+    from dataflows.fleet.fleet import Target
+    from dataflows.items import Compared, Item, Row
+    from dataflows.state.layouts import Refit
+    from dataflows.target.examples import Example, LabelChange
+    from dataflows.target.models import ModelSet
+
+    Rows = Sequence[Row]
+
+__all__ = ["Context", "Monitor", "Monitors", "Period", "Served"]
+
+
+class Context(NamedTuple):
+    """What a monitor may look at.
+
+    Attributes:
+        target: as configured.
+        features: names of all features of the class; a feature vector has their order.
+        figures_from: examples before it count in no summary; None: all count.
+        compares: whether assets of the class compute features again from complete data.
+        models: every model of the target; a monitor asks them for nothing that counts as a call.
+    """
+
+    target: Target
+    features: tuple[str, ...]
+    figures_from: int | None
+    compares: bool
+    models: ModelSet
+
+
+class Served(NamedTuple):
+    """One answer of the champion.
+
+    Attributes:
+        asset: its name.
+        time: event time of the telemetry.
+        revision: 0 for the first answer of that time.
+        features: float64 array (features of the class) as bytes; NaN is missing.
+        score: of the champion; None where it gave none.
+        link: which answered: ``class`` is the model, ``prior`` the prior.
+        champion: label of the model.
+        example: what is kept for learning, with the score of every model; None where nothing is.
+    """
+
+    asset: str
+    time: int
+    revision: int
+    features: bytes
+    score: float | None
+    link: str
+    champion: str
+    example: Example | None
+
+
+class Period(NamedTuple):
+    """A period of the metrics that ends.
+
+    Attributes:
+        target: its name.
+        bounds: ``from`` and ``to`` in knowledge time, in RFC 3339; it covers (from, to].
+        champion: label of the model whose scores are published.
+        pending: examples that wait for their label.
+        basis: what rows are based on: known, sequence, arrival, watermark.
+    """
+
+    target: str
+    bounds: Mapping[str, str]
+    champion: str
+    pending: int
+    basis: Mapping[str, Any]
+
+
+class Monitor:
+    """Watches the models of one target; see the module for its hooks. Each does nothing unless overridden.
+
+    Attributes:
+        name: of its state in the store; frozen.
+        changed: its state may have changed since it was last written; whoever changes it sets this.
+    """
+
+    name: ClassVar[str]
+    changed: bool = False
+
+    @classmethod
+    def open(cls, context: Context, state: Any) -> Monitor | None:  # noqa: ANN401 - plain data of any shape
+        """The monitor of a target, None where the target needs none.
+
+        Args:
+            context: what it may look at.
+            state: what `state` returned, None for a new monitor.
+        """
+        raise NotImplementedError
+
+    @staticmethod
+    def refitted(state: Any, refit: Refit) -> Any:  # noqa: ANN401, ARG004 - as above
+        """What `state` returned, under another layout of the class."""
+        return state
+
+    def served(self, item: Item, served: Served) -> Rows:  # noqa: ARG002 - a hook
+        """Watch an answer of the champion."""
+        return ()
+
+    def matured(self, item: Item, change: LabelChange) -> Rows:  # noqa: ARG002 - a hook
+        """Watch a label that became known or changed."""
+        return ()
+
+    def learned(self, item: Item, example: Example) -> Rows:  # noqa: ARG002 - a hook
+        """Watch an example, label 1 or 0, that the models just learned."""
+        return ()
+
+    def settled(self, item: Item, example: Example) -> Rows:  # noqa: ARG002 - a hook
+        """Watch an example, first label 1 or 0, that the target clock just passed."""
+        return ()
+
+    def compared(self, item: Item, example: Example | None, compared: Compared) -> Rows:  # noqa: ARG002 - a hook
+        """Watch a comparison with complete data; ``example`` is None where it is not remembered."""
+        return ()
+
+    def cleared(self, item: Item, asset: str, why: str, time: int, opened: int | None) -> Rows:  # noqa: ARG002 - a hook
+        """Watch a record at an event time that clears alerts; one was open since ``opened``, or none was."""
+        return ()
+
+    def forgotten(self, item: Item, asset: str) -> Rows:  # noqa: ARG002 - a hook
+        """Watch an asset whose state was dropped."""
+        return ()
+
+    def period_rows(self, period: Period) -> list[dict[str, Any]]:  # noqa: ARG002 - a hook
+        """Return rows of the metrics for a period that ends; change nothing."""
+        return []
+
+    def begin_period(self) -> None:
+        """Begin to count the next period: the rows of the last one are written."""
+
+    def summary(self, waiting: Sequence[Example]) -> dict[str, Any]:  # noqa: ARG002 - a hook
+        """Return what the target's section of the summary holds of it; change nothing.
+
+        Args:
+            waiting: examples whose first label, 1 or 0, is known, and which the target clock has not passed.
+        """
+        return {}
+
+    def state(self) -> Any:  # noqa: ANN401 - plain data of any shape
+        """Plain data, None where it keeps nothing."""
+        return None
+
+
+_Kind = TypeVar("_Kind", bound=Monitor)
+
+
+class Monitors:
+    """The monitors of one target, called one after the other.
+
+    Args:
+        kinds: of monitors, in the order in which they are called.
+        context: what they may look at.
+        states: what `state` returned; empty for a new target.
+        refit: what makes these states those of the present layout; None where that is the same.
+        rejected: makes the row that rejects a record at which a hook raised.
+    """
+
+    def __init__(
+        self,
+        kinds: Iterable[type[Monitor]],
+        context: Context,
+        states: Mapping[str, Any],
+        refit: Refit | None,
+        rejected: Callable[[Item, Exception], Row],
+    ) -> None:
+        opened = []
+        for kind in kinds:
+            state = states.get(kind.name)
+            if state is not None and refit is not None:
+                state = kind.refitted(state, refit)
+            opened.append(kind.open(context, state))
+        self._monitors = [monitor for monitor in opened if monitor is not None]
+        self._rejected = rejected
+        self._served = [each.served for each in self._monitors if _overrides(each, "served")]
+        self._matured = [each.matured for each in self._monitors if _overrides(each, "matured")]
+        self._learned = [each.learned for each in self._monitors if _overrides(each, "learned")]
+        self._settled = [each.settled for each in self._monitors if _overrides(each, "settled")]
+        self._compared = [each.compared for each in self._monitors if _overrides(each, "compared")]
+        self._cleared = [each.cleared for each in self._monitors if _overrides(each, "cleared")]
+        self._forgotten = [each.forgotten for each in self._monitors if _overrides(each, "forgotten")]
+
+    def of(self, kind: type[_Kind]) -> _Kind | None:
+        """The monitor of a kind, None where the target has none."""
+        return next((each for each in self._monitors if isinstance(each, kind)), None)
+
+    def served(self, item: Item, served: Served) -> list[Row]:
+        """Call `Monitor.served` of each."""
+        return self._call(self._served, item, served)
+
+    def matured(self, item: Item, change: LabelChange) -> list[Row]:
+        """Call `Monitor.matured` of each."""
+        return self._call(self._matured, item, change)
+
+    def learned(self, item: Item, example: Example) -> list[Row]:
+        """Call `Monitor.learned` of each."""
+        return self._call(self._learned, item, example)
+
+    def settled(self, item: Item, example: Example) -> list[Row]:
+        """Call `Monitor.settled` of each."""
+        return self._call(self._settled, item, example)
+
+    def compared(self, item: Item, example: Example | None, compared: Compared) -> list[Row]:
+        """Call `Monitor.compared` of each."""
+        return self._call(self._compared, item, example, compared)
+
+    def cleared(self, item: Item, asset: str, why: str, time: int, opened: int | None) -> list[Row]:
+        """Call `Monitor.cleared` of each."""
+        return self._call(self._cleared, item, asset, why, time, opened)
+
+    def forgotten(self, item: Item, asset: str) -> list[Row]:
+        """Call `Monitor.forgotten` of each."""
+        return self._call(self._forgotten, item, asset)
+
+    def close_period(self, item: Item, period: Period, written: Callable[[dict[str, Any]], Row]) -> list[Row]:
+        """Close the period of each monitor, with its rows.
+
+        Without its rows the period of a monitor does not end: what it counted counts in the next one.
+
+        Args:
+            item: after which the period ends.
+            period: that ends.
+            written: makes a row of the metrics.
+        """
+        rows: list[Row] = []
+        for monitor in self._monitors:
+            try:
+                rows += [written(row) for row in monitor.period_rows(period)]
+                monitor.begin_period()
+            except Exception as error:  # noqa: BLE001 - a monitor only watches; the rest goes on
+                rows.append(self._rejected(item, error))
+        return rows
+
+    def summary(self, waiting: Sequence[Example]) -> dict[str, Any]:
+        """What the target's section of the summary holds of all; see `Monitor.summary`."""
+        return {key: value for each in self._monitors for key, value in each.summary(waiting).items()}
+
+    def changed(self) -> bool:
+        """Whether the state of any changed since this was last asked."""
+        changed = False
+        for each in self._monitors:
+            changed |= each.changed
+            each.changed = False
+        return changed
+
+    def state(self) -> dict[str, Any]:
+        """Plain data by name, as it is written."""
+        states = {each.name: each.state() for each in self._monitors}
+        return {name: state for name, state in states.items() if state is not None}
+
+    def _call(self, hooks: Iterable[Callable[..., Rows]], item: Item, *what: object) -> list[Row]:
+        rows: list[Row] = []
+        for hook in hooks:
+            try:
+                rows += hook(item, *what)
+            except Exception as error:  # noqa: BLE001 - as above
+                rows.append(self._rejected(item, error))
+        return rows
+
+
+def _overrides(monitor: Monitor, hook: str) -> bool:
+    return getattr(type(monitor), hook) is not getattr(Monitor, hook)
