@@ -53,6 +53,7 @@ __all__ = [
     "log_empirical_bernstein",
     "log_wealth",
     "loss_difference",
+    "losses",
 ]
 
 Loss = Literal["brier", "log"]
@@ -63,6 +64,22 @@ _CLIP = 1e-3
 #: A calibrated challenger grows fastest at about 1 / (4 p (1 - p)) for the Brier loss, p the share of
 #: positives, whatever the size of the difference: from 1 (p = 0.5) to 100 (p = 0.0025).
 STAKES: Floats = 2.0 ** np.arange(-2.0, 8.0)
+
+
+def losses(score: float, loss: Loss) -> tuple[float, float]:
+    """Return the loss of a score under label 0, and under label 1.
+
+    Args:
+        score: probability of label 1.
+        loss: ``brier``, or ``log`` of the score clipped to [0.001, 0.999].
+
+    >>> losses(0.2, "brier")
+    (0.04000000000000001, 0.6400000000000001)
+    """
+    if loss == "brier":
+        return score**2, (1.0 - score) ** 2
+    clipped = min(max(score, _CLIP), 1.0 - _CLIP)
+    return -math.log(1.0 - clipped), -math.log(clipped)
 
 
 def loss_difference(

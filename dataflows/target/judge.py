@@ -1,0 +1,520 @@
+"""Which challenger is better than the champion: paired losses of the scores as served, in blocks.
+
+The scores of one asset within a horizon share their labels, so an example is no unit of evidence. A *block*
+is: the examples of one asset in one cell of event time, a horizon long and aligned to 1970-01-01. Examples of
+neighbouring cells still share labels. So even and odd cells are two *chains*, each with an e-process of its
+own (`dataflows.target.evidence`), and a challenger passes where one of them reaches ``2 / level``: by the
+union bound, a challenger that is no better passes with a probability of at most ``level``, however often the
+judge looks.
+
+With ``blocks = "assets"`` this assumes that assets do not fail together within a horizon, given the scores.
+With ``"calendar"`` a block is a cell of the whole fleet, the mean over its assets, which needs no such
+assumption and gives far fewer blocks.
+
+The judge looks whenever the target clock has passed a quarter of a horizon. Blocks whose examples are all
+settled then enter, in order of (cell, asset).
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from dataflows.target.evidence import RANGES, Loss, MeanInterval, Wealth, losses
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+__all__ = ["Comparison", "Judge", "Rule", "level_of"]
+
+_LOOKS = 4
+#: One-sided 95 % of the normal distribution.
+_Z = 1.645
+#: A challenger's calibration may be worse by this share of the share of positives.
+_TOLERANCE = 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """When a challenger is better.
+
+    Attributes:
+        horizon: of the target, in microseconds.
+        wait: from the time of an example to its settling: horizon and label delay, in microseconds.
+        threshold: the score from which on the champion warns.
+        level: the probability of a wrong promotion that all comparisons of this target may spend together.
+        blocks: see the module.
+        loss: by which models are compared.
+        least_positives: so many positive examples have to be compared.
+        margin: the mean difference of the losses has to be at least this.
+        cool_down: after a change of champion none is made for so long, in microseconds of event time.
+    """
+
+    horizon: int
+    wait: int
+    threshold: float
+    level: float
+    blocks: Literal["assets", "calendar"] = "assets"
+    loss: Loss = "brier"
+    least_positives: int = 10
+    margin: float = 0.0
+    cool_down: int = 0
+
+
+def level_of(level: float, era: int, challengers: int) -> float:
+    """The level of one comparison, of those that began together as the ``era``-th of a target.
+
+    The levels of all comparisons of a target add up to at most ``level``, however many there will be:
+
+    >>> [round(level_of(0.05, era, 2), 5) for era in (1, 2, 3)]
+    [0.0125, 0.00417, 0.00208]
+    """
+    return level / (era * (era + 1)) / challengers
+
+
+class _Recall:
+    """Positives and negatives by score, in 64 bins of the log-odds."""
+
+    _EDGES = 8.0
+
+    def __init__(self, state: Sequence[Sequence[int]] | None = None) -> None:
+        self.counts = np.zeros((2, 64), dtype=np.int64)
+        if state is not None:
+            self.counts[:] = state
+
+    def add(self, score: float, label: int) -> None:
+        odds = math.log(max(score, 1e-9) / max(1.0 - score, 1e-9))
+        self.counts[label, min(max(int((odds + self._EDGES) * 4.0), 0), 63)] += 1
+
+    def at(self, budget: float) -> float:
+        """Recall where this many examples with the highest scores are warned of."""
+        left, hits = budget, 0.0
+        for negatives, positives in self.counts[:, ::-1].T.tolist():
+            share = min(1.0, left / (negatives + positives)) if negatives + positives else 0.0
+            hits += share * positives
+            left -= share * (negatives + positives)
+        return hits / max(1, int(self.counts[1].sum()))
+
+
+@dataclass(slots=True)
+class _Block:
+    """The examples of one asset in one cell.
+
+    Attributes:
+        waiting: examples that are not settled.
+        examples: settled ones.
+        sums: of the champion: labels, scores.
+        challengers: by label of the challenger, sums of differences, worst and best ones, and scores.
+    """
+
+    waiting: int = 0
+    examples: int = 0
+    sums: list[float] = field(default_factory=lambda: [0.0, 0.0])
+    challengers: dict[str, list[float]] = field(default_factory=dict)
+
+    def state(self) -> tuple[Any, ...]:
+        return self.waiting, self.examples, self.sums, self.challengers
+
+
+@dataclass(frozen=True, slots=True)
+class _Entry:
+    """What one block says of one challenger: means over its examples."""
+
+    difference: float
+    worst: float
+    best: float
+    examples: int
+    positives: float
+    champion_bias: float
+    challenger_bias: float
+
+    @classmethod
+    def of(cls, block: _Block, challenger: str) -> _Entry:
+        n = block.examples
+        labels, scores = block.sums
+        difference, worst, best, others = block.challengers[challenger]
+        return cls(
+            difference / n, worst / n, best / n, n, labels, (scores - labels) / n, (others - labels) / n
+        )
+
+    @classmethod
+    def mean(cls, entries: Sequence[_Entry]) -> _Entry:
+        """The block of a whole fleet."""
+
+        def mean(values: Iterable[float]) -> float:
+            return math.fsum(values) / len(entries)
+
+        return cls(
+            mean(entry.difference for entry in entries),
+            mean(entry.worst for entry in entries),
+            mean(entry.best for entry in entries),
+            sum(entry.examples for entry in entries),
+            math.fsum(entry.positives for entry in entries),
+            mean(entry.champion_bias for entry in entries),
+            mean(entry.challenger_bias for entry in entries),
+        )
+
+
+class Comparison:
+    """One challenger against the champion, since one cell.
+
+    Args:
+        rule: of the target.
+        challenger: its label.
+        since: number of the first cell whose examples count.
+        level: see `level_of`.
+        state: what `state` returned, None for a new one.
+    """
+
+    def __init__(
+        self, rule: Rule, challenger: str, since: int, level: float, state: Mapping[str, Any] | None = None
+    ) -> None:
+        self._rule = rule
+        self.challenger = challenger
+        self.since = since
+        self.level = level
+        span = RANGES[rule.loss]
+        kept: Mapping[str, Any] = state or {}
+        self.chains = [Wealth(of) for of in kept.get("chains", (None, None))]
+        self._intervals = [MeanInterval(span, of) for of in kept.get("intervals", (None, None))]
+        self._ranks = [_Recall(of) for of in kept.get("ranks", (None, None))]
+        #: Examples, positives, sum of differences over blocks, blocks with positives, positives that the
+        #: champion warned of, all that it warned of.
+        self._sums: list[float] = [*kept.get("sums", [0, 0, 0.0, 0, 0, 0])]
+        #: Sums and squares over blocks of mean score - mean label: of the champion, of the challenger.
+        self._bias: list[float] = [*kept.get("bias", [0.0, 0.0, 0.0, 0.0])]
+        self._cells: list[int] = [*kept.get("cells", [since, since])]
+        #: How the last look ended: None, ``better``, or why it was held back.
+        self.outcome: str | None = kept.get("outcome")
+
+    @property
+    def blocks(self) -> int:
+        """Blocks so far."""
+        return sum(chain.blocks for chain in self.chains)
+
+    @property
+    def needed(self) -> float:
+        """The log e-value that one of the chains has to reach."""
+        return math.log(2.0 / self.level)
+
+    @property
+    def log_e(self) -> float:
+        """Log of the larger e-value of both chains."""
+        return max(chain.log_e for chain in self.chains)
+
+    @property
+    def difference(self) -> float:
+        """Mean difference of the losses; positive where the challenger's is smaller."""
+        return self._sums[2] / self.blocks if self.blocks else 0.0
+
+    def count(self, label: int, champion: float, challenger: float) -> None:
+        """Count an example for the gate of recall."""
+        self._ranks[0].add(champion, label)
+        self._ranks[1].add(challenger, label)
+        if champion >= self._rule.threshold:
+            self._sums[4] += label
+            self._sums[5] += 1
+
+    def add(self, cell: int, entry: _Entry) -> None:
+        """Add a block of a cell."""
+        chain = cell % 2
+        self.chains[chain].add(entry.difference, entry.worst)
+        self._intervals[chain].add(entry.difference, entry.worst, entry.best)
+        self._cells[1] = max(self._cells[1], cell)
+        for index, value in enumerate((entry.examples, entry.positives, entry.difference)):
+            self._sums[index] += value
+        self._sums[3] += entry.positives > 0
+        for index, bias in enumerate((entry.champion_bias, entry.challenger_bias)):
+            self._bias[2 * index] += bias
+            self._bias[2 * index + 1] += bias * bias
+
+    def conclude(self) -> str | None:
+        """``better``, why a challenger with enough evidence is held back, or None without enough of it."""
+        if self.log_e < self.needed or self.difference <= 0.0:
+            return None
+        rule = self._rule
+        if self._sums[1] < rule.least_positives:
+            return f"{self._sums[1]:.0f} of {rule.least_positives} positives were compared"
+        if self.difference < rule.margin:
+            return f"the mean difference {self.difference:.3g} is below the margin {rule.margin:g}"
+        recall, calibration = self.recall(), self.calibration()
+        if recall["worse"]:
+            return f"recall {recall['challenger']:.3g} instead of {recall['champion']:.3g} at equal alerts"
+        if calibration["worse"]:
+            return (
+                f"mean score - share of positives is {calibration['challenger']:.3g} "
+                f"instead of {calibration['champion']:.3g}"
+            )
+        return "better"
+
+    def recall(self) -> dict[str, Any]:
+        """Recall of both where the challenger warns of as many examples as the champion does."""
+        positives = int(self._ranks[0].counts[1].sum())
+        champion = self._sums[4] / max(1, positives)
+        challenger = self._ranks[1].at(self._sums[5])
+        # Labels within a block are the same failure's, so blocks are counted.
+        variance = champion * (1.0 - champion) + challenger * (1.0 - challenger)
+        error = math.sqrt(variance / max(1.0, self._sums[3]))
+        worse = challenger < champion - _Z * error
+        return {"champion": champion, "challenger": challenger, "error": error, "worse": worse}
+
+    def calibration(self) -> dict[str, Any]:
+        """Mean score - share of positives, of both."""
+        n = max(1, self.blocks)
+        champion, challenger = self._bias[0] / n, self._bias[2] / n
+        variance = sum(self._bias[2 * of + 1] / n - (self._bias[2 * of] / n) ** 2 for of in (0, 1))
+        error = math.sqrt(max(0.0, variance) / n)
+        share = self._sums[1] / max(1.0, self._sums[0])
+        worse = abs(challenger) - abs(champion) > max(_Z * error, _TOLERANCE * share)
+        return {"champion": champion, "challenger": challenger, "error": error, "worse": worse}
+
+    def interval(self, alpha: float = 0.05) -> tuple[float, float]:
+        """Confidence sequence of the mean difference: both chains, weighted by their blocks."""
+        parts = [
+            (chain.blocks, interval.bounds(alpha / 2.0))
+            for chain, interval in zip(self.chains, self._intervals, strict=True)
+            if chain.blocks
+        ]
+        if not parts:
+            return -math.inf, math.inf
+        low, high = (sum(n * bounds[side] for n, bounds in parts) / self.blocks for side in (0, 1))
+        return low, high
+
+    def horizons_left(self) -> float | None:
+        """Horizons until the evidence suffices if it grows as so far; None where it does not grow."""
+        cells = self._cells[1] - self.since + 1
+        if self.log_e >= self.needed:
+            return 0.0
+        if self.log_e <= 0.0 or not self.blocks:
+            return None
+        return (self.needed - self.log_e) * cells / self.log_e
+
+    def evidence(self) -> dict[str, Any]:
+        """What the rows and the tools show."""
+        low, high = self.interval()
+        return {
+            "e_values": [math.exp(min(chain.log_e, 690.0)) for chain in self.chains],
+            "needed": 2.0 / self.level,
+            "level": self.level,
+            "blocks": [chain.blocks for chain in self.chains],
+            "examples": int(self._sums[0]),
+            "positives": int(self._sums[1]),
+            "loss": self._rule.loss,
+            "difference": self.difference,
+            "interval": [low if math.isfinite(low) else None, high if math.isfinite(high) else None],
+            "recall": self.recall(),
+            "calibration": self.calibration(),
+            "horizons_left": self.horizons_left(),
+        }
+
+    def state(self) -> dict[str, Any]:
+        """Plain data."""
+        return {
+            "challenger": self.challenger,
+            "since": self.since,
+            "level": self.level,
+            "chains": [chain.state() for chain in self.chains],
+            "intervals": [interval.state() for interval in self._intervals],
+            "ranks": [ranks.counts.tolist() for ranks in self._ranks],
+            "sums": list(self._sums),
+            "bias": list(self._bias),
+            "cells": list(self._cells),
+            "outcome": self.outcome,
+        }
+
+
+class Judge:
+    """Compares the champion of one target with its challengers.
+
+    Args:
+        rule: of the target.
+        state: what `state` returned, None for a new target: call `begin` then.
+    """
+
+    def __init__(self, rule: Rule, state: Mapping[str, Any] | None = None) -> None:
+        self._rule = rule
+        self.champion = ""
+        self.era = 0
+        #: Changes before this instant of event time wait for the cool-down.
+        self._rests_until: int | None = None
+        self._looked: int | None = None
+        self.comparisons: dict[str, Comparison] = {}
+        #: By (cell, asset).
+        self._blocks: dict[tuple[int, str], _Block] = {}
+        if state is not None:
+            self.champion, self.era = state["champion"], state["era"]
+            self._rests_until, self._looked = state["rests_until"], state["looked"]
+            for kept in state["comparisons"]:
+                name = kept["challenger"]
+                self.comparisons[name] = Comparison(rule, name, kept["since"], kept["level"], kept)
+            for cell, asset, block in state["blocks"]:
+                waiting, examples, sums, challengers = block
+                self._blocks[cell, asset] = _Block(
+                    waiting, examples, [*sums], {name: [*of] for name, of in challengers.items()}
+                )
+
+    def begin(
+        self, champion: str, challengers: Iterable[str], known: int | None, *, changed: bool = True
+    ) -> None:
+        """Compare a champion with its challengers, on examples of cells that begin after now.
+
+        Comparisons go on where both models are as before; all others begin, and share the level of an era.
+
+        Args:
+            champion: label of the model that serves.
+            challengers: labels of all others.
+            known: the latest time of anything so far, None before anything.
+            changed: the champion was replaced, so that the cool-down begins.
+        """
+        if champion != self.champion:
+            self.comparisons.clear()
+            self._blocks.clear()
+            if changed and known is not None:
+                self._rests_until = known + self._rule.cool_down
+        self.champion = champion
+        wanted = [name for name in challengers if name != champion]
+        self.comparisons = {name: self.comparisons[name] for name in wanted if name in self.comparisons}
+        new = [name for name in wanted if name not in self.comparisons]
+        if not new:
+            return
+        self.era += 1
+        since = 0 if known is None else known // self._rule.horizon + 1
+        level = level_of(self._rule.level, self.era, len(new))
+        for name in new:
+            self.comparisons[name] = Comparison(self._rule, name, since, level)
+
+    def restart(self, challenger: str, known: int) -> None:
+        """Compare one challenger from now on, as after a proposal that was refused."""
+        kept = [name for name in self.comparisons if name != challenger]
+        del self.comparisons[challenger]
+        self.begin(self.champion, [*kept, challenger], known)
+
+    def _counts(self, cell: int) -> bool:
+        return any(cell >= comparison.since for comparison in self.comparisons.values())
+
+    def served(self, asset: str, time: int) -> None:
+        """Expect the label of an example that was just served."""
+        cell = time // self._rule.horizon
+        if self._counts(cell):
+            self._blocks.setdefault((cell, asset), _Block()).waiting += 1
+
+    def dropped(self, asset: str, time: int) -> None:
+        """Expect no label of an example any more: it was censored."""
+        block = self._blocks.get((time // self._rule.horizon, asset))
+        if block is not None and block.waiting:
+            block.waiting -= 1
+
+    def forgotten(self, asset: str) -> None:
+        """Expect no label of an asset any more: its state was dropped."""
+        for (_, of), block in self._blocks.items():
+            if of == asset:
+                block.waiting = 0
+
+    def settled(
+        self, asset: str, time: int, label: int, scores: Mapping[str, float | None], prior: float
+    ) -> None:
+        """Compare the scores of an example whose label is known, and whose time has come.
+
+        Args:
+            asset: of the example.
+            time: of the example.
+            label: 1 or 0.
+            scores: as served, by label of the model; None where a model gave none.
+            prior: is published in place of a score that is missing, and so counts in its place here.
+        """
+        cell = time // self._rule.horizon
+        block = self._blocks.get((cell, asset))
+        if block is None or not block.waiting:
+            return
+        block.waiting -= 1
+        served = scores.get(self.champion)
+        champion = prior if served is None else served
+        ours = losses(champion, self._rule.loss)
+        block.examples += 1
+        block.sums[0] += label
+        block.sums[1] += champion
+        for name, comparison in self.comparisons.items():
+            if cell < comparison.since:
+                continue
+            found = scores.get(name)
+            score = prior if found is None else found
+            theirs = losses(score, self._rule.loss)
+            if_negative, if_positive = ours[0] - theirs[0], ours[1] - theirs[1]
+            sums = block.challengers.setdefault(name, [0.0, 0.0, 0.0, 0.0])
+            sums[0] += if_positive if label else if_negative
+            sums[1] += min(if_positive, if_negative)
+            sums[2] += max(if_positive, if_negative)
+            sums[3] += score
+            comparison.count(label, champion, score)
+
+    def look(self, clock: int) -> list[Comparison]:
+        """Let the blocks enter that the target clock has passed.
+
+        Args:
+            clock: the target clock: every example whose time + wait it has passed was settled if its label
+                is known.
+
+        Returns:
+            The comparisons whose outcome changed, the strongest evidence first.
+        """
+        step = self._rule.horizon // _LOOKS or 1
+        now = (clock - self._rule.wait) // step
+        if self._looked is not None and now <= self._looked:
+            return []
+        self._looked = now
+        ended = (now * step) // self._rule.horizon
+        ready = sorted(
+            place for place, block in self._blocks.items() if place[0] < ended and not block.waiting
+        )
+        if self._rule.blocks == "assets":
+            self._enter_assets(ready)
+        else:
+            self._enter_cells(ended)
+        moved = []
+        for comparison in self.comparisons.values():
+            outcome = comparison.conclude()
+            if outcome == "better" and self._rests_until is not None and clock < self._rests_until:
+                outcome = "the champion was changed a short time ago (cool_down)"
+            if outcome != comparison.outcome:
+                comparison.outcome = outcome
+                moved.append(comparison)
+        return sorted(moved, key=lambda found: found.needed - found.log_e)
+
+    def _enter_assets(self, ready: Iterable[tuple[int, str]]) -> None:
+        for place in ready:
+            block = self._blocks.pop(place)
+            for name in block.challengers:
+                if name in self.comparisons:
+                    self.comparisons[name].add(place[0], _Entry.of(block, name))
+
+    def _enter_cells(self, ended: int) -> None:
+        """A cell enters when all its blocks are ready, at the latest a horizon later, without the others."""
+        cells = sorted({cell for cell, _ in self._blocks if cell < ended})
+        for cell in cells:
+            blocks = {asset: block for (of, asset), block in sorted(self._blocks.items()) if of == cell}
+            if cell + 1 >= ended and any(block.waiting for block in blocks.values()):
+                continue
+            for asset in blocks:
+                del self._blocks[cell, asset]
+            for name, comparison in self.comparisons.items():
+                entries = [
+                    _Entry.of(block, name)
+                    for block in blocks.values()
+                    if name in block.challengers and not block.waiting
+                ]
+                if entries:
+                    comparison.add(cell, _Entry.mean(entries))
+
+    def state(self) -> dict[str, Any]:
+        """Plain data."""
+        return {
+            "champion": self.champion,
+            "era": self.era,
+            "rests_until": self._rests_until,
+            "looked": self._looked,
+            "comparisons": [comparison.state() for comparison in self.comparisons.values()],
+            "blocks": [(*place, block.state()) for place, block in sorted(self._blocks.items())],
+        }
