@@ -3,20 +3,29 @@
     python -m bytewax.run "dataflows.failure_prediction:flow('examples/trucks/fleet.toml')"
 
 Without an argument, ``flow`` reads the file that the environment variable ``FLEET_CONFIG`` names, else
-``fleet.toml``. Every item keeps its place in one order, (sequence, part).
+``fleet.toml``. Every item keeps its place in one order, (sequence, part)::
 
-========  ==================  ===========================================================================
-step      key                 what it does
-========  ==================  ===========================================================================
-source    -                   reads records, registry rows first, and numbers them; live, ticks between them
-decode    -                   makes events of them, or rejects, which pass the following steps as rows
-lane      the one lane        arrival and silence; finds the class, site and weather of each asset
-asset     asset               windows and labels; an observation for every target of the asset
-fan_out   -                   the observations one by one
-group     target              evaluates, learns, scores; writes rows, alerts among them
-order     output              sorts what arrives together by (sequence, part)
-outputs   output              a file each, or a topic
-========  ==================  ===========================================================================
+    source - decode - lane --- asset --- fan_out - group --- order - outputs
+                          |          |                    |
+                          +----------+--- lane_metrics ---+
+                          |          |                    |
+                          +----------+--------------------+
+
+============  ==============  ===========================================================================
+step          key             what it does
+============  ==============  ===========================================================================
+source        -               reads records, registry rows first, and numbers them; live, ticks between them
+decode        -               makes events of them, or rejects
+lane          the one lane    arrival and silence; finds the class, site and weather of each asset
+asset         asset           windows and labels; an observation for every target of the asset
+fan_out       -               the observations one by one
+group         target          evaluates, learns, scores; writes rows, alerts among them
+lane_metrics  the one lane    counts rejects and late events; writes the lane's rows of the metrics
+order         output          sorts what arrives together by (sequence, part)
+outputs       output          a file each, or a topic
+============  ==============  ===========================================================================
+
+Rows that lane and assets finish (rejects, late events, changes) leave early: they go straight to the outputs.
 """
 
 from __future__ import annotations
@@ -34,7 +43,16 @@ from dataflows.engine.runtime import Runtime, find_runtime
 from dataflows.fleet import Fleet, load
 from dataflows.lane.lane import LANE_PARTS
 from dataflows.mapping.recording import with_recordings
-from dataflows.pipeline import Stages, asset_of, decoded, fanned_out, lane_of, output_of, target_of
+from dataflows.pipeline import (
+    Stages,
+    asset_of,
+    decoded,
+    early,
+    fanned_out,
+    lane_of,
+    output_of,
+    target_of,
+)
 from dataflows.recovery.store import MARKS
 from dataflows.status import to_stderr_unless_configured
 from dataflows.target.target import TARGET_PARTS
@@ -77,7 +95,7 @@ def build(fleet: Fleet, runtime: Runtime, source: LaneSource | None = None) -> D
         InputError: the configured input does not exist, or cannot be read in this way.
     """
     status, store, alone = runtime.status, runtime.store, runtime.workers == 1
-    stages = Stages(fleet, strict=alone, status=status, past=runtime.past)
+    stages = Stages(fleet, strict=alone, status=status, past=runtime.past, moved=runtime.moved)
 
     dataflow = Dataflow("highwater")
     records = op.input("source", dataflow, source or source_of(fleet, status, store))
@@ -89,9 +107,15 @@ def build(fleet: Fleet, runtime: Runtime, source: LaneSource | None = None) -> D
     observed = op.stateful_map("asset", by_asset, as_state(stages.asset))
 
     by_group = keyed("fan_out", observed, target_of, fanned_out)
-    rows = stateful_in_parts("group", by_group, stages.group, target_of, TARGET_PARTS)
+    scored = stateful_in_parts("group", by_group, stages.group, target_of, TARGET_PARTS)
 
-    by_output = keyed("by_output", rows, output_of)
+    of_lane = op.flat_map_batch("early_of_lane", known, early)
+    of_assets = op.flat_map_batch("early_of_assets", observed, lambda batch: early(fanned_out(batch)))
+    left_early = op.merge("left_early", of_lane, of_assets)
+    counted = keyed("counted", left_early, lane_of)
+    periods = stateful_in_parts("lane_metrics", counted, stages.lane_metrics, lane_of, 0)
+
+    by_output = keyed("by_output", op.merge("rows", scored, left_early, periods), output_of)
     ordered = in_order("order", by_output)
     op.output("outputs", ordered, sink_of(fleet, status, store, alone=alone))
     return dataflow

@@ -17,8 +17,11 @@ from dataflows.asset.asset import Asset, ClassPlan
 from dataflows.events import Event, Reject, decode, kind_of
 from dataflows.items import (
     OUTPUTS,
+    Counted,
     Expiry,
     Item,
+    LanePeriod,
+    Late,
     LateWeather,
     Observation,
     ResolvedEvent,
@@ -30,10 +33,10 @@ from dataflows.items import (
     reject_row,
 )
 from dataflows.lane import Lane
+from dataflows.lane.metrics import LaneMetrics
 from dataflows.state.layouts import StateHistory, going_on
 from dataflows.status import RunStatus
 from dataflows.target import TargetStage
-from dataflows.target.passing import Gone, Passing
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -46,10 +49,12 @@ __all__ = [
     "Inline",
     "InternalErrors",
     "IsolatedAsset",
+    "RemovedTarget",
     "Stages",
     "TooManyErrors",
     "asset_of",
     "decoded",
+    "early",
     "fanned_out",
     "lane_of",
     "output_of",
@@ -61,34 +66,38 @@ __all__ = [
 _log = structlog.get_logger()
 
 LANE = "lane-0"
-#: Key of rows that pass a step untouched; no asset and no target has an empty name.
-PASSING = ""
 
 
 def lane_of(item: Item) -> str:  # noqa: ARG001 - one lane
-    """Key of the lane step."""
+    """Key of the lane step and of the lane's metrics."""
     return LANE
 
 
-def asset_of(item: Item) -> str:
-    """Key of the asset step."""
+def asset_of(item: Item) -> str | None:
+    """Key of the asset step; None for an item that leaves early."""
     body = item.body
-    return body.event.asset if isinstance(body, ResolvedEvent) else PASSING
+    return body.event.asset if isinstance(body, ResolvedEvent) else None
 
 
-def target_of(item: Item) -> str:
-    """Key of the group step."""
+def target_of(item: Item) -> str | None:
+    """Key of the group step; None for an item that leaves early."""
     body = item.body
-    return body.target if isinstance(body, Observation) else PASSING
+    return body.target if isinstance(body, Observation) else None
 
 
-def output_of(item: Item) -> str:
-    """Key of the output step."""
+def output_of(item: Item) -> str | None:
+    """Key of the output step; None for a count, which only the lane's metrics need.
+
+    Raises:
+        TypeError: the item is neither a row nor a count.
+    """
     body = item.body
-    if not isinstance(body, Row):
-        msg = f"{type(body).__name__} reached the outputs; only rows may"
-        raise TypeError(msg)
-    return body.output
+    if isinstance(body, Row):
+        return body.output
+    if isinstance(body, LanePeriod | Late | Counted):
+        return None
+    msg = f"{type(body).__name__} reached the outputs; only rows may"
+    raise TypeError(msg)
 
 
 def decoded(batch: list[Item]) -> list[Item]:
@@ -102,6 +111,11 @@ def decoded(batch: list[Item]) -> list[Item]:
 def fanned_out(batch: list[tuple[str, list[Item]]]) -> list[Item]:
     """The fan-out step: what assets made of their records, one by one."""
     return [item for _, items in batch for item in items]
+
+
+def early(batch: list[Item]) -> list[Item]:
+    """Items of lane or assets that leave early: rows that are finished, and counts."""
+    return [item for item in batch if not isinstance(item.body, (ResolvedEvent, Observation))]
 
 
 class TooManyErrors(RuntimeError):  # noqa: N818 - says what it is
@@ -244,12 +258,20 @@ class Stages:
         strict: whether one worker runs it, so that order is promised.
         status: of the run, to which the stages register their gauges.
         past: configurations that the recovery store has seen, this fleet included; None without a store.
+        moved: snapshot of the lane's metrics where a former release kept it, None without one.
     """
 
     def __init__(
-        self, fleet: Fleet, *, strict: bool, status: RunStatus | None = None, past: StateHistory | None = None
+        self,
+        fleet: Fleet,
+        *,
+        strict: bool,
+        status: RunStatus | None = None,
+        past: StateHistory | None = None,
+        moved: bytes | None = None,
     ) -> None:
         self._fleet = fleet
+        self._moved = moved
         self._past = going_on(StateHistory(), fleet)[0] if past is None else past
         self._strict = strict
         self._status = status or RunStatus()
@@ -277,19 +299,24 @@ class Stages:
         self._status.register("arrival", lambda: lane.arrival)
         return lane
 
-    def asset(self, item: Item, sealed: bytes | None) -> IsolatedAsset | None:
-        """The asset of an item, new or resumed; None for an item that belongs to no asset."""
-        body = item.body
-        if not isinstance(body, ResolvedEvent):
-            return None
+    def lane_metrics(
+        self,
+        key: str,  # noqa: ARG002 - one lane
+        main: bytes | None,
+        parts: dict[int, bytes],  # noqa: ARG002 - it has none
+    ) -> LaneMetrics:
+        """The metrics of a lane, new or resumed."""
+        return LaneMetrics(self._moved if main is None else main)
+
+    def asset(self, item: Item, sealed: bytes | None) -> IsolatedAsset:
+        """The asset of an item, new or resumed."""
+        body = cast("ResolvedEvent", item.body)
         return IsolatedAsset(body.event.asset, self._plans, body.asset_class, sealed, self._errors)
 
-    def group(self, key: str, main: bytes | None, parts: dict[int, bytes]) -> TargetStage | Passing | Gone:
+    def group(self, key: str, main: bytes | None, parts: dict[int, bytes]) -> TargetStage | RemovedTarget:
         """A group, new or resumed."""
-        if key == PASSING:
-            return Passing(main)
         if key not in self._fleet.targets:
-            return Gone(main)
+            return RemovedTarget(main)
         group = TargetStage(
             self._fleet,
             key,
@@ -303,6 +330,37 @@ class Stages:
         return group
 
 
+class RemovedTarget:
+    """A target that is no longer configured: its stored state stays as it is, and is not used.
+
+    Args:
+        main: its main snapshot.
+    """
+
+    def __init__(self, main: bytes | None) -> None:
+        self._main = main or b""
+
+    def process(self, items: list[Item]) -> list[Item]:  # noqa: ARG002 - the protocol of a stage in parts
+        """Return nothing."""
+        return []
+
+    def changed(self) -> Iterable[int]:
+        """Return no parts."""
+        return ()
+
+    def main_snapshot(self) -> bytes:
+        """The main snapshot, unchanged."""
+        return self._main
+
+    def part_snapshot(self, part: int) -> bytes:  # noqa: ARG002 - as above
+        """Return nothing: no part changes."""
+        return b""
+
+    def finish(self) -> list[Item]:
+        """Return nothing."""
+        return []
+
+
 class Inline:
     """Runs the stages of a fleet in this process, without the engine and without a store.
 
@@ -313,35 +371,39 @@ class Inline:
     def __init__(self, fleet: Fleet) -> None:
         self._stages = Stages(fleet, strict=True)
         self._lane = self._stages.lane(LANE, None, {})
+        self._metrics = self._stages.lane_metrics(LANE, None, {})
         self._assets: dict[str, IsolatedAsset] = {}
-        self._groups: dict[str, TargetStage | Passing | Gone] = {}
+        self._groups: dict[str, TargetStage | RemovedTarget] = {}
 
     def lane(self, records: list[Item]) -> list[Item]:
         """Run decode and lane on records, in order of sequence."""
         return self._lane.process(decoded(records))
 
     def asset(self, item: Item) -> list[Item]:
-        """Run the asset step on one item that the lane returned; a row is returned as it is."""
+        """Run the asset step on one item of the lane; an item that leaves early is returned as it is."""
         key = asset_of(item)
-        asset = self._assets.get(key) or self._stages.asset(item, None)
-        if asset is None:
+        if key is None:
             return [item]
-        self._assets[key] = asset
+        asset = self._assets[key] = self._assets.get(key) or self._stages.asset(item, None)
         items = asset.process(item)
         if asset.finished:
             del self._assets[key]
         return items
 
-    def group(self, item: Item) -> list[Item]:
-        """Run the group step on one item that the asset step returned."""
+    def rows(self, item: Item) -> list[Item]:
+        """Run the group step, or the lane's metrics, on one item of the asset step; return rows."""
         key = target_of(item)
+        if key is None:
+            metrics = self._metrics.process([item])
+            return metrics if output_of(item) is None else [item, *metrics]
         if key not in self._groups:
             self._groups[key] = self._stages.group(key, None, {})
         return self._groups[key].process([item])
 
     def finish(self) -> list[Item]:
-        """Return what lane and groups write at the end of the input."""
-        return [item for stage in (self._lane, *self._groups.values()) for item in stage.finish()]
+        """Return the rows of the end of the input."""
+        stages = (self._lane, *self._groups.values(), self._metrics)
+        return [item for stage in stages for item in stage.finish()]
 
 
 def run_lines(fleet: Fleet, lines: Iterable[bytes | Tick], source: str = "inline") -> dict[str, list[bytes]]:
@@ -361,12 +423,12 @@ def run_lines(fleet: Fleet, lines: Iterable[bytes | Tick], source: str = "inline
     def write(items: Iterable[Item]) -> None:
         for item in items:
             if isinstance(item.body, Row):
-                out[output_of(item)].append(item.body.data)
+                out[item.body.output].append(item.body.data)
 
     for record in _numbered(lines, source):
         for known in stages.lane([record]):
             for seen in stages.asset(known):
-                write(stages.group(seen))
+                write(stages.rows(seen))
     write(stages.finish())
     return out
 

@@ -41,7 +41,7 @@ __all__ = ["PartedStage", "SealedState", "as_state", "in_order", "keyed", "read_
 def keyed(
     step_id: str,  # noqa: ARG001 - the decorator uses it
     up: Stream[Any],
-    key_of: Callable[[Item], str],
+    key_of: Callable[[Item], str | None],
     made_of: Callable[[list[Any]], list[Item]] | None = None,
 ) -> KeyedStream[Item]:
     """Key items as `bytewax.operators.key_on`, but for whole batches.
@@ -49,12 +49,13 @@ def keyed(
     Args:
         step_id: unique id.
         up: items, or inputs of ``made_of``.
-        key_of: returns the key of an item.
+        key_of: returns the key of an item; items with None are left out: they take another branch.
         made_of: makes items of a batch first, in the same step, since each step costs every item something.
     """
 
     def with_keys(batch: list[Any]) -> list[tuple[str, Item]]:
-        return [(key_of(item), item) for item in (batch if made_of is None else made_of(batch))]
+        items = batch if made_of is None else made_of(batch)
+        return [(key, item) for item in items if (key := key_of(item)) is not None]
 
     return op.flat_map_batch("keys", up, with_keys)
 
@@ -113,12 +114,12 @@ class SealedState(Protocol):
 
 
 def as_state(
-    build: Callable[[Item, bytes | None], SealedState | None],
+    build: Callable[[Item, bytes | None], SealedState],
 ) -> Callable[[Any, Item], tuple[Any, list[Item]]]:
     """Make a mapper for `stateful_map` that runs one stage a key.
 
     Args:
-        build: builds the stage for an item's key, from its bytes after a resume; None for a passing item.
+        build: builds the stage for an item's key, from its bytes after a resume.
     """
 
     def mapper(
@@ -126,8 +127,6 @@ def as_state(
     ) -> tuple[SealedState | bytes | None, list[Item]]:
         if state is None or isinstance(state, bytes):
             state = build(item, state)
-            if state is None:
-                return None, [item]
         items = state.process(item)
         if state.finished:
             return None, items
@@ -234,7 +233,7 @@ class _Main(StatefulBatchLogic[Item, Item | _Wake, bytes]):
         step_id: str,
         shelf: _Shelf,
         build: Build,
-        key_of: Callable[[Item], str],
+        key_of: Callable[[Item], str | None],
         parts: int,
         *,
         marks: bool,
@@ -273,7 +272,7 @@ class _Main(StatefulBatchLogic[Item, Item | _Wake, bytes]):
 
     @override
     def on_batch(self, values: list[Item]) -> tuple[Iterable[Item | _Wake], bool]:
-        stage = self._stage or self._open(self._key_of(values[0]))
+        stage = self._stage or self._open(cast("str", self._key_of(values[0])))
         return [*stage.process(values), *self._wakes(stage)], StatefulBatchLogic.RETAIN
 
     @override
@@ -367,7 +366,7 @@ def stateful_in_parts(
     step_id: str,
     up: KeyedStream[Item],
     build: Build,
-    key_of: Callable[[Item], str],
+    key_of: Callable[[Item], str | None],
     parts: int,
     marks: tuple[int, ...] = (),
 ) -> Stream[Item]:
@@ -377,7 +376,7 @@ def stateful_in_parts(
         step_id: unique id; recovery finds the state by it, so it never changes.
         up: stream keyed by ``key_of``.
         build: builds or restores the stage of a key.
-        key_of: returns the key of an item; the engine does not pass a step's logic its key.
+        key_of: returns the key of an item, as ``up`` is keyed; the engine does not pass it to the logic.
         parts: number of parts of a stage; may grow from release to release, never shrink.
         marks: numbers of its marks; they never change.
 

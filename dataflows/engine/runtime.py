@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from dataflows.recovery.manifest import started, write_manifest
 from dataflows.recovery.sqlite_files import forget_unfinished, part_files
-from dataflows.recovery.store import check_store, held, past_in
+from dataflows.recovery.store import check_store, held, moved_state, past_in
 from dataflows.status import RunStatus
 
 if TYPE_CHECKING:
@@ -36,12 +36,14 @@ class Runtime:
         store: folder of the recovery store, None without recovery.
         status: of the run.
         past: configurations that the store has seen, this fleet included; None without a store.
+        moved: state of the lane's metrics where a former release kept it in the store, see `moved_state`.
     """
 
     workers: int = 1
     store: Path | None = None
     status: RunStatus = field(default_factory=RunStatus)
     past: StateHistory | None = None
+    moved: bytes | None = None
 
 
 def find_runtime(fleet: Fleet, arguments: Sequence[str], environ: Mapping[str, str]) -> Runtime:
@@ -73,7 +75,8 @@ def find_runtime(fleet: Fleet, arguments: Sequence[str], environ: Mapping[str, s
             # The other processes of the cluster do not start before this one.
             forget_unfinished(store)
             write_manifest(store, started(manifest, fleet, _lag(named)))
-    return Runtime(workers_of(arguments, environ), store, past=past_in(store, fleet))
+    workers = workers_of(arguments, environ)
+    return Runtime(workers, store, past=past_in(store, fleet), moved=moved_state(store))
 
 
 def named_store(arguments: Sequence[str], environ: Mapping[str, str]) -> Path | None:

@@ -34,8 +34,10 @@ from dataflows.recovery.sqlite_files import (
     opened,
     part_files,
     read_partition,
+    snapshots,
 )
 from dataflows.state.layouts import FleetChangedError, check_shapes
+from dataflows.state.snapshots import contents
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Sequence
@@ -52,6 +54,7 @@ __all__ = [
     "begins_again",
     "check_store",
     "held",
+    "moved_state",
     "open_store",
     "past_in",
 ]
@@ -63,11 +66,30 @@ PARTITIONS = 16
 MARKS = (72, 22, 5, 10, 18, 3, 54, 25, 0, 9, 1, 11, 6, 26, 2, 35)
 #: Content of `unfinished` while the outputs of earlier runs are deleted too.
 _FRESH = b"fresh\n"
+#: Larger than any epoch.
+_EVERY_EPOCH = 1 << 62
 
 
 def past_in(folder: Path | None, fleet: Fleet) -> StateHistory:
     """Configurations of a store, including the fleet that continues from it; without a store, that fleet."""
     return past_of(None if folder is None else read_manifest(folder), fleet)
+
+
+def moved_state(folder: Path | None) -> bytes | None:
+    """Read the state of the lane's metrics that former releases kept in the step ``group``, under no name.
+
+    The step ``lane_metrics`` begins with it as long as the store has no state of its own for that step.
+
+    Args:
+        folder: folder of a store from which a run is about to resume; None for no store.
+    """
+    for path in () if folder is None else part_files(folder):
+        with opened(path) as connection:
+            for each in snapshots(path, connection, _EVERY_EPOCH, "highwater.group.main"):
+                if each.key == "" and each.state is not None:
+                    kept: bytes = contents(each.state)[2][2]
+                    return kept
+    return None
 
 
 @contextmanager

@@ -30,7 +30,7 @@ KINDS = {
     "models": "dataflows.target.models",
     "output": "dataflows.connectors.file_sink",
     "part": "dataflows.engine.operators:_PART",
-    "passing": "dataflows.target.passing",
+    "passing": "dataflows.lane.metrics",
     "published": _BUCKETS,
     "topic": f"{_KAFKA}:TOPIC",
     "registry": _BUCKETS,

@@ -553,7 +553,8 @@ class Audit:
         for batch in _records(source):
             read = max((item.sequence for item in batch), default=status.records)
             for known in stages.lane(batch):
-                if self._chosen(asset_of(known)):
+                asset = asset_of(known)
+                if asset is not None and self._chosen(asset):
                     self._make(stages, known)
             matching.settle(read)
             while row is not None and row.sequence <= read:

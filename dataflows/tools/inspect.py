@@ -15,7 +15,6 @@ from dataflows.connectors.file_sink import is_length, length_of
 from dataflows.engine.operators import read_parted
 from dataflows.fleet import FleetError, load
 from dataflows.instants import shown_instant
-from dataflows.pipeline import PASSING
 from dataflows.recovery.manifest import Manifest, past_of, read_manifest
 from dataflows.recovery.sqlite_files import (
     Partition,
@@ -232,7 +231,7 @@ def _targets(
     mains, parts = _of_step(every, "group")
     for key in sorted(mains):
         name, main, read = read_parted(mains[key], parts[key])
-        if name == PASSING or name not in fleet.targets:
+        if name not in fleet.targets:
             continue
         if contents(main)[2]["begun"] != begun.get(name, 0):
             console.print(f"{name}: begins anew with the next run.", highlight=False)

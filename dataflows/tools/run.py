@@ -20,7 +20,7 @@ from dataflows.engine.runtime import Runtime
 from dataflows.failure_prediction import build
 from dataflows.items import OUTPUTS
 from dataflows.mapping.recording import delete_recordings, sentence, with_recordings
-from dataflows.recovery.store import StoreError, begin_again, begins_again, open_store, past_in
+from dataflows.recovery.store import StoreError, begin_again, begins_again, moved_state, open_store, past_in
 from dataflows.status import RunStatus, logged_to
 from dataflows.target.models import ModelError
 from dataflows.tools.intake import UnusableInputError, begins_anew, nothing_new, unusable
@@ -100,7 +100,7 @@ def run(
     ):
         fleet = _recorded(fleet, console)
         reading = source_of(fleet, status, store) if source is None else source(fleet, status)
-        dataflow = build(fleet, Runtime(1, store, status, past_in(store, fleet)), reading)
+        dataflow = build(fleet, Runtime(1, store, status, past_in(store, fleet), moved_state(store)), reading)
         with signals(status, console), progress(fleet.name, reading.total, status, console):
             cli_main(dataflow, epoch_interval=epoch, recovery_config=recovery)  # type: ignore[no-untyped-call]
         status.committed()

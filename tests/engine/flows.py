@@ -13,7 +13,7 @@ from typing import Any
 
 import bytewax.operators as op
 import msgspec
-from bytewax.dataflow import Dataflow
+from bytewax.dataflow import Dataflow, Stream
 from bytewax.inputs import AbortExecution, FixedPartitionedSource, StatefulSourcePartition
 from bytewax.outputs import DynamicSink, StatelessSinkPartition
 from bytewax.testing import TestingSink
@@ -139,6 +139,21 @@ class Watchful:
         return []
 
 
+class Periods(Watchful):
+    """As `Watchful`, but makes an item of its own behind every third that it is given."""
+
+    def process(self, items: list[Item]) -> list[Item]:
+        passed = super().process(items)
+        return [
+            msgspec.structs.replace(each, part=target_part(each.part, 1))
+            for each in passed
+            if each.sequence % 3 == 0
+        ]
+
+    def changed(self) -> list[int]:
+        return []
+
+
 class Fan:
     """An asset that takes nothing out of order, and makes several items of one."""
 
@@ -171,22 +186,43 @@ def records(count: int, seed: int = 3) -> list[Item]:
     return [item(number, f"asset-{chance.randrange(ASSETS)}") for number in range(1, count + 1)]
 
 
-def path(dataflow: Dataflow, source: AssetRecords, width: int) -> op.KeyedStream[Item]:
-    """lane, asset, fan-out: as in the real dataflow."""
+def leaves_at_lane(each: Item) -> bool:
+    return each.sequence % 7 == 0
+
+
+def leaves_at_asset(each: Item) -> bool:
+    return each.sequence % 5 == 0
+
+
+def path(
+    dataflow: Dataflow, source: AssetRecords, width: int, *, early: bool = False
+) -> tuple[op.KeyedStream[Item], Stream[Item]]:
+    """lane, asset, fan-out: as in the real dataflow; and the items that leave early, if any do."""
     stream = op.input("source", dataflow, source)
     by_lane = keyed("by_lane", stream, lambda _: "lane")
     known = stateful_in_parts("lane", by_lane, Watchful, lambda _: "lane", 1)
-    by_asset = keyed("by_asset", known, key_of)
+    by_asset = keyed("by_asset", known, lambda each: None if early and leaves_at_lane(each) else key_of(each))
     observed = op.stateful_map("asset", by_asset, as_state(lambda _, sealed: Fan(sealed, width)))
-    return keyed("fan_out", observed, key_of, fanned_out)
+    by_group = keyed(
+        "fan_out",
+        observed,
+        lambda each: None if early and leaves_at_asset(each) else key_of(each),
+        fanned_out,
+    )
+    of_lane = op.filter("of_lane", known, lambda each: early and leaves_at_lane(each))
+    of_assets = op.flat_map_batch("of_assets", observed, fanned_out)
+    of_assets = op.filter("only", of_assets, lambda each: early and leaves_at_asset(each))
+    return by_group, op.merge("left_early", of_lane, of_assets)
 
 
-def ordered(source: AssetRecords, out: list[Item], *, width: int) -> Dataflow:
+def ordered(source: AssetRecords, out: list[Item], *, width: int, early: bool = False) -> Dataflow:
     """The whole path, through groups that check the order, to one output."""
     dataflow = Dataflow("flow")
-    by_group = path(dataflow, source, width)
-    rows = stateful_in_parts("group", by_group, Watchful, key_of, 1)
-    by_output = keyed("by_output", rows, lambda _: "rows")
+    by_group, left_early = path(dataflow, source, width, early=early)
+    scored = stateful_in_parts("group", by_group, Watchful, key_of, 1)
+    counted = keyed("counted", left_early, lambda _: "lane")
+    periods = stateful_in_parts("periods", counted, Periods, lambda _: "lane", 0)
+    by_output = keyed("by_output", op.merge("rows", scored, left_early, periods), lambda _: "rows")
     op.output("out", op.key_rm("bare", in_order("order", by_output)), TestingSink(out))
     return dataflow
 
@@ -241,7 +277,7 @@ def main() -> None:
     from bytewax.testing import cluster_main  # noqa: PLC0415 - not for the tests in one process
 
     dataflow = Dataflow("flow")
-    by_group = path(dataflow, AssetRecords(records(int(count)), 100, set(), set()), 2)
+    by_group, _ = path(dataflow, AssetRecords(records(int(count)), 100, set(), set()), 2)
     op.output("out", op.key_rm("bare", by_group), Count(Path(folder)))
     cluster_main(dataflow, addresses.split(";"), int(number))
     os._exit(0)

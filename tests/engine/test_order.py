@@ -36,6 +36,22 @@ def test_groups_and_outputs_see_the_global_order(batch: int, count: int, width: 
     assert len(set(places)) == len(places)
 
 
+@pytest.mark.parametrize("batch", BATCHES)
+@pytest.mark.parametrize(("count", "width"), [(3_000, 1), (300, 40)])
+def test_items_that_leave_early_keep_the_global_order(batch: int, count: int, width: int) -> None:
+    """Items of lane and assets that pass the groups by arrive in one activation with those that did not."""
+    out: list[Item] = []
+    source = AssetRecords(records(count), batch, set(), set())
+    run_main(ordered(source, out, width=width, early=True))
+    places = [by_order(item) for item in out]
+    assert places == sorted(places)
+    assert len(set(places)) == len(places)
+    at_lane = [number for number in range(1, count + 1) if number % 7 == 0]
+    at_asset = [number for number in range(1, count + 1) if number % 7 and number % 5 == 0]
+    periods = sum(n % 3 == 0 for n in at_lane) + width * sum(n % 3 == 0 for n in at_asset)
+    assert len(places) == len(at_lane) + width * (count - len(at_lane)) + periods
+
+
 @pytest.mark.parametrize(("batch", "count"), [(1, 210), (7, 700), (100, 1_400)])
 @pytest.mark.parametrize("width", [1, 40])
 def test_the_order_survives_crashes_with_epochs_of_milliseconds(
@@ -51,14 +67,15 @@ def test_the_order_survives_crashes_with_epochs_of_milliseconds(
     config = RecoveryConfig(tmp_path)
     for _ in range(7):
         begins.append(len(out))
-        run_main(ordered(source, out, width=width), epoch_interval=EPOCH, recovery_config=config)
+        run_main(ordered(source, out, width=width, early=True), epoch_interval=EPOCH, recovery_config=config)
     for begin, end in zip(begins, [*begins[1:], len(out)], strict=True):
         places = [by_order(item) for item in out[begin:end]]
         assert places == sorted(places)
     firsts = [out[begin].sequence for begin in begins]
     assert sum(first > 1 for first in firsts) >= 3, f"the runs must have resumed: {firsts}"
     unbroken: list[Item] = []
-    run_main(ordered(AssetRecords(records(count), batch, set(), set()), unbroken, width=width))
+    source = AssetRecords(records(count), batch, set(), set())
+    run_main(ordered(source, unbroken, width=width, early=True))
     assert {by_order(item) for item in out} == {by_order(item) for item in unbroken}
 
 

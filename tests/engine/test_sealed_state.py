@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from dataflows.items import Item
 
 
-def build(each: Item, sealed: bytes | None) -> Fan | None:
-    return None if each.position[0] == "passes" else Fan(sealed, 1)
+def build(each: Item, sealed: bytes | None) -> Fan:  # noqa: ARG001
+    return Fan(sealed, 1)
 
 
 def test_the_first_item_after_a_resume_thaws_the_stage() -> None:
@@ -50,14 +50,6 @@ def test_of_a_dormant_stage_only_the_bytes_are_kept() -> None:
     assert [each.sequence for each in out] == [2]
     state, _ = mapper(state, item(3, "a"))
     assert isinstance(state, Fan)
-
-
-def test_an_item_without_a_stage_passes_and_leaves_no_state() -> None:
-    """Where nothing is built the item goes on as it is."""
-    passing = item(1, "passes")
-    state, out = as_state(build)(None, passing)
-    assert state is None
-    assert out == [passing]
 
 
 def test_the_store_holds_plain_bytes_and_a_resume_goes_on_from_them(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ import pickle
 import re
 import sqlite3
 import tarfile
-from collections import defaultdict
+from collections import Counter, defaultdict
 from contextlib import closing
 from pathlib import Path
 
@@ -93,6 +93,14 @@ def without_kinds_of_the_open_period(metrics: bytes) -> bytes:
     return b"".join(orjson.dumps(row) + b"\n" for row in rows)
 
 
+def rejected_in(fleet: Path) -> dict[str, int]:
+    """Rejects of all runs by reason, as the summary gives them."""
+    counts: dict[str, int] = orjson.loads((fleet.parent / "out" / "summary.json").read_bytes())["input"][
+        "rejected"
+    ]
+    return counts
+
+
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
 def test_a_run_goes_on_from_the_store_of_a_former_release(path: Path, tmp_path: Path) -> None:
     """The rest of the recording gives the rest of the outputs, to the byte."""
@@ -112,6 +120,13 @@ def test_a_run_goes_on_from_the_store_of_a_former_release(path: Path, tmp_path: 
         assert expected[name].endswith(found[name]), name
         assert len(found[name]) < len(expected[name]), name
     assert read_manifest(tmp_path / "store") is not None
+    rejected = Counter(
+        orjson.loads(row)["reason"] for name in ("late", "rejects") for row in expected[name].splitlines()
+    )
+    # Once from where former releases kept these counts, and once more from where this one does.
+    assert rejected_in(fleet) == rejected
+    finish(fleet)
+    assert rejected_in(fleet) == rejected
 
 
 @pytest.mark.parametrize("path", KAFKA, ids=lambda path: path.name)

@@ -1,4 +1,4 @@
-"""What could not be used is counted by reason, whichever stage found it, and through restarts."""
+"""A record on which a target throws is rejected and counted."""
 
 from __future__ import annotations
 
@@ -8,38 +8,19 @@ import orjson
 
 from dataflows.items import Item, Observation, Row
 from dataflows.target import TargetStage
-from dataflows.target.passing import Passing
 from tests.target.fleets import fleet, model, target, vector
 
 FLEET = fleet(target([model("prior")]))
 (KEY,) = FLEET.targets
 
 
-def passing_row(number: int, output: str, reason: str | None) -> Item:
-    return Item(number, 0, None, 0, ("feed", number, 0), Row(output, b"{}", reason))
-
-
-def rejected(stage: Passing | TargetStage) -> dict[str, int]:
+def rejected(stage: TargetStage) -> dict[str, int]:
     (item,) = stage.finish()
     assert isinstance(item.body, Row)
     assert item.body.output == "summary"
     found: dict[str, Any] = orjson.loads(item.body.data)
     counts: dict[str, int] = found["input"]["rejected"]
     return counts
-
-
-def test_rows_pass_untouched_and_those_with_a_reason_are_counted() -> None:
-    """Rejects and late rows of the lane and of assets count, other rows do not; a restart forgets nothing."""
-    items = [
-        passing_row(1, "rejects", "duplicate"),
-        passing_row(2, "changes", None),
-        passing_row(3, "late", "too_late"),
-        passing_row(4, "rejects", "duplicate"),
-    ]
-    stage = Passing(None)
-    assert stage.process(items) == items
-    assert rejected(stage) == rejected(Passing(stage.main_snapshot())) == {"duplicate": 2, "too_late": 1}
-    assert rejected(Passing(None)) == {}
 
 
 def test_what_a_group_throws_on_is_counted_too() -> None:

@@ -1,4 +1,4 @@
-"""What was finished before the groups, on its way to the outputs."""
+"""Metrics of a lane by period: accepted events by kind, late ones, and rejects by reason."""
 
 from __future__ import annotations
 
@@ -10,41 +10,44 @@ import structlog
 from dataflows.instants import format_instant
 from dataflows.items import Counted, Item, LanePeriod, Late, Row, by_order, encode
 from dataflows.state.snapshots import seal, unseal
-from dataflows.target.rows import basis
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-__all__ = ["Gone", "Passing"]
+__all__ = ["LaneMetrics"]
 
+#: The snapshot has the name of the stage that held these counts in former releases.
 _VERSION = 3
 #: Version 2 counted no corrections, and not by kind what assets could not use.
 _OLDER = {2: lambda state: {**state, "counted": {}, "refused": {}, "refused_lately": {}}}
 _log = structlog.get_logger()
 
 
-class Passing:
-    """A stage that hands on rows, and counts what lane and assets could not use or merged late.
+class LaneMetrics:
+    """Counts what lane and assets rejected or merged late, and writes the metrics of each period of the lane.
+
+    The lane knows what it accepted; only the assets behind it know what was late, or could not be used after
+    all. So the row of a period is made here, where both come together.
 
     Args:
-        main: what `main_snapshot` returned, None for a new stage.
+        main: result of `main_snapshot`, None for a new stage.
     """
 
     def __init__(self, main: bytes | None) -> None:
         state: dict[str, Any] = {} if main is None else unseal("passing", _VERSION, main, _OLDER)
-        #: By reason, in all and in the open period of the metrics.
+        #: Rejects by reason, in all and in the open period.
         self._rejected: Counter[str] = Counter(state.get("rejected"))
-        self._lately: Counter[str] = Counter(state.get("lately"))
-        #: Events that came late and were merged, likewise.
+        self._rejected_lately: Counter[str] = Counter(state.get("lately"))
+        #: Late events that were merged, likewise.
         self._late: int = state.get("late", 0)
         self._late_lately: int = state.get("late_lately", 0)
         self._counted: Counter[str] = Counter(state.get("counted"))
-        #: By kind: what the lane accepted and an asset could not use, in all and in the open period.
+        #: Events by kind that the lane accepted and an asset rejected, likewise.
         self._refused: Counter[str] = Counter(state.get("refused"))
         self._refused_lately: Counter[str] = Counter(state.get("refused_lately"))
 
     def process(self, items: list[Item]) -> list[Item]:
-        """The same rows, with one of the metrics for each period of the lane."""
+        """Count items of lane and assets; return a row of the metrics for each period that ended."""
         items.sort(key=by_order)
         out = []
         for item in items:
@@ -52,23 +55,21 @@ class Passing:
             if isinstance(body, Late):
                 self._late += 1
                 self._late_lately += 1
-                continue
-            if isinstance(body, Counted):
+            elif isinstance(body, Counted):
                 self._counted[body.what] += body.by
-                continue
-            if isinstance(body, LanePeriod):
-                item.body = self._metrics(item, body)
+            elif isinstance(body, LanePeriod):
+                row = self._close(item, body)
+                out.append(Item(item.sequence, item.part, item.arrival, item.known, item.position, row))
             elif isinstance(body, Row) and body.reason is not None:
                 self._rejected[body.reason] += 1
-                self._lately[body.reason] += 1
+                self._rejected_lately[body.reason] += 1
                 if body.kind is not None:
                     self._refused[body.kind] += 1
                     self._refused_lately[body.kind] += 1
-            out.append(item)
         return out
 
-    def _metrics(self, item: Item, period: LanePeriod) -> Row:
-        """The row of a period; what several workers reject at its very end may count in the next."""
+    def _close(self, item: Item, period: LanePeriod) -> Row:
+        """Make the row of a period; what several workers reject at its very end may count in the next."""
         lately = self._refused_lately
         row = {
             "kind": "lane",
@@ -77,26 +78,28 @@ class Passing:
             "to": format_instant(period.end),
             "by_kind": {kind: count - lately[kind] for kind, count in period.by_kind.items()},
             "late": self._late_lately,
-            "rejected": dict(sorted(self._lately.items())),
+            "rejected": dict(sorted(self._rejected_lately.items())),
             **({} if period.clocks is None else {"clocks": period.clocks}),
             "known": format_instant(item.known),
-            **basis(item, None),
+            "sequence": item.sequence,
+            "arrival": None if item.arrival is None else format_instant(item.arrival),
+            "watermark": None,
         }
         self._late_lately = 0
-        self._lately.clear()
+        self._rejected_lately.clear()
         lately.clear()
         _log.info("metrics", **row)
         return Row("metrics", encode(row))
 
     def changed(self) -> Iterable[int]:
-        """Nothing ever: there are no parts."""
+        """Return no parts: all of the state is in the main snapshot."""
         return ()
 
     def main_snapshot(self) -> bytes:
-        """The counts."""
+        """Counts, in all and in the open period."""
         state = {
             "rejected": self._rejected,
-            "lately": self._lately,
+            "lately": self._rejected_lately,
             "late": self._late,
             "late_lately": self._late_lately,
             "counted": self._counted,
@@ -106,48 +109,17 @@ class Passing:
         return seal("passing", _VERSION, state)
 
     def part_snapshot(self, part: int) -> bytes:  # noqa: ARG002 - the protocol of a stage in parts
-        """Nothing."""
+        """Return nothing: there are no parts."""
         return b""
 
     def finish(self) -> list[Item]:
-        """What could not be used, and what came late, for the summary."""
-        told = {
+        """Counts for the summary."""
+        counts = {
             "rejected": dict(sorted(self._rejected.items())),
             "late": self._late,
             "corrections": self._counted["corrections"],
             # Added to what the lane accepted.
             "by_kind": {kind: -count for kind, count in sorted(self._refused.items())},
         }
-        body = Row("summary", encode({"input": told}))
+        body = Row("summary", encode({"input": counts}))
         return [Item(0, 0, None, 0, ("", 0, 0), body)]
-
-
-class Gone:
-    """A target that is no longer configured: what is stored of it stays, and is believed no more.
-
-    Args:
-        main: what `TargetStage.main_snapshot` returned.
-    """
-
-    def __init__(self, main: bytes | None) -> None:
-        self._main = main or b""
-
-    def process(self, items: list[Item]) -> list[Item]:  # noqa: ARG002 - the protocol of a stage in parts
-        """Nothing comes of it."""
-        return []
-
-    def changed(self) -> Iterable[int]:
-        """Nothing ever."""
-        return ()
-
-    def main_snapshot(self) -> bytes:
-        """As it was."""
-        return self._main
-
-    def part_snapshot(self, part: int) -> bytes:  # noqa: ARG002 - as above
-        """Nothing."""
-        return b""
-
-    def finish(self) -> list[Item]:
-        """Nothing to say."""
-        return []
