@@ -19,6 +19,7 @@ STUDIES = {
     "alerts": "rows of alerts compared with a row for each score above a threshold, at equal use",
     "disorder": "what late data changes in features, merged and thrown away; counts checked by brute force",
     "clocks": "how soon wrong clocks are found, and how many honest ones are accused",
+    "promotion": "how often a challenger is promoted wrongly, and how soon a better one is; simulated",
     "audit": "a million events: features served compared with the recording's; honest, and tampered with",
 }
 

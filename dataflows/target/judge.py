@@ -28,7 +28,9 @@ from dataflows.target.evidence import RANGES, Loss, MeanInterval, Wealth, losses
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-__all__ = ["Comparison", "Judge", "Rule", "level_of"]
+__all__ = ["Comparison", "Judge", "Rule", "Verdict", "level_of"]
+
+Verdict = Literal["better", "positives", "margin", "recall", "calibration", "cool_down"]
 
 _LOOKS = 4
 #: One-sided 95 % of the normal distribution.
@@ -164,16 +166,28 @@ class Comparison:
     Args:
         rule: of the target.
         challenger: its label.
+        version: of its configuration.
         since: number of the first cell whose examples count.
         level: see `level_of`.
         state: what `state` returned, None for a new one.
+
+    Attributes:
+        verdict: of the last look: ``better``; why a challenger with enough evidence is held back; None
+            without enough of it.
     """
 
     def __init__(
-        self, rule: Rule, challenger: str, since: int, level: float, state: Mapping[str, Any] | None = None
+        self,
+        rule: Rule,
+        challenger: str,
+        version: int,
+        since: int,
+        level: float,
+        state: Mapping[str, Any] | None = None,
     ) -> None:
         self._rule = rule
         self.challenger = challenger
+        self.version = version
         self.since = since
         self.level = level
         span = RANGES[rule.loss]
@@ -187,8 +201,7 @@ class Comparison:
         #: Sums and squares over blocks of mean score - mean label: of the champion, of the challenger.
         self._bias: list[float] = [*kept.get("bias", [0.0, 0.0, 0.0, 0.0])]
         self._cells: list[int] = [*kept.get("cells", [since, since])]
-        #: How the last look ended: None, ``better``, or why it was held back.
-        self.outcome: str | None = kept.get("outcome")
+        self.verdict: Verdict | None = kept.get("verdict")
 
     @property
     def blocks(self) -> int:
@@ -231,24 +244,33 @@ class Comparison:
             self._bias[2 * index] += bias
             self._bias[2 * index + 1] += bias * bias
 
-    def conclude(self) -> str | None:
-        """``better``, why a challenger with enough evidence is held back, or None without enough of it."""
+    def conclude(self) -> Verdict | None:
+        """Give the verdict on the blocks so far."""
         if self.log_e < self.needed or self.difference <= 0.0:
             return None
+        if self._sums[1] < self._rule.least_positives:
+            return "positives"
+        if self.difference < self._rule.margin:
+            return "margin"
+        if self.recall()["worse"]:
+            return "recall"
+        return "calibration" if self.calibration()["worse"] else "better"
+
+    def reason(self) -> str:
+        """The verdict in words."""
         rule = self._rule
-        if self._sums[1] < rule.least_positives:
-            return f"{self._sums[1]:.0f} of {rule.least_positives} positives were compared"
-        if self.difference < rule.margin:
-            return f"the mean difference {self.difference:.3g} is below the margin {rule.margin:g}"
         recall, calibration = self.recall(), self.calibration()
-        if recall["worse"]:
-            return f"recall {recall['challenger']:.3g} instead of {recall['champion']:.3g} at equal alerts"
-        if calibration["worse"]:
-            return (
-                f"mean score - share of positives is {calibration['challenger']:.3g} "
-                f"instead of {calibration['champion']:.3g}"
-            )
-        return "better"
+        return {
+            "better": f"better by {self.difference:.3g} ({rule.loss} loss) in {self.blocks} blocks",
+            "positives": f"{self._sums[1]:.0f} of {rule.least_positives} positives were compared",
+            "margin": f"the mean difference {self.difference:.3g} is below the margin {rule.margin:g}",
+            "recall": f"recall at equal alerts is {recall['challenger']:.3g}, the champion's "
+            f"{recall['champion']:.3g}",
+            "calibration": f"mean score - share of positives is {calibration['challenger']:.3g}, the "
+            f"champion's {calibration['champion']:.3g}",
+            "cool_down": "the champion was replaced less than a cool_down ago",
+            None: "not enough evidence",
+        }[self.verdict]
 
     def recall(self) -> dict[str, Any]:
         """Recall of both where the challenger warns of as many examples as the champion does."""
@@ -314,6 +336,7 @@ class Comparison:
         """Plain data."""
         return {
             "challenger": self.challenger,
+            "version": self.version,
             "since": self.since,
             "level": self.level,
             "chains": [chain.state() for chain in self.chains],
@@ -322,7 +345,7 @@ class Comparison:
             "sums": list(self._sums),
             "bias": list(self._bias),
             "cells": list(self._cells),
-            "outcome": self.outcome,
+            "verdict": self.verdict,
         }
 
 
@@ -331,66 +354,72 @@ class Judge:
 
     Args:
         rule: of the target.
-        state: what `state` returned, None for a new target: call `begin` then.
+        state: what `state` returned, None for a new target. Call `begin` in any case.
     """
 
     def __init__(self, rule: Rule, state: Mapping[str, Any] | None = None) -> None:
         self._rule = rule
         self.champion = ""
         self.era = 0
-        #: Changes before this instant of event time wait for the cool-down.
-        self._rests_until: int | None = None
+        #: Until this instant the champion is not replaced.
+        self.rests_until: int | None = None
         self._looked: int | None = None
         self.comparisons: dict[str, Comparison] = {}
         #: By (cell, asset).
         self._blocks: dict[tuple[int, str], _Block] = {}
         if state is not None:
-            self.champion, self.era = state["champion"], state["era"]
-            self._rests_until, self._looked = state["rests_until"], state["looked"]
+            self.era = state["era"]
+        # Blocks of another unit are no evidence in this one: all comparisons begin.
+        if state is not None and state["unit"] == [rule.blocks, rule.loss]:
+            self.champion = state["champion"]
+            self.rests_until, self._looked = state["rests_until"], state["looked"]
             for kept in state["comparisons"]:
-                name = kept["challenger"]
-                self.comparisons[name] = Comparison(rule, name, kept["since"], kept["level"], kept)
+                name, version = kept["challenger"], kept["version"]
+                self.comparisons[name] = Comparison(rule, name, version, kept["since"], kept["level"], kept)
             for cell, asset, block in state["blocks"]:
                 waiting, examples, sums, challengers = block
                 self._blocks[cell, asset] = _Block(
                     waiting, examples, [*sums], {name: [*of] for name, of in challengers.items()}
                 )
 
-    def begin(
-        self, champion: str, challengers: Iterable[str], known: int | None, *, changed: bool = True
-    ) -> None:
+    def begin(self, champion: str, challengers: Mapping[str, int], known: int | None) -> None:
         """Compare a champion with its challengers, on examples of cells that begin after now.
 
         Comparisons go on where both models are as before; all others begin, and share the level of an era.
+        After another champion the cool-down begins.
 
         Args:
             champion: label of the model that serves.
-            challengers: labels of all others.
+            challengers: by label of the others, the version of their configuration.
             known: the latest time of anything so far, None before anything.
-            changed: the champion was replaced, so that the cool-down begins.
         """
         if champion != self.champion:
             self.comparisons.clear()
             self._blocks.clear()
-            if changed and known is not None:
-                self._rests_until = known + self._rule.cool_down
+            if self.champion and known is not None:
+                self.rests_until = known + self._rule.cool_down
         self.champion = champion
-        wanted = [name for name in challengers if name != champion]
-        self.comparisons = {name: self.comparisons[name] for name in wanted if name in self.comparisons}
-        new = [name for name in wanted if name not in self.comparisons]
+        kept, new = {}, {}
+        for name, version in challengers.items():
+            found = self.comparisons.get(name)
+            if found is not None and found.version == version:
+                kept[name] = found
+            elif name != champion:
+                new[name] = version
+        self.comparisons = kept
         if not new:
             return
         self.era += 1
         since = 0 if known is None else known // self._rule.horizon + 1
         level = level_of(self._rule.level, self.era, len(new))
-        for name in new:
-            self.comparisons[name] = Comparison(self._rule, name, since, level)
+        for name, version in new.items():
+            self.comparisons[name] = Comparison(self._rule, name, version, since, level)
 
     def restart(self, challenger: str, known: int) -> None:
         """Compare one challenger from now on, as after a proposal that was refused."""
-        kept = [name for name in self.comparisons if name != challenger]
+        versions = {name: found.version for name, found in self.comparisons.items()}
         del self.comparisons[challenger]
-        self.begin(self.champion, [*kept, challenger], known)
+        self.begin(self.champion, versions, known)
 
     def _counts(self, cell: int) -> bool:
         return any(cell >= comparison.since for comparison in self.comparisons.values())
@@ -451,14 +480,14 @@ class Judge:
             comparison.count(label, champion, score)
 
     def look(self, clock: int) -> list[Comparison]:
-        """Let the blocks enter that the target clock has passed.
+        """Let the blocks enter that the target clock has passed, and give verdicts.
 
         Args:
             clock: the target clock: every example whose time + wait it has passed was settled if its label
                 is known.
 
         Returns:
-            The comparisons whose outcome changed, the strongest evidence first.
+            The comparisons whose verdict changed, the strongest evidence first.
         """
         step = self._rule.horizon // _LOOKS or 1
         now = (clock - self._rule.wait) // step
@@ -466,25 +495,23 @@ class Judge:
             return []
         self._looked = now
         ended = (now * step) // self._rule.horizon
-        ready = sorted(
-            place for place, block in self._blocks.items() if place[0] < ended and not block.waiting
-        )
         if self._rule.blocks == "assets":
-            self._enter_assets(ready)
+            self._enter_assets(ended)
         else:
             self._enter_cells(ended)
         moved = []
         for comparison in self.comparisons.values():
-            outcome = comparison.conclude()
-            if outcome == "better" and self._rests_until is not None and clock < self._rests_until:
-                outcome = "the champion was changed a short time ago (cool_down)"
-            if outcome != comparison.outcome:
-                comparison.outcome = outcome
+            verdict = comparison.conclude()
+            if verdict == "better" and self.rests_until is not None and clock < self.rests_until:
+                verdict = "cool_down"
+            if verdict != comparison.verdict:
+                comparison.verdict = verdict
                 moved.append(comparison)
         return sorted(moved, key=lambda found: found.needed - found.log_e)
 
-    def _enter_assets(self, ready: Iterable[tuple[int, str]]) -> None:
-        for place in ready:
+    def _enter_assets(self, ended: int) -> None:
+        ready = [place for place, block in self._blocks.items() if place[0] < ended and not block.waiting]
+        for place in sorted(ready):
             block = self._blocks.pop(place)
             for name in block.challengers:
                 if name in self.comparisons:
@@ -513,7 +540,8 @@ class Judge:
         return {
             "champion": self.champion,
             "era": self.era,
-            "rests_until": self._rests_until,
+            "rests_until": self.rests_until,
+            "unit": [self._rule.blocks, self._rule.loss],
             "looked": self._looked,
             "comparisons": [comparison.state() for comparison in self.comparisons.values()],
             "blocks": [(*place, block.state()) for place, block in sorted(self._blocks.items())],

@@ -41,10 +41,10 @@ def run(
     examples: dict[tuple[int, str], tuple[int, float, float]],
     rule: Rule = RULE,
     kill_every: int | None = None,
-) -> tuple[Judge, list[tuple[int, str, str | None]]]:
-    """Serve and settle examples in the order of time; return the judge, and when which outcome changed."""
+) -> tuple[Judge, list[tuple[int, str, judge.Verdict | None]]]:
+    """Serve and settle examples in the order of time; return the judge, and when which verdict changed."""
     found = Judge(rule)
-    found.begin("old", ["old", "new"], None)
+    found.begin("old", {"old": 1, "new": 1}, None)
     moved = []
     waiting = list(examples.items())
     for number, (time, asset) in enumerate(examples):
@@ -54,7 +54,7 @@ def run(
         while waiting and waiting[0][0][0] + rule.wait < time:
             (at, of), (label, old, new) = waiting.pop(0)
             found.settled(of, at, label, {"old": old, "new": new}, 0.5)
-        moved += [(time, each.challenger, each.outcome) for each in found.look(time)]
+        moved += [(time, each.challenger, each.verdict) for each in found.look(time)]
     return found, moved
 
 
@@ -89,7 +89,7 @@ def test_the_chains_hold_the_blocks_of_even_and_of_odd_cells(loss: str) -> None:
 def test_a_better_challenger_is_found_and_an_equal_one_is_not() -> None:
     """A challenger that is exact passes; one that errs as much as the champion has no evidence."""
     _, moved = run(stream(2, 40, wrong=0.3))
-    assert [(name, outcome) for _, name, outcome in moved] == [("new", "better")]
+    assert [(name, verdict) for _, name, verdict in moved] == [("new", "better")]
     found, moved = run({place: (y, q, q) for place, (y, q, _) in stream(2, 40, wrong=0.3).items()})
     assert not moved
     assert found.comparisons["new"].log_e == 0.0
@@ -117,7 +117,7 @@ def test_calendar_blocks_are_one_a_cell() -> None:
 def test_a_block_waits_for_all_its_labels() -> None:
     """A block with an example that is not settled does not count; once that is censored, it does."""
     found = Judge(RULE)
-    found.begin("old", ["new"], None)
+    found.begin("old", {"new": 1}, None)
     for time in (0, 4):
         found.served("a", time)
     found.settled("a", 0, 0, {"old": 0.5, "new": 0.1}, 0.5)
@@ -131,7 +131,7 @@ def test_a_block_waits_for_all_its_labels() -> None:
 def test_an_asset_that_is_forgotten_holds_no_block_back() -> None:
     """What was settled of a dropped asset counts."""
     found = Judge(RULE)
-    found.begin("old", ["new"], None)
+    found.begin("old", {"new": 1}, None)
     for time in (0, 4):
         found.served("a", time)
     found.settled("a", 0, 0, {"old": 0.5, "new": 0.1}, 0.5)
@@ -143,7 +143,7 @@ def test_an_asset_that_is_forgotten_holds_no_block_back() -> None:
 def test_a_model_without_a_score_counts_as_the_prior() -> None:
     """A missing score is compared as the prior, which is published in its place."""
     found = Judge(RULE)
-    found.begin("old", ["new"], None)
+    found.begin("old", {"new": 1}, None)
     found.served("a", 0)
     found.settled("a", 0, 0, {"old": None, "new": 0.1}, 0.3)
     found.look(10 * HORIZON)
@@ -153,17 +153,15 @@ def test_a_model_without_a_score_counts_as_the_prior() -> None:
 def test_too_few_positives_hold_a_challenger_back() -> None:
     """Evidence without enough positives is held back, and says how many there are."""
     examples = stream(2, 40, wrong=0.3)
-    _, moved = run(examples, replace(RULE, least_positives=10_000))
-    assert moved[0][2] is not None
-    assert moved[0][2].endswith("of 10000 positives were compared")
-    assert all(outcome != "better" for _, _, outcome in moved)
+    found, moved = run(examples, replace(RULE, least_positives=10_000))
+    assert {verdict for _, _, verdict in moved if verdict} == {"positives"}
+    assert found.comparisons["new"].reason().endswith("of 10000 positives were compared")
 
 
 def test_a_difference_below_the_margin_holds_a_challenger_back() -> None:
     """A challenger that is better by less than the margin is held back."""
     _, moved = run(stream(2, 40, wrong=0.3), replace(RULE, margin=0.5))
-    assert moved
-    assert all("below the margin 0.5" in (outcome or "") for _, _, outcome in moved if outcome)
+    assert {verdict for _, _, verdict in moved if verdict} == {"margin"}
 
 
 def test_worse_recall_at_equal_alerts_holds_a_challenger_back() -> None:
@@ -176,9 +174,7 @@ def test_worse_recall_at_equal_alerts_holds_a_challenger_back() -> None:
         # The champion cries wolf at twice the true rate; the challenger knows the rate, and no asset.
         examples[time, asset] = int(sick and rng.random() < 0.2), 0.6 if sick else 0.2, 1 / 30
     _, moved = run(examples)
-    outcomes = [outcome for _, _, outcome in moved if outcome]
-    assert outcomes
-    assert all(outcome.startswith("recall") for outcome in outcomes)
+    assert {verdict for _, _, verdict in moved if verdict} == {"recall"}
 
 
 def test_worse_calibration_holds_a_challenger_back() -> None:
@@ -189,33 +185,32 @@ def test_worse_calibration_holds_a_challenger_back() -> None:
         p = 0.1 if (time // HORIZON + int(asset[-2:])) % 2 else 0.6
         examples[time, asset] = int(rng.random() < p), 0.35, p + 0.1
     _, moved = run(examples)
-    outcomes = [outcome for _, _, outcome in moved if outcome]
-    assert outcomes
-    assert all(outcome.startswith("mean score - share of positives") for outcome in outcomes)
+    assert {verdict for _, _, verdict in moved if verdict} == {"calibration"}
 
 
 def test_a_new_champion_rests_for_the_cool_down() -> None:
     """After a change of champion no verdict is given before the cool-down has passed."""
     examples = stream(2, 40, wrong=0.3)
-    (_, first), *_ = [(time, outcome) for time, _, outcome in run(examples)[1]]
+    (_, first), *_ = [(time, verdict) for time, _, verdict in run(examples)[1]]
     assert first == "better"
     found = Judge(replace(RULE, cool_down=100 * HORIZON))
-    found.begin("other", ["old"], 0)
-    found.begin("old", ["new"], 0)
+    found.begin("other", {"old": 1}, 0)
+    found.begin("old", {"new": 1}, 0)
     for (time, asset), (label, old, new) in examples.items():
         found.served(asset, time)
         found.settled(asset, time, label, {"old": old, "new": new}, 0.5)
     (held,) = found.look(40 * HORIZON)
-    assert held.outcome is not None
-    assert "cool_down" in held.outcome
+    assert held.verdict == "cool_down"
+    (free,) = found.look(200 * HORIZON)
+    assert free.verdict == "better"
 
 
 def test_comparisons_with_a_new_champion_begin_with_the_next_cell() -> None:
     """Examples that were served before a change of champion count in no comparison with the new one."""
     found = Judge(RULE)
-    found.begin("old", ["new"], None)
+    found.begin("old", {"new": 1}, None)
     found.served("a", 2 * HORIZON)
-    found.begin("new", ["old"], 2 * HORIZON)
+    found.begin("new", {"old": 1}, 2 * HORIZON)
     found.settled("a", 2 * HORIZON, 0, {"old": 0.5, "new": 0.1}, 0.5)
     assert found.comparisons["old"].since == 3
     found.served("a", 3 * HORIZON)
@@ -227,12 +222,29 @@ def test_comparisons_with_a_new_champion_begin_with_the_next_cell() -> None:
 def test_a_challenger_that_is_added_begins_by_itself() -> None:
     """The others' evidence and level stay as they are when a challenger is added."""
     found = Judge(RULE)
-    found.begin("old", ["new"], None)
+    found.begin("old", {"new": 1}, None)
     level = found.comparisons["new"].level
-    found.begin("old", ["new", "newer"], 5 * HORIZON)
+    found.begin("old", {"new": 1, "newer": 1}, 5 * HORIZON)
     assert found.comparisons["new"].level == level
     assert found.comparisons["newer"].since == 6
     assert found.comparisons["newer"].level == level_of(0.05, 2, 1)
+
+
+def test_a_challenger_of_another_version_begins_again() -> None:
+    """Evidence for a model as it was configured before is none for what it is now."""
+    found, _ = run(stream(2, 10, wrong=0.3))
+    found.begin("old", {"new": 2}, 10 * HORIZON)
+    assert found.comparisons["new"].blocks == 0
+    assert found.comparisons["new"].since == 11
+
+
+def test_evidence_by_another_loss_counts_for_nothing() -> None:
+    """Where the loss or the unit is configured otherwise, all comparisons begin, in the next era."""
+    found, _ = run(stream(2, 10, wrong=0.3))
+    other = Judge(replace(RULE, loss="log"), json.loads(json.dumps(found.state())))
+    other.begin("old", {"new": 1}, 10 * HORIZON)
+    assert other.era == found.era + 1
+    assert other.comparisons["new"].blocks == 0
 
 
 def test_all_comparisons_of_a_target_spend_its_level_once() -> None:
@@ -241,7 +253,7 @@ def test_all_comparisons_of_a_target_spend_its_level_once() -> None:
     spent = 0.0
     for era in range(200):
         champion, *others = ("a", "b", "c") if era % 2 else ("b", "a", "c")
-        found.begin(champion, others, era * HORIZON)
+        found.begin(champion, dict.fromkeys(others, 1), era * HORIZON)
         spent += sum(each.level for each in found.comparisons.values())
     assert 0.9 * RULE.level < spent <= RULE.level
 
