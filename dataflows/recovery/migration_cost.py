@@ -168,7 +168,7 @@ def check_champions(fleet: Fleet, parts: Iterable[Partition]) -> None:
         target = fleet.targets.get(name)
         if target is None or target.successor is not None:
             continue
-        label = kept["champion"]
+        label = kept["champion"] if isinstance(kept["champion"], str) else kept["champion"]["label"]
         champion = kept["scorer"]["models"].get(label, {}).get("name", label)
         if champion not in (model.name for model in target.models):
             models = ", ".join(model.name for model in target.models)

@@ -1,8 +1,11 @@
-"""What a group keeps: the versions of its snapshots, and which stored champion goes on."""
+"""The champion of a target: which version of a model serves, since when, and which may follow it.
+
+The versions of what a target keeps are here too.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from dataflows.state.layouts import Refit
 from dataflows.state.snapshots import seal, unseal
@@ -14,15 +17,25 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from dataflows.fleet.fleet import AssetClass, Target
+    from dataflows.items import Item
     from dataflows.state.layouts import StateHistory
+    from dataflows.target.models import ModelSet
 
-__all__ = ["ChampionError", "between", "going_on", "layout_of", "seal_kept", "unseal_kept"]
+__all__ = [
+    "Champion",
+    "ChampionError",
+    "Term",
+    "between",
+    "layout_of",
+    "seal_kept",
+    "unseal_kept",
+]
 
-_VERSION = 4
+_VERSION = 5
 
 
 class ChampionError(RuntimeError):
-    """The stored champion cannot go on, and nobody is named to follow it."""
+    """The stored champion cannot go on, and no successor is named."""
 
 
 def _with_labels(kept: Any) -> Any:  # noqa: ANN401 - plain data of any shape
@@ -60,7 +73,14 @@ def _with_errors(kept: Any) -> Any:  # noqa: ANN401 - as above
     return {**kept, "scorer": {**kept["scorer"], "models": models}}
 
 
-_OLDER = {2: _with_labels, 3: _with_errors}
+def _with_history(kept: Any) -> Any:  # noqa: ANN401 - as above
+    """Version 4 kept the label of the champion alone."""
+    if not isinstance(kept, dict) or "scorer" not in kept:
+        return kept
+    return {**kept, "champion": {"label": kept["champion"], "history": [], "next": None}}
+
+
+_OLDER = {2: _with_labels, 3: _with_errors, 4: _with_history}
 
 
 def seal_kept(kind: str, payload: object) -> bytes:
@@ -98,28 +118,137 @@ def layout_of(
     return numbers[-1], Refit(past.layouts[before].features, asset_class.features)
 
 
-def going_on(target: Target, features: tuple[str, ...], state: Mapping[str, Any]) -> str | None:
-    """Label of the stored champion, which rules over the configured one; None where it has a successor.
+class Term(NamedTuple):
+    """The time in which one version of a model is the champion; it ends where the next one begins.
+
+    Attributes:
+        label: of the version, see `ModelSet`.
+        model: its name in the catalogue.
+        version: counts changes of its configuration.
+        known: knowledge time from which on its scores are published; None where a former release, which kept
+            no history, made it champion.
+        sequence: number of the record from which on they are; 0 as above.
+        part: place within this record.
+        why: it became champion.
+    """
+
+    label: str
+    model: str
+    version: int
+    known: int | None
+    sequence: int
+    part: int
+    why: str
+
+
+#: A row of the changes: change, model, version, why.
+Change = tuple[str, str, int, str]
+
+
+class Champion:
+    """The version of a model whose scores a target publishes, and the versions before it.
+
+    Who rules: the configured champion in a new target; after that the stored one, whatever is configured. A
+    stored one that cannot go on gives way to the configured ``successor``.
 
     Args:
         target: as configured.
-        features: names of all features of the class.
-        state: what the group kept.
+        models: of the target, the stored champion among them.
+        state: what `state` returned, None for a new target.
+        stored: what `stored` returned.
 
-    Raises:
-        ChampionError: it cannot go on, and nobody is named to follow it.
+    Attributes:
+        label: of the version, see `ModelSet`.
+        history: terms, the present one last.
     """
-    label: str = state["champion"]
-    known = state["scorer"]["models"].get(label)
-    name = label if known is None else known["name"]
-    model = next((model for model in target.models if model.name == name), None)
-    if model is not None and known is not None and can_go_on(model, features, known):
-        return label
-    if target.successor is not None:
-        return None
-    what = "is no longer configured" if model is None else "is configured otherwise now"
-    msg = (
-        f"target {target.name!r}: its champion {name!r} {what}. Put it back as it was, name who follows it "
-        '(successor = "..." in the target), or begin anew with --fresh'
-    )
-    raise ChampionError(msg)
+
+    def __init__(
+        self,
+        target: Target,
+        models: ModelSet,
+        state: Mapping[str, Any] | None = None,
+        stored: str | None = None,
+    ) -> None:
+        self._models = models
+        self.label: str = target.champion if stored is None else stored
+        self.history: list[Term] = []
+        #: Label and reason of the version whose term begins next.
+        self._next: tuple[str, str] | None = (self.label, "configured")
+        if state is None:
+            return
+        self.history = [Term(*term) for term in state["history"]]
+        if state["next"] is None or state["next"][0] not in models.names():
+            self._next = None  # nobody was promoted, or one that is no longer configured
+        else:
+            self._next = tuple(state["next"])
+        if stored is None and target.successor is not None:
+            self.label = models.label(target.successor)
+            self._next = self.label, f"successor of {state['label']}, which is no longer configured"
+        elif not self.history and self._next is None:
+            why = "champion of a release that kept no history"
+            self.history.append(Term(self.label, *models.named(self.label), None, 0, 0, why))
+
+    @staticmethod
+    def stored(target: Target, features: tuple[str, ...], kept: Mapping[str, Any]) -> str | None:
+        """Label of the stored champion, which rules over the configured one; None where it has a successor.
+
+        Args:
+            target: as configured.
+            features: names of all features of the class.
+            kept: the main snapshot of the target.
+
+        Raises:
+            ChampionError: it cannot go on, and no successor is named.
+        """
+        label: str = kept["champion"]["label"]
+        known = kept["scorer"]["models"].get(label)
+        name = label if known is None else known["name"]
+        model = next((model for model in target.models if model.name == name), None)
+        if model is not None and known is not None and can_go_on(model, features, known):
+            return label
+        if target.successor is not None:
+            return None
+        what = "is no longer configured" if model is None else "is configured otherwise now"
+        msg = (
+            f"target {target.name!r}: its champion {name!r} {what}. Put it back as it was, name its "
+            'successor (successor = "..." in the target), or start over with --fresh'
+        )
+        raise ChampionError(msg)
+
+    def ask(self, features: bytes) -> float | None:
+        """Score of a vector, float64 (features of the class) as bytes; None where the model has none."""
+        return self._models.answer(self.label, features)[0]
+
+    @property
+    def change(self) -> Change | None:
+        """The term that `begin` will begin, as a row of the changes; None where there is none."""
+        if self._next is None:
+            return None
+        label, why = self._next
+        return "champion", *self._models.named(label), why
+
+    def begin(self, item: Item) -> None:
+        """Begin the term of the version that was promoted: all that this item becomes is based on it."""
+        if self._next is not None:
+            self.label, why = self._next
+            place = item.known, item.sequence, item.part
+            self.history.append(Term(self.label, *self._models.named(self.label), *place, why))
+            self._next = None
+
+    def promote(self, label: str, why: str) -> None:
+        """Let another version serve from the next observation of the target on.
+
+        Raises:
+            KeyError: no version has this label.
+        """
+        self._models.named(label)
+        self._next = label, why
+
+    def at(self, known: int) -> Term | None:
+        """The latest term at a knowledge time: which version served then; None before the first one."""
+        terms = [term for term in self.history if term.known is None or term.known <= known]
+        return terms[-1] if terms else None
+
+    def state(self) -> dict[str, Any]:
+        """Plain data."""
+        return {"label": self.label, "history": [tuple(term) for term in self.history], "next": self._next}

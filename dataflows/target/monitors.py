@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from dataflows.fleet.fleet import Target
     from dataflows.items import Compared, Item, Row
     from dataflows.state.layouts import Refit
+    from dataflows.target.champion import Champion
     from dataflows.target.examples import Example, LabelChange
     from dataflows.target.models import ModelSet
 
@@ -55,6 +56,7 @@ class Context(NamedTuple):
         figures_from: examples before it count in no summary; None: all count.
         compares: whether assets of the class compute features again from complete data.
         models: every model of the target; a monitor asks them for nothing that counts as a call.
+        champion: the version whose scores are published.
     """
 
     target: Target
@@ -62,6 +64,7 @@ class Context(NamedTuple):
     figures_from: int | None
     compares: bool
     models: ModelSet
+    champion: Champion
 
 
 class Served(NamedTuple):

@@ -16,7 +16,7 @@ from dataflows.items import Compared, Item, Matured, Observation, Row, by_order,
 from dataflows.state.tables import BUCKETS
 from dataflows.target.alerts import Publisher
 from dataflows.target.attribution import Attribution
-from dataflows.target.champion import ChampionError, between, going_on, layout_of, seal_kept, unseal_kept
+from dataflows.target.champion import Champion, ChampionError, between, layout_of, seal_kept, unseal_kept
 from dataflows.target.error_rate import ErrorRate
 from dataflows.target.examples import SEGMENTS, Example, ExampleStore, Ledger
 from dataflows.target.figures import Leads, TargetFigures
@@ -66,7 +66,7 @@ class TargetStage:
         monitors: what watches it.
 
     Raises:
-        ChampionError: the stored champion cannot go on, and nobody is named to follow it.
+        ChampionError: the stored champion cannot go on, and no successor is named.
     """
 
     def __init__(
@@ -103,15 +103,15 @@ class TargetStage:
         self._period: tuple[int, int] | None = None
         if self._known is not None and state is not None:
             self._period = (state["period_from"], self._end_of_period(self._known))
-        self._champion = self._target.champion
-        #: What the next observation tells of a changed configuration: change, model, version, why.
-        introduced = [("champion", self._champion, 1, "configured")]
-        self._news: list[Any] = introduced if state is None else [*state["news"]]
+        #: Changed models, which the next observation writes: change, model, version, why.
+        self._news: list[Any] = [] if state is None else [*state["news"]]
         self._learned = 0 if state is None else state["scorer"]["learned"]
         self._layout, refit = layout_of(past, asset_class, state)
         self._open(fleet, state, parts, refit)
         compares = bool(asset_class.compared)
-        context = Context(self._target, self._features, fleet.figures_from, compares, self._scorer)
+        context = Context(
+            self._target, self._features, fleet.figures_from, compares, self._scorer, self._champion
+        )
         watched = unseal_kept("figures", parts[_FIGURES]) if _FIGURES in parts else {}
         self._monitors = Monitors(monitors, context, watched, refit, self._rejected)
         self._compares = compares
@@ -124,24 +124,19 @@ class TargetStage:
         target = self._target
         self._examples = ExampleStore(between(parts, _EXAMPLES, _PUBLISHED), refit)
         self._publisher = Publisher(target, fleet.output, between(parts, _PUBLISHED, TARGET_PARTS))
-        champion = None if state is None else going_on(target, self._features, state)
+        stored = None if state is None else Champion.stored(target, self._features, state)
         self._scorer = ModelSet(
             target.name,
             target.models,
             self._features,
             None if state is None else state["scorer"],
             between(parts, 0, MODEL_PARTS),
-            champion=champion,
+            champion=stored,
             refit=refit,
             key=fleet.store_key,
         )
         self._news += self._scorer.news
-        if champion is not None:
-            self._champion = champion
-        elif state is not None and target.successor is not None:
-            self._champion = self._scorer.label(target.successor)
-            why = f"successor of {state['champion']}, which is no longer configured"
-            self._news.append(("champion", *self._scorer.named(self._champion), why))
+        self._champion = Champion(target, self._scorer, None if state is None else state["champion"], stored)
         clock = None if state is None else state["ledger"]["clock"]
         self._ledger = Ledger(target, self._examples, clock)
         if state is not None:
@@ -210,7 +205,7 @@ class TargetStage:
 
     def _effects(self, seen: Observation) -> list[_Effect]:
         """What an observation does to the target, in order; nearly always, time moves and it is scored."""
-        effects: list[_Effect] = [self._tell_news] if self._news else []
+        effects: list[_Effect] = [self._write_news] if self._news or self._champion.change else []
         if seen.resting is not None and (self._ledger.clock is None or seen.resting > self._ledger.clock):
             effects.append(self._rest)
         effects.append(self._move_time)
@@ -228,7 +223,7 @@ class TargetStage:
             effects.append(self._release)
         if seen.forgotten:
             effects += [self._forget, self._forget_published]
-        effects.append(self._tell_moves)
+        effects.append(self._write_moves)
         return effects
 
     def _rest(self, item: Item, seen: Observation) -> list[Row]:
@@ -300,19 +295,22 @@ class TargetStage:
         self._publisher.forget(seen.asset)
         return self._monitors.forgotten(item, seen.asset)
 
-    def _tell_moves(self, item: Item, _: Observation) -> list[Row]:
-        if not self._scorer.moves:
+    def _write_moves(self, item: Item, _: Observation) -> list[Row]:
+        """Rows of models that were set aside, or are tried again."""
+        moves = self._scorer.moves
+        if not moves:
             return []
-        rows = [
-            self._change(item, change, *self._scorer.named(label), why)
-            for change, label, why in self._scorer.moves
-        ]
-        self._scorer.moves.clear()
+        rows = [self._change(item, change, *self._scorer.named(label), why) for change, label, why in moves]
+        moves.clear()
         return rows
 
-    def _tell_news(self, item: Item, _: Observation) -> list[Row]:
-        rows = [self._change(item, *each) for each in self._news]
+    def _write_news(self, item: Item, _: Observation) -> list[Row]:
+        """Rows of models that the configuration changed, and of a champion whose term begins."""
+        change = self._champion.change
+        news = self._news if change is None else [*self._news, change]
+        rows = [self._change(item, *each) for each in news]
         self._news = []
+        self._champion.begin(item)
         return rows
 
     def _change(self, item: Item, change: str, model: str, version: int, why: str) -> Row:
@@ -351,25 +349,26 @@ class TargetStage:
         try:
             if seen.example:
                 answers = self._scorer.answers(features)
-                score, link = answers[self._champion]
+                score, link = answers[self._champion.label]
                 rows = self._publish(item, seen, score, link)
                 scores = {name: answer for name, (answer, _) in answers.items()}
-                example = Example(seen.asset, time, features, scores, self._champion)
+                example = Example(seen.asset, time, features, scores, self._champion.label)
                 self._ledger.add(example)
             else:
-                score, link = self._scorer.answer(self._champion, features)
+                score, link = self._scorer.answer(self._champion.label, features)
                 rows = self._publish(item, seen, score, link)
         except Exception:
             # An alert moves, and a prediction counts as written, only with its row.
             self._publisher.put_back(seen.asset, before)
             raise
-        served = Served(seen.asset, time, seen.revision, features, score, link, self._champion, example)
+        champion = self._champion.label
+        served = Served(seen.asset, time, seen.revision, features, score, link, champion, example)
         return rows + self._monitors.served(item, served)
 
     def _publish(self, item: Item, seen: Observation, score: float | None, link: str) -> list[Row]:
         """The prediction of the champion, and the alerts that follow from it."""
         time, features = seen.time or 0, seen.features or b""
-        champion = self._champion
+        champion = self._champion.label
         if score is None:
             score = self._scorer.prior
         # The prior is the same for every asset: it warns of none.
@@ -395,11 +394,8 @@ class TargetStage:
         attribution = self._monitors.of(Attribution)
         if attribution is None:
             return []
-        return attribution.moved(features, self._scorer.picks(self._champion), score, self._ask)
-
-    def _ask(self, features: bytes) -> float | None:
-        """Score of the champion."""
-        return self._scorer.answer(self._champion, features)[0]
+        picks = self._scorer.picks(self._champion.label)
+        return attribution.moved(features, picks, score, self._champion.ask)
 
     def _compare(self, item: Item, seen: Observation, compared: Compared) -> list[Row]:
         """Score an example as served and from complete data, both by the champion of this moment."""
@@ -407,9 +403,9 @@ class TargetStage:
             return []
         example = self._ledger.remembered(seen.asset, compared.time)
         if example is not None and compared.features is not None:
-            before = after = self._ask(example.features)
+            before = after = self._champion.ask(example.features)
             if compared.features != example.features:
-                after = self._ask(compared.features)
+                after = self._champion.ask(compared.features)
             example.compared = before, after
             self._examples.update(example)
         return self._monitors.compared(item, example, compared)
@@ -428,7 +424,7 @@ class TargetStage:
         period = Period(
             self._target.name,
             {"from": format_instant(closed[0]), "to": format_instant(closed[1])},
-            self._champion,
+            self._champion.label,
             self._ledger.pending(),
             {"known": format_instant(item.known), **basis(item, None)},
         )
@@ -460,7 +456,7 @@ class TargetStage:
                 "errors": self._errors,
                 "known": self._known,
                 "period_from": None if self._period is None else self._period[0],
-                "champion": self._champion,
+                "champion": self._champion.state(),
                 "layout": self._layout,
                 "begun": self._begun,
                 "news": self._news,
@@ -485,7 +481,7 @@ class TargetStage:
         """The target's section of the summary, and what it could not use."""
         targets = {
             self._target.name: {
-                "champion": self._champion,
+                "champion": self._champion.label,
                 "learned": self._scorer.learned,
                 "positives": self._scorer.positives,
                 "pending": self._ledger.pending(),
@@ -519,7 +515,7 @@ def described(fleet: Fleet, key: str, main: bytes, parts: Mapping[int, bytes]) -
     target = fleet.targets[key]
     state = unseal_kept("group", main)
     scorer = state["scorer"]
-    label = going_on(target, fleet.classes[target.asset_class].features, state)
+    label = Champion.stored(target, fleet.classes[target.asset_class].features, state)
     errors = {name: ErrorRate(kept["errors"]) for name, kept in scorer["models"].items()}
     return {
         "champion": label or target.successor,
