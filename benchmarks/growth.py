@@ -33,7 +33,7 @@ from rich.table import Table
 
 from dataflows.connectors.file_sink import end_of, files_of, lines_of
 from dataflows.instants import HOUR, format_instant, parse_instant
-from dataflows.items import OUTPUTS
+from dataflows.outputs import OUTPUTS
 from dataflows.recovery.sqlite_files import opened, part_files
 from dataflows.recovery.store import PARTITIONS
 

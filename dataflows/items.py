@@ -15,13 +15,21 @@ from typing import Any, Literal
 
 import msgspec
 import orjson
+from msgspec import UNSET
 
 from dataflows.events import AssetEvent, Event, Registration, Reject, Telemetry
 from dataflows.instants import format_instant
+from dataflows.outputs import (
+    LATE_REASONS,
+    LateRecord,
+    OutputRow,
+    RejectedRecord,
+    UnusedRecord,
+    encode,
+    time_or_none,
+)
 
 __all__ = [
-    "LATE_REASONS",
-    "OUTPUTS",
     "Compared",
     "Counted",
     "Expiry",
@@ -37,19 +45,14 @@ __all__ = [
     "WeatherAsOf",
     "asset_part",
     "by_order",
-    "encode",
     "in_words",
     "lane_part",
     "reject_row",
+    "row_of",
     "same_values",
+    "summary_row",
     "target_part",
 ]
-
-#: The outputs, one JSON Lines file or topic each.
-OUTPUTS = ("predictions", "alerts", "evaluations", "metrics", "changes", "late", "rejects")
-
-#: Rejects of these reasons go to the late output.
-LATE_REASONS = frozenset({"too_late", "unmatched"})
 
 #: A row of the rejects or the late output is at most this long, so that a message can hold it.
 _LONGEST_ROW = 900_000
@@ -250,12 +253,18 @@ class Row(msgspec.Struct, frozen=True, gc=False):
         data: JSON.
         reason: why a record could not be used; None of other rows.
         kind: of that record, where the lane had counted it as accepted.
+        id: its ``id``; None of rows without one.
+        key: of its message, see `OutputRow.key_field`.
+        identity: within its output; None where that is its place, see `OutputRow.identity`.
     """
 
     output: str
     data: bytes
     reason: str | None = None
     kind: str | None = None
+    id: str | None = None
+    key: str | None = None
+    identity: str | None = None
 
 
 class Item(msgspec.Struct, gc=False):
@@ -304,9 +313,15 @@ def _checked(index: int, bits: int) -> int:
     return index
 
 
-def encode(row: dict[str, Any]) -> bytes:
-    """One row as a JSON line without its line end; NaN becomes null."""
-    return orjson.dumps(row)
+def row_of(row: OutputRow) -> Row:
+    """Encode a row; from here on nobody looks into it."""
+    key = None if row.key_field is None else getattr(row, row.key_field)
+    return Row(row.output, encode(row), None, None, getattr(row, "id", None), key, row.identity)
+
+
+def summary_row(sections: dict[str, Any]) -> Row:
+    """A row of the summary: the sections of a stage, by name."""
+    return Row("summary", orjson.dumps(sections))
 
 
 def _sent(event: Event) -> dict[str, Any]:
@@ -330,25 +345,22 @@ def reject_row(item: Item, reject: Reject, event: Event | None = None) -> Item:
     A row that would be too long for a message keeps the head of its record, the length and the digest.
     """
     source, line, offset = item.position
-    row: dict[str, Any] = {
-        "reason": reject.reason,
-        "detail": reject.detail,
-        "source": source,
-        "line": line,
-        "offset": offset,
-        "sequence": item.sequence,
-        "arrival": None if item.arrival is None else format_instant(item.arrival),
-        "asset": reject.asset,
-    }
-    if reject.raw is not None:
-        row["raw"] = reject.raw.decode("utf-8", "backslashreplace")
-    if event is not None:
-        row["event"] = _sent(event)
+    row = (LateRecord if reject.reason in LATE_REASONS else RejectedRecord)(
+        reason=reject.reason,
+        detail=reject.detail,
+        source=source,
+        line=line,
+        offset=offset,
+        sequence=item.sequence,
+        arrival=time_or_none(item.arrival),
+        asset=reject.asset,
+        raw=UNSET if reject.raw is None else reject.raw.decode("utf-8", "backslashreplace"),
+        event=UNSET if event is None else _sent(event),
+    )
     data = encode(row)
     if len(data) > _LONGEST_ROW:
         data = encode(_shortened(row))
-    output = "late" if reject.reason in LATE_REASONS else "rejects"
-    body = Row(output, data, reject.reason)
+    body = Row(row.output, data, reject.reason, key=row.asset)
     return Item(item.sequence, item.part, item.arrival, item.known, item.position, body)
 
 
@@ -357,14 +369,19 @@ def in_words(error: Exception) -> str:
     return f"{type(error).__name__}: {error}"[:_WORDS]
 
 
-def _shortened(row: dict[str, Any]) -> dict[str, Any]:
+def _shortened(row: UnusedRecord) -> UnusedRecord:
     """A row without what is too large for it: its head, its length in bytes and its digest stay."""
-    field = "event" if "event" in row else "raw"
-    whole = row.pop(field, "")
-    text = whole if isinstance(whole, str) else encode(whole).decode()
-    content = text.encode()
-    digest = hashlib.blake2b(content, digest_size=16).hexdigest()
-    row["detail"] = row["detail"][:_WORDS]
-    row["raw"] = text[:_HEAD]
-    row["cut"] = {"field": field, "bytes": len(content), "blake2b": digest}
-    return row
+    field: Literal["event", "raw"] = "raw" if row.event is UNSET else "event"
+    whole = row.raw or "" if row.event is UNSET else orjson.dumps(row.event).decode()
+    content = whole.encode()
+    return msgspec.structs.replace(
+        row,
+        detail=row.detail[:_WORDS],
+        raw=whole[:_HEAD],
+        event=UNSET,
+        cut={
+            "field": field,
+            "bytes": len(content),
+            "blake2b": hashlib.blake2b(content, digest_size=16).hexdigest(),
+        },
+    )

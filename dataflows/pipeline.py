@@ -16,7 +16,6 @@ import structlog
 from dataflows.asset.asset import Asset, ClassPlan
 from dataflows.events import Event, Reject, decode, kind_of
 from dataflows.items import (
-    OUTPUTS,
     Counted,
     Expiry,
     Item,
@@ -28,12 +27,13 @@ from dataflows.items import (
     Row,
     Tick,
     asset_part,
-    encode,
     in_words,
     reject_row,
+    row_of,
 )
 from dataflows.lane import Lane
 from dataflows.lane.metrics import LaneMetrics
+from dataflows.outputs import OUTPUTS, AssetReset
 from dataflows.state.layouts import StateHistory, going_on
 from dataflows.status import RunStatus
 from dataflows.target import TargetStage
@@ -206,13 +206,9 @@ class IsolatedAsset:
         held = self._asset.targets()
         dropped = self._asset.give_up("internal error")
         self._asset = self._asset.anew(asset_class, before, item.body)
-        row = {
-            "change": "asset_reset",
-            "asset": self._name,
-            "why": f"internal error: {in_words(error)}",
-            "sequence": item.sequence,
-        }
-        bodies: list[Row | Observation] = [rejected, Row("changes", encode(row))]
+        why = f"internal error: {in_words(error)}"
+        reset = row_of(AssetReset(asset=self._name, why=why, sequence=item.sequence))
+        bodies: list[Row | Observation] = [rejected, reset]
         bodies += [
             Observation(
                 self._name,

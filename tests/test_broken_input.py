@@ -16,7 +16,7 @@ from dataflows.connectors.files import FileSource
 from dataflows.events import MAX_ATTRIBUTES, MAX_BYTES, MAX_SENSORS, Reject, decode
 from dataflows.fleet.fleet import Input
 from dataflows.instants import HOUR, MICROSECONDS, format_instant, parse_instant
-from dataflows.items import LATE_REASONS
+from dataflows.outputs import LATE_REASONS
 from dataflows.status import RunStatus
 from tests.chaos.harness import dataflows, outputs, prepare, rows
 from tests.tables import LEAK

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from dataflows.fleet import load
-from dataflows.items import OUTPUTS
+from dataflows.outputs import OUTPUTS
 from dataflows.pipeline import run_inline
 from tests.chaos.harness import FLEET, prepare, recording
 

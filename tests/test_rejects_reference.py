@@ -10,7 +10,8 @@ import pytest
 from dataflows.asset.asset import Asset
 from dataflows.events import REASONS, Telemetry
 from dataflows.fleet import load
-from dataflows.items import LATE_REASONS, Item, ResolvedEvent
+from dataflows.items import Item, ResolvedEvent
+from dataflows.outputs import LATE_REASONS
 from dataflows.pipeline import run_lines
 from tests.conftest import ROOT
 

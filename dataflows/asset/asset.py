@@ -28,9 +28,10 @@ from dataflows.items import (
     Row,
     WeatherAsOf,
     asset_part,
-    encode,
     reject_row,
+    row_of,
 )
+from dataflows.outputs import AssetDropped
 from dataflows.state.snapshots import seal, unseal
 
 if TYPE_CHECKING:
@@ -62,13 +63,7 @@ def counted(item: Item, what: Counted, index: int) -> Item:
 
 def dropped(item: Item, asset: str, index: int) -> Item:
     """The row that tells that an asset's state was dropped, as the index-th thing made of an expiry."""
-    row = {
-        "change": "asset_dropped",
-        "asset": asset,
-        "why": "silent for asset_ttl",
-        "sequence": item.sequence,
-    }
-    body = Row("changes", encode(row))
+    body = row_of(AssetDropped(asset=asset, why="silent for asset_ttl", sequence=item.sequence))
     return Item(item.sequence, asset_part(item.part, index), item.arrival, item.known, item.position, body)
 
 

@@ -24,7 +24,8 @@ from dataflows.connectors.merge import FilePosition, Merge
 from dataflows.connectors.order_journal import Journal, entries_of
 from dataflows.connectors.source import LanePartition, LaneSource
 from dataflows.disk import replace_file, sync_folder
-from dataflows.items import OUTPUTS, Item, Row
+from dataflows.items import Item, Row
+from dataflows.outputs import OUTPUTS
 from dataflows.status import RunStatus
 
 if TYPE_CHECKING:

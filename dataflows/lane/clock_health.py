@@ -25,7 +25,8 @@ import msgspec
 import structlog
 
 from dataflows.instants import MICROSECONDS, format_instant
-from dataflows.items import Row, encode
+from dataflows.items import Row, row_of
+from dataflows.outputs import ClockChange
 
 if TYPE_CHECKING:
     from dataflows.fleet.fleet import ClockPolicy
@@ -244,14 +245,13 @@ class ClockHealth:
 
 def clock_row(item: Item, asset: str, found: Finding) -> Row:
     """Make the row of the changes for a finding, and log it."""
-    row = {
-        "change": "clock",
-        "asset": asset,
-        "state": found.state,
-        "offset": found.offset / MICROSECONDS["s"],
-        "jumped": found.jumped,
-        "known": format_instant(item.known),
-        "sequence": item.sequence,
-    }
-    _log.info("clock", asset=asset, state=found.state, offset=row["offset"], jumped=found.jumped)
-    return Row("changes", encode(row))
+    row = ClockChange(
+        asset=asset,
+        state=found.state,
+        offset=found.offset / MICROSECONDS["s"],
+        jumped=found.jumped,
+        known=format_instant(item.known),
+        sequence=item.sequence,
+    )
+    _log.info("clock", asset=asset, state=found.state, offset=row.offset, jumped=found.jumped)
+    return row_of(row)

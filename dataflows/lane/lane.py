@@ -35,9 +35,10 @@ from dataflows.items import (
     Row,
     Tick,
     by_order,
-    encode,
     lane_part,
     reject_row,
+    row_of,
+    summary_row,
 )
 from dataflows.lane.arrival_clock import ArrivalClock, unlike
 from dataflows.lane.clock_health import ClockHealth, clock_row
@@ -48,6 +49,7 @@ from dataflows.lane.signs_of_life import SignsOfLife
 from dataflows.lane.silence import Silence
 from dataflows.lane.waiting import Waiting, WaitingRecord
 from dataflows.lane.weather_join import SURROUNDINGS_PARTS, WeatherJoin
+from dataflows.outputs import Migrated
 from dataflows.state.snapshots import seal, unseal
 from dataflows.state.tables import BUCKETS, Buckets
 from dataflows.status import Intake
@@ -146,9 +148,10 @@ class Migrations:
         self.told = len(self._migrated)
         for name, why in untold:
             _log.info("migrated", name=name, why=why)
-        told = {"known": format_instant(item.known), "sequence": item.sequence}
-        rows = ({"change": "migrated", "name": name, "why": why, **told} for name, why in untold)
-        return [Row("changes", encode(row)) for row in rows]
+        known = format_instant(item.known)
+        return [
+            row_of(Migrated(name=name, why=why, known=known, sequence=item.sequence)) for name, why in untold
+        ]
 
 
 _REGISTRY, _HEARD, _SURROUNDINGS = 0, BUCKETS, 2 * BUCKETS
@@ -709,7 +712,7 @@ class Lane:
             counts["implausible"] = dict(sorted(self._plausible.counts.items()))
         if self._surroundings is not None:
             counts["without_weather"] = self._surroundings.missed
-        body = Row("summary", encode({"input": counts}))
+        body = summary_row({"input": counts})
         return [Item(self._sequence, lane_part(0), self.arrival, self._known(), ("", 0, 0), body)]
 
 

@@ -6,9 +6,11 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import structlog
+from msgspec import UNSET
 
 from dataflows.instants import format_instant
-from dataflows.items import Counted, Item, LanePeriod, Late, Row, by_order, encode
+from dataflows.items import Counted, Item, LanePeriod, Late, Row, by_order, row_of, summary_row
+from dataflows.outputs import IntakeMetrics, fields_of, time_or_none
 from dataflows.state.snapshots import seal, unseal
 
 if TYPE_CHECKING:
@@ -71,25 +73,24 @@ class LaneMetrics:
     def _close(self, item: Item, period: LanePeriod) -> Row:
         """Make the row of a period; what several workers reject at its very end may count in the next."""
         lately = self._refused_lately
-        row = {
-            "kind": "lane",
-            "lane": period.lane,
-            "from": format_instant(period.start),
-            "to": format_instant(period.end),
-            "by_kind": {kind: count - lately[kind] for kind, count in period.by_kind.items()},
-            "late": self._late_lately,
-            "rejected": dict(sorted(self._rejected_lately.items())),
-            **({} if period.clocks is None else {"clocks": period.clocks}),
-            "known": format_instant(item.known),
-            "sequence": item.sequence,
-            "arrival": None if item.arrival is None else format_instant(item.arrival),
-            "watermark": None,
-        }
+        row = IntakeMetrics(
+            lane=period.lane,
+            start=format_instant(period.start),
+            end=format_instant(period.end),
+            by_kind={kind: count - lately[kind] for kind, count in period.by_kind.items()},
+            late=self._late_lately,
+            rejected=dict(sorted(self._rejected_lately.items())),
+            clocks=UNSET if period.clocks is None else period.clocks,
+            known=format_instant(item.known),
+            sequence=item.sequence,
+            arrival=time_or_none(item.arrival),
+            watermark=None,
+        )
         self._late_lately = 0
         self._rejected_lately.clear()
         lately.clear()
-        _log.info("metrics", **row)
-        return Row("metrics", encode(row))
+        _log.info("metrics", **fields_of(row))
+        return row_of(row)
 
     def changed(self) -> Iterable[int]:
         """Return no parts: all of the state is in the main snapshot."""
@@ -121,5 +122,5 @@ class LaneMetrics:
             # Added to what the lane accepted.
             "by_kind": {kind: -count for kind, count in sorted(self._refused.items())},
         }
-        body = Row("summary", encode({"input": counts}))
+        body = summary_row({"input": counts})
         return [Item(0, 0, None, 0, ("", 0, 0), body)]

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 import msgspec
 
+from dataflows.outputs import AlertState
 from dataflows.state.tables import Buckets
 
 if TYPE_CHECKING:
@@ -56,7 +57,7 @@ class AlertChange(msgspec.Struct, frozen=True):
         threshold: the one that was crossed, None where a record cleared it.
     """
 
-    state: str
+    state: AlertState
     id: str
     why: str
     opened: int
@@ -160,7 +161,7 @@ class AlertBook:
 
     @staticmethod
     def _move(
-        state: _State, what: str, why: str, time: int, score: float, threshold: float | None
+        state: _State, what: AlertState, why: str, time: int, score: float, threshold: float | None
     ) -> AlertChange:
         return AlertChange(what, state.id or "", why, state.opened or 0, time, score, threshold)
 

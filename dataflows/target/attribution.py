@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from typing_extensions import override
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from dataflows.items import Item
+    from dataflows.outputs import MovedBy
     from dataflows.state.layouts import Refit
     from dataflows.target.examples import Example
     from dataflows.target.monitors import Context, Rows
@@ -65,7 +66,7 @@ class Attribution(Monitor):
 
     def moved(
         self, features: bytes, picks: tuple[int, ...], score: float, ask: Callable[[bytes], float | None]
-    ) -> list[dict[str, Any]]:
+    ) -> list[MovedBy]:
         """The features that raised a score most: each in turn is set to its mean, and the model asked again.
 
         Args:

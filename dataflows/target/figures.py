@@ -15,6 +15,7 @@ import numpy as np
 from typing_extensions import override
 
 from dataflows.instants import HOUR
+from dataflows.outputs import ModelMetrics
 from dataflows.target.alerts import REPORTS
 from dataflows.target.monitors import Monitor
 from dataflows.target.ranking import Ranking
@@ -529,23 +530,21 @@ class TargetFigures(Monitor):
         return bool(self._tallies["period"] or counts.censored or counts.contradicted)
 
     @override
-    def period_rows(self, period: Period) -> list[dict[str, Any]]:
+    def period_rows(self, period: Period) -> list[ModelMetrics]:
         """Return a row for each model; none for a period in which nothing was counted."""
         models = self._models
         errors, aside = ({}, {}) if models is None else (models.recent_errors(), models.set_aside())
         return [
-            {
-                "kind": "model",
-                "target": period.target,
-                "model": model,
-                "champion": model == period.champion,
-                **period.bounds,
+            ModelMetrics(
+                target=period.target,
+                model=model,
+                champion=model == period.champion,
+                errors=errors.get(model, 0),
+                set_aside=model in aside,
+                pending=period.pending,
                 **figures,
-                "errors": errors.get(model, 0),
-                "set_aside": model in aside,
-                "pending": period.pending,
-                **period.basis,
-            }
+                **period.fields,
+            )
             for model, figures in self.running(() if models is None else models.names()).items()
         ]
 

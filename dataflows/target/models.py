@@ -16,7 +16,7 @@ import importlib.metadata
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 import orjson
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from dataflows.fleet.fleet import Model
+    from dataflows.outputs import Link, ModelEvent
     from dataflows.state.layouts import Refit
 
 __all__ = [
@@ -255,7 +256,7 @@ class ActiveVersions:
     ) -> None:
         self.members: dict[str, ActiveVersion] = {}
         self.labels: dict[str, str] = {}
-        self.news: list[tuple[str, str, int, str]] = []
+        self.news: list[tuple[ModelEvent, str, int, str]] = []
         kept = {*_needed(champion, known)}
         versions = {}
         for model in models:
@@ -380,7 +381,7 @@ Learned = tuple[str, int, int]
 #: A model's score, None where it failed or is set aside, and its link: which answered. ``class`` is the
 #: model, ``prior`` the prior because the model has learned nothing or has no opinion, or its own prior
 #: because it has learned one label only, and would be sure of that.
-Answer = tuple[float | None, str]
+Answer: TypeAlias = "tuple[float | None, Link]"
 
 
 class ModelSet:
@@ -427,9 +428,9 @@ class ModelSet:
         self.logged: set[tuple[str, int]] = set()
         self._changed: set[int] = set()
         #: Models that were set aside or are tried again: change, label, why.
-        self.moves: list[tuple[str, str, str]] = []
+        self.moves: list[tuple[ModelEvent, str, str]] = []
         #: What became of models with this configuration: change, name, version, why.
-        self.news: list[tuple[str, str, int, str]] = []
+        self.news: list[tuple[ModelEvent, str, int, str]] = []
         known: Mapping[str, Mapping[str, Any]] = {} if main is None else main["models"]
         if main is not None:
             self.learned = main["learned"]
@@ -672,7 +673,7 @@ class ModelSet:
         if slot.errors.fail(why, learning=learning):
             self._move("put_aside", slot, why)
 
-    def _move(self, change: str, slot: ModelVersion, why: str) -> None:
+    def _move(self, change: ModelEvent, slot: ModelVersion, why: str) -> None:
         """Record that a model is set aside or tried again.
 
         It is written in this epoch: the log of a big model, which is learned again after a resume, must not

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 
     from dataflows.fleet.fleet import Target
     from dataflows.items import Compared, Item, Row
+    from dataflows.outputs import OutputRow, PeriodFields
     from dataflows.state.layouts import Refit
     from dataflows.target.champion import Champion
     from dataflows.target.examples import Example, LabelChange
@@ -96,17 +97,15 @@ class Period(NamedTuple):
 
     Attributes:
         target: its name.
-        bounds: ``from`` and ``to`` in knowledge time, in RFC 3339; it covers (from, to].
         champion: label of the model whose scores are published.
         pending: examples that wait for their label.
-        basis: what rows are based on: known, sequence, arrival, watermark.
+        fields: of its rows: start and end of the period, and what the rows are based on.
     """
 
     target: str
-    bounds: Mapping[str, str]
     champion: str
     pending: int
-    basis: Mapping[str, Any]
+    fields: PeriodFields
 
 
 class Monitor:
@@ -163,7 +162,7 @@ class Monitor:
         """Watch an asset whose state was dropped."""
         return ()
 
-    def period_rows(self, period: Period) -> list[dict[str, Any]]:  # noqa: ARG002 - a hook
+    def period_rows(self, period: Period) -> Sequence[OutputRow]:  # noqa: ARG002 - a hook
         """Return rows of the metrics for a period that ends; change nothing."""
         return []
 
@@ -253,7 +252,7 @@ class Monitors:
         """Call `Monitor.forgotten` of each."""
         return self._call(self._forgotten, item, asset)
 
-    def close_period(self, item: Item, period: Period, written: Callable[[dict[str, Any]], Row]) -> list[Row]:
+    def close_period(self, item: Item, period: Period, written: Callable[[OutputRow], Row]) -> list[Row]:
         """Close the period of each monitor, with its rows.
 
         Without its rows the period of a monitor does not end: what it counted counts in the next one.

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from typing_extensions import override
 
+from dataflows.outputs import SkewMetrics
 from dataflows.target.figures import CLIP
 from dataflows.target.monitors import Monitor
 
@@ -277,12 +278,11 @@ class Skew(Monitor):
         return self._period, self._total
 
     @override
-    def period_rows(self, period: Period) -> list[dict[str, Any]]:
+    def period_rows(self, period: Period) -> list[SkewMetrics]:
         """Return one row; none for a period in which nothing was counted."""
         if not self._period:
             return []
-        head = {"kind": "skew", "target": period.target}
-        return [{**head, **period.bounds, **self._period.row(), **period.basis}]
+        return [SkewMetrics(target=period.target, **self._period.row(), **period.fields)]
 
     @override
     def begin_period(self) -> None:

@@ -10,9 +10,21 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import structlog
+from msgspec import UNSET, UnsetType
 
 from dataflows.instants import format_instant
-from dataflows.items import Compared, Item, Matured, Observation, Row, by_order, encode, target_part
+from dataflows.items import (
+    Compared,
+    Item,
+    Matured,
+    Observation,
+    Row,
+    by_order,
+    row_of,
+    summary_row,
+    target_part,
+)
+from dataflows.outputs import ModelChange, fields_of, time_or_none
 from dataflows.state.tables import BUCKETS
 from dataflows.target.alerts import Publisher
 from dataflows.target.attribution import Attribution
@@ -22,13 +34,14 @@ from dataflows.target.examples import SEGMENTS, Example, ExampleStore, Ledger
 from dataflows.target.figures import Leads, TargetFigures
 from dataflows.target.models import MODEL_PARTS, ModelSet
 from dataflows.target.monitors import Context, Monitor, Monitors, Period, Served
-from dataflows.target.rows import alert, basis, evaluation, named, prediction
+from dataflows.target.rows import alert, evaluation, prediction
 from dataflows.target.skew import Skew
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from dataflows.fleet.fleet import Fleet
+    from dataflows.outputs import Link, ModelEvent, MovedBy, OutputRow
     from dataflows.state.layouts import Refit, StateHistory
 
 __all__ = ["MONITORS", "TARGET_PARTS", "ChampionError", "OrderError", "TargetStage", "described"]
@@ -276,7 +289,7 @@ class TargetStage:
         before = self._publisher.entry(seen.asset)
         try:
             moves = self._publisher.end(seen.asset, seen.cleared_at, seen.cleared or "")
-            rows = [_row("alerts", alert(item, seen, move)) for move in moves]
+            rows = [row_of(alert(item, seen, move)) for move in moves]
         except Exception:
             self._publisher.put_back(seen.asset, before)
             raise
@@ -313,17 +326,19 @@ class TargetStage:
         self._champion.begin(item)
         return rows
 
-    def _change(self, item: Item, change: str, model: str, version: int, why: str) -> Row:
-        row = {
-            "change": change,
-            "target": self._target.name,
-            "model": model,
-            "version": version,
-            "why": why,
-            "known": format_instant(item.known),
-            **basis(item, None),
-        }
-        return _row("changes", row)
+    def _change(self, item: Item, change: ModelEvent, model: str, version: int, why: str) -> Row:
+        row = ModelChange(
+            change=change,
+            target=self._target.name,
+            model=model,
+            version=version,
+            why=why,
+            known=format_instant(item.known),
+            sequence=item.sequence,
+            arrival=time_or_none(item.arrival),
+            watermark=None,
+        )
+        return row_of(row)
 
     def _evaluate(self, item: Item, seen: Observation, matured: Matured) -> list[Row]:
         example = self._examples.get((seen.asset, matured.time))
@@ -331,16 +346,15 @@ class TargetStage:
             return []
         # Another lead alone leads to no more learning.
         learned = matured.label in {0, 1} and not example.learned and matured.label != example.label
-        row = evaluation(item, seen, example, matured, learned=learned)
-        if self._write_features != "none":
-            row["features"] = named(self._features, example.features)
-        rows = [_row("evaluations", row)]
+        features = None if self._write_features == "none" else self._features
+        row = evaluation(item, seen, example, matured, learned=learned, features=features)
+        rows = [row_of(row)]
         change = self._ledger.mature(seen.asset, matured)
         if change is not None:
             rows += self._monitors.matured(item, change)
         rows += self._attempt(item, partial(self._learn_at_once, item, example))
         if matured.correction:
-            _log.info("label contradicted", target=seen.target, asset=seen.asset, time=row["time"])
+            _log.info("label contradicted", target=seen.target, asset=seen.asset, time=row.time)
         return rows
 
     def _score(self, item: Item, seen: Observation) -> list[Row]:
@@ -365,7 +379,7 @@ class TargetStage:
         served = Served(seen.asset, time, seen.revision, features, score, link, champion, example)
         return rows + self._monitors.served(item, served)
 
-    def _publish(self, item: Item, seen: Observation, score: float | None, link: str) -> list[Row]:
+    def _publish(self, item: Item, seen: Observation, score: float | None, link: Link) -> list[Row]:
         """The prediction of the champion, and the alerts that follow from it."""
         time, features = seen.time or 0, seen.features or b""
         champion = self._champion.label
@@ -376,21 +390,18 @@ class TargetStage:
         # Whatever moves an alert is published, so that every alert has the prediction that it follows from.
         if not self._publisher.publishes(seen.asset, score, example=seen.example, moved=bool(moves)):
             return []
-        model, version = self._scorer.named(champion)
-        answered = {"model": model, "version": version, "link": link}
         revises = self._publisher.written(seen.asset, time, seen.revision)
-        row = prediction(item, seen, score, revises, answered)
-        if self._write_features == "all":
-            row["features"] = named(self._features, features)
-        rows = [_row("predictions", row)]
+        shown = self._features if self._write_features == "all" else None
+        row = prediction(item, seen, score, revises, self._scorer.named(champion), link, shown)
+        rows = [row_of(row)]
         for move in moves:
-            told = alert(item, seen, move)
+            moved_by: list[MovedBy] | UnsetType = UNSET
             if move.state == "opened":
-                told["moved_by"] = self._moved_by(features, score)
-            rows.append(_row("alerts", told))
+                moved_by = self._moved_by(features, score)
+            rows.append(row_of(alert(item, seen, move, moved_by)))
         return rows
 
-    def _moved_by(self, features: bytes, score: float) -> list[dict[str, Any]]:
+    def _moved_by(self, features: bytes, score: float) -> list[MovedBy]:
         attribution = self._monitors.of(Attribution)
         if attribution is None:
             return []
@@ -423,12 +434,18 @@ class TargetStage:
             return []
         period = Period(
             self._target.name,
-            {"from": format_instant(closed[0]), "to": format_instant(closed[1])},
             self._champion.label,
             self._ledger.pending(),
-            {"known": format_instant(item.known), **basis(item, None)},
+            {
+                "start": format_instant(closed[0]),
+                "end": format_instant(closed[1]),
+                "known": format_instant(item.known),
+                "sequence": item.sequence,
+                "arrival": time_or_none(item.arrival),
+                "watermark": None,
+            },
         )
-        return self._monitors.close_period(item, period, _metrics)
+        return self._monitors.close_period(item, period, _logged)
 
     def pending(self) -> int:
         """Examples that wait for their label."""
@@ -493,7 +510,7 @@ class TargetStage:
             }
         }
         rejected = {"internal_error": self._errors} if self._errors else {}
-        body = Row("summary", encode({"input": {"rejected": rejected}, "targets": targets}))
+        body = summary_row({"input": {"rejected": rejected}, "targets": targets})
         return [Item(*self._order, None, self._known or 0, ("", 0, 0), body)]
 
 
@@ -532,11 +549,8 @@ def described(fleet: Fleet, key: str, main: bytes, parts: Mapping[int, bytes]) -
     }
 
 
-def _metrics(row: dict[str, Any]) -> Row:
-    encoded = _row("metrics", row)
-    _log.info("metrics", **row)
+def _logged(row: OutputRow) -> Row:
+    """Encode a row of the metrics, and log it."""
+    encoded = row_of(row)
+    _log.info("metrics", **fields_of(row))
     return encoded
-
-
-def _row(output: str, row: dict[str, Any]) -> Row:
-    return Row(output, encode(row))

@@ -29,7 +29,7 @@ from dataflows.connectors.file_sink import (
     part_name,
     parts_of,
 )
-from dataflows.items import OUTPUTS
+from dataflows.outputs import OUTPUTS
 from dataflows.recovery.manifest import Copy, Manifest, crc_of, read_manifest, utc, write_manifest
 from dataflows.recovery.sqlite_files import (
     Partition,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING
 
-from dataflows.items import LATE_REASONS
+from dataflows.outputs import LATE_REASONS
 
 if TYPE_CHECKING:
     from pathlib import Path

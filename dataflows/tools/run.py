@@ -18,8 +18,8 @@ from dataflows.connectors.lines import STDIN, InputError, expand, size_of
 from dataflows.connectors.order_journal import delete_journal
 from dataflows.engine.runtime import Runtime
 from dataflows.failure_prediction import build
-from dataflows.items import OUTPUTS
 from dataflows.mapping.recording import delete_recordings, sentence, with_recordings
+from dataflows.outputs import OUTPUTS
 from dataflows.recovery.store import StoreError, begin_again, begins_again, moved_state, open_store, past_in
 from dataflows.status import RunStatus, logged_to
 from dataflows.target.models import ModelError

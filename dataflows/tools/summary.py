@@ -11,8 +11,8 @@ from rich.filesize import decimal
 from dataflows.connectors.file_sink import files_of, parts_of
 from dataflows.evaluation.reading import EVALUATIONS, PREDICTIONS
 from dataflows.instants import shown_instant
-from dataflows.items import OUTPUTS
 from dataflows.lane.names import sentence
+from dataflows.outputs import OUTPUTS
 from dataflows.tools.skew import skew_table
 from dataflows.tools.tables import plain_table
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import orjson
 
-from dataflows.items import OUTPUTS
+from dataflows.outputs import OUTPUTS
 from dataflows.recovery.sqlite_files import opened, part_files, read_partition, resume_epoch, snapshots
 from dataflows.state.snapshots import contents
 from tests.chaos.harness import PATIENCE, dataflows, outputs, rows

@@ -18,7 +18,7 @@ import orjson
 
 from dataflows.fleet import load
 from dataflows.instants import HOUR, format_instant, parse_instant
-from dataflows.items import OUTPUTS
+from dataflows.outputs import OUTPUTS
 from dataflows.pipeline import run_lines
 from dataflows.simulator import Scenario, simulate
 from tests.tables import PRIOR

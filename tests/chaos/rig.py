@@ -18,7 +18,7 @@ from confluent_kafka.admin import AdminClient, NewTopic
 
 from dataflows.fleet import load
 from dataflows.instants import format_instant, parse_instant
-from dataflows.items import OUTPUTS
+from dataflows.outputs import OUTPUTS
 from dataflows.recovery.store import open_store
 from tests.chaos.harness import PATIENCE, ROOT, arguments, environment, eventually, free_ports
 from tests.chaos.test_live import FLEET, SECOND, START, latest, recorded

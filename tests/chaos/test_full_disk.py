@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from dataflows.connectors.file_sink import end_of, lines_of
-from dataflows.items import OUTPUTS
+from dataflows.outputs import OUTPUTS
 from tests.chaos.harness import (
     FLEET,
     PATIENCE,

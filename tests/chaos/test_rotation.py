@@ -11,7 +11,7 @@ import pytest
 from rich.console import Console
 
 from dataflows.connectors.file_sink import end_of, lines_of, parts_of
-from dataflows.items import OUTPUTS
+from dataflows.outputs import OUTPUTS
 from dataflows.tools.backup import backup, restore
 from tests.chaos.harness import (
     FLEET,

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import orjson
 import pytest
 
-from dataflows.items import OUTPUTS
+from dataflows.outputs import OUTPUTS
 from tests.chaos.harness import (
     PATIENCE,
     ROOT,

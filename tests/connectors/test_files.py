@@ -24,7 +24,8 @@ from dataflows.connectors.files import SUMMARY, FileSink, FileSource
 from dataflows.connectors.lines import InputError, expand
 from dataflows.events import MAX_BYTES, Reject
 from dataflows.fleet.fleet import Input
-from dataflows.items import OUTPUTS, Item, Row
+from dataflows.items import Item, Row
+from dataflows.outputs import OUTPUTS
 from dataflows.status import RunStatus
 
 Seen = tuple[int, str, int, int, bytes]

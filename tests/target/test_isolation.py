@@ -51,7 +51,7 @@ OWNERS: dict[type, set[str]] = {
 }
 #: Part of putting back what was there before an error; and what a model's own errors are caught in.
 SPARED = {"put_back", "_teach", "_unscored"}
-FUNCTIONS = ("prediction", "alert", "evaluation", "named", "encode", "format_instant", "basis")
+FUNCTIONS = ("prediction", "alert", "evaluation", "row_of", "fields_of", "format_instant", "time_or_none")
 
 
 class UnluckyError(ArithmeticError):

@@ -16,7 +16,8 @@ from typing_extensions import override
 
 from dataflows.fleet.fleet import Alert, Output
 from dataflows.instants import format_instant
-from dataflows.items import Item, Row
+from dataflows.items import Item, Row, row_of
+from dataflows.outputs import OutputRow
 from dataflows.target import TargetStage
 from dataflows.target.monitors import Monitor
 from dataflows.target.target import MONITORS
@@ -73,6 +74,35 @@ def section(group: TargetStage) -> dict[str, Any]:
     return found
 
 
+class HighestMetrics(OutputRow, frozen=True, kw_only=True, rename={"start": "from", "end": "to"}):
+    """The highest score of a period."""
+
+    output = "metrics"
+    key_field = "target"
+
+    kind: str = "highest"
+    target: str
+    start: str
+    end: str
+    score: float
+    known: str
+    sequence: int
+    arrival: str | None
+    watermark: None
+
+
+class HighestChange(OutputRow, frozen=True, kw_only=True):
+    """A score above all before it."""
+
+    output = "changes"
+    key_field = "target"
+
+    change: str = "highest_score"
+    target: str
+    score: float
+    sequence: int
+
+
 class HighestScore(Monitor):
     """As a reader of CONTRIBUTING adds one: the highest score of each period, and a change at each record."""
 
@@ -97,14 +127,13 @@ class HighestScore(Monitor):
         if served.score <= self._ever:
             return ()
         self._ever = served.score
-        row = {"change": "highest_score", "target": self._target, "score": served.score}
-        return [Row("changes", orjson.dumps({**row, "sequence": item.sequence}))]
+        return [row_of(HighestChange(target=self._target, score=served.score, sequence=item.sequence))]
 
     @override
-    def period_rows(self, period: Period) -> list[dict[str, Any]]:
+    def period_rows(self, period: Period) -> list[HighestMetrics]:
         if self._period is None:
             return []
-        return [{"kind": "highest", "target": period.target, **period.bounds, "score": self._period}]
+        return [HighestMetrics(target=period.target, score=self._period, **period.fields)]
 
     @override
     def begin_period(self) -> None:
@@ -282,7 +311,7 @@ class Unlucky(Listening):
         raise ArithmeticError
 
     @override
-    def period_rows(self, period: Period) -> list[dict[str, Any]]:
+    def period_rows(self, period: Period) -> list[OutputRow]:
         raise ArithmeticError
 
 

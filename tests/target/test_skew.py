@@ -24,10 +24,19 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from dataflows.fleet.fleet import Fleet
+    from dataflows.outputs import PeriodFields
 
 HOUR = 3_600_000_000
 KEY = "pump/leak/4h"
 NAMES = ("a", "b")
+FIELDS: PeriodFields = {
+    "start": "",
+    "end": "",
+    "known": "",
+    "sequence": 1,
+    "arrival": None,
+    "watermark": None,
+}
 ITEM = Item(1, 0, None, 0, ("", 0, 0), b"")
 _values = st.sampled_from([math.nan, -1.0, 0.0, 0.25, 3.0])
 _vectors = st.tuples(_values, _values)
@@ -102,7 +111,7 @@ def test_figures_equal_a_recomputation(
     check(row, changes, scores, losses)
     resumed = Skew(NAMES, None, restored(skew.state()))
     assert resumed.summary()["skew"] == row
-    period = Period("t", {}, "m", 0, {})
+    period = Period("t", "m", 0, FIELDS)
     assert resumed.period_rows(period) == skew.period_rows(period)
 
 

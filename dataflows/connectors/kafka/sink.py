@@ -31,7 +31,8 @@ from dataflows.connectors.files import SUMMARY, OutputSink, SummaryPartition
 from dataflows.connectors.kafka.client import Clients, KafkaOutputError, is_passing, patiently
 from dataflows.connectors.kafka.state import TOPIC_VERSION
 from dataflows.connectors.kafka.topics import Topics
-from dataflows.items import OUTPUTS, Item, Row
+from dataflows.items import Item, Row
+from dataflows.outputs import IDENTIFIED, OUTPUTS, identity
 from dataflows.state.snapshots import seal, unseal
 
 if TYPE_CHECKING:
@@ -55,21 +56,18 @@ _WARN = 10.0
 
 class _Identity(msgspec.Struct):
     id: str
-    correction: int | None = None
+    correction: int = 0
 
 
 _identity = msgspec.json.Decoder(_Identity)
 
 
 def identity_of(output: str, data: bytes, order: bytes) -> bytes:
-    """Identity of a row in its output, equal in every run on the same input.
-
-    Predictions and evaluations have ids. Rows of the other outputs have their place in the order of effect.
-    """
-    if output not in {"predictions", "evaluations"}:
+    """Identity of a row that a topic holds: that of its type, see `OutputRow.identity`, else its place."""
+    if output not in IDENTIFIED:
         return order
     found = _identity.decode(data)
-    return f"{found.id}/{found.correction or 0}".encode()
+    return identity(found.id, found.correction).encode()
 
 
 class Written:
@@ -175,17 +173,6 @@ def _shown(left: set[Name]) -> str:
 _ATTEMPT = 2.0
 
 
-class _Head(msgspec.Struct):
-    """Key and headers of the message of a row."""
-
-    id: str | None = None
-    asset: str | None = None
-    target: str | None = None
-
-
-_head = msgspec.json.Decoder(_Head)
-
-
 class _TopicPartition(StatefulSinkPartition[Item, bytes]):
     """One output, written to all partitions of its topic."""
 
@@ -248,20 +235,17 @@ class _TopicPartition(StatefulSinkPartition[Item, bytes]):
         self._producer.poll(0)
 
     def _produce(self, item: Item) -> None:
-        sink = self._sink
-        data = cast("Row", item.body).data
-        head = _head.decode(data)
+        sink, row = self._sink, cast("Row", item.body)
         headers: list[tuple[str, str | bytes | None]] = [
             ("order", b"%d.%d" % (item.sequence, item.part)),
             sink.lineage_header,
         ]
-        if head.id is not None:
-            headers.append(("id", head.id))
-        key = head.asset or head.target
+        if row.id is not None:
+            headers.append(("id", row.id))
         stamp = item.known // 1_000 if sink.with_arrival else 0
         while True:
             try:
-                self._producer.produce(self.topic, data, key, timestamp=stamp, headers=headers)
+                self._producer.produce(self.topic, row.data, row.key, timestamp=stamp, headers=headers)
             except BufferError:
                 # Back-pressure: rows on their way have to arrive first.
                 self._producer.poll(0.1)
@@ -272,15 +256,15 @@ class _TopicPartition(StatefulSinkPartition[Item, bytes]):
 
     def _is_written(self, item: Item) -> bool:
         """Whether an earlier run published the row; if so, forget it."""
-        data = cast("Row", item.body).data
-        identity = identity_of(self._output, data, b"%d.%d" % (item.sequence, item.part))
-        checksum = self._written.pop(identity, None)
+        row = cast("Row", item.body)
+        known = b"%d.%d" % (item.sequence, item.part) if row.identity is None else row.identity.encode()
+        checksum = self._written.pop(known, None)
         if checksum is None:
             return False
         self.repeated += 1
-        if checksum != zlib.crc32(data):
+        if checksum != zlib.crc32(row.data):
             self.divergent += 1
-            _log.warning("resume_divergence", topic=self.topic, identity=identity.decode())
+            _log.warning("resume_divergence", topic=self.topic, identity=known.decode())
         return True
 
     def _begin(self) -> None:

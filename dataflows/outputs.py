@@ -1,0 +1,650 @@
+"""What flows out: one type for each kind of row, with its id and key.
+
+Stages build rows as these types. `encode` makes the JSON line of a row once, and no stage decodes it again:
+a sink takes id, key and identity from the type.
+docs/outputs.md is generated from this module by ``python -m dataflows.tools.outputs``.
+
+To add a kind of row, write its type here, with a line `About` each field. To add an output, name it in
+`OUTPUTS` too: sinks, backups and tools go through that list.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from functools import cache
+from typing import Annotated, Any, ClassVar, Literal, NamedTuple, TypeAlias, TypedDict
+
+import msgspec
+import numpy as np
+import orjson
+from msgspec import UNSET, UnsetType
+
+from dataflows.instants import format_instant
+
+__all__ = [
+    "IDENTIFIED",
+    "LATE_REASONS",
+    "OUTPUTS",
+    "ROWS",
+    "About",
+    "Alert",
+    "AlertState",
+    "AssetDropped",
+    "AssetReset",
+    "ClockChange",
+    "Evaluation",
+    "IntakeMetrics",
+    "LateRecord",
+    "Link",
+    "Migrated",
+    "ModelChange",
+    "ModelEvent",
+    "ModelMetrics",
+    "MovedBy",
+    "OutputRow",
+    "PeriodFields",
+    "Prediction",
+    "RejectedRecord",
+    "SkewMetrics",
+    "UnusedRecord",
+    "encode",
+    "fields_of",
+    "identity",
+    "named",
+    "prediction_id",
+    "time_or_none",
+]
+
+#: The outputs: one JSON Lines file or one topic each.
+OUTPUTS = ("predictions", "alerts", "evaluations", "metrics", "changes", "late", "rejects")
+
+#: Rejects of these reasons go to the late output.
+LATE_REASONS = frozenset({"too_late", "unmatched"})
+
+
+class About(NamedTuple):
+    """What the reference says of a field.
+
+    Attributes:
+        meaning: what the value is.
+        unit: of a number.
+        null: when the value is null; empty where it never is.
+        absent: when a row does not have the field; empty where every row has it.
+    """
+
+    meaning: str
+    unit: str = ""
+    null: str = ""
+    absent: str = ""
+
+
+#: RFC 3339 in UTC, with six digits.
+Time: TypeAlias = Annotated[str, "time"]
+#: A feature vector by name; null is missing.
+Features: TypeAlias = dict[str, float | None]
+
+AssetName: TypeAlias = Annotated[str, About("the asset")]
+TargetName: TypeAlias = Annotated[str, About("the target: class, mode and horizon")]
+Sequence: TypeAlias = Annotated[int, About("number of the record, in the whole input, that caused the row")]
+Known: TypeAlias = Annotated[
+    Time, About("knowledge time: the latest arrival; without arrivals the largest event time")
+]
+_NO_ARRIVALS = "in recordings without arrivals"
+Arrival: TypeAlias = Annotated[Time | None, About("the latest arrival up to this record", null=_NO_ARRIVALS)]
+Watermark: TypeAlias = Annotated[
+    Time | None, About("watermark of the asset after this record", null="before its first telemetry")
+]
+#: Rows that belong to no asset have the field too, so that all rows of an output have one form.
+NoWatermark: TypeAlias = Annotated[None, About("the row is of no single asset", null="always")]
+
+
+class OutputRow(msgspec.Struct, frozen=True, gc=False, kw_only=True):
+    """A row of an output."""
+
+    #: Name of its output.
+    output: ClassVar[str]
+    #: The field that is the key of its message, by which a topic is partitioned; None for no key.
+    key_field: ClassVar[str | None] = "asset"
+    #: The field that may hold numbers from 1e16 on; see `encode`.
+    unbounded: ClassVar[str | None] = None
+
+    @property
+    def identity(self) -> str | None:
+        """Identity within its output, the same in every run on the same input.
+
+        None where that is its place in the order of effect, which several workers may change.
+        """
+        return None
+
+
+#: Who answered: the model, or the prior of its target.
+Link: TypeAlias = Literal["class", "prior"]
+
+
+class Prediction(OutputRow, frozen=True, kw_only=True):
+    """One published score."""
+
+    output = "predictions"
+    unbounded = "features"
+
+    id: Annotated[str, About("hash of asset, target, time and revision")]
+    asset: AssetName
+    target: TargetName
+    time: Annotated[Time, About("event time of the telemetry")]
+    score: Annotated[float, About("probability of a failure within the horizon", "0 to 1")]
+    model: Annotated[str, About("name of the champion")]
+    version: Annotated[int, About("its version")]
+    link: Annotated[
+        Link,
+        About("who answered: the model, or the prior because the model knows too little or failed"),
+    ]
+    revision: Annotated[int, About("0 for the first score of a time; late and merged data count it up")]
+    revises: Annotated[
+        str | None, About("id of the published prediction that this one replaces", null="for the first")
+    ]
+    sequence: Sequence
+    arrival: Arrival
+    watermark: Watermark
+    features: Annotated[
+        Features | UnsetType, About("the feature vector, by name", absent='unless `features = "all"`')
+    ] = UNSET
+
+    @property
+    def identity(self) -> str:
+        """Its id: a prediction is published once."""
+        return identity(self.id)
+
+
+class MovedBy(TypedDict):
+    """A feature that raised the score of an alert."""
+
+    feature: Annotated[str, About("its name")]
+    value: Annotated[float, About("as served")]
+    usual: Annotated[float, About("mean over the negative examples learned so far")]
+    raised_by: Annotated[float, About("score minus the score with the usual value", "0 to 1")]
+
+
+AlertState: TypeAlias = Literal["opened", "updated", "cleared"]
+
+
+class Alert(OutputRow, frozen=True, kw_only=True):
+    """One change in the life of an alert."""
+
+    output = "alerts"
+    unbounded = "moved_by"
+
+    id: Annotated[str, About("the same over the whole life of the alert")]
+    asset: AssetName
+    target: TargetName
+    state: Annotated[AlertState, About("after this change")]
+    why: Annotated[
+        str,
+        About(
+            "what changed it: `score`, `score rose`, `score fell`, `failure`, `maintenance`, `silent`, "
+            "`retired`, `class changed` or `internal error`"
+        ),
+    ]
+    opened: Annotated[Time, About("event time at which it opened")]
+    time: Annotated[Time, About("event time of this change")]
+    score: Annotated[
+        float, About("the score that changed it; where a record cleared it, the last one", "0 to 1")
+    ]
+    threshold: Annotated[
+        float | None, About("the threshold that was crossed", "0 to 1", null="where no score cleared it")
+    ]
+    sequence: Sequence
+    arrival: Arrival
+    watermark: Watermark
+    moved_by: Annotated[
+        list[MovedBy] | UnsetType,
+        About("up to three features that raised the score most", absent="unless the alert opened"),
+    ] = UNSET
+
+
+class Evaluation(OutputRow, frozen=True, kw_only=True):
+    """One label of one example, with the scores that were served; one more row for each correction."""
+
+    output = "evaluations"
+    unbounded = "features"
+
+    id: Annotated[str, About("id of the prediction, of revision 0")]
+    asset: AssetName
+    target: TargetName
+    time: Annotated[Time, About("event time of the example")]
+    label: Annotated[
+        Literal["positive", "negative", "censored", "undecided"], About("the label that stands with this row")
+    ]
+    why: Annotated[
+        str,
+        About(
+            "the record or rule that decided: `failure`, `horizon passed`, `maintenance`, `down`, `silent`, "
+            "`retired` or `withdrawn`"
+        ),
+    ]
+    matured: Annotated[Time, About("label clock of the asset at the decision")]
+    known: Known
+    lead: Annotated[
+        float | None,
+        About("time from the example to the failure", "hours", null="unless the label is `positive`"),
+    ]
+    champion: Annotated[str, About("the model whose score was published, with its version if that is stored")]
+    scores: Annotated[
+        dict[str, float | None],
+        About("score of each model, as served; null where a model gave none", "0 to 1"),
+    ]
+    correction: Annotated[int, About("0 for the first label, counting from there")]
+    learned: Annotated[bool, About("whether this label leads to learning")]
+    sequence: Sequence
+    arrival: Arrival
+    watermark: Watermark
+    features: Annotated[
+        Features | UnsetType, About("the feature vector, by name", absent='with `features = "none"`')
+    ] = UNSET
+
+    @property
+    def identity(self) -> str:
+        """Its id and correction."""
+        return identity(self.id, self.correction)
+
+
+#: A figure of examples.
+Figure: TypeAlias = float | UnsetType
+
+
+def _figure(meaning: str, unit: str = "", null: str = "") -> About:
+    """A field that is there only if there are examples."""
+    return About(meaning, unit, null, "if `examples` is 0")
+
+
+_ONE_LABEL = "if all have one label"
+_NO_WARNING = "without a warned example"
+_NO_POSITIVE = "without a positive"
+_NONE_SUCH = "if `examples` is 0"
+_UNMEASURED = "if it is missing in either vector of each"
+
+
+class PeriodFields(TypedDict):
+    """Fields of each row of a period of the metrics."""
+
+    start: str
+    end: str
+    known: str
+    sequence: int
+    arrival: str | None
+    watermark: None
+
+
+PeriodStart: TypeAlias = Annotated[Time, About("start of the period, in knowledge time; not in it")]
+PeriodEnd: TypeAlias = Annotated[Time, About("end of the period; in it")]
+
+
+class ModelMetrics(OutputRow, frozen=True, kw_only=True, rename={"start": "from", "end": "to"}):
+    """Figures of one model in one period, under the first label of each example."""
+
+    output = "metrics"
+    key_field = "target"
+
+    kind: Literal["model"] = "model"
+    target: TargetName
+    model: Annotated[str, About("the model, with its version if that is stored")]
+    champion: Annotated[bool, About("whether its scores are published")]
+    start: PeriodStart
+    end: PeriodEnd
+    examples: Annotated[int, About("examples that the target clock passed in the period, with a score")]
+    positives: Annotated[int, About("positive ones among them")]
+    log_loss: Annotated[
+        float | UnsetType,
+        _figure("mean log loss, of scores clipped to [1e-4, 1 - 1e-4]", "nats"),
+    ] = UNSET
+    brier: Annotated[Figure, _figure("mean squared error")] = UNSET
+    roc_auc: Annotated[
+        Figure | None,
+        _figure("area under the ROC curve", "0 to 1", null=_ONE_LABEL),
+    ] = UNSET
+    pr_auc: Annotated[Figure | None, _figure("average precision", "0 to 1", null=_ONE_LABEL)] = UNSET
+    precision: Annotated[
+        Figure | None,
+        _figure("share of positives among the warned examples", "0 to 1", null=_NO_WARNING),
+    ] = UNSET
+    recall: Annotated[
+        Figure | None,
+        _figure("share of warned examples among the positives", "0 to 1", null=_NO_POSITIVE),
+    ] = UNSET
+    precision_low: Annotated[
+        Figure | None,
+        _figure(
+            "precision if no warned example that maintenance censored was positive",
+            "0 to 1",
+            null="if no example was warned, censored ones included",
+        ),
+    ] = UNSET
+    precision_high: Annotated[
+        Figure | None,
+        _figure("precision if all of them were positive", "0 to 1", null="likewise"),
+    ] = UNSET
+    recall_low: Annotated[
+        Figure | None,
+        _figure("recall if none of them was positive", "0 to 1", null=_NO_POSITIVE),
+    ] = UNSET
+    recall_high: Annotated[
+        Figure | None,
+        _figure(
+            "recall if all of them were positive",
+            "0 to 1",
+            null="without a positive or a warned example that maintenance censored",
+        ),
+    ] = UNSET
+    censored_warned: Annotated[int | UnsetType, _figure("warned examples that maintenance censored")] = UNSET
+    calibration_error: Annotated[
+        Figure | None,
+        _figure("expected calibration error in ten bins", "0 to 1"),
+    ] = UNSET
+    mean_score: Annotated[Figure, _figure("mean score", "0 to 1")] = UNSET
+    base_rate: Annotated[Figure, _figure("share of positives", "0 to 1")] = UNSET
+    median_lead: Annotated[
+        Figure | None,
+        _figure(
+            "median time from a warned positive to its failure, to a 64th of the horizon",
+            "hours",
+            null="without a warned positive",
+        ),
+    ] = UNSET
+    censored: Annotated[dict[str, int], About("censored examples by reason, of the target")]
+    contradicted: Annotated[int, About("labels that a later record changed, of the target")]
+    positive_after_silence: Annotated[
+        int, About("failures of assets whose example silence had censored, of the target")
+    ]
+    errors: Annotated[int, About("rows at which the model raised, or returned no probability")]
+    set_aside: Annotated[bool, About("whether the model is set aside after too many errors")]
+    pending: Annotated[int, About("examples of the target without a label, at the end of the period")]
+    known: Known
+    sequence: Sequence
+    arrival: Arrival
+    watermark: NoWatermark
+
+
+class ScoreChange(TypedDict):
+    """What complete data changed in the scores of the champion."""
+
+    examples: Annotated[int, About("compared examples with both scores")]
+    mean: Annotated[float | None, About("mean change", "0 to 1", null=_NONE_SUCH)]
+    mean_absolute: Annotated[float | None, About("mean size of the change", "0 to 1", null=_NONE_SUCH)]
+    worst: Annotated[float | None, About("the largest change, with its sign", "0 to 1", null=_NONE_SUCH)]
+
+
+class LossChange(TypedDict):
+    """What complete data changed in the log loss of the champion."""
+
+    examples: Annotated[int, About("compared examples with a label")]
+    mean: Annotated[float | None, About("mean change", "nats", null=_NONE_SUCH)]
+
+
+class FeatureChange(TypedDict):
+    """What complete data changed in one feature."""
+
+    changed: Annotated[int, About("examples in which the feature changed")]
+    share: Annotated[float, About("their share of the compared ones", "0 to 1")]
+    mean: Annotated[float | None, About("mean size of the change", "standard deviations", null=_UNMEASURED)]
+    worst: Annotated[float | None, About("the largest size", "standard deviations", null=_UNMEASURED)]
+
+
+class SkewMetrics(OutputRow, frozen=True, kw_only=True, rename={"start": "from", "end": "to"}):
+    """Lateness skew of one target in one period: features as served against those of complete data."""
+
+    output = "metrics"
+    key_field = "target"
+    unbounded = "features"
+
+    kind: Literal["skew"] = "skew"
+    target: TargetName
+    start: PeriodStart
+    end: PeriodEnd
+    compared: Annotated[int, About("examples whose features were computed again from complete data")]
+    changed: Annotated[int, About("those of which a feature changed")]
+    given_up: Annotated[dict[str, int], About("examples that could not be compared, by reason")]
+    score: Annotated[ScoreChange, About("change of the champion's score")]
+    log_loss_change: Annotated[LossChange, About("change of the champion's log loss")]
+    features: Annotated[dict[str, FeatureChange], About("features that changed, by name")]
+    known: Known
+    sequence: Sequence
+    arrival: Arrival
+    watermark: NoWatermark
+
+
+class IntakeMetrics(OutputRow, frozen=True, kw_only=True, rename={"start": "from", "end": "to"}):
+    """What came in within one period."""
+
+    output = "metrics"
+    key_field = None
+
+    kind: Literal["lane"] = "lane"
+    lane: Annotated[str, About("name of the lane")]
+    start: PeriodStart
+    end: PeriodEnd
+    by_kind: Annotated[dict[str, int], About("accepted records by kind of event")]
+    late: Annotated[int, About("telemetry and faults that came late and were merged")]
+    rejected: Annotated[dict[str, int], About("rows of `rejects` and `late` by reason")]
+    clocks: Annotated[
+        dict[str, int] | UnsetType,
+        About(
+            "assets whose clock is `wrong`, `ahead`, `behind` or `stopped` at the end of the period, and "
+            "clocks that `jumped` in it",
+            absent="unless clocks are checked",
+        ),
+    ] = UNSET
+    known: Known
+    sequence: Sequence
+    arrival: Arrival
+    watermark: NoWatermark
+
+
+ModelEvent: TypeAlias = Literal["champion", "challenger", "removed", "put_aside", "tried_again"]
+
+
+class ModelChange(OutputRow, frozen=True, kw_only=True):
+    """A model of a target got another part to play."""
+
+    output = "changes"
+    key_field = "target"
+
+    change: Annotated[
+        ModelEvent,
+        About(
+            "`champion`: its scores are published from now on; `challenger`: it is scored in shadow; "
+            "`removed`: it is no longer configured; `put_aside`: it failed too often; `tried_again`: it is "
+            "scored again after that"
+        ),
+    ]
+    target: TargetName
+    model: Annotated[str, About("name of the model")]
+    version: Annotated[int, About("its version")]
+    why: Annotated[str, About("the reason, in words")]
+    known: Known
+    sequence: Sequence
+    arrival: Arrival
+    watermark: NoWatermark
+
+
+class AssetDropped(OutputRow, frozen=True, kw_only=True):
+    """The state of an asset was dropped, since it was silent for `asset_ttl`."""
+
+    output = "changes"
+
+    change: Literal["asset_dropped"] = "asset_dropped"
+    asset: AssetName
+    why: Annotated[str, About("the reason, in words")]
+    sequence: Sequence
+
+
+class AssetReset(OutputRow, frozen=True, kw_only=True):
+    """A stage failed on a record of an asset, whose state begins empty from there."""
+
+    output = "changes"
+
+    change: Literal["asset_reset"] = "asset_reset"
+    asset: AssetName
+    why: Annotated[str, About("the error")]
+    sequence: Sequence
+
+
+class ClockChange(OutputRow, frozen=True, kw_only=True):
+    """The clock of an asset was found wrong, or right again."""
+
+    output = "changes"
+
+    change: Literal["clock"] = "clock"
+    asset: AssetName
+    state: Annotated[Literal["right", "ahead", "behind", "stopped"], About("from now on")]
+    offset: Annotated[
+        float, About("by how much it is ahead of the arrivals: the median of what shows its state", "seconds")
+    ]
+    jumped: Annotated[bool, About("whether it moved by more than the tolerance from its last known offset")]
+    known: Known
+    sequence: Sequence
+
+
+class Migrated(OutputRow, frozen=True, kw_only=True):
+    """State of a class or target begins empty, as `--migrate` was told to let it."""
+
+    output = "changes"
+    key_field = None
+
+    change: Literal["migrated"] = "migrated"
+    name: Annotated[str, About("the class or target")]
+    why: Annotated[str, About("what changed, and what was lost")]
+    known: Known
+    sequence: Sequence
+
+
+class Cut(TypedDict):
+    """What was too large for its row."""
+
+    field: Annotated[Literal["event", "raw"], About("the field that is not there, or only its beginning")]
+    bytes: Annotated[int, About("its length", "bytes")]
+    blake2b: Annotated[str, About("its digest of 16 bytes, in hexadecimal")]
+
+
+class UnusedRecord(OutputRow, frozen=True, kw_only=True):
+    """A record that could not be used."""
+
+    unbounded = "event"
+
+    reason: Annotated[str, About("the code of the reason: [rejects.md](rejects.md)")]
+    detail: Annotated[str, About("the reason in words, which may change")]
+    source: Annotated[str, About("the file, or topic and partition")]
+    line: Annotated[int, About("line in the file, from 1; on Kafka the offset")]
+    offset: Annotated[int, About("first byte of the line in the unpacked file, from 0", "bytes")]
+    sequence: Sequence
+    arrival: Arrival
+    asset: Annotated[str | None, About("the asset", null="if it is not known, or there is none")]
+    raw: Annotated[
+        str | UnsetType,
+        About("the record as it came, or its beginning", absent="unless it was not decoded, or cut"),
+    ] = UNSET
+    event: Annotated[
+        dict[str, Any] | UnsetType,
+        About("the record, which can be sent again", absent="unless it was decoded, or if it was cut"),
+    ] = UNSET
+    cut: Annotated[Cut | UnsetType, About("what was cut", absent="unless the row were too long")] = UNSET
+
+
+class LateRecord(UnusedRecord, frozen=True, kw_only=True):
+    """A valid record that came too late to count."""
+
+    output = "late"
+
+
+class RejectedRecord(UnusedRecord, frozen=True, kw_only=True):
+    """A record that cannot be used."""
+
+    output = "rejects"
+
+
+#: Every kind of row, in the order of the outputs.
+ROWS: tuple[type[OutputRow], ...] = (
+    Prediction,
+    Alert,
+    Evaluation,
+    ModelMetrics,
+    SkewMetrics,
+    IntakeMetrics,
+    ModelChange,
+    ClockChange,
+    AssetDropped,
+    AssetReset,
+    Migrated,
+    LateRecord,
+    RejectedRecord,
+)
+
+
+#: Outputs whose rows have an identity.
+IDENTIFIED = frozenset(row.output for row in ROWS if row.identity is not OutputRow.identity)
+
+
+def identity(row_id: str, correction: int = 0) -> str:
+    """Identity of a row with an id; see `OutputRow.identity`."""
+    return f"{row_id}/{correction}"
+
+
+@cache
+def _form(row: type[OutputRow]) -> tuple[tuple[str, ...], dict[str, str]]:
+    """Fields that a row may lack, and fields with another name in JSON."""
+    fields = msgspec.structs.fields(row)
+    lacking = tuple(field.name for field in fields if field.default is UNSET)
+    return lacking, {field.name: field.encode_name for field in fields if field.name != field.encode_name}
+
+
+def fields_of(row: OutputRow) -> dict[str, Any]:
+    """Fields of a row by their names in JSON, without those that it lacks."""
+    fields = msgspec.structs.asdict(row)
+    lacking, renamed = _form(type(row))
+    for name in lacking:
+        if fields[name] is UNSET:
+            del fields[name]
+    return {renamed.get(name, name): value for name, value in fields.items()} if renamed else fields
+
+
+_encode = msgspec.json.Encoder().encode
+
+
+def encode(row: OutputRow) -> bytes:
+    """Make the JSON line of a row, without its line end; NaN becomes null.
+
+    Raises:
+        TypeError: a value is none of JSON.
+        ValueError: a text is not Unicode.
+
+    >>> row = AssetDropped(asset="pump-1", why="silent for asset_ttl", sequence=7)
+    >>> encode(row)
+    b'{"change":"asset_dropped","asset":"pump-1","why":"silent for asset_ttl","sequence":7}'
+    """
+    # msgspec writes a row in half the time. But from 1e16 on it writes numbers in another form than orjson,
+    # and the rows of an output have one form for ever.
+    if row.unbounded is None or getattr(row, row.unbounded) is UNSET:
+        return _encode(row)
+    return orjson.dumps(fields_of(row))
+
+
+def prediction_id(asset: str, target: str, time: int, revision: int) -> str:
+    """Id of a prediction: the same for the same asset, target, time and revision, in every run."""
+    return _hash(f"{asset}\x1f{target}\x1f{time}\x1f{revision}")
+
+
+def _hash(text: str) -> str:
+    return hashlib.blake2b(text.encode(), digest_size=12).hexdigest()
+
+
+def time_or_none(instant: int | None) -> str | None:
+    """An instant in the form of the outputs; None stays None."""
+    return None if instant is None else format_instant(instant)
+
+
+def named(features: tuple[str, ...], values: bytes) -> Features:
+    """A feature vector by name; a missing value is null.
+
+    Args:
+        features: names.
+        values: float64 array (features) as bytes.
+    """
+    return dict(zip(features, np.frombuffer(values).tolist(), strict=True))
