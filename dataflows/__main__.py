@@ -165,6 +165,21 @@ def restore(
 
 
 @app.command()
+def init(
+    files: Annotated[
+        list[str], typer.Argument(help="Your files, or globs: CSV, text, JSON, Parquet, Arrow.")
+    ],
+    out: Annotated[Path, typer.Option(help="Where to write the fleet.toml.")] = Path("fleet.toml"),
+    force: Annotated[bool, typer.Option("--force", help="Replace a file that is there.")] = False,  # noqa: FBT002
+) -> None:
+    """Look at your own files and write a first fleet.toml for them."""
+    from dataflows.tools.init import init as write_fleet
+
+    with _explained():
+        write_fleet(files, out, _console, force=force)
+
+
+@app.command()
 def check(fleet: FleetFile) -> None:
     """Print what a fleet.toml expands to: sensors, features, targets, models. Runs nothing."""
     from dataflows.tools.check import check as check_fleet

@@ -30,7 +30,15 @@ if TYPE_CHECKING:
 
     from dataflows.fleet.fleet import Fleet
 
-__all__ = ["Recording", "delete_recordings", "events_of", "sentence", "with_recordings", "write_recording"]
+__all__ = [
+    "Recording",
+    "delete_recordings",
+    "events_of",
+    "line_of",
+    "sentence",
+    "with_recordings",
+    "write_recording",
+]
 
 #: Events that are sorted in memory at once; more are sorted in files.
 _CHUNK = 400_000
@@ -343,7 +351,7 @@ def _lines(
     place = _FIRST
     for path in files:
         for event in events_of(path, rules, recording, progress):
-            line = _line(event)
+            line = line_of(event)
             kind = event["kind"]
             if kind == "asset" and registered.get(event["asset"]) == line:
                 continue  # a publisher repeats what is known of a machine in each row
@@ -365,7 +373,8 @@ def _lines(
             recording.events[kind] += 1
 
 
-def _line(event: dict[str, Any]) -> bytes:
+def line_of(event: dict[str, Any]) -> bytes:
+    """Return an event as a line of the recording, its times as RFC 3339."""
     written = {
         name: format_instant(value) if name in {"time", "arrived", "issued"} else value
         for name, value in event.items()

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import io
     from collections.abc import Iterator, Sequence
 
-__all__ = ["Row", "RowsError", "form_of", "read_rows"]
+__all__ = ["Row", "RowsError", "first_cells", "form_of", "read_rows"]
 
 _GZIP = b"\x1f\x8b"
 _FORMS = {
@@ -71,6 +71,19 @@ def form_of(path: str) -> str:
     return form
 
 
+def first_cells(path: str) -> list[str]:
+    """Return the cells of the first line of a text file: its header, if it has one.
+
+    Raises:
+        RowsError: the form of the file is unknown.
+    """
+    with _opened(path) as file:
+        line = file.readline()
+    if form_of(path) == "text":
+        return line.split()
+    return next(csv.reader([line], delimiter=_delimiter(line)), [])
+
+
 def read_rows(
     path: str, *, columns: Sequence[str] | None = None, delimiter: str | None = None
 ) -> Iterator[Row]:
@@ -108,12 +121,15 @@ def _opened(path: str) -> Iterator[io.TextIOBase]:
         yield text
 
 
+def _delimiter(header: str) -> str:
+    """The mark that a header has most of."""
+    return max(_DELIMITERS, key=header.count)
+
+
 def _csv(path: str, columns: Sequence[str] | None, delimiter: str | None) -> Iterator[Row]:
     with _opened(path) as file:
         if delimiter is None:
-            first = file.readline()
-            counts = {mark: first.count(mark) for mark in _DELIMITERS}
-            delimiter = max(_DELIMITERS, key=lambda mark: counts[mark])
+            delimiter = _delimiter(file.readline())
             file.seek(0)
         reader = csv.reader(file, delimiter=delimiter)
         names = list(columns) if columns else [name.strip() for name in next(reader, [])]

@@ -1,0 +1,433 @@
+"""Find out what the columns of a user's files are: asset, time, readings, failure; and propose rules.
+
+`propose` looks at the first rows of each file. What it decides by names and values alone may be wrong, so
+each proposal says what a person has to confirm.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter, defaultdict
+from dataclasses import dataclass, field
+from datetime import date, datetime
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from dataflows.mapping.rows import first_cells, form_of, read_rows
+from dataflows.mapping.rules import MISSING, Time
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from dataflows.mapping.rows import Row
+
+__all__ = ["ROWS", "Column", "Proposal", "propose"]
+
+#: Rows of each file that are looked at.
+ROWS = 20_000
+_DISTINCT = 5_000
+_MOST = 0.95
+_FEW = 40
+
+_ASSET = re.compile(
+    r"asset|machine|unit|device|serial|equip|engine|truck|vehicle|pump|turbine|motor|disk|robot|station|^id$|_id$|^name$",
+    re.IGNORECASE,
+)
+_TIME = re.compile(r"time|date|stamp|^ts$|^at$|^t$|epoch|cycle|hour$", re.IGNORECASE)
+_ARRIVED = re.compile(r"arriv|receiv|ingest|inserted", re.IGNORECASE)
+_FAILURE = re.compile(r"fail|broke|breakdown|fault_?label", re.IGNORECASE)
+_FAULT = re.compile(r"error|alarm|fault|event|code", re.IGNORECASE)
+_MAINTENANCE = re.compile(r"maint|repair|service|work_?order|replac", re.IGNORECASE)
+_LABEL = re.compile(r"^(is_?)?(machine_?)?(fail(ure|ed)?|broken?|breakdown|label|target)$", re.IGNORECASE)
+_COUNT = re.compile(r"cycle|step|index|^t$|^time$|hours?$|^n$", re.IGNORECASE)
+
+_FORMATS = (
+    "%d.%m.%Y %H:%M:%S",
+    "%d.%m.%Y %H:%M",
+    "%d.%m.%Y",
+    "%m/%d/%Y %H:%M:%S",
+    "%m/%d/%Y %H:%M",
+    "%m/%d/%Y %I:%M:%S %p",
+    "%m/%d/%Y",
+    "%d/%m/%Y %H:%M:%S",
+    "%d/%m/%Y %H:%M",
+    "%d/%m/%Y",
+    "%Y/%m/%d %H:%M:%S",
+    "%Y/%m/%d %H:%M",
+    "%Y/%m/%d",
+    "%d-%m-%Y %H:%M:%S",
+    "%d-%m-%Y %H:%M",
+    "%d-%b-%Y %H:%M:%S",
+    "%b %d %Y %H:%M:%S",
+)
+#: Least and largest of numbers that are likely an epoch of this unit: 2001 to 2065.
+_EPOCHS = {"s": 1.0, "ms": 1e3, "us": 1e6, "ns": 1e9}
+_EPOCH_FROM, _EPOCH_TO = 9.8e8, 3.0e9
+#: From which instant a count of cycles is laid out.
+SINCE = "2020-01-01T00:00:00Z"
+
+
+@dataclass(slots=True)
+class Column:
+    """What the looked-at rows hold in one column.
+
+    Attributes:
+        name: its name.
+        rows: rows with a value.
+        missing: rows without one.
+        numbers: values that are numbers.
+        whole: values that are whole numbers.
+        least: least number.
+        largest: largest number.
+        distinct: how often each text came, up to a limit.
+        typed: whether values are times by their type (Parquet).
+    """
+
+    name: str
+    rows: int = 0
+    missing: int = 0
+    numbers: int = 0
+    whole: int = 0
+    least: float = float("inf")
+    largest: float = float("-inf")
+    distinct: Counter[str] = field(default_factory=Counter)
+    typed: bool = False
+
+    def add(self, value: Any) -> None:  # noqa: ANN401 - as it came
+        """Note one value."""
+        if value is None or (isinstance(value, str) and value.strip().lower() in MISSING) or value != value:  # noqa: PLR0124
+            self.missing += 1
+            return
+        self.rows += 1
+        if isinstance(value, datetime | date):
+            self.typed = True
+        text = str(value).strip()
+        if text in self.distinct or len(self.distinct) < _DISTINCT:
+            self.distinct[text] += 1
+        try:
+            number = float(text)
+        except ValueError:
+            return
+        self.numbers += 1
+        self.whole += number.is_integer()
+        self.least, self.largest = min(self.least, number), max(self.largest, number)
+
+    @property
+    def numeric(self) -> bool:
+        """Whether nearly all values are numbers."""
+        return self.rows > 0 and self.numbers >= _MOST * self.rows
+
+    @property
+    def constant(self) -> bool:
+        """Whether there is one value, or none."""
+        return len(self.distinct) <= 1
+
+
+@dataclass(slots=True)
+class Proposal:
+    """Rules for files of one form, and what a person has to confirm.
+
+    Attributes:
+        files: paths.
+        rule: the rule, as a table of ``[[input.map]]``.
+        kind: what the files mainly hold.
+        asked: what to confirm, one sentence each.
+        ignored: columns that no event uses.
+    """
+
+    files: list[str]
+    rule: dict[str, Any]
+    kind: str
+    asked: list[str] = field(default_factory=list)
+    ignored: list[str] = field(default_factory=list)
+
+
+def propose(files: Sequence[str]) -> list[Proposal]:
+    """Propose a rule for each group of files with the same columns.
+
+    Args:
+        files: paths of files of rows.
+
+    Raises:
+        RowsError: a file cannot be read.
+    """
+    groups: dict[tuple[str, ...], list[str]] = defaultdict(list)
+    samples: dict[tuple[str, ...], list[Row]] = {}
+    for path in files:
+        rows = _sample(path)
+        names = tuple(dict.fromkeys(name for row in rows[:200] for name in row.fields or {}))
+        groups[names].append(path)
+        samples.setdefault(names, []).extend(rows[: max(1, ROWS - len(samples.get(names, [])))])
+    tables = [_Table(groups[names], samples[names]) for names in groups]
+    labels = any(table.label is not None or table.kind == "failure" for table in tables)
+    return [table.proposal(labels=labels) for table in tables]
+
+
+def _sample(path: str) -> list[Row]:
+    return list(islice(read_rows(path, columns=_columns(path)), ROWS))
+
+
+def _columns(path: str) -> list[str] | None:
+    """Names for the columns of a text file whose first line holds numbers; None where it has a header."""
+    if form_of(path) not in {"csv", "text"}:
+        return None
+    cells = first_cells(path)
+    if not cells or not all(map(_is_number, cells)):
+        return None
+    return ["unit", "cycle", *(f"c{number:02}" for number in range(3, len(cells) + 1))][: len(cells)]
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+class _Table:
+    """Files with the same columns."""
+
+    def __init__(self, files: list[str], rows: list[Row]) -> None:
+        self.files = files
+        self.headless = _columns(files[0]) is not None
+        self.columns: dict[str, Column] = {}
+        self._rows = [row.fields for row in rows if row.fields is not None]
+        for fields in self._rows:
+            for name, value in _flat(fields):
+                self.columns.setdefault(name, Column(name)).add(value)
+        self.asked: list[str] = []
+        self.time, self.arrived = self._times()
+        self.label = next((c for c in self._left() if _LABEL.search(c.name) and _is_flag(c)), None)
+        self.asset = self._asset()
+        self.kind = self._kind()
+
+    def _left(self) -> Iterable[Column]:
+        """Columns that are no time."""
+        times = {source["field"] for source in (self.time, self.arrived) if source is not None}
+        return [column for column in self.columns.values() if column.name not in times]
+
+    def _times(self) -> tuple[dict[str, Any] | None, dict[str, Any] | None]:
+        found = {
+            name: form for name, column in self.columns.items() if (form := _time_of(column)) is not None
+        }
+        arrived = next((name for name in found if _ARRIVED.search(name)), None)
+        names = [name for name in found if name != arrived]
+        named = [name for name in names if _TIME.search(name)] or names
+        if named:
+            source = {"field": named[0], **found[named[0]]}
+            if source.get("zone") == "UTC":
+                self.asked.append(f"`{named[0]}` has no offset: its times are taken as UTC.")
+            return source, None if arrived is None else {"field": arrived, **found[arrived]}
+        counted = next(
+            (c for c in self.columns.values() if _COUNT.search(c.name) and c.whole == c.rows > 0), None
+        )
+        if counted is None:
+            return None, None
+        self.asked.append(f"`{counted.name}` counts: one of it is taken as an hour, from {SINCE[:10]} on.")
+        return {"field": counted.name, "unit": "h", "since": SINCE}, None
+
+    def _asset(self) -> Column | None:
+        candidates = [
+            column
+            for column in self._left()
+            if column is not self.label and column.missing == 0 and column.numbers in {0, column.whole}
+        ]
+        named = [column for column in candidates if _ASSET.search(column.name)]
+        many = [column for column in named if not column.constant] or named
+        if many:
+            # Several names may fit (`machine_id`, `model_name`): the one with the most values is the machine.
+            return max(many, key=lambda column: len(column.distinct))
+        texts = [c for c in candidates if c.numbers == 0 and 1 < len(c.distinct) < len(self._rows) / 3]
+        return max(texts, key=lambda column: len(column.distinct)) if texts else None
+
+    def _kind(self) -> str:
+        if self.time is None:
+            return "asset"
+        readings = self._readings()
+        words = " ".join([Path(self.files[0]).stem, *self.columns])
+        texts = self._texts()
+        if texts and not readings:
+            for kind, pattern in (("failure", _FAILURE), ("maintenance", _MAINTENANCE), ("fault", _FAULT)):
+                if pattern.search(words):
+                    return kind
+        if not readings and _FAILURE.search(words):
+            return "failure"
+        return "telemetry"
+
+    def _readings(self) -> list[Column]:
+        return [
+            column
+            for column in self._left()
+            if column.numeric and column is not self.asset and column is not self.label
+        ]
+
+    def _texts(self) -> list[Column]:
+        """Text columns with few values."""
+        return [
+            column
+            for column in self._left()
+            if column is not self.asset
+            and column.rows
+            and column.numbers == 0
+            and len(column.distinct) <= _FEW
+        ]
+
+    def _place(self) -> dict[str, Any]:
+        """Asset and time of an event."""
+        place: dict[str, Any] = {}
+        if self.asset is None:
+            name = re.sub(r"[^\w-]+", "_", Path(self.files[0]).name.split(".")[0])
+            self.asked.append(f"No column names a machine: all rows are of one, `{name}`.")
+            place["asset"] = {"value": name}
+        elif self.headless:
+            place["asset"] = {"text": f"unit-{{{self.asset.name}}}"}
+        else:
+            place["asset"] = self.asset.name
+        if self.time is not None:
+            place["time"] = self.time["field"] if set(self.time) == {"field"} else self.time
+        if self.arrived is not None:
+            place["arrived"] = self.arrived
+        return place
+
+    def proposal(self, *, labels: bool) -> Proposal:
+        """Propose the rule; ``labels``: whether some file says what failed."""
+        place = self._place()
+        if self.kind == "telemetry":
+            make, used = self._telemetry(place, labels=labels)
+        elif self.kind == "asset":
+            used = {column.name for column in self.columns.values() if column is not self.asset}
+            make = [{"kind": "asset", **place, "class": {"value": "machine"}, "attributes": sorted(used)}]
+        else:
+            make, used = self._record(place)
+        rule: dict[str, Any] = {"files": _globs(self.files)}
+        if self.headless:
+            rule["columns"] = list(self.columns)
+        rule["make"] = make
+        used |= {source["field"] for source in (self.time, self.arrived) if source is not None}
+        asset = "" if self.asset is None else self.asset.name
+        ignored = [name for name in self.columns if name not in used and name != asset]
+        return Proposal(self.files, rule, self.kind, self.asked, ignored)
+
+    def _record(self, place: dict[str, Any]) -> tuple[list[dict[str, Any]], set[str]]:
+        """A failure, fault or maintenance record: its mode, code or component is a text of few values."""
+        field_of = {"failure": "mode", "fault": "code", "maintenance": "component"}[self.kind]
+        name = next((column.name for column in self._texts()), None)
+        if name is not None:
+            return [{"kind": self.kind, **place, field_of: name}], {name}
+        what = {} if self.kind == "maintenance" else {field_of: {"value": "failure"}}
+        return [{"kind": self.kind, **place, **what}], set()
+
+    def _telemetry(self, place: dict[str, Any], *, labels: bool) -> tuple[list[dict[str, Any]], set[str]]:
+        readings = [column.name for column in self._readings() if not column.constant]
+        make: list[dict[str, Any]] = []
+        fixed = self._attributes()
+        if fixed and self.asset is not None:
+            known = {"class": {"value": "machine"}, "attributes": fixed}
+            make.append({"kind": "asset", "asset": place["asset"], **known})
+        make.append({"kind": "telemetry", **place, "readings": readings})
+        used = {*readings, *fixed}
+        failure = {"kind": "failure", **place, "mode": {"value": "failure"}}
+        if self.label is not None:
+            flag = next(text for text in self.label.distinct if text.lower() in {"1", "1.0", "true", "yes"})
+            make.append({**_later(failure), "where": {self.label.name: _plain_flag(flag)}})
+            used.add(self.label.name)
+            self.asked.append(f"`{self.label.name}` = {flag} is taken as a failure right after that row.")
+        elif not labels and self.asset is not None:
+            make.append({**_later(failure), "when": "last"})
+            self.asked.append(
+                "No file says what failed: the last row of each machine is taken as its failure (run to "
+                "failure). If that is not so, give a file of failures."
+            )
+        return make, used
+
+    def _attributes(self) -> list[str]:
+        """Text columns that never change within an asset."""
+        if self.asset is None:
+            return []
+        found = []
+        for column in self._texts():
+            if column.constant:
+                continue
+            values: dict[str, set[str]] = defaultdict(set)
+            for fields in self._rows:
+                values[str(fields.get(self.asset.name))].add(str(fields.get(column.name)))
+            if all(len(each) == 1 for each in values.values()):
+                found.append(column.name)
+        return found
+
+
+def _later(failure: dict[str, Any]) -> dict[str, Any]:
+    """A failure a moment after the row that shows it, so that the row itself is not after the failure."""
+    time = failure["time"]
+    source = {"field": time} if isinstance(time, str) else dict(time)
+    return {**failure, "time": {**source, "add": "1h" if source.get("unit") == "h" else "1s"}}
+
+
+def _plain_flag(flag: str) -> str:
+    return "1" if flag == "1.0" else flag.lower()
+
+
+def _flat(fields: dict[str, Any], before: str = "") -> Iterable[tuple[str, Any]]:
+    """Values of a row by path; lists are left out."""
+    for name, value in fields.items():
+        if isinstance(value, dict):
+            yield from _flat(value, f"{before}{name}.")
+        elif not isinstance(value, list):
+            yield before + name, value
+
+
+def _is_flag(column: Column) -> bool:
+    texts = {text.lower() for text in column.distinct}
+    return texts <= {"0", "1", "0.0", "1.0", "true", "false", "yes", "no"} and bool(
+        texts & {"1", "1.0", "true", "yes"}
+    )
+
+
+def _time_of(column: Column) -> dict[str, Any] | None:
+    """How the values of a column are read as times; None if they are none."""
+    texts = list(column.distinct)[:500]
+    if not texts:
+        return None
+    if column.typed:
+        return {} if "+" in texts[0][10:] else {"zone": "UTC"}
+    if column.numeric:
+        named = _TIME.search(column.name) or _ARRIVED.search(column.name)
+        return _epoch_of(column) if named else None
+    forms: Sequence[dict[str, Any]] = (
+        {},
+        {"zone": "UTC"},
+        *({"format": each, "zone": "UTC"} for each in _FORMATS),
+    )
+    return next((dict(form) for form in forms if _all_read(Time(field="x", **form), texts)), None)
+
+
+def _epoch_of(column: Column) -> dict[str, Any] | None:
+    """The unit in which numbers count from 1970; None if they do not."""
+    for unit, scale in _EPOCHS.items():
+        if _EPOCH_FROM * scale <= column.least and column.largest <= _EPOCH_TO * scale:
+            return {"unit": unit}
+    return None
+
+
+def _all_read(source: Time, texts: Sequence[str]) -> bool:
+    """Whether every text is a time of this form."""
+    try:
+        return all(source.read({"x": text}) is not None for text in texts)
+    except ValueError:
+        return False
+
+
+def _globs(files: Sequence[str]) -> list[str]:
+    """Globs for files: one name, or the common beginning and suffix of several."""
+    names = sorted(Path(path).name for path in files)
+    if len(names) == 1:
+        return names
+    start = 0
+    while all(len(name) > start and name[start] == names[0][start] for name in names):
+        start += 1
+    suffixes = {"".join(Path(name).suffixes) for name in names}
+    if start and len(suffixes) == 1:
+        return [f"{names[0][:start]}*{suffixes.pop()}"]
+    return names

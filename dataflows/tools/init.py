@@ -1,0 +1,468 @@
+"""``python -m dataflows init``: a first ``fleet.toml`` for a user's own files.
+
+It reads the files, finds out what their columns are, makes events of them and counts what is in the events.
+From that it writes a ``fleet.toml`` that runs, with comments, and says what a person has to decide.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections import Counter, defaultdict
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import orjson
+
+from dataflows.connectors.lines import expand
+from dataflows.events import Failure, Fault, Maintenance, Registration, Reject, Telemetry, decode
+from dataflows.instants import MICROSECONDS, format_duration, shown_instant
+from dataflows.mapping.columns import propose
+from dataflows.mapping.recording import Recording, events_of, line_of
+from dataflows.mapping.rows import form_of
+from dataflows.mapping.rules import Rule
+from dataflows.tools.tables import plain_table
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from rich.console import Console
+
+    from dataflows.events import Event
+    from dataflows.mapping.columns import Proposal
+
+__all__ = ["InitError", "Survey", "init", "survey"]
+
+#: Events of one file that are counted.
+_EVENTS = 300_000
+#: Failures of a mode below which figures say little.
+_ENOUGH = 20
+_NICE = (
+    "1s",
+    "5s",
+    "10s",
+    "30s",
+    "1m",
+    "5m",
+    "15m",
+    "30m",
+    "1h",
+    "2h",
+    "3h",
+    "6h",
+    "12h",
+    "24h",
+    "2d",
+    "7d",
+    "14d",
+    "30d",
+)
+_NICE_US = tuple((text, round(float(text[:-1]) * MICROSECONDS[text[-1]])) for text in _NICE)
+#: For machines that send at least this often (microseconds): the horizon, and the lengths of windows.
+_REACHES = (
+    (MICROSECONDS["m"], "6h", "15m", "6h"),
+    (15 * MICROSECONDS["m"], "24h", "1h", "24h"),
+    (3 * MICROSECONDS["h"], "24h", "24h", "7d"),
+    (1 << 62, "7d", "7d", "14d"),
+)
+_NAME = re.compile(r"[^\w.+ -]+")
+
+
+class InitError(RuntimeError):
+    """No fleet can be made of the files; the message says what is missing."""
+
+
+@dataclass(slots=True)
+class Sensor:
+    """Readings of one sensor.
+
+    Attributes:
+        count: readings.
+        missing: missing ones, of the messages that name it.
+        least: least reading.
+        largest: largest reading.
+    """
+
+    count: int = 0
+    missing: int = 0
+    least: float = math.inf
+    largest: float = -math.inf
+
+
+@dataclass(slots=True)
+class Survey:
+    """What is in the events.
+
+    Attributes:
+        sensors: by name.
+        assets: number of messages by asset.
+        modes: number of failures by mode.
+        codes: number of faults by code.
+        components: number of maintenance records by component.
+        attributes: values by attribute.
+        first: the earliest time, microseconds.
+        last: the latest time.
+        intervals: how often each interval between two messages of one asset came, microseconds.
+        lateness: arrival minus time of telemetry, microseconds, where there are arrivals.
+        disorder: how far telemetry lies below the newest time of its asset in order of arrival.
+        rejects: how often each reason for a reject came.
+    """
+
+    sensors: dict[str, Sensor] = field(default_factory=dict)
+    assets: Counter[str] = field(default_factory=Counter)
+    modes: Counter[str] = field(default_factory=Counter)
+    codes: Counter[str] = field(default_factory=Counter)
+    components: Counter[str] = field(default_factory=Counter)
+    attributes: dict[str, set[str | float | bool | None]] = field(default_factory=lambda: defaultdict(set))
+    first: int = 1 << 62
+    last: int = -(1 << 62)
+    intervals: Counter[int] = field(default_factory=Counter)
+    lateness: list[int] = field(default_factory=list)
+    disorder: list[int] = field(default_factory=list)
+    rejects: Counter[str] = field(default_factory=Counter)
+
+    @property
+    def cadence(self) -> int:
+        """The median interval between two messages of an asset, microseconds; an hour without any."""
+        half, seen = sum(self.intervals.values()) / 2, 0
+        for interval, count in sorted(self.intervals.items()):
+            seen += count
+            if seen >= half:
+                return interval
+        return MICROSECONDS["h"]
+
+
+def survey(events: Iterator[Event | Reject]) -> Survey:
+    """Count what is in events.
+
+    Args:
+        events: in the order of their arrival, or of their time.
+    """
+    found = Survey()
+    newest: dict[str, int] = {}
+    for event in events:
+        if isinstance(event, Reject):
+            found.rejects[event.detail[:80]] += 1
+        elif isinstance(event, Telemetry):
+            _add_telemetry(found, event, newest)
+        elif isinstance(event, Failure):
+            found.modes[event.mode] += 1
+        elif isinstance(event, Fault):
+            found.codes[event.code] += 1
+        elif isinstance(event, Maintenance):
+            found.components[event.component or ""] += 1
+        elif isinstance(event, Registration):
+            for name, value in event.attributes.items():
+                if len(found.attributes[name]) < _ENOUGH:
+                    found.attributes[name].add(value)
+    return found
+
+
+def _add_telemetry(found: Survey, event: Telemetry, newest: dict[str, int]) -> None:
+    for name, value in event.readings.items():
+        sensor = found.sensors.setdefault(name, Sensor())
+        if value is None:
+            sensor.missing += 1
+        else:
+            sensor.count += 1
+            sensor.least, sensor.largest = min(sensor.least, value), max(sensor.largest, value)
+    found.assets[event.asset] += 1
+    found.first, found.last = min(found.first, event.time), max(found.last, event.time)
+    before = newest.get(event.asset)
+    if before is not None and event.time > before:
+        found.intervals[event.time - before] += 1
+    elif before is not None and event.time < before:
+        found.disorder.append(before - event.time)
+    newest[event.asset] = event.time if before is None else max(before, event.time)
+    if event.arrived is not None:
+        found.lateness.append(event.arrived - event.time)
+
+
+def init(files: Sequence[str], out: Path, console: Console, *, force: bool = False) -> None:
+    """Write a ``fleet.toml`` for files, and show what was found in them.
+
+    Args:
+        files: paths and globs.
+        out: path of the ``fleet.toml``.
+        console: for what was found.
+        force: whether to replace a file that is there.
+
+    Raises:
+        InitError: the files hold no telemetry, or the file is there already.
+        RowsError: a file cannot be read.
+        MappingError: a file does not hold what its first rows promise.
+    """
+    if out.exists() and not force:
+        msg = f"{out} is there already; give another path with --out, or replace it with --force"
+        raise InitError(msg)
+    paths = expand(tuple(files))
+    with console.status("Reading ..."):
+        ours = [path for path in paths if _holds_events(path)]
+        proposals = propose([path for path in paths if path not in ours])
+        found = survey(_events(ours, proposals))
+    if not found.assets:
+        msg = (
+            f"no telemetry in {', '.join(paths)}: no column holds numbers together with a time. "
+            "docs/own-data.md tells how to write the rules by hand"
+        )
+        raise InitError(msg)
+    fleet = _Fleet(out, files, proposals, found)
+    out.write_text(fleet.text(), encoding="utf-8")
+    _show(found, console)
+    _ask(found, proposals, fleet.horizon, console)
+    console.print(f"\nWrote {out}. Next:\n  python -m dataflows run {out}", highlight=False)
+
+
+def _holds_events(path: str) -> bool:
+    """Whether a file holds events in the form that the dataflow reads."""
+    if form_of(path) != "json lines":
+        return False
+    with Path(path).open("rb") as file:
+        line = next((line for line in file if line.strip()), b"")
+    return not isinstance(decode(line), Reject)
+
+
+def _events(ours: Sequence[str], proposals: Sequence[Proposal]) -> Iterator[Event | Reject]:
+    for path in ours:
+        with Path(path).open("rb") as file:
+            for line in islice(file, _EVENTS):
+                if line.strip():
+                    yield decode(line.rstrip(b"\n"))
+    for proposal in proposals:
+        rule = Rule.model_validate(proposal.rule)
+        for path in proposal.files:
+            for event in islice(events_of(path, [rule], Recording(Path(path))), _EVENTS):
+                yield decode(line_of(event))
+
+
+def _nice(least: float) -> str:
+    """The shortest usual duration that is at least this long.
+
+    >>> _nice(20 * 3_600_000_000)
+    '24h'
+    """
+    return next((text for text, size in _NICE_US if size >= least), _NICE[-1])
+
+
+class _Fleet:
+    """The text of a ``fleet.toml``.
+
+    Args:
+        out: its path.
+        files: paths and globs, as given.
+        proposals: rules.
+        found: what is in the events.
+
+    Attributes:
+        horizon: how far ahead failures are predicted.
+    """
+
+    def __init__(self, out: Path, paths: Sequence[str], proposals: Sequence[Proposal], found: Survey) -> None:
+        self._paths = [_relative(path, out) for path in paths]
+        self._proposals = proposals
+        self._found = found
+        self._name = _NAME.sub("-", Path(paths[0]).resolve().parent.name) or "fleet"
+        self._every = _nice(found.cadence)
+        self.horizon, *self._lengths = next(row for most, *row in _REACHES if found.cadence <= most)
+        # Sensors and attributes that are constant tell nothing apart.
+        self._sensors = [name for name, sensor in found.sensors.items() if sensor.least < sensor.largest]
+
+    def text(self) -> str:
+        """Return the whole file."""
+        parts = [self._head(), *map(self._rule, self._proposals), self._class(), self._targets(), _MODELS]
+        return "\n".join(parts)
+
+    def _head(self) -> str:
+        files = ", ".join(map(_quoted, self._paths))
+        return (
+            "# Written by `init` from the files below. Every key: docs/fleet.md. Rules: docs/own-data.md.\n"
+            f"name = {_quoted(self._name)}\n\n[input]\nfiles = [{files}]\n"
+        )
+
+    def _rule(self, proposal: Proposal) -> str:
+        lines = [f"# To confirm: {asked}" for asked in proposal.asked]
+        if proposal.ignored:
+            lines.append(f"# Not used: {', '.join(proposal.ignored)}")
+        lines.append("[[input.map]]")
+        for key, value in proposal.rule.items():
+            if key == "make":
+                events = "".join(f"  {_toml(event)},\n" for event in value)
+                lines.append(f"make = [\n{events}]")
+            else:
+                lines.append(f"{key} = {_toml(value)}")
+        return "\n".join(lines) + "\n"
+
+    def _class(self) -> str:
+        found = self._found
+        lines = [
+            "[classes.machine]",
+            f"sensors = {_toml(self._sensors)}",
+            "# How late a message may come and still correct its windows.",
+            f"allowed_lateness = {_quoted(_allowed(found))}",
+            "# How long after a failure its report may come.",
+            'label_delay = "0s"',
+            f"# One example a machine and {self._every} is kept for learning.",
+            f"example_every = {_quoted(self._every)}",
+        ]
+        if found.codes:
+            lines.append(f"faults = {_toml(sorted(found.codes))}")
+        components = sorted(name for name in found.components if name)
+        if components:
+            lines.append(f"maintenance = {_toml(components)}")
+        numbers = [
+            name for name, values in found.attributes.items() if _all_numbers(values) and len(values) > 1
+        ]
+        if numbers:
+            lines.append(f"attributes = {_toml(numbers)}")
+        texts = {
+            name: sorted(str(value) for value in values)
+            for name, values in found.attributes.items()
+            if not _all_numbers(values) and 1 < len(values) < _ENOUGH
+        }
+        if texts:
+            lines.append(f"categories = {_toml(texts)}")
+        for length in self._lengths:
+            statistics = '["mean", "std", "min", "max", "slope", "last"]'
+            lines.append(
+                f"\n[[classes.machine.windows]]\nlength = {_quoted(length)}\nstatistics = {statistics}"
+            )
+        return "\n".join(lines) + "\n"
+
+    def _targets(self) -> str:
+        modes = self._found.modes
+        target = ["[[targets]]", 'class = "machine"', f"mode = {_toml(sorted(modes) or ['failure'])}"]
+        target += [
+            "# How far ahead a failure is predicted.",
+            f"horizon = {_quoted(self.horizon)}",
+            'champion = "bayes"',
+        ]
+        if modes:
+            counts = ", ".join(f"{mode} {count}" for mode, count in modes.most_common())
+            return "\n".join([f"# Failures found: {counts}.", *target, ""])
+        why = [
+            "# No failures were found, so nothing can be predicted yet. Add a file of failures to `files`",
+            "# and a rule for it; then take the # from these lines.",
+        ]
+        return "\n".join([*why, *(line if line.startswith("#") else f"# {line}" for line in target), ""])
+
+
+_MODELS = """\
+# The champion's score is published; the others are scored beside it on the same examples.
+[models.bayes]
+scores = ["linear"]
+pipeline = [{ estimator = "dataflows.estimators.Calibration" }]
+
+[models.linear]
+pipeline = [
+  { estimator = "dataflows.estimators.RobustScaler" },
+  { estimator = "dataflows.estimators.BayesianLogistic" },
+]
+
+[models.tree]
+pipeline = [{ estimator = "river.tree.HoeffdingTreeClassifier" }]
+
+[models.prior]
+pipeline = [{ estimator = "dataflows.estimators.Prior" }]
+"""
+
+
+def _allowed(found: Survey) -> str:
+    """The lateness that 99.9 % of late messages do not exceed."""
+    if not found.disorder:
+        return "0s"
+    late = sorted(found.disorder)
+    return _nice(late[min(len(late) - 1, int(0.999 * len(late)))])
+
+
+def _all_numbers(values: set[Any]) -> bool:
+    return all(
+        isinstance(value, int | float) and not isinstance(value, bool)
+        for value in values
+        if value is not None
+    )
+
+
+def _relative(path: str, out: Path) -> str:
+    there, here = Path(path).resolve(), out.resolve().parent
+    return str(there.relative_to(here)) if there.is_relative_to(here) else str(there)
+
+
+def _quoted(text: str) -> str:
+    """Return a TOML string; JSON's form is one."""
+    return orjson.dumps(text).decode()
+
+
+def _toml(value: Any) -> str:  # noqa: ANN401 - any plain value
+    """Return a value in TOML, on one line.
+
+    >>> _toml({"kind": "failure", "mode": {"value": "leak"}, "a b": [1, True]})
+    '{ kind = "failure", mode = { value = "leak" }, "a b" = [1, true] }'
+    """
+    if isinstance(value, dict):
+        return "{ " + ", ".join(f"{_key(key)} = {_toml(inner)}" for key, inner in value.items()) + " }"
+    if isinstance(value, list):
+        return "[" + ", ".join(map(_toml, value)) + "]"
+    if isinstance(value, bool):
+        return str(value).lower()
+    return _quoted(value) if isinstance(value, str) else repr(value)
+
+
+def _key(text: str) -> str:
+    return text if re.fullmatch(r"[A-Za-z0-9_-]+", text) else _quoted(text)
+
+
+def _show(found: Survey, console: Console) -> None:
+    """Show what was found."""
+    counts = sorted(found.assets.values())
+    console.print(
+        f"{sum(counts):,} messages of {len(counts):,} machines from {shown_instant(found.first)} to "
+        f"{shown_instant(found.last)}, one every {format_duration(found.cadence)} (median), "
+        f"{counts[0]:,} to {counts[-1]:,} a machine.",
+        highlight=False,
+    )
+    table = plain_table("Sensors", "sensor", "least", "largest", "missing", "note")
+    for name, sensor in found.sensors.items():
+        note = (
+            "empty: not used" if not sensor.count else "constant: not used" * (sensor.least == sensor.largest)
+        )
+        share = sensor.missing / (sensor.count + sensor.missing)
+        table.add_row(name, f"{sensor.least:.6g}", f"{sensor.largest:.6g}", f"{share:.1%}", note)
+    console.print(table)
+    for what, counted in (
+        ("Failures", found.modes),
+        ("Faults", found.codes),
+        ("Maintenance", found.components),
+    ):
+        if counted:
+            each = ", ".join(
+                f"{name or 'of no component'} {count:,}" for name, count in counted.most_common(12)
+            )
+            console.print(f"{what}: {each}.", highlight=False)
+    for reason, count in found.rejects.most_common(5):
+        console.print(f"{count:,} rows cannot be used: {reason}", highlight=False)
+
+
+def _ask(found: Survey, proposals: Sequence[Proposal], horizon: str, console: Console) -> None:
+    """Show what a person has to decide."""
+    questions = [asked for proposal in proposals for asked in proposal.asked]
+    few = [mode for mode, count in found.modes.items() if count < _ENOUGH]
+    if few:
+        questions.append(
+            f"Fewer than {_ENOUGH} failures of {', '.join(few)}: figures of such a mode say little."
+        )
+    if found.modes:
+        questions.append(
+            f"A failure is predicted {horizon} ahead: set `horizon` to the time you need to act."
+        )
+    else:
+        questions.append("No failures were found: nothing can be learned without. Add a file that has them.")
+    unused = [f"{name} of {Path(each.files[0]).name}" for each in proposals for name in each.ignored]
+    if unused:
+        console.print(
+            f"Not used, since constant or of no known meaning: {', '.join(unused)}.", highlight=False
+        )
+    console.print("\nYou decide:")
+    for asked in dict.fromkeys(questions):
+        console.print(f"- {asked}", highlight=False)

@@ -1,0 +1,142 @@
+"""``init`` writes a fleet.toml that runs, from the files alone."""
+
+from __future__ import annotations
+
+import csv
+import io
+import random
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from dataflows.events import decode
+from dataflows.fleet import load
+from dataflows.mapping.recording import with_recordings
+from dataflows.pipeline import run_inline
+from dataflows.tools.init import InitError, init
+
+START = datetime(2020, 1, 1, tzinfo=UTC)
+
+
+def _init(*files: Path, out: Path) -> str:
+    """Run init; return what it printed."""
+    printed = io.StringIO()
+    init([str(path) for path in files], out, Console(file=printed, width=78))
+    return printed.getvalue()
+
+
+def _run(out: Path) -> dict[str, dict[str, float]]:
+    """Run the fleet; return the log loss of each model by target."""
+    fleet, _ = with_recordings(load(out))
+    lines = [line for path in fleet.input.files for line in Path(path).read_bytes().splitlines()]
+    summary = run_inline(fleet, lines)["summary"]
+    targets = next(row["targets"] for row in summary if "targets" in row)
+    return {
+        name: {model: found["log_loss"] for model, found in target["first_labels"].items()}
+        for name, target in targets.items()
+    }
+
+
+def _pumps(folder: Path, stamp: str = "%Y-%m-%d %H:%M:%S") -> list[Path]:
+    """Four pumps whose pressure falls for a day before each leak, in two files of a historian."""
+    chance = random.Random(1)
+    readings: list[list[object]] = []
+    leaks: list[list[object]] = []
+    for number in range(4):
+        left = chance.randint(60, 200)
+        for hour in range(1200):
+            at = (START + timedelta(hours=hour)).strftime(stamp)
+            left -= 1
+            pressure = 4 + chance.gauss(0, 0.1) - max(0, 24 - left) / 24
+            readings.append([f"pump-{number}", at, round(pressure, 3), round(chance.gauss(50, 2), 2), 7])
+            if left <= 0:
+                leaks.append([f"pump-{number}", at, "leak"])
+                left = chance.randint(60, 200)
+    for name, header, rows in (
+        ("readings.csv", ["pump", "timestamp", "pressure", "load", "firmware"], readings),
+        ("failures.csv", ["pump", "timestamp", "what"], leaks),
+    ):
+        with (folder / name).open("w", newline="", encoding="utf-8") as file:
+            csv.writer(file).writerows([header, *rows])
+    return [folder / "readings.csv", folder / "failures.csv"]
+
+
+def test_a_fleet_of_two_files_runs_and_beats_the_prior(tmp_path: Path) -> None:
+    """Readings and failures in files of their own: columns, times, modes and windows are found."""
+    said = _init(*_pumps(tmp_path), out=tmp_path / "fleet.toml")
+    assert "4,800 messages of 4 machines" in said
+    assert "Not used, since constant or of no known meaning: firmware of readings.csv." in said.replace(
+        "\n", " "
+    )
+    assert "`timestamp` has no offset: its times are taken as UTC." in said
+    losses = _run(tmp_path / "fleet.toml")
+    assert list(losses) == ["machine/leak/24h"]
+    assert losses["machine/leak/24h"]["bayes"] < 0.7 * losses["machine/leak/24h"]["prior"]
+
+
+@pytest.mark.parametrize("stamp", ["%d.%m.%Y %H:%M", "%m/%d/%Y %I:%M:%S %p", "%Y-%m-%dT%H:%M:%SZ", "%s"])
+def test_times_of_many_forms_are_recognised(tmp_path: Path, stamp: str) -> None:
+    """German, American, ISO with offset, and epoch seconds."""
+    _init(*_pumps(tmp_path, stamp), out=tmp_path / "fleet.toml")
+    fleet, made = with_recordings(load(tmp_path / "fleet.toml"))
+    with Path(fleet.input.files[0]).open("rb") as file:
+        first = decode(file.readline())
+    assert getattr(first, "time", None) == round(START.timestamp()) * 1_000_000
+    assert made[0]["unusable"] == 0
+
+
+def test_events_in_our_own_form_need_no_rules(tmp_path: Path) -> None:
+    """A recording of events gives a fleet.toml without [[input.map]]."""
+    _init(*_pumps(tmp_path), out=tmp_path / "first.toml")
+    fleet, _ = with_recordings(load(tmp_path / "first.toml"))
+    _init(Path(fleet.input.files[0]), out=tmp_path / "second.toml")
+    second = load(tmp_path / "second.toml")
+    assert not second.input.rules
+    assert second.targets.keys() == load(tmp_path / "first.toml").targets.keys()
+
+
+def test_files_without_telemetry_are_refused(tmp_path: Path) -> None:
+    """What is missing is said."""
+    (tmp_path / "names.csv").write_text("name,colour\na,red\nb,blue\n", encoding="utf-8")
+    with pytest.raises(InitError, match="no telemetry"):
+        _init(tmp_path / "names.csv", out=tmp_path / "fleet.toml")
+
+
+def test_a_fleet_file_is_never_replaced_unasked(tmp_path: Path) -> None:
+    """It may hold an evening's work."""
+    (tmp_path / "fleet.toml").write_text("name = 'mine'", encoding="utf-8")
+    with pytest.raises(InitError, match="--force"):
+        _init(*_pumps(tmp_path), out=tmp_path / "fleet.toml")
+
+
+def test_without_failures_what_is_missing_is_said(tmp_path: Path, data_folder: Path) -> None:
+    """One series without machines or failures, as NAB's: the fleet loads, and says what to add."""
+    path = data_folder / "nab" / "ambient_temperature_system_failure.csv.gz"
+    said = _init(path, out=tmp_path / "fleet.toml")
+    assert "No failures were found" in said
+    assert load(tmp_path / "fleet.toml").targets == {}
+
+
+def test_engines_as_nasa_delivers_them_run_to_failure(tmp_path: Path, data_folder: Path) -> None:
+    """C-MAPSS is text without a header; cycles count as hours, the last row of each engine is its failure."""
+    path = data_folder / "cmapss" / "train_FD001.txt.gz"
+    said = _init(path, out=tmp_path / "fleet.toml")
+    assert "100 machines" in said
+    assert "run to failure" in " ".join(said.split())
+    fleet, made = with_recordings(load(tmp_path / "fleet.toml"))
+    assert made[0]["events"] == {"telemetry": 20_631, "failure": 100}
+    assert made[0]["unusable"] == 0
+    assert list(fleet.targets) == ["machine/failure/24h"]
+
+
+def test_machines_as_microsoft_delivers_them(tmp_path: Path, data_folder: Path) -> None:
+    """Five CSV files become telemetry, faults, failures, maintenance and what is known of each machine."""
+    files = sorted((data_folder / "azure_pdm_20x90d").glob("PdM_*.csv.gz"))
+    _init(*files, out=tmp_path / "fleet.toml")
+    fleet, made = with_recordings(load(tmp_path / "fleet.toml"))
+    expected = {"telemetry": 43_200, "fault": 211, "failure": 42, "maintenance": 208, "asset": 20}
+    assert made[0]["events"] == expected
+    assert len(fleet.targets) == 4
+    assert fleet.classes["machine"].attributes == ("age",)
