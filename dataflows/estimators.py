@@ -31,7 +31,7 @@ import numpy as np
 from numba import njit
 from river import base
 
-from dataflows.state.snapshots import SnapshotError, contents, seal, unseal
+from dataflows.state.snapshots import Kind, SnapshotError
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Mapping
@@ -56,7 +56,8 @@ FORMER_PATHS = {
     "dataflows.group.bayes.Calibration": "dataflows.estimators.Calibration",
     "dataflows.group.estimators.Prior": "dataflows.estimators.Prior",
 }
-_VERSION = 1
+#: Snapshots of one estimator of this module: the name of its class, and its state.
+ESTIMATOR: Kind[str] = Kind("estimator", 1, describe=lambda payload: payload[0])
 
 
 class _Stored:
@@ -70,7 +71,7 @@ class _Stored:
     def to_bytes(self) -> bytes:
         """The estimator as a sealed snapshot of plain data, with a version."""
         state = {name: _plain(getattr(self, name)) for name in self._STATE}
-        return seal("estimator", _VERSION, (type(self).__name__, state))
+        return ESTIMATOR.seal((type(self).__name__, state))
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickled inside a pipeline, it is its bytes and no class of ours."""
@@ -83,7 +84,7 @@ class _Stored:
         Raises:
             SnapshotError: the bytes are damaged, of another estimator, or of a version that cannot be read.
         """
-        name, state = unseal("estimator", _VERSION, data)
+        name, state = ESTIMATOR.unseal(data)
         if name != cls.__name__:
             msg = f"expected the bytes of a {cls.__name__}, got those of a {name}; use {name}.from_bytes"
             raise SnapshotError(msg)
@@ -128,7 +129,7 @@ def from_stored(data: bytes) -> Any:  # noqa: ANN401 - River's protocol is by me
     """
     if data[:1] == pickle.PROTO:
         return _Unpickler(io.BytesIO(data)).load()
-    name = contents(data)[2][0]
+    name = ESTIMATOR.describe(data)
     if name not in _OURS:
         msg = f"an estimator {name!r} was stored, which this release does not know; use that which wrote it"
         raise SnapshotError(msg)

@@ -37,6 +37,7 @@ from typing import TYPE_CHECKING
 import bytewax.operators as op
 from bytewax.dataflow import Dataflow
 
+from dataflows import steps
 from dataflows.connectors.ends import sink_of, source_of
 from dataflows.engine.operators import as_state, in_order, keyed, stateful_in_parts
 from dataflows.engine.runtime import Runtime, find_runtime
@@ -84,8 +85,6 @@ def flow(fleet: str | Path | None = None) -> Dataflow:
 def build(fleet: Fleet, runtime: Runtime, source: LaneSource | None = None) -> Dataflow:
     """Build the dataflow of a fleet; nothing is locked, written or deleted before it runs.
 
-    The names of the steps are frozen: the recovery store finds state by them.
-
     Args:
         fleet: the fleet.
         runtime: what it runs on.
@@ -97,25 +96,25 @@ def build(fleet: Fleet, runtime: Runtime, source: LaneSource | None = None) -> D
     status, store, alone = runtime.status, runtime.store, runtime.workers == 1
     stages = Stages(fleet, strict=alone, status=status, past=runtime.past, moved=runtime.moved)
 
-    dataflow = Dataflow("highwater")
-    records = op.input("source", dataflow, source or source_of(fleet, status, store))
+    dataflow = Dataflow(steps.FLOW)
+    records = op.input(steps.SOURCE, dataflow, source or source_of(fleet, status, store))
 
     by_lane = keyed("decode", records, lane_of, decoded)
-    known = stateful_in_parts("lane", by_lane, stages.lane, lane_of, LANE_PARTS, MARKS)
+    known = stateful_in_parts(steps.LANE, by_lane, stages.lane, lane_of, LANE_PARTS, MARKS)
 
     by_asset = keyed("by_asset", known, asset_of)
-    observed = op.stateful_map("asset", by_asset, as_state(stages.asset))
+    observed = op.stateful_map(steps.ASSET, by_asset, as_state(stages.asset))
 
     by_group = keyed("fan_out", observed, target_of, fanned_out)
-    scored = stateful_in_parts("group", by_group, stages.group, target_of, TARGET_PARTS)
+    scored = stateful_in_parts(steps.GROUP, by_group, stages.group, target_of, TARGET_PARTS)
 
     of_lane = op.flat_map_batch("early_of_lane", known, early)
     of_assets = op.flat_map_batch("early_of_assets", observed, lambda batch: early(fanned_out(batch)))
     left_early = op.merge("left_early", of_lane, of_assets)
     counted = keyed("counted", left_early, lane_of)
-    periods = stateful_in_parts("lane_metrics", counted, stages.lane_metrics, lane_of, 0)
+    periods = stateful_in_parts(steps.LANE_METRICS, counted, stages.lane_metrics, lane_of, 0)
 
     by_output = keyed("by_output", op.merge("rows", scored, left_early, periods), output_of)
-    ordered = in_order("order", by_output)
-    op.output("outputs", ordered, sink_of(fleet, status, store, alone=alone))
+    ordered = in_order(steps.ORDER, by_output)
+    op.output(steps.OUTPUTS, ordered, sink_of(fleet, status, store, alone=alone))
     return dataflow

@@ -9,6 +9,7 @@ import tomllib
 from pathlib import Path
 
 import dataflows
+from dataflows.estimators import FORMER_PATHS
 
 ROOT = Path(__file__).resolve().parent.parent
 MODULES = sorted((ROOT / "dataflows").rglob("*.py"))
@@ -64,6 +65,22 @@ def test_every_public_module_says_what_it_is_for() -> None:
     public = [path for path in MODULES if is_public(path)]
     assert public
     assert [shown(path) for path in public if not ast.get_docstring(parsed(path))] == []
+
+
+def strings(path: Path) -> set[str]:
+    """Literals of a file."""
+    nodes = ast.walk(parsed(path))
+    return {node.value for node in nodes if isinstance(node, ast.Constant) and isinstance(node.value, str)}
+
+
+def test_no_module_reaches_another_through_a_string() -> None:
+    """Only estimators are found by their path, which users write: a linter sees every other arrow."""
+    importers = [
+        shown(path) for path in MODULES if "importlib.import_module(" in path.read_text(encoding="utf-8")
+    ]
+    assert importers == ["dataflows/fleet/models.py", "dataflows/tools/trial.py"]
+    named = {name for path in MODULES for name in strings(path) if re.fullmatch(r"dataflows(\.\w+)+", name)}
+    assert {name for name in named if not name.startswith("dataflows.estimators.")} == {*FORMER_PATHS}
 
 
 def test_every_test_states_its_fact() -> None:

@@ -10,7 +10,7 @@ import numpy as np
 
 from dataflows.asset.attributes import AttributeFeatures
 from dataflows.asset.fault_windows import identity_of
-from dataflows.asset.labels import Decisions, Labels, from_version_4, record_kind
+from dataflows.asset.labels import Decisions, Labels, from_version_4, pending_in, record_kind
 from dataflows.asset.plan import ClassPlan
 from dataflows.asset.recompute import RecomputedWindows
 from dataflows.asset.score_on_complete import HeldReadings
@@ -32,7 +32,7 @@ from dataflows.items import (
     row_of,
 )
 from dataflows.outputs import AssetDropped
-from dataflows.state.snapshots import seal, unseal
+from dataflows.state.snapshots import Kind
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -41,7 +41,17 @@ if TYPE_CHECKING:
     from dataflows.events import AssetEvent
     from dataflows.items import Compared
 
-__all__ = ["Asset", "ClassPlan", "counted", "dropped", "late", "rejected", "then"]
+__all__ = [
+    "ASSET",
+    "Asset",
+    "ClassPlan",
+    "StoredAsset",
+    "counted",
+    "dropped",
+    "late",
+    "rejected",
+    "then",
+]
 
 
 def rejected(item: Item, event: AssetEvent, reason: str, detail: str) -> Item:
@@ -72,9 +82,6 @@ def then(first: list[Item], second: list[Item]) -> list[Item]:
     for item in second:
         item.part = asset_part(item.part, len(first))
     return first + second
-
-
-_VERSION = 5
 
 
 def _with_latest(state: dict[str, Any]) -> dict[str, Any]:
@@ -110,6 +117,28 @@ def _as_tombstone(left: list[Any]) -> dict[str, Any]:
 
 #: From older versions: those before version 4 gave layouts no numbers. A list is a tombstone.
 _OLDER = {3: lambda state: {**state, "layout": None}, 4: _with_latest}
+
+
+class StoredAsset(NamedTuple):
+    """What a store holds of an asset.
+
+    Attributes:
+        asset_class: name of its class.
+        pending: number of examples that wait for their label, by target.
+    """
+
+    asset_class: str
+    pending: dict[str, int]
+
+
+def _stored(state: dict[str, Any] | list[Any]) -> StoredAsset:
+    if isinstance(state, list):
+        return StoredAsset(state[0], {})
+    return StoredAsset(state["class"], pending_in(state["labels"]))
+
+
+#: Snapshots of `Asset`.
+ASSET: Kind[StoredAsset] = Kind("asset", 5, _OLDER, describe=_stored)
 
 
 class Before(NamedTuple):
@@ -154,7 +183,7 @@ class Asset:
     ) -> None:
         self._name = name
         self._plans = plans
-        found = {} if sealed is None else unseal("asset", _VERSION, sealed, _OLDER)
+        found = {} if sealed is None else ASSET.unseal(sealed)
         state: dict[str, Any] = _as_tombstone(found) if isinstance(found, list) else found
         plan = plans[state.get("class", asset_class)]
         #: That of the snapshot, until it is carried over.
@@ -228,10 +257,8 @@ class Asset:
         """The whole state, sealed."""
         tombstone = self._tombstone()
         if tombstone is not None:
-            return seal("asset", _VERSION, tombstone)
-        return seal(
-            "asset",
-            _VERSION,
+            return ASSET.seal(tombstone)
+        return ASSET.seal(
             {
                 "class": self._plan.asset_class.name,
                 "layout": self._plan.number,

@@ -37,6 +37,7 @@ __all__ = [
     "Labels",
     "Replaced",
     "from_version_4",
+    "pending_in",
     "record_kind",
 ]
 
@@ -216,6 +217,13 @@ def _key(kind: Kind, time: int, named: str, identity: str | None) -> str:
     """The identity of a record. An id is not empty, so records with and without one are told apart."""
     parts = (kind, "", named, str(time)) if identity is None else (kind, identity, named)
     return _SEPARATOR.join(parts)
+
+
+def pending_in(state: dict[str, Any]) -> dict[str, int]:
+    """Number of examples that wait for their label, by target, in what `Labels.state` returned."""
+    return {
+        name: sum(label is None for label in target["labels"]) for name, target in state["targets"].items()
+    }
 
 
 def from_version_4(state: dict[str, Any]) -> dict[str, Any]:

@@ -22,7 +22,7 @@ from dataflows.connectors.lines import InputError
 from dataflows.disk import replace_file, sync_folder
 from dataflows.instants import MICROSECONDS, format_instant, parse_instant
 from dataflows.items import Item
-from dataflows.state.snapshots import contents, seal, unseal
+from dataflows.state.snapshots import Kind
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from dataflows.status import RunStatus
 
 __all__ = [
+    "OUTPUT",
     "Committed",
     "OutputError",
     "OutputFile",
@@ -43,13 +44,11 @@ __all__ = [
     "delete_output",
     "end_of",
     "files_of",
-    "is_length",
     "length_of",
     "lines_of",
     "open_part",
     "part_name",
     "parts_of",
-    "sealed_length",
     "tail_of",
 ]
 
@@ -167,21 +166,8 @@ def delete_output(output: Path) -> None:
         part.path.unlink()
 
 
-_VERSION = 1
-
-
-def sealed_length(length: int) -> bytes:
-    """Make the snapshot of an output: its length in bytes."""
-    return seal("output", _VERSION, length)
-
-
-def is_length(state: bytes | int) -> bool:
-    """Whether the snapshot of an output is that of a file; a topic's holds its partitions.
-
-    Raises:
-        SnapshotError: it is damaged.
-    """
-    return not isinstance(state, bytes) or contents(state)[0] == "output"
+#: Snapshots of an output: its length in bytes.
+OUTPUT: Kind[int] = Kind("output", 1, describe=lambda length: length)
 
 
 def length_of(state: bytes | int | None) -> int:
@@ -191,7 +177,7 @@ def length_of(state: bytes | int | None) -> int:
         SnapshotError: it is damaged, or of a version that cannot be read.
     """
     # The first stores held the bare number.
-    return (state or 0) if not isinstance(state, bytes) else cast("int", unseal("output", _VERSION, state))
+    return (state or 0) if not isinstance(state, bytes) else OUTPUT.describe(state)
 
 
 def committed_file(output: Path) -> Path:
@@ -297,7 +283,7 @@ class RowsPartition(StatefulSinkPartition[Item, bytes]):
             raise full(self._path, error) from error
         length = self._file.tell()
         self._committed.snapshot(length)
-        return sealed_length(length)
+        return OUTPUT.seal(length)
 
     @override
     def close(self) -> None:
@@ -459,7 +445,7 @@ class RotatingPartition(StatefulSinkPartition[Item, bytes]):
         except OSError as error:
             raise full(self._path, error) from error
         self._committed.snapshot(self._length)
-        return sealed_length(self._length)
+        return OUTPUT.seal(self._length)
 
     @override
     def close(self) -> None:
@@ -477,6 +463,6 @@ def full(path: Path, error: OSError) -> OutputError:
     """Remedy if an output cannot be written."""
     msg = (
         f"{path} cannot be written ({error.strerror}); make room on its disk and run again: "
-        "the run goes on where it was, and no row is lost or twice"
+        "the run goes on where it was, and no row is lost or duplicated"
     )
     return OutputError(msg)

@@ -22,23 +22,21 @@ from dataflows.connectors.file_sink import RotatingPartition, RowsPartition, par
 from dataflows.connectors.lines import STDIN, InputError, expand, is_packed, size_of
 from dataflows.connectors.merge import FilePosition, Merge
 from dataflows.connectors.order_journal import Journal, entries_of
-from dataflows.connectors.source import LanePartition, LaneSource
+from dataflows.connectors.source import LanePartition, LaneSource, StoredInput
 from dataflows.disk import replace_file, sync_folder
 from dataflows.items import Item, Row
 from dataflows.outputs import OUTPUTS
+from dataflows.state.snapshots import Kind
 from dataflows.status import RunStatus
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from dataflows.fleet.fleet import Input
-    from dataflows.state.snapshots import Older
 
-__all__ = ["SUMMARY", "FileSink", "FileSource", "OutputSink", "SummaryPartition"]
+__all__ = ["FILES", "SUMMARY", "FileSink", "FileSource", "OutputSink", "SummaryPartition"]
 
 SUMMARY = "summary"
-_KIND = "files"
-_VERSION = 3
 
 
 def _without_fingerprints(payload: list[Any]) -> list[Any]:
@@ -47,7 +45,13 @@ def _without_fingerprints(payload: list[Any]) -> list[Any]:
     return [sequence, entry, [[*found, b""] for found in begun]]
 
 
-_OLDER: Older = {2: _without_fingerprints}
+def _stored(payload: list[Any]) -> StoredInput:
+    records, entries, begun = payload
+    return StoredInput(records, entries, [(path, place[0]) for path, place, _ in begun], {}, [])
+
+
+#: Snapshots of a source of files.
+FILES: Kind[StoredInput] = Kind("files", 3, {2: _without_fingerprints}, describe=_stored)
 #: Bytes at the beginning of a file, and before the next unread one, that identify it.
 _RECOGNISED = 4096
 
@@ -55,8 +59,7 @@ _RECOGNISED = 4096
 class _Files(Merge):
     """Files as a source reads them."""
 
-    kind = _KIND
-    version = _VERSION
+    kind = FILES
     poll = timedelta(milliseconds=50)
 
     def __init__(self, source: FileSource, places: Sequence[FilePosition]) -> None:
@@ -111,9 +114,7 @@ class FileSource(LaneSource):
         InputError: a file does not exist, or cannot be read in this way.
     """
 
-    kind = _KIND
-    version = _VERSION
-    older = _OLDER
+    kind = FILES
 
     def __init__(
         self,
@@ -198,7 +199,7 @@ class FileSource(LaneSource):
             if before and fingerprint(path, offset) != before:
                 msg = (
                     f"{path} is another file than the one of which {offset:,} bytes were read before: it was "
-                    "written anew under the same name. Put the former file back, give the new one another "
+                    "written again under the same name. Put the former file back, give the new one another "
                     "name beside it, or read everything from the beginning (--fresh)"
                 )
                 raise InputError(msg)

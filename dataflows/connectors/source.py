@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from bytewax.inputs import FixedPartitionedSource, StatefulSourcePartition
 from typing_extensions import override
@@ -16,30 +16,45 @@ from typing_extensions import override
 from dataflows.connectors.clocks import Pace, Ticker, now
 from dataflows.connectors.lines import InputError
 from dataflows.items import Item, Tick
-from dataflows.state.snapshots import Older, seal, unseal
 from dataflows.status import ProgressLog
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from dataflows.connectors.order_journal import Entry, Journal, Run
-    from dataflows.state.snapshots import Older
+    from dataflows.state.snapshots import Kind
     from dataflows.status import RunStatus
 
-__all__ = ["LanePartition", "LaneSource", "Reading"]
+__all__ = ["LanePartition", "LaneSource", "Reading", "StoredInput"]
+
+
+class StoredInput(NamedTuple):
+    """What a store holds of the input of a lane.
+
+    Attributes:
+        records: sequence of the last record read.
+        entries: number of entries of the order journal.
+        files: path, and offset of the next byte, of each file.
+        topics: id of each topic.
+        partitions: topic, number, next offset and largest timestamp of each partition.
+    """
+
+    records: int
+    entries: int
+    files: list[tuple[str, int]]
+    topics: dict[str, str]
+    partitions: list[tuple[str, int, int, int]]
 
 
 class Reading(Protocol):
     """Input of a source: several files or partitions, merged.
 
     Attributes:
-        kind: kind of its snapshots.
-        version: version of its snapshots.
+        kind: kind of the snapshots: sequence of the last record, number of entries, and `state`.
         poll: pause before the next request after an empty one; zero for none.
     """
 
-    kind: str
-    version: int
+    kind: Kind[StoredInput]
     poll: timedelta
 
     @property
@@ -221,7 +236,7 @@ class LanePartition(StatefulSourcePartition[Item, bytes]):
             self._journal.forget(entry)
         self._reading.committed(state)
         self._snapped = self._entry, self._reading.state()
-        return seal(self._reading.kind, self._reading.version, (self._sequence, *self._snapped))
+        return self._reading.kind.seal((self._sequence, *self._snapped))
 
     @override
     def close(self) -> None:
@@ -235,13 +250,11 @@ class LaneSource(FixedPartitionedSource[Item, bytes]):
 
     Attributes:
         total: amount to read, None if unknown.
-        older: upgrades of older snapshots.
+        kind: kind of its snapshots, see `Reading`.
     """
 
     total: int | None = None
-    kind: str
-    version: int
-    older: ClassVar[Older] = {}
+    kind: Kind[StoredInput]
 
     @override
     def list_parts(self) -> list[str]:
@@ -251,7 +264,7 @@ class LaneSource(FixedPartitionedSource[Item, bytes]):
     def build_part(self, step_id: str, for_part: str, resume_state: bytes | None) -> LanePartition:
         if resume_state is None:
             return self.begun(0, 0, None)
-        return self.begun(*unseal(self.kind, self.version, resume_state, self.older))
+        return self.begun(*self.kind.unseal(resume_state))
 
     @abstractmethod
     def begun(self, sequence: int, entry: int, state: Any) -> LanePartition:  # noqa: ANN401

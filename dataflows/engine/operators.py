@@ -30,9 +30,20 @@ from bytewax.operators import KeyedStream, StatefulBatchLogic
 from typing_extensions import override
 
 from dataflows.items import Item, by_order
-from dataflows.state.snapshots import SnapshotError, seal, unseal
+from dataflows.state.snapshots import Kind, SnapshotError
 
-__all__ = ["PartedStage", "SealedState", "as_state", "in_order", "keyed", "read_parted", "stateful_in_parts"]
+__all__ = [
+    "MAIN",
+    "MARK",
+    "PART",
+    "PartedStage",
+    "SealedState",
+    "as_state",
+    "in_order",
+    "keyed",
+    "read_parted",
+    "stateful_in_parts",
+]
 
 # The decorator reads the annotations when it is applied, so these are needed at run time.
 
@@ -135,18 +146,19 @@ def as_state(
     return mapper
 
 
-_VERSION = 2
-_PART_VERSION = 1
-_MARK_VERSION = 1
-
-
 def _without_marks(payload: list[Any]) -> list[Any]:
     """Upgrade version 1 of the main snapshot, which had no marks."""
     return [*payload, 0]
 
 
-#: Upgrades from older versions of the main snapshot.
-_OLDER = {1: _without_marks}
+#: Snapshots of the main step of a key: key, versions of the parts, the stage's own snapshot, number of marks.
+MAIN: Kind[str] = Kind(
+    "main", 2, {1: _without_marks}, describe=lambda payload: payload[0], inner=lambda payload: payload[2]
+)
+#: Snapshots of one part of a key: key, version, the stage's own snapshot.
+PART: Kind[str] = Kind("part", 1, describe=lambda payload: payload[0], inner=lambda payload: payload[2])
+#: Snapshots of a mark: key, number of marks.
+MARK: Kind[str] = Kind("mark", 1, describe=lambda payload: payload[0])
 
 
 def read_parted(main: bytes, parts: Mapping[int, bytes]) -> tuple[str, bytes, dict[int, bytes]]:
@@ -155,8 +167,8 @@ def read_parted(main: bytes, parts: Mapping[int, bytes]) -> tuple[str, bytes, di
     Raises:
         SnapshotError: it is damaged, or of a version that cannot be read.
     """
-    key, _, state, _ = unseal("main", _VERSION, main, _OLDER)
-    return key, state, {part: unseal("part", _PART_VERSION, sealed)[2] for part, sealed in parts.items()}
+    key, _, state, _ = MAIN.unseal(main)
+    return key, state, {part: PART.unseal(sealed)[2] for part, sealed in parts.items()}
 
 
 class PartedStage(Protocol):
@@ -251,7 +263,7 @@ class _Main(StatefulBatchLogic[Item, Item | _Wake, bytes]):
         self._marked = 0
 
     def resume(self, sealed: bytes) -> None:
-        self._key, versions, self._main, self._marked = unseal("main", _VERSION, sealed, _OLDER)
+        self._key, versions, self._main, self._marked = MAIN.unseal(sealed)
         if len(versions) > len(self._versions) and any(versions[len(self._versions) :]):
             msg = (
                 f"step {self._step_id!r} has state in {len(versions)} parts, this release knows "
@@ -299,7 +311,7 @@ class _Main(StatefulBatchLogic[Item, Item | _Wake, bytes]):
     def snapshot(self) -> bytes:
         self._awake.clear()
         main = self._main if self._stage is None else self._stage.main_snapshot()
-        return seal("main", _VERSION, (self._key, self._versions, main, self._marked))
+        return MAIN.seal((self._key, self._versions, main, self._marked))
 
 
 class _Woken(StatefulBatchLogic[_Wake, Item, bytes]):
@@ -324,13 +336,13 @@ class _Part(_Woken):
         super().__init__(shelf)
         self._part = part
         if resume is not None:
-            self._key, version, data = unseal("part", _PART_VERSION, resume)
+            self._key, version, data = PART.unseal(resume)
             shelf.resumed.setdefault(self._key, {})[part] = (version, data)
 
     @override
     def snapshot(self) -> bytes:
         version, data = self._current()
-        return seal("part", _PART_VERSION, (self._key, version, data))
+        return PART.seal((self._key, version, data))
 
     def _current(self) -> tuple[int, bytes]:
         stage = self._shelf.stages.get(self._key)
@@ -344,13 +356,13 @@ class _Mark(_Woken):
         super().__init__(shelf)
         self._marked = 0
         if resume is not None:
-            self._key, self._marked = unseal("mark", _MARK_VERSION, resume)
+            self._key, self._marked = MARK.unseal(resume)
             shelf.marks.setdefault(self._key, set()).add(self._marked)
 
     @override
     def snapshot(self) -> bytes:
         marked = self._shelf.marked.get(self._key, self._marked)
-        return seal("mark", _MARK_VERSION, (self._key, marked))
+        return MARK.seal((self._key, marked))
 
 
 def _items(batch: list[tuple[str, Item | _Wake]]) -> list[Item]:

@@ -55,7 +55,7 @@ def find_runtime(fleet: Fleet, arguments: Sequence[str], environ: Mapping[str, s
     Args:
         fleet: that goes on from the store.
         arguments: of the command, without its name.
-        environ: environment variables; FLEET_MIGRATE names what may begin anew.
+        environ: environment variables; FLEET_MIGRATE names classes and targets that may lose state.
 
     Raises:
         StoreError: another run holds the store, or it cannot be used.

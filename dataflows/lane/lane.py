@@ -44,13 +44,13 @@ from dataflows.lane.arrival_clock import ArrivalClock, unlike
 from dataflows.lane.clock_health import ClockHealth, clock_row
 from dataflows.lane.names import Names, sentence
 from dataflows.lane.plausibility import Plausible
-from dataflows.lane.registry import Registry
+from dataflows.lane.registry import REGISTRY, Registry
 from dataflows.lane.signs_of_life import SignsOfLife
 from dataflows.lane.silence import Silence
 from dataflows.lane.waiting import Waiting, WaitingRecord
 from dataflows.lane.weather_join import SURROUNDINGS_PARTS, WeatherJoin
 from dataflows.outputs import Migrated
-from dataflows.state.snapshots import seal, unseal
+from dataflows.state.snapshots import Kind
 from dataflows.state.tables import BUCKETS, Buckets
 from dataflows.status import Intake
 
@@ -59,7 +59,7 @@ if TYPE_CHECKING:
 
     from dataflows.fleet.fleet import Fleet
 
-__all__ = ["LANE_PARTS", "Counts", "Lane", "Migrations"]
+__all__ = ["HEARD", "LANE", "LANE_PARTS", "Counts", "Lane", "Migrations"]
 
 _NEVER_BEGUN = -(2**63)
 
@@ -161,7 +161,6 @@ LANE_PARTS = 2 * BUCKETS + SURROUNDINGS_PARTS
 #: Places between two records after all effects of time and weather: the end of a period, a finding about a
 #: clock, a restart of state.
 _PERIOD, _CLOCK, _MIGRATED = 2**30, 2**30 + 1, 2**30 + 2
-_VERSION = 4
 _OLDER = {
     # The manifest of the store has the layouts of the fleet.
     2: lambda state: {**state, "told": 0},
@@ -177,6 +176,10 @@ _OLDER = {
         "waiting": (state["largest"], 0),
     },
 }
+#: Snapshots of `Lane`. A store without a manifest has digests of the layouts in it: what it tells.
+LANE: Kind[dict[str, str] | None] = Kind("lane", 4, _OLDER, describe=lambda state: state.get("shapes"))
+#: Buckets of silence, clock, signs of life and waiting records of an asset.
+HEARD: Kind[None] = Kind("heard", 2)
 
 
 class Lane:
@@ -226,14 +229,14 @@ class Lane:
         self._jumps = 0
         surroundings, idle, implausible, reached = None, None, None, None
         if main is not None:
-            state = unseal("lane", _VERSION, main, _OLDER)
+            state = LANE.unseal(main)
             self._restore(state, fleet)
             surroundings, idle = state["surroundings"], state["idle"]
             implausible, reached = state["implausible"], state["waiting"]
         self._plausible = Plausible(fleet.classes, implausible)
         self._weather_values = frozenset(fleet.weather)
-        registry = Buckets.read("registry", _between(parts, _REGISTRY, _HEARD))
-        heard = Buckets.read("heard", _between(parts, _HEARD, _SURROUNDINGS))
+        registry = Buckets.read(REGISTRY, _between(parts, _REGISTRY, _HEARD))
+        heard = Buckets.read(HEARD, _between(parts, _HEARD, _SURROUNDINGS))
         silences = {asset: found[0] for asset, found in heard.items() if found[0] is not None}
         clocks = {asset: found[1] for asset, found in heard.items() if found[1] is not None}
         signs = {asset: found[2] for asset, found in heard.items() if found[2:] and found[2] is not None}
@@ -248,9 +251,9 @@ class Lane:
         self._quarantine = policy is not None and policy.quarantine
         #: None if clocks are not checked.
         self._clocks = None if policy is None else ClockHealth(policy, clocks)
-        self._registered = Buckets("registry", self._registry.entry)
+        self._registered = Buckets(REGISTRY, self._registry.entry)
         self._registered.restore(registry)
-        self._heard = Buckets("heard", self._heard_of)
+        self._heard = Buckets(HEARD, self._heard_of)
         self._heard.restore(heard)
         if idle is not None and idle != self._silence.counted_by():
             # The main snapshot will have the present one for all of them.
@@ -662,9 +665,7 @@ class Lane:
 
     def main_snapshot(self) -> bytes:
         """Clocks and counts."""
-        return seal(
-            "lane",
-            _VERSION,
+        return LANE.seal(
             {
                 "arrival": self.arrival,
                 "with_arrivals": self._with_arrivals,

@@ -11,17 +11,18 @@ from msgspec import UNSET
 from dataflows.instants import format_instant
 from dataflows.items import Counted, Item, LanePeriod, Late, Row, by_order, row_of, summary_row
 from dataflows.outputs import IntakeMetrics, fields_of, time_or_none
-from dataflows.state.snapshots import seal, unseal
+from dataflows.state.snapshots import Kind
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-__all__ = ["LaneMetrics"]
+__all__ = ["LANE_METRICS", "LaneMetrics"]
 
-#: The snapshot has the name of the stage that held these counts in former releases.
-_VERSION = 3
+#: Snapshots of `LaneMetrics`; their name is that of the stage that held these counts in former releases.
 #: Version 2 counted no corrections, and not by kind what assets could not use.
-_OLDER = {2: lambda state: {**state, "counted": {}, "refused": {}, "refused_lately": {}}}
+LANE_METRICS: Kind[None] = Kind(
+    "passing", 3, {2: lambda state: {**state, "counted": {}, "refused": {}, "refused_lately": {}}}
+)
 _log = structlog.get_logger()
 
 
@@ -36,7 +37,7 @@ class LaneMetrics:
     """
 
     def __init__(self, main: bytes | None) -> None:
-        state: dict[str, Any] = {} if main is None else unseal("passing", _VERSION, main, _OLDER)
+        state: dict[str, Any] = {} if main is None else LANE_METRICS.unseal(main)
         #: Rejects by reason, in all and in the open period.
         self._rejected: Counter[str] = Counter(state.get("rejected"))
         self._rejected_lately: Counter[str] = Counter(state.get("lately"))
@@ -107,7 +108,7 @@ class LaneMetrics:
             "refused": self._refused,
             "refused_lately": self._refused_lately,
         }
-        return seal("passing", _VERSION, state)
+        return LANE_METRICS.seal(state)
 
     def part_snapshot(self, part: int) -> bytes:  # noqa: ARG002 - the protocol of a stage in parts
         """Return nothing: there are no parts."""

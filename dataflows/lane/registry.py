@@ -8,13 +8,17 @@ from typing import TYPE_CHECKING, NamedTuple
 import orjson
 
 from dataflows.events import Registration, Reject
+from dataflows.state.snapshots import Kind
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from dataflows.fleet.fleet import AssetClass, AssetPolicy
 
-__all__ = ["Registry"]
+__all__ = ["REGISTRY", "Registry"]
+
+#: Buckets of `Registry.entry`.
+REGISTRY: Kind[None] = Kind("registry", 2)
 
 
 class _Entry(NamedTuple):

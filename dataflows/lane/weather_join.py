@@ -17,6 +17,7 @@ import structlog
 from dataflows.events import AssetEvent, Fault, Reject, Telemetry
 from dataflows.events import Weather as Row
 from dataflows.items import Expiry, LateWeather, WeatherAsOf, same_values
+from dataflows.state.snapshots import Kind
 from dataflows.state.tables import BUCKETS, Buckets
 
 if TYPE_CHECKING:
@@ -24,12 +25,11 @@ if TYPE_CHECKING:
 
     from dataflows.fleet.fleet import Fleet
     from dataflows.lane.registry import Registry
-    from dataflows.state.snapshots import Older
 
 __all__ = [
     "SURROUNDINGS_PARTS",
-    "WHEREABOUTS_OLDER",
-    "WHEREABOUTS_VERSION",
+    "WEATHER",
+    "WHEREABOUTS",
     "AssetSites",
     "Entry",
     "Issue",
@@ -254,8 +254,9 @@ def _without_faults(table: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-WHEREABOUTS_VERSION = 3
-WHEREABOUTS_OLDER: Older = {2: _without_faults}
+#: Buckets of `WeatherRows.entry` and of `AssetSites.entry`.
+WEATHER: Kind[None] = Kind("weather", 2)
+WHEREABOUTS: Kind[None] = Kind("whereabouts", 3, {2: _without_faults})
 
 
 class AssetSites:
@@ -379,13 +380,9 @@ class WeatherJoin:
                 places = tuple(self._names.index(value) for value in found.weather.values)
                 self._views[name] = _View(places, found.weather.max_age, found.required is not None)
                 memory = max(memory, found.weather.max_age + found.allowed_lateness + found.weather.memory)
-        rows = Buckets.read("weather", {p: s for p, s in parts.items() if p < _WHEREABOUTS})
-        where = Buckets.read(
-            "whereabouts",
-            {p - _WHEREABOUTS: s for p, s in parts.items() if p >= _WHEREABOUTS},
-            WHEREABOUTS_VERSION,
-            WHEREABOUTS_OLDER,
-        )
+        rows = Buckets.read(WEATHER, {p: s for p, s in parts.items() if p < _WHEREABOUTS})
+        placed = {p - _WHEREABOUTS: s for p, s in parts.items() if p >= _WHEREABOUTS}
+        where = Buckets.read(WHEREABOUTS, placed)
         clocks = WeatherRows.new_clocks()
         if state is None:
             # From a time before a pause without weather classes: the rows since then are unknown.
@@ -396,12 +393,12 @@ class WeatherJoin:
         most = fleet.assets.max_weather
         self._rows = WeatherRows(memory + self._max_future, rows, clocks, most)
         self._where = AssetSites(where)
-        self._sites = Buckets("weather", self._rows.entry)
+        self._sites = Buckets(WEATHER, self._rows.entry)
         self._sites.restore(rows)
         if state is not None and tuple(state["names"]) != self._names:
             # The main snapshot will have the present names for all of them.
             self._sites.touch_all()
-        self._assets = Buckets("whereabouts", self._where.entry, WHEREABOUTS_VERSION)
+        self._assets = Buckets(WHEREABOUTS, self._where.entry)
         self._assets.restore(where)
         #: Parts to write again, since their stored content is not used.
         self._stale = sorted(parts) if state is None else []

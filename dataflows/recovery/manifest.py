@@ -44,7 +44,7 @@ __all__ = [
 
 _NAME = "manifest.json"
 #: Version of the store as a whole: its files and their relations. Snapshots have versions of
-#: their own (`dataflows.state.kinds`).
+#: their own (`dataflows.state.snapshots.Kind`).
 FORMAT = 2
 #: Format 1 had digests of the layouts, not the layouts.
 _READABLE = (1, FORMAT)
@@ -204,7 +204,7 @@ def read_manifest(folder: Path) -> Manifest | None:
             f"{path} is empty, as a power cut under an older release may leave it. Which layouts the "
             "snapshots in the store name is written nowhere else, so they cannot be read without it. If "
             "fleet.toml is as it was when a backup of this very store was taken, copy manifest.json from "
-            "that backup to this place; else restore the store from the backup, or begin anew with --fresh"
+            "that backup to this place; else restore the store from the backup, or start over (--fresh)"
         )
         raise StoreError(msg)
     try:
@@ -214,11 +214,11 @@ def read_manifest(folder: Path) -> Manifest | None:
         if found in _READABLE:
             return msgspec.json.decode(sealed.manifest, type=Manifest)
     except ValueError as error:
-        msg = f"{path} is damaged ({error}); restore the store from a backup, or begin anew with --fresh"
+        msg = f"{path} is damaged ({error}); restore the store from a backup, or start over (--fresh)"
         raise StoreError(msg) from error
     msg = (
         f"{folder} is a recovery store of format {found}, this release reads up to format {FORMAT}; run the "
-        "release that wrote it, or begin anew with --fresh"
+        "release that wrote it, or start over (--fresh)"
     )
     raise StoreError(msg)
 

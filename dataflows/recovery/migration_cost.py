@@ -5,12 +5,17 @@ from __future__ import annotations
 import shlex
 from collections import Counter
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from dataflows import steps
+from dataflows.asset.asset import ASSET
+from dataflows.engine.operators import MAIN
 from dataflows.instants import format_duration
+from dataflows.lane.lane import LANE
+from dataflows.recovery.kinds import kind_of
 from dataflows.recovery.sqlite_files import opened, resume_epoch, snapshots
 from dataflows.state.layouts import Change, FleetChangedError
-from dataflows.state.snapshots import contents
+from dataflows.target.champion import TARGET, StoredTarget
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Sequence
@@ -20,9 +25,7 @@ if TYPE_CHECKING:
 
 __all__ = ["MigrationCost", "check_champions", "check_consent", "holdings", "stored_shapes"]
 
-_ASSET, _GROUP, _LANE = "highwater.asset.", "highwater.group.main", "highwater.lane.main"
-#: Where the stage's own snapshot stands in that of the main step.
-_INNER = 2
+_GROUP, _LANE = steps.main_of(steps.GROUP), steps.main_of(steps.LANE)
 
 
 @dataclass(slots=True)
@@ -32,16 +35,16 @@ class MigrationCost:
     Attributes:
         assets: number of assets with state, by class.
         pending: number of examples of each target that wait for their label.
-        groups: main snapshot of each target's group.
+        targets: stored state of each target.
     """
 
     assets: Counter[str] = field(default_factory=Counter)
     pending: Counter[str] = field(default_factory=Counter)
-    groups: dict[str, dict[str, Any]] = field(default_factory=dict)
+    targets: dict[str, StoredTarget] = field(default_factory=dict)
 
 
 def holdings(parts: Iterable[Partition], *, assets: bool) -> MigrationCost:
-    """Read the state of the groups and, more slowly, of the assets in a store."""
+    """Read the state of the targets and, more slowly, of the assets in a store."""
     parts = list(parts)
     found, resume = MigrationCost(), resume_epoch(parts)
     for part in parts:
@@ -50,31 +53,15 @@ def holdings(parts: Iterable[Partition], *, assets: bool) -> MigrationCost:
                 if each.state is None:
                     continue
                 if each.step == _GROUP:
-                    name, kept = _group(each.state)
-                    if kept is not None:
-                        found.groups[name] = kept
-                elif assets and each.step.startswith(_ASSET):
-                    _count(contents(each.state)[2], found)
+                    main = MAIN.inner(MAIN.unseal(each.state))
+                    # A removed target may have no snapshot, and former releases kept other counts here too.
+                    if main is not None and kind_of(main) is TARGET:
+                        found.targets[MAIN.describe(each.state)] = TARGET.describe(main)
+                elif steps.is_of(each.step, steps.ASSET):
+                    asset = ASSET.describe(each.state)
+                    found.assets[asset.asset_class] += 1
+                    found.pending.update(asset.pending)
     return found
-
-
-def _group(sealed: bytes) -> tuple[str, dict[str, Any] | None]:
-    """Target and main snapshot of a group; None for a passing stage, and for a removed target."""
-    main = contents(sealed)[2]
-    if not main[_INNER]:
-        return main[0], None
-    kind, _, kept = contents(main[_INNER])
-    return main[0], kept if kind == "group" else None
-
-
-def _count(asset: dict[str, Any] | list[Any], found: MigrationCost) -> None:
-    if isinstance(asset, list):
-        # A tombstone begins with the class.
-        found.assets[asset[0]] += 1
-        return
-    found.assets[asset["class"]] += 1
-    for target, kept in asset["labels"]["targets"].items():
-        found.pending[target] += sum(label is None for label in kept["labels"])
 
 
 def stored_shapes(parts: Iterable[Partition]) -> dict[str, str] | None:
@@ -82,10 +69,9 @@ def stored_shapes(parts: Iterable[Partition]) -> dict[str, str] | None:
     for part in parts:
         with opened(part.path) as connection:
             for each in snapshots(part.path, connection, 1 << 62, _LANE):
-                inner = contents(each.state)[2][_INNER]
-                if inner:
-                    shapes: dict[str, str] | None = contents(inner)[2].get("shapes")
-                    return shapes
+                lane = MAIN.inner(MAIN.unseal(each.state))
+                if lane is not None:
+                    return LANE.describe(lane)
     return None
 
 
@@ -119,7 +105,7 @@ def check_consent(
     accept = f'start once with --migrate "{names}" (or FLEET_MIGRATE) to accept that, ' if names else ""
     msg = (
         f"the fleet was changed, and {store} holds state that does not fit it:\n{told}\n"
-        f"Take the change back, {accept}or begin anew with --fresh"
+        f"Take the change back, {accept}or start over (--fresh)"
     )
     raise FleetChangedError(msg)
 
@@ -141,17 +127,17 @@ def _cost(change: Change, held: MigrationCost) -> str:
         loses = f"What {assets} hold of that is lost"
         if change.span:
             loses += (
-                f": those windows begin anew, and for {format_duration(change.span)} of an asset's time "
+                f": those windows start empty, and for {format_duration(change.span)} of an asset's time "
                 "their features are missing, or know less than they say"
             )
         return (
             f"{loses}. Models that see them become new versions; a champion goes on as it is, and what is "
             "gone is missing to it"
         )
-    kept, pending = held.groups.get(change.name), held.pending[change.name]
+    kept, pending = held.targets.get(change.name), held.pending[change.name]
     if kept is None and not pending:
         return ""
-    learned, positives = (kept["scorer"]["learned"], kept["scorer"]["positives"]) if kept else (0, 0)
+    learned, positives = (kept.learned, kept.positives) if kept else (0, 0)
     return (
         f"{pending:,} examples that wait for their label would be lost, and what its models learned from "
         f"{learned:,} examples, {positives:,} of them failures"
@@ -164,17 +150,15 @@ def check_champions(fleet: Fleet, parts: Iterable[Partition]) -> None:
     Raises:
         FleetChangedError: a champion is missing.
     """
-    for name, kept in sorted(holdings(parts, assets=False).groups.items()):
+    for name, kept in sorted(holdings(parts, assets=False).targets.items()):
         target = fleet.targets.get(name)
         if target is None or target.successor is not None:
             continue
-        label = kept["champion"] if isinstance(kept["champion"], str) else kept["champion"]["label"]
-        champion = kept["scorer"]["models"].get(label, {}).get("name", label)
-        if champion not in (model.name for model in target.models):
+        if kept.champion not in (model.name for model in target.models):
             models = ", ".join(model.name for model in target.models)
             msg = (
-                f"target {name!r}: its champion {champion!r}, which has learned from "
-                f"{kept['scorer']['learned']:,} examples, is no longer one of its models. Put it back, or "
+                f"target {name!r}: its champion {kept.champion!r}, which has learned from "
+                f"{kept.learned:,} examples, is no longer one of its models. Put it back, or "
                 f'name who follows it in the target, as successor = "..." ({models})'
             )
             raise FleetChangedError(msg)

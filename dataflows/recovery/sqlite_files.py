@@ -23,8 +23,9 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from dataflows.state.kinds import check_version
-from dataflows.state.snapshots import UNSIGNED, SnapshotError, contents, is_signed_by
+from dataflows import steps
+from dataflows.recovery import kinds
+from dataflows.state.snapshots import SnapshotError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -38,7 +39,6 @@ __all__ = [
     "check_files",
     "check_log",
     "check_moment",
-    "check_signed",
     "check_sound",
     "forget_unfinished",
     "opened",
@@ -49,7 +49,7 @@ __all__ = [
 ]
 
 RESTORE = (
-    "Restore the whole store from one backup (python -m dataflows restore), or begin anew with --fresh, "
+    "Restore the whole store from one backup (python -m dataflows restore), or start over (--fresh), "
     "which reads the input from its beginning"
 )
 _ALL = "SELECT step_id, state_key, snap_epoch, created_at, ser_change FROM snaps"
@@ -59,12 +59,12 @@ _LATEST = (
     " WHERE snap_epoch < ? GROUP BY step_id, state_key) USING (step_id, state_key, snap_epoch)"
     " WHERE ? IS NULL OR step_id = ?"
 )
-_MARKS = "highwater.lane.mark_"
+_MARKS = steps.marks_of(steps.LANE)
 #: Bytes of the headers of SQLite's log, of a frame in it, and of its index; in the latter, the place of
 #: the number of valid frames.
 _LOG_HEADER, _FRAME_HEADER, _INDEX_HEADER, _INDEX_READ = 32, 24, 48, 16
 #: Steps whose keys may be discarded; a row without a snapshot marks that.
-_LET_GO = ("highwater.asset.", "highwater.order.")
+_DISCARDED = (steps.ASSET, steps.ORDER)
 
 
 class StoreError(RuntimeError):
@@ -247,8 +247,13 @@ def check_moment(parts: Sequence[Partition], lag: int | None = 0) -> int:
     return resume
 
 
-def check_sound(path: Path, connection: sqlite3.Connection) -> None:
+def check_sound(path: Path, connection: sqlite3.Connection, key: bytes | None = None) -> None:
     """Check that a file is undamaged, to the last byte that matters, and readable by this release.
+
+    Args:
+        path: of the file.
+        connection: to it.
+        key: key that has to have signed all models, before a run loads any; None checks no signature.
 
     Raises:
         StoreError: it is not.
@@ -258,36 +263,20 @@ def check_sound(path: Path, connection: sqlite3.Connection) -> None:
         msg = f"{path} is damaged ({str(found).strip()}). {RESTORE}"
         raise StoreError(msg)
     for snapshot in snapshots(path, connection):
-        if not snapshot.step.startswith("highwater."):
+        if steps.step_of(snapshot.step) is None:
             msg = f"{path} holds state of {snapshot.step!r}: it is the store of another dataflow"
             raise StoreError(msg)
-        if snapshot.state is None and not snapshot.step.startswith((*_LET_GO, "highwater.outputs")):
+        if snapshot.state is None and not steps.is_of(snapshot.step, *_DISCARDED, steps.OUTPUTS):
             msg = f"{path} is damaged: {snapshot.step!r}, key {snapshot.key!r}, is empty. {RESTORE}"
             raise StoreError(msg)
+        # The first stores held the bare length of an output.
         if snapshot.state is None or type(snapshot.state) is int:
             continue
         try:
-            check_version(snapshot.state)
+            kinds.check(snapshot.state, key)
         except SnapshotError as error:
             msg = f"{path}, step {snapshot.step!r}, key {snapshot.key!r}: {error}"
             raise StoreError(msg) from error
-
-
-def check_signed(path: Path, connection: sqlite3.Connection, key: bytes) -> None:
-    """Check that all models in a file are signed by a key, before a run loads any.
-
-    Raises:
-        StoreError: one is not.
-    """
-    for snapshot in snapshots(path, connection):
-        if snapshot.state is None or type(snapshot.state) is int:
-            continue
-        kind, _, payload = contents(snapshot.state)
-        if kind != "part" or not payload[2] or contents(payload[2])[0] != "models":
-            continue
-        if not is_signed_by(payload[2], key):
-            msg = f"{path}, {payload[0]}: {UNSIGNED}"
-            raise StoreError(msg)
 
 
 def forget_unfinished(folder: Path) -> int:

@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING
 
 from bytewax.recovery import RecoveryConfig, init_db_dir
 
+from dataflows import steps
 from dataflows.disk import replace_file, sync_folder
+from dataflows.engine.operators import MAIN
 from dataflows.fleet.problems import nearest
 from dataflows.recovery.manifest import (
     Manifest,
@@ -28,7 +30,6 @@ from dataflows.recovery.sqlite_files import (
     check_files,
     check_log,
     check_moment,
-    check_signed,
     check_sound,
     forget_unfinished,
     opened,
@@ -37,7 +38,6 @@ from dataflows.recovery.sqlite_files import (
     snapshots,
 )
 from dataflows.state.layouts import FleetChangedError, check_shapes
-from dataflows.state.snapshots import contents
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Sequence
@@ -85,10 +85,9 @@ def moved_state(folder: Path | None) -> bytes | None:
     """
     for path in () if folder is None else part_files(folder):
         with opened(path) as connection:
-            for each in snapshots(path, connection, _EVERY_EPOCH, "highwater.group.main"):
+            for each in snapshots(path, connection, _EVERY_EPOCH, steps.main_of(steps.GROUP)):
                 if each.key == "" and each.state is not None:
-                    kept: bytes = contents(each.state)[2][2]
-                    return kept
+                    return MAIN.inner(MAIN.unseal(each.state))
     return None
 
 
@@ -144,9 +143,7 @@ def check_store(
         with opened(path) as connection:
             parts.append(read_partition(path, connection))
             check_log(path)
-            check_sound(path, connection)
-            if fleet is not None and fleet.store_key is not None:
-                check_signed(path, connection, fleet.store_key)
+            check_sound(path, connection, None if fleet is None else fleet.store_key)
     if manifest is None:
         return _adopted(folder, fleet, parts) if adopt and fleet is not None else None
     if whole:

@@ -9,28 +9,39 @@ from __future__ import annotations
 import hmac
 import struct
 import zlib
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar
 
 import msgspec
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-__all__ = ["UNSIGNED", "Older", "SnapshotError", "contents", "is_signed_by", "seal", "sign", "unseal"]
+__all__ = [
+    "UNSIGNED",
+    "Kind",
+    "Older",
+    "SnapshotError",
+    "contents",
+    "is_signed_by",
+    "seal",
+    "sign",
+    "unseal",
+]
 
 _MAGIC = b"HWS1"
 _HEADER = struct.Struct("<4sI")
 #: Before a snapshot that is signed: this, then an HMAC-SHA256 of the snapshot.
 _SIGNED = b"HWSS"
 _SIGNED_LENGTH = len(_SIGNED) + 32
-#: What to do where a key is set and a snapshot of models is not signed by it.
+#: Remedy where a key is set and a snapshot is not signed by it.
 UNSIGNED = (
     "models of the recovery store are not signed by HIGHWATER_STORE_KEY. To load them could run code of "
-    "whoever wrote them: name the key of the run that did, restore a backup that it signed, or begin anew "
-    "with --fresh"
+    "whoever wrote them: name the key of the run that did, restore a backup that it signed, or start over "
+    "(--fresh)"
 )
-#: By version: what makes of its payload that of the next version.
+#: By version: the upgrade of its payload to that of the next version.
 Older: TypeAlias = "Mapping[int, Callable[[Any], Any]]"
+T = TypeVar("T")
 
 
 class SnapshotError(RuntimeError):
@@ -111,3 +122,86 @@ def unseal(kind: str, version: int, sealed: bytes, older: Older | None = None) -
         )
         raise SnapshotError(msg)
     return payload
+
+
+class Kind(Generic[T]):
+    """A kind of snapshot, declared beside the class whose state it is.
+
+    `dataflows.recovery.kinds` lists all of them. What only reads a store (checks, migration, ``inspect``)
+    asks the kind, and knows no payload of another package.
+
+    Args:
+        name: its name in the store; it never changes.
+        version: the version that this release writes.
+        older: upgrades of older versions; versions without one are refused.
+        describe: makes plain content of a payload, for those who only read a store; None if nobody asks.
+        inner: returns the snapshot that a payload holds, None if it holds none.
+        signed: whether a key signs it, since to load it is to run code.
+
+    Example:
+        >>> older = {1: lambda state: {"total": state}}
+        >>> count = Kind("count", 2, older, describe=lambda state: state["total"])
+        >>> count.unseal(seal("count", 1, 7)), count.describe(count.seal({"total": 8})), count.readable
+        ({'total': 7}, 8, (1, 2))
+    """
+
+    def __init__(
+        self,
+        name: str,
+        version: int,
+        older: Older | None = None,
+        *,
+        describe: Callable[[Any], T] | None = None,
+        inner: Callable[[Any], bytes | None] | None = None,
+        signed: bool = False,
+    ) -> None:
+        self.name = name
+        self.version = version
+        self.older: Older = older or {}
+        self.signed = signed
+        self._describe = describe
+        self._inner = inner
+
+    @property
+    def nested(self) -> bool:
+        """Whether its payloads hold another snapshot."""
+        return self._inner is not None
+
+    @property
+    def readable(self) -> tuple[int, ...]:
+        """Versions that this release reads, in order."""
+        return (*sorted(self.older), self.version)
+
+    def seal(self, payload: object) -> bytes:
+        """Snapshot of a payload."""
+        return seal(self.name, self.version, payload)
+
+    def unseal(self, sealed: bytes) -> Any:  # noqa: ANN401 - plain data of any shape
+        """Payload of a snapshot, in the present version.
+
+        Raises:
+            SnapshotError: not a snapshot, damaged, of another kind, or of a version that cannot be read.
+        """
+        return unseal(self.name, self.version, sealed, self.older)
+
+    def describe(self, sealed: bytes) -> T:
+        """Plain content of a snapshot.
+
+        Raises:
+            SnapshotError: as `unseal`.
+            TypeError: the kind was declared without it.
+        """
+        if self._describe is None:
+            msg = f"the kind {self.name!r} has no `describe`; declare it where the kind is"
+            raise TypeError(msg)
+        return self._describe(self.unseal(sealed))
+
+    def upgrade(self, version: int, payload: Any) -> Any:  # noqa: ANN401 - as above
+        """Payload in the present version, from one of a readable version."""
+        while version < self.version:
+            payload, version = self.older[version](payload), version + 1
+        return payload
+
+    def inner(self, payload: Any) -> bytes | None:  # noqa: ANN401 - as above
+        """Snapshot that a payload of the present version holds, None if it holds none."""
+        return None if self._inner is None else self._inner(payload) or None

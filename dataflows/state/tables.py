@@ -5,17 +5,14 @@ from __future__ import annotations
 import zlib
 from typing import TYPE_CHECKING, Any
 
-from dataflows.state.snapshots import seal, unseal
-
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from dataflows.state.snapshots import Older
+    from dataflows.state.snapshots import Kind
 
 __all__ = ["BUCKETS", "Buckets"]
 
 BUCKETS = 16
-_VERSION = 2
 
 
 class Buckets:
@@ -24,33 +21,27 @@ class Buckets:
     The table itself stays with its owner, who gives an asset's plain data when a bucket is written.
 
     Args:
-        kind: what the table is, for its snapshots.
+        kind: kind of its snapshots.
         entry: plain data of an asset, None where the table has nothing of it.
-        version: of its entries.
     """
 
-    def __init__(self, kind: str, entry: Callable[[str], Any], version: int = _VERSION) -> None:
+    def __init__(self, kind: Kind[Any], entry: Callable[[str], Any]) -> None:
         self._kind = kind
-        self._version = version
         self._entry = entry
         self._assets: list[set[str]] = [set() for _ in range(BUCKETS)]
         self._changed: set[int] = set()
 
     @staticmethod
-    def read(
-        kind: str, sealed: Mapping[int, bytes], version: int = _VERSION, older: Older | None = None
-    ) -> dict[str, Any]:
+    def read(kind: Kind[Any], sealed: Mapping[int, bytes]) -> dict[str, Any]:
         """The whole table from its buckets, by asset.
 
         Args:
-            kind: what the table is.
+            kind: kind of its snapshots.
             sealed: its buckets by number.
-            version: of its entries.
-            older: how tables of older versions become newer ones.
         """
         table: dict[str, Any] = {}
         for number in sorted(sealed):
-            table.update(unseal(kind, version, sealed[number], older))
+            table.update(kind.unseal(sealed[number]))
         return table
 
     def restore(self, table: Mapping[str, Any]) -> None:
@@ -75,7 +66,7 @@ class Buckets:
         return changed
 
     def bucket(self, number: int) -> bytes:
-        """One bucket, sealed; assets of which nothing is left are let go."""
+        """One bucket, sealed; assets without an entry are dropped."""
         table = {}
         for asset in sorted(self._assets[number]):
             entry = self._entry(asset)
@@ -83,7 +74,7 @@ class Buckets:
                 self._assets[number].discard(asset)
             else:
                 table[asset] = entry
-        return seal(self._kind, self._version, table)
+        return self._kind.seal(table)
 
 
 def _bucket(asset: str) -> int:

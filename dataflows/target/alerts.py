@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 import msgspec
 
 from dataflows.outputs import AlertState
+from dataflows.state.snapshots import Kind
 from dataflows.state.tables import Buckets
 
 if TYPE_CHECKING:
@@ -20,7 +21,10 @@ if TYPE_CHECKING:
 
     from dataflows.fleet.fleet import Alert, Output, Target
 
-__all__ = ["REPORTS", "AlertBook", "AlertChange", "Publisher"]
+__all__ = ["PUBLISHED", "REPORTS", "AlertBook", "AlertChange", "Publisher"]
+
+#: Buckets of `Publisher.entry`.
+PUBLISHED: Kind[None] = Kind("published", 2)
 
 #: Records of a time of their own: one from long before the alert is about something else.
 REPORTS = frozenset({"failure", "maintenance"})
@@ -172,7 +176,6 @@ def _alert_id(asset: str, target: str, opened: int, revision: int) -> str:
     return hashlib.blake2b(text.encode(), digest_size=12).hexdigest()
 
 
-_KIND = "published"
 _Value = TypeVar("_Value")
 #: Last score, last time and revision written, and alert of an asset.
 Entry: TypeAlias = "tuple[float | None, tuple[int, int] | None, list[Any] | None]"
@@ -190,7 +193,7 @@ class Publisher:
     def __init__(self, target: Target, output: Output, parts: Mapping[int, bytes]) -> None:
         self._policy = output.publish
         self._changed_by = output.changed_by
-        table = Buckets.read(_KIND, parts)
+        table = Buckets.read(PUBLISHED, parts)
         #: Last score written, by asset; kept only where the policy asks for it.
         self._last: dict[str, float] = {asset: row[0] for asset, row in table.items() if row[0] is not None}
         #: Time and revision of the last prediction written, by asset; kept only where some are not written.
@@ -201,7 +204,7 @@ class Publisher:
         self._book: AlertBook | None = None
         if target.alert is not None:
             self._book = AlertBook(target.name, target.alert, kept, target.horizon)
-        self._buckets = Buckets(_KIND, self.entry)
+        self._buckets = Buckets(PUBLISHED, self.entry)
         self._buckets.restore(table)
 
     def publishes(self, asset: str, score: float, *, example: bool, moved: bool = False) -> bool:

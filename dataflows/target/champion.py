@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from dataflows.state.layouts import Refit
-from dataflows.state.snapshots import seal, unseal
+from dataflows.state.snapshots import Kind
 from dataflows.target.error_rate import ErrorRate
 from dataflows.target.figures import with_ranking
 from dataflows.target.models import can_go_on
@@ -22,16 +22,16 @@ if TYPE_CHECKING:
     from dataflows.target.models import ModelSet
 
 __all__ = [
+    "FIGURES",
+    "LOG",
+    "TARGET",
     "Champion",
     "ChampionError",
+    "StoredTarget",
     "Term",
     "between",
     "layout_of",
-    "seal_kept",
-    "unseal_kept",
 ]
-
-_VERSION = 5
 
 
 class ChampionError(RuntimeError):
@@ -80,21 +80,34 @@ def _with_history(kept: Any) -> Any:  # noqa: ANN401 - as above
     return {**kept, "champion": {"label": kept["champion"], "history": [], "next": None}}
 
 
-_OLDER = {2: _with_labels, 3: _with_errors, 4: _with_history}
+class StoredTarget(NamedTuple):
+    """What a store holds of a target.
 
-
-def seal_kept(kind: str, payload: object) -> bytes:
-    """A snapshot of a group, of its log or of its figures."""
-    return seal(kind, _VERSION, payload)
-
-
-def unseal_kept(kind: str, sealed: bytes) -> Any:  # noqa: ANN401 - plain data of any shape
-    """What `seal_kept` was given.
-
-    Raises:
-        SnapshotError: it is damaged, or of a version that cannot be read.
+    Attributes:
+        begun: how often its examples started from nothing.
+        champion: name of its champion.
+        learned: number of examples that its models learned.
+        positives: number of positive ones among them.
     """
-    return unseal(kind, _VERSION, sealed, _OLDER)
+
+    begun: int
+    champion: str
+    learned: int
+    positives: int
+
+
+def _stored(state: Mapping[str, Any]) -> StoredTarget:
+    label, scorer = state["champion"]["label"], state["scorer"]
+    champion = scorer["models"].get(label, {}).get("name", label)
+    return StoredTarget(state["begun"], champion, scorer["learned"], scorer["positives"])
+
+
+_OLDER = {2: _with_labels, 3: _with_errors}
+_OF_TARGET = {**_OLDER, 4: _with_history}
+#: Snapshots of a target, of the log of what its models learned since they were written, and of its monitors.
+TARGET: Kind[StoredTarget] = Kind("group", 5, _OF_TARGET, describe=_stored)
+LOG: Kind[None] = Kind("log", 4, _OLDER)
+FIGURES: Kind[None] = Kind("figures", 4, _OLDER)
 
 
 def between(parts: Mapping[int, bytes], first: int, stop: int) -> dict[int, bytes]:

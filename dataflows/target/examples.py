@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
-from dataflows.state.snapshots import seal, unseal
+from dataflows.state.snapshots import Kind
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator
@@ -21,10 +21,11 @@ if TYPE_CHECKING:
     from dataflows.items import Matured
     from dataflows.state.layouts import Refit
 
-__all__ = ["SEGMENTS", "Due", "Example", "ExampleStore", "LabelChange", "Ledger", "uncounted"]
+__all__ = ["EXAMPLES", "SEGMENTS", "Due", "Example", "ExampleStore", "LabelChange", "Ledger", "uncounted"]
 
 SEGMENTS = 16
-_VERSION = 2
+#: Snapshots of a segment of `ExampleStore`.
+EXAMPLES: Kind[None] = Kind("examples", 2)
 _SMALLEST = 64 * 1024
 _OVERHEAD = 96
 
@@ -192,7 +193,7 @@ class ExampleStore:
         current = number == self._current
         segment.packed = packed if current else None
         marks = [(*key, mark, news) for key, (mark, news, _) in segment.marks.items()]
-        return seal("examples", _VERSION, (current, self._mark, packed, marks))
+        return EXAMPLES.seal((current, self._mark, packed, marks))
 
     def _note(self, example: Example, news: tuple[Any, ...] | None) -> None:
         """Leave a mark in the current segment."""
@@ -222,7 +223,7 @@ class ExampleStore:
         homes: dict[Key, int] = {}
         marks: list[tuple[int, Key, tuple[Any, ...] | None, int]] = []
         for number, sealed in sorted(segments.items()):
-            current, mark, examples, noted = unseal("examples", _VERSION, sealed)
+            current, mark, examples, noted = EXAMPLES.unseal(sealed)
             if current:
                 self._current = number
             self._mark = max(self._mark, mark)

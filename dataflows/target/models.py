@@ -24,7 +24,7 @@ import structlog
 
 from dataflows.estimators import FORMER_PATHS, from_stored, to_stored
 from dataflows.items import in_words
-from dataflows.state.snapshots import UNSIGNED, SnapshotError, is_signed_by, seal, sign, unseal
+from dataflows.state.snapshots import UNSIGNED, Kind, SnapshotError, is_signed_by, sign
 from dataflows.target.compiled import Calls, Reader, calls_of, reader_of
 from dataflows.target.error_rate import ErrorRate
 
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from dataflows.state.layouts import Refit
 
 __all__ = [
+    "MODELS",
     "MODEL_PARTS",
     "RIVER",
     "SMALL",
@@ -56,7 +57,14 @@ __all__ = [
     "spec_digest",
 ]
 
-_VERSION = 1
+
+def _sizes(models: Mapping[str, tuple[int, str, int, bytes]]) -> dict[str, int]:
+    """Bytes of each model as it is written."""
+    return {label: len(pickled) for label, (_, _, _, pickled) in models.items()}
+
+
+#: Snapshots of some versions, see `sealed_models`. To read one is to run code, so a key may sign it.
+MODELS: Kind[dict[str, int]] = Kind("models", 1, describe=_sizes, signed=True)
 RIVER = importlib.metadata.version("river")
 #: A pickle up to this size is written whole whenever its model learned.
 SMALL = 64 * 1024
@@ -180,7 +188,7 @@ def sealed_models(models: Mapping[str, tuple[int, str, int, bytes]], key: bytes 
             can read it, its version, and its pickle.
         key: signs the snapshot.
     """
-    sealed = seal("models", _VERSION, models)
+    sealed = MODELS.seal(models)
     return sealed if key is None else sign(sealed, key)
 
 
@@ -198,7 +206,7 @@ def read_models(parts: Mapping[int, bytes], key: bytes | None = None) -> dict[st
     for sealed in parts.values():
         if key is not None and not is_signed_by(sealed, key):
             raise SnapshotError(UNSIGNED)
-        for name, (at, river, version, pickled) in unseal("models", _VERSION, sealed).items():
+        for name, (at, river, version, pickled) in MODELS.unseal(sealed).items():
             if river != RIVER:
                 msg = (
                     f"model {name!r} was written by River {river}, installed is {RIVER}; "

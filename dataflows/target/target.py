@@ -28,7 +28,15 @@ from dataflows.outputs import ModelChange, fields_of, time_or_none
 from dataflows.state.tables import BUCKETS
 from dataflows.target.alerts import Publisher
 from dataflows.target.attribution import Attribution
-from dataflows.target.champion import Champion, ChampionError, between, layout_of, seal_kept, unseal_kept
+from dataflows.target.champion import (
+    FIGURES,
+    LOG,
+    TARGET,
+    Champion,
+    ChampionError,
+    between,
+    layout_of,
+)
 from dataflows.target.error_rate import ErrorRate
 from dataflows.target.examples import SEGMENTS, Example, ExampleStore, Ledger
 from dataflows.target.figures import Leads, TargetFigures
@@ -101,7 +109,7 @@ class TargetStage:
         self._every = fleet.metrics_every
         self._strict = strict
         self._on_error = on_error
-        state: dict[str, Any] | None = None if main is None else unseal_kept("group", main)
+        state: dict[str, Any] | None = None if main is None else TARGET.unseal(main)
         self._begun = 0 if past is None else past.targets.get(key, 0)
         #: Parts that have to be written once more, since what they hold is not believed.
         self._stale: list[int] = []
@@ -125,7 +133,7 @@ class TargetStage:
         context = Context(
             self._target, self._features, fleet.figures_from, compares, self._scorer, self._champion
         )
-        watched = unseal_kept("figures", parts[_FIGURES]) if _FIGURES in parts else {}
+        watched = FIGURES.unseal(parts[_FIGURES]) if _FIGURES in parts else {}
         self._monitors = Monitors(monitors, context, watched, refit, self._rejected)
         self._compares = compares
         if refit is not None:
@@ -155,7 +163,7 @@ class TargetStage:
         if state is not None:
             self._ledger.restore_released(state["ledger"]["released"])
         if _LOG in parts:
-            log, start = unseal_kept("log", parts[_LOG])
+            log, start = LOG.unseal(parts[_LOG])
             served = {example.key: (example.features, example.scores) for example in self._examples}
             self._scorer.replay([tuple(line) for line in log], start, served)
 
@@ -465,8 +473,7 @@ class TargetStage:
 
     def main_snapshot(self) -> bytes:
         """Pointer, clocks and counts."""
-        return seal_kept(
-            "group",
+        return TARGET.seal(
             {
                 "order": self._order,
                 "violations": self._violations,
@@ -487,9 +494,9 @@ class TargetStage:
         if part < MODEL_PARTS:
             return self._scorer.part(part)
         if part == _LOG:
-            return seal_kept("log", (self._scorer.log, self._scorer.log_start))
+            return LOG.seal((self._scorer.log, self._scorer.log_start))
         if part == _FIGURES:
-            return seal_kept("figures", self._monitors.state())
+            return FIGURES.seal(self._monitors.state())
         if part < _PUBLISHED:
             return self._examples.segment(part - _EXAMPLES)
         return self._publisher.part(part - _PUBLISHED)
@@ -530,7 +537,7 @@ def described(fleet: Fleet, key: str, main: bytes, parts: Mapping[int, bytes]) -
         SnapshotError: it is damaged, or of a version that cannot be read.
     """
     target = fleet.targets[key]
-    state = unseal_kept("group", main)
+    state = TARGET.unseal(main)
     scorer = state["scorer"]
     label = Champion.stored(target, fleet.classes[target.asset_class].features, state)
     errors = {name: ErrorRate(kept["errors"]) for name, kept in scorer["models"].items()}

@@ -19,17 +19,17 @@ from typing import TYPE_CHECKING
 import msgspec
 from rich.filesize import decimal
 
+from dataflows import steps
 from dataflows.connectors.file_sink import (
     OutputFile,
     all_parts,
     end_of,
-    is_length,
-    length_of,
     open_part,
     part_name,
     parts_of,
 )
 from dataflows.outputs import OUTPUTS
+from dataflows.recovery.kinds import describe
 from dataflows.recovery.manifest import Copy, Manifest, crc_of, read_manifest, utc, write_manifest
 from dataflows.recovery.sqlite_files import (
     Partition,
@@ -53,7 +53,7 @@ if TYPE_CHECKING:
 __all__ = ["backup", "caught", "restore"]
 
 _JOURNAL, _OUTPUTS, _LINEAGE = "journal", "outputs", "lineage"
-_STEP = "highwater.outputs"
+_STEP = f"{steps.FLOW}.{steps.OUTPUTS}"
 #: Seconds to find one moment of all files of a running store.
 _PATIENCE = 60.0
 _PAUSE = 0.01
@@ -192,8 +192,10 @@ def _positions(store: Path, resume: int) -> dict[str, int]:
     for path in part_files(store):
         with opened(path) as connection:
             for snapshot in snapshots(path, connection, resume, _STEP):
-                if snapshot.state is not None and is_length(snapshot.state):
-                    found[snapshot.key] = length_of(snapshot.state)
+                length = None if snapshot.state is None else describe(snapshot.state)
+                # A topic has none.
+                if isinstance(length, int):
+                    found[snapshot.key] = length
     return dict(sorted(found.items()))
 
 

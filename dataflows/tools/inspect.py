@@ -11,10 +11,13 @@ from typing import TYPE_CHECKING
 
 from rich.filesize import decimal
 
-from dataflows.connectors.file_sink import is_length, length_of
+from dataflows import steps
+from dataflows.connectors.kafka.sink import StoredTopic
+from dataflows.connectors.source import StoredInput
 from dataflows.engine.operators import read_parted
 from dataflows.fleet import FleetError, load
 from dataflows.instants import shown_instant
+from dataflows.recovery.kinds import describe, kind_of
 from dataflows.recovery.manifest import Manifest, past_of, read_manifest
 from dataflows.recovery.sqlite_files import (
     Partition,
@@ -24,7 +27,8 @@ from dataflows.recovery.sqlite_files import (
     resume_epoch,
     snapshots,
 )
-from dataflows.state.snapshots import contents
+from dataflows.target.champion import TARGET
+from dataflows.target.models import MODELS
 from dataflows.target.target import ChampionError, described
 from dataflows.tools.backup import caught
 from dataflows.tools.summary import troubles
@@ -40,8 +44,6 @@ if TYPE_CHECKING:
 
 __all__ = ["inspect"]
 
-_FLOW = "highwater."
-_OUTPUTS = f"{_FLOW}outputs"
 #: Shown for a partition without a timestamp.
 _NEVER = -(1 << 62)
 
@@ -86,7 +88,7 @@ def inspect(store: Path, fleet_file: Path | None, console: Console) -> None:
 
 def _lean(snapshot: Snapshot) -> Snapshot:
     """Read the snapshots without the state of assets; only their size is shown."""
-    if snapshot.state is None or not snapshot.step.startswith(f"{_FLOW}asset."):
+    if snapshot.state is None or not steps.is_of(snapshot.step, steps.ASSET):
         return snapshot
     return replace(snapshot, state=b"")
 
@@ -114,7 +116,9 @@ def _whose(store: Path, manifest: Manifest, resume: int, console: Console) -> No
         f"Its outputs: {run.outputs}.",
         f"Lanes: {', '.join(manifest.lanes)}.",
     ]
-    lines += [f"Began anew: {name}. {why[0].upper()}{why[1:]}." for name, why in manifest.past.migrated]
+    lines += [
+        f"Started from nothing: {name}. {why[0].upper()}{why[1:]}." for name, why in manifest.past.migrated
+    ]
     if manifest.copy is not None:
         lines.append(f"A backup, taken {manifest.copy.taken}.")
     for line in lines:
@@ -141,7 +145,7 @@ def _steps(every: Sequence[Snapshot]) -> Table:
     table = plain_table("State by step", "step", "keys", "size", "oldest, UTC", "newest, UTC")
     by_step: dict[str, list[Snapshot]] = defaultdict(list)
     for snapshot in every:
-        by_step[snapshot.step.removeprefix(_FLOW).split(".")[0]].append(snapshot)
+        by_step[steps.step_of(snapshot.step) or ""].append(snapshot)
     for step, held in sorted(by_step.items()):
         keys = {snapshot.key for snapshot in held}
         size = decimal(sum(snapshot.size for snapshot in held))
@@ -152,18 +156,17 @@ def _steps(every: Sequence[Snapshot]) -> Table:
 def _input(every: Iterable[Snapshot], console: Console) -> None:
     """Positions of the source."""
     for snapshot in every:
-        if snapshot.step != f"{_FLOW}source":
+        found = describe(snapshot.state) if steps.is_of(snapshot.step, steps.SOURCE) else None
+        if not isinstance(found, StoredInput):
             continue
-        kind, _, (sequence, entry, begun) = contents(snapshot.state)
-        entries = f", {entry:,} entries of the order journal" if entry else ""
-        console.print(f"Read: {sequence:,} records{entries}.", highlight=False)
-        files, topics, parts = begun if kind == "kafka" else (begun, {}, ())
-        if files:
+        entries = f", {found.entries:,} entries of the order journal" if found.entries else ""
+        console.print(f"Read: {found.records:,} records{entries}.", highlight=False)
+        if found.files:
             console.print("The next byte of each file:", highlight=False)
-        for path, place, *_ in files:
-            console.print(f"  {path}  {place[0]:,}", highlight=False)
-        if parts:
-            console.print(_offsets(topics, parts))
+        for path, offset in found.files:
+            console.print(f"  {path}  {offset:,}", highlight=False)
+        if found.partitions:
+            console.print(_offsets(found.topics, found.partitions))
 
 
 def _offsets(topics: Mapping[str, str], parts: Iterable[tuple[str, int, int, int]]) -> Table:
@@ -179,11 +182,12 @@ def _written(every: Iterable[Snapshot], console: Console) -> None:
     """Known offset of each partition of an output topic."""
     table = plain_table("Topics that are written", "output", "id", "part", "known to", "left out", "differed")
     for each in sorted(every, key=lambda found: found.key):
-        if each.step == _OUTPUTS and not is_length(each.state):
-            known, places, _, repeated, divergent = contents(each.state)[2]
-            for number, offset in sorted(places.items()):
-                counts = (f"{offset:,}", f"{repeated:,}", f"{divergent:,}")
-                table.add_row(each.key, str(known or "-"), str(number), *counts)
+        topic = describe(each.state) if steps.is_of(each.step, steps.OUTPUTS) else None
+        if not isinstance(topic, StoredTopic):
+            continue
+        for number, offset in sorted(topic.offsets.items()):
+            counts = (f"{offset:,}", f"{topic.repeated:,}", f"{topic.divergent:,}")
+            table.add_row(each.key, str(topic.id or "-"), str(number), *counts)
     if table.row_count:
         console.print(table)
 
@@ -201,8 +205,8 @@ def _journal(store: Path, console: Console) -> None:
 
 
 def _lengths(every: Iterable[Snapshot], console: Console) -> None:
-    ours = (each for each in every if each.step == _OUTPUTS and is_length(each.state))
-    lengths = {each.key: length_of(each.state) for each in ours}
+    found = {each.key: describe(each.state) for each in every if steps.is_of(each.step, steps.OUTPUTS)}
+    lengths = {name: length for name, length in found.items() if isinstance(length, int)}
     if lengths:
         console.print("Final bytes of each output:", highlight=False)
     for name, length in sorted(lengths.items()):
@@ -228,13 +232,13 @@ def _targets(
         console.print(f"Targets are not shown, since their fleet cannot be read: {fleet}", highlight=False)
         return []
     begun = past_of(manifest, fleet).targets
-    mains, parts = _of_step(every, "group")
+    mains, parts = _of_step(every, steps.GROUP)
     for key in sorted(mains):
         name, main, read = read_parted(mains[key], parts[key])
         if name not in fleet.targets:
             continue
-        if contents(main)[2]["begun"] != begun.get(name, 0):
-            console.print(f"{name}: begins anew with the next run.", highlight=False)
+        if TARGET.describe(main).begun != begun.get(name, 0):
+            console.print(f"{name}: starts from nothing with the next run.", highlight=False)
             continue
         try:
             target = described(fleet, name, main, read)
@@ -257,18 +261,15 @@ def _of_step(every: Iterable[Snapshot], step: str) -> tuple[dict[str, bytes], di
     mains: dict[str, bytes] = {}
     parts: dict[str, dict[int, bytes]] = defaultdict(dict)
     for snapshot in every:
-        if snapshot.step == f"{_FLOW}{step}.main":
+        part = steps.part_of(snapshot.step)
+        if snapshot.step == steps.main_of(step):
             mains[snapshot.key] = snapshot.state
-        elif snapshot.step.startswith(f"{_FLOW}{step}.part_"):
-            parts[snapshot.key][int(snapshot.step.rsplit("_", 1)[1])] = snapshot.state
+        elif part is not None and part[0] == step:
+            parts[snapshot.key][part[1]] = snapshot.state
     return mains, parts
 
 
 def _models(parts: dict[int, bytes]) -> list[tuple[str, int]]:
     """Names of the models, and bytes of each as it is written."""
-    found = []
-    for sealed in parts.values():
-        kind, _, payload = contents(sealed)
-        if kind == "models":
-            found += [(name, len(pickled)) for name, (_, _, _, pickled) in payload.items()]
-    return sorted(found)
+    of_models = [MODELS.describe(sealed) for sealed in parts.values() if kind_of(sealed) is MODELS]
+    return sorted((name, size) for sizes in of_models for name, size in sizes.items())

@@ -159,7 +159,7 @@ def _disks(fleet: Fleet, store: Path | None) -> Iterator[None]:
         msg = (
             f"{store or fleet.output.folder} or a file beside it cannot be written ({why}); make room on the "
             f"disks of {store or 'the run'} and {fleet.output.folder}, and run again: with a store the run "
-            "goes on where it was, and no row is lost or twice"
+            "goes on where it was, and no row is lost or duplicated"
         )
         raise StoreError(msg) from error
 

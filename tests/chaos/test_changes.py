@@ -200,7 +200,7 @@ def test_changed_windows_ask_and_then_begin_anew(live: Live, tmp_path: Path) -> 
     assert (
         "- truck: other windows for coolant_level, engine_temperature (were 6h by 1h, now 7h by 1h)" in said
     )
-    assert "What 18 assets of it hold of that is lost: those windows begin anew, and for 7h of" in said
+    assert "What 18 assets of it hold of that is lost: those windows start empty, and for 7h of" in said
     assert '--migrate "truck"' in said
     assert "'van' is no class and no target of" in live.refused(fleet, "--migrate", "van")
     live.killed(fleet, "--migrate", "truck")

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from dataflows.connectors.file_sink import Committed, committed_file, length_of, sealed_length
+from dataflows.connectors.file_sink import OUTPUT, Committed, committed_file, length_of
 from dataflows.connectors.files import FileSink
 from dataflows.items import Item, Row
 from dataflows.state.snapshots import SnapshotError
@@ -54,12 +54,12 @@ def test_a_length_is_only_written_when_it_changed(tmp_path: Path) -> None:
 
 def test_lengths_of_every_store_are_read() -> None:
     """A sealed length, the bare number of the first stores and none at all."""
-    assert [length_of(state) for state in (sealed_length(12), 12, None)] == [12, 12, 0]
+    assert [length_of(state) for state in (OUTPUT.seal(12), 12, None)] == [12, 12, 0]
 
 
 def test_a_damaged_length_is_refused() -> None:
     """Rows are never cut off by a number that was changed."""
-    sealed = bytearray(sealed_length(70_000))
+    sealed = bytearray(OUTPUT.seal(70_000))
     sealed[-1] ^= 1
     with pytest.raises(SnapshotError, match="CRC"):
         length_of(bytes(sealed))

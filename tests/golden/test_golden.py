@@ -17,13 +17,13 @@ import river
 from rich.console import Console
 
 from dataflows.fleet import load
+from dataflows.recovery.kinds import kinds
 from dataflows.recovery.manifest import read_manifest
 from dataflows.recovery.sqlite_files import opened, part_files, snapshots
 from dataflows.recovery.store import check_store
-from dataflows.state.kinds import KINDS, readable
 from dataflows.state.snapshots import contents, seal
 from dataflows.tools.inspect import inspect
-from tests.chaos.harness import ROOT, finish, inline_outputs
+from tests.chaos.harness import finish, inline_outputs
 
 GOLDEN = sorted(Path(__file__).parent.glob("*.tar.xz"))
 #: Of runs that read topics, which are gone: their stores can be read, but no run can go on from them.
@@ -146,22 +146,11 @@ def test_what_a_run_on_topics_left_is_read(path: Path, tmp_path: Path) -> None:
     assert "asset 3" in said
 
 
-def test_each_kind_that_the_program_writes_is_listed() -> None:
-    """So that a store with a version that cannot be read is refused before anything runs."""
-    found = set()
-    for path in (ROOT / "dataflows").rglob("*.py"):
-        text = path.read_text(encoding="utf-8")
-        found |= set(re.findall(r'\bseal(?:_kept)?\(\s*"(\w+)"', text))
-        found |= set(re.findall(r'\bBuckets\(\s*"(\w+)"', text))
-        found |= set(re.findall(r'^ *_?kind(?:, _VERSION)? = "(\w+)"', text, re.IGNORECASE | re.MULTILINE))
-    assert found == {*KINDS}
-
-
 def test_every_version_that_is_written_has_a_golden_store(tmp_path: Path) -> None:
     """A raised version needs one: ``python -m tests.golden.write NAME``."""
     found: dict[str, set[int]] = defaultdict(set)
     for number, path in enumerate(GOLDEN):
         for kind, versions in versions_of(unpacked(path, tmp_path / str(number)).parent / "store").items():
             found[kind] |= versions
-    lacking = {kind: readable(kind)[-1] for kind in KINDS if readable(kind)[-1] not in found[kind]}
+    lacking = {name: kind.version for name, kind in kinds().items() if kind.version not in found[name]}
     assert lacking == {}

@@ -21,6 +21,7 @@ from dataflows.engine import runtime as runtimes
 from dataflows.engine.operators import stateful_in_parts
 from dataflows.engine.runtime import find_runtime, named_store, workers_of
 from dataflows.fleet import Fleet, load
+from dataflows.recovery import kinds
 from dataflows.recovery.manifest import read_manifest, write_manifest
 from dataflows.recovery.sqlite_files import (
     Partition,
@@ -31,7 +32,6 @@ from dataflows.recovery.sqlite_files import (
     resume_epoch,
 )
 from dataflows.recovery.store import MARKS, StoreError, open_store
-from dataflows.state.kinds import KINDS, check_version, readable
 from dataflows.state.layouts import FleetChangedError
 from dataflows.state.snapshots import SnapshotError, seal
 from dataflows.tools.backup import backup as back_up
@@ -250,13 +250,7 @@ def test_what_is_newer_inside_a_snapshot_is_refused() -> None:
     inner = seal("lane", 99, {})
     for sealed in (inner, seal("main", 2, ("lane-0", [], inner, 0)), seal("part", 1, ("lane-0", 1, inner))):
         with pytest.raises(SnapshotError, match="'lane' has version 99, this release reads version 2"):
-            check_version(sealed)
-
-
-def test_every_kind_of_snapshot_has_a_home() -> None:
-    """Each kind that is listed names a module that says which version it writes."""
-    assert all(readable(kind) for kind in KINDS)
-    assert readable("main") == (1, 2)
+            kinds.check(sealed)
 
 
 def test_a_name_that_is_none_of_the_fleet_cannot_begin_anew(tmp_path: Path, fleet: Fleet) -> None:

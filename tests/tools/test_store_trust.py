@@ -80,7 +80,7 @@ def test_models_that_are_not_signed_are_not_loaded(lines: list[bytes], tmp_path:
     signed = stored(tmp_path / "signed", lines, HIGHWATER_STORE_KEY="ours")
     for said in (refusal(unsigned, "ours"), refusal(signed, "theirs")):
         assert "are not signed by HIGHWATER_STORE_KEY" in said
-        assert "begin anew with --fresh" in said
+        assert "start over (--fresh)" in said
 
 
 def test_a_signed_store_goes_on(lines: list[bytes], tmp_path: Path) -> None:

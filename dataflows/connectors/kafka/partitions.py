@@ -22,10 +22,11 @@ from msgspec.structs import force_setattr
 
 from dataflows.connectors.clocks import now
 from dataflows.connectors.kafka.client import KafkaInputError, code_of, is_passing
-from dataflows.connectors.kafka.state import SOURCE_VERSION
 from dataflows.connectors.order_journal import Run
+from dataflows.connectors.source import StoredInput
 from dataflows.events import Reject, decode
 from dataflows.items import Item
+from dataflows.state.snapshots import Kind
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
     from dataflows.connectors.kafka.topics import Asked, Name, Topic, Topics
     from dataflows.connectors.merge import Merge
 
-__all__ = ["NEVER", "KafkaReading", "PartitionBuffer", "TopicMonitor", "refuse_change"]
+__all__ = ["KAFKA", "NEVER", "KafkaReading", "PartitionBuffer", "TopicMonitor", "refuse_change"]
 
 #: Before any arrival.
 NEVER = -(1 << 62)
@@ -136,8 +137,8 @@ def refuse_change(name: str, before: Topic, found: Topic | None) -> None:
         raise KafkaInputError(msg)
     if found.id != before.id:
         msg = (
-            f"the topic {name} was deleted and made anew: its offsets mean other messages than those that "
-            "the recovery store knows; start over (--fresh)"
+            f"the topic {name} was deleted and created again: its offsets mean other messages than those "
+            "that the recovery store knows; start over (--fresh)"
         )
         raise KafkaInputError(msg)
 
@@ -222,6 +223,21 @@ _BATCH_BYTES = 4 << 20
 _WARN = 10.0
 
 
+def _stored(payload: list[Any]) -> StoredInput:
+    records, entries, (files, topics, partitions) = payload
+    return StoredInput(
+        records,
+        entries,
+        [(path, place[0]) for path, place in files],
+        dict(topics),
+        [(topic, number, offset, latest) for topic, number, offset, latest in partitions],
+    )
+
+
+#: Snapshots of a source of topics. Version 1 had no digests of registry files.
+KAFKA: Kind[StoredInput] = Kind("kafka", 2, {1: lambda payload: payload}, describe=_stored)
+
+
 class KafkaReading:
     """Kafka input of a source.
 
@@ -235,8 +251,7 @@ class KafkaReading:
         follow: whether the input has no end.
     """
 
-    kind = "kafka"
-    version = SOURCE_VERSION
+    kind = KAFKA
     #: The engine's own pause after an empty batch, one millisecond, is short enough and costs little.
     poll = timedelta(0)
 
@@ -368,8 +383,8 @@ class KafkaReading:
         if error.code() == KafkaError._AUTO_OFFSET_RESET:  # noqa: SLF001 - named so by the client
             msg = (
                 f"{where} has no offset {message.offset():,} any more: messages were deleted before they "
-                "were read (retention), or the topic was made anew. Start over with what is left (--fresh), "
-                "and keep messages for longer than any stop lasts"
+                "were read (retention), or the topic was created again. Start over with what is left "
+                "(--fresh), and keep messages for longer than any stop lasts"
             )
             raise KafkaInputError(msg)
         if is_passing(error) or error.code() in {

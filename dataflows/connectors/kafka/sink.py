@@ -19,7 +19,7 @@ import time
 import zlib
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import msgspec
 import structlog
@@ -29,11 +29,10 @@ from typing_extensions import override
 
 from dataflows.connectors.files import SUMMARY, OutputSink, SummaryPartition
 from dataflows.connectors.kafka.client import Clients, KafkaOutputError, is_passing, patiently
-from dataflows.connectors.kafka.state import TOPIC_VERSION
 from dataflows.connectors.kafka.topics import Topics
 from dataflows.items import Item, Row
 from dataflows.outputs import IDENTIFIED, OUTPUTS, identity
-from dataflows.state.snapshots import seal, unseal
+from dataflows.state.snapshots import Kind
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -45,7 +44,7 @@ if TYPE_CHECKING:
     from dataflows.fleet.fleet import Fleet, KafkaOutput
     from dataflows.status import RunStatus
 
-__all__ = ["KafkaSink", "Written", "identity_of", "read_back"]
+__all__ = ["TOPIC", "KafkaSink", "StoredTopic", "Written", "identity_of", "read_back"]
 
 _log = structlog.get_logger()
 _FETCH = 1_000
@@ -173,6 +172,31 @@ def _shown(left: set[Name]) -> str:
 _ATTEMPT = 2.0
 
 
+class StoredTopic(NamedTuple):
+    """What a store holds of an output topic.
+
+    Attributes:
+        id: id of the topic, None if it is not known.
+        offsets: offset up to which its rows are known, by number of the partition.
+        repeated: number of rows that were published before, and left out.
+        divergent: number of those that differed.
+    """
+
+    id: str | None
+    offsets: dict[int, int]
+    repeated: int
+    divergent: int
+
+
+def _stored(payload: list[Any]) -> StoredTopic:
+    known, offsets, _, repeated, divergent = payload
+    return StoredTopic(known, offsets, repeated, divergent)
+
+
+#: Snapshots of an output topic.
+TOPIC: Kind[StoredTopic] = Kind("topic", 1, describe=_stored)
+
+
 class _TopicPartition(StatefulSinkPartition[Item, bytes]):
     """One output, written to all partitions of its topic."""
 
@@ -184,7 +208,7 @@ class _TopicPartition(StatefulSinkPartition[Item, bytes]):
         self.repeated = self.divergent = 0
         known, places, waiting = None, {}, {}
         if resume is not None:
-            known, places, waiting, self.repeated, self.divergent = unseal("topic", TOPIC_VERSION, resume)
+            known, places, waiting, self.repeated, self.divergent = TOPIC.unseal(resume)
         found = sink.topic(self.topic, known)
         self._id = found.id
         self.parts = [(self.topic, number) for number in range(found.partitions)]
@@ -325,7 +349,7 @@ class _TopicPartition(StatefulSinkPartition[Item, bytes]):
     def snapshot(self) -> bytes:
         self._sink.commit()
         state = self._id, self.places, self._written, self.repeated, self.divergent
-        return seal("topic", TOPIC_VERSION, state)
+        return TOPIC.seal(state)
 
     @override
     def close(self) -> None:
@@ -424,7 +448,7 @@ class KafkaSink(OutputSink):
             raise KafkaOutputError(msg)
         if known is not None and known != found.id:
             msg = (
-                f"the topic {name} was deleted and made anew, so rows that the recovery store knows are "
+                f"the topic {name} was deleted and created again, so rows that the recovery store knows are "
                 "gone; start over (--fresh)"
             )
             raise KafkaOutputError(msg)

@@ -8,8 +8,13 @@ from typing_extensions import override
 
 from dataflows.connectors.clocks import Pace, Ticker
 from dataflows.connectors.kafka.client import Clients, KafkaInputError
-from dataflows.connectors.kafka.partitions import KafkaReading, PartitionBuffer, TopicMonitor, refuse_change
-from dataflows.connectors.kafka.state import SOURCE_OLDER
+from dataflows.connectors.kafka.partitions import (
+    KAFKA,
+    KafkaReading,
+    PartitionBuffer,
+    TopicMonitor,
+    refuse_change,
+)
 from dataflows.connectors.kafka.topics import Topic, Topics
 from dataflows.connectors.lines import InputError, expand
 from dataflows.connectors.merge import FilePosition, Merge
@@ -44,9 +49,7 @@ class KafkaSource(LaneSource):
         KafkaInputError: a secret is missing.
     """
 
-    kind = KafkaReading.kind
-    version = KafkaReading.version
-    older = SOURCE_OLDER
+    kind = KAFKA
 
     def __init__(
         self,
