@@ -185,7 +185,7 @@ def test_a_file_that_was_written_anew_is_refused(lines: list[bytes], tmp_path: P
         ran = dataflows(*arguments(fleet), **given)
         assert ran.returncode == 1, ran.stdout
         said = " ".join(ran.stderr.split())
-        assert "it was written anew under the same name" in said
+        assert "it was written again under the same name" in said
         assert "--fresh" in said
         assert outputs(tmp_path / "out") == first
 

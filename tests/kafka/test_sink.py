@@ -172,7 +172,7 @@ def test_a_topic_that_lost_its_rows_is_refused(writer: Writer) -> None:
     with pytest.raises(KafkaOutputError, match="no topic"):
         writer.run(resume)
     writer.cluster.make(f"{writer.cluster.name}.predictions", 3)
-    with pytest.raises(KafkaOutputError, match="made anew"):
+    with pytest.raises(KafkaOutputError, match="created again"):
         writer.run(resume)
 
 

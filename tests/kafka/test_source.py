@@ -117,7 +117,7 @@ def test_what_was_deleted_before_it_was_read_is_told(cluster: Cluster) -> None:
 
 
 @pytest.mark.usefixtures("topic_ids")
-@pytest.mark.parametrize("again", [True, False], ids=["made anew", "gone"])
+@pytest.mark.parametrize("again", [True, False], ids=["created again", "gone"])
 def test_a_deleted_topic_is_refused_at_a_resume(cluster: Cluster, *, again: bool) -> None:
     """Even where another of its name has as many messages."""
     cluster.make(partitions=1)
@@ -129,7 +129,7 @@ def test_a_deleted_topic_is_refused_at_a_resume(cluster: Cluster, *, again: bool
     if again:
         cluster.make(partitions=1)
         cluster.send((0, telemetry("a", 1), 1_000))
-    with pytest.raises(KafkaInputError, match="made anew" if again else "no topic"):
+    with pytest.raises(KafkaInputError, match="created again" if again else "no topic"):
         cluster.reading(resume)
 
 
