@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import hashlib
 from operator import attrgetter
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import msgspec
 import orjson
@@ -30,17 +30,23 @@ from dataflows.outputs import (
 )
 
 __all__ = [
+    "Cleared",
+    "ClockMoved",
     "Compared",
     "Counted",
+    "Effect",
     "Expiry",
+    "Forgotten",
     "Item",
     "LanePeriod",
     "Late",
     "LateWeather",
     "Matured",
     "Observation",
+    "Released",
     "ResolvedEvent",
     "Row",
+    "ScoreRequest",
     "Tick",
     "WeatherAsOf",
     "asset_part",
@@ -203,25 +209,72 @@ class Counted(msgspec.Struct, frozen=True, gc=False):
     by: int = 1
 
 
+class ClockMoved(msgspec.Struct, frozen=True, gc=False):
+    """The label clock of the asset stands here: what the target clock passes by it is learned and counted.
+
+    Attributes:
+        clock: microseconds.
+    """
+
+    clock: int
+
+
+class Cleared(msgspec.Struct, frozen=True, gc=False):
+    """A record ends any open alert of the asset.
+
+    Attributes:
+        why: ``failure``, ``maintenance``, ``silent``, ``retired``, ``class changed``, ``internal error``.
+        time: event time of that.
+    """
+
+    why: str
+    time: int
+
+
+class ScoreRequest(msgspec.Struct, frozen=True, gc=False):
+    """Telemetry to score.
+
+    Attributes:
+        time: event time.
+        features: float64 array (features of the class) as bytes; NaN is missing.
+        revision: 0 for a first prediction, counting where late or merged data publishes it again.
+        example: whether this prediction is kept for learning.
+    """
+
+    time: int
+    features: bytes
+    revision: int = 0
+    example: bool = False
+
+
+class Released(msgspec.Struct, frozen=True, gc=False):
+    """Examples that no record can change any more.
+
+    Attributes:
+        times: of the examples.
+    """
+
+    times: tuple[int, ...]
+
+
+class Forgotten(msgspec.Struct, frozen=True, gc=False):
+    """The state of the asset was dropped, and with it every example."""
+
+
+#: What a record does to one target of one asset.
+Effect = Matured | ClockMoved | Compared | Cleared | ScoreRequest | Released | Forgotten
+_Kind = TypeVar("_Kind", bound=Effect)
+
+
 class Observation(msgspec.Struct, frozen=True, gc=False):
-    """What one record means for one target of one asset.
+    """What one record means for one target of one asset: its effects, in the order in which they take place.
 
     Attributes:
         asset: its name.
-        target: its name, which is the key of the group.
-        clock: the asset's label clock after this record, None before anything moved it.
+        target: its name, which is the key of the target step.
         watermark: the asset's watermark after this record, None before its first telemetry.
-        matured: examples decided by this record, by time.
-        released: times of examples that no record can change any more.
-        time: of the telemetry to score; None where there is nothing to score.
-        features: float64 array (features of the class) as bytes; NaN is missing; None as for ``time``.
-        revision: 0 for a first prediction, counting where late or merged data publishes it again.
-        example: whether this prediction is kept for learning.
-        at_once: the label of this very example where it is known already.
-        cleared: why any open alert of this asset ends now, None where it does not.
-        cleared_at: event time of that.
-        forgotten: the asset's state was dropped, and with it every example.
-        compared: earlier examples that the watermark has passed, with their features from complete data.
+        effects: labels first, then the clock that learns them, then comparisons and the end of an alert; then
+            the score, and a label of that very example; at last what is forgotten.
         resting: label clock of those assets of the target that have been silent for long: their silence moves
             the clock of the target before this record, without observations of their own. None where there
             are none.
@@ -229,20 +282,18 @@ class Observation(msgspec.Struct, frozen=True, gc=False):
 
     asset: str
     target: str
-    clock: int | None
     watermark: int | None
-    matured: tuple[Matured, ...] = ()
-    released: tuple[int, ...] = ()
-    time: int | None = None
-    features: bytes | None = None
-    revision: int = 0
-    example: bool = False
-    at_once: Matured | None = None
-    cleared: str | None = None
-    cleared_at: int = 0
-    forgotten: bool = False
-    compared: tuple[Compared, ...] = ()
+    effects: tuple[Effect, ...] = ()
     resting: int | None = None
+
+    def of(self, kind: type[_Kind]) -> tuple[_Kind, ...]:
+        """Effects of one kind, in order."""
+        return tuple(effect for effect in self.effects if isinstance(effect, kind))
+
+    @property
+    def score(self) -> ScoreRequest | None:
+        """What is to be scored, None where nothing is."""
+        return next(iter(self.of(ScoreRequest)), None)
 
 
 class Row(msgspec.Struct, frozen=True, gc=False):

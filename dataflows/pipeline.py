@@ -16,8 +16,10 @@ import structlog
 from dataflows.asset.asset import Asset, ClassPlan
 from dataflows.events import Event, Reject, decode, kind_of
 from dataflows.items import (
+    Cleared,
     Counted,
     Expiry,
+    Forgotten,
     Item,
     LanePeriod,
     Late,
@@ -211,14 +213,7 @@ class IsolatedAsset:
         bodies: list[Row | Observation] = [rejected, reset]
         bodies += [
             Observation(
-                self._name,
-                target,
-                None,
-                None,
-                cleared="internal error",
-                cleared_at=item.known,
-                forgotten=True,
-                compared=dropped,
+                self._name, target, None, (*dropped, Cleared("internal error", item.known), Forgotten())
             )
             for target in dict.fromkeys((*self._asset.targets(), *held))
         ]

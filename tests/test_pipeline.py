@@ -14,6 +14,7 @@ from dataflows.fleet.fleet import AssetClass, Target
 from dataflows.instants import HOUR
 from dataflows.items import Expiry, Item, Observation, ResolvedEvent, Row, by_order, lane_part
 from dataflows.pipeline import InternalErrors, IsolatedAsset, TooManyErrors
+from tests.observations import parts_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -80,7 +81,7 @@ def test_the_record_is_rejected_with_its_place_and_the_reset_is_told() -> None:
         "why": "internal error: ArithmeticError: out of luck",
         "sequence": 2,
     }
-    told = [item.body for item in items if isinstance(item.body, Observation)]
+    told = [parts_of(item.body) for item in items if isinstance(item.body, Observation)]
     assert [(body.target, body.forgotten) for body in told] == [("pump/leak/1h", True)]
     assert len({by_order(item) for item in items}) == len(items)
     assert [by_order(item) for item in items] == sorted(by_order(item) for item in items)
@@ -105,7 +106,7 @@ def test_no_prediction_has_an_id_again() -> None:
         [reading(10), reading(20), reading(20, 2.0), reading(20, 13.0), reading(20, 3.0), reading(10, 4.0)], 1
     ):
         bodies = [item.body for item in asset.process(item_of(number, event))]
-        seen = [body for body in bodies if isinstance(body, Observation) and body.time is not None]
+        seen = [body.score for body in bodies if isinstance(body, Observation) and body.score is not None]
         published += [(body.time, body.revision) for body in seen]
     assert published == [(10, 0), (20, 0), (20, 1), (20, 2)], "the rejected record published none"
 
@@ -152,7 +153,7 @@ def test_groups_of_a_former_class_forget_the_asset_too() -> None:
     asset.process(item_of(1, reading(10)))
     asset.process(item_of(2, Registration("a", "fan", None, {}, False, None), "fan"))
     items = asset.process(item_of(3, reading(20, 13.0), "fan"))
-    told = [item.body for item in items if isinstance(item.body, Observation)]
+    told = [parts_of(item.body) for item in items if isinstance(item.body, Observation)]
     assert sorted(body.target for body in told if body.forgotten) == ["fan/leak/1h", "pump/leak/1h"]
 
 

@@ -151,9 +151,9 @@ def published(items: Iterable[Item]) -> list[Published]:
     out = []
     for item in items:
         body = item.body
-        if isinstance(body, Observation) and body.features is not None and body.time is not None:
-            features = tuple(np.frombuffer(body.features).tolist())
-            out.append(Published(body.asset, body.time, body.revision, features))
+        if isinstance(body, Observation) and (score := body.score) is not None:
+            features = tuple(np.frombuffer(score.features).tolist())
+            out.append(Published(body.asset, score.time, score.revision, features))
     return out
 
 

@@ -169,15 +169,14 @@ def check(truth: Truth, items: list[Item], at: tuple[int, int, int], seen: Count
     """Hold each observation to the truth."""
     for item in items:
         body = item.body
-        if not isinstance(body, Observation) or body.features is None:
+        if not isinstance(body, Observation) or body.score is None:
             continue
-        assert body.time is not None
-        features = np.frombuffer(body.features)
+        features = np.frombuffer(body.score.features)
         time, site = truth.latest[body.asset]
-        assert body.time == time
+        assert body.score.time == time
         value, age, forecast = (float(features[place]) for place in at)
         best = truth.best(item, time, site)
-        seen["telemetry" if body.revision == 0 else "revised"] += 1
+        seen["telemetry" if body.score.revision == 0 else "revised"] += 1
         seen["moved on"] += site != truth.registered[body.asset]
         if best is None:
             seen["missing"] += 1

@@ -17,15 +17,20 @@ from dataflows.asset.score_on_complete import HeldReadings
 from dataflows.asset.windows import Placement
 from dataflows.events import Failure, Fault, Maintenance, Registration, Reject, Retraction, Telemetry, kind_of
 from dataflows.items import (
+    Cleared,
+    ClockMoved,
     Counted,
     Expiry,
+    Forgotten,
     Item,
     Late,
     LateWeather,
     Matured,
     Observation,
+    Released,
     ResolvedEvent,
     Row,
+    ScoreRequest,
     WeatherAsOf,
     asset_part,
     reject_row,
@@ -39,7 +44,7 @@ if TYPE_CHECKING:
 
     from dataflows.asset.windows import Windows
     from dataflows.events import AssetEvent
-    from dataflows.items import Compared
+    from dataflows.items import Compared, Effect
 
 __all__ = [
     "ASSET",
@@ -549,70 +554,63 @@ class Asset:
     ) -> list[Item]:
         """One observation for each target of the class, and of former ones that still have examples."""
         windows, labels = self._windows, self._labels
-        time, features = (windows.largest, self._features()) if scored else (None, None)
-        clock, watermark, revision = labels.clock, windows.watermark, self._revision
+        score = None
+        if scored:
+            score = ScoreRequest(windows.largest or 0, self._features(), self._revision, example)
+        clock = () if labels.clock is None else (ClockMoved(labels.clock),)
         targets = labels.targets()
         released = labels.release(windows.largest)
         resting = item.body.resting if isinstance(item.body, ResolvedEvent) else None
         compared: tuple[Compared, ...] = ()
         if self._complete is not None:
-            if example and features is not None:
-                self._complete.expect(windows.largest or 0, features)
+            if example and score is not None:
+                self._complete.expect(score.time, score.features)
             compared = self._complete.advance(windows.settled, self._background)
-        if not (matured or released or at_once or cleared or forgotten or compared) and len(targets) == len(
-            self._plan.targets
+        scores = () if score is None else (score,)
+        active = len(self._plan.targets)
+        if len(targets) == active and not (
+            matured or released or at_once or cleared or forgotten or compared
         ):
             # Nearly every event: nothing happened but that there is something to score.
-            return [
-                Item(
-                    item.sequence,
-                    asset_part(item.part, index),
-                    item.arrival,
-                    item.known,
-                    item.position,
-                    Observation(
-                        self._name,
-                        name,
-                        clock,
-                        watermark,
-                        (),
-                        (),
-                        time,
-                        features,
-                        revision,
-                        example,
-                        resting=resting,
-                    ),
-                )
-                for index, name in enumerate(targets)
+            effects: tuple[Effect, ...] = (*clock, *scores)
+            observations = [
+                Observation(self._name, name, windows.watermark, effects, resting) for name in targets
             ]
-        if cleared:
-            targets = tuple(dict.fromkeys((*targets, *cleared)))
-        active = len(self._plan.targets)
-        items = []
-        for index, name in enumerate(targets):
-            is_active = index < active
-            body = Observation(
-                self._name,
-                name,
-                clock,
-                watermark,
-                tuple(matured.get(name, ())),
-                tuple(released.get(name, ())),
-                time if is_active else None,
-                features if is_active else None,
-                revision,
-                example and is_active,
-                (at_once or {}).get(name),
-                (cleared or {}).get(name),
-                cleared_at,
-                forgotten,
-                compared,
-                resting if is_active else None,
+        else:
+            ends = {name: (Cleared(why, cleared_at),) for name, why in (cleared or {}).items()}
+            known = {name: (label, *clock) for name, label in (at_once or {}).items()}
+            gone = (Forgotten(),) if forgotten else ()
+            let_go = {name: (Released(tuple(times)),) for name, times in released.items()}
+            observations = [
+                Observation(
+                    self._name,
+                    name,
+                    windows.watermark,
+                    (
+                        *matured.get(name, ()),
+                        *clock,
+                        *compared,
+                        *ends.get(name, ()),
+                        *(scores if index < active else ()),
+                        *known.get(name, ()),
+                        *let_go.get(name, ()),
+                        *gone,
+                    ),
+                    resting if index < active else None,
+                )
+                for index, name in enumerate(dict.fromkeys((*targets, *ends)))
+            ]
+        return [
+            Item(
+                item.sequence,
+                asset_part(item.part, index),
+                item.arrival,
+                item.known,
+                item.position,
+                observation,
             )
-            part = asset_part(item.part, index)
-            items.append(Item(item.sequence, part, item.arrival, item.known, item.position, body))
-        return items
+            for index, observation in enumerate(observations)
+        ]
 
     _TAKES: ClassVar[dict[type, Callable[[Asset, Item, Any], list[Item]]]] = {
         Telemetry: _telemetry,

@@ -18,7 +18,7 @@ from dataflows.outputs import (
 )
 
 if TYPE_CHECKING:
-    from dataflows.items import Item, Matured, Observation
+    from dataflows.items import Item, Matured, Observation, ScoreRequest
     from dataflows.outputs import Link
     from dataflows.target.alerts import AlertChange
     from dataflows.target.examples import Example
@@ -36,6 +36,7 @@ _LABELS: dict[int | None, Literal["positive", "negative", "censored", "undecided
 def prediction(
     item: Item,
     seen: Observation,
+    request: ScoreRequest,
     score: float,
     revises: int | None,
     champion: tuple[str, int],
@@ -46,16 +47,17 @@ def prediction(
 
     Args:
         item: of the observation.
-        seen: the observation that was scored.
+        seen: the observation.
+        request: what was scored.
         score: as published.
         revises: the revision that was published before it, None for the first.
         champion: its name and version.
         link: who answered.
         features: their names, to write them too; None leaves them out.
     """
-    time = seen.time or 0
+    time = request.time
     return Prediction(
-        id=prediction_id(seen.asset, seen.target, time, seen.revision),
+        id=prediction_id(seen.asset, seen.target, time, request.revision),
         asset=seen.asset,
         target=seen.target,
         time=format_instant(time),
@@ -63,12 +65,12 @@ def prediction(
         model=champion[0],
         version=champion[1],
         link=link,
-        revision=seen.revision,
+        revision=request.revision,
         revises=None if revises is None else prediction_id(seen.asset, seen.target, time, revises),
         sequence=item.sequence,
         arrival=None if item.arrival is None else format_instant(item.arrival),
         watermark=None if seen.watermark is None else format_instant(seen.watermark),
-        features=UNSET if features is None else named(features, seen.features or b""),
+        features=UNSET if features is None else named(features, request.features),
     )
 
 

@@ -1,24 +1,30 @@
-"""One target: every observation of it passes here in the order of effect.
+"""One target: its observations in the order of effect, and of each observation its effects in order.
 
-Within a record, what its label clock decided is evaluated and learned first; only then is the event scored.
+Within a record, labels that its label clock decided are evaluated and learned first; only then the event is
+scored.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import structlog
 from msgspec import UNSET, UnsetType
 
 from dataflows.instants import format_instant
 from dataflows.items import (
+    Cleared,
+    ClockMoved,
     Compared,
+    Effect,
+    Forgotten,
     Item,
     Matured,
     Observation,
+    Released,
     Row,
+    ScoreRequest,
     by_order,
     row_of,
     summary_row,
@@ -46,7 +52,7 @@ from dataflows.target.rows import alert, evaluation, prediction
 from dataflows.target.skew import Skew
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
     from dataflows.fleet.fleet import Fleet
     from dataflows.outputs import Link, ModelEvent, MovedBy, OutputRow
@@ -65,8 +71,6 @@ _PUBLISHED = _EXAMPLES + SEGMENTS
 #: the store knows them by number.
 TARGET_PARTS = _PUBLISHED + BUCKETS
 _log = structlog.get_logger()
-#: One step of an observation, and the rows that it makes.
-_Effect = Callable[[Item, Observation], list[Row]]
 
 
 class OrderError(RuntimeError):
@@ -204,11 +208,19 @@ class TargetStage:
         """
         learned = self._scorer.learned
         rows: list[Row] = []
-        for effect in self._effects(seen):
+        if self._news or self._champion.change:
+            rows += self._attempt(item, partial(self._write_news, item))
+        if seen.resting is not None and (self._ledger.clock is None or seen.resting > self._ledger.clock):
+            rows += self._attempt(item, partial(self._rest, item, seen.resting))
+        if self._known is None or item.known > self._known:
+            rows += self._attempt(item, partial(self._pass_known, item, item.known))
+        for effect in seen.effects:
             try:
-                rows += effect(item, seen)
+                rows += self._HANDLERS[type(effect)](self, item, seen, effect)
             except Exception as error:  # noqa: BLE001 - the rest of the record and of the fleet goes on
                 rows.append(self._rejected(item, error))
+        if self._scorer.moves:
+            rows += self._attempt(item, partial(self._write_moves, item))
         if self._scorer.learned != learned:
             rows += self._attempt(item, self._trim)
         return rows
@@ -224,36 +236,10 @@ class TargetStage:
         self._errors += 1
         return self._on_error(item, error, "group")
 
-    def _effects(self, seen: Observation) -> list[_Effect]:
-        """What an observation does to the target, in order; nearly always, time moves and it is scored."""
-        effects: list[_Effect] = [self._write_news] if self._news or self._champion.change else []
-        if seen.resting is not None and (self._ledger.clock is None or seen.resting > self._ledger.clock):
-            effects.append(self._rest)
-        effects.append(self._move_time)
-        effects += [partial(self._evaluate, matured=matured) for matured in seen.matured]
-        effects.append(self._advance)
-        if seen.compared:
-            effects += [partial(self._compare, compared=compared) for compared in seen.compared]
-        if seen.cleared is not None:
-            effects.append(self._clear)
-        if seen.features is not None:
-            effects.append(self._score)
-        if seen.at_once is not None:
-            effects += [partial(self._evaluate, matured=seen.at_once), self._advance]
-        if seen.released:
-            effects.append(self._release)
-        if seen.forgotten:
-            effects += [self._forget, self._forget_published]
-        effects.append(self._write_moves)
-        return effects
-
-    def _rest(self, item: Item, seen: Observation) -> list[Row]:
+    def _rest(self, item: Item, clock: int) -> list[Row]:
         """Assets that rest move the target clock, as of when they would have expired."""
-        rows = [] if seen.resting is None else self._pass_known(item, seen.resting)
-        return rows + self._pass_clock(item, seen.resting)
-
-    def _move_time(self, item: Item, _: Observation) -> list[Row]:
-        return self._pass_known(item, item.known)
+        rows = self._pass_known(item, clock)
+        return rows + self._pass_clock(item, clock)
 
     def _pass_known(self, item: Item, known: int) -> list[Row]:
         if self._known is not None and known <= self._known:
@@ -261,10 +247,10 @@ class TargetStage:
         self._known = known
         return self._close_period(item, known)
 
-    def _advance(self, item: Item, seen: Observation) -> list[Row]:
-        return self._pass_clock(item, seen.clock)
+    def _move_clock(self, item: Item, _: Observation, moved: ClockMoved) -> list[Row]:
+        return self._pass_clock(item, moved.clock)
 
-    def _pass_clock(self, item: Item, clock: int | None) -> list[Row]:
+    def _pass_clock(self, item: Item, clock: int) -> list[Row]:
         """Learn and count the examples that the target clock passes; one that raises is not tried again."""
         rows: list[Row] = []
         self._ledger.advance(clock)
@@ -293,39 +279,34 @@ class TargetStage:
         self._ledger.trim((asset, time) for asset, time, _ in self._scorer.trim())
         return []
 
-    def _clear(self, item: Item, seen: Observation) -> list[Row]:
+    def _clear(self, item: Item, seen: Observation, cleared: Cleared) -> list[Row]:
         before = self._publisher.entry(seen.asset)
         try:
-            moves = self._publisher.end(seen.asset, seen.cleared_at, seen.cleared or "")
+            moves = self._publisher.end(seen.asset, cleared.time, cleared.why)
             rows = [row_of(alert(item, seen, move)) for move in moves]
         except Exception:
             self._publisher.put_back(seen.asset, before)
             raise
         opened = moves[0].opened if moves else None
-        return rows + self._monitors.cleared(item, seen.asset, seen.cleared or "", seen.cleared_at, opened)
+        return rows + self._monitors.cleared(item, seen.asset, cleared.why, cleared.time, opened)
 
-    def _release(self, _: Item, seen: Observation) -> list[Row]:
-        self._ledger.release(seen.asset, seen.released, self._scorer.logged)
+    def _release(self, _: Item, seen: Observation, released: Released) -> list[Row]:
+        self._ledger.release(seen.asset, released.times, self._scorer.logged)
         return []
 
-    def _forget(self, _: Item, seen: Observation) -> list[Row]:
-        self._ledger.forget(seen.asset, self._scorer.logged)
-        return []
-
-    def _forget_published(self, item: Item, seen: Observation) -> list[Row]:
+    def _forget(self, item: Item, seen: Observation, _: Forgotten) -> list[Row]:
+        rows = self._attempt(item, partial(self._ledger.forget, seen.asset, self._scorer.logged))
         self._publisher.forget(seen.asset)
-        return self._monitors.forgotten(item, seen.asset)
+        return rows + self._monitors.forgotten(item, seen.asset)
 
-    def _write_moves(self, item: Item, _: Observation) -> list[Row]:
+    def _write_moves(self, item: Item) -> list[Row]:
         """Rows of models that were set aside, or are tried again."""
         moves = self._scorer.moves
-        if not moves:
-            return []
         rows = [self._change(item, change, *self._scorer.named(label), why) for change, label, why in moves]
         moves.clear()
         return rows
 
-    def _write_news(self, item: Item, _: Observation) -> list[Row]:
+    def _write_news(self, item: Item) -> list[Row]:
         """Rows of models that the configuration changed, and of a champion whose term begins."""
         change = self._champion.change
         news = self._news if change is None else [*self._news, change]
@@ -365,42 +346,44 @@ class TargetStage:
             _log.info("label contradicted", target=seen.target, asset=seen.asset, time=row.time)
         return rows
 
-    def _score(self, item: Item, seen: Observation) -> list[Row]:
-        time, features, example = seen.time or 0, seen.features or b"", None
+    def _score(self, item: Item, seen: Observation, request: ScoreRequest) -> list[Row]:
+        time, features, example = request.time, request.features, None
         before = self._publisher.entry(seen.asset)
         try:
-            if seen.example:
+            if request.example:
                 answers = self._scorer.answers(features)
                 score, link = answers[self._champion.label]
-                rows = self._publish(item, seen, score, link)
+                rows = self._publish(item, seen, request, score, link)
                 scores = {name: answer for name, (answer, _) in answers.items()}
                 example = Example(seen.asset, time, features, scores, self._champion.label)
                 self._ledger.add(example)
             else:
                 score, link = self._scorer.answer(self._champion.label, features)
-                rows = self._publish(item, seen, score, link)
+                rows = self._publish(item, seen, request, score, link)
         except Exception:
             # An alert moves, and a prediction counts as written, only with its row.
             self._publisher.put_back(seen.asset, before)
             raise
         champion = self._champion.label
-        served = Served(seen.asset, time, seen.revision, features, score, link, champion, example)
+        served = Served(seen.asset, time, request.revision, features, score, link, champion, example)
         return rows + self._monitors.served(item, served)
 
-    def _publish(self, item: Item, seen: Observation, score: float | None, link: Link) -> list[Row]:
+    def _publish(
+        self, item: Item, seen: Observation, request: ScoreRequest, score: float | None, link: Link
+    ) -> list[Row]:
         """The prediction of the champion, and the alerts that follow from it."""
-        time, features = seen.time or 0, seen.features or b""
+        time, features = request.time, request.features
         champion = self._champion.label
         if score is None:
             score = self._scorer.prior
         # The prior is the same for every asset: it warns of none.
-        moves = self._publisher.score(seen.asset, time, score, seen.revision) if link == "class" else []
+        moves = self._publisher.score(seen.asset, time, score, request.revision) if link == "class" else []
         # Whatever moves an alert is published, so that every alert has the prediction that it follows from.
-        if not self._publisher.publishes(seen.asset, score, example=seen.example, moved=bool(moves)):
+        if not self._publisher.publishes(seen.asset, score, example=request.example, moved=bool(moves)):
             return []
-        revises = self._publisher.written(seen.asset, time, seen.revision)
+        revises = self._publisher.written(seen.asset, time, request.revision)
         shown = self._features if self._write_features == "all" else None
-        row = prediction(item, seen, score, revises, self._scorer.named(champion), link, shown)
+        row = prediction(item, seen, request, score, revises, self._scorer.named(champion), link, shown)
         rows = [row_of(row)]
         for move in moves:
             moved_by: list[MovedBy] | UnsetType = UNSET
@@ -454,6 +437,16 @@ class TargetStage:
             },
         )
         return self._monitors.close_period(item, period, _logged)
+
+    _HANDLERS: ClassVar[dict[type[Effect], Callable[[TargetStage, Item, Observation, Any], list[Row]]]] = {
+        Matured: _evaluate,
+        ClockMoved: _move_clock,
+        Compared: _compare,
+        Cleared: _clear,
+        ScoreRequest: _score,
+        Released: _release,
+        Forgotten: _forget,
+    }
 
     def pending(self) -> int:
         """Examples that wait for their label."""

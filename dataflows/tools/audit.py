@@ -23,7 +23,7 @@ from dataflows.evaluation.reading import PREDICTIONS, SERVED
 from dataflows.events import AssetEvent, Telemetry, Weather
 from dataflows.fleet import load
 from dataflows.instants import HOUR, shown_instant
-from dataflows.items import Observation
+from dataflows.items import Forgotten, Observation
 from dataflows.mapping.recording import with_recordings
 from dataflows.pipeline import LANE, Inline, asset_of, decoded
 from dataflows.status import RunStatus
@@ -582,11 +582,11 @@ class Audit:
             seen = item.body
             if not isinstance(seen, Observation):
                 continue
-            wanted = seen.example or not self._examples
-            if wanted and seen.time is not None and seen.features is not None:
-                made = Made(item.sequence, seen.features)
-                self._matching.make(seen.asset, seen.target, (seen.time, seen.revision), made)
-            if seen.forgotten and self._examples:
+            score = seen.score
+            if score is not None and (score.example or not self._examples):
+                made = Made(item.sequence, score.features)
+                self._matching.make(seen.asset, seen.target, (score.time, score.revision), made)
+            if seen.of(Forgotten) and self._examples:
                 self._forgotten.append((seen.asset, seen.target))
 
     def _served(self) -> Iterator[Served]:

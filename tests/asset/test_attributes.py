@@ -31,6 +31,7 @@ from dataflows.fleet.fleet import AssetClass, Target, Window
 from dataflows.items import Expiry, Item, Observation, ResolvedEvent, Row
 from tests.asset.oracle import HOUR, TargetShape
 from tests.asset.streams import target_of
+from tests.observations import parts_of
 
 CODES = ("E1", "E2")
 COMPONENTS = ("belt", "seal")
@@ -175,8 +176,8 @@ def item_of(number: int, event: Event, asset_class: str = "pump") -> Item:
 
 def features_in(items: list[Item]) -> list[float] | None:
     for item in items:
-        if isinstance(item.body, Observation) and item.body.features is not None:
-            return list(np.frombuffer(item.body.features))
+        if isinstance(item.body, Observation) and item.body.score is not None:
+            return list(np.frombuffer(item.body.score.features))
     return None
 
 
@@ -324,7 +325,7 @@ def test_a_fault_moves_the_watermark_and_late_telemetry_below_it_is_too_late() -
     asset.process(item_of(1, reading(17)))
     (seen,) = asset.process(item_of(2, fault(20)))
     assert isinstance(seen.body, Observation)
-    assert (seen.body.watermark, seen.body.time) == (15, None)
+    assert (seen.body.watermark, seen.body.score) == (15, None)
     assert reason_in(asset.process(item_of(3, reading(15)))) is None
     assert reason_in(asset.process(item_of(4, reading(14)))) == "too_late"
     assert reason_in(asset.process(item_of(5, fault(20)))) == "duplicate"
@@ -340,14 +341,12 @@ def test_telemetry_that_codes_overtake_is_scored(lateness: int) -> None:
         asset.process(item_of(2 * number, fault(time)))
         codes.append(time)
         (seen,) = asset.process(item_of(2 * number + 1, reading(time - 40)))
-        assert isinstance(seen.body, Observation)
-        assert seen.body.features is not None
-        named = dict(
-            zip(HOURLY.asset_class().features, np.frombuffer(seen.body.features).tolist(), strict=True)
-        )
+        score = parts_of(seen.body)
+        assert score.features is not None
+        named = dict(zip(HOURLY.asset_class().features, np.frombuffer(score.features).tolist(), strict=True))
         # A code counts from its own time on, whenever it came.
         assert named["E1:count:0"] == sum((time - 40) // 3 * 3 - 6 < at <= time - 40 for at in codes)
-        scored.append((seen.body.time, seen.body.revision, seen.body.example))
+        scored.append((score.time, score.revision, score.example))
         assert reason_in(asset.process(item_of(2 * number + 1, reading(time - 40)))) == "duplicate"
     assert scored == [(time - 40, 0, True) for time in range(100, 200, 10)]
 
@@ -381,15 +380,14 @@ def test_a_repair_is_no_feature_before_its_time_and_censors_no_positive() -> Non
     asset = Asset("a", plans_of(HOURLY._replace(mode="seal")), "pump")
     asset.process(item_of(1, reading(10)))
     early = asset.process(item_of(2, Maintenance("a", 20, "seal", None, None)))
-    assert [item.body.matured for item in early if isinstance(item.body, Observation)] == [()]
+    assert [parts_of(item.body).matured for item in early if isinstance(item.body, Observation)] == [()]
     before = features_in(asset.process(item_of(3, reading(19))))
     assert before is not None
     named = dict(zip(HOURLY.asset_class().features, before, strict=True))
     assert named["seal:count"] == 0
     assert math.isnan(named["seal:hours"])
     (found,) = asset.process(item_of(4, Failure("a", 20, "seal", None, None)))
-    assert isinstance(found.body, Observation)
-    assert [(one.time, one.label) for one in found.body.matured] == [(10, 1), (19, 1)]
+    assert [(one.time, one.label) for one in parts_of(found.body).matured] == [(10, 1), (19, 1)]
 
 
 def test_maintenance_that_is_withdrawn_is_no_feature_any_more() -> None:
@@ -409,7 +407,7 @@ def test_a_dropped_asset_has_empty_windows_and_its_attributes() -> None:
     items = asset.process(Item(4, 0, 90, 90, ("", 0, 0), ResolvedEvent(Expiry("a", 90, "ttl"), "pump")))
     rows = [orjson.loads(item.body.data) for item in items if isinstance(item.body, Row)]
     assert [(found["change"], found["asset"]) for found in rows] == [("asset_dropped", "a")]
-    assert [item.body.forgotten for item in items if isinstance(item.body, Observation)] == [True]
+    assert [parts_of(item.body).forgotten for item in items if isinstance(item.body, Observation)] == [True]
     after = features_in(asset.process(item_of(5, reading(11))))
     assert after is not None
     named = dict(zip(HOURLY.asset_class().features, after, strict=True))
@@ -423,7 +421,8 @@ def test_an_asset_dropped_and_heard_at_the_time_scored_before_revises() -> None:
     asset.process(Item(2, 0, 90, 90, ("", 0, 0), ResolvedEvent(Expiry("a", 90, "ttl"), "pump")))
     asset = Asset("a", plans_of(HOURLY), "pump", asset.to_bytes())
     found = [asset.process(item_of(number, reading(time, 5.0)))[0] for number, time in ((3, 10), (4, 11))]
-    assert [(one.body.time, one.body.revision) for one in found if isinstance(one.body, Observation)] == [
+    scores = [one.body.score for one in found if isinstance(one.body, Observation)]
+    assert [(one.time, one.revision) for one in scores if one is not None] == [
         (10, 1),
         (11, 0),
     ]
@@ -476,8 +475,7 @@ def test_a_failure_resets_what_it_repaired_and_served_examples_stay() -> None:
     for number, event in enumerate([reading(9), reading(10), fault(10)]):
         asset.process(item_of(number, event))
     (found,) = asset.process(item_of(4, Failure("a", 10, "seal", None, None)))
-    assert isinstance(found.body, Observation)
-    assert [one.time for one in found.body.matured] == [9]
+    assert [one.time for one in parts_of(found.body).matured] == [9]
     assert reason_in(asset.process(item_of(5, reading(10, 5.0)))) == "too_late"
     after = features_in(asset.process(item_of(6, reading(11))))
     assert after is not None
@@ -512,8 +510,8 @@ def test_windows_of_sensors_alike_go_on_when_the_class_changes(
     changed = time
     (told, new) = asset.process(item_of(time, Registration("a", "fan", None, {}, False, None), "fan"))[::-1]
     for observed, cleared in ((new, None), (told, "class changed")):
-        assert isinstance(observed.body, Observation)
-        assert (observed.body.target, observed.body.cleared) == (
+        told = parts_of(observed.body)
+        assert (told.target, told.cleared) == (
             "fan/blade" if cleared is None else "pump/seal",
             cleared,
         )
@@ -536,7 +534,9 @@ def test_windows_of_sensors_alike_go_on_when_the_class_changes(
             "pump/seal",
         ]
     found = asset.process(item_of(time, Failure("a", time + 1, "seal", None, None), "fan"))
-    matured = {item.body.target: item.body.matured for item in found if isinstance(item.body, Observation)}
+    matured = {
+        item.body.target: parts_of(item.body).matured for item in found if isinstance(item.body, Observation)
+    }
     assert [one.time for one in matured["pump/seal"]] == times[: len(before)]
     assert matured["fan/blade"] == ()
 
@@ -550,7 +550,9 @@ def test_a_former_target_is_forgotten_with_its_last_example(restart: bool) -> No
     asset.process(item_of(1, both(0, 1.0)))
     asset.process(item_of(2, Registration("a", "fan", None, {}, False, None), "fan"))
     items = asset.process(item_of(3, both(30_000, 1.0), "fan"))
-    released = {item.body.target: item.body.released for item in items if isinstance(item.body, Observation)}
+    released = {
+        item.body.target: parts_of(item.body).released for item in items if isinstance(item.body, Observation)
+    }
     assert released == {"fan/blade": (), "pump/seal": (0,)}
     if restart:
         asset = Asset("a", plans, "fan", asset.to_bytes())

@@ -7,10 +7,11 @@ from typing import NamedTuple
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dataflows.items import Late, Observation
+from dataflows.items import Late
 from tests.asset.oracle import CENSORED, NEGATIVE, POSITIVE, TargetShape
 from tests.asset.streams import HOUR, MINUTE, SENSORS, STARTS, Event, layouts, readings_of
 from tests.asset.test_asset import Record, Setting, check_observed, expected_of, item_of
+from tests.observations import parts_of
 
 #: Long enough that every example is remembered to the end.
 MEMORY = 10_000 * HOUR
@@ -95,11 +96,11 @@ def lived(setting: Setting, life: list[Event | Record]) -> dict[tuple[str, int],
         assert not isinstance(expected, str), expected
         for item, want in zip(items, expected, strict=True):
             check_observed(item.body, want)
-            assert isinstance(item.body, Observation)
-            if item.body.example:
-                examples.add((item.body.target, item.body.time))
-            told = (*item.body.matured, *([] if item.body.at_once is None else [item.body.at_once]))
-            labels.update({(item.body.target, matured.time): matured.label for matured in told})
+            seen = parts_of(item.body)
+            if seen.example:
+                examples.add((seen.target, seen.time))
+            told = (*seen.matured, *([] if seen.at_once is None else [seen.at_once]))
+            labels.update({(seen.target, matured.time): matured.label for matured in told})
     # The last event stands for the end; what it is itself is not decided.
     end = life[-1].time
     assert labels.keys() == {key for key in examples if key[1] < end}

@@ -17,6 +17,7 @@ from dataflows.lane import Lane
 from tests.asset.oracle import TargetShape
 from tests.asset.streams import target_of
 from tests.asset.test_silence_labels import Rules
+from tests.observations import parts_of
 
 if TYPE_CHECKING:
     from dataflows.fleet.fleet import Fleet
@@ -156,14 +157,15 @@ class Feed:
             bodies = [without_resting(body) for body in bodies]
             if isinstance(item.body.event, Expiry):
                 for body in bodies:
-                    assert isinstance(body, Observation)
-                    decided += [(name, body.target, *body.matured)] if body.matured else []
+                    matured = parts_of(body).matured
+                    decided += [(name, parts_of(body).target, *matured)] if matured else []
             else:
                 made += bodies
         return decided, made
 
-    def move(self, body: Observation, *, silent: bool) -> None:
+    def move(self, observation: Observation, *, silent: bool) -> None:
         """Note where the clock of a target stands, and let an observation move it."""
+        body = parts_of(observation)
         known = [self.clocks.get(body.target), body.resting]
         clock = max((found for found in known if found is not None), default=None)
         if body.matured or not silent:
@@ -214,5 +216,6 @@ def without_clock(bodies: list[object]) -> list[object]:
     return [replaced(body) if isinstance(body, Observation) else body for body in bodies]
 
 
-def replaced(body: Observation) -> tuple[object, ...]:
+def replaced(observation: Observation) -> tuple[object, ...]:
+    body = parts_of(observation)
     return body.asset, body.target, body.matured, body.released, body.at_once, body.cleared

@@ -15,6 +15,7 @@ from dataflows.fleet.fleet import AssetClass, Window
 from dataflows.items import Expiry, Item, Late, Observation, ResolvedEvent, lane_part
 from tests.asset.oracle import TargetShape
 from tests.asset.streams import target_of
+from tests.observations import parts_of
 
 SENSORS = ("speed", "heat", "load")
 TARGET = target_of(TargetShape("pump/seal", "seal", "seal", 1_000, 0, 10_000))
@@ -56,9 +57,9 @@ def sent(asset: Asset, event: Event | Expiry, asset_class: str = "pump") -> list
     bodies = [item.body for item in items]
     assert all(isinstance(body, Observation | Late) for body in bodies)
     return [
-        Scored(body.time, body.revision, body.example, np.frombuffer(body.features).tolist())
+        Scored(score.time, score.revision, score.example, np.frombuffer(score.features).tolist())
         for body in bodies
-        if isinstance(body, Observation) and body.time is not None and body.features is not None
+        if isinstance(body, Observation) and (score := body.score) is not None
     ]
 
 
@@ -141,7 +142,7 @@ def test_silence_scores_what_waits(what: str) -> None:
     items = asset.process(
         Item(1, lane_part(1), 90, 90, ("", 0, 0), ResolvedEvent(Expiry("p", 90, what), "pump"))
     )
-    first, *others = [item.body for item in items if isinstance(item.body, Observation)]
+    first, *others = [parts_of(item.body) for item in items if isinstance(item.body, Observation)]
     assert (first.time, first.revision, first.example, first.cleared) == (10, 0, True, None)
     assert [(body.time, body.cleared) for body in others] == [(None, "silent")]
     (copy,) = asset.process(Item(2, 0, 91, 91, ("feed", 2, 0), ResolvedEvent(message(10, speed=1.0), "pump")))

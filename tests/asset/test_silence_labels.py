@@ -18,6 +18,7 @@ from dataflows.items import Expiry, Item, LanePeriod, Observation, ResolvedEvent
 from dataflows.lane import Lane
 from tests.asset.oracle import CENSORED, NEGATIVE, POSITIVE, TargetShape
 from tests.asset.streams import target_of
+from tests.observations import parts_of
 
 #: Far beyond any drawn time.
 MAX_FUTURE = 1_000
@@ -114,7 +115,7 @@ def decided_by(items: list[Item]) -> list[Decided]:
     found: list[Decided] = []
     for item in items:
         if isinstance(item.body, Observation):
-            body = item.body
+            body = parts_of(item.body)
             matured = (*body.matured, *([] if body.at_once is None else [body.at_once]))
             found += [
                 Decided(body.asset, body.target, m.time, m.label, m.why, m.lead, m.correction, m.clock)

@@ -13,7 +13,8 @@ from dataflows.asset.asset import ClassPlan
 from dataflows.events import AssetEvent, Failure, Registration, Telemetry
 from dataflows.fleet.fleet import AssetClass, Target, Weather, Window
 from dataflows.instants import HOUR
-from dataflows.items import Expiry, Item, Late, LateWeather, Observation, ResolvedEvent, Row, WeatherAsOf
+from dataflows.items import Expiry, Item, Late, LateWeather, ResolvedEvent, Row, WeatherAsOf
+from tests.observations import parts_of
 
 TARGET = Target("pump/leak/1h", "pump", "leak", "leak", HOUR, 0, HOUR, "together", 0.5, "m", ())
 PUMP = AssetClass(
@@ -75,16 +76,15 @@ def heat(
 
 def features(items: list[Item], of: AssetClass = PUMP) -> dict[str, float]:
     (item,) = [item for item in items if not isinstance(item.body, Late)]
-    assert isinstance(item.body, Observation)
-    assert item.body.features is not None
-    found = dict(zip(of.features, np.frombuffer(item.body.features).tolist(), strict=True))
+    features = parts_of(item.body).features
+    assert features is not None
+    found = dict(zip(of.features, np.frombuffer(features).tolist(), strict=True))
     return {name: value for name, value in found.items() if not math.isnan(value)}
 
 
 def revision(items: list[Item]) -> int:
     (item,) = [item for item in items if not isinstance(item.body, Late)]
-    assert isinstance(item.body, Observation)
-    return item.body.revision
+    return parts_of(item.body).revision
 
 
 def fresh(kind: str = "pump") -> Asset:

@@ -6,8 +6,9 @@ from typing import Any
 
 import orjson
 
-from dataflows.items import Item, Observation, Row
+from dataflows.items import Item, Row
 from dataflows.target import TargetStage
+from tests.observations import observation
 from tests.target.fleets import fleet, model, target, vector
 
 FLEET = fleet(target([model("prior")]))
@@ -33,7 +34,7 @@ def test_what_a_group_throws_on_is_counted_too() -> None:
         return TargetStage(FLEET, KEY, strict=True, on_error=told, main=main, parts=parts)
 
     def seen(number: int, features: bytes) -> Item:
-        body = Observation("a", KEY, 0, 0, time=number, features=features)
+        body = observation("a", KEY, 0, 0, time=number, features=features)
         return Item(number, 0, None, number, ("feed", number, 0), body)
 
     group = opened(None, {})

@@ -25,6 +25,7 @@ from dataflows.target.examples import ExampleStore, Ledger
 from dataflows.target.figures import Leads, TargetFigures
 from dataflows.target.models import ModelSet
 from dataflows.target.skew import Skew
+from tests.observations import parts_of
 from tests.target.fleets import FEATURES, PartStore, fleet, model, target
 from tests.target.learners import Hashed
 from tests.target.streams import _lines, observed
@@ -198,9 +199,9 @@ def assert_examples_have_their_rows(run: Run) -> None:
     """An example is remembered exactly where its prediction was written."""
     written = {(row["asset"], row["time"]) for row in run.of("predictions") if row["revision"] == 0}
     asked = {
-        (item.body.asset, format_instant(item.body.time or 0))
+        (item.body.asset, format_instant(parts_of(item.body).time or 0))
         for item in run.items
-        if isinstance(item.body, Observation) and item.body.example
+        if isinstance(item.body, Observation) and parts_of(item.body).example
     }
     assert run.examples().keys() == written & asked
 

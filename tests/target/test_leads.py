@@ -13,10 +13,11 @@ from hypothesis import strategies as st
 
 from dataflows.fleet.fleet import Alert, Fleet, Output
 from dataflows.instants import HOUR
-from dataflows.items import Item, Observation, Row
+from dataflows.items import Item, Row
 from dataflows.state.snapshots import seal
 from dataflows.target import TargetStage
 from dataflows.target.figures import Leads
+from tests.observations import observation
 from tests.target.fleets import PartStore, fleet, model, target, vector
 from tests.target.test_publisher import Echo
 from tests.target.test_target import raised
@@ -51,7 +52,7 @@ class Served:
 
     def _observe(self, hour: float, **what: Any) -> None:  # noqa: ANN401 - fields of an observation
         self.number += 1
-        seen = Observation("a", self.key, None, None, **what)
+        seen = observation("a", self.key, None, None, **what)
         self.group.process([Item(self.number, 0, None, round(hour * HOUR), ("", 0, 0), seen)])
 
     def score(self, hour: float, score: float) -> None:

@@ -9,9 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dataflows.instants import HOUR, parse_instant
-from dataflows.items import Item, Observation, Row
+from dataflows.items import Item, Row
 from dataflows.target import TargetStage
 from dataflows.target.figures import TargetFigures
+from tests.observations import observation
 from tests.target.fleets import PartStore, fleet, model, target
 from tests.target.test_target import raised
 
@@ -35,7 +36,7 @@ class Running:
     def at(self, hour: int) -> list[tuple[int, int]]:
         """Hours from and to of the rows that an observation at an hour of knowledge time closes."""
         self.number += 1
-        body = Observation("a", KEY, None, None)
+        body = observation("a", KEY, None, None)
         items = self.group.process([Item(self.number, 0, None, hour * HOUR, ("", 0, 0), body)])
         # A period in which nothing is counted has no row.
         figures = self.group._monitors.of(TargetFigures)

@@ -12,10 +12,11 @@ from hypothesis import strategies as st
 
 from dataflows.fleet.fleet import Alert, Output
 from dataflows.instants import HOUR
-from dataflows.items import Item, Observation, Row
+from dataflows.items import Item, Row
 from dataflows.state.tables import BUCKETS
 from dataflows.target import TargetStage
 from dataflows.target.alerts import Publisher
+from tests.observations import observation
 from tests.target.fleets import fleet, model, target, vector
 
 if TYPE_CHECKING:
@@ -178,7 +179,7 @@ def run(
     rows: dict[str, list[Row]] = {}
     times = [time for time, _, _ in served]
     for number, (time, score, example) in enumerate(served, start=1):
-        seen = Observation(
+        seen = observation(
             "a",
             of.name,
             time,

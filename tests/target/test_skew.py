@@ -12,12 +12,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dataflows.items import Compared, Item, Matured, Observation, Row
+from dataflows.items import Compared, Item, Matured, Row
 from dataflows.state.snapshots import seal, unseal
 from dataflows.target import TargetStage
 from dataflows.target.examples import Example, LabelChange
 from dataflows.target.monitors import Period, Served
 from dataflows.target.skew import Skew
+from tests.observations import observation
 from tests.target.fleets import FEATURES, fleet, model, target, vector
 
 if TYPE_CHECKING:
@@ -157,7 +158,7 @@ def opened(of: Fleet) -> TargetStage:
 
 def seen(sequence: int, known: int, **fields: object) -> Item:
     settings: dict[str, Any] = {"asset": "a", "target": KEY, "clock": known, "watermark": known, **fields}
-    return Item(sequence, 0, None, known, ("pumps", sequence, 0), Observation(**settings))
+    return Item(sequence, 0, None, known, ("pumps", sequence, 0), observation(**settings))
 
 
 def _skew(group: TargetStage) -> dict[str, Any]:

@@ -21,6 +21,7 @@ from dataflows.items import Item, Matured, Observation, Row, by_order
 from dataflows.target import TargetStage, examples
 from dataflows.target import models as scorer
 from dataflows.target.target import _EXAMPLES, TARGET_PARTS, ChampionError, OrderError
+from tests.observations import observation, parts_of
 from tests.target.fleets import BUILDS, PartStore, fleet, model, target, vector
 from tests.target.learners import Breaking, Hashed, Memory
 from tests.target.streams import observed, recordings
@@ -96,7 +97,7 @@ def encoded(items: Sequence[Item]) -> list[tuple[Any, ...]]:
 def seen(sequence: int, known: int, **fields: object) -> Item:
     """One handmade observation."""
     settings: dict[str, Any] = {"asset": "a", "target": KEY, "clock": known, "watermark": known, **fields}
-    return Item(sequence, 0, None, known, ("pumps", sequence, 0), Observation(**settings))
+    return Item(sequence, 0, None, known, ("pumps", sequence, 0), observation(**settings))
 
 
 def scored(sequence: int, time: int, **fields: object) -> Item:
@@ -223,7 +224,7 @@ def test_the_summary_counts_the_evaluations(lines: list[bytes], learn_positives:
     counted = [history for history in labels.values() if parse_instant(history[0]["time"]) >= 4 * HOUR]
     summary = decoded_summary(group)
     assert summary["pending"] == sum(
-        isinstance(item.body, Observation) and item.body.example for item in items
+        isinstance(item.body, Observation) and parts_of(item.body).example for item in items
     ) - len(labels)
     for scope, which in (("first_labels", 0), ("final_labels", -1)):
         kept = [history[which] for history in counted if history[which]["label"] != "censored"]
