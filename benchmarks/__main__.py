@@ -6,10 +6,8 @@
 from __future__ import annotations
 
 import importlib
-import sys
 
-from rich.console import Console
-from rich.table import Table
+from benchmarks.listing import ran_by_name, show_list
 
 BENCHMARKS = {
     "speed": "events a second, as a multiple of the engine's own cost; --profile tells it by step",
@@ -25,18 +23,10 @@ ALONE = ("speed", "simulator", "memory")
 
 def main() -> None:
     """Command line."""
-    if len(sys.argv) > 1:
-        name, *arguments = sys.argv[1:]
-        if name not in BENCHMARKS:
-            sys.exit(f"no benchmark {name!r}; there are {', '.join(BENCHMARKS)}")
-        importlib.import_module(f"benchmarks.{name}").main(arguments)
-        return
-    table = Table("python -m benchmarks ...", "what it tells", title="Benchmarks")
-    for name, what in BENCHMARKS.items():
-        table.add_row(name, what)
-    Console().print(table)
-    for name in ALONE:
-        importlib.import_module(f"benchmarks.{name}").main([])
+    if not ran_by_name("benchmarks", "benchmark", BENCHMARKS):
+        show_list("benchmarks", BENCHMARKS)
+        for name in ALONE:
+            importlib.import_module(f"benchmarks.{name}").main([])
 
 
 if __name__ == "__main__":

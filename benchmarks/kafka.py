@@ -46,7 +46,8 @@ from dataflows.items import Item, Row
 from dataflows.recovery.store import open_store, past_in
 from dataflows.status import RunStatus
 from tests.broker import brokers
-from tests.chaos.harness import ROOT, environment, free_ports
+from tests.chaos.harness import free_ports
+from tests.processes import ROOT, environment
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -5,11 +5,7 @@
 
 from __future__ import annotations
 
-import importlib
-import sys
-
-from rich.console import Console
-from rich.table import Table
+from benchmarks.listing import ran_by_name, show_list
 
 STUDIES = {
     "quality": "online models of a recording compared with gradient boosting that is retrained in batches",
@@ -26,16 +22,8 @@ STUDIES = {
 
 def main() -> None:
     """Command line."""
-    if len(sys.argv) > 1:
-        name, *arguments = sys.argv[1:]
-        if name not in STUDIES:
-            sys.exit(f"no study {name!r}; there are {', '.join(STUDIES)}")
-        importlib.import_module(f"studies.{name}").main(arguments)
-        return
-    table = Table("python -m studies ...", "what it shows", title="Studies")
-    for name, what in STUDIES.items():
-        table.add_row(name, what)
-    Console().print(table)
+    if not ran_by_name("studies", "study", STUDIES):
+        show_list("studies", STUDIES)
 
 
 if __name__ == "__main__":
