@@ -1,8 +1,10 @@
-"""What every test may use: the Hypothesis profiles, and the folder of the real recordings."""
+"""What every test may use: the Hypothesis profiles, temporary files, the real recordings, a broker."""
 
 from __future__ import annotations
 
 import os
+import shutil
+import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,11 +12,10 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from tests.broker import Broker, NoBrokerError, brokers
+from tests.processes import ROOT
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-ROOT = Path(__file__).resolve().parent.parent
 
 # Neither deadline nor speed check: no verdict may depend on how busy the machine is.
 for name, examples in (("quick", 100), ("ci", 500), ("full", 10_000)):
@@ -27,6 +28,21 @@ for name, examples in (("quick", 100), ("ci", 500), ("full", 10_000)):
         suppress_health_check=[HealthCheck.too_slow],
     )
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "quick"))
+
+#: Files in memory, and the free bytes there that a run of all tests needs.
+_MEMORY, _ROOM = Path("/dev/shm"), 4_000_000_000  # noqa: S108 - for temporary files, in folders of their own
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_configure(config: pytest.Config) -> None:
+    """Write temporary files to memory where there is room; TMPDIR or --basetemp names another place.
+
+    A killed process leaves the same there as on a disk, and no store waits for the disk many times a second.
+    """
+    named = os.environ.get("TMPDIR") or config.getoption("basetemp")
+    if not named and os.access(_MEMORY, os.W_OK) and shutil.disk_usage(_MEMORY).free > _ROOM:
+        os.environ["TMPDIR"] = str(_MEMORY)
+        tempfile.tempdir = None
 
 
 @pytest.fixture(scope="session")

@@ -21,7 +21,7 @@ from dataflows.events import Reject, decode
 from dataflows.fleet import load
 from dataflows.pipeline import run_lines
 from dataflows.simulator import load_scenario, write
-from tests.conftest import ROOT
+from tests.processes import ROOT
 
 if TYPE_CHECKING:
     from pathlib import Path

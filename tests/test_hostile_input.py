@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import orjson
 import pytest
 
-from tests.chaos.harness import ROOT, environment
+from tests.processes import ROOT, environment
 from tests.tables import LEAK
 
 if TYPE_CHECKING:

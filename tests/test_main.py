@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 import dataflows.fleet
 from dataflows.__main__ import app
-from tests.conftest import ROOT
+from tests.processes import ROOT
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -13,7 +13,7 @@ from dataflows.fleet import load
 from dataflows.items import Item, ResolvedEvent
 from dataflows.outputs import LATE_REASONS
 from dataflows.pipeline import run_lines
-from tests.conftest import ROOT
+from tests.processes import ROOT
 
 if TYPE_CHECKING:
     from pathlib import Path

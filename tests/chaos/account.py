@@ -12,9 +12,9 @@ import orjson
 from dataflows.outputs import OUTPUTS
 from dataflows.recovery.sqlite_files import opened, part_files, read_partition, resume_epoch, snapshots
 from dataflows.state.snapshots import contents
-from tests.chaos.harness import PATIENCE, dataflows, outputs, rows
+from tests.chaos.harness import dataflows, outputs, rows, settled
 from tests.chaos.rig import Rig, consumed
-from tests.chaos.test_rescale import settled
+from tests.processes import PATIENCE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

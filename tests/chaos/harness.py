@@ -7,11 +7,8 @@ import random
 import select
 import signal
 import socket
-import subprocess
-import sys
 import time
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import orjson
@@ -21,13 +18,15 @@ from dataflows.instants import HOUR, format_instant, parse_instant
 from dataflows.outputs import OUTPUTS
 from dataflows.pipeline import run_lines
 from dataflows.simulator import Scenario, simulate
+from tests.processes import PATIENCE, environment, run, start
 from tests.tables import PRIOR
 
 if TYPE_CHECKING:
+    import subprocess
     from collections.abc import Callable, Iterator
+    from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[2]
-PATIENCE = 60.0  # seconds, after which a process that should have ended or moved is a failure
+    from tests.processes import Process
 
 FLEET = (
     """
@@ -134,6 +133,20 @@ def rows(data: bytes) -> list[dict[str, Any]]:
     return [orjson.loads(line) for line in data.splitlines()]
 
 
+#: What the order in which models learned may change.
+OPEN = {"score", "scores", "link"}
+
+
+def settled(data: bytes, *key: str) -> dict[tuple[Any, ...], dict[str, Any]]:
+    """Rows by key, without what may differ; a key that comes twice is an error."""
+    found = rows(data)
+    by_key = {
+        tuple(row[each] for each in key): {k: v for k, v in row.items() if k not in OPEN} for row in found
+    }
+    assert len(by_key) == len(found), f"{len(found) - len(by_key)} rows came twice"
+    return by_key
+
+
 def inline_outputs(fleet: Path) -> dict[str, bytes]:
     """What the stages make of the recording without the engine."""
     events = fleet.parent / "events.jsonl"
@@ -153,12 +166,6 @@ def assert_same(found: dict[str, bytes], expected: dict[str, bytes]) -> None:
             raise AssertionError(msg)
 
 
-def environment(**extra: str) -> dict[str, str]:
-    """Of a child: this project importable, and no FLEET_ or BYTEWAX_ variable of whoever runs the tests."""
-    kept = {k: v for k, v in os.environ.items() if not k.startswith(("FLEET_", "BYTEWAX_"))}
-    return {**kept, "PYTHONPATH": str(ROOT), "COLUMNS": "200", **extra}
-
-
 def arguments(fleet: Path, *more: str, store: str = "store") -> list[str]:
     """Of ``python -m dataflows`` for a run with epochs well below a second."""
     return ["run", str(fleet), "--recovery", str(fleet.parent / store), "--epoch", "50ms", *more]
@@ -166,10 +173,7 @@ def arguments(fleet: Path, *more: str, store: str = "store") -> list[str]:
 
 def dataflows(*args: str, limit: float = PATIENCE, **extra: str) -> subprocess.CompletedProcess[str]:
     """Run ``python -m dataflows`` to its end, which has to come within so many seconds."""
-    command = [sys.executable, "-m", "dataflows", *args]
-    return subprocess.run(
-        command, env=environment(**extra), capture_output=True, text=True, timeout=limit, check=False
-    )
+    return run("dataflows", *args, env=environment(**extra), limit=limit)
 
 
 def finish(fleet: Path, *more: str, **extra: str) -> dict[str, bytes]:
@@ -188,7 +192,7 @@ def free_ports(count: int) -> list[int]:
     return ports
 
 
-def eventually(condition: Callable[[], bool], process: subprocess.Popen[Any]) -> None:
+def eventually(condition: Callable[[], bool], process: Process) -> None:
     """Wait until something is so, while a process goes on."""
     deadline = time.monotonic() + PATIENCE
     while not condition():
@@ -232,10 +236,8 @@ class Killed:
 def kill(fleet: Path, moment: Moment, *more: str, pause: float = 0.01, **extra: str) -> Killed:
     """Run a fleet, slowed down and traced, and kill it with -9 at a moment."""
     trace, told = os.pipe()
-    env = environment(CHAOS_TRACE=str(told), CHAOS_PAUSE=str(pause), **extra)
-    command = [sys.executable, "-m", "tests.chaos.traced", *arguments(fleet, *more)]
-    with (fleet.parent / "killed.log").open("ab") as log:
-        process = subprocess.Popen(command, env=env, cwd=ROOT, pass_fds=[told], stdout=log, stderr=log)
+    env, log = environment(CHAOS_PAUSE=str(pause), **extra), fleet.parent / "killed.log"
+    process = start("tests.chaos.traced", *arguments(fleet, *more), env=env, out=log, trace=told)
     os.close(told)
     try:
         lines = _follow(trace, moment)
@@ -245,17 +247,15 @@ def kill(fleet: Path, moment: Moment, *more: str, pause: float = 0.01, **extra: 
         process.kill()
         process.wait()
         os.close(trace)
-    assert process.returncode == -signal.SIGKILL, (fleet.parent / "killed.log").read_text()
+    assert process.returncode == -signal.SIGKILL, log.read_text()
     return _judged(lines.split(b"\n")[:-1])
 
 
 def stop_before_the_first_record(fleet: Path, *more: str, **extra: str) -> None:
     """Run a fleet, and send it SIGTERM while its first read of records is under way."""
     trace, told = os.pipe()
-    env = environment(CHAOS_TRACE=str(told), CHAOS_PAUSE="0.3", **extra)
-    command = [sys.executable, "-m", "tests.chaos.traced", *arguments(fleet, *more)]
-    with (fleet.parent / "stopped.log").open("ab") as log:
-        process = subprocess.Popen(command, env=env, cwd=ROOT, pass_fds=[told], stdout=log, stderr=log)
+    env, log = environment(CHAOS_PAUSE="0.3", **extra), fleet.parent / "stopped.log"
+    process = start("tests.chaos.traced", *arguments(fleet, *more), env=env, out=log, trace=told)
     os.close(told)
     try:
         lines = _follow(trace, Moment(records=0))
@@ -266,7 +266,7 @@ def stop_before_the_first_record(fleet: Path, *more: str, **extra: str) -> None:
         process.kill()
         process.wait()
         os.close(trace)
-    assert process.returncode == 0, (fleet.parent / "stopped.log").read_text()
+    assert process.returncode == 0, log.read_text()
     read = {line for line in lines.splitlines() if line.startswith(b"read")}
     assert len(read) == 1, f"a record was read: {read}"
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import random
 import signal
-import subprocess
-import sys
 import threading
 import time
 from contextlib import contextmanager
@@ -20,12 +18,15 @@ from dataflows.fleet import load
 from dataflows.instants import format_instant, parse_instant
 from dataflows.outputs import OUTPUTS
 from dataflows.recovery.store import open_store
-from tests.chaos.harness import PATIENCE, ROOT, arguments, environment, eventually, free_ports
-from tests.chaos.test_live import FLEET, SECOND, START, latest, recorded
+from tests.chaos.harness import arguments, eventually, free_ports
+from tests.chaos.live import FLEET, SECOND, START, latest, recorded
+from tests.processes import PATIENCE, environment, start
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
+
+    from tests.processes import Process
 
 __all__ = [
     "LAYOUTS",
@@ -229,7 +230,7 @@ prefix = "{self.name}.out."
             make_topic(self.bootstrap, f"{self.name}.out.{output}", 3)
 
     @contextmanager
-    def running(self, *, batch: int = 100, module: str = "dataflows") -> Iterator[subprocess.Popen[bytes]]:
+    def running(self, *, batch: int = 100, module: str = "dataflows") -> Iterator[Process]:
         """A run, killed at the end of the block if it still goes on."""
         process = self._begun([module, *arguments(self.fleet)], batch)
         try:
@@ -239,15 +240,13 @@ prefix = "{self.name}.out."
             process.wait()
 
     @contextmanager
-    def alone(self, *, batch: int) -> Iterator[list[subprocess.Popen[bytes]]]:
+    def alone(self, *, batch: int) -> Iterator[list[Process]]:
         """As `running`, as a list of one."""
         with self.running(batch=batch) as process:
             yield [process]
 
     @contextmanager
-    def cluster(
-        self, processes: int, *, batch: int = 100, epoch: int = 0
-    ) -> Iterator[list[subprocess.Popen[bytes]]]:
+    def cluster(self, processes: int, *, batch: int = 100, epoch: int = 0) -> Iterator[list[Process]]:
         """Processes of one run by Bytewax's own command, killed at the end of the block if they still go on.
 
         Args:
@@ -273,21 +272,15 @@ prefix = "{self.name}.out."
             for process in running:
                 process.wait()
 
-    def _begun(self, command: list[str], batch: int) -> subprocess.Popen[bytes]:
-        with (self.folder / "run.log").open("ab") as log:
-            return subprocess.Popen(
-                [sys.executable, "-m", *command],
-                env=environment(FLEET_BATCH=str(batch), **self.more),
-                cwd=ROOT,
-                stdout=log,
-                stderr=log,
-            )
+    def _begun(self, command: list[str], batch: int) -> Process:
+        env = environment(FLEET_BATCH=str(batch), **self.more)
+        return start(*command, env=env, out=self.folder / "run.log")
 
     def log(self) -> str:
         """What the runs said."""
         return (self.folder / "run.log").read_text()
 
-    def stop(self, process: subprocess.Popen[bytes]) -> None:
+    def stop(self, process: Process) -> None:
         """End a run by SIGTERM, at an epoch boundary."""
         process.send_signal(signal.SIGTERM)
         code = process.wait(PATIENCE)

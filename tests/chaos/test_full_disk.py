@@ -15,17 +15,16 @@ from dataflows.connectors.file_sink import end_of, lines_of
 from dataflows.outputs import OUTPUTS
 from tests.chaos.harness import (
     FLEET,
-    PATIENCE,
     arguments,
     assert_same,
     dataflows,
-    environment,
     eventually,
     finish,
     inline_outputs,
     outputs,
     prepare,
 )
+from tests.processes import PATIENCE, environment
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.chaos.account import assert_topics_equal_replay, divergence
-from tests.chaos.harness import PATIENCE, dataflows
+from tests.chaos.harness import dataflows
 from tests.chaos.kafka import chaos
+from tests.chaos.live import recorded
 from tests.chaos.rig import Rig, messages, raw_messages, send
-from tests.chaos.test_live import recorded
+from tests.processes import PATIENCE
 
 if TYPE_CHECKING:
     from pathlib import Path

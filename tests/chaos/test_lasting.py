@@ -6,8 +6,6 @@ import io
 import os
 import random
 import shutil
-import subprocess
-import sys
 from concurrent.futures import ThreadPoolExecutor
 from itertools import combinations
 from pathlib import Path
@@ -30,17 +28,16 @@ from dataflows.recovery.store import check_store
 from dataflows.tools.backup import backup, restore
 from dataflows.tools.inspect import inspect
 from tests.chaos.harness import (
-    ROOT,
     arguments,
     assert_same,
     dataflows,
-    environment,
     eventually,
     finish,
     inline_outputs,
     outputs,
     prepare,
 )
+from tests.processes import environment, start
 
 if TYPE_CHECKING:
     from dataflows.fleet import Fleet
@@ -79,10 +76,8 @@ def killed(lines: list[bytes], tmp_path_factory: pytest.TempPathFactory) -> Kill
     """The run, its backups with the outputs in them, and what it would have written."""
     fleet = prepare(tmp_path_factory.mktemp("lasting"), lines[:RECORDS])
     nobody = os.open(os.devnull, os.O_WRONLY)
-    env = environment(CHAOS_TRACE=str(nobody), CHAOS_PAUSE="0.15", FLEET_BATCH="20")
-    command = [sys.executable, "-m", "tests.chaos.traced", *arguments(fleet)]
-    with (fleet.parent / "run.log").open("wb") as log:
-        process = subprocess.Popen(command, env=env, cwd=ROOT, pass_fds=[nobody], stdout=log, stderr=log)
+    env, log = environment(CHAOS_PAUSE="0.15", FLEET_BATCH="20"), fleet.parent / "run.log"
+    process = start("tests.chaos.traced", *arguments(fleet), env=env, out=log, trace=nobody)
     os.close(nobody)
     committed = fleet.parent / "out" / "predictions.committed"
     seen, copies = {"0\n"}, {}

@@ -11,7 +11,7 @@ from rich.console import Console
 
 from dataflows.tools.backup import backup, restore
 from tests.chaos.harness import eventually
-from tests.chaos.test_live import (
+from tests.chaos.live import (
     all_read,
     assert_replay_equals_live,
     begin,

@@ -4,63 +4,40 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import orjson
 import pytest
 
-from tests.chaos.harness import (
-    PATIENCE,
-    ROOT,
-    environment,
-    eventually,
-    free_ports,
-    inline_outputs,
-    outputs,
-    prepare,
-    rows,
-)
+from tests.chaos.harness import eventually, free_ports, inline_outputs, outputs, prepare, rows, settled
 from tests.chaos.surroundings import SILENT_AND_SEEN, with_weather
+from tests.processes import PATIENCE, environment, start
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from tests.processes import Process
+
 RECORDS = 2_500
-#: What the order in which models learned may change.
-OPEN = {"score", "scores", "link"}
 
 
-def start(fleet: Path, processes: int, batch: int = 50) -> list[subprocess.Popen[bytes]]:
+def begin(fleet: Path, processes: int, batch: int = 50) -> list[Process]:
     """Bytewax's own command, with an epoch for every batch."""
     flow = f"dataflows.failure_prediction:flow({str(fleet)!r})"
-    command = [
-        sys.executable,
-        "-m",
-        "bytewax.run",
-        flow,
-        "-r",
-        str(fleet.parent / "store"),
-        "-s",
-        "0",
-        "-b",
-        "0",
-    ]
+    command = ["bytewax.run", flow, "-r", str(fleet.parent / "store"), "-s", "0", "-b", "0"]
     if processes == 1:
         commands = [command]
     else:
         addresses = ";".join(f"127.0.0.1:{port}" for port in free_ports(processes))
         commands = [[*command, "-i", str(number), "-a", addresses] for number in range(processes)]
-    with (fleet.parent / "run.log").open("ab") as log:
-        return [
-            subprocess.Popen(each, env=environment(FLEET_BATCH=str(batch)), cwd=ROOT, stdout=log, stderr=log)
-            for each in commands
-        ]
+    env, log = environment(FLEET_BATCH=str(batch)), fleet.parent / "run.log"
+    return [start(*each, env=env, out=log) for each in commands]
 
 
 def kill_at(fleet: Path, processes: int, size: int) -> None:
     """Run until so many bytes of predictions are written, then kill every process with -9."""
     predictions = fleet.parent / "out" / "predictions.jsonl"
-    running = start(fleet, processes)
+    running = begin(fleet, processes)
     try:
         eventually(lambda: predictions.exists() and predictions.stat().st_size > size, running[0])
     finally:
@@ -68,16 +45,6 @@ def kill_at(fleet: Path, processes: int, size: int) -> None:
             process.kill()
         for process in running:
             process.wait()
-
-
-def settled(data: bytes, *key: str) -> dict[tuple[Any, ...], dict[str, Any]]:
-    """Rows by key, without what may differ; a key that comes twice is an error."""
-    found = rows(data)
-    by_key = {
-        tuple(row[each] for each in key): {k: v for k, v in row.items() if k not in OPEN} for row in found
-    }
-    assert len(by_key) == len(found), f"{len(found) - len(by_key)} rows came twice"
-    return by_key
 
 
 class Recorded(NamedTuple):
@@ -129,7 +96,7 @@ def test_one_two_and_one_process_predict_and_label_the_same(recorded: Recorded, 
     fleet, size = set_up(tmp_path, recorded), len(recorded.expected["predictions"])
     kill_at(fleet, 1, size // 5)
     kill_at(fleet, 2, size // 2)
-    (last,) = start(fleet, 1)
+    (last,) = begin(fleet, 1)
     assert last.wait(PATIENCE) == 0, (tmp_path / "run.log").read_text()[-2000:]
     assert_settled(fleet, recorded)
 
@@ -137,6 +104,6 @@ def test_one_two_and_one_process_predict_and_label_the_same(recorded: Recorded, 
 def test_two_processes_predict_and_label_the_same(recorded: Recorded, tmp_path: Path) -> None:
     """So are those of 2 processes from beginning to end."""
     fleet = set_up(tmp_path, recorded)
-    for process in start(fleet, 2, batch=500):
+    for process in begin(fleet, 2, batch=500):
         assert process.wait(PATIENCE) == 0, (tmp_path / "run.log").read_text()[-2000:]
     assert_settled(fleet, recorded)

@@ -15,18 +15,16 @@ import pytest
 
 from dataflows.outputs import OUTPUTS
 from tests.chaos.harness import (
-    PATIENCE,
-    ROOT,
     arguments,
     assert_same,
     dataflows,
-    environment,
     eventually,
     finish,
     inline_outputs,
     outputs,
     prepare,
 )
+from tests.processes import PATIENCE, ROOT, environment
 
 if TYPE_CHECKING:
     from collections.abc import Callable

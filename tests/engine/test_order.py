@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
@@ -12,8 +10,9 @@ from bytewax.recovery import RecoveryConfig, init_db_dir
 from bytewax.testing import run_main
 
 from dataflows.items import by_order
-from tests.chaos.harness import PATIENCE, ROOT, environment, free_ports
+from tests.chaos.harness import free_ports
 from tests.engine.flows import ASSETS, AssetRecords, ordered, records
+from tests.processes import PATIENCE, environment, start
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -83,21 +82,18 @@ def test_two_processes_keep_the_order_of_each_asset(tmp_path: Path) -> None:
     """From the lane to assets on two processes nothing is lost, and no asset sees a record out of order."""
     count = 20_000
     addresses = ";".join(f"127.0.0.1:{port}" for port in free_ports(2))
-    command = [sys.executable, "-m", "tests.engine.flows"]
+    folder, log = tmp_path / "counts", tmp_path / "log"
+    folder.mkdir()
     processes = [
-        subprocess.Popen(
-            [*command, str(number), addresses, str(tmp_path), str(count)],
+        start(
+            *("tests.engine.flows", str(number), addresses, str(folder), str(count)),
             env=environment(),
-            cwd=ROOT,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
+            out=log,
         )
         for number in range(2)
     ]
-    printed = [process.communicate(timeout=PATIENCE)[0] for process in processes]
-    assert [process.returncode for process in processes] == [0, 0], "\n".join(printed)
-    counts = {path.name: int(path.read_text()) for path in tmp_path.iterdir()}
+    assert [process.wait(PATIENCE) for process in processes] == [0, 0], log.read_text()
+    counts = {path.name: int(path.read_text()) for path in folder.iterdir()}
     assert sorted(counts) == ["worker-0-of-2", "worker-1-of-2"]
     assert sum(counts.values()) == 2 * count
     assert ASSETS > 100, "assets enough that both processes have some"

@@ -18,7 +18,7 @@ from dataflows.instants import HOUR, format_instant, parse_instant, shown_instan
 from dataflows.pipeline import run_lines
 from dataflows.simulator import load_scenario, write
 from dataflows.tools.audit import Audit, AuditError, Report, audit
-from tests.chaos.harness import environment
+from tests.processes import environment
 from tests.tables import PRIOR
 
 if TYPE_CHECKING:

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from typing import TYPE_CHECKING
 
 import orjson
 import pytest
 
 from dataflows.status import Intake
-from tests.conftest import ROOT
+from tests import processes
+from tests.processes import environment
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -58,12 +56,8 @@ def folder(tmp_path: Path) -> Path:
 
 def run(folder: Path, *options: str) -> tuple[int, str, str]:
     """Exit code, standard output and standard error of a run on its store, at 78 columns."""
-    environ = {name: value for name, value in os.environ.items() if not name.startswith("FLEET_")}
-    environ |= {"COLUMNS": "78", "PYTHONPATH": str(ROOT)}
-    command = [sys.executable, "-m", "dataflows", "run", "fleet.toml", *options]
-    done = subprocess.run(
-        command, cwd=folder, env=environ, capture_output=True, text=True, check=False, timeout=100
-    )
+    env = environment(COLUMNS="78")
+    done = processes.run("dataflows", "run", "fleet.toml", *options, env=env, cwd=folder)
     assert "Traceback" not in done.stderr
     return done.returncode, done.stdout, done.stderr
 

@@ -19,7 +19,7 @@ from dataflows.tools.skew import skew_table
 from dataflows.tools.summary import show
 from dataflows.tools.tables import WIDTH
 from dataflows.tools.thresholds import Outcome, in_words, table
-from tests.conftest import ROOT
+from tests.processes import ROOT
 
 if TYPE_CHECKING:
     from pathlib import Path
