@@ -64,11 +64,7 @@ pipeline = [
 
 
 SECOND = MICROSECONDS["s"]
-
-
 START = parse_instant("2025-01-01T00:00:00Z")
-
-
 PUMPS = 30
 
 

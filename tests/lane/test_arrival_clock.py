@@ -9,7 +9,7 @@ from dataflows.events import Telemetry
 from dataflows.fleet.fleet import AssetPolicy
 from dataflows.items import Expiry, Item, ResolvedEvent, Row, Tick
 from dataflows.lane import Lane
-from tests.lane.test_lane import DAY, FLEET, PUMP, START, records, row
+from tests.lane.worlds import DAY, FLEET, PUMP, START, records, row
 
 if TYPE_CHECKING:
     from dataflows.events import Event

@@ -15,7 +15,7 @@ from dataflows.fleet.fleet import AssetPolicy, ClockPolicy
 from dataflows.items import Item, LanePeriod, ResolvedEvent, Row
 from dataflows.lane import Lane
 from dataflows.lane.clock_health import ClockHealth, Finding
-from tests.lane.test_lane import DAY, FLEET, START, records, row
+from tests.lane.worlds import DAY, FLEET, START, records, row
 
 if TYPE_CHECKING:
     from dataflows.fleet.fleet import Fleet

@@ -24,9 +24,7 @@ from dataflows.lane.silence import Silence
 from dataflows.lane.weather_join import AssetSites, WeatherJoin, WeatherRows
 from dataflows.pipeline import InternalErrors, TooManyErrors, decoded
 from dataflows.state.tables import Buckets
-from tests.lane.test_lane import START, records
-from tests.lane.test_reopened import PUMP, fleet
-from tests.lane.test_weather_join import rain, telemetry
+from tests.lane.worlds import START, WEATHER_PUMP, at_site, rain, records, weather_fleet
 from tests.target.fleets import PartStore
 
 if TYPE_CHECKING:
@@ -34,8 +32,8 @@ if TYPE_CHECKING:
 
 OWNERS = (Registry, Silence, ClockHealth, Counts, WeatherJoin, WeatherRows, AssetSites, Buckets)
 FLEET = replace(
-    fleet(replace(PUMP, asset_ttl=6 * HOUR)),
-    assets=replace(fleet(PUMP).assets, clock=ClockPolicy(600_000_000), max_tombstones=2),
+    weather_fleet(replace(WEATHER_PUMP, asset_ttl=6 * HOUR)),
+    assets=replace(weather_fleet(WEATHER_PUMP).assets, clock=ClockPolicy(600_000_000), max_tombstones=2),
     metrics_every=5 * HOUR,
 )
 
@@ -56,7 +54,7 @@ def stream() -> list[Event]:
         at = START + round(now * HOUR)
         if kind == "telemetry":
             ahead = chance.choice((0.0, 0.0, 0.0, 0.5))
-            events.append(telemetry(name, now + ahead, site, arrived=now))
+            events.append(at_site(name, now + ahead, site, arrived=now))
         elif kind == "weather":
             events.append(rain(now, float(number), arrived=now, site=site, wind=1.0))
         elif kind == "late weather":

@@ -3,77 +3,24 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import orjson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dataflows.events import Event, Failure, Maintenance, Reject, Telemetry
-from dataflows.fleet.fleet import AssetClass, AssetPolicy, Fleet, Input, Output
-from dataflows.instants import HOUR, MICROSECONDS
-from dataflows.items import Item, ResolvedEvent, Row, by_order
-from dataflows.lane import Lane
+from dataflows.events import Failure, Maintenance, Reject
+from dataflows.fleet.fleet import AssetPolicy
+from dataflows.items import ResolvedEvent
 from dataflows.lane.lane import LANE_PARTS
 from dataflows.state.snapshots import SnapshotError, seal
 from dataflows.state.tables import BUCKETS
+from tests.lane.worlds import FLEET, START, counts, opened, records, row, telemetry, visible
 
 if TYPE_CHECKING:
     import random
 
-#: 2020-01-01T00:00:00Z; times and arrivals lie within microseconds of it.
-DAY = MICROSECONDS["d"]
-START = 1_577_836_800_000_000
-
-PUMP = AssetClass("pump", ("x",), True, (), ("x",), 0, HOUR, ())
-FLEET = Fleet(
-    name="pumps",
-    path=Path("fleet.toml"),
-    figures_from=None,
-    metrics_every=7 * DAY,
-    input=Input(("-",), 1),
-    output=Output(Path("out"), "none"),
-    assets=AssetPolicy("adopt", "pump", 4),
-    classes={"pump": PUMP},
-    targets={},
-)
 CAREFUL = replace(FLEET, assets=AssetPolicy("reject", None, 4))
-
-
-def telemetry(asset: str = "a", time: int = 0, arrived: int | None = None) -> Telemetry:
-    when = None if arrived is None else START + arrived
-    return Telemetry(asset, START + time, {"x": 1.0}, None, when)
-
-
-def records(*bodies: Event | Reject, first: int = 1) -> list[Item]:
-    """Fresh records, numbered from the first on."""
-    return [
-        Item(number, 0, None, 0, ("pumps", number, 10 * number), body)
-        for number, body in enumerate(bodies, start=first)
-    ]
-
-
-def opened(fleet: Fleet = FLEET, main: bytes | None = None, parts: dict[int, bytes] | None = None) -> Lane:
-    return Lane(fleet, main, parts or {})
-
-
-def row(item: Item) -> dict[str, Any]:
-    assert isinstance(item.body, Row)
-    found: dict[str, Any] = orjson.loads(item.body.data)
-    return {"output": item.body.output, **found}
-
-
-def counts(lane: Lane) -> dict[str, Any]:
-    """The lane's section of the summary."""
-    (item,) = lane.finish()
-    section: dict[str, Any] = row(item)["input"]
-    return section
-
-
-def visible(items: list[Item]) -> list[tuple[Any, ...]]:
-    return [(*by_order(item), item.arrival, item.known, item.position, item.body) for item in items]
 
 
 arrivals = st.lists(st.integers(0, 50), min_size=1, max_size=30)

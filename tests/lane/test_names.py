@@ -12,7 +12,7 @@ from dataflows.lane.names import Names, sentence
 from dataflows.lane.registry import Registry
 from tests.asset.oracle import TargetShape
 from tests.asset.streams import target_of
-from tests.lane.test_lane import FLEET, PUMP, counts, records
+from tests.lane.worlds import FLEET, PUMP, counts, records
 
 PUMPS = replace(
     FLEET,

@@ -6,56 +6,27 @@ from dataclasses import replace
 
 import pytest
 
-from dataflows.fleet.fleet import AssetClass, Fleet, Weather
+from dataflows.fleet.fleet import Weather as Seen
 from dataflows.instants import HOUR
 from dataflows.lane import Lane
 from dataflows.lane.lane import LANE_PARTS
-from tests.lane.test_lane import FLEET, records, telemetry
-from tests.lane.test_lane import opened as lane_of
-from tests.lane.test_weather_join import rain
-from tests.lane.test_weather_join import telemetry as at_site
-from tests.target.fleets import PartStore, model, target
-
-DAY = 24 * HOUR
-#: Its examples can be corrected for long, so that silent assets do not rest.
-TARGET = target([model("prior")], label_memory=9 * DAY)
-PUMP = AssetClass(
-    "pump",
-    ("x",),
-    True,
-    (),
-    ("x",),
-    HOUR,
-    HOUR,
-    (TARGET.name,),
-    idle_timeout=HOUR,
-    asset_ttl=30 * DAY,
-    weather=Weather(("rain", "wind"), 2 * HOUR, DAY),
-)
-
-
-def fleet(pump: AssetClass) -> Fleet:
-    return replace(
-        FLEET,
-        classes={"pump": pump},
-        targets={TARGET.name: TARGET},
-        assets=replace(FLEET.assets, max_assets=99),
-    )
-
+from tests.lane.worlds import DAY, WEATHER_PUMP, at_site, rain, records, telemetry, weather_fleet
+from tests.lane.worlds import opened as lane_of
+from tests.target.fleets import PartStore
 
 CHANGES = {
-    "nothing": PUMP,
-    "idle_timeout": replace(PUMP, idle_timeout=5 * HOUR),
-    "no silence": replace(PUMP, idle_timeout=None, asset_ttl=None),
-    "another weather value": replace(PUMP, weather=Weather(("rain", "heat", "wind"), 2 * HOUR, DAY)),
-    "a removed weather value": replace(PUMP, weather=Weather(("wind",), 2 * HOUR, DAY)),
+    "nothing": WEATHER_PUMP,
+    "idle_timeout": replace(WEATHER_PUMP, idle_timeout=5 * HOUR),
+    "no silence": replace(WEATHER_PUMP, idle_timeout=None, asset_ttl=None),
+    "another weather value": replace(WEATHER_PUMP, weather=Seen(("rain", "heat", "wind"), 2 * HOUR, DAY)),
+    "a removed weather value": replace(WEATHER_PUMP, weather=Seen(("wind",), 2 * HOUR, DAY)),
 }
 
 
 @pytest.mark.parametrize("change", CHANGES)
 def test_a_resume_after_the_first_epoch_of_a_changed_fleet_finds_what_was_at_work(change: str) -> None:
     """Also what no record touched since: sites, and assets that stay silent."""
-    before, after = fleet(PUMP), fleet(CHANGES[change])
+    before, after = weather_fleet(WEATHER_PUMP), weather_fleet(CHANGES[change])
     lane, store = lane_of(before), PartStore()
     sites = ("north", "south", "east")
     assets = [f"pump {number}" for number in range(12)]

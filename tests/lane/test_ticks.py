@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from dataflows.events import Event, Telemetry
 from dataflows.items import Expiry, Item, ResolvedEvent, Row, Tick, by_order, lane_part
 from dataflows.lane import Lane
-from tests.lane.test_silence import Rule, Step, bodies_of, fleet_of, histories, without_periods
+from tests.lane.silences import Rule, Step, bodies_of, fleet_of, histories, without_periods
 
 if TYPE_CHECKING:
     import random

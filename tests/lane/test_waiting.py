@@ -17,7 +17,7 @@ from dataflows.items import Item, ResolvedEvent
 from dataflows.lane import Lane
 from dataflows.lane.waiting import Waiting, WaitingRecord
 from dataflows.pipeline import run_lines
-from tests.lane.test_lane import FLEET, START, counts, opened, records, row, visible
+from tests.lane.worlds import FLEET, START, counts, opened, records, row, visible
 
 if TYPE_CHECKING:
     import random
