@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 __all__ = ["PATIENCE", "ROOT", "Forked", "Process", "environment", "run", "start"]
 
 ROOT = Path(__file__).resolve().parent.parent
-PATIENCE = 60.0  # seconds, after which a process that should have ended or moved is a failure
+PATIENCE = 120.0  # seconds, after which a process that should have ended or moved is a failure
 
 _CONTEXT = multiprocessing.get_context("forkserver")
 _CONTEXT.set_forkserver_preload(["tests.preloaded"])
