@@ -13,6 +13,7 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
+from dataflows import __version__
 from dataflows.instants import parse_duration
 from dataflows.tools.tables import WIDTH
 
@@ -21,7 +22,6 @@ __all__ = ["app"]
 app = typer.Typer(
     help="Failure prediction on event streams.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
 )
 # A pipe has no width: what is written into one fits the narrowest console.
@@ -29,7 +29,26 @@ _console = Console(width=None if sys.stdout.isatty() or "COLUMNS" in os.environ 
 _errors = Console(stderr=True)
 
 _DEMO = Path("examples/trucks/fleet.toml")
+#: The same file, where Highwater was installed without its repository.
+_INSTALLED_DEMO = Path(__file__).parent / "tools" / "demo" / "fleet.toml"
 _STORES = Path("recovery")
+
+
+def _version(asked: bool) -> None:  # noqa: FBT001 - as typer calls it
+    if asked:
+        _console.print(f"highwater {__version__}", highlight=False)
+        raise typer.Exit
+
+
+@app.callback()
+def main(
+    *,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
+    ] = False,
+) -> None:
+    """Failure prediction on event streams."""
+
 
 FleetFile = Annotated[Path, typer.Argument(help="The fleet.toml.", envvar="FLEET_CONFIG")]
 Epoch = Annotated[str, typer.Option(help="Time between snapshots, such as 500ms or 10s.")]
@@ -314,12 +333,16 @@ def skew(
 @app.command()
 def demo(fresh: Fresh = False) -> None:  # noqa: FBT002
     """Simulate a fleet of trucks, run the dataflow on it, and show what it found."""
-    if not _DEMO.exists():
-        _fail(f"{_DEMO} is not here; run demo in a clone of the repository")
-    data = _DEMO.parent / "data"
+    fleet = _DEMO
+    if not fleet.exists():
+        fleet = Path("highwater-demo") / "fleet.toml"
+        fleet.parent.mkdir(exist_ok=True)
+        if not fleet.exists():
+            fleet.write_bytes(_INSTALLED_DEMO.read_bytes())
+    data = fleet.parent / "data"
     if not (data / "events.jsonl").exists():
         simulate(data)
-    run(_DEMO, fresh=fresh)
+    run(fleet, fresh=fresh)
 
 
 class _explained:  # noqa: N801 - reads as what it does

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
+import zipfile
 from typing import TYPE_CHECKING
 
 import pytest
@@ -11,6 +13,7 @@ from typer.testing import CliRunner
 
 import dataflows.fleet
 from dataflows.__main__ import app
+from dataflows.simulator import load_scenario
 from tests.processes import ROOT
 
 if TYPE_CHECKING:
@@ -93,21 +96,43 @@ def test_help_tells_where_things_are_looked_for(command: str) -> None:
     assert "fleet.toml ." not in shown
 
 
-def test_a_demo_outside_the_repository_writes_nothing(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """It needs the example beside it, and says so before it simulates anything."""
+def test_a_demo_works_in_any_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where Highwater was installed without its repository, it writes into a folder of its own."""
     monkeypatch.chdir(tmp_path)
-    told = CliRunner().invoke(app, ["demo"])
-    assert told.exit_code == 1
-    assert "in a clone of the repository" in told.output
-    assert list(tmp_path.iterdir()) == []
+    short = load_scenario("plain", trucks=6, days=40)
+    monkeypatch.setattr("dataflows.simulator.load_scenario", lambda *_, **__: short)
+    shown = CliRunner().invoke(app, ["demo"])
+    assert shown.exit_code == 0, shown.output
+    assert {path.name for path in tmp_path.iterdir()} == {"highwater-demo", "recovery"}
+    assert (tmp_path / "highwater-demo" / "out" / "summary.json").exists()
+
+
+def test_the_wheel_holds_all_that_the_commands_need(tmp_path: Path) -> None:
+    """The demo's fleet, the scenarios, the package `highwater`, types, and the command."""
+    command = [sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "--no-build-isolation", "-w"]
+    source = tmp_path / "source"
+    kept = shutil.ignore_patterns(".*", "tests", "build", "out", "data", "*.egg-info", "recovery")
+    shutil.copytree(ROOT, source, symlinks=True, ignore=kept)
+    subprocess.run([*command, str(tmp_path), str(source)], check=True, timeout=200)
+    [wheel] = tmp_path.glob("highwater_ml-*.whl")
+    with zipfile.ZipFile(wheel) as held:
+        names = set(held.namelist())
+        demo = held.read("dataflows/tools/demo/fleet.toml")
+        [points] = [held.read(name) for name in names if name.endswith("entry_points.txt")]
+    assert demo == (ROOT / "examples" / "trucks" / "fleet.toml").read_bytes()
+    assert b"highwater = dataflows.__main__:app" in points
+    assert {
+        "highwater/__init__.py",
+        "highwater/py.typed",
+        "dataflows/simulator/scenarios/field.toml",
+    } <= names
 
 
 def test_a_start_imports_no_more_of_river_than_its_fleet_names() -> None:
     """SciPy's statistics, which most of River's modules import, cost as much as all the rest of a start."""
     code = """
 import sys
+import zipfile
 import dataflows.__main__, dataflows.tools.run
 from dataflows.testing import pump_fleet
 from dataflows.tools.trial import check_models

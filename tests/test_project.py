@@ -123,14 +123,27 @@ PARTS_OF_PYDANTIC = {"annotated-types", "pydantic-core"}
 
 
 def imported() -> set[str]:
-    """Third-party packages that the package imports, spelt as package indexes compare them."""
-    names = set()
+    """Third-party packages that the package imports, spelt as package indexes compare them.
+
+    Those of an extra are left out where they are imported inside a function, so that all else works without.
+    """
+    names: set[str] = set()
+    inside: set[str] = set()
     for path in MODULES:
         for node in ast.walk(parsed(path)):
             if isinstance(node, ast.Import):
                 names |= {alias.name for alias in node.names}
             elif isinstance(node, ast.ImportFrom) and not node.level:
                 names.add(node.module or "")
+            if isinstance(node, ast.FunctionDef):
+                inside |= {
+                    alias.name.partition(".")[0]
+                    for each in ast.walk(node)
+                    if isinstance(each, ast.Import)
+                    for alias in each.names
+                }
+    extras = {canonical(needed) for needed in pyproject()["project"]["optional-dependencies"]["parquet"]}
+    names -= {name for name in names if name.partition(".")[0] in inside & extras}
     tops = {name.partition(".")[0] for name in names} - set(sys.stdlib_module_names) - {"dataflows"}
     return {canonical(top) for top in tops}
 

@@ -18,7 +18,8 @@ __all__ = ["UnusableInputError", "begins_anew", "nothing_new", "unusable"]
 _SHOWN = 3
 #: What to do: for the first text that the detail of a refusal holds, else for its reason.
 _BY_DETAIL = {
-    "not JSON": "Write one JSON object a line, as the README shows; a CSV has to be converted",
+    "not JSON": "Write one JSON object a line, as the README shows; for a CSV, python -m dataflows init FILE "
+    "writes the rules that read it",
     "milliseconds": "Divide epoch milliseconds by 1,000, or write times as 2020-01-02T14:00:00Z",
     "RFC 3339": "Give each time its offset, such as 2020-01-02T14:00:00Z or 2020-01-02T15:00:00+01:00",
     "kind: expected": 'Give each record its kind, such as "kind":"telemetry", as the README shows',

@@ -54,6 +54,7 @@ def run(
     fresh: bool = False,
     migrate: Sequence[str] = (),
     source: Callable[[Fleet, RunStatus], LaneSource] | None = None,
+    status: RunStatus | None = None,
 ) -> None:
     """Run a fleet to the end of its input, or until Ctrl-C or SIGTERM, and show the summary.
 
@@ -65,6 +66,7 @@ def run(
         fresh: delete the store and the outputs of earlier runs first.
         migrate: classes and targets that may lose state where the fleet changed them.
         source: makes the source from the fleet, whose files hold events, instead of the configured input.
+        status: what the run says of itself, for a caller in another thread.
 
     Raises:
         FleetError: a model cannot run.
@@ -78,7 +80,7 @@ def run(
         _check_outputs(fleet, store)
     folder = fleet.output.folder
     folder.mkdir(parents=True, exist_ok=True)
-    status = RunStatus()
+    status = RunStatus() if status is None else status
 
     def forget() -> None:
         _delete_outputs(folder)
@@ -209,7 +211,9 @@ def signals(status: RunStatus, console: Console) -> Iterator[None]:
         signal.signal(signal.SIGINT, signal.default_int_handler)
         console.print("Stopping at the next epoch boundary ...")
 
-    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    # Only the main thread may handle signals: a run in another one is stopped by its status.
+    heard = (signal.SIGINT, signal.SIGTERM) if threading.current_thread() is threading.main_thread() else ()
+    before = {number: signal.signal(number, stop) for number in heard}
     try:
         yield
     finally:

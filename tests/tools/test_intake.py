@@ -68,7 +68,11 @@ def rows(folder: Path, output: str) -> list[dict[str, object]]:
 
 @pytest.mark.parametrize(
     ("sent", "advice"),
-    [(CSV, "a CSV has to be converted"), (MILLISECONDS, "by 1,000"), (NAIVE, "Give each time its offset")],
+    [
+        (CSV, "python -m dataflows init FILE"),
+        (MILLISECONDS, "by 1,000"),
+        (NAIVE, "Give each time its offset"),
+    ],
 )
 def test_an_input_of_which_nothing_can_be_used_fails_and_may_be_mended(
     folder: Path, sent: bytes, advice: str

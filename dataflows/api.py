@@ -1,0 +1,241 @@
+"""The public Python API, which the package `highwater` re-exports: load, check, run, read, simulate.
+
+The functions do what the commands do, and return what the commands print.
+"""
+
+from __future__ import annotations
+
+import io
+import threading
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import orjson
+from rich.console import Console
+
+from dataflows.evaluation.frames import Backend, Outputs, frame
+from dataflows.fleet import Fleet
+from dataflows.fleet import load as load_fleet
+from dataflows.instants import parse_duration
+from dataflows.mapping.recording import with_recordings
+from dataflows.status import RunStatus
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+__all__ = ["Outputs", "Result", "Run", "check", "features", "load", "read", "run", "simulate", "start"]
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What a run did.
+
+    Attributes:
+        records: number of records read, those of earlier runs on the same store included.
+        summary: figures at the end, as in ``summary.json``.
+        outputs: the rows, as data frames.
+        text: what the command would have printed.
+    """
+
+    records: int
+    summary: Mapping[str, Any]
+    outputs: Outputs
+    text: str
+
+
+def load(path: str | Path, overrides: Mapping[str, Any] | None = None) -> Fleet:
+    """Load a ``fleet.toml``.
+
+    Args:
+        path: the file.
+        overrides: tables that win over the file, such as ``{"output": {"folder": "trial"}}``.
+
+    Raises:
+        FleetError: it describes no valid fleet; the message lists every problem.
+    """
+    return load_fleet(path, overrides)
+
+
+def check(path: str | Path) -> list[str]:
+    """Return what is wrong with a ``fleet.toml``, one text a problem; none if it can run.
+
+    Every model is built and tried on one row.
+    """
+    from dataflows.fleet import FleetError  # noqa: PLC0415
+    from dataflows.tools.trial import check_models  # noqa: PLC0415 - imports the models
+
+    try:
+        check_models(load_fleet(path))
+    except FleetError as error:
+        return [str(problem) for problem in error.problems]
+    return []
+
+
+def run(
+    fleet: Fleet | str | Path,
+    *,
+    recovery: str | Path | None = None,
+    epoch: str = "10s",
+    fresh: bool = False,
+    backend: Backend | None = None,
+    status: RunStatus | None = None,
+) -> Result:
+    """Run a fleet to the end of its input, in this thread.
+
+    Args:
+        fleet: a fleet, or the path of its file.
+        recovery: folder of the recovery store; None runs without.
+        epoch: time between snapshots, such as ``"10s"``.
+        fresh: delete the store and the outputs of earlier runs first.
+        backend: library of the data frames of the outputs.
+        status: what the run says of itself while it runs.
+
+    Raises:
+        FleetError: the fleet cannot run.
+        StoreError: the store, or the outputs of an earlier run, do not fit.
+        InputError: the input cannot be read.
+        UnusableInputError: no record could be used.
+    """
+    from datetime import timedelta  # noqa: PLC0415
+
+    from dataflows.tools.run import run as run_fleet  # noqa: PLC0415 - imports the engine
+
+    fleet = fleet if isinstance(fleet, Fleet) else load(fleet)
+    status = RunStatus() if status is None else status
+    printed = io.StringIO()
+    run_fleet(
+        fleet,
+        Console(file=printed, width=78),
+        store=None if recovery is None else Path(recovery),
+        epoch=timedelta(microseconds=parse_duration(epoch)),
+        fresh=fresh,
+        status=status,
+    )
+    folder = fleet.output.folder
+    summary = orjson.loads((folder / "summary.json").read_bytes())
+    return Result(status.records, summary, Outputs(folder, backend), printed.getvalue())
+
+
+class Run:
+    """A run in a thread of its own, for notebooks and live input.
+
+    Args:
+        fleet: a fleet, or the path of its file.
+        options: as of `run`.
+    """
+
+    def __init__(self, fleet: Fleet | str | Path, **options: Any) -> None:  # noqa: ANN401 - as of `run`
+        self._status = RunStatus()
+        self._result: Result | None = None
+        self._error: BaseException | None = None
+        self._thread = threading.Thread(target=self._run, args=(fleet, options), daemon=True)
+        self._thread.start()
+
+    def _run(self, fleet: Fleet | str | Path, options: dict[str, Any]) -> None:
+        try:
+            self._result = run(fleet, status=self._status, **options)
+        except BaseException as error:  # noqa: BLE001 - `wait` raises it
+            self._error = error
+
+    @property
+    def records(self) -> int:
+        """Number of records read so far."""
+        return self._status.records
+
+    @property
+    def running(self) -> bool:
+        """Whether it goes on."""
+        return self._thread.is_alive()
+
+    def stop(self) -> Result:
+        """End the run at the next epoch boundary, and return its result; errors as of `run`."""
+        self._status.stop = True
+        return self.wait()
+
+    def wait(self, timeout: float | None = None) -> Result:
+        """Wait for the end of the run.
+
+        Args:
+            timeout: seconds; None waits for ever.
+
+        Raises:
+            TimeoutError: the run goes on.
+        """
+        self._thread.join(timeout)
+        if self._thread.is_alive():
+            msg = f"the run goes on, at record {self.records:,}; `stop` ends it"
+            raise TimeoutError(msg)
+        if self._error is not None:
+            raise self._error
+        assert self._result is not None  # noqa: S101 - it ended without an error
+        return self._result
+
+
+def start(fleet: Fleet | str | Path, **options: Any) -> Run:  # noqa: ANN401 - as of `run`
+    """Start a run in a thread of its own; options as of `run`."""
+    return Run(fleet, **options)
+
+
+def read(folder: str | Path, backend: Backend | None = None) -> Outputs:
+    """Read the outputs of a run as data frames.
+
+    Args:
+        folder: folder of the outputs.
+        backend: library of the frames; None takes the first that is installed: pandas, polars, pyarrow.
+
+    Raises:
+        FrameError: the folder holds no outputs.
+    """
+    return Outputs(Path(folder), backend)
+
+
+def features(
+    fleet: Fleet | str | Path, files: Sequence[str | Path] | None = None, backend: Backend | None = None
+) -> Any:  # noqa: ANN401 - a frame of any library
+    """Return the training set as it is served: a row an example and label, with its features.
+
+    The stages of the dataflow compute it, so a model trained on it sees in production what it was trained on.
+
+    Args:
+        fleet: a fleet, or the path of its file.
+        files: recordings of events; None for the fleet's input.
+        backend: library of the frame.
+    """
+    from dataclasses import replace  # noqa: PLC0415
+
+    from dataflows.connectors.lines import expand  # noqa: PLC0415
+    from dataflows.pipeline import run_inline  # noqa: PLC0415
+
+    fleet = fleet if isinstance(fleet, Fleet) else load(fleet)
+    if files is not None:
+        fleet = replace(fleet, input=replace(fleet.input, files=tuple(map(str, files)), rules=()))
+    fleet, _ = with_recordings(replace(fleet, output=replace(fleet.output, features="examples")))
+    lines = (line for path in expand(fleet.input.files) for line in Path(path).read_bytes().splitlines())
+    rows = run_inline(fleet, lines)
+    return frame((row for row in rows["evaluations"] if row["correction"] == 0), backend)
+
+
+def simulate(
+    out: str | Path,
+    scenario: str = "plain",
+    *,
+    trucks: int | None = None,
+    days: int | None = None,
+    every: str | None = None,
+    seed: int | None = None,
+) -> list[Path]:
+    """Write the recording of a simulated fleet of trucks and the truth about it; return the files.
+
+    Args:
+        out: folder.
+        scenario: ``plain``, ``field``, or the path of a TOML file.
+        trucks: number of trucks.
+        days: number of days.
+        every: time between messages of a driving truck, such as ``"15m"``.
+        seed: the same seed gives the same bytes.
+    """
+    from dataflows.simulator import load_scenario, write  # noqa: PLC0415
+
+    loaded = load_scenario(scenario, trucks=trucks, days=days, every=every, seed=seed)
+    return list(write(loaded, Path(out)))

@@ -1,0 +1,182 @@
+"""Outputs of a run as data frames: pandas, polars or Arrow, times typed in UTC.
+
+A frame has a column a field. A field that is a table (`scores`, `features`) becomes a column for each of its
+names, such as ``scores.linear``. Lists stay as they are.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from collections import defaultdict
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+
+import narwhals as nw
+import orjson
+
+from dataflows.connectors.file_sink import files_of, lines_of
+from dataflows.instants import HOUR, parse_duration, parse_instant
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+    from pathlib import Path
+
+__all__ = ["Backend", "FrameError", "Outputs", "frame"]
+
+#: Library that makes the frames; None takes the first that is installed: pandas, polars, pyarrow.
+Backend: TypeAlias = Literal["pandas", "polars", "pyarrow"]
+_BACKENDS: tuple[Backend, ...] = ("pandas", "polars", "pyarrow")
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
+#: Fields that are times, in every output.
+_TIMES = frozenset(
+    {"time", "arrival", "watermark", "known", "matured", "opened", "cleared", "from", "to", "due"}
+)
+
+
+class FrameError(RuntimeError):
+    """No library for data frames is installed, or the folder holds no outputs."""
+
+
+def frame(rows: Iterable[Mapping[str, Any]], backend: Backend | None = None) -> Any:  # noqa: ANN401 - of any library
+    """Return rows as a data frame; rows may have different fields.
+
+    Args:
+        rows: rows of an output, decoded.
+        backend: library of the frame; None takes the first that is installed: pandas, polars, pyarrow.
+
+    Raises:
+        FrameError: none of them is installed.
+    """
+    library = backend or next((name for name in _BACKENDS if importlib.util.find_spec(name)), None)
+    if library is None:
+        msg = "data frames need pandas, polars or pyarrow; install one of them"
+        raise FrameError(msg)
+    flat = [dict(_flat(row)) for row in rows]
+    names = dict.fromkeys(name for row in flat for name in row)
+    columns = {name: [row.get(name) for row in flat] for name in names}
+    schema: dict[str, Any] = {}
+    for name, values in columns.items():
+        kind = _type_of(name, values)
+        if kind is nw.Float64:
+            columns[name] = [None if value is None else float(value) for value in values]
+        elif isinstance(kind, nw.Datetime):
+            columns[name] = [None if value is None else _datetime(value) for value in values]
+        if kind is not None:
+            schema[name] = kind
+    return nw.from_dict(columns, schema if len(schema) == len(columns) else None, backend=library).to_native()
+
+
+def _datetime(text: str) -> datetime:
+    return _EPOCH + parse_instant(text) * _MICROSECOND
+
+
+def _type_of(name: str, values: list[Any]) -> Any:  # noqa: ANN401 - a type of narwhals
+    """Type of a column; None where its values are lists."""
+    kinds = {type(value) for value in values if value is not None}
+    if name.rpartition(".")[2] in _TIMES and kinds <= {str}:
+        return nw.Datetime("us", "UTC")
+    if kinds == {bool}:
+        return nw.Boolean
+    if kinds == {int}:
+        # Without nulls: pandas has none among whole numbers.
+        return nw.Float64 if None in values else nw.Int64
+    if kinds and kinds <= {int, float}:
+        return nw.Float64
+    return nw.String if kinds <= {str} else None
+
+
+def _flat(row: Mapping[str, Any], before: str = "") -> Iterable[tuple[str, Any]]:
+    for name, value in row.items():
+        if isinstance(value, dict):
+            yield from _flat(value, f"{before}{name}.")
+        else:
+            yield before + name, value
+
+
+class Outputs:
+    """The outputs of a run, as data frames.
+
+    Args:
+        folder: folder of the outputs.
+        backend: as of `frame`.
+
+    Raises:
+        FrameError: the folder holds no outputs.
+    """
+
+    def __init__(self, folder: Path, backend: Backend | None = None) -> None:
+        if not (files_of(folder / "predictions.jsonl") or (folder / "summary.json").exists()):
+            msg = f"{folder} holds no outputs of a run; `highwater run fleet.toml` writes them"
+            raise FrameError(msg)
+        self._folder = folder
+        self._backend = backend
+
+    def rows(self, output: str) -> list[dict[str, Any]]:
+        """Return the rows of an output, decoded; none where it has no file."""
+        path = self._folder / f"{output}.jsonl"
+        lines = lines_of(path) if files_of(path) else ()
+        # The last line of a run that goes on may not be whole.
+        return [orjson.loads(line) for line in lines if line.endswith(b"\n")]
+
+    def predictions(self) -> Any:  # noqa: ANN401 - of any library
+        """Return a row a published score."""
+        return frame(self.rows("predictions"), self._backend)
+
+    def evaluations(self) -> Any:  # noqa: ANN401
+        """Return a row a label of an example: `scores.MODEL` as served, `label`, `lead` in hours."""
+        return frame(self.rows("evaluations"), self._backend)
+
+    def metrics(self, kind: str = "model") -> Any:  # noqa: ANN401
+        """Return a row a period (and model) of the metrics of one kind: model, skew, lane, ..."""
+        rows = (row for row in self.rows("metrics") if row.get("kind", "lane") == kind)
+        return frame(rows, self._backend)
+
+    def changes(self) -> Any:  # noqa: ANN401
+        """Return a row a change: of a model, of an asset, of a clock."""
+        return frame(self.rows("changes"), self._backend)
+
+    def alerts(self) -> Any:  # noqa: ANN401
+        """Return one row an alert, with what came of it.
+
+        Columns: `id`, `asset`, `target`, `opened`, `cleared` (null while open), `why` it cleared, `score`
+        (the highest), `outcome` (``failure`` within the horizon, ``none``, or ``unknown`` yet) and `lead`,
+        hours from the opening to the failure.
+        """
+        failures, decided = self._failures()
+        found: dict[str, dict[str, Any]] = {}
+        for row in self.rows("alerts"):
+            alert = found.setdefault(
+                row["id"],
+                {
+                    "id": row["id"],
+                    "asset": row["asset"],
+                    "target": row["target"],
+                    "opened": row["opened"],
+                    "cleared": None,
+                    "why": None,
+                    "score": 0.0,
+                },
+            )
+            alert["score"] = max(alert["score"], row["score"] or 0.0)
+            if row["state"] == "cleared":
+                alert["cleared"], alert["why"] = row["time"], row["why"]
+        for alert in found.values():
+            key = alert["asset"], alert["target"]
+            opened = parse_instant(alert["opened"])
+            end = opened + parse_duration(alert["target"].rpartition("/")[2])
+            came = [time for time in failures[key] if opened < time <= end]
+            alert["lead"] = (min(came) - opened) / HOUR if came else None
+            alert["outcome"] = "failure" if came else "none" if decided.get(key, 0) >= end else "unknown"
+        return frame(found.values(), self._backend)
+
+    def _failures(self) -> tuple[dict[tuple[str, str], set[int]], dict[tuple[str, str], int]]:
+        """Times of failures, and up to where labels are decided, by asset and target."""
+        failures: dict[tuple[str, str], set[int]] = defaultdict(set)
+        decided: dict[tuple[str, str], int] = {}
+        for row in self.rows("evaluations"):
+            key = row["asset"], row["target"]
+            decided[key] = max(decided.get(key, 0), parse_instant(row["matured"]))
+            if row["label"] == "positive" and row["lead"] is not None:
+                failures[key].add(parse_instant(row["time"]) + round(row["lead"] * HOUR))
+        return failures, decided

@@ -1,0 +1,152 @@
+"""The Python API does what the commands do, and returns it as data."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from typing import TYPE_CHECKING
+
+import narwhals as nw
+import orjson
+import pytest
+
+import highwater as hw
+from dataflows import testing
+from dataflows.evaluation.frames import frame
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+FLEET = """
+name = "pumps"
+[input]
+files = ["events.jsonl"]
+[classes.pump]
+sensors = ["pressure"]
+[[classes.pump.windows]]
+length = "6h"
+[[targets]]
+class = "pump"
+mode = "leak"
+horizon = "12h"
+champion = "linear"
+alert = { open = 0.5 }
+[models.linear]
+pipeline = [
+  { estimator = "river.preprocessing.StandardScaler" },
+  { estimator = "dataflows.estimators.BayesianLogistic" },
+]
+[models.prior]
+pipeline = [{ estimator = "dataflows.estimators.Prior" }]
+"""
+HOUR = 3600
+
+
+@pytest.fixture
+def fleet(tmp_path: Path) -> hw.Fleet:
+    """A pump that leaks every two days, and whose pressure falls for half a day before."""
+    (tmp_path / "fleet.toml").write_text(FLEET, encoding="utf-8")
+    lines = []
+    for hour in range(1, 500):
+        left = 48 - hour % 48
+        pressure = 4.0 - max(0, 12 - left) / 4
+        lines.append(testing.telemetry("pump-1", hour * HOUR, {"pressure": pressure}))
+        if left == 1:
+            lines.append(testing.failure("pump-1", hour * HOUR + HOUR // 2, "leak"))
+    (tmp_path / "events.jsonl").write_bytes(b"\n".join(lines) + b"\n")
+    return hw.load(tmp_path / "fleet.toml")
+
+
+def test_a_run_returns_its_summary_and_its_rows_as_frames(fleet: hw.Fleet) -> None:
+    """The figures are those of summary.json, the rows those of the files, and times are times in UTC."""
+    result = hw.run(fleet)
+    assert result.records == 509
+    assert result.summary["targets"]["pump/leak/12h"]["learned"] > 400
+    predictions = nw.from_native(result.outputs.predictions())
+    assert predictions.shape[0] == 499
+    assert predictions.schema["time"] == nw.Datetime("us", "UTC")
+    evaluations = nw.from_native(result.outputs.evaluations())
+    assert {"label", "lead", "scores.linear", "scores.prior"} <= set(evaluations.columns)
+    metrics = nw.from_native(result.outputs.metrics())
+    assert set(metrics["model"].to_list()) == {"linear", "prior"}
+    assert "log_loss" in metrics.columns
+
+
+def test_an_alert_is_one_row_with_its_outcome(fleet: hw.Fleet) -> None:
+    """Opening, updates and clearing are one row, with the lead from the opening to the failure."""
+    alerts = nw.from_native(hw.run(fleet).outputs.alerts())
+    assert alerts.shape[0] > 3
+    assert alerts["id"].n_unique() == alerts.shape[0]
+    last = alerts.rows(named=True)[-1]
+    assert last["outcome"] == "failure"
+    assert 0 < last["lead"] < 12
+    assert last["why"] == "failure"
+
+
+def test_features_are_those_that_are_served(fleet: hw.Fleet) -> None:
+    """The training set holds the feature vectors of the run, to the last bit."""
+    table = nw.from_native(hw.features(fleet))
+    served = nw.from_native(hw.run(fleet).outputs.evaluations())
+    column = "features.pressure:mean:6h"
+    mine = dict(zip(table["id"].to_list(), table[column].to_list(), strict=True))
+    assert len(mine) > 400
+    if column in served.columns:
+        assert mine == dict(zip(served["id"].to_list(), served[column].to_list(), strict=True))
+
+
+@pytest.mark.usefixtures("fleet")
+def test_a_run_in_the_background_is_stopped_and_returns_its_result(tmp_path: Path) -> None:
+    """A live input never ends by itself; `stop` ends it at an epoch boundary."""
+    lines = (tmp_path / "events.jsonl").read_bytes().splitlines()
+    stamped = [orjson.dumps(event | {"arrived": event["time"]}) for event in map(orjson.loads, lines)]
+    (tmp_path / "events.jsonl").write_bytes(b"\n".join(stamped) + b"\n")
+    live = hw.load(tmp_path / "fleet.toml", {"input": {"follow": True}})
+    going = hw.start(live, epoch="100ms")
+    for _ in range(600):
+        if going.records == 509:
+            break
+        time.sleep(0.1)
+    assert going.running
+    with pytest.raises(TimeoutError, match="stop"):
+        going.wait(0.01)
+    assert going.stop().records == 509
+    assert not going.running
+
+
+@pytest.mark.usefixtures("fleet")
+def test_an_error_in_the_background_is_raised_by_wait(tmp_path: Path) -> None:
+    """Nothing is lost in a thread."""
+    (tmp_path / "events.jsonl").write_bytes(b"a,b\n1,2\n")
+    with pytest.raises(RuntimeError, match="No record"):
+        hw.start(tmp_path / "fleet.toml").wait()
+
+
+def test_check_returns_the_problems(tmp_path: Path) -> None:
+    """Each problem is one text; a fleet that can run has none."""
+    (tmp_path / "good.toml").write_text(FLEET, encoding="utf-8")
+    (tmp_path / "bad.toml").write_text(FLEET.replace("champion", "champoin"), encoding="utf-8")
+    assert hw.check(tmp_path / "good.toml") == []
+    assert any("champoin" in problem for problem in hw.check(tmp_path / "bad.toml"))
+
+
+@pytest.mark.parametrize("backend", ["pandas", "polars", "pyarrow"])
+def test_a_frame_is_of_the_library_that_was_asked_for(backend: str) -> None:
+    """Rows with different fields make one frame; missing fields are null."""
+    pytest.importorskip(backend)
+    rows = [{"time": "2020-01-01T00:00:00Z", "n": 1}, {"time": None, "n": 2, "scores": {"a": 1, "b": 0.5}}]
+    found = nw.from_native(frame(rows, backend))  # type: ignore[arg-type]
+    assert found.implementation.value == backend
+    assert found.columns == ["time", "n", "scores.a", "scores.b"]
+    assert found.schema["time"] == nw.Datetime("us", "UTC")
+    assert found["n"].to_list() == [1, 2]
+
+
+def test_another_package_called_dataflows_is_named(tmp_path: Path) -> None:
+    """The name is common; the error says where the other one is."""
+    (tmp_path / "dataflows").mkdir()
+    (tmp_path / "dataflows" / "__init__.py").write_text('"""Mine."""\n', encoding="utf-8")
+    code = f"import sys; sys.path.insert(0, {str(tmp_path)!r}); import highwater"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert "another package called `dataflows`" in done.stderr
+    assert str(tmp_path) in done.stderr
