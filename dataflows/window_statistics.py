@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 from numba import njit
 
-from dataflows.instants import HOUR
+from dataflows.instants import HOUR, format_duration
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -37,6 +37,7 @@ __all__ = [
     "WIDTH",
     "describe",
     "describe_faults",
+    "feature_name",
     "first_pane",
     "observe",
     "observe_newest",
@@ -301,6 +302,15 @@ def describe(time: int, total: NDArray[np.float64], out: NDArray[np.float64]) ->
         out[_STD_OF] = math.sqrt(max(total[_SQUARES], 0.0) / count)
         if total[_TIME_SQUARES] > 0.0:
             out[_SLOPE_OF] = total[_PRODUCTS] / total[_TIME_SQUARES]
+
+
+def feature_name(channel: str, statistic: str, length: int) -> str:
+    """Name of the feature of a statistic of a channel, or of a fault code, over a window.
+
+    >>> feature_name("flow", "mean", 86_400_000_000)
+    'flow:mean:24h'
+    """
+    return f"{channel}:{statistic}:{format_duration(length)}"
 
 
 def describe_faults(time: int, count: int, last: int | None) -> tuple[float, ...]:

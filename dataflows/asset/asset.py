@@ -10,10 +10,11 @@ import numpy as np
 
 from dataflows.asset.attributes import AttributeFeatures
 from dataflows.asset.fault_windows import identity_of
-from dataflows.asset.labels import Decisions, Labels, from_version_4, pending_in, record_kind
+from dataflows.asset.labels import Decisions, Kind, Labels, from_version_4, pending_in, record_kind
 from dataflows.asset.plan import ClassPlan
 from dataflows.asset.recompute import RecomputedWindows
 from dataflows.asset.score_on_complete import HeldReadings
+from dataflows.asset.weather_features import WeatherFeatures
 from dataflows.asset.windows import Placement
 from dataflows.events import Failure, Fault, Maintenance, Registration, Reject, Retraction, Telemetry, kind_of
 from dataflows.items import (
@@ -31,7 +32,6 @@ from dataflows.items import (
     ResolvedEvent,
     Row,
     ScoreRequest,
-    WeatherAsOf,
     asset_part,
     reject_row,
     row_of,
@@ -167,10 +167,10 @@ class Asset:
     """
 
     __slots__ = (
-        "_background",
+        "_attributes",
+        "_blocks",
         "_cell",
         "_complete",
-        "_faults",
         "_labels",
         "_last_event",
         "_name",
@@ -203,10 +203,8 @@ class Asset:
         #: Event time of the last accepted event of any kind.
         self._last_event: int | None = state.get("last_event")
         self._windows = self._plan.new_windows(state.get("windows"))
-        self._faults = self._plan.faults(state.get("faults"))
         self._labels = Labels(plan.targets, state.get("labels"), plan.known)
-        self._background = AttributeFeatures(self._plan.asset_class, state.get("background"))
-        self._weather = self._plan.latest_weather(state.get("weather"))
+        self._set_blocks(state)
         if "left" in state:
             marks, ids = state["left"]
             self._windows.move_marks(*marks)
@@ -221,13 +219,19 @@ class Asset:
         else:
             self._carry(plan, state.get("complete"))
 
+    def _set_blocks(self, states: Mapping[str, Any]) -> None:
+        """Build the blocks of the class from their states; those without one are new."""
+        self._blocks = self._plan.new_blocks(states)
+        self._attributes = next(block for block in self._blocks if isinstance(block, AttributeFeatures))
+        self._weather = next((block for block in self._blocks if isinstance(block, WeatherFeatures)), None)
+
     def _tombstone(self) -> list[Any] | None:
         """The state of an asset that holds no more than what outlives `asset_ttl`; None where it holds more.
 
         Times are microseconds before the newest, so that they take few bytes.
         """
         ids = self._windows.remains()
-        if ids is None or self._background.has_maintenance or not self._holds_nothing():
+        if ids is None or not self._holds_nothing():
             return None
         newest, *marks = self._windows.marks()
         base = newest or 0
@@ -240,16 +244,15 @@ class Asset:
             self._cell,
             self._revision,
             {digest: base - time for digest, time in ids.items()},
-            dict(self._background.known_attributes),
+            dict(self._attributes.known),
         ]
 
     def _holds_nothing(self) -> bool:
-        """Whether labels, faults and weather are as new, and nothing is to be computed again."""
-        weather, complete = self._weather, self._complete
+        """Whether labels and blocks are as new, but for attributes, and nothing is to be computed again."""
+        complete = self._complete
         return (
             self._labels.is_empty
-            and self._faults.is_empty
-            and (weather is None or weather.is_empty)
+            and all(block.is_empty for block in self._blocks if block is not self._attributes)
             and (complete is None or complete.state() == RecomputedWindows(self._plan).state())
         )
 
@@ -272,11 +275,9 @@ class Asset:
                 "scored": self._scored,
                 "last_event": self._last_event,
                 "windows": self._windows.state(),
-                "faults": self._faults.state(),
                 "labels": self._labels.state(),
-                "background": self._background.state(),
-                "weather": None if self._weather is None else self._weather.state(),
                 "complete": None if self._complete is None else self._complete.state(),
+                **self._plan.block_states(self._blocks),
             },
         )
 
@@ -287,7 +288,7 @@ class Asset:
             self._revision,
             self._scored,
             self._windows.marks(),
-            self._background.known_attributes,
+            self._attributes.known,
         )
 
     def anew(self, asset_class: str, before: Before | None = None, body: object = None) -> Asset:
@@ -309,7 +310,7 @@ class Asset:
             new._windows.move_marks(newest, latest, since, mark if floor is None else max(mark, floor))
         if isinstance(body, ResolvedEvent):
             new._forget_identity(body)
-        new._background = AttributeFeatures.of_attributes(new._plan.asset_class, before.attributes)
+        new._attributes.known = before.attributes
         return new
 
     def _forget_identity(self, body: ResolvedEvent) -> None:
@@ -336,27 +337,36 @@ class Asset:
         windows = self._windows
         if isinstance(windows, HeldReadings) and windows.ends_with(body.event, self._plan, self._plans):
             held = windows.close()
-            if self._weather is not None:
-                self._weather.take_held()
+            self._advance_blocks(held)
             scored = self._first_score(item, held, {})
             return then(scored, self._take(item, body))
         return self._take(item, body)
 
     def _take(self, item: Item, body: ResolvedEvent) -> list[Item]:
-        if body.weather is not None and isinstance(body.event, Telemetry):
-            return self._telemetry(item, body.event, body.weather)
-        return self._TAKES[type(body.event)](self, item, body.event)
+        return self._TAKES[type(body.event)](self, item, body, body.event)
 
-    def _telemetry(self, item: Item, event: Telemetry, joined: WeatherAsOf | None = None) -> list[Item]:
-        weather = None if joined is None else joined.values
+    def _advance_blocks(self, time: int) -> None:
+        for block in self._blocks:
+            block.advance(time)
+
+    def _add_to_blocks(self, accepted: ResolvedEvent) -> bool:
+        """Give an accepted event to the blocks that use it; return whether that changes served features."""
+        changes = False
+        for index in self._plan.users.get(type(accepted.event), ()):
+            changes = self._blocks[index].add(accepted, self._windows) or changes
+        return changes
+
+    def _telemetry(self, item: Item, body: ResolvedEvent, event: Telemetry) -> list[Item]:
+        weather = None if body.weather is None else body.weather.values
         placed = self._windows.add(event.time, event.readings, event.id, weather)
         if placed is Placement.DUPLICATE:
             return [rejected(item, event, "duplicate", "this telemetry was seen before")]
         if placed is Placement.TOO_LATE:
             return [rejected(item, event, "too_late", "below the watermark of its asset")]
         self._heard(event.time)
-        if self._weather is not None and event.time == self._windows.largest:
-            self._weather.take(joined)
+        if placed is Placement.ON_TIME:
+            self._advance_blocks(event.time)
+        self._add_to_blocks(body)
         if self._complete is not None:
             self._complete.take(event.time, self._windows.row(event.time))
         if placed is Placement.LATE and not self._windows.covers(event.time):
@@ -365,8 +375,6 @@ class Asset:
         if placed is Placement.ON_TIME:
             return self._first_score(item, event.time, matured)
         if placed is Placement.HELD:
-            if self._weather is not None:
-                self._weather.hold(joined)
             return self._observations(item, matured)
         self._revision += 1
         items = self._observations(item, matured, scored=True)
@@ -376,7 +384,6 @@ class Asset:
         # An asset that asset_ttl dropped may come back at the very time that was scored before.
         self._revision = self._revision + 1 if time == self._scored else 0
         self._scored = time
-        self._faults.advance(time)
         cell = time // self._plan.example_every
         example = cell != self._cell
         at_once = {}
@@ -385,7 +392,7 @@ class Asset:
             at_once = self._labels.add(time)
         return self._observations(item, matured, scored=True, example=example, at_once=at_once)
 
-    def _fault(self, item: Item, event: Fault) -> list[Item]:
+    def _fault(self, item: Item, body: ResolvedEvent, event: Fault) -> list[Item]:
         windows = self._windows
         placed = windows.add_fault(event.time, identity_of(event))
         if placed is Placement.DUPLICATE:
@@ -395,16 +402,14 @@ class Asset:
         self._heard(event.time)
         if self._complete is not None:
             self._complete.take_fault(event.time, event.code, windows.watermark)
-        self._faults.add(event.time, event.code, windows.largest)
-        self._faults.forget_surplus(windows.watermark)
+        revises = self._add_to_blocks(body)
         matured = self._labels.advance(windows.watermark)
-        revises = event.code in self._plan.asset_class.faults and windows.covers(event.time)
         if revises:
             self._revision += 1
         items = self._observations(item, matured, scored=revises)
         return [*items, late(item, len(items))] if placed is Placement.LATE else items
 
-    def _record(self, item: Item, event: Failure | Maintenance) -> list[Item]:
+    def _record(self, item: Item, body: ResolvedEvent, event: Failure | Maintenance) -> list[Item]:
         labels = self._labels
         kind = record_kind(event)
         what = event.mode if isinstance(event, Failure) else event.component
@@ -415,10 +420,9 @@ class Asset:
             return [rejected(item, event, "duplicate", "this record was seen before")]
         decided, replaced = recorded
         self._heard(event.time)
-        if kind == "maintenance":
-            if replaced is not None:
-                self._background.undo(replaced.time, what)
-            self._background.work(event.time, what)
+        if replaced is not None:
+            self._withdraw_from_blocks(kind, replaced.time, what)
+        self._add_to_blocks(body)
         if kind in self._plan.resets:
             self._reset_windows(event.time)
         cleared = dict.fromkeys(labels.affected(kind, what), kind)
@@ -427,7 +431,8 @@ class Asset:
 
     def _reset_windows(self, time: int) -> None:
         began_anew = self._windows.reset(time)
-        self._faults.reset(time)
+        for block in self._blocks:
+            block.reset(time)
         if self._complete is not None and began_anew:
             self._complete.reset(time, self._windows.rows_after(time))
 
@@ -435,19 +440,22 @@ class Asset:
         """Forget every example that was to be computed again, and return them."""
         return () if self._complete is None else self._complete.give_up(why)
 
-    def _retraction(self, item: Item, event: Retraction) -> list[Item]:
+    def _withdraw_from_blocks(self, kind: Kind, time: int, what: str | None) -> None:
+        for block in self._blocks:
+            block.withdraw(kind, time, what)
+
+    def _retraction(self, item: Item, body: ResolvedEvent, event: Retraction) -> list[Item]:
         decided, withdrawn = self._labels.retract(event.id)
         if not withdrawn:
-            if isinstance(item.body, ResolvedEvent) and item.body.withdrawn:
+            if body.withdrawn:
                 return []
             return [rejected(item, event, "unmatched", "no failure or maintenance record of this id stands")]
         for kind, time, what in withdrawn:
-            if kind == "maintenance":
-                self._background.undo(time, what)
+            self._withdraw_from_blocks(kind, time, what)
         return self._observations(item, decided)
 
-    def _registration(self, item: Item, event: Registration) -> list[Item]:
-        self._background.attributes(event.attributes)
+    def _registration(self, item: Item, body: ResolvedEvent, event: Registration) -> list[Item]:
+        self._add_to_blocks(body)
         plan = self._plans[event.asset_class]
         before = [target.name for target in self._plan.targets]
         cleared = {}
@@ -467,10 +475,9 @@ class Asset:
         """Go on under another class or layout; windows of what both declare alike go on."""
         before = self._plan
         self._windows = self._windows.carry(plan.new_windows(), before.carried(plan))
-        self._faults = self._faults.carry(plan.asset_class) if plan.asset_class.faults else plan.faults()
-        self._background = AttributeFeatures(plan.asset_class, self._background.state())
+        states = before.block_states(self._blocks, plan)
         self._plan = plan
-        self._weather = plan.latest_weather(None if self._weather is None else self._weather.state())
+        self._set_blocks(states)
         given_up = self.give_up("class changed")
         self._complete = plan.complete_windows(self._name, self._windows.newest)
         if self._complete is not None:
@@ -478,23 +485,19 @@ class Asset:
             if complete is not None:
                 self._complete = RecomputedWindows(before, None, complete).carry(plan)
 
-    def _late_weather(self, item: Item, event: LateWeather) -> list[Item]:
-        if self._weather is None:
-            return []
-        if isinstance(self._windows, HeldReadings):
-            self._weather.offer_held(event.weather, self._windows.held)
-        if not self._weather.offer(event.weather, self._windows.largest):
+    def _late_weather(self, item: Item, body: ResolvedEvent, _: LateWeather) -> list[Item]:
+        if not self._add_to_blocks(body):
             return []
         self._revision += 1
         return self._observations(item, {}, scored=True)
 
-    def _expiry(self, item: Item, event: Expiry) -> list[Item]:
+    def _expiry(self, item: Item, _: ResolvedEvent, event: Expiry) -> list[Item]:
         if event.what == "buried":
             self._drop(self._plan.new_windows())
             self._cell = self._scored = self._last_event = None
             self._revision = 0
             # Attributes came in a registry row, which will not come again.
-            self.finished = not self._background.known_attributes
+            self.finished = self._attributes.is_empty
             return []
         matured = self._labels.expire(event.due, self._last_event)
         cleared = dict.fromkeys(self._labels.targets(), "silent")
@@ -510,12 +513,10 @@ class Asset:
     def _drop(self, windows: Windows) -> None:
         """Drop the state but for the attributes, and for what these windows hold."""
         self._windows = windows
-        self._faults = self._plan.faults()
-        self._background = AttributeFeatures.of_attributes(
-            self._plan.asset_class, self._background.known_attributes
-        )
+        attributes = self._attributes.known
+        self._set_blocks({})
+        self._attributes.known = attributes
         self._labels = Labels(self._plan.targets, None, self._plan.known)
-        self._weather = self._plan.latest_weather(None)
         # The windows begin empty too, so nothing is missing from these.
         self._complete = None if self._complete is None else RecomputedWindows(self._plan)
 
@@ -530,14 +531,11 @@ class Asset:
         out = np.empty(plan.width)
         out[plan.of_readings] = windows.features()
         time = windows.largest or 0
-        if len(plan.of_faults):
-            out[plan.of_faults] = self._faults.features(time)
-        self._background.features(time, out[plan.background])
-        if self._weather is not None:
-            self._weather.features(time, out[plan.of_weather])
-            if self._weather.revised:
-                values = windows.values_with(self._weather.values)
-                out[: len(values)] = values
+        for index, placed in plan.written:
+            placed.write(self._blocks[index], time, out)
+        if self._weather is not None and self._weather.revised:
+            values = windows.values_with(self._weather.values)
+            out[: len(values)] = values
         return out.tobytes()
 
     def _observations(
@@ -565,7 +563,7 @@ class Asset:
         if self._complete is not None:
             if example and score is not None:
                 self._complete.expect(score.time, score.features)
-            compared = self._complete.advance(windows.settled, self._background)
+            compared = self._complete.advance(windows.settled, self._blocks)
         scores = () if score is None else (score,)
         active = len(self._plan.targets)
         if len(targets) == active and not (
@@ -612,7 +610,7 @@ class Asset:
             for index, observation in enumerate(observations)
         ]
 
-    _TAKES: ClassVar[dict[type, Callable[[Asset, Item, Any], list[Item]]]] = {
+    _TAKES: ClassVar[dict[type, Callable[[Asset, Item, ResolvedEvent, Any], list[Item]]]] = {
         Telemetry: _telemetry,
         Fault: _fault,
         Failure: _record,

@@ -1,121 +1,99 @@
-"""What is known of an asset beside its readings: its attributes, and the work that was done on it."""
+"""Attributes of the registry as features: numbers, and categories of 0 or 1."""
 
 from __future__ import annotations
 
 import math
-from bisect import bisect_right, insort
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
-import numpy as np
+from typing_extensions import override
 
-from dataflows.events import MAX_ATTRIBUTES
-from dataflows.instants import HOUR
+from dataflows.events import MAX_ATTRIBUTES, Registration
+from dataflows.features import FeatureBlock, category_name
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
+    import numpy as np
     from numpy.typing import NDArray
 
+    from dataflows.features import AssetTimes
     from dataflows.fleet.fleet import AssetClass
+    from dataflows.items import ResolvedEvent
 
 __all__ = ["AttributeFeatures"]
 
-_KEPT = 256
-#: Shared by the many assets without attributes or maintenance, so it cannot be written to.
+#: Shared by the many assets without attributes, so it cannot be written to.
 _NONE: Mapping[str, Any] = MappingProxyType({})
 
 
-class AttributeFeatures:
-    """Attributes and maintenance of one asset, as features.
+class AttributeFeatures(FeatureBlock):
+    """Attributes of one asset.
 
     Args:
-        asset_class: which of them are features.
+        asset_class: names the attributes and the categories.
         state: what `state` returned, None for a new asset.
+
+    Attributes:
+        known: the attributes by name; never changed, only replaced.
     """
 
-    __slots__ = ("_attributes", "_class", "_earlier", "_maintenance")
+    __slots__ = ("_class", "known")
 
-    def __init__(self, asset_class: AssetClass, state: dict[str, Any] | None = None) -> None:
+    section = "background"
+    uses: ClassVar[tuple[type, ...]] = (Registration,)
+    recomputed = True
+
+    def __init__(self, asset_class: AssetClass, state: Mapping[str, Any] | None = None) -> None:
         self._class = asset_class
-        self._attributes: Mapping[str, Any] = (state and state["attributes"]) or _NONE
-        #: Times of maintenance by component, ascending, and how many earlier ones were let go.
-        self._maintenance: Mapping[str, list[int]] = (state and state["maintenance"]) or _NONE
-        self._earlier: Mapping[str, int] = (state and state["earlier"]) or _NONE
+        self.known: Mapping[str, Any] = (state and state["attributes"]) or _NONE
 
-    def attributes(self, attributes: Mapping[str, Any]) -> None:
-        """Take the attributes that a registry row names; the others stay as they were."""
-        merged = {**self._attributes, **attributes}
-        for name in list(merged)[: len(merged) - MAX_ATTRIBUTES] if len(merged) > MAX_ATTRIBUTES else ():
-            del merged[name]
-        self._attributes = merged or _NONE
-
-    @property
-    def known_attributes(self) -> Mapping[str, Any]:
-        """The attributes by name; never changed, only replaced."""
-        return self._attributes
-
-    @property
-    def has_maintenance(self) -> bool:
-        """Whether any maintenance was noted."""
-        return bool(self._maintenance or self._earlier)
-
+    @override
     @classmethod
-    def of_attributes(cls, asset_class: AssetClass, attributes: Mapping[str, Any]) -> AttributeFeatures:
-        """Attributes without maintenance, for an asset whose state is dropped."""
-        new = cls(asset_class)
-        new._attributes = attributes
-        return new
+    def names(cls, asset_class: AssetClass) -> Sequence[str]:
+        categories = [
+            category_name(name, value) for name, values in asset_class.categories for value in values
+        ]
+        return [*asset_class.attributes, *categories]
 
-    def work(self, time: int, component: str | None) -> None:
-        """Note maintenance of a component, or with None of all of them."""
-        for name in self._class.maintenance if component is None else (component,):
-            if name in self._class.maintenance:
-                if name not in self._maintenance:
-                    self._maintenance = {**self._maintenance, name: []}
-                times = self._maintenance[name]
-                insort(times, time)
-                if len(times) > _KEPT:
-                    del times[0]
-                    self._earlier = {**self._earlier, name: self._earlier.get(name, 0) + 1}
+    @override
+    @classmethod
+    def is_needed(cls, asset_class: AssetClass) -> bool:
+        return True
 
-    def undo(self, time: int, component: str | None) -> None:
-        """Take back maintenance that was noted by mistake."""
-        for name in self._class.maintenance if component is None else (component,):
-            times = self._maintenance.get(name, [])
-            if time in times:
-                times.remove(time)
+    @property
+    @override
+    def is_empty(self) -> bool:
+        return not self.known
 
-    def features(self, time: int, out: NDArray[np.float64]) -> None:
-        """Write what was true at an event time.
+    @override
+    def add(self, accepted: ResolvedEvent, times: AssetTimes) -> bool:
+        """Replace the attributes that a registry row names; the others stay as they were."""
+        event = accepted.event
+        if isinstance(event, Registration):
+            merged = {**self.known, **event.attributes}
+            surplus = max(len(merged) - MAX_ATTRIBUTES, 0)
+            for name in list(merged)[:surplus]:
+                del merged[name]
+            self.known = merged or _NONE
+        return False
 
-        Args:
-            time: microseconds; maintenance after it does not count.
-            out: hours since and count of maintenance by component, attributes, categories.
-        """
+    @override
+    def write(self, time: int, out: NDArray[np.float64]) -> None:
+        """Write attributes, then categories, as they are known now."""
         at = 0
-        for name in self._class.maintenance:
-            times = self._maintenance.get(name, [])
-            done = bisect_right(times, time)
-            out[at] = (time - times[done - 1]) / HOUR if done else np.nan
-            out[at + 1] = done + self._earlier.get(name, 0)
-            at += 2
         for name in self._class.attributes:
-            out[at] = _number(self._attributes.get(name))
+            out[at] = _number(self.known.get(name))
             at += 1
         for name, values in self._class.categories:
-            value = _text(self._attributes.get(name))
+            value = _text(self.known.get(name))
             for known in values:
-                out[at] = np.nan if value is None else float(value == known)
+                out[at] = math.nan if value is None else float(value == known)
                 at += 1
 
+    @override
     def state(self) -> dict[str, Any]:
-        """Plain data."""
-        return {
-            "attributes": dict(self._attributes),
-            "maintenance": dict(self._maintenance),
-            "earlier": dict(self._earlier),
-        }
+        return {"attributes": dict(self.known)}
 
 
 def _text(value: object) -> str | None:

@@ -4,20 +4,32 @@ from __future__ import annotations
 
 from bisect import bisect_right, insort
 from operator import itemgetter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
-import numpy as np
+from typing_extensions import override
 
+from dataflows.events import Fault
+from dataflows.features import FeatureBlock
 from dataflows.state.layouts import faults_alike
-from dataflows.window_statistics import FAULT_STATISTICS, describe_faults, first_pane, pane_of
+from dataflows.window_statistics import (
+    FAULT_STATISTICS,
+    describe_faults,
+    feature_name,
+    first_pane,
+    pane_of,
+)
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    import numpy as np
     from numpy.typing import NDArray
 
-    from dataflows.events import Fault
+    from dataflows.features import AssetTimes
     from dataflows.fleet.fleet import AssetClass
+    from dataflows.items import ResolvedEvent
 
-__all__ = ["Faults", "identity_of"]
+__all__ = ["FaultFeatures", "identity_of"]
 
 #: So many of the latest faults are kept one by one, where a reset may have to part those of one pane.
 _MOST_RECENT = 4_096
@@ -25,8 +37,8 @@ _MOST_RECENT = 4_096
 _MOST_OVERTAKING = 256
 
 
-class Faults:
-    """How often each code occurred, by pane.
+class FaultFeatures(FeatureBlock):
+    """Faults of one asset, counted by pane.
 
     Codes are rare beside readings, so panes are kept sparsely: an asset without faults keeps nothing.
 
@@ -37,7 +49,10 @@ class Faults:
 
     __slots__ = ("_ahead", "_class", "_depths", "_panes", "_reach", "_recent")
 
-    def __init__(self, asset_class: AssetClass, state: dict[str, Any] | None = None) -> None:
+    section = "faults"
+    uses: ClassVar[tuple[type, ...]] = (Fault,)
+
+    def __init__(self, asset_class: AssetClass, state: Mapping[str, Any] | None = None) -> None:
         self._class = asset_class
         #: Panes of the longest window of each hop.
         self._depths: dict[int, int] = {}
@@ -59,38 +74,60 @@ class Faults:
         for hop, code, panes in state["panes"]:
             self._panes[hop, code] = {number: [count, last] for number, count, last in panes}
 
+    @override
+    @classmethod
+    def names(cls, asset_class: AssetClass) -> Sequence[str]:
+        """Return the names of all windows in their order; between them the vector has those of readings."""
+        return [
+            feature_name(asset_class.faults[index], statistic, window.length)
+            for window in asset_class.windows
+            for index in window.faults
+            for statistic in window.fault_statistics
+        ]
+
+    @override
+    @classmethod
+    def is_needed(cls, asset_class: AssetClass) -> bool:
+        return bool(asset_class.faults)
+
     @property
+    @override
     def is_empty(self) -> bool:
-        """Whether nothing is counted."""
         return not (self._ahead or self._recent or self._panes)
 
-    def add(self, time: int, code: str, scored: int | None) -> None:
-        """Take a fault; codes that the class does not name are passed over.
+    @override
+    def add(self, accepted: ResolvedEvent, times: AssetTimes) -> bool:
+        """Add a fault; codes that the class does not name are ignored."""
+        event = accepted.event
+        if not isinstance(event, Fault):
+            return False
+        if event.code in self._class.faults:
+            self.count(event.time, event.code, times.largest)
+        if times.watermark is not None:
+            self._ahead = without_surplus(self._ahead, times.watermark - self._reach)
+        return event.code in self._class.faults and times.covers(event.time)
+
+    def count(self, time: int, code: str, scored: int | None) -> None:
+        """Count a fault of a code that the class names.
 
         Args:
             time: microseconds.
             code: the code.
             scored: time that was scored last; a fault after it counts from the next telemetry on.
         """
-        if code not in self._class.faults:
-            return
         if scored is None or time > scored:
             self._ahead.append((time, code))
         else:
             self._count(time, code)
 
-    def advance(self, scored: int) -> None:
-        """Count what lay ahead of the telemetry that was scored before, up to that which is scored now."""
+    @override
+    def advance(self, time: int) -> None:
+        """Count the faults that came before the telemetry of a time that is not before them."""
         if self._ahead:
-            due = [fault for fault in self._ahead if fault[0] <= scored]
-            self._ahead = [fault for fault in self._ahead if fault[0] > scored]
-            for time, code in due:
-                self._count(time, code)
-
-    def forget_surplus(self, watermark: int | None) -> None:
-        """Bound the faults that wait for telemetry, as `without_surplus` does."""
-        if watermark is not None:
-            self._ahead = without_surplus(self._ahead, watermark - self._reach)
+            due = [fault for fault in self._ahead if fault[0] <= time]
+            self._ahead = [fault for fault in self._ahead if fault[0] > time]
+            for at, code in due:
+                self._count(at, code)
 
     def _count(self, time: int, code: str) -> None:
         for hop in self._depths:
@@ -112,8 +149,9 @@ class Faults:
             found[0] += 1
             found[1] = max(found[1], time)
 
+    @override
     def reset(self, time: int) -> None:
-        """Drop what lies not after an instant; of more faults than are kept, the oldest of its pane too."""
+        """Drop faults up to an instant; of more faults than are kept, the oldest of its pane too."""
         self._ahead = [fault for fault in self._ahead if fault[0] > time]
         self._recent = [fault for fault in self._recent if fault[0] > time]
         for (hop, _), panes in self._panes.items():
@@ -125,38 +163,37 @@ class Faults:
                 if number <= pane_of(time, hop):
                     self._tally(hop, number, at, code)
 
-    def carry(self, asset_class: AssetClass) -> Faults:
-        """The same faults under another class; windows of codes that it declares otherwise begin anew."""
-        alike = faults_alike(self._class, asset_class)
-        new = Faults(asset_class)
-        new._ahead = [fault for fault in self._ahead if fault[1] in alike]
-        if asset_class.reset_windows_on:
-            new._recent = [fault for fault in self._recent if fault[1] in alike]
-        new._panes = {key: panes for key, panes in self._panes.items() if key[1] in alike}
-        return new
+    @override
+    def carried(self, before: AssetClass, after: AssetClass) -> dict[str, Any]:
+        """Return the state for another class; windows of codes that it declares otherwise start empty."""
+        alike, state = faults_alike(before, after), self.state()
+        return {
+            "ahead": [fault for fault in state["ahead"] if fault[1] in alike],
+            "recent": [fault for fault in state["recent"] if fault[1] in alike and after.reset_windows_on],
+            "panes": [panes for panes in state["panes"] if panes[1] in alike],
+        }
 
-    def features(self, time: int) -> NDArray[np.float64]:
-        """Statistics of all windows in their order: (windows x faults x fault statistics), NaN is missing.
+    @override
+    def write(self, time: int, out: NDArray[np.float64]) -> None:
+        """Write the statistics of all windows in their order: (windows x faults x fault statistics).
 
         Args:
             time: that is scored, not before any fault that was counted.
+            out: to be written, NaN where a code has not occurred.
         """
-        out = []
+        values: list[float] = []
+        none = describe_faults(time, 0, None)
         for window in self._class.windows:
             oldest = first_pane(time, window.hop, window.length // window.hop)
+            picks = [FAULT_STATISTICS.index(name) for name in window.fault_statistics]
             for index in window.faults:
-                panes = self._panes.get((window.hop, self._class.faults[index]), {})
-                count, last = 0, None
-                for number, (more, at) in panes.items():
-                    if number >= oldest:
-                        count += more
-                        last = at if last is None else max(last, at)
-                described = describe_faults(time, count, last)
-                out += [described[FAULT_STATISTICS.index(name)] for name in window.fault_statistics]
-        return np.array(out, dtype=np.float64)
+                panes = self._panes.get((window.hop, self._class.faults[index]))
+                described = none if panes is None else _described(panes, oldest, time)
+                values += [described[pick] for pick in picks]
+        out[:] = values
 
+    @override
     def state(self) -> dict[str, Any]:
-        """Plain data."""
         return {
             "ahead": self._ahead,
             "recent": self._recent,
@@ -166,6 +203,16 @@ class Faults:
                 if panes
             ],
         }
+
+
+def _described(panes: Mapping[int, Sequence[int]], oldest: int, time: int) -> tuple[float, ...]:
+    """Return the statistics at a time of the faults in panes from the oldest on."""
+    count, last = 0, None
+    for number, (more, at) in panes.items():
+        if number >= oldest:
+            count += more
+            last = at if last is None else max(last, at)
+    return describe_faults(time, count, last)
 
 
 def without_surplus(waiting: list[tuple[int, str]], oldest: int) -> list[tuple[int, str]]:

@@ -3,24 +3,54 @@
 from __future__ import annotations
 
 import hashlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from dataflows.asset.fault_windows import Faults
+from dataflows.asset.attributes import AttributeFeatures
+from dataflows.asset.fault_windows import FaultFeatures
+from dataflows.asset.maintenance import MaintenanceFeatures
 from dataflows.asset.panes import WindowPlan
 from dataflows.asset.recompute import RecomputedWindows
 from dataflows.asset.score_on_complete import HeldReadings
-from dataflows.asset.weather_features import LatestWeather
+from dataflows.asset.weather_features import WeatherFeatures
 from dataflows.asset.windows import Windows
 from dataflows.state.layouts import windows_alike
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
+    from numpy.typing import NDArray
+
+    from dataflows.features import FeatureBlock
     from dataflows.fleet.fleet import AssetClass, Target
 
-__all__ = ["ClassPlan", "in_sample"]
+__all__ = ["BLOCKS", "ClassPlan", "PlacedBlock", "in_sample"]
+
+#: Kinds of features besides those of readings and expressions, in the order of the feature vector; those of
+#: faults stand between the readings' windows.
+BLOCKS: tuple[type[FeatureBlock], ...] = (
+    FaultFeatures,
+    MaintenanceFeatures,
+    AttributeFeatures,
+    WeatherFeatures,
+)
+
+
+class PlacedBlock(NamedTuple):
+    """A kind of feature that a class has, and the places of its features in the vector."""
+
+    kind: type[FeatureBlock]
+    places: slice | NDArray[np.intp]
+
+    def write(self, block: FeatureBlock, time: int, out: NDArray[np.float64]) -> None:
+        """Write the features of a block at an event time into a feature vector."""
+        if isinstance(self.places, slice):
+            block.write(time, out[self.places])
+        else:
+            values = np.empty(len(self.places))
+            block.write(time, values)
+            out[self.places] = values
 
 
 def in_sample(asset: str, share: float) -> bool:
@@ -67,11 +97,10 @@ class ClassPlan:
         #: How far back a feature may look, in microseconds.
         self.reach = max((window.length + window.hop for window in asset_class.windows), default=0)
         self._windows_kind = Windows if asset_class.required is None else HeldReadings
-        self._no_faults = None if asset_class.faults else Faults(asset_class)
         self._place_features(asset_class)
 
     def _place_features(self, asset_class: AssetClass) -> None:
-        """Where the features of readings, faults, background and weather stand in the vector."""
+        """Find the places of the features of readings and of each block in the vector."""
         readings = list(range(self.windows.values))
         faults: list[int] = []
         at = self.windows.values
@@ -84,19 +113,58 @@ class ClassPlan:
         self.width = len(asset_class.features)
         self.only_readings = self.width == len(readings)
         self.of_readings = np.array(readings, dtype=np.intp)
-        self.of_faults = np.array(faults, dtype=np.intp)
-        of_weather = 0 if asset_class.weather is None else len(asset_class.weather.values) + 2
-        self.background = slice(at, self.width - of_weather)
-        self.of_weather = slice(self.width - of_weather, self.width)
+        blocks: list[PlacedBlock] = []
+        for kind in BLOCKS:
+            names = kind.names(asset_class)
+            if not kind.is_needed(asset_class):
+                continue
+            if kind is FaultFeatures:
+                blocks.append(PlacedBlock(kind, np.array(faults, dtype=np.intp)))
+            else:
+                blocks.append(PlacedBlock(kind, slice(at, at + len(names))))
+                at += len(names)
+        if at != self.width:
+            msg = f"class {asset_class.name!r}: its declarations make {at} features, it names {self.width}"
+            raise ValueError(msg)
+        #: Kinds of which each asset has a block, in this order.
+        self.blocks = tuple(blocks)
+        #: Those among them that have features in this class, with their index.
+        self.written = tuple(
+            (index, placed) for index, placed in enumerate(blocks) if placed.kind.names(asset_class)
+        )
+        used = {event for placed in blocks for event in placed.kind.uses}
+        #: By type of event: indices of the blocks that use it.
+        self.users = {
+            event: tuple(index for index, placed in enumerate(blocks) if event in placed.kind.uses)
+            for event in used
+        }
 
     def new_windows(self, state: dict[str, Any] | None = None) -> Windows:
         """The windows of one asset."""
         return self._windows_kind(self.windows, state)
 
-    def latest_weather(self, state: dict[str, Any] | None) -> LatestWeather | None:
-        """The weather of one asset's latest event, None where the class sees none."""
-        weather = self.asset_class.weather
-        return None if weather is None else LatestWeather(weather, state)
+    def new_blocks(self, states: Mapping[str, Any]) -> tuple[FeatureBlock, ...]:
+        """Blocks of one asset.
+
+        Args:
+            states: result of `block_states`; of a section that is missing the blocks are new.
+        """
+        return tuple(placed.kind(self.asset_class, states.get(placed.kind.section)) for placed in self.blocks)
+
+    def block_states(
+        self, blocks: Sequence[FeatureBlock], other: ClassPlan | None = None
+    ) -> dict[str, dict[str, Any]]:
+        """Plain data of the blocks of one asset, by section.
+
+        Args:
+            blocks: of this class.
+            other: the class in which they go on; None if it is this one.
+        """
+        states: dict[str, dict[str, Any]] = {}
+        for block in blocks:
+            carried = block.state() if other is None else block.carried(self.asset_class, other.asset_class)
+            states.setdefault(block.section, {}).update(carried)
+        return states
 
     def complete_windows(
         self, asset: str, newest: int | None, state: dict[str, Any] | None = None
@@ -111,10 +179,6 @@ class ClassPlan:
         if not self.compared or not in_sample(asset, self.compared):
             return None
         return RecomputedWindows(self, newest, state)
-
-    def faults(self, state: dict[str, Any] | None = None) -> Faults:
-        """The faults of one asset; all assets share those of a class that counts none."""
-        return Faults(self.asset_class, state) if self._no_faults is None else self._no_faults
 
     def as_written(self, number: int | None) -> ClassPlan:
         """The class as it was when a snapshot was written; None in those of releases that named no layout."""

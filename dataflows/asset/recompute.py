@@ -8,18 +8,18 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from dataflows.asset.fault_windows import without_surplus
+from dataflows.asset.fault_windows import FaultFeatures, without_surplus
 from dataflows.asset.panes import Panes
 from dataflows.items import Compared
 from dataflows.state.layouts import Refit
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from numpy.typing import NDArray
 
-    from dataflows.asset.attributes import AttributeFeatures
     from dataflows.asset.plan import ClassPlan
+    from dataflows.features import FeatureBlock
 
 __all__ = ["RecomputedWindows"]
 
@@ -72,10 +72,10 @@ class RecomputedWindows:
         self.given_up: tuple[Compared, ...] = ()
         if state is None:
             self._panes = Panes(plan.windows)
-            self._faults = plan.faults()
+            self._faults = FaultFeatures(plan.asset_class)
             return
         self._panes = Panes(plan.windows, state["panes"])
-        self._faults = plan.faults(state["faults"])
+        self._faults = FaultFeatures(plan.asset_class, state["faults"])
         self._times = state["times"]
         table = np.frombuffer(state["rows"]).reshape(len(self._times), len(plan.windows.sensors))
         self._rows = {time: row.copy() for time, row in zip(self._times, table, strict=True)}
@@ -108,18 +108,18 @@ class RecomputedWindows:
 
         Args:
             time: microseconds, after that of any other example.
-            served: its float64 array (features of the class) as bytes; what is neither of readings, of faults
-                nor of the background stays as it was served.
+            served: its float64 array (features of the class) as bytes; features of blocks that are not
+                `recomputed` stay as they were served.
         """
         if self._since is None or time - self._plan.reach >= self._since:
             self._examples.append((time, served))
 
-    def advance(self, mark: int | None, background: AttributeFeatures) -> tuple[Compared, ...]:
+    def advance(self, mark: int | None, blocks: Sequence[FeatureBlock]) -> tuple[Compared, ...]:
         """Let in what the watermark has passed; return the examples among it, and those given up.
 
         Args:
             mark: the watermark.
-            background: of the asset, as it is known now.
+            blocks: of the asset, as they are now.
         """
         if mark is None or not self._times or self._times[0] >= mark:
             return self._drained()
@@ -130,7 +130,7 @@ class RecomputedWindows:
             features = self._enter(time, self._rows.pop(time))
             if self._examples and self._examples[0][0] == time:
                 _, served = self._examples.pop(0)
-                out.append(Compared(time, self._vector(time, served, features, background)))
+                out.append(Compared(time, self._vector(time, served, features, blocks)))
         return self._drained() + tuple(out) if self.given_up else tuple(out)
 
     def _drained(self) -> tuple[Compared, ...]:
@@ -141,7 +141,9 @@ class RecomputedWindows:
         """Take a time into the panes, and the faults up to it; return the features of the readings."""
         due = 0
         while due < len(self._later) and self._later[due][0] <= time:
-            self._faults.add(*self._later[due], time)
+            at, code = self._later[due]
+            if code in self._plan.asset_class.faults:
+                self._faults.count(at, code, time)
             due += 1
         del self._later[:due]
         features = np.empty(self._plan.windows.features)
@@ -150,16 +152,18 @@ class RecomputedWindows:
         return features
 
     def _vector(
-        self, time: int, served: bytes, features: NDArray[np.float64], background: AttributeFeatures
+        self, time: int, served: bytes, features: NDArray[np.float64], blocks: Sequence[FeatureBlock]
     ) -> bytes:
         plan = self._plan
         if plan.only_readings:
             return features.tobytes()
         out = np.frombuffer(served).copy()
         out[plan.of_readings] = features
-        if len(plan.of_faults):
-            out[plan.of_faults] = self._faults.features(time)
-        background.features(time, out[plan.background])
+        for index, placed in plan.written:
+            if placed.kind is FaultFeatures:
+                placed.write(self._faults, time, out)
+            elif placed.kind.recomputed:
+                placed.write(blocks[index], time, out)
         return out.tobytes()
 
     def reset(self, time: int, rows: Mapping[int, NDArray[np.float64]]) -> None:
@@ -199,8 +203,8 @@ class RecomputedWindows:
             new._rows[time] = np.full(len(plan.windows.sensors), np.nan)
             new._rows[time][new_at] = row[old_at]
         new._panes.take(self._panes, old_at, new_at)
-        if plan.asset_class.faults:
-            new._faults = self._faults.carry(plan.asset_class)
+        carried = self._faults.carried(self._plan.asset_class, plan.asset_class)
+        new._faults = FaultFeatures(plan.asset_class, carried)
         new._examples = [(time, refit(served)) for time, served in self._examples]
         return new
 

@@ -36,12 +36,12 @@ class HeldReadings(Windows):
         state: what `state` returned, None for a new asset.
     """
 
-    __slots__ = ("held",)
+    __slots__ = ()
 
     def __init__(self, plan: WindowPlan, state: dict[str, Any] | None = None) -> None:
         super().__init__(plan, state)
-        #: The time that waits for sensors, after all that were scored.
-        self.held: int | None = None if state is None else state.get("held")
+        if state is not None:
+            self.held = state.get("held")
 
     def _ends_wait(self, time: int) -> bool:
         """Whether something of a later time ends the wait of the time that is held."""

@@ -1,127 +1,125 @@
-"""The weather of an asset's latest event, and the fresher weather that revises it."""
+"""Weather as features: that of the latest event, and the later weather that revises it."""
 
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import msgspec
+from typing_extensions import override
 
+from dataflows.events import Telemetry
+from dataflows.features import WEATHER_MORE, FeatureBlock, weather_name
 from dataflows.instants import HOUR
-from dataflows.items import WeatherAsOf, same_values
+from dataflows.items import LateWeather, WeatherAsOf, same_values
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     from numpy.typing import NDArray
 
-    from dataflows.fleet.fleet import Weather
+    from dataflows.features import AssetTimes
+    from dataflows.fleet.fleet import AssetClass
+    from dataflows.items import ResolvedEvent
 
-__all__ = ["LatestWeather"]
+__all__ = ["WeatherFeatures"]
 
 
-class LatestWeather:
-    """What the latest on-time event of one asset got of the weather, as features.
+class WeatherFeatures(FeatureBlock):
+    """Weather of one asset: what its latest on-time event was joined with.
 
     Args:
-        plan: what the class sees.
+        asset_class: names the values, and their largest age; it sees weather.
         state: what `state` returned, None for a new asset.
+
+    Attributes:
+        revised: later weather took the place of that with which the event was joined.
     """
 
-    __slots__ = ("_held", "_held_revised", "_joined", "_plan", "revised")
+    __slots__ = ("_held", "_held_revised", "_joined", "_max_age", "_names", "revised")
 
-    def __init__(self, plan: Weather, state: dict[str, Any] | None = None) -> None:
-        self._plan = plan
+    section = "weather"
+    uses: ClassVar[tuple[type, ...]] = (Telemetry, LateWeather)
+
+    def __init__(self, asset_class: AssetClass, state: Mapping[str, Any] | None = None) -> None:
+        weather = asset_class.weather
+        self._names = () if weather is None else weather.values
+        self._max_age = 0 if weather is None else weather.max_age
         #: None where the event has no site.
         self._joined: WeatherAsOf | None = None
         #: What the latest message of a time that waits for sensors was joined with.
         self._held: WeatherAsOf | None = None
-        #: Whether this is fresher weather than the event was joined with when it came.
         self.revised = False
         #: The same of the time that waits.
         self._held_revised = False
         if state is not None:
-            same = tuple(state["names"]) == plan.values
-            self._joined = self._again(state["joined"], state["names"])
-            self._held = self._again(state["held"], state["names"])
+            same = tuple(state["names"]) == self._names
+            self._joined = self._restored(state["joined"], state["names"])
+            self._held = self._restored(state["held"], state["names"])
             self.revised = state["revised"] and same
             self._held_revised = state["held_revised"] and same
 
-    def _again(self, kept: list[Any] | None, names: list[str]) -> WeatherAsOf | None:
-        """A row that was kept; after a change of class some values may be new to the asset."""
-        if kept is None:
+    def _restored(self, stored: list[Any] | None, names: list[str]) -> WeatherAsOf | None:
+        """Restore a row; after a change of class some values may be new to the asset."""
+        if stored is None:
             return None
-        site, time, issued, values = kept
+        site, time, issued, values = stored
         given = dict(zip(names, values, strict=True))
-        return WeatherAsOf(site, time, issued, tuple(given.get(name, math.nan) for name in self._plan.values))
+        return WeatherAsOf(site, time, issued, tuple(given.get(name, math.nan) for name in self._names))
+
+    @override
+    @classmethod
+    def names(cls, asset_class: AssetClass) -> Sequence[str]:
+        weather = asset_class.weather
+        return () if weather is None else [weather_name(name) for name in (*weather.values, *WEATHER_MORE)]
 
     @property
+    @override
     def is_empty(self) -> bool:
-        """Whether nothing is known."""
         return self._joined is None and self._held is None and not (self.revised or self._held_revised)
 
     @property
     def values(self) -> tuple[float, ...]:
-        """In the order of the class, NaN is missing."""
-        return (math.nan,) * len(self._plan.values) if self._joined is None else self._joined.values
+        """Values in the order of the class, NaN is missing."""
+        return (math.nan,) * len(self._names) if self._joined is None else self._joined.values
 
-    def take(self, joined: WeatherAsOf | None) -> None:
-        """Note what the latest event was joined with; None where it has no site."""
-        self._joined = joined
-        self.revised = False
+    @override
+    def add(self, accepted: ResolvedEvent, times: AssetTimes) -> bool:
+        """Add the weather that telemetry was joined with, or weather that became known later."""
+        event = accepted.event
+        if isinstance(event, LateWeather):
+            if self._would_join(event.weather, times.held, self._held):
+                self._held, self._held_revised = event.weather, True
+            if not self._would_join(event.weather, times.largest, self._joined):
+                return False
+            self._joined, self.revised = event.weather, True
+            return True
+        if isinstance(event, Telemetry):
+            if event.time == times.largest:
+                self._joined, self.revised = accepted.weather, False
+            elif event.time == times.held:
+                self._held, self._held_revised = accepted.weather, False
+        return False
 
-    def hold(self, joined: WeatherAsOf | None) -> None:
-        """Note what a message was joined with whose time is not scored yet."""
-        self._held = joined
-        self._held_revised = False
-
-    def take_held(self) -> None:
-        """The time that was held is scored."""
+    @override
+    def advance(self, time: int) -> None:
+        """Score the time that waited: with the weather of its latest message."""
         self._joined, self.revised = self._held, self._held_revised
-
-    def offer(self, late: WeatherAsOf, time: int | None) -> bool:
-        """Take weather that became known after the latest event, if that would now be joined with it.
-
-        Args:
-            late: the row.
-            time: of the latest event, None where there is none.
-
-        Returns:
-            Whether it was taken.
-        """
-        if not self._would_join(late, time, self._joined):
-            return False
-        self._joined = late
-        self.revised = True
-        return True
-
-    def offer_held(self, late: WeatherAsOf, time: int | None) -> None:
-        """Take the same weather for the time that waits, which is then scored with it.
-
-        Args:
-            late: the row.
-            time: that waits, None where none does.
-        """
-        if self._would_join(late, time, self._held):
-            self._held = late
-            self._held_revised = True
 
     def _would_join(self, late: WeatherAsOf, time: int | None, before: WeatherAsOf | None) -> bool:
         """Whether an event of this time, joined with other weather before, would now get this row."""
         if before is None or time is None or late.time is None or before.site != late.site:
             return False
-        if not late.time <= time <= late.time + self._plan.max_age:
+        if not late.time <= time <= late.time + self._max_age:
             return False
         if before.time is not None and (late.time, late.issued) < (before.time, before.issued):
             return False
         equal = (late.time, late.issued) == (before.time, before.issued)
         return not (equal and same_values(late.values, before.values))
 
-    def features(self, time: int, out: NDArray[Any]) -> None:
-        """Write the values, the age in hours and whether it is a forecast; all NaN where there is none.
-
-        Args:
-            time: of the latest event.
-            out: (values + 2).
-        """
+    @override
+    def write(self, time: int, out: NDArray[Any]) -> None:
+        """Write the values, the age in hours and whether it is a forecast; all NaN where there is none."""
         joined = self._joined
         if joined is None or joined.time is None:
             out[:] = math.nan
@@ -130,10 +128,10 @@ class LatestWeather:
         out[-2] = (time - joined.time) / HOUR
         out[-1] = joined.issued < joined.time
 
+    @override
     def state(self) -> dict[str, Any]:
-        """Plain data."""
         return {
-            "names": self._plan.values,
+            "names": self._names,
             "joined": None if self._joined is None else msgspec.structs.astuple(self._joined),
             "held": None if self._held is None else msgspec.structs.astuple(self._held),
             "revised": self.revised,

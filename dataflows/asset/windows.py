@@ -181,6 +181,7 @@ class Windows:
         "_rows",
         "_since",
         "_unbegun",
+        "held",
         "largest",
         "latest",
         "newest",
@@ -206,6 +207,8 @@ class Windows:
         self._since: int | None = None
         #: The time that is scored: the largest of telemetry, but for one that waits for sensors.
         self.largest: int | None = None
+        #: The time that waits for sensors, after all that were scored; see `HeldReadings`.
+        self.held: int | None = None
         #: The largest time of accepted telemetry: what is not before it is on time.
         self.latest: int | None = None
         #: The largest time of telemetry and faults: what the watermark follows.

@@ -9,6 +9,7 @@ from functools import cached_property
 from itertools import product
 from typing import TYPE_CHECKING
 
+from dataflows.features import WEATHER_MORE, category_name, maintenance_names, weather_name
 from dataflows.fleet.expressions import ExpressionError, parse
 from dataflows.fleet.fleet import (
     CLEAR_SHARE,
@@ -35,7 +36,7 @@ from dataflows.fleet.problems import Loc, dotted, listed, nearest, shown
 from dataflows.fleet.values import topic_name
 from dataflows.instants import MICROSECONDS, format_duration
 from dataflows.mapping.rules import problems_of
-from dataflows.window_statistics import FAULT_STATISTICS, STATISTICS
+from dataflows.window_statistics import FAULT_STATISTICS, STATISTICS, feature_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -71,8 +72,6 @@ _MAKERS = (
     "categories",
     "weather",
 )
-#: Further features of the weather that an event sees.
-_OF_WEATHER = ("age", "forecast")
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,17 +121,17 @@ class ClassLayout:
                 if table.values
             ),
             *(_Maker(loc, "a window", tuple(self._names(window))) for loc, window in windows),
-            *(_Maker(loc, "a component", _work(name)) for name, loc in maintenance.items()),
+            *(_Maker(loc, "a component", maintenance_names(name)) for name, loc in maintenance.items()),
             *(_Maker(loc, "an attribute", (name,)) for name, loc in attributes.items()),
             *(
-                _Maker(loc, "a category", (f"{name}={value}",))
+                _Maker(loc, "a category", (category_name(name, value),))
                 for name, values in categories.items()
                 for value, loc in values.items()
             ),
-            *(_Maker(loc, "a weather value", (f"weather:{name}",)) for name, loc in weather.items()),
+            *(_Maker(loc, "a weather value", (weather_name(name),)) for name, loc in weather.items()),
         ]
         if weather:
-            known = tuple(f"weather:{name}" for name in _OF_WEATHER)
+            known = tuple(weather_name(name) for name in WEATHER_MORE)
             self._makers.append(_Maker((*self._loc, "weather"), "weather", known))
         self._check_features_once()
         self._check_silence()
@@ -259,11 +258,12 @@ class ClassLayout:
                 yield f"horizon and label delay of {dotted(loc)}", max(target.horizon) + delay
 
     def _names(self, window: Window) -> Iterator[str]:
-        length = format_duration(window.length)
         for index in window.sensors:
-            yield from (f"{self.channels[index]}:{statistic}:{length}" for statistic in window.statistics)
+            yield from (feature_name(self.channels[index], name, window.length) for name in window.statistics)
         for index in window.faults:
-            yield from (f"{self.faults[index]}:{statistic}:{length}" for statistic in window.fault_statistics)
+            yield from (
+                feature_name(self.faults[index], name, window.length) for name in window.fault_statistics
+            )
 
     def _once(self, loc: Loc, names: Sequence[str]) -> dict[str, Loc]:
         """Names with their places; a repeated name is a problem and left out."""
@@ -346,10 +346,6 @@ class ClassLayout:
                 other = "itself" if made[twice] == maker.loc else dotted(made[twice])
                 expected = f"{maker.what} that makes no feature of {other}"
                 self._draft.refuse(maker.loc, expected, f"{twice} again")
-
-
-def _work(component: str) -> tuple[str, str]:
-    return f"{component}:since", f"{component}:times"
 
 
 # Later records correct nothing: the scores are forgotten by then.

@@ -12,11 +12,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dataflows.asset import Asset
-from dataflows.asset import attributes as background
+from dataflows.asset import Asset, attributes, maintenance
 from dataflows.asset import labels as records
 from dataflows.asset.asset import ClassPlan
 from dataflows.asset.attributes import AttributeFeatures
+from dataflows.asset.maintenance import MaintenanceFeatures
+from dataflows.asset.windows import WindowPlan, Windows
 from dataflows.events import (
     MAX_ATTRIBUTES,
     Event,
@@ -574,42 +575,52 @@ def test_a_former_target_without_examples_is_forgotten(restart: bool) -> None:
     assert reason_in(asset.process(item_of(3, Failure("a", 900, "blade", None, None), "fan"))) == "unmatched"
 
 
+#: The times of an asset without telemetry.
+NOTHING_SCORED = Windows(WindowPlan(Shape("pump", (), 0).asset_class()))
+
+
+def register(block: AttributeFeatures, attributes: dict[str, str | float | bool | None]) -> None:
+    """Give a block a registry row with some attributes."""
+    row = Registration("a", "pump", None, attributes, False, None)
+    block.add(ResolvedEvent(row, "pump"), NOTHING_SCORED)
+
+
 def test_many_works_on_one_asset_after_a_resume_leave_the_other_assets_alone() -> None:
     """More maintenance than is kept one by one counts for its asset only, however often that was stored."""
     shape = Shape("pump", ((4, 1),), 0).asset_class()
 
-    def counted(background: AttributeFeatures) -> float:
-        out = np.full(len(COMPONENTS) * 2 + 1 + len(COLOURS), np.nan)
-        background.features(10_000, out)
+    def counted(block: MaintenanceFeatures) -> float:
+        out = np.full(len(COMPONENTS) * 2, np.nan)
+        block.write(10_000, out)
         return float(out[1])
 
-    busy, other = AttributeFeatures(shape), AttributeFeatures(shape)
+    busy, other = MaintenanceFeatures(shape), MaintenanceFeatures(shape)
     for time in range(900):
-        busy.work(time, "belt")
+        busy.add(ResolvedEvent(Maintenance("a", time, "belt", None, None), "pump"), NOTHING_SCORED)
         if time % 256 == 250:
-            busy, other = AttributeFeatures(shape, busy.state()), AttributeFeatures(shape, other.state())
+            busy, other = MaintenanceFeatures(shape, busy.state()), MaintenanceFeatures(shape, other.state())
     assert counted(busy) == 900
-    assert counted(other) == counted(AttributeFeatures(shape)) == 0
+    assert counted(other) == counted(MaintenanceFeatures(shape)) == 0
 
 
 def test_a_partial_registry_row_wipes_nothing_that_it_does_not_name() -> None:
     """Attributes that a row leaves out stay, null takes one away, and made-up names fill no memory."""
     shape = Shape("pump", ((4, 1),), 0).asset_class()
-    background = AttributeFeatures(shape)
-    background.attributes({"age": 3, "colour": "red"})
-    background.attributes({"colour": "blue"})
-    assert background.state()["attributes"] == {"age": 3, "colour": "blue"}
-    background.attributes({})
-    background.attributes({"age": None})
-    assert background.state()["attributes"] == {"age": None, "colour": "blue"}
+    block = AttributeFeatures(shape)
+    register(block, {"age": 3, "colour": "red"})
+    register(block, {"colour": "blue"})
+    assert block.state()["attributes"] == {"age": 3, "colour": "blue"}
+    register(block, {})
+    register(block, {"age": None})
+    assert block.state()["attributes"] == {"age": None, "colour": "blue"}
     for number in range(2_000):
-        background.attributes({f"made up {number}": 1})
-    assert len(background.state()["attributes"]) == MAX_ATTRIBUTES
+        register(block, {f"made up {number}": 1})
+    assert len(block.state()["attributes"]) == MAX_ATTRIBUTES
 
 
 def test_what_assets_share_cannot_be_written_to() -> None:
     """Tables that assets without attributes, maintenance or records have in common refuse every write."""
-    for shared in (background._NONE, records._NONE):
+    for shared in (attributes._NONE, maintenance._NONE, records._NONE):
         with pytest.raises(TypeError):
             shared["a"] = 1  # type: ignore[index]
 
@@ -619,10 +630,10 @@ def test_a_category_given_as_a_number_is_that_of_its_text() -> None:
     shape = replace(Shape("pump", ((4, 1),), 0).asset_class(), categories=(("kind", ("2", "true")),))
 
     def features(value: object) -> list[float]:
-        out = np.full(len(COMPONENTS) * 2 + 3, np.nan)
+        out = np.full(3, np.nan)
         found = AttributeFeatures(shape)
-        found.attributes({"kind": value})
-        found.features(0, out)
+        register(found, {"kind": value})
+        found.write(0, out)
         return out[-2:].tolist()
 
     assert features(2) == features(2.0) == features("2") == [1.0, 0.0]

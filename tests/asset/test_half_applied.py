@@ -9,8 +9,9 @@ from structlog.testing import capture_logs
 
 from dataflows.asset import Asset
 from dataflows.asset.attributes import AttributeFeatures
-from dataflows.asset.fault_windows import Faults
+from dataflows.asset.fault_windows import FaultFeatures
 from dataflows.asset.labels import Labels
+from dataflows.asset.maintenance import MaintenanceFeatures
 from dataflows.asset.panes import Panes
 from dataflows.asset.windows import RowBuffer, Windows
 from dataflows.events import Event, Failure, Maintenance, Registration, Retraction, Telemetry
@@ -33,16 +34,17 @@ STEPS = [
     (RowBuffer, "append"),
     (Panes, "insert"),
     (Panes, "insert_newest"),
-    (Faults, "add"),
-    (Faults, "advance"),
+    (FaultFeatures, "add"),
+    (FaultFeatures, "advance"),
     (Labels, "advance"),
     (Labels, "add"),
     (Labels, "record"),
     (Labels, "retract"),
     (Labels, "release"),
     (Labels, "retarget"),
-    (AttributeFeatures, "attributes"),
-    (AttributeFeatures, "work"),
+    (AttributeFeatures, "add"),
+    (MaintenanceFeatures, "add"),
+    (MaintenanceFeatures, "withdraw"),
     (Asset, "_observations"),
 ]
 BEFORE: list[Event] = [
