@@ -10,7 +10,7 @@ import numpy as np
 
 from dataflows.asset.attributes import AttributeFeatures
 from dataflows.asset.fault_windows import identity_of
-from dataflows.asset.labels import Decisions, Kind, Labels, from_version_4, pending_in, record_kind
+from dataflows.asset.labels import Decisions, Labels, RecordKind, from_version_4, pending_in
 from dataflows.asset.plan import ClassPlan
 from dataflows.asset.recompute import RecomputedWindows
 from dataflows.asset.score_on_complete import HeldReadings
@@ -411,7 +411,7 @@ class Asset:
 
     def _record(self, item: Item, body: ResolvedEvent, event: Failure | Maintenance) -> list[Item]:
         labels = self._labels
-        kind = record_kind(event)
+        kind = cast("RecordKind", kind_of(event))
         what = event.mode if isinstance(event, Failure) else event.component
         if not labels.remembers(event.time, self._windows.largest):
             return [rejected(item, event, "unmatched", "no example that it could label is remembered")]
@@ -440,7 +440,7 @@ class Asset:
         """Forget every example that was to be computed again, and return them."""
         return () if self._complete is None else self._complete.give_up(why)
 
-    def _withdraw_from_blocks(self, kind: Kind, time: int, what: str | None) -> None:
+    def _withdraw_from_blocks(self, kind: RecordKind, time: int, what: str | None) -> None:
         for block in self._blocks:
             block.withdraw(kind, time, what)
 

@@ -19,7 +19,6 @@ from operator import attrgetter
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, cast
 
-from dataflows.events import Failure, Maintenance
 from dataflows.items import Matured
 
 if TYPE_CHECKING:
@@ -33,16 +32,15 @@ __all__ = [
     "POSITIVE",
     "AssetRecords",
     "Decisions",
-    "Kind",
     "Labels",
+    "RecordKind",
     "Replaced",
     "from_version_4",
     "pending_in",
-    "record_kind",
 ]
 
 POSITIVE, NEGATIVE, CENSORED = 1, 0, -1
-Kind = Literal["failure", "maintenance"]
+RecordKind = Literal["failure", "maintenance"]
 #: Shared by the many assets without a record, so it cannot be written to.
 _NONE = cast("dict[str, Any]", MappingProxyType({}))
 #: So many records are kept for telemetry that may still come, however old they are.
@@ -82,7 +80,7 @@ class AssetRecords:
         return bool(self._seen)
 
     def take(
-        self, kind: Kind, time: int, what: str | None, identity: str | None, expired: int | None = None
+        self, kind: RecordKind, time: int, what: str | None, identity: str | None, expired: int | None = None
     ) -> Replaced | bool:
         """Add a record, unless it was seen before.
 
@@ -115,17 +113,17 @@ class AssetRecords:
         insort(self._times(kind, named), time)
         return True if replaced is None else replaced
 
-    def _free(self, kind: Kind, time: int, named: str) -> None:
+    def _free(self, kind: RecordKind, time: int, named: str) -> None:
         """Let a record whose id another record has now stand without an identity."""
         key = _key(kind, time, named, None) + _SEPARATOR
         if key in self._seen:
             self._times(kind, named).remove(time)
         self._seen[key] = (time, named)
 
-    def withdraw(self, identity: str) -> list[tuple[Kind, int, str | None]]:
+    def withdraw(self, identity: str) -> list[tuple[RecordKind, int, str | None]]:
         """Remove the records of an id, which is free then; return their kind, time, mode or component."""
-        withdrawn: list[tuple[Kind, int, str | None]] = []
-        kinds: tuple[Kind, ...] = ("failure", "maintenance")
+        withdrawn: list[tuple[RecordKind, int, str | None]] = []
+        kinds: tuple[RecordKind, ...] = ("failure", "maintenance")
         for kind in kinds:
             begin = _SEPARATOR.join((kind, identity, ""))
             for key in sorted(key for key in self._seen if key.startswith(begin)):
@@ -179,7 +177,7 @@ class AssetRecords:
         self._seen = {key: found for key, found in self._seen.items() if found[0] >= before}
         self._oldest = min((time for time, _ in self._seen.values()), default=before)
 
-    def _times(self, kind: Kind, named: str) -> list[int]:
+    def _times(self, kind: RecordKind, named: str) -> list[int]:
         """The times of the records of one mode or component, to be changed."""
         table = self._failures if kind == "failure" else self._maintenance
         if named not in table:
@@ -213,7 +211,7 @@ def _first_after(times: list[int] | None, after: int, until: int, downtime: int 
     return times[index] if index < len(times) and times[index] <= until else None
 
 
-def _key(kind: Kind, time: int, named: str, identity: str | None) -> str:
+def _key(kind: RecordKind, time: int, named: str, identity: str | None) -> str:
     """The identity of a record. An id is not empty, so records with and without one are told apart."""
     parts = (kind, "", named, str(time)) if identity is None else (kind, identity, named)
     return _SEPARATOR.join(parts)
@@ -236,11 +234,6 @@ def from_version_4(state: dict[str, Any]) -> dict[str, Any]:
         identity = rest.removeprefix("id ") if rest.startswith("id ") else None
         seen[_key("failure" if kind == "failure" else "maintenance", time, what, identity)] = (time, what)
     return {**state, "seen": seen}
-
-
-def record_kind(record: Failure | Maintenance) -> Kind:
-    """Whether a record is one of failure or of maintenance."""
-    return "failure" if isinstance(record, Failure) else "maintenance"
 
 
 _NEVER = 2**63
@@ -406,7 +399,7 @@ class Labels:
         return decided
 
     def record(
-        self, kind: Kind, time: int, what: str | None, identity: str | None
+        self, kind: RecordKind, time: int, what: str | None, identity: str | None
     ) -> tuple[Decisions, Replaced | None] | None:
         """Take a failure (of a mode) or maintenance (of a component, None: of the whole asset).
 
@@ -425,7 +418,7 @@ class Labels:
             self._revise(kind, what, replaced.time, decided)
         return self._revise(kind, what, time, decided), replaced
 
-    def retract(self, identity: str) -> tuple[Decisions, list[tuple[Kind, int, str | None]]]:
+    def retract(self, identity: str) -> tuple[Decisions, list[tuple[RecordKind, int, str | None]]]:
         """Withdraw the records of an id; return what that corrects, and the records (none if unknown)."""
         withdrawn = self._records.withdraw(identity)
         decided: Decisions = {}
@@ -433,11 +426,11 @@ class Labels:
             self._revise(kind, what, time, decided)
         return decided, withdrawn
 
-    def affected(self, kind: Kind, what: str | None) -> list[str]:
+    def affected(self, kind: RecordKind, what: str | None) -> list[str]:
         """Names of the targets that a record is about."""
         return [labels.target.name for labels in self._affected(kind, what)]
 
-    def _affected(self, kind: Kind, what: str | None) -> list[_TargetLabels]:
+    def _affected(self, kind: RecordKind, what: str | None) -> list[_TargetLabels]:
         return [
             labels
             for labels in self._targets.values()
@@ -520,7 +513,7 @@ class Labels:
         """Examples that wait for their label, over all targets."""
         return sum(example.label is None for labels in self._targets.values() for example in labels.examples)
 
-    def _revise(self, kind: Kind, what: str | None, time: int, decided: Decisions) -> Decisions:
+    def _revise(self, kind: RecordKind, what: str | None, time: int, decided: Decisions) -> Decisions:
         """Decide every example again that a record of this time can touch; add that to what is decided."""
         affected: Iterable[_TargetLabels] = self._affected(kind, what)
         if self._downtime and kind == "failure":

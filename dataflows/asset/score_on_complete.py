@@ -12,9 +12,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from typing_extensions import override
 
-from dataflows.asset.labels import record_kind
 from dataflows.asset.windows import Placement, WindowPlan, Windows
-from dataflows.events import AssetEvent, Failure, Fault, Maintenance, Registration, Telemetry
+from dataflows.events import AssetEvent, Failure, Fault, Maintenance, Registration, Telemetry, kind_of
 from dataflows.items import Expiry
 
 if TYPE_CHECKING:
@@ -67,7 +66,7 @@ class HeldReadings(Windows):
             return self._ends_wait(event.time - self._plan.lateness)
         if isinstance(event, Failure | Maintenance):
             # What is reset is gone, also at its very time.
-            return record_kind(event) in plan.resets and self._ends_wait(event.time + 1)
+            return kind_of(event) in plan.resets and self._ends_wait(event.time + 1)
         if isinstance(event, Registration):
             leaves = event.retired or plans[event.asset_class] is not plan
             return leaves and self.held is not None

@@ -12,7 +12,7 @@ from tests.asset.oracle import Decision, LabelOracle, TargetShape
 from tests.asset.streams import sequences, target_of
 
 if TYPE_CHECKING:
-    from dataflows.asset.labels import Kind
+    from dataflows.asset.labels import RecordKind
     from dataflows.items import Matured
 
 
@@ -105,7 +105,7 @@ class Subject:
         return many(self.labels.advance(clock))
 
     def record(self, step: Step) -> dict[str, list[Decision]] | None:
-        kind: Kind = "failure" if step.kind == "failure" else "maintenance"
+        kind: RecordKind = "failure" if step.kind == "failure" else "maintenance"
         recorded = self.labels.record(kind, step.time, step.what, step.id)
         return None if recorded is None else many(recorded[0])
 
