@@ -31,6 +31,7 @@ import numpy as np
 from numba import njit
 from river import base
 
+from dataflows.scoring import running_prior
 from dataflows.state.snapshots import Kind, SnapshotError
 
 if TYPE_CHECKING:
@@ -162,7 +163,7 @@ class Prior(_Stored):
 
     def predict_proba_one(self, x: Mapping[str, Any]) -> dict[bool, float]:  # noqa: ARG002 - River's signature
         """The same probability for everything."""
-        positive = (self.positives + 0.5) / (self.learned + 1)
+        positive = running_prior(self.positives, self.learned)
         return {False: 1.0 - positive, True: positive}
 
 

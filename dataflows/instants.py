@@ -17,6 +17,7 @@ __all__ = [
     "format_instant",
     "parse_duration",
     "parse_instant",
+    "period_end",
     "shown_instant",
 ]
 
@@ -93,6 +94,15 @@ def format_instant(instant: int) -> str:
 def shown_instant(instant: int) -> str:
     """RFC 3339 in UTC for a person, with a fraction only when there is one: ``2020-01-02T14:00:00Z``."""
     return (_EPOCH + timedelta(microseconds=instant)).isoformat()[:-6] + "Z"
+
+
+def period_end(instant: int, every: int) -> int:
+    """End of the period in which an instant lies; periods (end - every, end] end at multiples of ``every``.
+
+    >>> period_end(6, 4), period_end(8, 4), period_end(9, 4)
+    (8, 8, 12)
+    """
+    return -(-instant // every) * every
 
 
 def parse_duration(text: str) -> int:

@@ -17,9 +17,10 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from dataflows.evaluation.figures import Entry, bootstrap, figures, log_losses, tables
+from dataflows.evaluation.figures import Entry, bootstrap, figures, tables
 from dataflows.evaluation.reading import PUBLISHED, Evaluations, labelled, load_evaluations
 from dataflows.fleet import load as load_fleet
+from dataflows.scoring import log_losses
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -35,6 +35,7 @@ from threadpoolctl import threadpool_limits
 from dataflows.evaluation.figures import Entry, bootstrap, compare, figures, tables
 from dataflows.evaluation.reading import Evaluations, labelled, load_evaluations
 from dataflows.instants import HOUR, format_instant, parse_duration, parse_instant, shown_instant
+from dataflows.scoring import running_prior
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -245,7 +246,7 @@ def batch_scores(
     The examples of one day arrive together, at T. The model learns the examples whose label was known by T
     and whose horizon and label delay (``settle``, microseconds) ended before that day, each under its latest
     label by then: negatives and positives alike, as the online models do. Until both classes are known it
-    gives the running prior, (positives + 0.5) / (learned + 1).
+    gives the running prior.
     """
     index = recording.rows_of(rows.assets, rows.times)
     features, arrivals = recording.features(), recording.arrival[index]
@@ -267,7 +268,7 @@ def batch_scores(
                 model.fit(features[recording.rows_of(latest.assets, latest.times)], latest.labels)
                 scores[now] = model.predict_proba(features[index[now]])[:, 1]
         else:
-            scores[now] = (positives + 0.5) / (len(latest) + 1)
+            scores[now] = running_prior(positives, len(latest))
     return scores
 
 

@@ -30,6 +30,7 @@ from dataflows.evaluation.figures import Entry, bootstrap, compare, figures, ins
 from dataflows.evaluation.reading import Evaluations, labelled, load_evaluations
 from dataflows.fleet import load as load_fleet
 from dataflows.instants import HOUR
+from dataflows.scoring import running_prior
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -67,8 +68,7 @@ def batch_scores(rows: Evaluations, settle: int, every: int = _EVERY) -> NDArray
 
     At T it learns, from nothing, the examples whose label was decided and known by T and whose time +
     ``settle`` (horizon and label delay) lies before T, each under its latest label of that time. It scores
-    the examples in (T, T + every]. Until both classes are known it gives the running prior, (positives +
-    0.5) / (learned + 1).
+    the examples in (T, T + every]. Until both classes are known it gives the running prior.
     """
     examples = labelled(rows, "first")
     learnable = np.maximum(rows.settled, rows.times + settle + 1)
@@ -87,7 +87,7 @@ def batch_scores(rows: Evaluations, settle: int, every: int = _EVERY) -> NDArray
                 model.fit(known.features, known.labels)
                 scores[asked] = model.predict_proba(examples.features[asked])[:, 1]
         else:
-            scores[asked] = (positives + 0.5) / (len(known) + 1)
+            scores[asked] = running_prior(positives, len(known))
     return scores
 
 

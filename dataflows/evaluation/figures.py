@@ -19,6 +19,7 @@ from rich.table import Table
 
 from dataflows.evaluation.reading import labelled
 from dataflows.instants import parse_instant
+from dataflows.scoring import log_losses
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
     from dataflows.evaluation.reading import Evaluations
 
 __all__ = [
-    "CLIP",
     "METRICS",
     "Entry",
     "Figures",
@@ -36,12 +36,9 @@ __all__ = [
     "compare",
     "figures",
     "instant_from",
-    "log_losses",
     "tables",
 ]
 
-#: Scores are clipped to [CLIP, 1 - CLIP] for the log loss, as in the run's own metrics.
-CLIP = 1e-4
 METRICS = ("roc_auc", "pr_auc", "log_loss", "brier")
 
 _HEADINGS = {"roc_auc": "ROC AUC", "pr_auc": "PR AUC", "log_loss": "log loss", "brier": "Brier"}
@@ -109,12 +106,6 @@ def figures(labels: NDArray[np.int64], scores: NDArray[np.float64]) -> Figures:
         log_loss=float(np.mean(log_losses(labels, scores))) if len(labels) else math.nan,
         brier=float(np.mean((scores - labels) ** 2)) if len(labels) else math.nan,
     )
-
-
-def log_losses(labels: NDArray[np.int64], scores: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Log loss of each example, with its score clipped to [CLIP, 1 - CLIP]."""
-    clipped = np.clip(scores, CLIP, 1 - CLIP)
-    return np.asarray(-np.log(np.where(labels == 1, clipped, 1 - clipped)))
 
 
 def bootstrap(

@@ -25,7 +25,7 @@ from dataflows.events import (
     Weather,
     kind_of,
 )
-from dataflows.instants import format_instant
+from dataflows.instants import format_instant, period_end
 from dataflows.items import (
     Expiry,
     Item,
@@ -85,7 +85,7 @@ class Counts:
         self._begun = state is not None and state["start"] is not None
         if state is not None and state["start"] is not None:
             # It ends at the next multiple, even if `every` changed since the period began.
-            self._start, self.end = state["start"], -(-state["known"] // every) * every
+            self._start, self.end = state["start"], period_end(state["known"], every)
             self._before.update(state["before"])
 
     def count(self, event: Event) -> None:
@@ -107,7 +107,7 @@ class Counts:
             closed = self._start, self.end, dict(sorted((self._all - self._before).items()))
             self._before = self._all.copy()
         self._begun = True
-        self.end = -(-known // self._every) * self._every
+        self.end = period_end(known, self._every)
         self._start = self.end - self._every
         return closed
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from typing_extensions import override
 
+from dataflows.target.moments import RunningMeans
 from dataflows.target.monitors import Monitor
 
 if TYPE_CHECKING:
@@ -36,16 +37,13 @@ class Attribution(Monitor):
 
     name = "usual"
 
-    def __init__(self, features: tuple[str, ...], state: tuple[bytes, bytes] | None = None) -> None:
+    def __init__(self, features: tuple[str, ...], state: tuple[bytes, ...] | None = None) -> None:
         self._features = features
-        self._counts: NDArray[np.float64] = np.zeros(len(features))
-        self._means: NDArray[np.float64] = np.zeros(len(features))
-        if state is not None:
-            self._counts, self._means = (np.frombuffer(found).copy() for found in state)
+        self._usual = RunningMeans(len(features), state)
 
     @classmethod
     @override
-    def open(cls, context: Context, state: tuple[bytes, bytes] | None) -> Attribution:
+    def open(cls, context: Context, state: tuple[bytes, ...] | None) -> Attribution:
         """As `Monitor.open`."""
         return cls(context.features, state)
 
@@ -59,10 +57,7 @@ class Attribution(Monitor):
 
     def add(self, values: NDArray[np.float64]) -> None:
         """Add one negative: values (features), NaN is missing."""
-        given = ~np.isnan(values)
-        self._counts += given
-        steps = np.where(given, values - self._means, 0.0)
-        self._means += np.divide(steps, self._counts, out=np.zeros_like(steps), where=self._counts > 0)
+        self._usual.add(values)
 
     def moved(
         self, features: bytes, picks: tuple[int, ...], score: float, ask: Callable[[bytes], float | None]
@@ -81,10 +76,10 @@ class Attribution(Monitor):
         values = np.frombuffer(features)
         effects = []
         for index in picks:
-            if math.isnan(values[index]) or not self._counts[index]:
+            if math.isnan(values[index]) or not self._usual.counts[index]:
                 continue
             changed = values.copy()
-            changed[index] = self._means[index]
+            changed[index] = self._usual.means[index]
             without = ask(changed.tobytes())
             if without is not None and score - without > 0:
                 effects.append((score - without, index))
@@ -93,7 +88,7 @@ class Attribution(Monitor):
             {
                 "feature": self._features[index],
                 "value": float(values[index]),
-                "usual": float(self._means[index]),
+                "usual": float(self._usual.means[index]),
                 "raised_by": effect,
             }
             for effect, index in effects[:_SHOWN]
@@ -101,12 +96,12 @@ class Attribution(Monitor):
 
     @staticmethod
     @override
-    def refitted(state: tuple[bytes, bytes], refit: Refit) -> tuple[bytes, bytes]:
+    def refitted(state: tuple[bytes, ...], refit: Refit) -> tuple[bytes, ...]:
         """What `state` returned, under another layout of the class."""
         counts, means = (refit(found, 0.0) for found in state)
         return counts, means
 
     @override
-    def state(self) -> tuple[bytes, bytes]:
+    def state(self) -> tuple[bytes, ...]:
         """Plain data."""
-        return self._counts.tobytes(), self._means.tobytes()
+        return self._usual.state()

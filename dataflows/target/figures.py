@@ -6,7 +6,6 @@ are exact up to a limit of distinct scores (see `dataflows.target.ranking`).
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -16,6 +15,7 @@ from typing_extensions import override
 
 from dataflows.instants import HOUR
 from dataflows.outputs import ModelMetrics
+from dataflows.scoring import brier_score, log_loss
 from dataflows.target.alerts import REPORTS
 from dataflows.target.monitors import Monitor
 from dataflows.target.ranking import Ranking
@@ -28,10 +28,8 @@ if TYPE_CHECKING:
     from dataflows.target.models import ModelSet
     from dataflows.target.monitors import Context, Period, Rows, Served
 
-__all__ = ["CLIP", "Leads", "Tally", "TargetFigures", "with_ranking"]
+__all__ = ["Leads", "Tally", "TargetFigures", "with_ranking"]
 
-#: Scores are clipped to [CLIP, 1 - CLIP] for the log loss.
-CLIP = 1e-4
 _LEAD_BINS = 64
 
 #: 1, 0, -1 or None (undecided), and microseconds to the failure.
@@ -41,8 +39,7 @@ _Measured = tuple[float, float]
 
 
 def _measured(score: float, label: int) -> _Measured:
-    clipped = min(max(score, CLIP), 1 - CLIP)
-    return -math.log(clipped if label else 1 - clipped), (score - label) ** 2
+    return log_loss(score, label), brier_score(score, label)
 
 
 class _Take(NamedTuple):

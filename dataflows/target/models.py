@@ -24,6 +24,7 @@ import structlog
 
 from dataflows.estimators import FORMER_PATHS, from_stored, to_stored
 from dataflows.items import in_words
+from dataflows.scoring import running_prior
 from dataflows.state.snapshots import UNSIGNED, Kind, SnapshotError, is_signed_by, sign
 from dataflows.target.compiled import Calls, Reader, calls_of, reader_of
 from dataflows.target.error_rate import ErrorRate
@@ -150,8 +151,8 @@ class ModelVersion:
 
     @property
     def prior(self) -> float:
-        """The share of positives among what it learned."""
-        return (self.positives + 0.5) / (self.learned + 1)
+        """The share of positives among the examples that it learned, see `running_prior`."""
+        return running_prior(self.positives, self.learned)
 
     @property
     def is_ready(self) -> bool:
@@ -559,8 +560,8 @@ class ModelSet:
 
     @property
     def prior(self) -> float:
-        """The share of positives among what was learned: (positives + 0.5) / (learned + 1)."""
-        return (self.positives + 0.5) / (self.learned + 1)
+        """The share of positives among the examples that were learned, see `running_prior`."""
+        return running_prior(self.positives, self.learned)
 
     def answer(self, name: str, features: bytes) -> Answer:
         """Score and link of one model.

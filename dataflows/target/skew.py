@@ -7,7 +7,6 @@ the features differ.
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +14,8 @@ import numpy as np
 from typing_extensions import override
 
 from dataflows.outputs import SkewMetrics
-from dataflows.target.figures import CLIP
+from dataflows.scoring import log_loss
+from dataflows.target.moments import RunningMoments
 from dataflows.target.monitors import Monitor
 
 if TYPE_CHECKING:
@@ -28,43 +28,11 @@ if TYPE_CHECKING:
     from dataflows.target.examples import Example, LabelChange
     from dataflows.target.monitors import Context, Period, Rows, Served
 
-__all__ = ["Skew", "log_loss"]
-
-
-def log_loss(score: float, label: int) -> float:
-    """Log loss of one score, clipped as in the figures."""
-    clipped = min(max(score, CLIP), 1 - CLIP)
-    return -math.log(clipped if label else 1 - clipped)
+__all__ = ["Skew"]
 
 
 #: The same readings in another order change a feature by no more than this part of its size.
 _ROUNDING = 1e-9
-
-
-class _Spread:
-    """Running mean and variance of every feature, by Welford's updates; a missing value is passed over."""
-
-    def __init__(self, width: int, state: tuple[bytes, bytes, bytes] | None = None) -> None:
-        arrays = (np.zeros(width) for _ in range(3))
-        self._counts, self._means, self._squares = (
-            arrays if state is None else (np.frombuffer(found).copy() for found in state)
-        )
-
-    def add(self, values: NDArray[np.float64]) -> None:
-        """Take one vector (features)."""
-        given = ~np.isnan(values)
-        self._counts += given
-        before = np.where(given, values - self._means, 0.0)
-        self._means += before / np.maximum(self._counts, 1.0)
-        self._squares += before * np.where(given, values - self._means, 0.0)
-
-    def deviations(self) -> NDArray[np.float64]:
-        """(features) population standard deviation; 0 before the second value."""
-        return np.sqrt(np.maximum(self._squares, 0.0) / np.maximum(self._counts, 1.0))
-
-    def state(self) -> tuple[bytes, bytes, bytes]:
-        """Plain data."""
-        return self._counts.tobytes(), self._means.tobytes(), self._squares.tobytes()
 
 
 class _Tally:
@@ -180,7 +148,7 @@ class Skew(Monitor):
         self._features = features
         self._from = figures_from
         kept: Mapping[str, Any] = state or {}
-        self._spread = _Spread(len(features), kept.get("spread"))
+        self._spread = RunningMoments(len(features), kept.get("spread"))
         self._period = _Tally(features, kept.get("period"))
         self._total = _Tally(features, kept.get("total"))
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import structlog
 from msgspec import UNSET, UnsetType
 
-from dataflows.instants import format_instant
+from dataflows.instants import format_instant, period_end
 from dataflows.items import (
     Cleared,
     ClockMoved,
@@ -127,7 +127,7 @@ class TargetStage:
         #: metrics_every, also where that was another one when the period began.
         self._period: tuple[int, int] | None = None
         if self._known is not None and state is not None:
-            self._period = (state["period_from"], self._end_of_period(self._known))
+            self._period = (state["period_from"], period_end(self._known, self._every))
         #: Changed models, which the next observation writes: change, model, version, why.
         self._news: list[Any] = [] if state is None else [*state["news"]]
         self._learned = 0 if state is None else state["scorer"]["learned"]
@@ -412,14 +412,11 @@ class TargetStage:
             self._examples.update(example)
         return self._monitors.compared(item, example, compared)
 
-    def _end_of_period(self, known: int) -> int:
-        return -(-known // self._every) * self._every
-
     def _close_period(self, item: Item, known: int) -> list[Row]:
         """Rows of the metrics once knowledge time has passed the end of the period."""
         if self._period is not None and known <= self._period[1]:
             return []
-        closed, end = self._period, self._end_of_period(known)
+        closed, end = self._period, period_end(known, self._every)
         self._period = (end - self._every, end)
         if closed is None:
             return []

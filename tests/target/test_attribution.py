@@ -22,7 +22,7 @@ values = st.floats(-1e6, 1e6) | st.just(math.nan)
 vectors = st.lists(st.lists(values, min_size=5, max_size=5), min_size=1, max_size=20)
 
 
-def taught(rows: list[list[float]], state: tuple[bytes, bytes] | None = None) -> Attribution:
+def taught(rows: list[list[float]], state: tuple[bytes, ...] | None = None) -> Attribution:
     usual = Attribution(NAMES, state)
     for row in rows:
         usual.add(np.array(row, dtype=np.float64))

@@ -21,8 +21,9 @@ from sklearn.metrics import (
 )
 
 from dataflows.instants import HOUR
+from dataflows.scoring import CLIP
 from dataflows.target import figures as module
-from dataflows.target.figures import CLIP, Tally, TargetFigures
+from dataflows.target.figures import Tally, TargetFigures
 from dataflows.target.ranking import Ranking
 
 if TYPE_CHECKING:

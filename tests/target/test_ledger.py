@@ -65,7 +65,7 @@ class Bench:
         self,
         segments: dict[int, bytes],
         figures: dict[str, Any] | None,
-        usual: tuple[bytes, bytes] | None,
+        usual: tuple[bytes, ...] | None,
         ledger: dict[str, Any] | None,
         main: dict[str, Any] | None,
         parts: dict[int, bytes],
