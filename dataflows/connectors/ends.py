@@ -1,24 +1,47 @@
-"""Source and sink of a fleet: files, or Kafka."""
+"""Source and sink of a fleet, by kind: files, Kafka, or one that is added here."""
 
 from __future__ import annotations
 
-import uuid
-from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from dataflows.connectors.files import FileSink, FileSource
+from dataflows.connectors.lines import InputError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
-    from bytewax.outputs import FixedPartitionedSink
-
+    from dataflows.connectors.sink import Sink
     from dataflows.connectors.source import LaneSource
-    from dataflows.fleet.fleet import Fleet
-    from dataflows.items import Item
+    from dataflows.fleet.fleet import Connector, Fleet
     from dataflows.status import RunStatus
 
-__all__ = ["delete_lineage", "sink_of", "source_of"]
+__all__ = ["SINKS", "SOURCES", "sink_of", "source_of"]
+
+
+def _kafka_source() -> type[LaneSource]:
+    # Only fleets with Kafka need its client; likewise below.
+    from dataflows.connectors.kafka.source import KafkaSource  # noqa: PLC0415
+
+    return KafkaSource
+
+
+def _kafka_sink() -> type[Sink]:
+    from dataflows.connectors.kafka.sink import KafkaSink  # noqa: PLC0415
+
+    return KafkaSink
+
+
+#: Sources by kind. A new one is a file in this package and a line here.
+SOURCES: dict[str, Callable[[], type[LaneSource]]] = {
+    "files": lambda: FileSource,
+    "kafka": _kafka_source,
+}
+#: Sinks by kind, likewise.
+SINKS: dict[str, Callable[[], type[Sink]]] = {
+    "files": lambda: FileSink,
+    "kafka": _kafka_sink,
+}
 
 
 def source_of(
@@ -41,30 +64,13 @@ def source_of(
     Raises:
         InputError: the configured input does not exist, or cannot be read in this way.
     """
+    kind = _kind_of("input", fleet.input.connector, kafka=fleet.input.kafka is not None, known=[*SOURCES])
     ticks = any(found.idle_timeout is not None for found in fleet.classes.values())
     journal = None if store is None else store / "journal"
-    if fleet.input.kafka is None:
-        registry = fleet.assets.registry
-        return FileSource(
-            fleet.input,
-            status,
-            registry=registry,
-            ticks=ticks,
-            journal=journal,
-            # Rows in a topic cannot be taken back, so the order that made them has to be repeated.
-            always_journal=fleet.output.kafka is not None,
-            replayed=replayed,
-            speed=speed,
-        )
-    # Only fleets with Kafka need its client.
-    from dataflows.connectors.kafka.source import KafkaSource  # noqa: PLC0415
-
-    return KafkaSource(fleet, status, ticks=ticks, journal=journal, replayed=replayed, speed=speed)
+    return SOURCES[kind]().of(fleet, status, ticks=ticks, journal=journal, replayed=replayed, speed=speed)
 
 
-def sink_of(
-    fleet: Fleet, status: RunStatus, store: Path | None = None, *, alone: bool = True
-) -> FixedPartitionedSink[Item, Any]:
+def sink_of(fleet: Fleet, status: RunStatus, store: Path | None = None, *, alone: bool = True) -> Sink:
     """Make the sink of a fleet's configured output.
 
     Args:
@@ -72,31 +78,21 @@ def sink_of(
         status: of the run; counts rejected rows.
         store: folder of the recovery store, None without one.
         alone: whether one worker writes every output.
+
+    Raises:
+        InputError: there is no such sink.
     """
-    if fleet.output.kafka is None:
-        return FileSink(fleet.output.folder, status, fleet.output.rotate)
-    from dataflows.connectors.kafka.sink import KafkaSink  # noqa: PLC0415 - as above
-
-    return KafkaSink(fleet, status, partial(_lineage, store), alone=alone)
+    kind = _kind_of("output", fleet.output.connector, kafka=fleet.output.kafka is not None, known=[*SINKS])
+    return SINKS[kind]().of(fleet, status, store, alone=alone)
 
 
-def delete_lineage(store: Path) -> None:
-    """Delete the lineage, so that later rows of a store are unrelated to its earlier rows."""
-    (store / "lineage").unlink(missing_ok=True)
-
-
-def _lineage(store: Path | None) -> str:
-    """Name of all runs on one store, which identifies their own rows in a topic."""
-    made = uuid.uuid4().hex
-    if store is None:
-        return made
-    path, own = store / "lineage", store / f"lineage.{made}"
-    own.write_text(made, encoding="ascii")
-    try:
-        # Atomic, and only once: several processes may run on one store.
-        path.hardlink_to(own)
-    except FileExistsError:
-        return path.read_text(encoding="ascii")
-    finally:
-        own.unlink()
-    return made
+def _kind_of(table: str, connector: Connector | None, *, kafka: bool, known: list[str]) -> str:
+    if connector is None:
+        return "kafka" if kafka else "files"
+    if connector.kind not in known:
+        msg = (
+            f"[{table}.connector]: there is no kind {connector.kind!r}; expected one of {', '.join(known)}. "
+            "A new one is a file in dataflows/connectors and a line in ends.py"
+        )
+        raise InputError(msg)
+    return connector.kind

@@ -11,20 +11,16 @@ from __future__ import annotations
 import hashlib
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, cast
+from typing import TYPE_CHECKING, Any, Literal, Self, Unpack
 
-import orjson
-from bytewax.outputs import FixedPartitionedSink, StatefulSinkPartition
 from typing_extensions import override
 
-from dataflows.connectors.clocks import Pace, Ticker
-from dataflows.connectors.file_sink import RotatingPartition, RowsPartition, parts_of
+from dataflows.connectors.file_sink import OUTPUT, RotatingPartition, RowsPartition, parts_of
 from dataflows.connectors.lines import STDIN, InputError, expand, is_packed, size_of
 from dataflows.connectors.merge import FilePosition, Merge
-from dataflows.connectors.order_journal import Journal, entries_of
-from dataflows.connectors.source import LanePartition, LaneSource, StoredInput
-from dataflows.disk import replace_file, sync_folder
-from dataflows.items import Item, Row
+from dataflows.connectors.sink import Sink, SummaryPartition
+from dataflows.connectors.source import LaneSource, Reading, StoredInput
+from dataflows.disk import sync_folder
 from dataflows.outputs import OUTPUTS
 from dataflows.state.snapshots import Kind
 from dataflows.status import RunStatus
@@ -32,11 +28,13 @@ from dataflows.status import RunStatus
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from dataflows.fleet.fleet import Input
+    from bytewax.outputs import StatefulSinkPartition
 
-__all__ = ["FILES", "SUMMARY", "FileSink", "FileSource", "OutputSink", "SummaryPartition"]
+    from dataflows.connectors.source import LaneOptions
+    from dataflows.fleet.fleet import Fleet, Input
+    from dataflows.items import Item
 
-SUMMARY = "summary"
+__all__ = ["FILES", "FileSink", "FileSource"]
 
 
 def _without_fingerprints(payload: list[Any]) -> list[Any]:
@@ -56,16 +54,15 @@ FILES: Kind[StoredInput] = Kind("files", 3, {2: _without_fingerprints}, describe
 _RECOGNISED = 4096
 
 
-class _Files(Merge):
+class _Files(Merge, Reading):
     """Files as a source reads them."""
 
-    kind = FILES
     poll = timedelta(milliseconds=50)
 
     def __init__(self, source: FileSource, places: Sequence[FilePosition]) -> None:
         registry = len(source.groups) - 1
         super().__init__(source.groups, places, follow=source.follow, plain=source.plain, registry=registry)
-        self._paths = source.paths
+        self.names = source.paths
         self._endless = source.follow
         #: Registry files come first, and may be exported again.
         self._rewritable = registry
@@ -79,7 +76,7 @@ class _Files(Merge):
         return asked
 
     def state(self) -> list[tuple[str, FilePosition, bytes]]:
-        places = enumerate(zip(self._paths, self.places(), strict=False))
+        places = enumerate(zip(self.names, self.places(), strict=False))
         return [
             (path, place, b"" if number < self._rewritable else self._fingerprint(path, place.offset))
             for number, (path, place) in places
@@ -90,9 +87,6 @@ class _Files(Merge):
         if known is None or known[0] != offset:
             known = self._fingerprints[path] = offset, fingerprint(path, offset)
         return known[1]
-
-    def committed(self, state: list[tuple[str, FilePosition, bytes]]) -> None:
-        """Do nothing: only the recovery store needs the positions."""
 
 
 class FileSource(LaneSource):
@@ -128,16 +122,10 @@ class FileSource(LaneSource):
         replayed: Path | None = None,
         speed: float | None = None,
     ) -> None:
-        self.input = given
-        self.status = status
+        super().__init__(given, status, ticks=ticks, journal=journal, replayed=replayed, speed=speed)
         first, files = expand(registry) if registry else [], expand(given.files)
         self.groups = [*([path] for path in first), files]
         self.paths = [*first, *files]
-        self.follow = given.follow and replayed is None
-        self.ticks = ticks and self.follow
-        self.replayed = replayed
-        self.speed = speed
-        self._journal = journal
         self._always_journal = always_journal
         for path in files if self.follow else ():
             if path == STDIN or is_packed(path):
@@ -145,37 +133,30 @@ class FileSource(LaneSource):
                 raise InputError(msg)
         self.total = None if self.follow or STDIN in files else sum(map(size_of, self.paths))
 
+    @classmethod
+    @override
+    def of(cls, fleet: Fleet, status: RunStatus, **lane: Unpack[LaneOptions]) -> Self:
+        # Rows in a topic cannot be taken back, so the order that made them has to be repeated.
+        always = fleet.output.kafka is not None
+        return cls(fleet.input, status, registry=fleet.assets.registry, always_journal=always, **lane)
+
     @property
     def plain(self) -> bool:
         """Whether records can be ordered without decoding."""
-        return not self.follow and self.replayed is None and self.speed is None and not self._journaled
+        return not self.follow and self.replayed is None and self.speed is None and not self.journaled
 
     @property
-    def _journaled(self) -> bool:
-        """Whether to use the journal: a store with followed input keeps its journal for any later input."""
-        return self._journal is not None and (self.follow or self._always_journal or self._journal.exists())
-
-    def open_journal(self) -> Journal | None:
-        """Open the order journal; None if the input itself fixes the order."""
-        if self._journal is None or not self._journaled or self.replayed is not None:
-            return None
-        return Journal(self._journal, self.paths, self.input.journal_keep)
+    @override
+    def journaled(self) -> bool:
+        # A store with followed input keeps its journal for any later input.
+        return self.journal is not None and (self.follow or self._always_journal or self.journal.exists())
 
     @override
-    def begun(self, sequence: int, entry: int, state: Any) -> LanePartition:
+    def open(self, state: Any) -> Reading:
         reading = _Files(self, () if state is None else self._places(state))
         # Opening already refused a file that was cut.
         self._check_read(state or [])
-        return LanePartition(
-            reading,
-            self.status,
-            self.input.batch,
-            (sequence, entry),
-            journal=self.open_journal(),
-            replayed=None if self.replayed is None else entries_of(self.replayed, len(self.paths)),
-            ticker=Ticker(self.input.tick_every, self.input.tick_slack) if self.ticks else None,
-            pace=None if self.speed is None else Pace(self.speed),
-        )
+        return reading
 
     def _places(self, begun: list[Any]) -> list[FilePosition]:
         """Position in each file, if the files are still those of the store."""
@@ -226,54 +207,7 @@ def fingerprint(path: str, offset: int) -> bytes:
     return hashlib.blake2b(b"%d %d " % (end, packed) + head + tail, digest_size=12).digest()
 
 
-class SummaryPartition(StatefulSinkPartition[Item, None]):
-    """``summary.json``: replaced at each end of the input."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._summary: dict[str, Any] = {}
-
-    @override
-    def write_batch(self, values: list[Item]) -> None:
-        for item in values:
-            _add(self._summary, orjson.loads(cast("Row", item.body).data))
-        ordered = {key: self._summary[key] for key in sorted(self._summary)}
-        replace_file(self._path, orjson.dumps(ordered, option=orjson.OPT_INDENT_2) + b"\n")
-
-    @override
-    def snapshot(self) -> None:
-        return None
-
-
-def _add(summary: dict[str, Any], said: dict[str, Any]) -> None:
-    """Join tables, and add up the counts of several stages."""
-    for key, value in said.items():
-        before = summary.get(key)
-        if isinstance(before, dict) and isinstance(value, dict):
-            _add(before, value)
-        elif isinstance(before, int) and isinstance(value, int):
-            summary[key] = before + value
-        else:
-            summary[key] = value
-
-
-class OutputSink(FixedPartitionedSink[Item, Any]):
-    """A part for each output, and one for the summary; items are keyed by output."""
-
-    def __init__(self) -> None:
-        # The engine numbers the parts in the order of their names, and calls this for every row.
-        self._numbers = {name: number for number, name in enumerate(sorted([*OUTPUTS, SUMMARY]))}
-
-    @override
-    def list_parts(self) -> list[str]:
-        return [*OUTPUTS, SUMMARY]
-
-    @override
-    def part_fn(self, item_key: str) -> int:
-        return self._numbers[item_key]
-
-
-class FileSink(OutputSink):
+class FileSink(Sink):
     """``<output>.jsonl`` for each output, and ``summary.json``, in one folder; items are keyed by output.
 
     ``<output>.committed`` holds the final length of each.
@@ -286,6 +220,8 @@ class FileSink(OutputSink):
             `dataflows.connectors.file_sink`.
     """
 
+    kind = OUTPUT
+
     def __init__(
         self, folder: Path, status: RunStatus | None = None, rotate: int | Literal["daily"] | None = None
     ) -> None:
@@ -294,19 +230,24 @@ class FileSink(OutputSink):
         self._status = status or RunStatus()
         super().__init__()
 
+    @classmethod
     @override
-    def build_part(
-        self, step_id: str, for_part: str, resume_state: bytes | int | None
-    ) -> StatefulSinkPartition[Item, Any]:
-        if for_part == SUMMARY:
-            self._folder.mkdir(parents=True, exist_ok=True)
-            # The engine asks for a part at its first row, and for the summary's at the end: an output without
-            # rows by then gets an empty file, for programs that look for it.
-            for name in OUTPUTS:
-                (self._folder / f"{name}.jsonl").touch()
-            sync_folder(self._folder)
-            return SummaryPartition(self._folder / "summary.json")
-        path = self._folder / f"{for_part}.jsonl"
+    def of(cls, fleet: Fleet, status: RunStatus, store: Path | None, *, alone: bool) -> Self:
+        return cls(fleet.output.folder, status, fleet.output.rotate)
+
+    @override
+    def open(self, output: str, state: bytes | int | None) -> StatefulSinkPartition[Item, Any]:
+        path = self._folder / f"{output}.jsonl"
         if self._rotate is None and not parts_of(path):
-            return RowsPartition(path, self._status, resume_state)
-        return RotatingPartition(path, self._status, resume_state, self._rotate)
+            return RowsPartition(path, self._status, state)
+        return RotatingPartition(path, self._status, state, self._rotate)
+
+    @override
+    def open_summary(self) -> SummaryPartition:
+        self._folder.mkdir(parents=True, exist_ok=True)
+        # The engine asks for a part at its first row, and for the summary's at the end: an output without
+        # rows by then gets an empty file, for programs that look for it.
+        for name in OUTPUTS:
+            (self._folder / f"{name}.jsonl").touch()
+        sync_folder(self._folder)
+        return SummaryPartition(self._folder / "summary.json")

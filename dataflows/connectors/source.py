@@ -1,31 +1,44 @@
 """Source of a lane: records of the input as one sequence, repeated exactly on resume.
 
-The input is a `Reading`, which puts records of several files or partitions into one order. The source numbers
-them, writes the order journal if that order cannot be found again, and puts ticks between them.
+A source is a subclass of `LaneSource` that opens a `Reading`, which puts records of several files or
+partitions into one order. The rest is here: the sequence, the order journal if that order cannot be found
+again, ticks, and the pace of a replay.
 """
 
 from __future__ import annotations
 
-from abc import abstractmethod
+from abc import ABC, abstractmethod
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Self, TypedDict, Unpack
 
 from bytewax.inputs import FixedPartitionedSource, StatefulSourcePartition
 from typing_extensions import override
 
 from dataflows.connectors.clocks import Pace, Ticker, now
 from dataflows.connectors.lines import InputError
+from dataflows.connectors.order_journal import Journal, entries_of
 from dataflows.items import Item, Tick
 from dataflows.status import ProgressLog
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
+    from pathlib import Path
 
-    from dataflows.connectors.order_journal import Entry, Journal, Run
+    from dataflows.connectors.order_journal import Entry, Run
+    from dataflows.fleet.fleet import Fleet, Input
     from dataflows.state.snapshots import Kind
     from dataflows.status import RunStatus
 
-__all__ = ["LanePartition", "LaneSource", "Reading", "StoredInput"]
+__all__ = ["LaneOptions", "LanePartition", "LaneSource", "Reading", "StoredInput"]
+
+
+class LaneOptions(TypedDict):
+    """How a source runs in its lane; see `LaneSource`."""
+
+    ticks: bool
+    journal: Path | None
+    replayed: Path | None
+    speed: float | None
 
 
 class StoredInput(NamedTuple):
@@ -46,38 +59,64 @@ class StoredInput(NamedTuple):
     partitions: list[tuple[str, int, int, int]]
 
 
-class Reading(Protocol):
-    """Input of a source: several files or partitions, merged.
+class Reading(ABC):
+    """Input of a source, opened: several files or partitions in one order.
+
+    A subclass has `names`, `read`, `take`, `ended` and `state`. The rest is for inputs that wait for more
+    records, or whose order depends on the moment; the defaults suit an input that is complete and in order.
 
     Attributes:
-        kind: kind of the snapshots: sequence of the last record, number of entries, and `state`.
+        names: names of the files and partitions, in their order in the journal.
         poll: pause before the next request after an empty one; zero for none.
     """
 
-    kind: Kind[StoredInput]
-    poll: timedelta
+    names: Sequence[str]
+    poll: timedelta = timedelta(0)
 
     @property
+    @abstractmethod
     def read(self) -> int:
         """Amount read so far, in the unit of `LaneSource.total`."""
-        ...
+
+    @abstractmethod
+    def take(self, batch: int, sequence: int, until: int | None = None) -> tuple[list[Item], list[Run]]:
+        """Read the next available records.
+
+        Args:
+            batch: largest number.
+            sequence: sequence of the last record before them.
+            until: latest time at which a record plays, see `due`; None for any time.
+
+        Returns:
+            The records as items, and the choices for the journal.
+        """
+
+    @abstractmethod
+    def ended(self) -> bool:
+        """Whether there will never be more, after `take` had nothing."""
+
+    @abstractmethod
+    def state(self) -> Any:  # noqa: ANN401 - plain data of any shape
+        """Positions of reading, as plain data for a snapshot."""
 
     @property
     def latest(self) -> int | None:
         """Largest arrival read so far, None without any."""
-        ...
+        return None
 
-    def take(self, batch: int, sequence: int, until: int | None = None) -> tuple[list[Item], list[Run]]:
-        """Read the next available records, at most ``batch``, due until ``until``; return the choices too."""
-        ...
+    def begins(self) -> tuple[Run, ...]:
+        """First choices in the journal of a new store, before any record: where partitions begin."""
+        return ()
 
     def repeat(self, runs: tuple[Run, ...], sequence: int) -> list[Item] | None:
-        """Read the records of former choices again; None while they are still on their way."""
-        ...
+        """Read the records of former choices again; None while they are still on their way.
 
-    def ended(self) -> bool:
-        """Whether there will never be more, after `take` had nothing."""
-        ...
+        Raises:
+            InputError: the input does not hold them.
+        """
+        del runs, sequence
+        msg = f"{', '.join(self.names)}: an input of this kind cannot be read in the order of a journal"
+        raise InputError(msg)
 
     def silent_since(self, asked: int) -> int | None:
         """Confirm silence after `take`, called at an instant of `clocks.now`, had nothing.
@@ -85,56 +124,45 @@ class Reading(Protocol):
         Returns:
             The latest instant at which surely nothing was left to read; None if unknown.
         """
-        ...
+        del asked
+        return None
 
     def due(self) -> int | None:
         """Time at which the next record plays, by arrival or its own time; None if any time or no record."""
-        ...
+        return None
 
-    def state(self) -> Any:  # noqa: ANN401 - plain data of any shape
-        """Positions of reading, as plain data for a snapshot."""
-        ...
-
-    def committed(self, state: Any) -> None:  # noqa: ANN401 - what `state` returned
+    def committed(self, state: Any) -> None:  # noqa: ANN401, B027 - what `state` returned; most need nothing
         """Note that no resume goes back behind this state any more."""
-        ...
 
-    def close(self) -> None:
+    def close(self) -> None:  # noqa: B027 - as above
         """Close everything."""
-        ...
 
 
 class LanePartition(StatefulSourcePartition[Item, bytes]):
     """The one partition of a lane.
 
     Args:
-        reading: the input.
-        status: of the run; counts what is read, and requests the stop.
-        batch: number of records at once.
-        sequence: sequence of the last record read before.
-        entry: number of the next entry of the journal.
+        source: its source.
+        reading: the input, opened.
+        begun: sequence of the last record read before, and number of the next entry of the journal.
         journal: order journal, if the order cannot be found again.
         replayed: entries of another run's journal; the input ends with them.
-        ticker: makes ticks, None for none.
-        pace: plays at a multiple of real time, None for as fast as possible.
     """
 
     def __init__(
         self,
+        source: LaneSource,
         reading: Reading,
-        status: RunStatus,
-        batch: int,
         begun: tuple[int, int],
-        *,
         journal: Journal | None = None,
         replayed: Iterator[Entry] | None = None,
-        ticker: Ticker | None = None,
-        pace: Pace | None = None,
     ) -> None:
+        given, status = source.input, source.status
         self._reading = reading
+        self._kind = source.kind
         self._status = status
         self._progress = ProgressLog(status)
-        self._batch = batch
+        self._batch = given.batch
         self._sequence, self._entry = begun
         status.began = status.records = self._sequence
         self._ticks = 0
@@ -143,8 +171,8 @@ class LanePartition(StatefulSourcePartition[Item, bytes]):
         chosen: Iterable[Entry] = () if journal is None else journal.entries(self._entry)
         self._repeated = iter(chosen if replayed is None else replayed)
         self._next: Entry | None = None
-        self._ticker = ticker
-        self._pace = pace
+        self._ticker = Ticker(given.tick_every, given.tick_slack) if source.ticks else None
+        self._pace = None if source.speed is None else Pace(source.speed)
         self._idle = False
         self._snapped = self._entry, reading.state()
 
@@ -236,7 +264,7 @@ class LanePartition(StatefulSourcePartition[Item, bytes]):
             self._journal.forget(entry)
         self._reading.committed(state)
         self._snapped = self._entry, self._reading.state()
-        return self._reading.kind.seal((self._sequence, *self._snapped))
+        return self._kind.seal((self._sequence, *self._snapped))
 
     @override
     def close(self) -> None:
@@ -246,15 +274,69 @@ class LanePartition(StatefulSourcePartition[Item, bytes]):
 
 
 class LaneSource(FixedPartitionedSource[Item, bytes]):
-    """A source with one lane.
+    """Base of every source: the input of one lane.
+
+    A subclass has the `kind` of its snapshots (sequence of the last record, number of entries in the journal,
+    and `Reading.state`), opens its `Reading`, and makes itself of a fleet (`of`). A line in
+    `dataflows.connectors.ends.SOURCES` names it.
+
+    Args:
+        given: the input.
+        status: of the run; counts what is read, and requests the stop.
+        ticks: put ticks into the sequence while nothing arrives, if the input has no end.
+        journal: folder of the order journal; None writes none.
+        replayed: folder of an order journal to repeat; the input ends with it.
+        speed: multiple of real time for playing records, by arrival, else by their own time; None for as fast
+            as possible.
 
     Attributes:
+        kind: kind of the snapshots.
         total: amount to read, None if unknown.
-        kind: kind of its snapshots, see `Reading`.
+        follow: whether the input has no end.
     """
 
-    total: int | None = None
     kind: Kind[StoredInput]
+    total: int | None = None
+
+    def __init__(
+        self,
+        given: Input,
+        status: RunStatus,
+        *,
+        ticks: bool = False,
+        journal: Path | None = None,
+        replayed: Path | None = None,
+        speed: float | None = None,
+    ) -> None:
+        self.input = given
+        self.status = status
+        self.follow = given.follow and replayed is None
+        self.ticks = ticks and self.follow
+        self.journal = None if replayed is not None else journal
+        self.replayed = replayed
+        self.speed = speed
+
+    @classmethod
+    @abstractmethod
+    def of(cls, fleet: Fleet, status: RunStatus, **lane: Unpack[LaneOptions]) -> Self:
+        """Make the source of a fleet's input.
+
+        Raises:
+            InputError: the input does not exist, or cannot be read in this way.
+        """
+
+    @abstractmethod
+    def open(self, state: Any) -> Reading:  # noqa: ANN401 - plain data of any shape
+        """Open the input at a state of its reading, None for the beginning.
+
+        Raises:
+            InputError: the input is not that of the state, or cannot be read.
+        """
+
+    @property
+    def journaled(self) -> bool:
+        """Whether to write the order journal, since the input itself does not fix the order."""
+        return self.journal is not None and self.follow
 
     @override
     def list_parts(self) -> list[str]:
@@ -262,10 +344,14 @@ class LaneSource(FixedPartitionedSource[Item, bytes]):
 
     @override
     def build_part(self, step_id: str, for_part: str, resume_state: bytes | None) -> LanePartition:
-        if resume_state is None:
-            return self.begun(0, 0, None)
-        return self.begun(*self.kind.unseal(resume_state))
-
-    @abstractmethod
-    def begun(self, sequence: int, entry: int, state: Any) -> LanePartition:  # noqa: ANN401
-        """Build the partition at its position: the last record, the next entry, and the input."""
+        sequence, entry, state = (0, 0, None) if resume_state is None else self.kind.unseal(resume_state)
+        reading = self.open(state)
+        journal = None
+        if self.journal is not None and self.journaled:
+            journal = Journal(self.journal, reading.names, self.input.journal_keep)
+            if begins := reading.begins():
+                # A run that was killed before its first snapshot begins again at the same offsets.
+                journal.append(sequence, begins)
+                journal.sync()
+        replayed = None if self.replayed is None else entries_of(self.replayed, len(reading.names))
+        return LanePartition(self, reading, (sequence, entry), journal, replayed)

@@ -334,6 +334,19 @@ class KafkaOutput:
 
 
 @dataclass(frozen=True, slots=True)
+class Connector:
+    """A source or sink that is neither files nor Kafka.
+
+    Attributes:
+        kind: its name in `dataflows.connectors.ends`.
+        settings: its own keys.
+    """
+
+    kind: str
+    settings: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
 class Input:
     """Source of the records.
 
@@ -346,6 +359,7 @@ class Input:
         journal_keep: microseconds that the order journal keeps entries that no resume needs.
         kafka: topics, instead of files.
         rules: make events of the rows of the files; without rules the files hold events.
+        connector: another source, instead of files.
     """
 
     files: tuple[str, ...]
@@ -356,6 +370,7 @@ class Input:
     journal_keep: int = 7 * MICROSECONDS["d"]
     kafka: KafkaInput | None = None
     rules: tuple[Rule, ...] = ()
+    connector: Connector | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -367,6 +382,7 @@ class Output:
         changed_by: difference to the last published score of that asset and target.
         rotate: bytes of a file, or ``daily``, after which an output starts another file; None: never.
         kafka: topics for the rows, instead of files.
+        connector: another sink, instead of files.
     """
 
     folder: Path
@@ -375,6 +391,7 @@ class Output:
     changed_by: float = 0.02
     rotate: int | Literal["daily"] | None = None
     kafka: KafkaOutput | None = None
+    connector: Connector | None = None
 
 
 @dataclass(frozen=True, slots=True)

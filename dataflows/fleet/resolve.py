@@ -18,6 +18,7 @@ from dataflows.fleet.fleet import (
     AssetClass,
     AssetPolicy,
     ClockPolicy,
+    Connector,
     Fleet,
     Input,
     Kafka,
@@ -43,7 +44,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from dataflows.fleet.document import CheckedDocument
-    from dataflows.fleet.schema import ClassTable, TargetTable, WindowTable
+    from dataflows.fleet.schema import ClassTable, ConnectorTable, TargetTable, WindowTable
     from dataflows.mapping.rules import Rule
 
 __all__ = [
@@ -599,7 +600,7 @@ _LONGEST_OUTPUT = "predictions"
 
 
 def made_input(draft: CheckedDocument, folder: Path) -> Input:
-    """Resolve the input: files or topics, not both."""
+    """Resolve the input: files, topics, or another source."""
     table = draft.document.input
     kafka = None
     if table.kafka is not None:
@@ -609,10 +610,14 @@ def made_input(draft: CheckedDocument, folder: Path) -> Input:
             table.kafka.start,
             table.kafka.new_partitions,
         )
-    if not draft.is_broken("input", "files") and not draft.is_broken("input", "kafka"):
-        if table.files and kafka is not None:
-            draft.refuse(("input", "files"), "none together with `kafka`: one of the two", shown(table.files))
-        elif not table.files and kafka is None:
+    connector = _connector(draft, ("input", "connector"), table.connector, kafka=kafka is not None)
+    other = "kafka" if kafka is not None else "connector" if connector is not None else None
+    if not any(draft.is_broken("input", key) for key in ("files", "kafka", "connector")):
+        if table.files and other is not None:
+            draft.refuse(
+                ("input", "files"), f"none together with `{other}`: one of the two", shown(table.files)
+            )
+        elif not table.files and other is None:
             draft.refuse(("input", "files"), "at least one, or topics under `kafka`", shown(table.files))
     return Input(
         tuple(file if file == "-" else str(folder / file) for file in table.files),
@@ -623,13 +628,25 @@ def made_input(draft: CheckedDocument, folder: Path) -> Input:
         table.journal_keep,
         kafka,
         _rules(draft),
+        connector,
     )
+
+
+def _connector(
+    draft: CheckedDocument, loc: tuple[str, ...], table: ConnectorTable | None, *, kafka: bool
+) -> Connector | None:
+    """Resolve a source or sink of another kind; its own keys are checked by itself."""
+    if table is None:
+        return None
+    if kafka:
+        draft.refuse(loc, "none together with `kafka`: one of the two", shown(table.kind))
+    return Connector(table.kind, table.settings)
 
 
 def _rules(draft: CheckedDocument) -> tuple[Rule, ...]:
     """Check the rules that make events of the files."""
     table = draft.document.input
-    if table.map and (table.kafka is not None or table.follow or "-" in table.files):
+    if table.map and (table.kafka or table.connector or table.follow or "-" in table.files):
         draft.refuse(("input", "map"), "files that are complete: not topics, `follow` or standard input")
     rules = []
     for loc, document in draft.numbered(("input", "map"), table.map):
@@ -660,6 +677,7 @@ def made_output(draft: CheckedDocument, folder: Path) -> Output:
         changed_by=table.changed_by,
         rotate=table.rotate,
         kafka=kafka,
+        connector=_connector(draft, ("output", "connector"), table.connector, kafka=table.kafka is not None),
     )
 
 

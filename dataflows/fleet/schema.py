@@ -374,6 +374,19 @@ class ClassTable(Table):
     windows: list[WindowTable] = Field(default=[], description="The windows over readings and faults.")
 
 
+class ConnectorTable(Table):
+    """A source or sink of another kind."""
+
+    kind: str = Field(
+        min_length=1,
+        description="Its name in `dataflows/connectors/ends.py`; "
+        "[CONTRIBUTING](../CONTRIBUTING.md#-a-source-or-a-sink) says how to add one.",
+    )
+    settings: Annotated[dict[str, Any], Form("table")] = Field(
+        default={}, description="Keys of its own, which it checks itself."
+    )
+
+
 class InputTable(Table):
     """Source of the records: `files`, or `kafka`."""
 
@@ -411,6 +424,9 @@ class InputTable(Table):
         "--journal` needs all entries since the first record.",
     )
     kafka: KafkaInputTable | None = Field(default=None, description="Topics to read instead of files.")
+    connector: ConnectorTable | None = Field(
+        default=None, description="Source of another kind, instead of files or topics."
+    )
     map: Annotated[list[dict[str, Any]], Form("list of rules")] = Field(
         default=[],
         description="Rules that make events from files of any form: CSV, text in columns, JSON, Parquet, "
@@ -451,6 +467,9 @@ class OutputTable(Table):
         "of them are finished. Default: never.",
     )
     kafka: KafkaOutputTable | None = Field(default=None, description="Topics to write instead of files.")
+    connector: ConnectorTable | None = Field(
+        default=None, description="Sink of another kind, instead of files or topics."
+    )
 
 
 class ClockTable(Table):

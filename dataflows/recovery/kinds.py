@@ -24,10 +24,7 @@ def kinds() -> Mapping[str, Kind[Any]]:
     The modules are imported at the first call: a run without a store does not need all of them.
     """
     from dataflows.asset.asset import ASSET  # noqa: PLC0415 - as the docstring says, like the following
-    from dataflows.connectors.file_sink import OUTPUT  # noqa: PLC0415
-    from dataflows.connectors.files import FILES  # noqa: PLC0415
-    from dataflows.connectors.kafka.partitions import KAFKA  # noqa: PLC0415
-    from dataflows.connectors.kafka.sink import TOPIC  # noqa: PLC0415
+    from dataflows.connectors.ends import SINKS, SOURCES  # noqa: PLC0415
     from dataflows.engine.operators import MAIN, MARK, PART  # noqa: PLC0415
     from dataflows.estimators import ESTIMATOR  # noqa: PLC0415
     from dataflows.lane.lane import HEARD, LANE  # noqa: PLC0415
@@ -42,7 +39,9 @@ def kinds() -> Mapping[str, Kind[Any]]:
     engine = (MAIN, PART, MARK)
     lane = (LANE, LANE_METRICS, REGISTRY, HEARD, WEATHER, WHEREABOUTS)
     target = (TARGET, LOG, FIGURES, EXAMPLES, PUBLISHED, MODELS, ESTIMATOR)
-    every = (*engine, FILES, KAFKA, *lane, ASSET, *target, OUTPUT, TOPIC)
+    sources = [source().kind for source in SOURCES.values()]
+    sinks = [sink().kind for sink in SINKS.values()]
+    every: list[Kind[Any]] = [*engine, *lane, ASSET, *target, *sources, *sinks]
     return {kind.name: kind for kind in every}
 
 

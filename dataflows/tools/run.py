@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING
 from bytewax.run import cli_main
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
-from dataflows.connectors.ends import delete_lineage, source_of
+from dataflows.connectors.ends import source_of
 from dataflows.connectors.file_sink import committed_file, delete_output, end_of
 from dataflows.connectors.lines import STDIN, InputError, expand, size_of
 from dataflows.connectors.order_journal import delete_journal
+from dataflows.connectors.sink import delete_lineage
 from dataflows.engine.runtime import Runtime
 from dataflows.failure_prediction import build
 from dataflows.mapping.recording import delete_recordings, sentence, with_recordings
@@ -174,7 +175,8 @@ def _causes(error: BaseException | None) -> Iterator[BaseException]:
 
 def _check_input(fleet: Fleet, store: Path | None) -> None:
     """Refuse a resume that would be impossible."""
-    if fleet.input.kafka is None and expand(fleet.input.files) == [STDIN] and store is not None:
+    of_files = fleet.input.kafka is None and fleet.input.connector is None
+    if of_files and expand(fleet.input.files) == [STDIN] and store is not None:
         msg = "standard input cannot be read again after a stop; add --no-recovery, or give files"
         raise InputError(msg)
 

@@ -20,8 +20,9 @@ from hypothesis import strategies as st
 
 from dataflows.connectors import lines, merge
 from dataflows.connectors.file_sink import length_of
-from dataflows.connectors.files import SUMMARY, FileSink, FileSource
+from dataflows.connectors.files import FileSink, FileSource
 from dataflows.connectors.lines import InputError, expand
+from dataflows.connectors.sink import SUMMARY
 from dataflows.events import MAX_BYTES, Reject
 from dataflows.fleet.fleet import Input
 from dataflows.items import Item, Row

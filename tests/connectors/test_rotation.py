@@ -21,8 +21,9 @@ from dataflows.connectors.file_sink import (
     lines_of,
     tail_of,
 )
-from dataflows.connectors.files import SUMMARY, FileSink
+from dataflows.connectors.files import FileSink
 from dataflows.connectors.lines import InputError
+from dataflows.connectors.sink import SUMMARY
 from dataflows.items import Item, Row
 from dataflows.status import RunStatus
 

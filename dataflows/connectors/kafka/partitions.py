@@ -23,7 +23,7 @@ from msgspec.structs import force_setattr
 from dataflows.connectors.clocks import now
 from dataflows.connectors.kafka.client import KafkaInputError, code_of, is_passing
 from dataflows.connectors.order_journal import Run
-from dataflows.connectors.source import StoredInput
+from dataflows.connectors.source import Reading, StoredInput
 from dataflows.events import Reject, decode
 from dataflows.items import Item
 from dataflows.state.snapshots import Kind
@@ -238,7 +238,7 @@ def _stored(payload: list[Any]) -> StoredInput:
 KAFKA: Kind[StoredInput] = Kind("kafka", 2, {1: lambda payload: payload}, describe=_stored)
 
 
-class KafkaReading:
+class KafkaReading(Reading):
     """Kafka input of a source.
 
     Args:
@@ -251,7 +251,6 @@ class KafkaReading:
         follow: whether the input has no end.
     """
 
-    kind = KAFKA
     #: The engine's own pause after an empty batch, one millisecond, is short enough and costs little.
     poll = timedelta(0)
 
@@ -272,6 +271,7 @@ class KafkaReading:
         self._files: Merge | None = files if paths else None
         self._file_places = files
         self._paths = list(paths)
+        self.names = [*paths, *(part.label for part in parts)]
         self._topics = topics
         self._sentinel = sentinel
         self._follow = follow

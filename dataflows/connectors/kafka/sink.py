@@ -18,8 +18,8 @@ from __future__ import annotations
 import time
 import zlib
 from concurrent.futures import ThreadPoolExecutor
-from functools import cached_property
-from typing import TYPE_CHECKING, Any, NamedTuple, cast
+from functools import cached_property, partial
+from typing import TYPE_CHECKING, Any, NamedTuple, Self, cast
 
 import msgspec
 import structlog
@@ -27,9 +27,9 @@ from bytewax.outputs import StatefulSinkPartition
 from confluent_kafka import KafkaError, KafkaException, TopicPartition
 from typing_extensions import override
 
-from dataflows.connectors.files import SUMMARY, OutputSink, SummaryPartition
 from dataflows.connectors.kafka.client import Clients, KafkaOutputError, is_passing, patiently
 from dataflows.connectors.kafka.topics import Topics
+from dataflows.connectors.sink import Sink, SummaryPartition, lineage_of
 from dataflows.items import Item, Row
 from dataflows.outputs import IDENTIFIED, OUTPUTS, identity
 from dataflows.state.snapshots import Kind
@@ -37,6 +37,7 @@ from dataflows.state.snapshots import Kind
 if TYPE_CHECKING:
     from collections.abc import Callable
     from concurrent.futures import Future
+    from pathlib import Path
 
     from confluent_kafka import Message, Producer
 
@@ -373,7 +374,7 @@ class _Summary(SummaryPartition):
         super().write_batch(values)
 
 
-class KafkaSink(OutputSink):
+class KafkaSink(Sink):
     """A topic for each output, and ``summary.json`` in the folder; items are keyed by output.
 
     Args:
@@ -386,6 +387,8 @@ class KafkaSink(OutputSink):
     Raises:
         KafkaInputError: a secret is missing.
     """
+
+    kind = TOPIC
 
     def __init__(
         self, fleet: Fleet, status: RunStatus, lineage: Callable[[], str], *, alone: bool = True
@@ -408,6 +411,11 @@ class KafkaSink(OutputSink):
         self._fenced: dict[str, Future[Producer]] = {}
         super().__init__()
         self._pool = ThreadPoolExecutor(len(OUTPUTS), "commit")
+
+    @classmethod
+    @override
+    def of(cls, fleet: Fleet, status: RunStatus, store: Path | None, *, alone: bool) -> Self:
+        return cls(fleet, status, partial(lineage_of, store), alone=alone)
 
     @cached_property
     def lineage(self) -> bytes:
@@ -486,12 +494,12 @@ class KafkaSink(OutputSink):
             part.places = {number: ends[topic, number] for topic, number in part.parts}
 
     @override
-    def build_part(
-        self, step_id: str, for_part: str, resume_state: bytes | None
-    ) -> StatefulSinkPartition[Item, Any]:
-        if for_part == SUMMARY:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            return _Summary(self)
-        part = _TopicPartition(self, for_part, resume_state)
+    def open(self, output: str, state: bytes | None) -> StatefulSinkPartition[Item, Any]:
+        part = _TopicPartition(self, output, state)
         self.parts.append(part)
         return part
+
+    @override
+    def open_summary(self) -> SummaryPartition:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        return _Summary(self)

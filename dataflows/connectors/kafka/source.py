@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self, Unpack
 
 from typing_extensions import override
 
-from dataflows.connectors.clocks import Pace, Ticker
 from dataflows.connectors.kafka.client import Clients, KafkaInputError
 from dataflows.connectors.kafka.partitions import (
     KAFKA,
@@ -18,14 +17,15 @@ from dataflows.connectors.kafka.partitions import (
 from dataflows.connectors.kafka.topics import Topic, Topics
 from dataflows.connectors.lines import InputError, expand
 from dataflows.connectors.merge import FilePosition, Merge
-from dataflows.connectors.order_journal import Journal, entries_of, partitions_of
-from dataflows.connectors.source import LanePartition, LaneSource
+from dataflows.connectors.order_journal import entries_of, partitions_of
+from dataflows.connectors.source import LaneSource
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
     from dataflows.connectors.kafka.topics import Name
+    from dataflows.connectors.source import LaneOptions, Reading
     from dataflows.fleet.fleet import Fleet, KafkaInput
     from dataflows.status import RunStatus
 
@@ -64,19 +64,23 @@ class KafkaSource(LaneSource):
         if fleet.input.kafka is None:
             msg = "the fleet's input is not Kafka"
             raise ValueError(msg)
+        super().__init__(fleet.input, status, ticks=ticks, journal=journal, replayed=replayed, speed=speed)
         self._kafka: KafkaInput = fleet.input.kafka
-        self._input = fleet.input
-        self._status = status
         self._paths = expand(fleet.assets.registry) if fleet.assets.registry else []
-        self._follow = fleet.input.follow and replayed is None
-        self._ticks = ticks and self._follow
-        self._journal = journal if replayed is None else None
-        self._replayed = replayed
-        self._speed = speed
         self._clients = Clients(fleet.kafka)
 
+    @classmethod
     @override
-    def begun(self, sequence: int, entry: int, state: Any) -> LanePartition:
+    def of(cls, fleet: Fleet, status: RunStatus, **lane: Unpack[LaneOptions]) -> Self:
+        return cls(fleet, status, **lane)
+
+    @property
+    @override
+    def journaled(self) -> bool:
+        return self.journal is not None
+
+    @override
+    def open(self, state: Any) -> Reading:
         topics = Topics(self._clients, KafkaInputError)
         expected = self._found(topics, {} if state is None else state[1])
         parts = self._parts(topics, expected, state)
@@ -87,26 +91,11 @@ class KafkaSource(LaneSource):
             Merge([[path] for path in self._paths] or [[]], places, plain=False, registry=len(self._paths)),
             self._paths,
             {name: topic.id for name, topic in expected.items()},
-            TopicMonitor(topics, expected, self._input.tick_every),
-            follow=self._follow,
+            TopicMonitor(topics, expected, self.input.tick_every),
+            follow=self.follow,
         )
-        self._status.register("behind", reading.lag)
-        names = [*self._paths, *(part.label for part in parts)]
-        journal = None if self._journal is None else Journal(self._journal, names, self._input.journal_keep)
-        if journal is not None and (begins := reading.begins()):
-            # A run that was killed before its first snapshot begins again at the same offsets.
-            journal.append(sequence, begins)
-            journal.sync()
-        return LanePartition(
-            reading,
-            self._status,
-            self._input.batch,
-            (sequence, entry),
-            journal=journal,
-            replayed=None if self._replayed is None else entries_of(self._replayed, len(names)),
-            ticker=Ticker(self._input.tick_every, self._input.tick_slack) if self._ticks else None,
-            pace=None if self._speed is None else Pace(self._speed),
-        )
+        self.status.register("behind", reading.lag)
+        return reading
 
     def _places(self, begun: list[Any]) -> list[FilePosition]:
         read = [path for path, _ in begun]
@@ -142,10 +131,10 @@ class KafkaSource(LaneSource):
         """All partitions: those of the store first, then new ones, each at its position."""
         names = [(name, number) for name in self._kafka.topics for number in range(expected[name].partitions)]
         bounds = topics.bounds(names)
-        stops = {name: None if self._follow else end for name, (_, end) in bounds.items()}
+        stops = {name: None if self.follow else end for name, (_, end) in bounds.items()}
         begun = [] if state is None else state[2]
-        if self._replayed is not None:
-            return self._replayed_parts(self._replayed, bounds)
+        if self.replayed is not None:
+            return self._replayed_parts(self.replayed, bounds)
         parts = []
         for topic, number, offset, latest in begun:
             name = (topic, number)
@@ -154,15 +143,15 @@ class KafkaSource(LaneSource):
                 raise KafkaInputError(msg)
             self._check_bounds(name, offset, bounds[name])
             parts.append(PartitionBuffer(name, offset, latest, stop=stops[name], known=True))
-        if not begun and self._journal is not None and partitions_of(self._journal):
+        if not begun and self.journal is not None and partitions_of(self.journal):
             # Killed before the first snapshot: repeat its choices from the first offsets.
-            starts = self._starts(self._journal, bounds)
+            starts = self._starts(self.journal, bounds)
             parts = [
                 PartitionBuffer(name, offset, stop=stops[name], known=True) for name, offset in starts.items()
             ]
         new = [name for name in names if name not in {part.name for part in parts}]
         self._check_new(new, {part.name[0] for part in parts})
-        at_end = self._kafka.start == "end" and not parts and self._follow
+        at_end = self._kafka.start == "end" and not parts and self.follow
         return parts + [PartitionBuffer(name, bounds[name][at_end], stop=stops[name]) for name in new]
 
     def _check_new(self, new: Sequence[Name], known: set[str]) -> None:
