@@ -7,11 +7,12 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
 
 from dataflows.instants import parse_duration, parse_instant
 
 __all__ = [
+    "DURATION_PATTERN",
     "Category",
     "Duration",
     "Durations",
@@ -35,6 +36,8 @@ class Form:
     text: str
 
 
+#: Form of a duration, for the JSON Schema.
+DURATION_PATTERN = r"^\s*\d+(\.\d+)?(us|ms|s|m|h|d|w)\s*$"
 _NAME = re.compile(r"[^\s/:*?\[\]]+(?: [^\s/:*?\[\]]+)*")
 _LONGEST_NAME = 120
 _SIZE = re.compile(r"(\d+(?:\.\d+)?) ?([kMG]B)", re.ASCII)
@@ -132,23 +135,56 @@ def _one_or_more(value: object) -> object:
     return [value] if isinstance(value, str) else value
 
 
-Name = Annotated[str, AfterValidator(_name), Form("name")]
-Duration = Annotated[int, BeforeValidator(_duration), Form("duration")]
-PositiveDuration = Annotated[int, BeforeValidator(_positive_duration), Form("duration")]
-Instant = Annotated[int, BeforeValidator(_instant), Form("time with offset")]
-PipelineStep = Annotated[float, AfterValidator(_inside_0_1), Form("number above 0 and below 1")]
-Share = Annotated[float, AfterValidator(_from_0_to_1), Form("number from 0 to 1")]
-FileName = Annotated[str, AfterValidator(_file_name), Form("path")]
+_NAME_SCHEMA = WithJsonSchema(
+    {"type": "string", "pattern": f"^{_NAME.pattern}$", "minLength": 1, "maxLength": _LONGEST_NAME}
+)
+_DURATION_SCHEMA = WithJsonSchema({"type": "string", "pattern": DURATION_PATTERN})
+_ROTATION_SCHEMA = WithJsonSchema({"type": "string", "pattern": f"^(daily|{_SIZE.pattern})$"})
+# TOML has times of its own; tools that read it hand them on as text.
+_INSTANT_SCHEMA = WithJsonSchema({"type": "string", "format": "date-time"})
+
+
+def _one_or_list(item: dict[str, object]) -> WithJsonSchema:
+    return WithJsonSchema({"anyOf": [item, {"type": "array", "items": item, "minItems": 1}]})
+
+
+Name = Annotated[str, AfterValidator(_name), Form("name"), _NAME_SCHEMA]
+Duration = Annotated[int, BeforeValidator(_duration), Form("duration"), _DURATION_SCHEMA]
+PositiveDuration = Annotated[int, BeforeValidator(_positive_duration), Form("duration"), _DURATION_SCHEMA]
+Instant = Annotated[int, BeforeValidator(_instant), Form("time with offset"), _INSTANT_SCHEMA]
+PipelineStep = Annotated[
+    float,
+    AfterValidator(_inside_0_1),
+    Form("number above 0 and below 1"),
+    WithJsonSchema({"type": "number", "exclusiveMinimum": 0, "exclusiveMaximum": 1}),
+]
+Share = Annotated[
+    float,
+    AfterValidator(_from_0_to_1),
+    Form("number from 0 to 1"),
+    WithJsonSchema({"type": "number", "minimum": 0, "maximum": 1}),
+]
+FileName = Annotated[
+    str, AfterValidator(_file_name), Form("path"), WithJsonSchema({"type": "string", "pattern": "^(?!-?$)"})
+]
 Rotation = Annotated[
-    int | Literal["daily"], BeforeValidator(_rotation), Form('`"daily"`, or size such as `"100MB"`')
+    int | Literal["daily"],
+    BeforeValidator(_rotation),
+    Form('`"daily"`, or size such as `"100MB"`'),
+    _ROTATION_SCHEMA,
 ]
 Category = Annotated[str, AfterValidator(_category), Form("text")]
 Names = Annotated[
-    list[Name], BeforeValidator(_one_or_more), Field(min_length=1), Form("name, or list of names")
+    list[Name],
+    BeforeValidator(_one_or_more),
+    Field(min_length=1),
+    Form("name, or list of names"),
+    _one_or_list(_NAME_SCHEMA.json_schema or {}),
 ]
 Durations = Annotated[
     list[PositiveDuration],
     BeforeValidator(_one_or_more),
     Field(min_length=1),
     Form("duration, or list of durations"),
+    _one_or_list(_DURATION_SCHEMA.json_schema or {}),
 ]
