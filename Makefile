@@ -9,7 +9,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input --quiet
 
-.PHONY: help venv run test test-full chaos lint format lock bench clean
+.PHONY: help venv run test test-full chaos lint format lock manifests bench clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -41,10 +41,16 @@ format: $(VENV)/.ready ## mend what ruff can mend
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
 
-lock: $(VENV)/.ready ## bring requirements.lock up to pyproject.toml (LOCK_FLAGS=--upgrade: newest versions)
+lock: $(VENV)/.ready ## bring the lock files up to pyproject.toml (LOCK_FLAGS=--upgrade: newest versions)
 	$(BIN)/uv pip compile pyproject.toml --all-extras --universal --python-version 3.11 --fork-strategy fewest --generate-hashes \
 		--no-emit-index-url --no-emit-find-links --custom-compile-command "make lock" --quiet \
 		$(LOCK_FLAGS) --output-file requirements.lock
+	$(BIN)/uv pip compile pyproject.toml --universal --python-version 3.11 --fork-strategy fewest --generate-hashes \
+		--no-emit-index-url --no-emit-find-links --custom-compile-command "make lock" --quiet \
+		--constraint requirements.lock --output-file requirements-run.lock
+
+manifests: $(VENV)/.ready ## render k8s/manifests from the chart
+	$(BIN)/python -m tests.k8s.manifests
 
 bench: $(VENV)/.ready ## run the benchmarks
 	$(BIN)/python -m benchmarks

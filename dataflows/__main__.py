@@ -76,10 +76,26 @@ def run(
             show_default=False,
         ),
     ] = "",
+    processes: Annotated[
+        int, typer.Option(min=1, help="Processes on this machine; assets and targets spread over them.")
+    ] = 1,
+    metrics: Annotated[
+        str | None,
+        typer.Option(
+            help="Serve metrics and probes at this [HOST:]PORT; the host is 127.0.0.1 unless given.",
+            envvar="FLEET_METRICS",
+            show_default=False,
+        ),
+    ] = None,
+    existing: Annotated[  # noqa: FBT002
+        bool, typer.Option("--existing", help="Refuse to create a store: an emptied volume is no new start.")
+    ] = False,
 ) -> None:
     """Run the dataflow on the configured input, with recovery, progress and a summary."""
     # Imported here, so that the other commands start without the engine.
+    from dataflows.exporter import address_of
     from dataflows.fleet import load
+    from dataflows.tools.run import Deployment
     from dataflows.tools.run import run as run_fleet
 
     interval = timedelta(microseconds=_duration("--epoch", epoch))
@@ -89,7 +105,16 @@ def run(
     with _explained():
         resolved = load(fleet)
         store = None if no_recovery else recovery or _STORES / resolved.name
-        run_fleet(resolved, _console, store=store, epoch=interval, fresh=fresh, migrate=shlex.split(migrate))
+        address = None if metrics is None else address_of(metrics)
+        run_fleet(
+            resolved,
+            _console,
+            store=store,
+            epoch=interval,
+            fresh=fresh,
+            migrate=shlex.split(migrate),
+            deployment=Deployment(processes, existing, address),
+        )
 
 
 @app.command()
@@ -156,14 +181,24 @@ def inspect(
 @app.command()
 def backup(
     store: Annotated[Path, typer.Argument(help="Folder of the recovery store; a run may be writing to it.")],
-    to: Annotated[Path, typer.Argument(help="A new folder for the backup.")],
+    to: Annotated[
+        Path, typer.Argument(help="A new folder for the backup; with --keep, the folder of all backups.")
+    ],
     outputs: Annotated[bool, typer.Option("--outputs", help="Copy the outputs too.")] = False,  # noqa: FBT002
+    keep: Annotated[
+        int | None,
+        typer.Option(min=1, help="Name the backup by its time, and delete the oldest beyond so many."),
+    ] = None,
 ) -> None:
     """Copy a recovery store with its order journal and the positions of the outputs, all of one moment."""
     from dataflows.tools.backup import backup as take_backup
+    from dataflows.tools.backup import backup_into
 
     with _explained():
-        take_backup(store, to, _console, outputs=outputs)
+        if keep is None:
+            take_backup(store, to, _console, outputs=outputs)
+        else:
+            backup_into(store, to, _console, outputs=outputs, keep=keep)
 
 
 @app.command()
@@ -175,12 +210,15 @@ def restore(
     outputs: Annotated[
         Path | None, typer.Option(help="Put the outputs of the backup back into this folder.")
     ] = None,
+    replace: Annotated[  # noqa: FBT002
+        bool, typer.Option("--replace", help="Move a store that is there aside, to <store>.replaced-<time>.")
+    ] = False,
 ) -> None:
     """Put a backup back, for the next run to go on from it."""
     from dataflows.tools.backup import restore as restore_backup
 
     with _explained():
-        restore_backup(backup, store, _console, outputs=outputs)
+        restore_backup(backup, store, _console, outputs=outputs, replace=replace)
 
 
 @app.command()

@@ -40,7 +40,7 @@ from bytewax.dataflow import Dataflow
 from dataflows import steps
 from dataflows.connectors.ends import sink_of, source_of
 from dataflows.engine.operators import as_state, in_order, keyed, stateful_in_parts
-from dataflows.engine.runtime import Runtime, find_runtime
+from dataflows.engine.runtime import Runtime, find_runtime, serve_until_exit
 from dataflows.fleet import Fleet, load
 from dataflows.lane.lane import LANE_PARTS
 from dataflows.mapping.recording import with_recordings
@@ -76,10 +76,13 @@ def flow(fleet: str | Path | None = None) -> Dataflow:
         FleetError: the configuration cannot be used.
         MappingError: the rules of the input do not fit its files.
         StoreError: the store is in use, or it cannot be used.
+        AddressError: nothing can listen at FLEET_METRICS.
     """
     loaded, _ = with_recordings(load(fleet or os.environ.get("FLEET_CONFIG", "fleet.toml")))
     to_stderr_unless_configured()
-    return build(loaded, find_runtime(loaded, sys.argv[1:], os.environ))
+    runtime = find_runtime(loaded, sys.argv[1:], os.environ)
+    serve_until_exit(loaded, runtime, os.environ.get("FLEET_METRICS"))
+    return build(loaded, runtime)
 
 
 def build(fleet: Fleet, runtime: Runtime, source: LaneSource | None = None) -> Dataflow:

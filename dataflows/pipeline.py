@@ -129,11 +129,17 @@ class InternalErrors:
 
     Args:
         most: number of errors that do not end the run (``max_internal_errors``).
+        status: of the run, which counts them.
     """
 
-    def __init__(self, most: int) -> None:
+    def __init__(self, most: int, status: RunStatus | None = None) -> None:
         self._most = most
-        self.count = 0
+        self._status = status or RunStatus()
+
+    @property
+    def count(self) -> int:
+        """Errors of this process so far."""
+        return self._status.errors
 
     def reject(self, item: Item, error: Exception, stage: str) -> Row:
         """Log an error with its traceback and return the row that rejects its record.
@@ -141,7 +147,7 @@ class InternalErrors:
         Raises:
             TooManyErrors: this is one more than ``most``.
         """
-        self.count += 1
+        self._status.errors += 1
         source, line, _ = item.position
         _log.error("internal error", stage=stage, source=source, line=line, exc_info=error)
         if self.count > self._most:
@@ -268,7 +274,7 @@ class Stages:
         self._status = status or RunStatus()
         self._groups: list[TargetStage] = []
         self._status.register("pending", self._pending)
-        self._errors = InternalErrors(fleet.max_internal_errors)
+        self._errors = InternalErrors(fleet.max_internal_errors, self._status)
         self._plans = {
             name: ClassPlan(
                 asset_class,
@@ -288,6 +294,9 @@ class Stages:
             self._fleet, main, parts, key, self._past.migrated, self._errors.reject, self._status.intake
         )
         self._status.register("arrival", lambda: lane.arrival)
+        self._status.register("newest", lambda: lane.newest)
+        self._status.register("clocks", lane.wrong_clocks)
+        self._status.register("events", lane.accepted)
         return lane
 
     def lane_metrics(

@@ -11,7 +11,9 @@ import logging
 import re
 import sys
 import time
-from collections import Counter
+from bisect import bisect_left
+from collections import Counter, deque
+from collections.abc import Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, TextIO, cast
@@ -19,10 +21,11 @@ from typing import TYPE_CHECKING, Literal, TextIO, cast
 import structlog
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator
 
 __all__ = [
     "METRICS",
+    "Histogram",
     "Intake",
     "Metric",
     "ProgressLog",
@@ -99,43 +102,141 @@ class Intake:
 
 @dataclass(frozen=True, slots=True)
 class Metric:
-    """A counter or gauge of a run.
+    """A counter, gauge or histogram of a run.
 
     Attributes:
         name: by which it is registered and read.
-        kind: ``counter`` never falls within a process; ``gauge`` may.
+        kind: ``counter`` never falls within a process; ``gauge`` may; ``histogram`` counts by size.
         unit: what it counts.
         help: what it says, in one sentence.
-        label: what tells its values apart, None for a metric of one value.
+        exported: its name for Prometheus, after ``highwater_``, in base units.
+        labels: what tells its values apart, none for a metric of one value.
+        scale: factor from its unit to the base unit.
     """
 
     name: str
-    kind: Literal["counter", "gauge"]
+    kind: Literal["counter", "gauge", "histogram"]
     unit: str
     help: str
-    label: str | None = None
+    exported: str
+    labels: tuple[str, ...] = ()
+    scale: float = 1.0
 
 
-#: Value of a metric; by label where it has one; None where it is not known.
-Value = int | None | dict[str, int]
+class Histogram:
+    """Counts of measured values up to each of some bounds.
+
+    Args:
+        bounds: in rising order.
+
+    >>> pauses = Histogram(0.1, 1.0)
+    >>> for seconds in (0.05, 0.1, 3.0):
+    ...     pauses.observe(seconds)
+    >>> pauses.counts, pauses.sum
+    ([2, 0, 1], 3.15)
+    """
+
+    def __init__(self, *bounds: float) -> None:
+        self.bounds = bounds
+        self.counts = [0] * (len(bounds) + 1)
+        self.sum = 0.0
+
+    def observe(self, value: float) -> None:
+        """Count a value."""
+        self.counts[bisect_left(self.bounds, value)] += 1
+        self.sum += value
+
+
+#: Value of a metric; by label, or by labels, where it has them; None where it is not known.
+Value = float | None | Mapping[str, float] | Mapping[tuple[str, ...], float] | Histogram
 
 #: Every metric by its name.
 METRICS = {
     metric.name: metric
     for metric in (
-        Metric("records", "counter", "records", "Records read, also by earlier runs on the same store."),
-        Metric("done", "counter", "bytes", "Bytes read of the files as they lie on disk."),
-        Metric("epochs", "counter", "snapshots", "Snapshots taken by this process."),
+        Metric(
+            "records",
+            "counter",
+            "records",
+            "Records read, also by earlier runs on the same store.",
+            "records_total",
+        ),
+        Metric(
+            "done", "counter", "bytes", "Bytes read of the files as they lie on disk.", "input_bytes_total"
+        ),
+        Metric("epochs", "counter", "snapshots", "Snapshots taken by this process.", "snapshots_total"),
         Metric(
             "rejected",
             "counter",
             "rows",
             "Rows of the rejects and late outputs that this process wrote.",
-            "reason",
+            "rejected_total",
+            ("reason",),
         ),
-        Metric("arrival", "gauge", "microseconds", "The last arrival; unknown without arrivals."),
-        Metric("pending", "gauge", "examples", "Examples that wait for their label."),
-        Metric("behind", "gauge", "messages", "Messages of the topics that were not read yet."),
+        Metric(
+            "events",
+            "counter",
+            "records",
+            "Records that the lane accepted, by kind, also in earlier runs on the same store.",
+            "events_total",
+            ("kind",),
+        ),
+        Metric(
+            "rows", "counter", "rows", "Rows that this process wrote, by output.", "rows_total", ("output",)
+        ),
+        Metric(
+            "errors",
+            "counter",
+            "errors",
+            "Records on which a stage of this process failed.",
+            "internal_errors_total",
+        ),
+        Metric(
+            "latency",
+            "histogram",
+            "seconds",
+            "Time from reading a record to writing its prediction: of the oldest of each batch of rows.",
+            "score_latency_seconds",
+        ),
+        Metric(
+            "pause",
+            "histogram",
+            "seconds",
+            "Pause of reading at the end of an epoch, while snapshots are written.",
+            "snapshot_pause_seconds",
+        ),
+        Metric(
+            "committed_at",
+            "gauge",
+            "seconds",
+            "Time of the last commit, by the host's clock; unknown before the first.",
+            "last_commit_timestamp_seconds",
+        ),
+        Metric(
+            "arrival",
+            "gauge",
+            "microseconds",
+            "The last arrival; unknown without arrivals.",
+            "last_arrival_timestamp_seconds",
+            scale=1e-6,
+        ),
+        Metric(
+            "newest",
+            "gauge",
+            "microseconds",
+            "Largest event time of accepted telemetry and faults.",
+            "last_event_timestamp_seconds",
+            scale=1e-6,
+        ),
+        Metric("clocks", "gauge", "assets", "Assets whose clock is found wrong.", "wrong_clocks", ("state",)),
+        Metric("pending", "gauge", "examples", "Examples that wait for their label.", "pending_examples"),
+        Metric(
+            "behind",
+            "gauge",
+            "messages",
+            "Messages of the topics that were not read yet.",
+            "input_lag_messages",
+        ),
     )
 }
 
@@ -143,12 +244,13 @@ METRICS = {
 class RunStatus:
     """Status of the run of one process: its metrics, and the request to stop.
 
-    A counter is an attribute named as its metric, which the step that counts adds to. A gauge is registered
-    by the stage that knows it.
+    A counter or histogram is an attribute named as its metric, which the step that measures adds to. What a
+    stage knows anyway is registered by it.
 
     Attributes:
         stop: set it to end the input before its next batch, at an epoch boundary.
-        records, done, epochs, rejected: the counters, see `METRICS`.
+        records, done, epochs, rejected, rows, errors, latency, pause, committed_at: see `METRICS`.
+        alive: instant at which the source was last asked for records, by the monotonic clock; None before.
         began: records that earlier runs on the same store read.
         intake: what the lane used and refused.
     """
@@ -160,18 +262,27 @@ class RunStatus:
         self.done = 0
         self.epochs = 0
         self.rejected: Counter[str] = Counter()
+        self.rows: Counter[str] = Counter()
+        self.errors = 0
+        self.latency = Histogram(0.005, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 60.0)
+        self.pause = Histogram(0.005, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 60.0)
+        self.committed_at: float | None = None
+        self.alive: float | None = None
         self.intake = Intake()
-        self._gauges: dict[str, Callable[[], int | None]] = {}
+        self._paused: float | None = None
+        #: Last sequence of a batch, and when it was read; of the latest batches.
+        self._reads: deque[tuple[int, float]] = deque(maxlen=256)
+        self._gauges: dict[str, Callable[[], Value]] = {}
         self._on_commit: list[Callable[[], None]] = []
 
-    def register(self, name: str, read: Callable[[], int | None]) -> None:
-        """Register the reader of a gauge; it takes the place of an earlier one.
+    def register(self, name: str, read: Callable[[], Value]) -> None:
+        """Register the reader of a metric that a stage knows; it takes the place of an earlier one.
 
         Raises:
-            ValueError: no gauge of `METRICS` has this name.
+            ValueError: no metric of `METRICS` has this name, or it is counted in an attribute.
         """
-        if name not in METRICS or METRICS[name].kind != "gauge":
-            msg = f"{name!r} is not a gauge; declare it in dataflows.status.METRICS"
+        if name not in METRICS or name in vars(self):
+            msg = f"{name!r} is not a gauge; declare it in dataflows.status.METRICS, without an attribute"
             raise ValueError(msg)
         self._gauges[name] = read
 
@@ -184,9 +295,9 @@ class RunStatus:
         >>> status.read("records"), status.read("pending"), status.read("behind")
         (3, 2, None)
         """
-        if METRICS[name].kind == "gauge":
-            return self._gauges[name]() if name in self._gauges else None
-        value: int | Counter[str] = getattr(self, name)
+        if name in self._gauges:
+            return self._gauges[name]()
+        value: float | Counter[str] | Histogram | None = getattr(self, name, None)
         return dict(sorted(value.items())) if isinstance(value, Counter) else value
 
     def collect(self) -> Iterator[tuple[Metric, Value]]:
@@ -194,12 +305,47 @@ class RunStatus:
         for name, metric in METRICS.items():
             yield metric, self.read(name)
 
+    def asked(self) -> None:
+        """Note that the source is asked for records: reading goes on."""
+        self.alive = time.monotonic()
+        if self._paused is not None:
+            self.pause.observe(self.alive - self._paused)
+            self._paused = None
+
+    def paused(self) -> float:
+        """Note that reading pauses for a snapshot; returns the instant by the monotonic clock."""
+        self._paused = time.monotonic()
+        return self._paused
+
+    def read_until(self, sequence: int) -> None:
+        """Note that a batch was read, up to a sequence."""
+        self._reads.append((sequence, time.monotonic()))
+
+    def wrote(self, output: str, sequence: int, count: int) -> None:
+        """Count rows that were written, the oldest of them made by the record of a sequence."""
+        self.rows[output] += count
+        if output != "predictions":
+            return
+        reads = self._reads
+        while len(reads) > 1 and reads[0][0] < sequence:
+            reads.popleft()
+        if reads and reads[0][0] >= sequence:
+            self.latency.observe(time.monotonic() - reads[0][1])
+
+    def absorb(self, intake: Intake, rejected: Counter[str]) -> None:
+        """Add what another process of the run counted; only one of them has the lane, and so the intake."""
+        if intake.used or intake.refused or intake.registered or intake.before:
+            self.intake = intake
+        self.rejected.update(rejected)
+
     def on_commit(self, call: Callable[[], None]) -> None:
         """Call a function whenever all that was snapshotted so far, by any step, is committed."""
         self._on_commit.append(call)
 
     def committed(self) -> None:
         """Tell every function of `on_commit` that all that was snapshotted so far is committed."""
+        if self.epochs:
+            self.committed_at = time.time()
         for call in self._on_commit:
             call()
 
@@ -219,7 +365,7 @@ class ProgressLog:
         """Count the snapshot of the source: the epoch before it is committed, its own is about to be."""
         self._status.committed()
         self._status.epochs += 1
-        self._epoch = time.monotonic()
+        self._epoch = self._status.paused()
 
     def write(self) -> None:
         """Write the line if a minute has passed since the last."""
@@ -229,9 +375,9 @@ class ProgressLog:
         self._last = now
         _log.info("progress", **self._line(now))
 
-    def _line(self, now: float) -> Mapping[str, Value | float]:
+    def _line(self, now: float) -> Mapping[str, Value]:
         read = self._status.read
-        arrival = cast("int | None", read("arrival"))
+        arrival = cast("float | None", read("arrival"))
         return {
             "records": read("records"),
             "lag_seconds": None if arrival is None else round(time.time() - arrival / 1e6, 1),

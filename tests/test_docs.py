@@ -34,6 +34,7 @@ PAGES = sorted(
             "docs/*.md",
             "examples/*/*.md",
             "recovery/*.md",
+            "k8s/*.md",
             "studies/*.md",
             "benchmarks/*.md",
         )

@@ -118,6 +118,24 @@ def test_the_lock_covers_every_declared_dependency() -> None:
     assert {canonical(requirement) for requirement in declared} - set(locked()) == set()
 
 
+def test_the_lock_of_the_image_is_a_part_of_the_lock() -> None:
+    """It has what the package needs and no more, at the same versions and with the same hashes."""
+    whole, part = (pins((ROOT / name).read_text(encoding="utf-8")) for name in LOCKS)
+    assert part.items() <= whole.items()
+    needed = {canonical(requirement) for requirement in pyproject()["project"]["dependencies"]}
+    assert needed <= part.keys()
+    assert not {"pytest", "setuptools", "matplotlib"} & part.keys()
+
+
+LOCKS = ("requirements.lock", "requirements-run.lock")
+
+
+def pins(text: str) -> dict[str, tuple[str, frozenset[str]]]:
+    """Version and hashes of each package of a lock, by name."""
+    found = re.findall(r"^([\w.-]+)==(\S+)[^\n]*\n((?: +--hash=.*\n)+)", text, re.MULTILINE)
+    return {canonical(name): (at, frozenset(re.findall(r"sha256:\w+", hashes))) for name, at, hashes in found}
+
+
 #: Packages whose types stand in the interface of pydantic, which pins them.
 PARTS_OF_PYDANTIC = {"annotated-types", "pydantic-core"}
 

@@ -57,17 +57,20 @@ def test_a_log_that_cannot_be_written_disturbs_nobody() -> None:
 
 
 def test_every_metric_is_declared_and_read_by_its_name() -> None:
-    """Counters are there from the start, a gauge once a stage registered it; each has a unit and a help."""
+    """What is counted is there from the start, the rest once a stage registered it; each has a help."""
     status = RunStatus()
-    assert {metric.name: value for metric, value in status.collect()} == {
+    found = {metric.name: value for metric, value in status.collect()}
+    assert found.keys() == METRICS.keys()
+    counted = {name: value for name, value in found.items() if name in vars(status)}
+    assert {name: counted[name] for name in ("records", "done", "epochs", "errors", "rejected", "rows")} == {
         "records": 0,
         "done": 0,
         "epochs": 0,
+        "errors": 0,
         "rejected": {},
-        "arrival": None,
-        "pending": None,
-        "behind": None,
+        "rows": {},
     }
+    assert {found[name] for name in METRICS.keys() - counted.keys()} == {None}
     status.register("pending", lambda: 7)
     status.rejected.update(["too_late", "duplicate", "too_late"])
     assert (status.read("pending"), status.read("rejected")) == (7, {"duplicate": 1, "too_late": 2})
@@ -126,3 +129,30 @@ def test_lines_after_a_run_go_where_they_went_before() -> None:
         assert orjson.loads(stream.getvalue())["event"] == "during"
     assert structlog.get_config() == before
     structlog.get_logger().info("after")
+
+
+def test_latency_is_from_reading_to_writing_of_the_oldest_row(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of each batch of predictions; rows of other outputs are only counted."""
+    status, now = RunStatus(), iter([10.0, 11.0, 11.5, 14.0])
+    monkeypatch.setattr(module.time, "monotonic", lambda: next(now))
+    status.read_until(100)
+    status.read_until(200)
+    status.wrote("predictions", 40, 60)
+    assert status.latency.sum == 1.5
+    status.wrote("late", 110, 1)
+    status.wrote("predictions", 101, 100)
+    assert status.latency.sum == 1.5 + 3.0
+    assert status.rows == {"predictions": 160, "late": 1}
+
+
+def test_the_pause_for_a_snapshot_ends_with_the_next_request_for_records(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Reading again ends the pause; requests without a snapshot between them count none."""
+    status, now = RunStatus(), iter([1.0, 2.0, 2.25, 9.0])
+    monkeypatch.setattr(module.time, "monotonic", lambda: next(now))
+    status.asked()
+    status.paused()
+    status.asked()
+    status.asked()
+    assert (status.pause.sum, sum(status.pause.counts)) == (0.25, 1)

@@ -178,6 +178,7 @@ class LanePartition(StatefulSourcePartition[Item, bytes]):
 
     @override
     def next_batch(self) -> list[Item]:
+        self._status.asked()
         self._progress.write()
         if self._status.stop or self._status.intake.hopeless():
             raise StopIteration
@@ -189,6 +190,8 @@ class LanePartition(StatefulSourcePartition[Item, bytes]):
             raise StopIteration
         self._status.records = self._sequence
         self._status.done = self._reading.read
+        if items:
+            self._status.read_until(self._sequence)
         return items
 
     def _waits(self) -> bool:

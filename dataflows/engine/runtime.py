@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from dataflows.exporter import address_of, beside, served
 from dataflows.recovery.manifest import started, write_manifest
 from dataflows.recovery.sqlite_files import forget_unfinished, part_files
 from dataflows.recovery.store import check_store, held, moved_state, past_in
@@ -21,10 +22,12 @@ if TYPE_CHECKING:
     from dataflows.fleet.fleet import Fleet
     from dataflows.state.layouts import StateHistory
 
-__all__ = ["Runtime", "find_runtime", "named_store", "workers_of"]
+__all__ = ["Runtime", "find_runtime", "named_store", "serve_until_exit", "workers_of"]
 
 #: Locks of stores, held until this process ends.
 _guarded: dict[Path, ExitStack] = {}
+#: Endpoints of metrics, open until this process ends.
+_serving = ExitStack()
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +40,7 @@ class Runtime:
         status: of the run.
         past: configurations that the store has seen, this fleet included; None without a store.
         moved: state of the lane's metrics where a former release kept it in the store, see `moved_state`.
+        process: number of this process among those of the run.
     """
 
     workers: int = 1
@@ -44,6 +48,7 @@ class Runtime:
     status: RunStatus = field(default_factory=RunStatus)
     past: StateHistory | None = None
     moved: bytes | None = None
+    process: int = 0
 
 
 def find_runtime(fleet: Fleet, arguments: Sequence[str], environ: Mapping[str, str]) -> Runtime:
@@ -62,9 +67,10 @@ def find_runtime(fleet: Fleet, arguments: Sequence[str], environ: Mapping[str, s
         FleetChangedError: the store is of another fleet, or FLEET_MIGRATE does not accept a loss.
     """
     named, store = _named(arguments, environ), named_store(arguments, environ)
+    number, alone = _place(named, environ)
     # The engine reports missing files.
     if store is not None and part_files(store):
-        first, alone = _place(named, environ)
+        first = number == 0
         if first and store.resolve() not in _guarded:
             lock = ExitStack()
             lock.enter_context(held(store))
@@ -76,7 +82,23 @@ def find_runtime(fleet: Fleet, arguments: Sequence[str], environ: Mapping[str, s
             forget_unfinished(store)
             write_manifest(store, started(manifest, fleet, _lag(named)))
     workers = workers_of(arguments, environ)
-    return Runtime(workers, store, past=past_in(store, fleet), moved=moved_state(store))
+    return Runtime(workers, store, past=past_in(store, fleet), moved=moved_state(store), process=number)
+
+
+def serve_until_exit(fleet: Fleet, runtime: Runtime, address: str | None) -> None:
+    """Serve metrics and probes until this process ends, at the port of the address plus its number.
+
+    Args:
+        fleet: that runs.
+        runtime: on which it runs.
+        address: ``[HOST:]PORT``; None serves nothing.
+
+    Raises:
+        AddressError: nothing can listen there.
+    """
+    if address:
+        place = beside(address_of(address), runtime.process)
+        _serving.enter_context(served(place, runtime.status, runtime.store, fleet.output.folder))
 
 
 def named_store(arguments: Sequence[str], environ: Mapping[str, str]) -> Path | None:
@@ -117,12 +139,12 @@ def _named(arguments: Sequence[str], environ: Mapping[str, str]) -> argparse.Nam
     return parser.parse_known_args(list(arguments))[0]
 
 
-def _place(named: argparse.Namespace, environ: Mapping[str, str]) -> tuple[bool, bool]:
-    """Whether this is the first process of its cluster, and whether it is the only one."""
+def _place(named: argparse.Namespace, environ: Mapping[str, str]) -> tuple[int, bool]:
+    """Number of this process in its cluster, and whether it is the only one."""
     pod = re.search(r"-(\d+)$", environ.get("BYTEWAX_POD_NAME", ""))
     number = named.process_id or (pod and pod[1])
     several = named.addresses or environ.get("BYTEWAX_HOSTFILE_PATH") or pod
-    return not number or int(number) == 0, not several
+    return int(number or 0), not several
 
 
 def _lag(named: argparse.Namespace) -> int | None:

@@ -614,6 +614,20 @@ class Lane:
         item.known = self._known()
 
     @property
+    def newest(self) -> int | None:
+        """Largest event time so far, None before the first."""
+        return self._largest
+
+    def accepted(self) -> dict[str, int]:
+        """Number of accepted records by kind."""
+        return self._counts.by_kind()
+
+    def wrong_clocks(self) -> dict[str, int]:
+        """Number of assets whose clock is ahead, behind or stopped."""
+        counts = {} if self._clocks is None else self._clocks.counts()
+        return {state: count for state, count in counts.items() if state != "wrong"}
+
+    @property
     def _now(self) -> int | None:
         """Knowledge time, None if nothing is known yet."""
         return self._largest if self.arrival is None else self.arrival

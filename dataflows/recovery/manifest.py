@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from dataflows.fleet.fleet import Fleet
 
 __all__ = [
+    "LAST_BACKUP",
     "Copy",
     "Manifest",
     "Run",
@@ -41,6 +42,9 @@ __all__ = [
     "utc",
     "write_manifest",
 ]
+
+#: File in a store with the time of its last backup.
+LAST_BACKUP = "last_backup"
 
 _NAME = "manifest.json"
 #: Version of the store as a whole: its files and their relations. Snapshots have versions of

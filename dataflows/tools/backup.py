@@ -9,6 +9,7 @@ not.
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import sqlite3
 import time
@@ -28,9 +29,18 @@ from dataflows.connectors.file_sink import (
     part_name,
     parts_of,
 )
+from dataflows.disk import replace_file
 from dataflows.outputs import OUTPUTS
 from dataflows.recovery.kinds import describe
-from dataflows.recovery.manifest import Copy, Manifest, crc_of, read_manifest, utc, write_manifest
+from dataflows.recovery.manifest import (
+    LAST_BACKUP,
+    Copy,
+    Manifest,
+    crc_of,
+    read_manifest,
+    utc,
+    write_manifest,
+)
 from dataflows.recovery.sqlite_files import (
     Partition,
     StoreError,
@@ -50,8 +60,10 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
-__all__ = ["backup", "caught", "restore"]
+__all__ = ["backup", "backup_into", "caught", "restore"]
 
+#: Name of a backup that is one of a row.
+_STAMP = re.compile(r"\d{8}T\d{6}Z")
 _JOURNAL, _OUTPUTS, _LINEAGE = "journal", "outputs", "lineage"
 _STEP = f"{steps.FLOW}.{steps.OUTPUTS}"
 #: Seconds to find one moment of all files of a running store.
@@ -98,6 +110,8 @@ def backup(store: Path, to: Path, console: Console, *, outputs: bool) -> None:
     write_manifest(work, msgspec.structs.replace(manifest, copy=copy))
     os.sync()
     work.rename(to)
+    # For the metric of its age, and for people: the store says when it was last backed up.
+    replace_file(store / LAST_BACKUP, f"{copy.taken}\n".encode())
     size = decimal(sum(size for size, _ in files.values()))
     console.print(f"{to}: {len(files)} files, {size}, resumes from epoch {resume:,}.", highlight=False)
     if not positions:
@@ -105,6 +119,30 @@ def backup(store: Path, to: Path, console: Console, *, outputs: bool) -> None:
     elif not outputs:
         told = ", ".join(f"{name} {length:,}" for name, length in positions.items())
         console.print(f"Outputs are not in it; it counts on their first bytes: {told}.", highlight=False)
+
+
+def backup_into(store: Path, folder: Path, console: Console, *, outputs: bool, keep: int) -> None:
+    """Make a backup named by its time in UTC, such as 20261127T021700Z, and delete the oldest ones.
+
+    Args:
+        store: folder of the store.
+        folder: folder of the backups, created if missing; it may hold other things, which stay.
+        console: console for the report.
+        outputs: copy the outputs too.
+        keep: number of backups that remain, this one included.
+
+    Raises:
+        StoreError: as `backup`; then nothing is deleted.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    backup(store, folder / _stamp(), console, outputs=outputs)
+    taken = sorted(path for path in folder.iterdir() if _STAMP.fullmatch(path.name))
+    for path in (*taken[:-keep], *folder.glob("????????T??????Z.part")):
+        shutil.rmtree(path)
+
+
+def _stamp() -> str:
+    return time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
 
 
 def _copy_files(store: Path, manifest: Manifest, work: Path) -> list[Partition]:
@@ -234,7 +272,9 @@ def _names(folder: Path) -> list[str]:
     return sorted(str(path.relative_to(folder)) for path in paths if path.name != "manifest.json")
 
 
-def restore(copied: Path, store: Path, console: Console, *, outputs: Path | None = None) -> None:
+def restore(
+    copied: Path, store: Path, console: Console, *, outputs: Path | None = None, replace: bool = False
+) -> None:
     """Restore a backup, for the next run to continue from it.
 
     Args:
@@ -242,6 +282,7 @@ def restore(copied: Path, store: Path, console: Console, *, outputs: Path | None
         store: folder of the store, which must be new or hold none.
         console: console for the needs of the next run.
         outputs: folder into which the outputs of the backup are put back, over those that are there.
+        replace: move a store that is there aside first, to ``<store>.replaced-<time>``.
 
     Raises:
         StoreError: the backup is damaged or incomplete, or there is a store already, or it is in use.
@@ -257,6 +298,8 @@ def restore(copied: Path, store: Path, console: Console, *, outputs: Path | None
             f"{copied} was taken without outputs; leave out --outputs, and put the output files back yourself"
         )
         raise StoreError(msg)
+    if replace and store.exists():
+        _move_aside(store, console)
     store.mkdir(parents=True, exist_ok=True)
     with held(store):
         left = (store / "manifest.json", store / _LINEAGE, *(store / _JOURNAL).glob("*"))
@@ -274,6 +317,16 @@ def restore(copied: Path, store: Path, console: Console, *, outputs: Path | None
         write_manifest(store, msgspec.structs.replace(manifest, copy=None))
     console.print(f"{store}: as of {manifest.copy.taken}; run the fleet on it to go on.", highlight=False)
     _tell_lengths(outputs or Path(manifest.run.outputs), manifest.copy.positions, console)
+
+
+def _move_aside(store: Path, console: Console) -> None:
+    """Rename a store that no run holds."""
+    aside = store.with_name(f"{store.name}.replaced-{_stamp()}")
+    with held(store):
+        store.rename(aside)
+    console.print(
+        f"The store that was there is {aside} now; delete it when it is not needed.", highlight=False
+    )
 
 
 def _check_copy(copied: Path, copy: Copy) -> None:

@@ -7,8 +7,10 @@ import re
 import signal
 import threading
 from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from bytewax.recovery import RecoveryConfig
 from bytewax.run import cli_main
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
@@ -17,8 +19,11 @@ from dataflows.connectors.file_sink import committed_file, delete_output, end_of
 from dataflows.connectors.lines import STDIN, InputError, expand, size_of
 from dataflows.connectors.order_journal import delete_journal
 from dataflows.connectors.sink import delete_lineage
+from dataflows.engine.cluster import Cluster
 from dataflows.engine.runtime import Runtime
+from dataflows.exporter import beside, served
 from dataflows.failure_prediction import build
+from dataflows.fleet import load
 from dataflows.mapping.recording import delete_recordings, sentence, with_recordings
 from dataflows.outputs import OUTPUTS
 from dataflows.recovery.store import StoreError, begin_again, begins_again, moved_state, open_store, past_in
@@ -29,21 +34,39 @@ from dataflows.tools.summary import show
 from dataflows.tools.trial import check_models
 
 if TYPE_CHECKING:
+    from collections import Counter
     from collections.abc import Callable, Iterator, Sequence
     from contextlib import AbstractContextManager
     from datetime import timedelta
     from pathlib import Path
     from types import FrameType
 
+    from bytewax.dataflow import Dataflow
     from rich.console import Console
 
     from dataflows.connectors.source import LaneSource
     from dataflows.fleet import Fleet
+    from dataflows.status import Intake
 
-__all__ = ["bytes_of", "progress", "run", "signals"]
+__all__ = ["Deployment", "bytes_of", "progress", "run", "signals"]
 
 _REFRESH = 0.2
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+
+
+@dataclass(frozen=True, slots=True)
+class Deployment:
+    """How a run is deployed on its machine.
+
+    Attributes:
+        processes: number of processes; targets and assets spread over them.
+        existing: whether to refuse a store that would be new: a volume that came back empty is no beginning.
+        metrics: host and port of metrics and probes, those of process i at port + i; None serves none.
+    """
+
+    processes: int = 1
+    existing: bool = False
+    metrics: tuple[str, int] | None = None
 
 
 def run(
@@ -54,6 +77,7 @@ def run(
     epoch: timedelta,
     fresh: bool = False,
     migrate: Sequence[str] = (),
+    deployment: Deployment | None = None,
     source: Callable[[Fleet, RunStatus], LaneSource] | None = None,
     status: RunStatus | None = None,
 ) -> None:
@@ -66,17 +90,24 @@ def run(
         epoch: time between snapshots.
         fresh: delete the store and the outputs of earlier runs first.
         migrate: classes and targets that may lose state where the fleet changed them.
-        source: makes the source from the fleet, whose files hold events, instead of the configured input.
+        deployment: processes, metrics, and whether a store may be created; None for its defaults.
+        source: makes the source from the fleet, whose files hold events, instead of the configured input;
+            only with one process.
         status: what the run says of itself, for a caller in another thread.
 
     Raises:
         FleetError: a model cannot run.
         StoreError: the store is in use, or new with outputs of an earlier run, or a model cannot be stored.
+        ProcessError: one of several processes failed.
+        AddressError: nothing can listen at the address of the metrics.
         InputError: the input cannot be read, or cannot be resumed.
         UnusableInputError: no record could be used, or too many mix arrivals.
     """
+    where = deployment or Deployment()
     check_models(fleet)
     _check_input(fleet, store)
+    if where.existing:
+        _check_existing(store)
     if not fresh:
         _check_outputs(fleet, store)
     folder = fleet.output.folder
@@ -96,6 +127,7 @@ def run(
     elif fresh:
         forget()
     with (
+        served(where.metrics, status, store, folder),
         _disks(fleet, store),
         opened as recovery,
         (folder / "log.jsonl").open("a", buffering=1) as log,
@@ -103,14 +135,28 @@ def run(
     ):
         fleet = _recorded(fleet, console)
         reading = source_of(fleet, status, store) if source is None else source(fleet, status)
-        dataflow = build(fleet, Runtime(1, store, status, past_in(store, fleet), moved_state(store)), reading)
-        with signals(status, console), progress(fleet.name, reading.total, status, console):
-            cli_main(dataflow, epoch_interval=epoch, recovery_config=recovery)  # type: ignore[no-untyped-call]
-        status.committed()
+        runtime = Runtime(where.processes, store, status, past_in(store, fleet), moved_state(store))
+        dataflow = build(fleet, runtime, reading)
+        with (
+            Cluster(where.processes, _help, fleet.path, store, epoch, where.metrics) as cluster,
+            signals(status, console),
+            progress(fleet.name, reading.total, status, console),
+        ):
+            _execute(dataflow, 0, cluster.addresses, epoch, recovery)
+            status.committed()
+            for helper in cluster.results():
+                status.absorb(*helper)
         # A run that was stopped has not seen its input to the end.
         why = None if status.stop else unusable(fleet, store, status)
         if why is not None and store is not None and begins_anew(fleet, status.intake):
             begin_again(store)
+    _say_how_it_ended(fleet, store, status, why, console)
+
+
+def _say_how_it_ended(
+    fleet: Fleet, store: Path | None, status: RunStatus, why: str | None, console: Console
+) -> None:
+    """Show the summary, or that the run was stopped; raise the reason for which its input was useless."""
     if status.stop:
         resume = "Run the same command again to go on." if store else "Without a store it cannot be resumed."
         console.print(f"Stopped after record {status.records:,}; everything before it is committed. {resume}")
@@ -132,6 +178,45 @@ def _recorded(fleet: Fleet, console: Console) -> Fleet:
         )
     console.print(sentence(found), highlight=False)
     return recorded
+
+
+def _help(
+    number: int,
+    addresses: list[str],
+    path: Path,
+    store: Path | None,
+    epoch: timedelta,
+    metrics: tuple[str, int] | None,
+) -> tuple[Intake, Counter[str]]:
+    """Run the dataflow as another process than the first, which opened the store; return what it counted."""
+    fleet = load(path)
+    if fleet.input.rules:
+        fleet, _ = with_recordings(fleet, lambda _: None)
+    status = RunStatus()
+    recovery = None if store is None else RecoveryConfig(store)  # type: ignore[no-untyped-call]
+    folder = fleet.output.folder
+    with (
+        served(metrics and beside(metrics, number), status, store, folder),
+        (folder / "log.jsonl").open("a", buffering=1) as log,
+        logged_to(log),
+    ):
+        past = past_in(store, fleet)
+        dataflow = build(fleet, Runtime(len(addresses), store, status, past, moved_state(store), number))
+        _execute(dataflow, number, addresses, epoch, recovery)
+        status.committed()
+    return status.intake, status.rejected
+
+
+def _execute(
+    dataflow: Dataflow, number: int, addresses: list[str] | None, epoch: timedelta, recovery: object
+) -> None:
+    cli_main(  # type: ignore[no-untyped-call]
+        dataflow,
+        process_id=None if addresses is None else number,
+        addresses=addresses,
+        epoch_interval=epoch,
+        recovery_config=recovery,
+    )
 
 
 def _say_nothing_new(fleet: Fleet, status: RunStatus, console: Console) -> None:
@@ -179,6 +264,17 @@ def _check_input(fleet: Fleet, store: Path | None) -> None:
     if of_files and expand(fleet.input.files) == [STDIN] and store is not None:
         msg = "standard input cannot be read again after a stop; add --no-recovery, or give files"
         raise InputError(msg)
+
+
+def _check_existing(store: Path | None) -> None:
+    """Refuse to create a store: its volume may have come back empty."""
+    if store is None or not any(store.glob("part-*.sqlite3")):
+        msg = (
+            f"{store or 'a run without recovery'}: there is no recovery store, and --existing forbids a "
+            "new one. Was its volume replaced or emptied? Then restore a backup (`dataflows restore`). "
+            "For the first start of a fleet, or to give up all that it learned, start once without --existing"
+        )
+        raise StoreError(msg)
 
 
 def _check_outputs(fleet: Fleet, store: Path | None) -> None:

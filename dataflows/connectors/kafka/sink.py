@@ -258,6 +258,7 @@ class _TopicPartition(StatefulSinkPartition[Item, bytes]):
         for item in values:
             self._produce(item)
         self._producer.poll(0)
+        self._sink.status.wrote(cast("Row", values[0].body).output, values[0].sequence, len(values))
 
     def _produce(self, item: Item) -> None:
         sink, row = self._sink, cast("Row", item.body)
