@@ -5,8 +5,11 @@ from __future__ import annotations
 import re
 import shutil
 import socket
+import subprocess
+import sys
 import time
 import urllib.request
+from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.error import HTTPError
 
@@ -17,12 +20,11 @@ from dataflows import exporter
 from dataflows.exporter import STUCK, AddressError, address_of, reference, served
 from dataflows.recovery.manifest import LAST_BACKUP
 from dataflows.status import METRICS, RunStatus
-from tests.chaos.harness import FLEET, PATIENCE, dataflows, prepare, recording
-from tests.conftest import ROOT
+from tests.chaos.harness import FLEET, arguments, dataflows, eventually, prepare, recording
+from tests.processes import PATIENCE, ROOT, environment
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
 ANY = ("127.0.0.1", 0)
 
@@ -191,8 +193,6 @@ def test_the_reference_is_that_of_the_metrics() -> None:
 
 def listening(pid: int) -> set[str]:
     """Addresses on which a process listens, as /proc has them."""
-    from pathlib import Path  # noqa: PLC0415
-
     inodes = set()
     for link in Path(f"/proc/{pid}/fd").iterdir():
         try:
@@ -211,12 +211,18 @@ def listening(pid: int) -> set[str]:
 @pytest.mark.parametrize("options", [[], ["--processes", "2"], ["--processes", "2", "--metrics", "0"]])
 def test_a_run_listens_on_loopback_only(tmp_path: Path, options: list[str]) -> None:
     """Neither the engine nor the endpoint has a login; without --metrics one process listens nowhere."""
-    from tests.chaos.harness import arguments, background, eventually  # noqa: PLC0415
-
     fleet = prepare(tmp_path, recording(days=2), FLEET.replace("[input]", "[input]\nfollow = true"))
-    with background(*arguments(fleet, *options), log=tmp_path / "run.log") as process:
+    command = [sys.executable, "-m", "dataflows", *arguments(fleet, *options)]
+    with (tmp_path / "run.log").open("ab") as log:
+        process = subprocess.Popen(command, env=environment(), stdout=log, stderr=log)
+    try:
         out = tmp_path / "out" / "predictions.jsonl"
         eventually(lambda: out.exists() and out.stat().st_size > 0, process)
-        found = listening(process.pid)
+        children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text(encoding="ascii")
+        pids = [process.pid, *map(int, children.split())]
+        found = {address for pid in pids for address in listening(pid)}
+    finally:
+        process.kill()
+        process.wait()
     assert found <= {"0100007F"}
     assert bool(found) == bool(options)

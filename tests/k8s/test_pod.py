@@ -8,33 +8,57 @@ import re
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+import orjson
 import pytest
 import structlog
 
 from tests.chaos.harness import (
-    ROOT,
-    assert_same_but_scores,
     dataflows,
-    environment,
-    eventually,
     free_ports,
     inline_outputs,
     outputs,
     prepare,
     recording,
+    rows,
+    settled,
 )
 from tests.chaos.surroundings import SILENT_AND_SEEN, with_weather
 from tests.k8s.charts import container, render
+from tests.processes import ROOT, environment
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 RECORDS = 1_200
 #: Seconds: several processes on a machine that is busy with other tests.
 PATIENCE = 200.0
+
+
+def eventually(condition: Callable[[], bool], process: subprocess.Popen[bytes] | None = None) -> None:
+    """Wait until something is so, while a process goes on."""
+    deadline = time.monotonic() + PATIENCE
+    while not condition():
+        assert process is None or process.poll() is None, "the process ended before what was waited for"
+        assert time.monotonic() < deadline, "what was waited for did not happen"
+        time.sleep(0.01)
+
+
+def assert_same_but_scores(found: dict[str, bytes], expected: dict[str, bytes]) -> None:
+    """The same ids, features, examples, labels, late records, rejects and changes, in any order."""
+    for name, key in (("predictions", ("id",)), ("evaluations", ("id", "correction"))):
+        assert settled(found[name], *key) == settled(expected[name], *key)
+    for name in ("late", "rejects", "changes"):
+        assert unplaced(found[name]) == unplaced(expected[name])
+
+
+def unplaced(data: bytes) -> list[bytes]:
+    """Rows of assets and records without the path of the recording, sorted."""
+    found = (row for row in rows(data) if row.get("change") != "champion")
+    return sorted(orjson.dumps({k: v for k, v in row.items() if k != "source"}) for row in found)
 
 
 class World(NamedTuple):
@@ -92,7 +116,7 @@ class Pod:
     def run_until(self, process: subprocess.Popen[bytes], size: int) -> None:
         """Wait until so many bytes of predictions are written."""
         predictions = self.volume / "out/predictions.jsonl"
-        eventually(lambda: predictions.exists() and predictions.stat().st_size > size, process, PATIENCE)
+        eventually(lambda: predictions.exists() and predictions.stat().st_size > size, process)
 
     def log(self) -> str:
         """What its containers printed."""
@@ -130,11 +154,7 @@ def is_gone(pid: int) -> bool:
 
 
 def wait_until_gone(pids: list[int]) -> None:
-    with subprocess.Popen([sys.executable, "-c", "import time; time.sleep(999)"]) as clock:
-        try:
-            eventually(lambda: all(map(is_gone, pids)), clock, PATIENCE)
-        finally:
-            clock.kill()
+    eventually(lambda: all(map(is_gone, pids)))
 
 
 def test_a_killed_process_ends_all_and_a_restart_repeats_nothing(pod: Pod, world: World) -> None:
