@@ -69,7 +69,7 @@ class Deployment:
     metrics: tuple[str, int] | None = None
 
 
-def run(
+def run(  # noqa: PLR0913 - one argument a wish of the command line
     fleet: Fleet,
     console: Console,
     *,
