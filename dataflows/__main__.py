@@ -179,6 +179,25 @@ def inspect(
 
 
 @app.command()
+def status(
+    fleet: FleetFile,
+    recovery: Annotated[
+        Path | None,
+        typer.Option(help="Folder of the recovery store \\[default: recovery/<name of the fleet>]."),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,  # noqa: FBT002
+) -> None:
+    """Show whether a run is well, and what to do; exit code 0 if so, 1 with a warning, 2 with a failure."""
+    from dataflows.fleet import load
+    from dataflows.tools.health import status as show_status
+
+    with _explained():
+        resolved = load(fleet)
+        code = show_status(resolved, recovery or _STORES / resolved.name, _console, as_json=as_json)
+    raise typer.Exit(code)
+
+
+@app.command()
 def backup(
     store: Annotated[Path, typer.Argument(help="Folder of the recovery store; a run may be writing to it.")],
     to: Annotated[
