@@ -213,7 +213,9 @@ def features(
     fleet, _ = with_recordings(replace(fleet, output=replace(fleet.output, features="examples")))
     lines = (line for path in expand(fleet.input.files) for line in Path(path).read_bytes().splitlines())
     rows = run_inline(fleet, lines)
-    return frame((row for row in rows["evaluations"] if row["correction"] == 0), backend)
+    served = {row["id"]: row["features"] for row in rows["examples"]}
+    first = (row for row in rows["evaluations"] if row["correction"] == 0)
+    return frame(({**row, "features": served[row["example"]]} for row in first), backend)
 
 
 def simulate(

@@ -45,9 +45,11 @@ __all__ = [
     "PeriodFields",
     "Prediction",
     "RejectedRecord",
+    "ServedExample",
     "SkewMetrics",
     "UnusedRecord",
     "encode",
+    "example_id",
     "fields_of",
     "identity",
     "named",
@@ -56,7 +58,7 @@ __all__ = [
 ]
 
 #: The outputs: one JSON Lines file or one topic each.
-OUTPUTS = ("predictions", "alerts", "evaluations", "metrics", "changes", "late", "rejects")
+OUTPUTS = ("predictions", "alerts", "examples", "evaluations", "metrics", "changes", "late", "rejects")
 
 #: Rejects of these reasons go to the late output.
 LATE_REASONS = frozenset({"too_late", "unmatched"})
@@ -201,11 +203,31 @@ class Alert(OutputRow, frozen=True, kw_only=True):
     ] = UNSET
 
 
+class ServedExample(OutputRow, frozen=True, kw_only=True, rename={"asset_class": "class"}):
+    """The feature vector of an example as served: once for all targets, when the example is taken."""
+
+    output = "examples"
+    unbounded = "features"
+
+    id: Annotated[str, About("hash of asset and time, which is `example` of the evaluations")]
+    asset: AssetName
+    asset_class: Annotated[str, About("class of the asset, which has these features")]
+    time: Annotated[Time, About("event time of the telemetry")]
+    sequence: Sequence
+    arrival: Arrival
+    watermark: Watermark
+    features: Annotated[Features, About("the feature vector, by name; null is missing")]
+
+    @property
+    def identity(self) -> str:
+        """Its id: an example is written once."""
+        return identity(self.id)
+
+
 class Evaluation(OutputRow, frozen=True, kw_only=True):
     """One label of one example, with the scores that were served; one more row for each correction."""
 
     output = "evaluations"
-    unbounded = "features"
 
     id: Annotated[str, About("id of the prediction, of revision 0")]
     asset: AssetName
@@ -237,9 +259,10 @@ class Evaluation(OutputRow, frozen=True, kw_only=True):
     sequence: Sequence
     arrival: Arrival
     watermark: Watermark
-    features: Annotated[
-        Features | UnsetType, About("the feature vector, by name", absent='with `features = "none"`')
-    ] = UNSET
+    example: Annotated[
+        str | None,
+        About("id of the row of `examples` with its features", null='with `features = "none"`'),
+    ]
 
     @property
     def identity(self) -> str:
@@ -336,7 +359,7 @@ class ModelMetrics(OutputRow, frozen=True, kw_only=True, rename={"start": "from"
     ] = UNSET
     censored_warned: Annotated[int | UnsetType, _figure("warned examples that maintenance censored")] = UNSET
     calibration_error: Annotated[
-        Figure | None,
+        Figure,
         _figure("expected calibration error in ten bins", "0 to 1"),
     ] = UNSET
     mean_score: Annotated[Figure, _figure("mean score", "0 to 1")] = UNSET
@@ -442,7 +465,7 @@ ModelEvent: TypeAlias = Literal["champion", "challenger", "removed", "put_aside"
 
 
 class ModelChange(OutputRow, frozen=True, kw_only=True):
-    """A model of a target got another part to play."""
+    """A model became champion or challenger, was removed, or was set aside after errors."""
 
     output = "changes"
     key_field = "target"
@@ -504,7 +527,7 @@ class ClockChange(OutputRow, frozen=True, kw_only=True):
 
 
 class Migrated(OutputRow, frozen=True, kw_only=True):
-    """State of a class or target begins empty, as `--migrate` was told to let it."""
+    """State of a class or target was given up by ``--migrate``, and begins empty."""
 
     output = "changes"
     key_field = None
@@ -564,6 +587,7 @@ class RejectedRecord(UnusedRecord, frozen=True, kw_only=True):
 ROWS: tuple[type[OutputRow], ...] = (
     Prediction,
     Alert,
+    ServedExample,
     Evaluation,
     ModelMetrics,
     SkewMetrics,
@@ -629,6 +653,15 @@ def encode(row: OutputRow) -> bytes:
 def prediction_id(asset: str, target: str, time: int, revision: int) -> str:
     """Id of a prediction: the same for the same asset, target, time and revision, in every run."""
     return _hash(f"{asset}\x1f{target}\x1f{time}\x1f{revision}")
+
+
+def example_id(asset: str, time: int) -> str:
+    """Id of the example of an asset at a time: one for all targets that take it.
+
+    >>> example_id("pump-1", 3_600_000_000)
+    '32820760552622ff15be8563'
+    """
+    return _hash(f"{asset}\x1f{time}")
 
 
 def _hash(text: str) -> str:

@@ -281,6 +281,7 @@ class Stages:
                 fleet.targets,
                 self._past.number(name),
                 {number: self._past.layouts[number] for number in self._past.numbers(name)[:-1]},
+                write_examples=fleet.output.features != "none",
             )
             for name, asset_class in fleet.classes.items()
         }

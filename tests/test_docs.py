@@ -137,7 +137,9 @@ def samples(page: str, marker: str) -> list[dict[str, Any]]:
     return [row for row in map(orjson.loads, texts) if marker in row]
 
 
-@pytest.mark.parametrize(("output", "marker"), [("predictions", "revises"), ("evaluations", "matured")])
+@pytest.mark.parametrize(
+    ("output", "marker"), [("predictions", "revises"), ("evaluations", "matured"), ("examples", "features")]
+)
 def test_sample_rows_have_the_fields_of_real_rows(
     written: dict[str, list[dict[str, Any]]], output: str, marker: str
 ) -> None:

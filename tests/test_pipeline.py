@@ -112,6 +112,19 @@ def test_no_prediction_has_an_id_again() -> None:
 
 
 @pytest.mark.usefixtures("poisoned")
+def test_a_revision_after_an_error_is_no_example() -> None:
+    """The next time is one: an evaluation names the features and the first prediction of a time."""
+    asset = guarded(InternalErrors(5))
+    chosen = []
+    events = [reading(20), reading(20, 13.0), reading(20, 3.0), reading(30)]
+    for number, event in enumerate(events, 1):
+        bodies = [item.body for item in asset.process(item_of(number, event))]
+        seen = [body.score for body in bodies if isinstance(body, Observation) and body.score is not None]
+        chosen += [(score.time, score.revision) for score in seen if score.example]
+    assert chosen == [(20, 0), (30, 0)]
+
+
+@pytest.mark.usefixtures("poisoned")
 def test_other_assets_go_on() -> None:
     """An error of one changes nothing of another, and a sound record of the same one is taken."""
     errors = InternalErrors(5)

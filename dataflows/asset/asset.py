@@ -17,6 +17,7 @@ from dataflows.asset.score_on_complete import HeldReadings
 from dataflows.asset.weather_features import WeatherFeatures
 from dataflows.asset.windows import Placement
 from dataflows.events import Failure, Fault, Maintenance, Registration, Reject, Retraction, Telemetry, kind_of
+from dataflows.instants import format_instant
 from dataflows.items import (
     Cleared,
     ClockMoved,
@@ -36,7 +37,7 @@ from dataflows.items import (
     reject_row,
     row_of,
 )
-from dataflows.outputs import AssetDropped
+from dataflows.outputs import AssetDropped, ServedExample, example_id, named, time_or_none
 from dataflows.state.snapshots import Kind
 
 if TYPE_CHECKING:
@@ -385,7 +386,8 @@ class Asset:
         self._revision = self._revision + 1 if time == self._scored else 0
         self._scored = time
         cell = time // self._plan.example_every
-        example = cell != self._cell
+        # A revision is no example, also where the windows, and with them the cell, began empty.
+        example = cell != self._cell and not self._revision
         at_once = {}
         if example:
             self._cell = cell
@@ -550,7 +552,7 @@ class Asset:
         cleared_at: int = 0,
         forgotten: bool = False,
     ) -> list[Item]:
-        """One observation for each target of the class, and of former ones that still have examples."""
+        """One observation for each target, also of former ones with examples; then features of an example."""
         windows, labels = self._windows, self._labels
         score = None
         if scored:
@@ -559,6 +561,9 @@ class Asset:
         targets = labels.targets()
         released = labels.release(windows.largest)
         resting = item.body.resting if isinstance(item.body, ResolvedEvent) else None
+        rows: tuple[Row, ...] = ()
+        if example and score is not None and self._plan.write_examples:
+            rows = (self._served_example(item, score),)
         compared: tuple[Compared, ...] = ()
         if self._complete is not None:
             if example and score is not None:
@@ -598,17 +603,26 @@ class Asset:
                 )
                 for index, name in enumerate(dict.fromkeys((*targets, *ends)))
             ]
+        bodies: list[Observation | Row] = [*observations, *rows]
         return [
-            Item(
-                item.sequence,
-                asset_part(item.part, index),
-                item.arrival,
-                item.known,
-                item.position,
-                observation,
-            )
-            for index, observation in enumerate(observations)
+            Item(item.sequence, asset_part(item.part, index), item.arrival, item.known, item.position, body)
+            for index, body in enumerate(bodies)
         ]
+
+    def _served_example(self, item: Item, score: ScoreRequest) -> Row:
+        """Row of the features of an example, once for all targets that take it."""
+        return row_of(
+            ServedExample(
+                id=example_id(self._name, score.time),
+                asset=self._name,
+                asset_class=self._plan.asset_class.name,
+                time=format_instant(score.time),
+                sequence=item.sequence,
+                arrival=time_or_none(item.arrival),
+                watermark=time_or_none(self._windows.watermark),
+                features=named(self._plan.asset_class.features, score.features),
+            )
+        )
 
     _TAKES: ClassVar[dict[type, Callable[[Asset, Item, ResolvedEvent, Any], list[Item]]]] = {
         Telemetry: _telemetry,

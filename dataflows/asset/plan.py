@@ -74,6 +74,7 @@ class ClassPlan:
         targets: all targets of the fleet, by name.
         number: of its layout, as the snapshots of its assets name it.
         former: its layouts before that, by number.
+        write_examples: whether the features of examples are written to the outputs.
     """
 
     def __init__(
@@ -82,6 +83,8 @@ class ClassPlan:
         targets: Mapping[str, Target],
         number: int = 0,
         former: Mapping[int, AssetClass] | None = None,
+        *,
+        write_examples: bool = False,
     ) -> None:
         self.asset_class = asset_class
         self.number = number
@@ -91,6 +94,8 @@ class ClassPlan:
         self.targets = tuple(targets[name] for name in asset_class.targets)
         self.known = targets
         self.example_every = asset_class.example_every
+        # Nobody takes an example of a class without targets.
+        self.write_examples = write_examples and bool(self.targets)
         self.resets = frozenset(asset_class.reset_windows_on)
         #: Share of the assets whose examples are computed again from complete data.
         self.compared = asset_class.compared

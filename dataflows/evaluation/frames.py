@@ -127,6 +127,10 @@ class Outputs:
         """Return a row a label of an example: `scores.MODEL` as served, `label`, `lead` in hours."""
         return frame(self.rows("evaluations"), self._backend)
 
+    def examples(self) -> Any:  # noqa: ANN401
+        """Return a row an example: `features.NAME` as served; its `id` is `example` of the evaluations."""
+        return frame(self.rows("examples"), self._backend)
+
     def metrics(self, kind: str = "model") -> Any:  # noqa: ANN401
         """Return a row a period (and model) of the metrics of one kind: model, skew, lane, ..."""
         rows = (row for row in self.rows("metrics") if row.get("kind", "lane") == kind)

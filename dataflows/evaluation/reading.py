@@ -20,12 +20,14 @@ if TYPE_CHECKING:
 __all__ = [
     "ALERTS",
     "EVALUATIONS",
+    "EXAMPLES",
     "PREDICTIONS",
     "PUBLISHED",
     "SERVED",
     "AlertRow",
     "EvaluationRow",
     "Evaluations",
+    "ExampleRow",
     "Output",
     "PredictionRow",
     "RowError",
@@ -57,6 +59,7 @@ class EvaluationRow(msgspec.Struct, frozen=True):
         champion: model whose score was published.
         scores: by model; None where a model gave none.
         correction: 0 for the first label of an id.
+        example: id of the row of the examples with its features; None where none were written.
     """
 
     id: str
@@ -71,6 +74,7 @@ class EvaluationRow(msgspec.Struct, frozen=True):
     scores: dict[str, float | None]
     correction: int
     learned: bool = False
+    example: str | None = None
 
     def __post_init__(self) -> None:
         for text in (self.time, self.matured, self.known):
@@ -95,9 +99,16 @@ class EvaluationRow(msgspec.Struct, frozen=True):
 
 
 class _FeaturesRow(EvaluationRow, frozen=True):
-    """An evaluation with its feature vector, which is most of a row."""
+    """An evaluation of a release that wrote the feature vector into it."""
 
     features: dict[str, float | None] | None = None
+
+
+class ExampleRow(msgspec.Struct, frozen=True):
+    """The feature vector of an example, as served; ``id`` is ``example`` of its evaluations."""
+
+    id: str
+    features: dict[str, float | None]
 
 
 class PredictionRow(msgspec.Struct, frozen=True):
@@ -156,10 +167,12 @@ class AlertRow(msgspec.Struct, frozen=True):
         return parse_instant(self.time)
 
 
-class ServedRow(msgspec.Struct, frozen=True):
-    """A feature vector as it was served: of a prediction, or of an evaluation.
+class ServedRow(msgspec.Struct, frozen=True, rename={"asset_class": "class"}):
+    """A feature vector as it was served: of a prediction, of an example, or in older releases an evaluation.
 
     Attributes:
+        target: of a prediction or an evaluation.
+        asset_class: of an example, which is served to all targets of the class.
         time: of the telemetry, RFC 3339.
         sequence: of the record that the row followed.
         features: by name, None where a value is missing; None where the output holds no features.
@@ -168,9 +181,10 @@ class ServedRow(msgspec.Struct, frozen=True):
     """
 
     asset: str
-    target: str
     time: str
     sequence: int
+    target: str | None = None
+    asset_class: str | None = None
     features: dict[str, float | None] | None = None
     revision: int = 0
     correction: int = 0
@@ -184,7 +198,7 @@ class ServedRow(msgspec.Struct, frozen=True):
         return parse_instant(self.time)
 
 
-_Row = TypeVar("_Row", EvaluationRow, PredictionRow, AlertRow, ServedRow)
+_Row = TypeVar("_Row", EvaluationRow, ExampleRow, PredictionRow, AlertRow, ServedRow)
 
 
 class Output(Generic[_Row]):
@@ -238,8 +252,9 @@ class Output(Generic[_Row]):
 EVALUATIONS = Output("evaluations", EvaluationRow)
 PREDICTIONS = Output("predictions", PredictionRow)
 ALERTS = Output("alerts", AlertRow)
-#: Predictions or evaluations, whichever a run wrote with features.
-SERVED = Output("predictions or evaluations", ServedRow)
+EXAMPLES = Output("examples", ExampleRow)
+#: Predictions, examples or evaluations, whichever a run wrote with features.
+SERVED = Output("predictions or examples", ServedRow)
 _WITH_FEATURES = Output("evaluations", _FeaturesRow)
 
 
@@ -300,10 +315,14 @@ class Evaluations:
 
 
 def load_evaluations(path: Path, *, features: bool = False) -> Evaluations:
-    """Read evaluations into arrays; the feature vectors only on request, since they are most of the file.
+    """Read evaluations into arrays.
+
+    Args:
+        path: ``evaluations.jsonl``.
+        features: read the feature vectors too, from ``examples.jsonl`` beside it.
 
     Raises:
-        RowError: there are no rows, or a line is no evaluation; names the line.
+        RowError: there are no rows, a line is no row of its output, or an example has no row; names which.
         FileNotFoundError: there is no such output.
         OutputGoneError: one of its files was moved away.
     """
@@ -312,7 +331,7 @@ def load_evaluations(path: Path, *, features: bool = False) -> Evaluations:
         msg = f"{path} holds no rows of the evaluations"
         raise RowError(msg)
     models, scores = _matrix([row.scores for row in rows])
-    vectors = [row.features or {} if isinstance(row, _FeaturesRow) else {} for row in rows]
+    vectors = _vectors(path, rows) if features else [{} for _ in rows]
     feature_names, values = _matrix(vectors)
     return Evaluations(
         ids=np.array([row.id for row in rows]),
@@ -329,6 +348,21 @@ def load_evaluations(path: Path, *, features: bool = False) -> Evaluations:
         feature_names=feature_names,
         features=values,
     )
+
+
+def _vectors(path: Path, rows: Sequence[EvaluationRow]) -> list[Mapping[str, float | None]]:
+    """Feature vector of each evaluation; empty where none was written."""
+    source = path.with_name("examples.jsonl")
+    found: dict[str | None, Mapping[str, float | None]] = {None: {}}
+    wanted = {row.example for row in rows} - {None}
+    if wanted:
+        found |= {row.id: row.features for row in EXAMPLES.rows(source) if row.id in wanted}
+    for row in rows:
+        if row.example not in found:
+            msg = f"{source} has no row {row.example}, which is the example of evaluation {row.id}"
+            raise RowError(msg)
+    inside = (row.features if isinstance(row, _FeaturesRow) else None for row in rows)
+    return [found[row.example] if own is None else own for row, own in zip(rows, inside, strict=True)]
 
 
 def _matrix(rows: Sequence[Mapping[str, float | None]]) -> tuple[tuple[str, ...], NDArray[np.float64]]:

@@ -163,8 +163,8 @@ class KafkaOutputTable(Table):
     """Topics to write instead of files. `summary.json` and the log still go to the folder.
 
     A message's key is the asset (the target for metrics and changes), its value the row. Its headers are
-    `id` (for predictions, alerts and evaluations), `order` (sequence and part) and `run`. Rows are written in
-    transactions, one an epoch: a reader with `isolation.level=read_committed` sees every row once.
+    `id` (for predictions, alerts, examples and evaluations), `order` (sequence and part) and `run`. Rows are
+    written in transactions, one an epoch: a reader with `isolation.level=read_committed` sees every row once.
     """
 
     prefix: str = Field(
@@ -447,8 +447,9 @@ class OutputTable(Table):
     )
     features: Literal["none", "examples", "all"] = Field(
         default="examples",
-        description="Rows that carry the feature vector: none, the evaluated examples (enough to train "
-        "another model on the served features), or every prediction too.",
+        description="Where feature vectors are written: nowhere; once for each example to the output "
+        "`examples`, whose id its evaluations name (enough to train another model on the served "
+        "features); or to every prediction too.",
     )
     publish: Literal["all", "grid", "changed"] = Field(
         default="all",

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import heapq
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import msgspec
 
@@ -24,12 +24,24 @@ if TYPE_CHECKING:
 __all__ = ["EXAMPLES", "SEGMENTS", "Due", "Example", "ExampleStore", "LabelChange", "Ledger", "uncounted"]
 
 SEGMENTS = 16
-#: Snapshots of a segment of `ExampleStore`.
-EXAMPLES: Kind[None] = Kind("examples", 2)
 _SMALLEST = 64 * 1024
 _OVERHEAD = 96
 
 Key = tuple[str, int]
+
+
+def _not_written(state: list[Any]) -> list[Any]:
+    """Version 2 is of releases that wrote features into evaluations."""
+    current, mark, packed, marks = state
+    examples = []
+    for asset, time, features, scores, champion, news, own in map(msgspec.msgpack.decode, packed):
+        examples.append(msgspec.msgpack.encode((asset, time, features, scores, champion, (*news, None), own)))
+    noted = [(*place, None if news is None else (*news, None)) for *place, news in marks]
+    return [current, mark, examples, noted]
+
+
+#: Snapshots of a segment of `ExampleStore`.
+EXAMPLES: Kind[None] = Kind("examples", 3, {2: _not_written})
 
 
 @dataclass(slots=True)
@@ -49,6 +61,8 @@ class Example:
         learned: the models learned it.
         counted: it is in the figures.
         compared: scores of its features as served and of complete ones, None where they were not compared.
+        written: who wrote its features to the output ``examples``: its asset when it took the example, or
+            this target with an evaluation; None where nobody did yet.
     """
 
     asset: str
@@ -63,6 +77,7 @@ class Example:
     learned: bool = False
     counted: bool = False
     compared: tuple[float | None, float | None] | None = None
+    written: Literal["asset", "target"] | None = None
     segment: int = -1
     mark: int = 0
 
@@ -81,12 +96,16 @@ class Example:
             self.learned,
             self.counted,
             self.compared,
+            self.written,
         )
 
     def apply(self, news: Iterable[Any]) -> None:
         """Set what `news` returned."""
-        self.label, self.first, self.correction, self.lead, self.learned, self.counted, compared = news
+        self.label, self.first, self.correction, self.lead, self.learned, self.counted, compared, written = (
+            news
+        )
         self.compared = None if compared is None else tuple(compared)
+        self.written = written
 
     def size(self) -> int:
         """Roughly the bytes it takes in a segment."""

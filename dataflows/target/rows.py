@@ -12,6 +12,7 @@ from dataflows.outputs import (
     Evaluation,
     MovedBy,
     Prediction,
+    ServedExample,
     named,
     prediction_id,
     time_or_none,
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from dataflows.target.alerts import AlertChange
     from dataflows.target.examples import Example
 
-__all__ = ["alert", "evaluation", "prediction"]
+__all__ = ["alert", "evaluation", "prediction", "served_example"]
 
 _LABELS: dict[int | None, Literal["positive", "negative", "censored", "undecided"]] = {
     1: "positive",
@@ -102,9 +103,9 @@ def evaluation(
     matured: Matured,
     *,
     learned: bool,
-    features: tuple[str, ...] | None,
+    served: str | None,
 ) -> Evaluation:
-    """One label of one example, beside what was served."""
+    """One label of one example, with the scores that were served; ``served`` is the id of its features."""
     return Evaluation(
         id=prediction_id(example.asset, seen.target, example.time, 0),
         asset=example.asset,
@@ -122,5 +123,21 @@ def evaluation(
         sequence=item.sequence,
         arrival=time_or_none(item.arrival),
         watermark=time_or_none(seen.watermark),
-        features=UNSET if features is None else named(features, example.features),
+        example=served,
+    )
+
+
+def served_example(
+    item: Item, seen: Observation, example: Example, asset_class: str, features: tuple[str, ...]
+) -> ServedExample:
+    """The features of an example that its asset did not write, with the id of its prediction."""
+    return ServedExample(
+        id=prediction_id(example.asset, seen.target, example.time, 0),
+        asset=example.asset,
+        asset_class=asset_class,
+        time=format_instant(example.time),
+        sequence=item.sequence,
+        arrival=time_or_none(item.arrival),
+        watermark=time_or_none(seen.watermark),
+        features=named(features, example.features),
     )

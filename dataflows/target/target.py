@@ -7,7 +7,7 @@ scored.
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import structlog
 from msgspec import UNSET, UnsetType
@@ -30,7 +30,7 @@ from dataflows.items import (
     summary_row,
     target_part,
 )
-from dataflows.outputs import ModelChange, fields_of, time_or_none
+from dataflows.outputs import ModelChange, example_id, fields_of, prediction_id, time_or_none
 from dataflows.state.tables import BUCKETS
 from dataflows.target.alerts import Publisher
 from dataflows.target.attribution import Attribution
@@ -48,7 +48,7 @@ from dataflows.target.examples import SEGMENTS, Example, ExampleStore, Ledger
 from dataflows.target.figures import Leads, TargetFigures
 from dataflows.target.models import MODEL_PARTS, ModelSet
 from dataflows.target.monitors import Context, Monitor, Monitors, Period, Served
-from dataflows.target.rows import alert, evaluation, prediction
+from dataflows.target.rows import alert, evaluation, prediction, served_example
 from dataflows.target.skew import Skew
 
 if TYPE_CHECKING:
@@ -335,16 +335,33 @@ class TargetStage:
             return []
         # Another lead alone leads to no more learning.
         learned = matured.label in {0, 1} and not example.learned and matured.label != example.label
-        features = None if self._write_features == "none" else self._features
-        row = evaluation(item, seen, example, matured, learned=learned, features=features)
-        rows = [row_of(row)]
+        features, served = self._served(item, seen, example)
+        row = evaluation(item, seen, example, matured, learned=learned, served=served)
+        rows = [*features, row_of(row)]
         change = self._ledger.mature(seen.asset, matured)
+        if features:
+            example.written = "target"
+            self._examples.update(example)
         if change is not None:
             rows += self._monitors.matured(item, change)
         rows += self._attempt(item, partial(self._learn_at_once, item, example))
         if matured.correction:
             _log.info("label contradicted", target=seen.target, asset=seen.asset, time=row.time)
         return rows
+
+    def _served(self, item: Item, seen: Observation, example: Example) -> tuple[list[Row], str | None]:
+        """Id of the row of an example's features, and that row if nobody wrote it yet.
+
+        Its asset wrote none if the example was taken by an older release, or with ``features = "none"``.
+        """
+        if example.written == "asset":
+            return [], example_id(example.asset, example.time)
+        if example.written == "target":
+            return [], prediction_id(example.asset, seen.target, example.time, 0)
+        if self._write_features == "none":
+            return [], None
+        row = served_example(item, seen, example, self._target.asset_class, self._features)
+        return [row_of(row)], row.id
 
     def _score(self, item: Item, seen: Observation, request: ScoreRequest) -> list[Row]:
         time, features, example = request.time, request.features, None
@@ -355,7 +372,8 @@ class TargetStage:
                 score, link = answers[self._champion.label]
                 rows = self._publish(item, seen, request, score, link)
                 scores = {name: answer for name, (answer, _) in answers.items()}
-                example = Example(seen.asset, time, features, scores, self._champion.label)
+                written: Literal["asset"] | None = None if self._write_features == "none" else "asset"
+                example = Example(seen.asset, time, features, scores, self._champion.label, written=written)
                 self._ledger.add(example)
             else:
                 score, link = self._scorer.answer(self._champion.label, features)

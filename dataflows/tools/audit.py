@@ -505,8 +505,13 @@ class Audit:
         self._examples = share == "any"
         self._matching = Matching(share)
         self._forgotten: list[tuple[str, str]] = []
+        #: Name under which what is computed for a target is served.
+        self._served_as = {name: name for name in fleet.targets}
+        if self._path.stem == "examples":
+            self._served_as = {name: target.asset_class for name, target in fleet.targets.items()}
         self._features = {
-            name: fleet.classes[target.asset_class].features for name, target in fleet.targets.items()
+            self._served_as[name]: fleet.classes[target.asset_class].features
+            for name, target in fleet.targets.items()
         }
 
     def run(self, console: Console) -> Report:
@@ -582,26 +587,27 @@ class Audit:
             seen = item.body
             if not isinstance(seen, Observation):
                 continue
-            score = seen.score
+            score, served_as = seen.score, self._served_as[seen.target]
             if score is not None and (score.example or not self._examples):
                 made = Made(item.sequence, score.features)
-                self._matching.make(seen.asset, seen.target, (score.time, score.revision), made)
+                self._matching.make(seen.asset, served_as, (score.time, score.revision), made)
             if seen.of(Forgotten) and self._examples:
-                self._forgotten.append((seen.asset, seen.target))
+                self._forgotten.append((seen.asset, served_as))
 
     def _served(self) -> Iterator[Served]:
         """Vectors in the outputs, of the chosen assets."""
         for number, row in enumerate(SERVED.rows(self._path), start=1):
             if row.features is None or row.correction or not self._chosen(row.asset):
                 continue
-            if tuple(row.features) != self._features.get(row.target):
+            of = row.target or row.asset_class or ""
+            if tuple(row.features) != self._features.get(of):
                 msg = (
-                    f"{self._path}, line {number} has other features of {row.target!r} than "
+                    f"{self._path}, line {number} has other features of {of!r} than "
                     f"{self._fleet.path} makes; audit a run with the fleet.toml that it had"
                 )
                 raise AuditError(msg)
             values = np.array(list(row.features.values()), dtype=np.float64)
-            yield Served(row.sequence, row.asset, row.target, row.instant, row.revision, values)
+            yield Served(row.sequence, row.asset, of, row.instant, row.revision, values)
 
 
 def _served_in(fleet: Fleet) -> tuple[Path, Share]:
@@ -611,20 +617,15 @@ def _served_in(fleet: Fleet) -> tuple[Path, Share]:
         AuditError: none does.
     """
     folder = fleet.output.folder
-    predictions, evaluations = (folder / f"{name}.jsonl" for name in ("predictions", "evaluations"))
+    predictions, examples = folder / "predictions.jsonl", folder / "examples.jsonl"
     if _has_features(predictions):
         return predictions, "every" if fleet.output.publish == "all" else "some"
-    if _has_features(evaluations):
-        return evaluations, "any"
-    if fleet.output.features != "none" and end_of(predictions) and not end_of(evaluations):
-        msg = (
-            f"{evaluations} is empty: no example has its label yet, and the predictions hold no features. "
-            'Audit once failures or time have labelled some; with `features = "all"` under [output] a run '
-            "writes the features of every prediction"
-        )
-        raise AuditError(msg)
+    # Former releases wrote the features into the evaluations.
+    for path in (examples, folder / "evaluations.jsonl"):
+        if _has_features(path):
+            return path, "any"
     msg = (
-        f"neither {predictions} nor {evaluations} holds features; run with `features` under [output] set to "
+        f"neither {predictions} nor {examples} holds features; run with `features` under [output] set to "
         '"examples" or "all", or name another folder with --out'
     )
     raise AuditError(msg)

@@ -115,7 +115,7 @@ def _streams(fleet: Fleet) -> Iterator[tuple[str, str]]:
     yield "metrics", f"every {format_duration(fleet.metrics_every)}"
 
 
-_CARRIERS = {"none": "no rows", "examples": "evaluations", "all": "evaluations and predictions"}
+_CARRIERS = {"none": "no rows", "examples": "examples", "all": "examples and predictions"}
 _PUBLISHED = {
     "all": "every one",
     "grid": "those chosen as examples",

@@ -107,8 +107,8 @@ def account(rig: Rig, cuts: Sequence[Cut]) -> dict[str, Any]:
     """What has to hold whatever the number of processes was; returns what there is.
 
     - Every message is accounted for: scored, late, or rejected, or a report that was used.
-    - Ids of predictions and evaluations, their features and labels are those of a replay, each once; and so
-      are the rows of late and rejected records.
+    - Ids of predictions, examples and evaluations, their features and labels are those of a replay, each
+      once; and so are the rows of late and rejected records.
     - The score in an evaluation is that which was published; where it is not, the prediction was scored
       again after a kill, with another score, and is counted in `resume_divergence`.
     - No more rows are counted there than there are of the epochs that kills cut.
@@ -116,7 +116,7 @@ def account(rig: Rig, cuts: Sequence[Cut]) -> dict[str, Any]:
     expected = replayed(rig, "again", "--journal", str(rig.folder / "store" / "journal"))
     found = {name: rig.written(name) for name in OUTPUTS}
     lines = {name: b"\n".join(row for _, row, _ in found[name]) for name in OUTPUTS}
-    for name, key in (("predictions", ("id",)), ("evaluations", ("id", "correction"))):
+    for name, key in (("predictions", ("id",)), ("examples", ("id",)), ("evaluations", ("id", "correction"))):
         # Ids that are missing, there twice, or not those of the replay.
         here, there = settled(lines[name], *key), settled(expected[name], *key)
         assert here.keys() == there.keys(), f"{name}: {len(here.keys() ^ there.keys())} ids differ"

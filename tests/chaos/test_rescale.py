@@ -77,7 +77,7 @@ def set_up(folder: Path, recorded: Recorded) -> Path:
 def assert_settled(fleet: Path, recorded: Recorded) -> None:
     """All is the same but scores, and the order of rows."""
     found, expected = outputs(fleet.parent / "out"), recorded.expected
-    for name, key in (("predictions", ("id",)), ("evaluations", ("id", "correction"))):
+    for name, key in (("predictions", ("id",)), ("examples", ("id",)), ("evaluations", ("id", "correction"))):
         assert settled(found[name], *key) == settled(expected[name], *key)
     for name in ("late", "rejects", "changes"):
         assert unplaced(found[name]) == unplaced(expected[name])

@@ -37,7 +37,7 @@ def evaluation(
         "scores": scores,
         "correction": 0,
         "learned": True,
-        "features": {},
+        "example": None,
         **other,
     }
 

@@ -54,7 +54,7 @@ def test_streams_and_policies_are_told(printed: Printed, tmp_path: Path) -> None
     text = printed({"figures_from": "2020-02-01T00:00:00Z"}, width=400)
     facts = dict(re.findall(r"^  (\w+(?: \w+)?)  +(\S.*?) *$", text, flags=re.MULTILINE))
     assert facts["input"] == f"{tmp_path}/data/*.jsonl  -  /abs/one.jsonl.gz"
-    assert facts["output"] == f"{tmp_path}/out, features in evaluations"
+    assert facts["output"] == f"{tmp_path}/out, features in examples"
     assert facts["unknown assets"] == "adopted as pump, at most 100,000"
     assert facts["figures"] == "from 2020-02-01T00:00:00Z"
     assert facts["metrics"] == "every 7d"

@@ -101,6 +101,22 @@ def rejected_in(fleet: Path) -> dict[str, int]:
     return counts
 
 
+def assert_examples_have_their_features(found: dict[str, bytes], expected: dict[str, bytes]) -> None:
+    """Each evaluation names a row with the features of its example, also of one that an older store held.
+
+    Then leave the name out, which the full run has from the asset.
+    """
+    features = []
+    for each in (expected, found):
+        rows = [orjson.loads(line) for line in each["evaluations"].splitlines()]
+        served = {row["id"]: row["features"] for row in map(orjson.loads, each["examples"].splitlines())}
+        assert len(served) == len(each["examples"].splitlines())
+        features.append({(row["id"], row["correction"]): served[row.pop("example")] for row in rows})
+        each["evaluations"] = b"".join(orjson.dumps(row) + b"\n" for row in rows)
+    assert features[1].items() <= features[0].items()
+    assert features[1]
+
+
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
 def test_a_run_goes_on_from_the_store_of_a_former_release(path: Path, tmp_path: Path) -> None:
     """The rest of the recording gives the rest of the outputs, to the byte."""
@@ -115,6 +131,7 @@ def test_a_run_goes_on_from_the_store_of_a_former_release(path: Path, tmp_path: 
     expected = inline_outputs(fleet)
     for each in (found, expected):
         each["metrics"] = without_kinds_of_the_open_period(each["metrics"])
+    assert_examples_have_their_features(found, expected)
     for name in ("predictions", "evaluations", "metrics", "alerts", "late", "rejects"):
         assert found[name], name
         assert expected[name].endswith(found[name]), name

@@ -29,9 +29,17 @@ def served(*, known_after: int = 0) -> list[dict[str, Any]]:
     return rows
 
 
+def with_examples(path: Path, rows: list[dict[str, Any]]) -> Path:
+    """Write evaluations, and their features as an output of its own."""
+    examples = [{"id": row["id"], "features": row["features"]} for row in rows]
+    written(path.with_name("examples.jsonl"), examples)
+    lean = ({name: value for name, value in row.items() if name != "features"} for row in rows)
+    return written(path, [{**row, "example": row["id"]} for row in lean])
+
+
 def test_the_batch_baseline_learns_what_the_features_tell(tmp_path: Path) -> None:
     """Where age decides the label, examples after the first retrainings are told apart."""
-    rows = load_evaluations(written(tmp_path / "rows", served()), features=True)
+    rows = load_evaluations(with_examples(tmp_path / "rows", served()), features=True)
     scores = batch_scores(rows, HORIZON)
     late = rows.times >= START + 500 * HOUR
     assert figures(rows.labels[late], scores[late]).roc_auc > 0.99
@@ -39,7 +47,7 @@ def test_the_batch_baseline_learns_what_the_features_tell(tmp_path: Path) -> Non
 
 def test_the_batch_baseline_knows_no_label_before_it_settled(tmp_path: Path) -> None:
     """With labels that come to be known after the recording's end, it has nothing but the empty prior."""
-    rows = load_evaluations(written(tmp_path / "rows", served(known_after=10_000)), features=True)
+    rows = load_evaluations(with_examples(tmp_path / "rows", served(known_after=10_000)), features=True)
     assert set(batch_scores(rows, HORIZON)) == {0.5}
 
 
@@ -51,7 +59,7 @@ def test_the_batch_baseline_learns_positives_no_earlier_than_negatives(tmp_path:
         for row in rows
     ]
     before, after = (
-        batch_scores(load_evaluations(written(tmp_path / name, given_rows), features=True), HORIZON)
+        batch_scores(load_evaluations(with_examples(tmp_path / name, given_rows), features=True), HORIZON)
         for name, given_rows in (("as served", rows), ("later labels changed", changed))
     )
     hours = np.array([(parse_instant(row["time"]) - START) // HOUR for row in rows])

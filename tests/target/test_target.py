@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NoReturn
 from unittest import mock
 
+import msgspec
 import numpy as np
 import orjson
 import pytest
@@ -18,6 +19,8 @@ from dataflows.estimators import Calibration
 from dataflows.fleet.fleet import Model, Output
 from dataflows.instants import HOUR, format_instant, parse_instant
 from dataflows.items import Item, Matured, Observation, Row, by_order
+from dataflows.outputs import example_id
+from dataflows.state.snapshots import contents, seal
 from dataflows.target import TargetStage, examples
 from dataflows.target import models as scorer
 from dataflows.target.target import _EXAMPLES, TARGET_PARTS, ChampionError, OrderError
@@ -191,14 +194,14 @@ def test_a_group_that_crashes_writes_what_one_that_does_not_writes(
 
 @given(recordings(40))
 def test_evaluations_hold_what_was_served(lines: list[bytes]) -> None:
-    """Scores and features are those of the prediction of the same id, whatever was learned since."""
+    """Scores are those of the prediction of the same id, whatever was learned since."""
     pump = pumps(output=Output(pumps().output.folder, "all"), metrics_every=1_000 * HOUR)
     rows = decoded(opened(pump).process(observed(pump, lines)))
     served = {row["id"]: row for row in rows.get("predictions", [])}
     assert len(served) == len(rows.get("predictions", [])), "a prediction id never repeats"
     for row in rows.get("evaluations", []):
         prediction = served[row["id"]]
-        assert row["features"] == prediction["features"]
+        assert row["example"] == example_id(row["asset"], parse_instant(row["time"]))
         assert row["scores"][row["champion"]] == prediction["score"]
         assert row["champion"] == prediction["model"]
         for field in ("asset", "target", "time"):
@@ -498,7 +501,7 @@ def test_a_revision_is_published_and_is_no_example() -> None:
     assert second["id"] != first["id"]
     (evaluation,) = rows["evaluations"]
     assert evaluation["id"] == first["id"]
-    assert evaluation["features"]["x"] == 1.0
+    assert evaluation["example"] == example_id("a", HOUR)
 
 
 def test_a_label_that_is_known_at_once_is_evaluated_after_the_score() -> None:
@@ -516,22 +519,65 @@ def test_an_example_that_the_target_never_took_is_passed_over() -> None:
     assert "evaluations" not in rows
 
 
-@pytest.mark.parametrize(
-    ("features", "on"),
-    [("none", ()), ("examples", ("evaluations",)), ("all", ("evaluations", "predictions"))],
-)
-def test_features_go_where_they_are_asked_for(features: str, on: tuple[str, ...]) -> None:
-    """Nowhere, with evaluations, or with predictions too; a missing one is null."""
+@pytest.mark.parametrize("features", ["none", "examples", "all"])
+def test_features_are_written_with_predictions_where_all_are_asked_for(features: str) -> None:
+    """A missing one is null; no evaluation holds any."""
     pump = pumps(output=Output(pumps().output.folder, features))
     vector_with_gap = np.array([1.0, np.nan, 3, 4, 5, 6]).tobytes()
     items = [scored(1, HOUR, features=vector_with_gap), seen(2, 9 * HOUR, matured=(matured(HOUR, 0),))]
     rows = decoded(opened(pump).process(items))
-    for output in ("predictions", "evaluations"):
-        for row in rows[output]:
-            assert ("features" in row) == (output in on)
-            if output in on:
-                names = pump.classes["pump"].features
-                assert row["features"] == dict(zip(names, [1, None, 3, 4, 5, 6], strict=True))
+    named = dict(zip(pump.classes["pump"].features, [1, None, 3, 4, 5, 6], strict=True))
+    assert [row.get("features") for row in rows["predictions"]] == [named if features == "all" else None]
+    (evaluation,) = rows["evaluations"]
+    assert "features" not in evaluation
+    assert evaluation["example"] == (None if features == "none" else example_id("a", HOUR))
+    assert "examples" not in rows, "its asset writes them"
+
+
+@pytest.mark.parametrize("older", [False, True])
+def test_features_that_no_asset_wrote_are_written_once_with_an_evaluation(*, older: bool) -> None:
+    """Of an example taken with `features = "none"` or by an older release; restarts repeat nothing."""
+    folder = pumps().output.folder
+    group, store = opened(pumps(output=Output(folder, "examples" if older else "none"))), PartStore()
+    group.process([scored(1, HOUR), scored(2, 2 * HOUR), scored(3, 3 * HOUR, asset="b")])
+    store.after_batch(group)
+    store.end_epoch(group)
+    if older:
+        store.parts |= {
+            part: as_version_2(sealed)
+            for part, sealed in store.parts.items()
+            if contents(sealed)[0] == "examples"
+        }
+    written: Rows = {}
+    for sequence, label, correction in ((4, 0, 0), (5, 1, 1), (6, 0, 2)):
+        main, parts = store.crash()
+        group = opened(pumps(output=Output(folder, "examples")), main=main, parts=parts)
+        known = matured(HOUR, label, correction), matured(2 * HOUR, label, correction)
+        for output, rows in decoded(
+            group.process([seen(sequence, (sequence + 5) * HOUR, matured=known)])
+        ).items():
+            written.setdefault(output, []).extend(rows)
+        store.after_batch(group)
+        store.end_epoch(group)
+    assert [(row["asset"], row["time"], row["class"]) for row in written["examples"]] == [
+        ("a", format_instant(HOUR), "pump"),
+        ("a", format_instant(2 * HOUR), "pump"),
+    ], "what has no evaluation has no row"
+    assert [row["features"]["x"] for row in written["examples"]] == [1.0, 2.0]
+    of = {row["id"]: row["time"] for row in written["examples"]}
+    assert len(written["evaluations"]) == 6
+    assert all(of[row["example"]] == row["time"] for row in written["evaluations"])
+
+
+def as_version_2(sealed: bytes) -> bytes:
+    """A segment of examples as releases wrote it that wrote features into evaluations."""
+    _, version, (current, mark, packed, marks) = contents(sealed)
+    assert version == 3
+    examples = []
+    for *example, news, own in map(msgspec.msgpack.decode, packed):
+        examples.append(msgspec.msgpack.encode((*example, news[:-1], own)))
+    noted = [(*place, None if news is None else news[:-1]) for *place, news in marks]
+    return seal("examples", 2, (current, mark, examples, noted))
 
 
 def test_released_examples_are_forgotten() -> None:
