@@ -11,6 +11,7 @@ import pytest
 from dataflows.fleet import load
 from dataflows.outputs import OUTPUTS
 from dataflows.pipeline import run_inline
+from dataflows.tools.outputs import kind_of
 from tests.chaos.harness import FLEET, prepare, recording
 
 if TYPE_CHECKING:
@@ -59,6 +60,12 @@ def test_a_field_has_one_type(output: str, rows: dict[str, list[dict[str, Any]]]
 
 
 @pytest.mark.parametrize("output", OUTPUTS)
+def test_every_row_has_the_form_of_a_type(output: str, rows: dict[str, list[dict[str, Any]]]) -> None:
+    """Its fields in order, null and absent only where docs/outputs.md says so."""
+    assert all(kind_of(output, row).output == output for row in rows[output])
+
+
+@pytest.mark.parametrize("output", OUTPUTS)
 def test_times_have_one_form(output: str, rows: dict[str, list[dict[str, Any]]]) -> None:
     """Every time of every row is in UTC, with six digits and Z, also where it falls on a whole second."""
     times = 0
@@ -78,3 +85,25 @@ def test_rows_of_metrics_say_their_kind(rows: dict[str, list[dict[str, Any]]]) -
         assert next(iter(row)) == "kind"
         assert (row["kind"] == "model") == ("model" in row)
         assert (row["kind"] == "lane") == ("lane" in row)
+
+
+def test_the_features_of_an_example_are_written_once_for_all_targets(
+    rows: dict[str, list[dict[str, Any]]],
+) -> None:
+    """Each evaluation of each target names the one row of its asset and time, with the features as served."""
+    examples = {row["id"]: row for row in rows["examples"]}
+    assert len(examples) == len(rows["examples"])
+    assert len({(row["asset"], row["time"]) for row in rows["examples"]}) == len(examples)
+    evaluated = {row["example"] for row in rows["evaluations"]}
+    assert len({row["target"] for row in rows["evaluations"]}) == 2
+    assert len(rows["evaluations"]) > 1.5 * len(evaluated)
+    assert evaluated <= examples.keys()
+    for row in rows["evaluations"]:
+        example = examples[row["example"]]
+        assert (row["asset"], row["time"]) == (example["asset"], example["time"])
+        assert row["target"].startswith(f"{example['class']}/")
+    served = {(row["asset"], row["time"]): row for row in rows["predictions"] if not row["revision"]}
+    for row in rows["examples"]:
+        prediction = served[row["asset"], row["time"]]
+        for field in ("features", "sequence", "arrival", "watermark"):
+            assert row[field] == prediction[field]
