@@ -206,9 +206,8 @@ def _models(metrics: Sequence[dict[str, Any]]) -> Iterator[Finding]:
             examples = sum(row["examples"] for row in recent if row["champion"])
             prior = _entropy(base / examples)
             worse = champion > prior
-            what = (
-                f"log loss {champion:.4f} since {min(row['from'] for row in recent)}, base rate {prior:.4f}"
-            )
+            since = _shown(min(row["from"] for row in recent))
+            what = f"log loss {champion:.4f} since {since}, of the base rate {prior:.4f}"
             todo = "let a challenger serve, or see what changed (drift, sensors)" if worse else ""
             yield Finding("warning" if worse else "ok", target, what, todo)
         for row in rows:
