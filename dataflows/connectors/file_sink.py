@@ -197,29 +197,29 @@ class Committed:
         status: calls at the end of each epoch.
 
     Attributes:
-        told: the last written length.
+        written: the last written length.
     """
 
     def __init__(self, output: Path, length: int, status: RunStatus) -> None:
         self._path = committed_file(output)
-        self.told = -1
+        self.written = -1
         self._length = length
-        status.on_commit(self.tell)
-        self.tell()
+        status.on_commit(self.write)
+        self.write()
 
     def snapshot(self, length: int) -> None:
         """Note a length that is final once its epoch is committed."""
         self._length = length
 
-    def tell(self) -> None:
+    def write(self) -> None:
         """Write the noted length; call this only when its epoch is committed."""
-        if self._length == self.told:
+        if self._length == self.written:
             return
         # The former length is final too: a power cut may bring it back, and a full disk may leave it, until
         # the output itself, on the same disk, says that there is no room.
         with suppress(OSError):
             replace_file(self._path, b"%d\n" % self._length, at_once=False)
-            self.told = self._length
+            self.written = self._length
 
 
 _DAY = MICROSECONDS["d"]
@@ -432,7 +432,7 @@ class RotatingPartition(StatefulSinkPartition[Item, bytes]):
     def _finish(self) -> None:
         """Rename files whose rows can no longer be taken back to finished files."""
         # A resume at the very end of a file would open that file, so wait for a row of the next one.
-        while self._ended and self._ended[0][1] < self._committed.told:
+        while self._ended and self._ended[0][1] < self._committed.written:
             part, _ = self._ended[0]
             try:
                 part.path.rename(part_name(self._path, part.start, part.day, finished=True))

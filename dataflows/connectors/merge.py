@@ -257,7 +257,7 @@ class Merge:
         """Position in each file that was begun."""
         return [feed.place for feed in self._feeds[: self._begun]]
 
-    def take(self, batch: int, sequence: int, until: int | None = None) -> tuple[list[Item], list[Run]]:
+    def read_batch(self, batch: int, sequence: int, until: int | None = None) -> tuple[list[Item], list[Run]]:
         """Read the next records.
 
         Args:

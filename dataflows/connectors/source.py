@@ -62,8 +62,8 @@ class StoredInput(NamedTuple):
 class Reading(ABC):
     """Input of a source, opened: several files or partitions in one order.
 
-    A subclass has `names`, `read`, `take`, `ended` and `state`. The rest is for inputs that wait for more
-    records, or whose order depends on the moment; the defaults suit an input that is complete and in order.
+    A subclass has `names`, `read`, `read_batch`, `ended` and `state`. The rest is for inputs that wait for
+    more records, or whose order depends on the moment; the defaults suit one that is complete and in order.
 
     Attributes:
         names: names of the files and partitions, in their order in the journal.
@@ -79,7 +79,7 @@ class Reading(ABC):
         """Amount read so far, in the unit of `LaneSource.total`."""
 
     @abstractmethod
-    def take(self, batch: int, sequence: int, until: int | None = None) -> tuple[list[Item], list[Run]]:
+    def read_batch(self, batch: int, sequence: int, until: int | None = None) -> tuple[list[Item], list[Run]]:
         """Read the next available records.
 
         Args:
@@ -93,7 +93,7 @@ class Reading(ABC):
 
     @abstractmethod
     def ended(self) -> bool:
-        """Whether there will never be more, after `take` had nothing."""
+        """Whether there will never be more, after `read_batch` had nothing."""
 
     @abstractmethod
     def state(self) -> Any:  # noqa: ANN401 - plain data of any shape
@@ -119,7 +119,7 @@ class Reading(ABC):
         raise InputError(msg)
 
     def silent_since(self, asked: int) -> int | None:
-        """Confirm silence after `take`, called at an instant of `clocks.now`, had nothing.
+        """Confirm silence after `read_batch`, called at an instant of `clocks.now`, had nothing.
 
         Returns:
             The latest instant at which surely nothing was left to read; None if unknown.
@@ -184,7 +184,7 @@ class LanePartition(StatefulSourcePartition[Item, bytes]):
             raise StopIteration
         # An entry whose records are still on their way is tried again.
         entry = self._next = self._next or next(self._repeated, None)
-        items = self._take() if entry is None else self._repeat(entry)
+        items = self._read() if entry is None else self._repeat(entry)
         self._idle = not items
         if self._idle and entry is None and (self._replays or self._reading.ended()) and not self._waits():
             raise StopIteration
@@ -213,12 +213,12 @@ class LanePartition(StatefulSourcePartition[Item, bytes]):
             repeated = self._reading.repeat(entry.chosen, self._sequence)
             if repeated is None:
                 return []
-            items = self._taken(repeated)
+            items = self._advance(repeated)
         self._entry += 1
         self._next = None
         return items
 
-    def _take(self) -> list[Item]:
+    def _read(self) -> list[Item]:
         """Read the available records; if there are none, perhaps make a tick."""
         if self._replays:
             return []
@@ -226,12 +226,12 @@ class LanePartition(StatefulSourcePartition[Item, bytes]):
         # treat that time as silence.
         asked = now()
         until = None if self._pace is None else self._pace.until(self._reading.due())
-        items, runs = self._reading.take(self._batch, self._sequence, until)
+        items, runs = self._reading.read_batch(self._batch, self._sequence, until)
         if items:
             self._write(tuple(runs))
             if self._ticker is not None:
                 self._ticker.read(self._reading.latest)
-            return self._taken(items)
+            return self._advance(items)
         silent = None if self._ticker is None else self._reading.silent_since(asked)
         arrival = None if self._ticker is None or silent is None else self._ticker.tick(silent)
         if arrival is None:
@@ -239,7 +239,7 @@ class LanePartition(StatefulSourcePartition[Item, bytes]):
         self._write(arrival)
         return [self._tick(arrival)]
 
-    def _taken(self, items: list[Item]) -> list[Item]:
+    def _advance(self, items: list[Item]) -> list[Item]:
         self._sequence += len(items)
         self._ticks = 0
         return items

@@ -1,3 +1,3 @@
-"""Additions to Bytewax: order, state in parts, sealed snapshots, the recovery store."""
+"""Additions to Bytewax: keys of a batch, order, state in parts; and what a dataflow runs on."""
 
 from __future__ import annotations

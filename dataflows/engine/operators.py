@@ -109,7 +109,7 @@ class SealedState(Protocol):
 
         `stateful_map` deep-copies its state at the end of an epoch, and pickles the copy into the recovery
         store. A pickled stage would tie the store to this release's classes; so the deep copy of a stage is
-        its bytes, and the first item after a resume thaws them.
+        its bytes, and the first item after a resume builds the stage from them.
         """
         ...
 
@@ -216,7 +216,7 @@ class _Shelf:
         self.marked: dict[str, int] = {}
         self.marks: dict[str, set[int]] = {}
 
-    def take(self, step_id: str, key: str, versions: list[int], marked: int) -> dict[int, bytes]:
+    def restore(self, step_id: str, key: str, versions: list[int], marked: int) -> dict[int, bytes]:
         """Parts of a resumed key, which must be exactly those of its main snapshot."""
         marks = self.marks.pop(key, {marked})
         if marks != {marked}:
@@ -275,7 +275,7 @@ class _Main(StatefulBatchLogic[Item, Item | _Wake, bytes]):
 
     def _open(self, key: str) -> PartedStage:
         self._key = key
-        parts = self._shelf.take(self._step_id, key, self._versions, self._marked)
+        parts = self._shelf.restore(self._step_id, key, self._versions, self._marked)
         stage = self._build(key, self._main, parts)
         self._main = None
         self._shelf.stages[key] = self._stage = stage

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 
 from dataflows.exporter import address_of, beside, served
 from dataflows.recovery.manifest import started, write_manifest
-from dataflows.recovery.sqlite_files import forget_unfinished, part_files
-from dataflows.recovery.store import check_store, held, moved_state, past_in
+from dataflows.recovery.sqlite_files import delete_unfinished, part_files
+from dataflows.recovery.store import check_store, locked, moved_state, past_in
 from dataflows.status import RunStatus
 
 if TYPE_CHECKING:
@@ -73,13 +73,13 @@ def find_runtime(fleet: Fleet, arguments: Sequence[str], environ: Mapping[str, s
         first = number == 0
         if first and store.resolve() not in _guarded:
             lock = ExitStack()
-            lock.enter_context(held(store))
+            lock.enter_context(locked(store))
             _guarded[store.resolve()] = lock
         migrate = shlex.split(environ.get("FLEET_MIGRATE", ""))
         manifest = check_store(store, fleet, whole=alone, adopt=first, migrate=migrate)
         if first and manifest is not None:
             # The other processes of the cluster do not start before this one.
-            forget_unfinished(store)
+            delete_unfinished(store)
             write_manifest(store, started(manifest, fleet, _lag(named)))
     workers = workers_of(arguments, environ)
     return Runtime(workers, store, past=past_in(store, fleet), moved=moved_state(store), process=number)

@@ -1,4 +1,4 @@
-"""Every kind of snapshot in a store, and what is asked of a snapshot of unknown kind.
+"""Every kind of snapshot that a store may hold, to check and describe snapshots.
 
 Each kind is declared beside the class whose state it is; see `dataflows.state.snapshots.Kind`. A test finds
 one that is missing here.

@@ -23,13 +23,13 @@ if TYPE_CHECKING:
     from dataflows.fleet.fleet import Fleet
     from dataflows.recovery.sqlite_files import Partition
 
-__all__ = ["MigrationCost", "check_champions", "check_consent", "holdings", "stored_shapes"]
+__all__ = ["StoredState", "check_champions", "check_consent", "stored_shapes", "stored_state"]
 
 _GROUP, _LANE = steps.main_of(steps.GROUP), steps.main_of(steps.LANE)
 
 
 @dataclass(slots=True)
-class MigrationCost:
+class StoredState:
     """State that a resume would find.
 
     Attributes:
@@ -43,10 +43,10 @@ class MigrationCost:
     targets: dict[str, StoredTarget] = field(default_factory=dict)
 
 
-def holdings(parts: Iterable[Partition], *, assets: bool) -> MigrationCost:
+def stored_state(parts: Iterable[Partition], *, assets: bool) -> StoredState:
     """Read the state of the targets and, more slowly, of the assets in a store."""
     parts = list(parts)
-    found, resume = MigrationCost(), resume_epoch(parts)
+    found, resume = StoredState(), resume_epoch(parts)
     for part in parts:
         with opened(part.path) as connection:
             for each in snapshots(part.path, connection, resume, None if assets else _GROUP):
@@ -91,20 +91,20 @@ def check_consent(
     """
     if not changes:
         return
-    held = holdings(parts, assets=True)
-    costly = [(change, cost) for change in changes if (cost := _cost(change, held))]
+    stored = stored_state(parts, assets=True)
+    costly = [(change, cost) for change in changes if (cost := _cost(change, stored))]
     refused = [(change, cost) for change, cost in costly if change.name not in migrate or _stays(change)]
     if not refused:
         return
-    told = "\n".join(f"- {change.name}: {change.why}. {cost}" for change, cost in refused)
+    lines = "\n".join(f"- {change.name}: {change.why}. {cost}" for change, cost in refused)
     names = shlex.join(change.name for change, _ in refused if not _stays(change))
     known = {change.name for change, _ in costly}
     stray = [name for name in migrate if name not in known]
     if stray:
-        told += f"\n(--migrate names {', '.join(stray)}, of which nothing changed that would be lost.)"
+        lines += f"\n(--migrate names {', '.join(stray)}, of which nothing changed that would be lost.)"
     accept = f'start once with --migrate "{names}" (or FLEET_MIGRATE) to accept that, ' if names else ""
     msg = (
-        f"the fleet was changed, and {store} holds state that does not fit it:\n{told}\n"
+        f"the fleet was changed, and {store} holds state that does not fit it:\n{lines}\n"
         f"Take the change back, {accept}or start over (--fresh)"
     )
     raise FleetChangedError(msg)
@@ -115,10 +115,10 @@ def _stays(change: Change) -> bool:
     return change.removed and change.asset_class is not None
 
 
-def _cost(change: Change, held: MigrationCost) -> str:
+def _cost(change: Change, stored: StoredState) -> str:
     """Describe the cost of a change to a user; empty without state."""
     if change.asset_class is not None:
-        count = held.assets[change.asset_class]
+        count = stored.assets[change.asset_class]
         if not count:
             return ""
         assets = f"{count:,} asset{'s' if count > 1 else ''} of it"
@@ -134,7 +134,7 @@ def _cost(change: Change, held: MigrationCost) -> str:
             f"{loses}. Models that see them become new versions; a champion goes on as it is, and what is "
             "gone is missing to it"
         )
-    kept, pending = held.targets.get(change.name), held.pending[change.name]
+    kept, pending = stored.targets.get(change.name), stored.pending[change.name]
     if kept is None and not pending:
         return ""
     learned, positives = (kept.learned, kept.positives) if kept else (0, 0)
@@ -150,7 +150,7 @@ def check_champions(fleet: Fleet, parts: Iterable[Partition]) -> None:
     Raises:
         FleetChangedError: a champion is missing.
     """
-    for name, kept in sorted(holdings(parts, assets=False).targets.items()):
+    for name, kept in sorted(stored_state(parts, assets=False).targets.items()):
         target = fleet.targets.get(name)
         if target is None or target.successor is not None:
             continue
@@ -159,6 +159,6 @@ def check_champions(fleet: Fleet, parts: Iterable[Partition]) -> None:
             msg = (
                 f"target {name!r}: its champion {kept.champion!r}, which has learned from "
                 f"{kept.learned:,} examples, is no longer one of its models. Put it back, or "
-                f'name who follows it in the target, as successor = "..." ({models})'
+                f'name its successor in the target, as successor = "..." ({models})'
             )
             raise FleetChangedError(msg)

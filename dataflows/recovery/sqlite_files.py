@@ -40,7 +40,7 @@ __all__ = [
     "check_log",
     "check_moment",
     "check_sound",
-    "forget_unfinished",
+    "delete_unfinished",
     "opened",
     "part_files",
     "read_partition",
@@ -279,7 +279,7 @@ def check_sound(path: Path, connection: sqlite3.Connection, key: bytes | None = 
             raise StoreError(msg) from error
 
 
-def forget_unfinished(folder: Path) -> int:
+def delete_unfinished(folder: Path) -> int:
     """Delete the snapshots of an epoch that a dead run did not finish; return their number.
 
     The engine keeps them. The next run repeats that epoch, but perhaps with other active keys. If that run

@@ -31,7 +31,7 @@ from dataflows.recovery.sqlite_files import (
     check_log,
     check_moment,
     check_sound,
-    forget_unfinished,
+    delete_unfinished,
     opened,
     part_files,
     read_partition,
@@ -50,13 +50,13 @@ __all__ = [
     "MARKS",
     "PARTITIONS",
     "StoreError",
-    "begin_again",
-    "begins_again",
     "check_store",
-    "held",
+    "locked",
     "moved_state",
     "open_store",
     "past_in",
+    "start_over",
+    "starts_over",
 ]
 
 #: SQLite files of a new store. Resuming many assets is several times faster from many files than from one.
@@ -92,7 +92,7 @@ def moved_state(folder: Path | None) -> bytes | None:
 
 
 @contextmanager
-def held(folder: Path) -> Iterator[None]:
+def locked(folder: Path) -> Iterator[None]:
     """Lock a store, so that no other run, and no restore, uses it.
 
     Raises:
@@ -156,7 +156,7 @@ def check_store(
 
 
 def _check_names(fleet: Fleet, known: Collection[str], migrate: Collection[str]) -> None:
-    """Refuse names of ``--migrate`` that neither the fleet nor what its store has seen knows."""
+    """Refuse names of ``--migrate`` that are neither in the fleet nor in the history of its store."""
     names = {*fleet.classes, *fleet.targets, *known}
     for name in migrate:
         if name not in names:
@@ -193,13 +193,13 @@ def _number(folder: Path, manifest: Manifest) -> None:
     write_manifest(folder, manifest)
 
 
-def begins_again(folder: Path) -> bool:
+def starts_over(folder: Path) -> bool:
     """Whether a run with ``--fresh`` was killed before it had deleted the outputs of earlier runs."""
     unfinished = folder / "unfinished"
     return unfinished.exists() and unfinished.read_bytes() == _FRESH
 
 
-def begin_again(folder: Path) -> None:
+def start_over(folder: Path) -> None:
     """Make the next run begin as with ``--fresh``; the store has to be locked."""
     replace_file(folder / "unfinished", _FRESH)
 
@@ -211,7 +211,7 @@ def open_store(
     *,
     fresh: bool = False,
     migrate: Collection[str] = (),
-    forget: Callable[[], None] = lambda: None,
+    delete_outputs: Callable[[], None] = lambda: None,
 ) -> Iterator[RecoveryConfig]:
     """Recovery configuration of a folder, created if missing, and locked while the block runs.
 
@@ -220,25 +220,25 @@ def open_store(
         fleet: fleet that continues from it.
         fresh: delete the state of earlier runs.
         migrate: classes and targets that may lose state where the fleet changed them.
-        forget: with ``fresh``, deletes the outputs of earlier runs. After a kill in between, the next run
-            finishes the deletion, with or without ``fresh``.
+        delete_outputs: with ``fresh``, deletes the outputs of earlier runs. After a kill in between, the next
+            run finishes the deletion, with or without ``fresh``.
 
     Raises:
         StoreError: another run holds it, or it cannot be used.
         FleetChangedError: it is of another fleet, or state would be lost without consent.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    with held(folder):
+    with locked(folder):
         # A kill while the files are created leaves only some of them; the engine would always refuse those.
         unfinished = folder / "unfinished"
-        fresh = fresh or begins_again(folder)
+        fresh = fresh or starts_over(folder)
         if fresh or unfinished.exists() or not (part_files(folder) or read_manifest(folder)):
             _check_names(fleet, (), migrate)
             replace_file(unfinished, _FRESH if fresh else b"")
             for path in folder.glob("part-*.sqlite3*"):
                 path.unlink()
             if fresh:
-                forget()
+                delete_outputs()
             init_db_dir(folder, PARTITIONS)  # type: ignore[no-untyped-call]
             _number(folder, new_manifest(fleet, PARTITIONS))
             unfinished.unlink()
@@ -246,6 +246,6 @@ def open_store(
         else:
             manifest = check_store(folder, fleet, adopt=True, migrate=migrate)
             if manifest is not None:
-                forget_unfinished(folder)
+                delete_unfinished(folder)
                 write_manifest(folder, started(manifest, fleet, 0))
         yield RecoveryConfig(folder)  # type: ignore[no-untyped-call]

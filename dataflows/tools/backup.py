@@ -52,7 +52,7 @@ from dataflows.recovery.sqlite_files import (
     resume_epoch,
     snapshots,
 )
-from dataflows.recovery.store import check_store, held
+from dataflows.recovery.store import check_store, locked
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -301,7 +301,7 @@ def restore(
     if replace and store.exists():
         _move_aside(store, console)
     store.mkdir(parents=True, exist_ok=True)
-    with held(store):
+    with locked(store):
         left = (store / "manifest.json", store / _LINEAGE, *(store / _JOURNAL).glob("*"))
         if part_files(store) or any(path.exists() for path in left):
             msg = f"{store} holds a store; move it away, or name another folder"
@@ -322,7 +322,7 @@ def restore(
 def _move_aside(store: Path, console: Console) -> None:
     """Rename a store that no run holds."""
     aside = store.with_name(f"{store.name}.replaced-{_stamp()}")
-    with held(store):
+    with locked(store):
         store.rename(aside)
     console.print(
         f"The store that was there is {aside} now; delete it when it is not needed.", highlight=False

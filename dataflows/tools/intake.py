@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from dataflows.fleet import Fleet
     from dataflows.status import Intake, Refused, RunStatus
 
-__all__ = ["UnusableInputError", "begins_anew", "nothing_new", "unusable"]
+__all__ = ["UnusableInputError", "nothing_new", "restarts", "unusable"]
 
 _SHOWN = 3
 #: What to do: for the first text that the detail of a refusal holds, else for its reason.
@@ -98,10 +98,10 @@ def _advice(kind: Refused) -> str:
     return _BY_REASON.get(kind.reason, _BY_REASON["malformed"])
 
 
-def begins_anew(fleet: Fleet, intake: Intake) -> bool:
+def restarts(fleet: Fleet, intake: Intake) -> bool:
     """Whether the next run may begin as on a new store: nothing that was read has left a trace but rejects.
 
-    Topics are not begun anew: what is read stands behind what was read, and rows in topics stay.
+    Topics are not read again: new records stand behind those that were read, and rows in topics stay.
     """
     return not intake.before and not intake.used and fleet.input.kafka is None and fleet.output.kafka is None
 
@@ -109,7 +109,7 @@ def begins_anew(fleet: Fleet, intake: Intake) -> bool:
 def _next(fleet: Fleet, store: Path | None, intake: Intake) -> str:
     if store is None:
         return "Mend the input and run again with --fresh, which deletes these outputs."
-    if begins_anew(fleet, intake):
+    if restarts(fleet, intake):
         return (
             "Mend the input and run again: the next run deletes these outputs and reads from the beginning."
         )

@@ -124,7 +124,7 @@ def play(recording: Sequence[str], into: Path, speed: float | None, console: Con
         while not status.stop:
             due = merge.due()
             until = None if pace is None else pace.until(due)
-            items, _ = merge.take(_BATCH, status.records, until)
+            items, _ = merge.read_batch(_BATCH, status.records, until)
             status.records += len(items)
             status.done = merge.read
             if items:

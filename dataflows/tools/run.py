@@ -26,10 +26,10 @@ from dataflows.failure_prediction import build
 from dataflows.fleet import load
 from dataflows.mapping.recording import delete_recordings, sentence, with_recordings
 from dataflows.outputs import OUTPUTS
-from dataflows.recovery.store import StoreError, begin_again, begins_again, moved_state, open_store, past_in
+from dataflows.recovery.store import StoreError, moved_state, open_store, past_in, start_over, starts_over
 from dataflows.status import RunStatus, logged_to
 from dataflows.target.models import ModelError
-from dataflows.tools.intake import UnusableInputError, begins_anew, nothing_new, unusable
+from dataflows.tools.intake import UnusableInputError, nothing_new, restarts, unusable
 from dataflows.tools.summary import show
 from dataflows.tools.trial import check_models
 
@@ -114,7 +114,7 @@ def run(  # noqa: PLR0913 - one argument a wish of the command line
     folder.mkdir(parents=True, exist_ok=True)
     status = RunStatus() if status is None else status
 
-    def forget() -> None:
+    def delete_outputs() -> None:
         _delete_outputs(folder)
         if store is not None:
             delete_journal(store / "journal")
@@ -123,9 +123,9 @@ def run(  # noqa: PLR0913 - one argument a wish of the command line
     opened: AbstractContextManager[object] = nullcontext()
     if store is not None:
         # The outputs are deleted once the store is ours: another run could be at work on these files.
-        opened = open_store(store, fleet, fresh=fresh, migrate=migrate, forget=forget)
+        opened = open_store(store, fleet, fresh=fresh, migrate=migrate, delete_outputs=delete_outputs)
     elif fresh:
-        forget()
+        delete_outputs()
     with (
         served(where.metrics, status, store, folder),
         _disks(fleet, store),
@@ -148,8 +148,8 @@ def run(  # noqa: PLR0913 - one argument a wish of the command line
                 status.absorb(*helper)
         # A run that was stopped has not seen its input to the end.
         why = None if status.stop else unusable(fleet, store, status)
-        if why is not None and store is not None and begins_anew(fleet, status.intake):
-            begin_again(store)
+        if why is not None and store is not None and restarts(fleet, status.intake):
+            start_over(store)
     _say_how_it_ended(fleet, store, status, why, console)
 
 
@@ -280,7 +280,7 @@ def _check_existing(store: Path | None) -> None:
 def _check_outputs(fleet: Fleet, store: Path | None) -> None:
     """Refuse to overwrite outputs that the store does not know."""
     folder = fleet.output.folder
-    new = store is None or not (any(store.glob("part-*.sqlite3")) or begins_again(store))
+    new = store is None or not (any(store.glob("part-*.sqlite3")) or starts_over(store))
     if new and any(map(end_of, _outputs(folder))):
         msg = (
             f"{folder} holds outputs of an earlier run that {store or 'a run without recovery'} knows "

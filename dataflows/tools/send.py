@@ -60,7 +60,7 @@ def send(fleet: Fleet, recording: Sequence[str], topic: str, speed: float | None
         while not status.stop:
             due = merge.due()
             until = None if pace is None else pace.until(due)
-            items, _ = merge.take(_BATCH, status.records, until)
+            items, _ = merge.read_batch(_BATCH, status.records, until)
             status.records += len(items)
             status.done = merge.read
             for item in items:

@@ -48,7 +48,7 @@ class TableReading(Reading):
         return self._at
 
     @override
-    def take(self, batch: int, sequence: int, until: int | None = None) -> tuple[list[Item], list[Run]]:
+    def read_batch(self, batch: int, sequence: int, until: int | None = None) -> tuple[list[Item], list[Run]]:
         if self._at in self._crashes:
             self._crashes.discard(self._at)
             raise AbortExecution

@@ -108,7 +108,7 @@ def test_files_are_merged_by_arrival_wherever_a_run_begins(
             path.write_bytes(gzip.compress(content) if packed and number % 2 else content)
             written[str(path)] = content.split(b"\n")
         merge, found = opened.enter_context(closing(merged(list(written)))), []
-        while items := seen(merge.take(shuffler.randint(1, 5), len(found))[0]):
+        while items := seen(merge.read_batch(shuffler.randint(1, 5), len(found))[0]):
             found += items
             if shuffler.random() < 0.5:
                 places = kept(merge)
@@ -148,7 +148,7 @@ def test_what_was_chosen_live_is_repeated_from_its_runs(
         merge, found = opened.enter_context(closing(merged(paths, follow=True))), []
         chosen: list[tuple[Run, ...]] = []
         while True:
-            items, runs = merge.take(shuffler.randint(1, 4), len(found))
+            items, runs = merge.read_batch(shuffler.randint(1, 4), len(found))
             found += seen(items)
             chosen += [tuple(runs)] if runs else []
             if not items and not any(growing.left.values()):
@@ -168,7 +168,7 @@ def test_without_arrivals_files_are_read_one_after_the_other(tmp_path: Path) -> 
     """As if they were one file."""
     for name in "ab":
         (tmp_path / name).write_bytes(b"\n".join(telemetry(None, mark) for mark in range(3)))
-    items, _ = merged([str(tmp_path / name) for name in "ab"]).take(10, 0)
+    items, _ = merged([str(tmp_path / name) for name in "ab"]).read_batch(10, 0)
     assert [(Path(item.position[0]).name, item.position[1]) for item in items] == [
         (name, line) for name in "ab" for line in (1, 2, 3)
     ]
@@ -180,7 +180,7 @@ def test_many_files_are_not_open_at_once(tmp_path: Path) -> None:
         (tmp_path / f"{number:03}").write_bytes(telemetry(number) + b"\n" + telemetry(number))
     paths = sorted(map(str, tmp_path.iterdir()))
     merge, most, count = merged(paths), 0, 0
-    while items := merge.take(1, count)[0]:
+    while items := merge.read_batch(1, count)[0]:
         count += len(items)
         open_now = {str(path.resolve()) for path in Path("/proc/self/fd").iterdir() if path.exists()}
         most = max(most, len(open_now & set(paths)))
@@ -195,13 +195,13 @@ def test_rows_of_the_registry_come_before_what_arrived_earlier(tmp_path: Path) -
     events.write_bytes(telemetry(1) + b"\n")
     groups = [[str(registry)], [str(events)]]
     merge = Merge(groups, body=raw)
-    items, _ = merge.take(10, 0)
+    items, _ = merge.read_batch(10, 0)
     assert [Path(item.position[0]).name for item in items] == ["registry", "events"]
     with registry.open("ab") as file:
         file.write(row % 60)
     with events.open("ab") as file:
         file.write(telemetry(2) + b"\n")
-    items, _ = Merge(groups, kept(merge), body=raw).take(10, 2)
+    items, _ = Merge(groups, kept(merge), body=raw).read_batch(10, 2)
     assert [(path, line) for _, path, line, _ in seen(items)] == [(str(registry), 2), (str(events), 2)]
 
 
@@ -219,7 +219,7 @@ def test_a_last_line_without_line_end_is_a_record_that_must_not_go_on(
     def read(places: list[FilePosition], sequence: int) -> tuple[list[Item], list[FilePosition]]:
         paths = [str(path), str(other)] if merging else [str(path)]
         with closing(Merge([paths], places, plain=not merging)) as merge:
-            return merge.take(10, sequence)[0], kept(merge)
+            return merge.read_batch(10, sequence)[0], kept(merge)
 
     write(telemetry(1) + b"\n" + telemetry(2))
     other.write_bytes(telemetry(0))
@@ -241,7 +241,7 @@ def test_runs_that_the_files_do_not_hold_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "a.jsonl"
     path.write_bytes(telemetry(1) + b"\n" + telemetry(2) + b"\n")
     with closing(merged([str(path)], follow=True)) as merge:
-        runs = merge.take(10, 0)[1]
+        runs = merge.read_batch(10, 0)[1]
     path.write_bytes(telemetry(1) + b"\n")
     with (
         closing(merged([str(path)], follow=True)) as merge,

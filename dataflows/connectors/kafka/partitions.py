@@ -300,10 +300,10 @@ class KafkaReading(Reading):
             return None
         return sum(max(0, end - part.offset) for part, end in zip(self._parts, ends, strict=True))
 
-    def take(self, batch: int, sequence: int, until: int | None = None) -> tuple[list[Item], list[Run]]:
+    def read_batch(self, batch: int, sequence: int, until: int | None = None) -> tuple[list[Item], list[Run]]:
         """See `Reading`; nothing while the next message is unknown."""
         if self._files is not None:
-            items, runs = self._files.take(batch, sequence)
+            items, runs = self._files.read_batch(batch, sequence)
             if items:
                 return items, runs
             self._files.close()
