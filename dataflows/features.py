@@ -3,7 +3,8 @@
 A kind is a `FeatureBlock`. The asset gives a block the accepted events that it uses, in the order in which
 they came, and asks it for its features at the time that is scored. The features of readings and expressions
 come from `dataflows.asset.windows`, which also decides what is accepted; all others are blocks:
-faults, maintenance, attributes and weather in `dataflows.asset`, listed in `dataflows.asset.plan.BLOCKS`.
+faults, maintenance, attributes and weather in `dataflows.asset`, listed in `dataflows.asset.plan.BLOCKS`, and
+kinds of your own, which a ``fleet.toml`` names: docs/features.md.
 """
 
 from __future__ import annotations
@@ -63,8 +64,9 @@ class AssetTimes(Protocol):
 class FeatureBlock(ABC):
     """One kind of feature of one asset.
 
-    A block is built with its class and what `state` returned, None for a new asset. It reads no clock and
-    draws no chance: the same calls give the same features, also when it is stored and built again in between.
+    A block is built with its class and what `state` returned, None for a new asset. A kind of your own also
+    gets the parameters of the ``fleet.toml``, as keyword arguments. A block reads no clock and draws no
+    random number: the same calls give the same features, also when it is stored and built again in between.
 
     Attributes:
         section: key of its state in the snapshot of the asset.
@@ -82,18 +84,18 @@ class FeatureBlock(ABC):
     @abstractmethod
     def __init__(self, asset_class: AssetClass, state: Mapping[str, Any] | None = None) -> None: ...
 
-    @classmethod
+    @property
     @abstractmethod
-    def names(cls, asset_class: AssetClass) -> Sequence[str]:
-        """Names of its features in a class, in the order in which `write` writes them."""
+    def names(self) -> Sequence[str]:
+        """Names of its features, in the order of `write`; they depend on class and parameters alone."""
 
     @classmethod
-    def is_needed(cls, asset_class: AssetClass) -> bool:
-        """Whether the assets of a class have this block: by default if it makes features there.
+    def is_needed(cls, asset_class: AssetClass) -> bool:  # noqa: ARG003 - what each kind needs
+        """Whether the assets of a class have this block: by default in every class.
 
-        A block that is needed in every class goes on through changes of the class.
+        Where an asset changes its class, only a block that both classes need goes on.
         """
-        return bool(cls.names(asset_class))
+        return True
 
     @property
     @abstractmethod

@@ -48,18 +48,14 @@ class AttributeFeatures(FeatureBlock):
         self._class = asset_class
         self.known: Mapping[str, Any] = (state and state["attributes"]) or _NONE
 
+    @property
     @override
-    @classmethod
-    def names(cls, asset_class: AssetClass) -> Sequence[str]:
+    def names(self) -> Sequence[str]:
+        asset_class = self._class
         categories = [
             category_name(name, value) for name, values in asset_class.categories for value in values
         ]
         return [*asset_class.attributes, *categories]
-
-    @override
-    @classmethod
-    def is_needed(cls, asset_class: AssetClass) -> bool:
-        return True
 
     @property
     @override

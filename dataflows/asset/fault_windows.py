@@ -74,10 +74,11 @@ class FaultFeatures(FeatureBlock):
         for hop, code, panes in state["panes"]:
             self._panes[hop, code] = {number: [count, last] for number, count, last in panes}
 
+    @property
     @override
-    @classmethod
-    def names(cls, asset_class: AssetClass) -> Sequence[str]:
-        """Return the names of all windows in their order; between them the vector has those of readings."""
+    def names(self) -> Sequence[str]:
+        """Names of all windows in their order; between them the vector has those of readings."""
+        asset_class = self._class
         return [
             feature_name(asset_class.faults[index], statistic, window.length)
             for window in asset_class.windows

@@ -50,15 +50,10 @@ class MaintenanceFeatures(FeatureBlock):
         self._times: Mapping[str, list[int]] = (state and state["maintenance"]) or _NONE
         self._earlier: Mapping[str, int] = (state and state["earlier"]) or _NONE
 
+    @property
     @override
-    @classmethod
-    def names(cls, asset_class: AssetClass) -> Sequence[str]:
-        return [name for component in asset_class.maintenance for name in maintenance_names(component)]
-
-    @override
-    @classmethod
-    def is_needed(cls, asset_class: AssetClass) -> bool:
-        return True
+    def names(self) -> Sequence[str]:
+        return [name for component in self._class.maintenance for name in maintenance_names(component)]
 
     @property
     @override

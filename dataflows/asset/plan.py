@@ -15,6 +15,7 @@ from dataflows.asset.recompute import RecomputedWindows
 from dataflows.asset.score_on_complete import HeldReadings
 from dataflows.asset.weather_features import WeatherFeatures
 from dataflows.asset.windows import Windows
+from dataflows.fleet.models import locate_block
 from dataflows.state.layouts import windows_alike
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from dataflows.features import FeatureBlock
-    from dataflows.fleet.fleet import AssetClass, Target
+    from dataflows.fleet.fleet import AssetClass, OwnFeatures, Target
 
 __all__ = ["BLOCKS", "ClassPlan", "PlacedBlock", "in_sample"]
 
@@ -42,6 +43,15 @@ class PlacedBlock(NamedTuple):
 
     kind: type[FeatureBlock]
     places: slice | NDArray[np.intp]
+    #: Key of its state in the snapshot of an asset.
+    section: str
+    parameters: Mapping[str, Any]
+    #: Whether it has features in this class.
+    writes: bool = True
+
+    def new(self, asset_class: AssetClass, state: Mapping[str, Any] | None) -> FeatureBlock:
+        """Build the block of one asset."""
+        return self.kind(asset_class, state, **self.parameters)
 
     def write(self, block: FeatureBlock, time: int, out: NDArray[np.float64]) -> None:
         """Write the features of a block at an event time into a feature vector."""
@@ -75,6 +85,7 @@ class ClassPlan:
         number: of its layout, as the snapshots of its assets name it.
         former: its layouts before that, by number.
         write_examples: whether the features of examples are written to the outputs.
+        goes_on: kinds of features of your own that have blocks; None for all of the class.
     """
 
     def __init__(
@@ -85,6 +96,7 @@ class ClassPlan:
         former: Mapping[int, AssetClass] | None = None,
         *,
         write_examples: bool = False,
+        goes_on: Sequence[OwnFeatures] | None = None,
     ) -> None:
         self.asset_class = asset_class
         self.number = number
@@ -102,9 +114,9 @@ class ClassPlan:
         #: How far back a feature may look, in microseconds.
         self.reach = max((window.length + window.hop for window in asset_class.windows), default=0)
         self._windows_kind = Windows if asset_class.required is None else HeldReadings
-        self._place_features(asset_class)
+        self._place_features(asset_class, asset_class.own if goes_on is None else goes_on)
 
-    def _place_features(self, asset_class: AssetClass) -> None:
+    def _place_features(self, asset_class: AssetClass, goes_on: Sequence[OwnFeatures]) -> None:
         """Find the places of the features of readings and of each block in the vector."""
         readings = list(range(self.windows.values))
         faults: list[int] = []
@@ -120,23 +132,26 @@ class ClassPlan:
         self.of_readings = np.array(readings, dtype=np.intp)
         blocks: list[PlacedBlock] = []
         for kind in BLOCKS:
-            names = kind.names(asset_class)
             if not kind.is_needed(asset_class):
                 continue
+            names = kind(asset_class).names
             if kind is FaultFeatures:
-                blocks.append(PlacedBlock(kind, np.array(faults, dtype=np.intp)))
+                places: slice | NDArray[np.intp] = np.array(faults, dtype=np.intp)
             else:
-                blocks.append(PlacedBlock(kind, slice(at, at + len(names))))
-                at += len(names)
+                places = slice(at, at := at + len(names))
+            blocks.append(PlacedBlock(kind, places, kind.section, {}, bool(names)))
+        for own in asset_class.own:
+            places = slice(at, at := at + len(own.names))
+            if own in goes_on:
+                section = f"own {own.name}"
+                blocks.append(PlacedBlock(locate_block(own.block), places, section, own.parameters))
         if at != self.width:
             msg = f"class {asset_class.name!r}: its declarations make {at} features, it names {self.width}"
             raise ValueError(msg)
         #: Kinds of which each asset has a block, in this order.
         self.blocks = tuple(blocks)
         #: Those among them that have features in this class, with their index.
-        self.written = tuple(
-            (index, placed) for index, placed in enumerate(blocks) if placed.kind.names(asset_class)
-        )
+        self.written = tuple((index, placed) for index, placed in enumerate(blocks) if placed.writes)
         used = {event for placed in blocks for event in placed.kind.uses}
         #: By type of event: indices of the blocks that use it.
         self.users = {
@@ -154,7 +169,7 @@ class ClassPlan:
         Args:
             states: result of `block_states`; of a section that is missing the blocks are new.
         """
-        return tuple(placed.kind(self.asset_class, states.get(placed.kind.section)) for placed in self.blocks)
+        return tuple(placed.new(self.asset_class, states.get(placed.section)) for placed in self.blocks)
 
     def block_states(
         self, blocks: Sequence[FeatureBlock], other: ClassPlan | None = None
@@ -166,10 +181,16 @@ class ClassPlan:
             other: the class in which they go on; None if it is this one.
         """
         states: dict[str, dict[str, Any]] = {}
-        for block in blocks:
-            carried = block.state() if other is None else block.carried(self.asset_class, other.asset_class)
-            states.setdefault(block.section, {}).update(carried)
+        gone = set() if other is None else self._changed(other)
+        for placed, block in zip(self.blocks, blocks, strict=True):
+            if placed.section not in gone:
+                state = block.state() if other is None else block.carried(self.asset_class, other.asset_class)
+                states.setdefault(placed.section, {}).update(state)
         return states
+
+    def _changed(self, other: ClassPlan) -> set[str]:
+        """Sections of kinds of your own that another class declares otherwise, or not at all."""
+        return {f"own {own.name}" for own in self.asset_class.own if own not in other.asset_class.own}
 
     def complete_windows(
         self, asset: str, newest: int | None, state: dict[str, Any] | None = None
@@ -192,7 +213,7 @@ class ClassPlan:
         if number == self.number:
             return self
         if number not in self._plans:
-            self._plans[number] = ClassPlan(self._former[number], {}, number)
+            self._plans[number] = ClassPlan(self._former[number], {}, number, goes_on=self.asset_class.own)
         return self._plans[number]
 
     def carried(self, other: ClassPlan) -> list[tuple[int, int]]:

@@ -67,11 +67,15 @@ class WeatherFeatures(FeatureBlock):
         given = dict(zip(names, values, strict=True))
         return WeatherAsOf(site, time, issued, tuple(given.get(name, math.nan) for name in self._names))
 
+    @property
+    @override
+    def names(self) -> Sequence[str]:
+        return [weather_name(name) for name in (*self._names, *WEATHER_MORE)]
+
     @override
     @classmethod
-    def names(cls, asset_class: AssetClass) -> Sequence[str]:
-        weather = asset_class.weather
-        return () if weather is None else [weather_name(name) for name in (*weather.values, *WEATHER_MORE)]
+    def is_needed(cls, asset_class: AssetClass) -> bool:
+        return asset_class.weather is not None
 
     @property
     @override

@@ -28,6 +28,7 @@ __all__ = [
     "KafkaOutput",
     "Model",
     "Output",
+    "OwnFeatures",
     "Secret",
     "Target",
     "Weather",
@@ -169,6 +170,23 @@ class Limits:
 
 
 @dataclass(frozen=True, slots=True)
+class OwnFeatures:
+    """Features of a kind of your own.
+
+    Attributes:
+        name: of the entry; its features are ``<name>:...``.
+        block: dotted path of a subclass of `dataflows.features.FeatureBlock`.
+        parameters: its keyword arguments.
+        names: of its features.
+    """
+
+    name: str
+    block: str
+    parameters: dict[str, Any]
+    names: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class AssetClass:
     """Assets that share sensors, features and models.
 
@@ -179,7 +197,7 @@ class AssetClass:
         features: names, in the order of the feature arrays: the values; for each window, for each of its
             sensors, its statistics, then for each of its faults, its fault statistics; for each component
             of ``maintenance`` the hours since and the count; the attributes; the categories; the weather's
-            values, its age in hours, and whether it is a forecast.
+            values, its age in hours, and whether it is a forecast; those of kinds of your own.
         allowed_lateness: microseconds below the largest event time up to which late events are merged.
         example_every: microseconds, the grid of examples.
         targets: names of the targets of this class.
@@ -196,6 +214,7 @@ class AssetClass:
         compare: share of its assets, from 0 to 1, whose examples are computed again.
         required: indices of the sensors that a time waits for until it is scored, ascending; None: it is
             scored with its first message.
+        own: kinds of features of your own.
         limits: of each sensor with limits: name, least and largest plausible reading, sentinels, unit.
     """
 
@@ -218,6 +237,7 @@ class AssetClass:
     weather: Weather | None = None
     compare: float = 0.0
     required: tuple[int, ...] | None = None
+    own: tuple[OwnFeatures, ...] = ()
     # Not part of the stored digest of the class.
     limits: tuple[Limits, ...] = field(default=(), repr=False)
 

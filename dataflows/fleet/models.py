@@ -24,13 +24,14 @@ from typing import TYPE_CHECKING, Any
 from river import base, compose
 
 from dataflows.estimators import FORMER_PATHS
+from dataflows.features import FeatureBlock
 from dataflows.fleet.problems import Loc, Problem, dotted, listed, nearest, shown
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from types import ModuleType
 
-__all__ = ["Blueprint", "blueprint", "path_key", "seed_of"]
+__all__ = ["Blueprint", "blueprint", "locate_block", "own_block", "path_key", "seed_of"]
 
 _PATH = re.compile(r"[^\W\d]\w*(?:\.[^\W\d]\w*)+")
 _SEEDS = ("seed", "random_state")
@@ -101,6 +102,52 @@ def _fresh(value: Any) -> Any:  # noqa: ANN401 - any TOML value
     if isinstance(value, list):
         return [_fresh(inner) for inner in value]
     return copy.deepcopy(value)
+
+
+def own_block(
+    table: Mapping[str, Any], at: Loc, problems: list[Problem]
+) -> tuple[type[FeatureBlock], dict[str, Any]] | None:
+    """Find the class of an entry of ``classes.<name>.features``, and check the names of its parameters.
+
+    Args:
+        table: the entry: ``block``, the dotted path, and the parameters.
+        at: the place of the entry in the document.
+        problems: list to which problems are added.
+
+    Returns:
+        The class and its parameters; None, and at least one problem, if it cannot be built from them.
+    """
+    found = len(problems)
+    try:
+        block = _locate(table.get("block"))
+        if not issubclass(block, FeatureBlock):
+            msg = "a subclass of dataflows.features.FeatureBlock"
+            raise _NotFoundError(msg)  # noqa: TRY301 - one way to tell it
+    except _NotFoundError as error:
+        problem = Problem(dotted((*at, "block")), error.expected, shown(table.get("block")), error.hint)
+        problems.append(problem)
+        return None
+    given = {name: value for name, value in table.items() if name != "block"}
+    # The first two are the class and the stored state.
+    named = dict([*inspect.signature(block).parameters.items()][2:])
+    for name in given:
+        if name not in named:
+            expected = f"a parameter of {block.__name__}: {listed(named)}"
+            problem = Problem(dotted((*at, name)), expected, "an unknown key", nearest(name, named))
+            problems.append(problem)
+    for name, one in named.items():
+        if name not in given and one.default is _Kind.empty:
+            problems.append(Problem(dotted((*at, name)), f"this parameter, which {block.__name__} needs"))
+    return (block, given) if len(problems) == found else None
+
+
+def locate_block(path: str) -> type[FeatureBlock]:
+    """Import the class of features at a dotted path, which was checked when the fleet was loaded."""
+    found = _locate(path)
+    if not issubclass(found, FeatureBlock):
+        msg = f"{path}: expected a subclass of dataflows.features.FeatureBlock"
+        raise TypeError(msg)
+    return found
 
 
 class _Reader:

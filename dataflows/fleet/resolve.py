@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from functools import cached_property
 from itertools import product
@@ -27,12 +28,13 @@ from dataflows.fleet.fleet import (
     Limits,
     Model,
     Output,
+    OwnFeatures,
     Secret,
     Target,
     Weather,
     Window,
 )
-from dataflows.fleet.models import Blueprint, blueprint
+from dataflows.fleet.models import Blueprint, blueprint, own_block
 from dataflows.fleet.problems import Loc, dotted, listed, nearest, shown
 from dataflows.fleet.values import topic_name
 from dataflows.instants import MICROSECONDS, format_duration
@@ -72,6 +74,7 @@ _MAKERS = (
     "attributes",
     "categories",
     "weather",
+    "features",
 )
 
 
@@ -134,22 +137,34 @@ class ClassLayout:
         if weather:
             known = tuple(weather_name(name) for name in WEATHER_MORE)
             self._makers.append(_Maker((*self._loc, "weather"), "weather", known))
+        self.required = self._required()
+        self._has_unbuilt = False
+        self.own = tuple(self._own_features()) if self.is_whole else ()
+        self._has_unbuilt = len(self.own) < len(table.features)
+        self._makers += [
+            _Maker((*self._loc, "features", own.name), "an entry of features", own.names) for own in self.own
+        ]
         self._check_features_once()
         self._check_silence()
-        self.required = self._required()
 
     @property
     def is_whole(self) -> bool:
         """Whether all features are known, so that any other name is wrong."""
-        return not any(self._draft.is_broken(*self._loc, key) for key in _MAKERS)
+        return not self._has_unbuilt and not any(self._draft.is_broken(*self._loc, key) for key in _MAKERS)
 
     @cached_property
     def features(self) -> tuple[str, ...]:
-        """Names: values, windows (sensors, then faults), maintenance, attributes, categories, weather."""
+        """Names, in the order of the kinds of features."""
         return tuple(feature for maker in self._makers for feature in maker.features)
 
     def asset_class(self, targets: Mapping[str, Target]) -> AssetClass:
         """Build the class of the fleet."""
+        of_class = tuple(name for name, target in targets.items() if target.asset_class == self.name)
+        whole = replace(self._without_own(), features=self.features, own=self.own, targets=of_class)
+        return replace(whole, limits=tuple(self._limits()))
+
+    def _without_own(self) -> AssetClass:
+        """Build the class without its targets, limits and features of kinds of your own."""
         table = self.table.weather
         weather = None
         if table is not None:
@@ -159,10 +174,10 @@ class ClassLayout:
             sensors=self.sensors,
             values=self.table.values,
             windows=self.windows,
-            features=self.features,
+            features=tuple(feature for maker in self._makers for feature in maker.features),
             allowed_lateness=self.table.allowed_lateness,
             example_every=self.table.example_every,
-            targets=tuple(name for name, target in targets.items() if target.asset_class == self.name),
+            targets=(),
             faults=self.faults,
             maintenance=self.maintenance,
             attributes=self.attributes,
@@ -174,8 +189,25 @@ class ClassLayout:
             weather=weather,
             compare=self.table.compare,
             required=self.required,
-            limits=tuple(self._limits()),
         )
+
+    def _own_features(self) -> Iterator[OwnFeatures]:
+        """Resolve the features of kinds of your own; their classes are built once as a check."""
+        known = self._without_own()
+        for name, table in self.table.features.items():
+            loc = (*self._loc, "features", name)
+            found = own_block(table, loc, self._draft.problems)
+            if found is None:
+                continue
+            block, parameters = found
+            try:
+                json.dumps(parameters)
+                names = tuple(f"{name}:{feature}" for feature in block(known, None, **parameters).names)
+            except Exception as error:  # noqa: BLE001 - a constructor may raise anything
+                came = f"{type(error).__name__}: {error}"
+                self._draft.refuse(loc, f"parameters that {block.__name__} accepts", came)
+                continue
+            yield OwnFeatures(name, table["block"], parameters, names)
 
     def _limits(self) -> Iterator[Limits]:
         """Resolve the limits of each sensor; names must exist, and ranges be in order."""

@@ -371,6 +371,12 @@ class ClassTable(Table):
         description='Sensors that a time waits for with `score_on = "complete"`. Leave out sensors that are '
         "often missing or null, since such times wait for the next. Default: all of the class.",
     )
+    features: Annotated[dict[Name, dict[str, Any]], Form("table of tables")] = Field(
+        default={},
+        description="Features of kinds of your own: `{ running = { block = "
+        '"my_features.RunningHours", sensor = "load", above = 0.1 } }` makes `running:hours`, '
+        "where the class computes one feature, `hours`; see docs/features.md. A changed entry starts empty.",
+    )
     windows: list[WindowTable] = Field(default=[], description="The windows over readings and faults.")
 
 

@@ -151,6 +151,7 @@ def layout_of(asset_class: AssetClass) -> AssetClass:
         expressions=asset_class.expressions,
         weather=asset_class.weather,
         required=asset_class.required,
+        own=asset_class.own,
     )
 
 
@@ -252,6 +253,10 @@ def _lost(before: AssetClass, after: AssetClass) -> Iterator[str]:
     rest = [name for name in features if name.split(":")[0] not in told]
     if rest:
         yield f"features that are gone: {', '.join(rest)}"
+    now_own = {own.name: own for own in after.own}
+    altered = [own.name for own in before.own if own != now_own.get(own.name, own)]
+    if altered:
+        yield f"another declaration of the features {', '.join(altered)}"
     if before.weather and after.weather and before.weather.max_age != after.weather.max_age:
         ages = (format_duration(found.weather.max_age) for found in (before, after) if found.weather)
         yield f"max_age of the weather is another ({', now '.join(ages)})"

@@ -38,7 +38,7 @@ def test_the_features_of_a_class_are_those_of_its_kinds(path: Path | None) -> No
         names, places = np.array(asset_class.features), np.arange(len(asset_class.features))
         taken = plan.of_readings.tolist()
         for _, placed in plan.written:
-            assert names[placed.places].tolist() == list(placed.kind.names(asset_class))
+            assert names[placed.places].tolist() == list(placed.new(asset_class, None).names)
             taken += places[placed.places].tolist()
         assert sorted(taken) == places.tolist()
         if path is None:
