@@ -79,7 +79,6 @@ class Matured(msgspec.Struct, frozen=True, gc=False):
         lead: microseconds to the failure, None without one.
         clock: the asset's label clock at this decision.
         correction: 0 for the first label, then counting.
-        after_silence: the failure became known after silence had censored the example, or would have.
     """
 
     time: int
@@ -88,7 +87,6 @@ class Matured(msgspec.Struct, frozen=True, gc=False):
     lead: int | None
     clock: int
     correction: int
-    after_silence: bool = False
 
 
 class Compared(msgspec.Struct, frozen=True, gc=False):

@@ -560,10 +560,7 @@ class Labels:
         example.label, example.lead, why = self._verdict(labels, example, due=due)
         example.correction += 1
         clock = self.clock if self.clock is not None else example.time
-        after_silence = example.label == POSITIVE and example.cut == "silent"
-        return Matured(
-            example.time, example.label, why, example.lead, clock, example.correction, after_silence
-        )
+        return Matured(example.time, example.label, why, example.lead, clock, example.correction)
 
     def state(self) -> dict[str, Any]:
         """Plain data: records, and examples as parallel lists."""

@@ -379,9 +379,6 @@ def _matrix(rows: Sequence[Mapping[str, float | None]]) -> tuple[tuple[str, ...]
 def labelled(evaluations: Evaluations, labels: Literal["first", "final"]) -> Evaluations:
     """One row an example: its first label, or the one that the last correction left. Censored rows stay.
 
-    A first label that was withdrawn before the example was learned does not count: the next one is the first,
-    and without a next one the example is undecided.
-
     Raises:
         ValueError: two rows have the same id and correction.
     """
@@ -393,19 +390,5 @@ def labelled(evaluations: Evaluations, labels: Literal["first", "final"]) -> Eva
         i = int(np.argmax(twice))
         msg = f"id {ids[i]} has two rows with correction {corrections[i]}; expected one"
         raise ValueError(msg)
-    kept = np.append(~same, True)[: len(ids)] if labels == "final" else _first(evaluations.where(order))
+    kept = np.append(~same, True)[: len(ids)] if labels == "final" else corrections == 0
     return evaluations.where(np.sort(order[kept]))
-
-
-def _first(evaluations: Evaluations) -> NDArray[np.bool_]:
-    """Mask of the first labels, of rows in order of id and correction."""
-    ids, labels = evaluations.ids, evaluations.labels
-    kept: NDArray[np.bool_] = evaluations.corrections == 0
-    for row in np.flatnonzero(labels == _LABELS["undecided"]):
-        begin, after = int(np.searchsorted(ids, ids[row])), int(row) + 1
-        is_last = after == len(ids) or ids[after] != ids[row]
-        # One that was learned before it was withdrawn stands in the figures, and is not learned again.
-        if is_last or evaluations.learned[after] or labels[after] == _LABELS["censored"]:
-            kept[begin:after] = False
-            kept[int(row) if is_last else after] = True
-    return kept

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from dataflows.state.layouts import Refit
 from dataflows.state.snapshots import Kind
 from dataflows.target.error_rate import ErrorRate
-from dataflows.target.figures import with_ranking
+from dataflows.target.figures import with_final_bounds, with_ranking
 from dataflows.target.models import can_go_on
 
 if TYPE_CHECKING:
@@ -80,6 +80,11 @@ def _with_history(kept: Any) -> Any:  # noqa: ANN401 - as above
     return {**kept, "champion": {"label": kept["champion"], "history": [], "next": None}}
 
 
+def _with_bounds(kept: dict[str, Any]) -> dict[str, Any]:
+    """Version 4 had no bounds of precision and recall under final labels."""
+    return {**kept, "tallies": with_final_bounds(kept["tallies"])}
+
+
 class StoredTarget(NamedTuple):
     """What a store holds of a target.
 
@@ -107,7 +112,7 @@ _OF_TARGET = {**_OLDER, 4: _with_history}
 #: Snapshots of a target, of the log of what its models learned since they were written, and of its monitors.
 TARGET: Kind[StoredTarget] = Kind("group", 5, _OF_TARGET, describe=_stored)
 LOG: Kind[None] = Kind("log", 4, _OLDER)
-FIGURES: Kind[None] = Kind("figures", 4, _OLDER)
+FIGURES: Kind[None] = Kind("figures", 5, {**_OLDER, 4: _with_bounds})
 
 
 def between(parts: Mapping[int, bytes], first: int, stop: int) -> dict[int, bytes]:

@@ -1,7 +1,7 @@
 """Examples of one target: stored until their label is known, evaluated, and only then learned.
 
 `ExampleStore` keeps examples in segments that are written one by one. `Ledger` gives them labels, and says
-when each is learned and counted: in the order in which labels mature (test, then train).
+when each is learned: in the order in which labels mature (test, then train).
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from dataflows.items import Matured
     from dataflows.state.layouts import Refit
 
-__all__ = ["EXAMPLES", "SEGMENTS", "Due", "Example", "ExampleStore", "LabelChange", "Ledger", "uncounted"]
+__all__ = ["EXAMPLES", "SEGMENTS", "Due", "Example", "ExampleStore", "LabelChange", "Ledger", "Standing"]
 
 SEGMENTS = 16
 _SMALLEST = 64 * 1024
@@ -30,18 +30,34 @@ _OVERHEAD = 96
 Key = tuple[str, int]
 
 
-def _not_written(state: list[Any]) -> list[Any]:
-    """Version 2 is of releases that wrote features into evaluations."""
+class Standing(NamedTuple):
+    """The label of an example at some time.
+
+    Attributes:
+        label: 1, 0, -1 (censored), None (undecided).
+        lead: microseconds to the failure, None without one.
+        why: record or rule that decided.
+    """
+
+    label: int | None
+    lead: int | None
+    why: str
+
+
+def _from_version_2(state: list[Any]) -> list[Any]:
+    """Version 2 is of releases that wrote features into evaluations, and kept no reasons of labels."""
     current, mark, packed, marks = state
     examples = []
     for asset, time, features, scores, champion, news, own in map(msgspec.msgpack.decode, packed):
-        examples.append(msgspec.msgpack.encode((asset, time, features, scores, champion, (*news, None), own)))
-    noted = [(*place, None if news is None else (*news, None)) for *place, news in marks]
+        examples.append(
+            msgspec.msgpack.encode((asset, time, features, scores, champion, (*news, None, ""), own))
+        )
+    noted = [(*place, None if news is None else (*news, None, "")) for *place, news in marks]
     return [current, mark, examples, noted]
 
 
 #: Snapshots of a segment of `ExampleStore`.
-EXAMPLES: Kind[None] = Kind("examples", 3, {2: _not_written})
+EXAMPLES: Kind[None] = Kind("examples", 3, {2: _from_version_2})
 
 
 @dataclass(slots=True)
@@ -55,11 +71,12 @@ class Example:
         scores: by model, as served; None where a model gave none.
         champion: the model whose score was published.
         label: 1, 0, -1 (censored), None while it waits.
+        why: record or rule that decided the label; empty where a former release did not keep it.
         first: the label it got first.
         correction: of the label.
         lead: microseconds to the failure.
         learned: the models learned it.
-        counted: it is in the figures.
+        settled: the target clock passed it when it had a label.
         compared: scores of its features as served and of complete ones, None where they were not compared.
         written: who wrote its features to the output ``examples``: its asset when it took the example, or
             this target with an evaluation; None where nobody did yet.
@@ -75,9 +92,10 @@ class Example:
     correction: int = 0
     lead: int | None = None
     learned: bool = False
-    counted: bool = False
+    settled: bool = False
     compared: tuple[float | None, float | None] | None = None
     written: Literal["asset", "target"] | None = None
+    why: str = ""
     segment: int = -1
     mark: int = 0
 
@@ -94,18 +112,22 @@ class Example:
             self.correction,
             self.lead,
             self.learned,
-            self.counted,
+            self.settled,
             self.compared,
             self.written,
+            self.why,
         )
 
     def apply(self, news: Iterable[Any]) -> None:
         """Set what `news` returned."""
-        self.label, self.first, self.correction, self.lead, self.learned, self.counted, compared, written = (
-            news
-        )
+        self.label, self.first, self.correction, self.lead, self.learned, self.settled, *rest = news
+        compared, written, self.why = rest
         self.compared = None if compared is None else tuple(compared)
         self.written = written
+
+    def standing(self) -> Standing:
+        """The label that stands now."""
+        return Standing(self.label, self.lead, self.why)
 
     def size(self) -> int:
         """Roughly the bytes it takes in a segment."""
@@ -296,30 +318,21 @@ class LabelChange(NamedTuple):
     Attributes:
         example: as it is now.
         matured: the decision.
-        label: before: 1, 0, -1 (censored), None where there was none.
-        first: the label that it had got first, None where there was none.
-        lead: before, microseconds to the failure.
+        before: the label that stood; None where this is the first.
     """
 
     example: Example
     matured: Matured
-    label: int | None
-    first: int | None
-    lead: int | None
-
-    @property
-    def is_first(self) -> bool:
-        """Whether this is the first label of the example, or the first since one was withdrawn."""
-        return self.first is None and self.matured.label is not None
+    before: Standing | None
 
 
 class Due(NamedTuple):
     """An example that the target clock passed.
 
     Attributes:
-        example: marked already as learned and counted; a caller that fails does not get it again.
+        example: marked already as learned and settled; a caller that fails does not get it again.
         learns: the models learn it now.
-        settles: it has a first label, 1 or 0, and figures count it now.
+        settles: its first label was 1 or 0.
     """
 
     example: Example
@@ -328,7 +341,7 @@ class Due(NamedTuple):
 
 
 class Ledger:
-    """The examples of one target: their labels, and the order in which they are learned and counted.
+    """The examples of one target: their labels, and the order in which they are learned.
 
     A label is evaluated when it is known. Negatives are known later than the positives of their time, so a
     model that learned each label at once would believe for that long that everything fails. Therefore both
@@ -347,7 +360,7 @@ class Ledger:
         self._examples = examples
         self.clock = clock
         self._released: set[tuple[str, int]] = set()
-        #: (time, asset) of what is evaluated, and not learned or not counted yet.
+        #: (time, asset) of what is evaluated, and not learned or not settled yet.
         self._queue = [(example.time, example.asset) for example in examples if _waits(example)]
         heapq.heapify(self._queue)
         #: A label that comes and goes brings no second place there.
@@ -362,7 +375,7 @@ class Ledger:
         return None if (asset, time) in self._released else self._examples.get((asset, time))
 
     def mature(self, asset: str, matured: Matured) -> LabelChange | None:
-        """Give an example its label, or another one; what is undecided again before it counted begins again.
+        """Give an example its label, or another one.
 
         Returns:
             What changed; None where the example is not remembered, as for a target that is newer than it.
@@ -371,13 +384,11 @@ class Ledger:
         if example is None:
             return None
         before = example.news()
-        change = LabelChange(example, matured, example.label, example.first, example.lead)
+        change = LabelChange(example, matured, None if example.first is None else example.standing())
         try:
-            if change.is_first:
+            if example.first is None:
                 example.first = matured.label
-            elif matured.label is None and not example.counted and example.first != -1:
-                example.first = None
-            example.label, example.lead = matured.label, matured.lead
+            example.label, example.lead, example.why = matured.label, matured.lead, matured.why
             example.correction = matured.correction
             self._examples.update(example)
             place = (example.time, asset)
@@ -421,10 +432,10 @@ class Ledger:
 
     def _passed(self, example: Example) -> Due:
         learns = not example.learned and example.label is not None and example.label >= 0
-        counts = not example.counted and example.first is not None and example.label is not None
-        example.learned, example.counted = example.learned or learns, example.counted or counts
+        settles = not example.settled and example.first != -1
+        example.learned, example.settled = example.learned or learns, True
         self._examples.update(example)
-        return Due(example, learns, counts and example.first != -1)
+        return Due(example, learns, settles)
 
     def release(self, asset: str, times: Iterable[int], logged: Collection[Key]) -> None:
         """Forget examples that no record can change, except those in the log of a big model (asset, time)."""
@@ -445,9 +456,10 @@ class Ledger:
                 self._released.discard((asset, time))
                 self._examples.drop((asset, time))
 
-    def waiting(self) -> list[Example]:
-        """Examples whose label is known, and which no figure counts yet; in order of (time, asset)."""
-        return uncounted(self._examples)
+    def unsettled(self) -> list[Example]:
+        """Examples with a label that the target clock has not passed; in order of (time, asset)."""
+        found = [each for each in self._examples if each.label is not None and each.first != -1]
+        return sorted((each for each in found if not each.settled), key=lambda each: (each.time, each.asset))
 
     def pending(self) -> int:
         """Examples without a label."""
@@ -462,17 +474,7 @@ class Ledger:
         self._released = {(asset, time) for asset, time in released}
 
 
-def uncounted(examples: Iterable[Example]) -> list[Example]:
-    """Those whose label is known, and which no figure counts yet; in order of (time, asset)."""
-    found = [
-        example
-        for example in examples
-        if example.first is not None and example.first >= 0 and not example.counted
-    ]
-    return sorted(found, key=lambda example: (example.time, example.asset))
-
-
 def _waits(example: Example) -> bool:
-    if example.first is None or example.label is None:
+    if example.label is None:
         return False
-    return (example.first >= 0 and not example.counted) or (example.label >= 0 and not example.learned)
+    return (example.first != -1 and not example.settled) or (example.label >= 0 and not example.learned)

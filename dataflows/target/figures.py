@@ -17,23 +17,24 @@ from dataflows.instants import HOUR
 from dataflows.outputs import ModelMetrics
 from dataflows.scoring import brier_score, log_loss
 from dataflows.target.alerts import REPORTS
+from dataflows.target.examples import Standing
 from dataflows.target.monitors import Monitor
 from dataflows.target.ranking import Ranking
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Mapping
 
     from dataflows.items import Item
     from dataflows.target.examples import Example, LabelChange
     from dataflows.target.models import ModelSet
     from dataflows.target.monitors import Context, Period, Rows, Served
 
-__all__ = ["Leads", "Tally", "TargetFigures", "with_ranking"]
+__all__ = ["Leads", "Tally", "TargetFigures", "with_final_bounds", "with_ranking"]
 
 _LEAD_BINS = 64
 
-#: 1, 0, -1 or None (undecided), and microseconds to the failure.
-_Label = tuple[int | None, int | None]
+#: Label of examples that maintenance censored, some of which are perhaps the best warnings of all.
+_MAINTAINED = -1
 #: Log loss and squared error.
 _Measured = tuple[float, float]
 
@@ -95,9 +96,12 @@ class Tally:
         self.take(score, label, lead, _measured(score, label), sign)
 
     def take(self, score: float, label: int, lead: int | None, measured: _Measured, sign: int = 1) -> None:
-        """`add`, where the score was measured already."""
+        """`add`, where the score was measured already; label -1: maintenance censored the example."""
         loss, squared = measured
         warned = score >= self._threshold
+        if label == _MAINTAINED:
+            self._censored += sign * warned
+            return
         bin_of_lead = min(lead * _LEAD_BINS // self._horizon, _LEAD_BINS - 1) if lead is not None else None
         # First what may raise, so that it raises before anything is counted.
         self._ranking.add(score, label, sign)
@@ -117,10 +121,6 @@ class Tally:
         """Undo a `take`, before which the sums were these."""
         self.take(take.score, take.label, take.lead, take.measured, -take.sign)
         self._sums = sums
-
-    def add_censored(self, *, warned: bool) -> None:
-        """Count an example that maintenance censored, and whether its score was a warning."""
-        self._censored += warned
 
     def row(self) -> dict[str, Any]:
         """The figures; None where there are too few examples for one."""
@@ -217,6 +217,20 @@ def calibration_error(reliability: list[dict[str, float]]) -> float | None:
     return (
         sum(row["examples"] * abs(row["mean_score"] - row["share_positive"]) for row in reliability) / total
     )
+
+
+def with_final_bounds(figures: Mapping[str, Any]) -> dict[str, Any]:
+    """The state of an older release, without bounds of the final figures.
+
+    That release did not keep why the label that stands is censored, so corrections are left out: the bounds
+    begin with those of the first labels. It counted an example when the target clock passed it, so what waits
+    is to be counted.
+    """
+    empty = Tally(1.0, 1).state()
+    final = {**figures["tallies"]["final"]}
+    for model, kept in figures["tallies"]["first"].items():
+        final[model] = {**final.get(model, empty), "censored": kept["censored"]}
+    return {**figures, "tallies": {**figures["tallies"], "final": final}, "waits": True}
 
 
 def with_ranking(tallies: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> dict[str, Any]:
@@ -319,7 +333,7 @@ class Leads(Monitor):
             self.changed = True
 
     @override
-    def summary(self, waiting: Sequence[Example]) -> dict[str, Any]:
+    def summary(self) -> dict[str, Any]:
         """Return `row`."""
         return {"lead": self.row()}
 
@@ -395,54 +409,61 @@ class TargetFigures(Monitor):
     def open(cls, context: Context, state: Mapping[str, Any] | None) -> TargetFigures:
         """As `Monitor.open`."""
         target = context.target
-        return cls(target.threshold, target.horizon, context.figures_from, state, context.models)
+        figures = cls(target.threshold, target.horizon, context.figures_from, state, context.models)
+        if state is not None and state.get("waits"):
+            figures._count_waiting(context.unsettled)
+        return figures
+
+    def _count_waiting(self, examples: Iterable[Example]) -> None:
+        """Count examples that a former release labelled, and had not counted yet."""
+        for example in examples:
+            now = example.standing()
+            first = now if example.first == now.label else Standing(example.first, None, "")
+            self.count(example.time, example.scores, first)
+            if first is not now:
+                self._move(example.time, example.scores, first, now)
+            self.changed = True
 
     @override
     def matured(self, item: Item, change: LabelChange) -> Rows:
-        """Count a censored example, and a label that changed; other labels wait until they are settled."""
+        """Count an example under its first label, or another label that it got."""
         self.changed = True
-        example, matured = change.example, change.matured
-        if change.is_first:
-            if matured.label == -1:
-                self.censored(example.time, matured.why, example.scores)
-            return ()
-        # What was censored first waits for no clock; all else stands in the figures once it was settled.
-        counted = example.counted or change.first == -1
-        old = (change.label, change.lead) if counted else None
-        relabelled = change.label is not None and change.label != matured.label
-        new = (matured.label, matured.lead)
-        self.contradicted(example.time, example.scores, old, new, relabelled=relabelled)
-        if matured.after_silence and change.label == -1:
-            self.positive_after_silence(example.time)
+        example, before = change.example, change.before
+        if before is not None:
+            self.correct(example.time, example.scores, before, example.standing())
+        elif example.label is not None:
+            self.count(example.time, example.scores, example.standing())
         return ()
 
-    @override
-    def settled(self, item: Item, example: Example) -> Rows:
-        """Count an example under its first label, and under the label that stands now."""
-        self.changed = True
-        if example.first is not None and example.label is not None:
-            self.count(example.time, example.scores, example.first, example.lead, example.label)
-        return ()
-
-    def count(
-        self, time: int, scores: Mapping[str, float | None], label: int, lead: int | None, final: int
-    ) -> None:
-        """Count an example under its first label, and under the label that stands now and has this lead."""
+    def count(self, time: int, scores: Mapping[str, float | None], first: Standing) -> None:
+        """Count an example under its first label, in the running period and in the summary."""
         before = self._before(time)
-        scopes = ("period",) if before else ("period", "first")
-        first_lead = lead if label == final else None
-        takes = []
-        for model, score in scores.items():
-            if score is None:
-                continue
-            measured = _measured(score, label)
-            takes += [_Take(scope, model, score, label, first_lead, measured) for scope in scopes]
-            if not before and final >= 0:
-                measured = measured if label == final else _measured(score, final)
-                takes.append(_Take("final", model, score, final, lead, measured))
-        self._take(takes)
-        self._counts["first"].before += before
-        self._counts["first"].labelled += not before
+        self._take(_takes(["period"] if before else self.SCOPES, scores, first))
+        if first.label == -1:
+            self._counts["period"].censored[first.why] += 1
+            if not before:
+                self._counts["first"].censored[first.why] += 1
+        else:
+            self._counts["first"].before += before
+            self._counts["first"].labelled += not before
+
+    def correct(self, time: int, scores: Mapping[str, float | None], old: Standing, new: Standing) -> None:
+        """Count another label, lead or reason of an example: it moves in the figures under final labels.
+
+        Another label contradicts the old one. Another lead or reason alone does not, nor does a label of an
+        example that was undecided again.
+        """
+        self._move(time, scores, old, new)
+        contradicted = old.label is not None and old.label != new.label
+        # A failure of an asset that had fallen silent: the negatives of its time never come.
+        after_silence = new.label == 1 and old.label == -1 and old.why == "silent"
+        for scope in ("period",) if self._before(time) else ("period", "first"):
+            self._counts[scope].contradicted += contradicted
+            self._counts[scope].after_silence += after_silence
+
+    def _move(self, time: int, scores: Mapping[str, float | None], old: Standing, new: Standing) -> None:
+        if not self._before(time):
+            self._take([*_takes(["final"], scores, old, -1), *_takes(["final"], scores, new)])
 
     def _take(self, takes: list[_Take]) -> None:
         """Count in all tallies, or where one raises in none of them."""
@@ -460,55 +481,6 @@ class TargetFigures(Monitor):
                 elif number:
                     self._tally(take.scope, take.model).take_back(take, sums)
             raise
-
-    def censored(self, time: int, why: str, scores: Mapping[str, float | None]) -> None:
-        """Count an example that is not learned, by reason; maintenance may have prevented its failure."""
-        scopes = ["period"] if self._before(time) else ["period", "first"]
-        given = {model: score for model, score in scores.items() if score is not None}
-        warned = {model: score >= self._threshold for model, score in given.items()}
-        for scope in scopes:
-            self._counts[scope].censored[why] += 1
-            if why == "maintenance":
-                for model, is_warned in warned.items():
-                    self._tally(scope, model).add_censored(warned=is_warned)
-
-    def contradicted(
-        self,
-        time: int,
-        scores: Mapping[str, float | None],
-        old: _Label | None,
-        new: _Label,
-        *,
-        relabelled: bool = True,
-    ) -> None:
-        """Count a corrected label, with leads.
-
-        Args:
-            time: of the example.
-            scores: by model.
-            old: None where the example was not counted yet.
-            new: what stands now.
-            relabelled: another label contradicts the old one; another lead alone does not.
-        """
-        before = self._before(time)
-        if not before and old is not None:
-            takes = [
-                _Take("final", model, score, label, lead, _measured(score, label), sign)
-                for (label, lead), sign in ((old, -1), (new, 1))
-                if label is not None and label >= 0
-                for model, score in scores.items()
-                if score is not None
-            ]
-            self._take(takes)
-        self._counts["period"].contradicted += relabelled
-        if not before:
-            self._counts["first"].contradicted += relabelled
-
-    def positive_after_silence(self, time: int) -> None:
-        """Count a failure of an asset whose example silence had censored; its negatives never come back."""
-        self._counts["period"].after_silence += 1
-        if not self._before(time):
-            self._counts["first"].after_silence += 1
 
     def _before(self, time: int) -> bool:
         return self._from is not None and time < self._from
@@ -574,20 +546,8 @@ class TargetFigures(Monitor):
         self.changed = True
 
     @override
-    def summary(self, waiting: Sequence[Example] = ()) -> dict[str, Any]:
-        """Return figures since ``figures_from``, under first and under final labels.
-
-        What is counted stays as it is, so that a run that goes on equals one that never ended.
-
-        Args:
-            waiting: examples that have a label and wait for the target clock: they count too.
-        """
-        if waiting:
-            end = TargetFigures(self._threshold, self._horizon, self._from, self.state())
-            for example in waiting:
-                if example.first is not None and example.label is not None:
-                    end.count(example.time, example.scores, example.first, example.lead, example.label)
-            return end.summary()
+    def summary(self) -> dict[str, Any]:
+        """Return figures since ``figures_from``, under first and under final labels."""
         counts = self._counts["first"]
         return {
             "censored": dict(sorted(counts.censored.items())),
@@ -634,3 +594,22 @@ class TargetFigures(Monitor):
                 for scope, counts in self._counts.items()
             },
         }
+
+
+def _takes(
+    scopes: Iterable[str], scores: Mapping[str, float | None], found: Standing, sign: int = 1
+) -> list[_Take]:
+    """One a scope and model that scored; none for a label that no tally counts."""
+    label = found.label
+    if label is None or (label == _MAINTAINED and found.why != "maintenance"):
+        return []
+    given = [
+        (model, score, _measured(score, label) if label >= 0 else (0.0, 0.0))
+        for model, score in scores.items()
+        if score is not None
+    ]
+    return [
+        _Take(scope, model, score, label, found.lead, measured, sign)
+        for scope in scopes
+        for model, score, measured in given
+    ]

@@ -12,7 +12,7 @@ hook            when
 ``served``      the champion answered for one telemetry time (each revision too); an example has all scores
 ``matured``     the label of an example became known, changed, or was withdrawn
 ``learned``     the models learned an example: in order of (time, asset), once each
-``settled``     the target clock passed an example whose first label is positive or negative: once each
+``settled``     the target clock passed a labelled example whose first label was no ``censored``: once each
 ``compared``    an example was computed again from complete data, or that was given up
 ``cleared``     a record ended what was said of an asset: failure, maintenance, silence, retirement
 ``forgotten``   the state of an asset was dropped
@@ -58,6 +58,7 @@ class Context(NamedTuple):
         compares: whether assets of the class compute features again from complete data.
         models: every model of the target; a monitor asks them for nothing that counts as a call.
         champion: the version whose scores are published.
+        unsettled: examples with a label that the target clock has not passed, by (time, asset).
     """
 
     target: Target
@@ -66,6 +67,7 @@ class Context(NamedTuple):
     compares: bool
     models: ModelSet
     champion: Champion
+    unsettled: Sequence[Example]
 
 
 class Served(NamedTuple):
@@ -147,7 +149,7 @@ class Monitor:
         return ()
 
     def settled(self, item: Item, example: Example) -> Rows:  # noqa: ARG002 - a hook
-        """Watch an example, first label 1 or 0, that the target clock just passed."""
+        """Watch an example, first labelled 1 or 0, that the target clock just passed."""
         return ()
 
     def compared(self, item: Item, example: Example | None, compared: Compared) -> Rows:  # noqa: ARG002 - a hook
@@ -169,12 +171,8 @@ class Monitor:
     def begin_period(self) -> None:
         """Begin to count the next period: the rows of the last one are written."""
 
-    def summary(self, waiting: Sequence[Example]) -> dict[str, Any]:  # noqa: ARG002 - a hook
-        """Return what the target's section of the summary holds of it; change nothing.
-
-        Args:
-            waiting: examples whose first label, 1 or 0, is known, and which the target clock has not passed.
-        """
+    def summary(self) -> dict[str, Any]:
+        """Return what the target's section of the summary holds of it; change nothing."""
         return {}
 
     def state(self) -> Any:  # noqa: ANN401 - plain data of any shape
@@ -271,9 +269,9 @@ class Monitors:
                 rows.append(self._rejected(item, error))
         return rows
 
-    def summary(self, waiting: Sequence[Example]) -> dict[str, Any]:
+    def summary(self) -> dict[str, Any]:
         """What the target's section of the summary holds of all; see `Monitor.summary`."""
-        return {key: value for each in self._monitors for key, value in each.summary(waiting).items()}
+        return {key: value for each in self._monitors for key, value in each.summary().items()}
 
     def changed(self) -> bool:
         """Whether the state of any changed since this was last asked."""

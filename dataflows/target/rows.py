@@ -102,10 +102,21 @@ def evaluation(
     example: Example,
     matured: Matured,
     *,
+    known: int,
     learned: bool,
     served: str | None,
 ) -> Evaluation:
-    """One label of one example, with the scores that were served; ``served`` is the id of its features."""
+    """One label of one example, with the scores that were served.
+
+    Args:
+        item: with which the label came.
+        seen: what came of it.
+        example: as served.
+        matured: the label.
+        known: knowledge time of the target.
+        learned: whether models learn it.
+        served: id of its features.
+    """
     return Evaluation(
         id=prediction_id(example.asset, seen.target, example.time, 0),
         asset=example.asset,
@@ -114,7 +125,7 @@ def evaluation(
         label=_LABELS[matured.label],
         why=matured.why,
         matured=format_instant(matured.clock),
-        known=format_instant(item.known),
+        known=format_instant(known),
         lead=None if matured.lead is None else matured.lead / HOUR,
         champion=example.champion,
         scores=example.scores,

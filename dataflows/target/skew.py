@@ -19,7 +19,7 @@ from dataflows.target.moments import RunningMoments
 from dataflows.target.monitors import Monitor
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
 
     from numpy.typing import NDArray
 
@@ -259,7 +259,7 @@ class Skew(Monitor):
         self.changed = True
 
     @override
-    def summary(self, waiting: Sequence[Example] = ()) -> dict[str, Any]:
+    def summary(self) -> dict[str, Any]:
         """Return the figures since ``figures_from``."""
         return {"skew": self._total.row()}
 

@@ -135,7 +135,13 @@ class TargetStage:
         self._open(fleet, state, parts, refit)
         compares = bool(asset_class.compared)
         context = Context(
-            self._target, self._features, fleet.figures_from, compares, self._scorer, self._champion
+            self._target,
+            self._features,
+            fleet.figures_from,
+            compares,
+            self._scorer,
+            self._champion,
+            self._ledger.unsettled(),
         )
         watched = FIGURES.unseal(parts[_FIGURES]) if _FIGURES in parts else {}
         self._monitors = Monitors(monitors, context, watched, refit, self._rejected)
@@ -251,7 +257,7 @@ class TargetStage:
         return self._pass_clock(item, moved.clock)
 
     def _pass_clock(self, item: Item, clock: int) -> list[Row]:
-        """Learn and count the examples that the target clock passes; one that raises is not tried again."""
+        """Learn the examples that the target clock passes; one that raises is not tried again."""
         rows: list[Row] = []
         self._ledger.advance(clock)
         while True:
@@ -335,8 +341,9 @@ class TargetStage:
             return []
         # Another lead alone leads to no more learning.
         learned = matured.label in {0, 1} and not example.learned and matured.label != example.label
+        known = item.known if self._known is None else self._known
         features, served = self._served(item, seen, example)
-        row = evaluation(item, seen, example, matured, learned=learned, served=served)
+        row = evaluation(item, seen, example, matured, known=known, learned=learned, served=served)
         rows = [*features, row_of(row)]
         change = self._ledger.mature(seen.asset, matured)
         if features:
@@ -521,7 +528,7 @@ class TargetStage:
                 "model_errors": self._scorer.errors(),
                 "set_aside": self._scorer.set_aside(),
                 "order_violations": self._violations,
-                **self._monitors.summary(self._ledger.waiting()),
+                **self._monitors.summary(),
             }
         }
         rejected = {"internal_error": self._errors} if self._errors else {}

@@ -64,20 +64,19 @@ def test_a_correction_replaces_the_label_in_the_final_figures_only(tmp_path: Pat
     }
 
 
-def test_a_first_label_that_was_withdrawn_unlearned_does_not_count(tmp_path: Path) -> None:
-    """The next label is the first; one that was learned before stands, and is not learned again."""
+def test_a_first_label_that_was_withdrawn_is_still_the_first(tmp_path: Path) -> None:
+    """It counts under first labels; under final labels the next one does, and without one none."""
     scores: dict[str, float | None] = {"good": 0.9}
     rows = [
-        *(evaluation(asset, 0, "positive", scores) for asset in "abc"),
-        *(evaluation(asset, 0, "undecided", scores, correction=1, learned=False) for asset in "abc"),
+        *(evaluation(asset, 0, "positive", scores) for asset in "ab"),
+        *(evaluation(asset, 0, "undecided", scores, correction=1, learned=False) for asset in "ab"),
         evaluation("a", 0, "negative", scores, correction=2, learned=True),
-        evaluation("b", 0, "negative", scores, correction=2, learned=False),
     ]
     evaluations = load_evaluations(written(tmp_path / "rows", rows))
-    assert ids_and_labels(labelled(evaluations, "first")) == (["b@0", "c@0", "a@0"], [1, -2, 0])
-    assert ids_and_labels(labelled(evaluations, "final")) == (["c@0", "a@0", "b@0"], [-2, 0, 0])
+    assert ids_and_labels(labelled(evaluations, "first")) == (["a@0", "b@0"], [1, 1])
+    assert ids_and_labels(labelled(evaluations, "final")) == (["b@0", "a@0"], [-2, 0])
     (entry, *_) = figures.compare(evaluations, resamples=2)
-    assert (entry.figures.examples, entry.figures.positives) == (2, 1)
+    assert (entry.figures.examples, entry.figures.positives) == (2, 2)
 
 
 def ids_and_labels(evaluations: Evaluations) -> tuple[list[str], list[int]]:

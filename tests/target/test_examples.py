@@ -102,7 +102,7 @@ class CrashingStore(RuleBasedStateMachine):
         assert example is not None
         example.first = label if example.first is None else example.first
         example.correction += example.label is not None
-        example.label, example.learned, example.counted = label, learned, learned
+        example.label, example.learned, example.why = label, learned, f"reason {label}"
         example.lead = 3 if label == 1 else None
         self.store.update(example)
         self.model[example.key] = content(example)
@@ -184,7 +184,7 @@ def churn(store: ExampleStore, assets: int, hours: int, memory: int) -> Iterator
             if example is not None:
                 example.label = example.first = 0
                 store.update(example)
-                example.learned = example.counted = True
+                example.learned = True
                 store.update(example)
             store.drop((f"asset-{asset:03}", hour - memory))
         yield hour
@@ -214,7 +214,7 @@ def test_marks_do_not_pile_up() -> None:
         for _ in churn(store, 50, 400, 40):
             written.end_epoch(store)
     held = sum(len(segment.marks) for segment in store._segments)
-    on_disk = sum(len(unseal("examples", 2, sealed)[3]) for sealed in written.segments.values())
+    on_disk = sum(len(unseal("examples", 3, sealed)[3]) for sealed in written.segments.values())
     assert held < 2 * len(store)
     assert on_disk < 3 * len(store)
 
@@ -258,7 +258,7 @@ def test_stale_news_do_not_come_back() -> None:
     found.label = 1
     store.update(found)
     written.end_epoch(store)
-    assert any(unseal("examples", 2, sealed)[3] for sealed in written.segments.values()), (
+    assert any(unseal("examples", 3, sealed)[3] for sealed in written.segments.values()), (
         "a stale mark is there"
     )
     restored = ExampleStore(written.segments).get(("a", 0))
@@ -274,7 +274,7 @@ def test_just_one_segment_claims_to_be_current() -> None:
         store.drop(("a", time - 50))
         if time % 7 == 0:
             written.end_epoch(store)
-            current = [n for n, sealed in written.segments.items() if unseal("examples", 2, sealed)[0]]
+            current = [n for n, sealed in written.segments.items() if unseal("examples", 3, sealed)[0]]
             assert current == [store._current]
 
 

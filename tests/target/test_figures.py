@@ -23,6 +23,7 @@ from sklearn.metrics import (
 from dataflows.instants import HOUR
 from dataflows.scoring import CLIP
 from dataflows.target import figures as module
+from dataflows.target.examples import Standing
 from dataflows.target.figures import Tally, TargetFigures
 from dataflows.target.ranking import Ranking
 
@@ -183,14 +184,23 @@ def figures(start: int | None = None, state: dict[str, Any] | None = None) -> Ta
     return TargetFigures(THRESHOLD, HORIZON, start, state)
 
 
+NEGATIVE = Standing(0, None, "horizon passed")
+MAINTAINED = Standing(-1, None, "maintenance")
+SILENT = Standing(-1, None, "silent")
+
+
+def positive(lead: int = HOUR) -> Standing:
+    return Standing(1, lead, "failure")
+
+
 def test_a_period_counts_everything_and_the_summary_from_its_start_on() -> None:
     """Examples before ``figures_from`` are in the metrics of their period, and in no summary."""
     found = figures(100)
-    found.count(99, {"m": 0.5}, 1, HOUR, 1)
-    found.count(100, {"m": 0.25}, 0, None, 0)
-    found.censored(99, "maintenance", {"m": 0.5})
-    found.censored(100, "maintenance", {"m": 0.5})
-    found.contradicted(99, {"m": 0.5}, (1, HOUR), (0, None))
+    found.count(99, {"m": 0.5}, positive())
+    found.count(100, {"m": 0.25}, NEGATIVE)
+    found.count(99, {"m": 0.5}, MAINTAINED)
+    found.count(100, {"m": 0.5}, MAINTAINED)
+    found.correct(99, {"m": 0.5}, positive(), NEGATIVE)
     summary = found.summary()
     assert summary["first_labels"]["m"]["examples"] == summary["final_labels"]["m"]["examples"] == 1
     assert summary["first_labels"]["m"]["positives"] == 0
@@ -203,10 +213,10 @@ def test_a_period_counts_everything_and_the_summary_from_its_start_on() -> None:
 def test_a_closed_period_leaves_nothing_to_the_next() -> None:
     """The next period begins at zero; the summary goes on."""
     found = figures()
-    found.count(1, {"m": 0.5}, 1, HOUR, 1)
+    found.count(1, {"m": 0.5}, positive())
     found.begin_period()
     assert found.running(["m"]) == {}
-    found.count(2, {"m": 0.5}, 0, None, 0)
+    found.count(2, {"m": 0.5}, NEGATIVE)
     assert found.running()["m"]["examples"] == 1
     assert found.summary()["first_labels"]["m"]["examples"] == 2
 
@@ -214,9 +224,9 @@ def test_a_closed_period_leaves_nothing_to_the_next() -> None:
 def test_a_period_of_censored_examples_alone_has_rows() -> None:
     """What was counted is told, also where no example was learned."""
     found = figures()
-    found.censored(1, "silence", {"m": 0.5, "n": 0.5})
+    found.count(1, {"m": 0.5, "n": 0.5}, SILENT)
     rows = found.running(["m", "n"])
-    expected = {"examples": 0, "positives": 0, "censored": {"silence": 1}, "contradicted": 0}
+    expected = {"examples": 0, "positives": 0, "censored": {"silent": 1}, "contradicted": 0}
     expected["positive_after_silence"] = 0
     assert rows == {"m": expected, "n": expected}
 
@@ -224,17 +234,17 @@ def test_a_period_of_censored_examples_alone_has_rows() -> None:
 def test_a_corrected_label_moves_in_the_final_figures_only() -> None:
     """First labels stand; under final labels the example is taken back and counted anew, lead and all."""
     found = figures()
-    found.count(1, {"m": 0.5}, 0, None, 0)
-    found.contradicted(1, {"m": 0.5}, (0, None), (1, 20 * HOUR))
+    found.count(1, {"m": 0.5}, NEGATIVE)
+    found.correct(1, {"m": 0.5}, NEGATIVE, positive(20 * HOUR))
     summary = found.summary()
     assert summary["contradicted"] == 1
     assert summary["first_labels"]["m"]["positives"] == 0
     assert summary["final_labels"]["m"]["positives"] == 1
     assert summary["final_labels"]["m"]["median_lead"] == pytest.approx(20, abs=0.25)
-    found.contradicted(1, {"m": 0.5}, (1, 20 * HOUR), (0, None))
+    found.correct(1, {"m": 0.5}, positive(20 * HOUR), NEGATIVE)
     again = found.summary()["final_labels"]["m"]
     assert (again["examples"], again["positives"], again["median_lead"]) == (1, 0, None)
-    found.contradicted(1, {"m": 0.5}, (0, None), (-1, None))
+    found.correct(1, {"m": 0.5}, NEGATIVE, SILENT)
     assert found.summary()["final_labels"]["m"] == {"examples": 0, "positives": 0, "reliability": []}
 
 
@@ -268,33 +278,60 @@ def test_maintenance_that_hid_a_failure_bounds_precision_and_recall() -> None:
     """Censored examples at or above the threshold are all false in one bound, all true in the other."""
     found = figures()
     for score, label in ((0.9, 1), (0.9, 0), (0.1, 1)):
-        found.count(1, {"m": score}, label, None, label)
+        found.count(1, {"m": score}, positive() if label else NEGATIVE)
     for score in (THRESHOLD, 0.5, 0.1):
-        found.censored(1, "maintenance", {"m": score, "aside": None})
-    found.censored(1, "silent", {"m": 0.9})
-    row = found.summary()["first_labels"]["m"]
-    assert row["censored_warned"] == 2
-    assert (row["precision"], row["precision_low"], row["precision_high"]) == (1 / 2, 1 / 4, 3 / 4)
-    assert (row["recall"], row["recall_low"], row["recall_high"]) == (1 / 2, 1 / 2, 3 / 4)
+        found.count(1, {"m": score, "aside": None}, MAINTAINED)
+    found.count(1, {"m": 0.9}, SILENT)
+    for labels in ("first_labels", "final_labels"):
+        row = found.summary()[labels]["m"]
+        assert row["censored_warned"] == 2
+        assert (row["precision"], row["precision_low"], row["precision_high"]) == (1 / 2, 1 / 4, 3 / 4)
+        assert (row["recall"], row["recall_low"], row["recall_high"]) == (1 / 2, 1 / 2, 3 / 4)
     assert plain(found.state()) == plain(figures(state=plain(found.state())).state())
+
+
+def test_a_correction_moves_an_example_in_and_out_of_the_final_bounds() -> None:
+    """What maintenance censors now is in the bounds of final labels, and what it no longer censors is not."""
+    found = figures()
+    found.count(1, {"m": 0.9}, positive())
+    found.count(2, {"m": 0.9}, MAINTAINED)
+    found.count(3, {"m": 0.9}, NEGATIVE)
+    found.correct(2, {"m": 0.9}, MAINTAINED, positive())
+    assert found.summary()["final_labels"]["m"]["censored_warned"] == 0
+    found.correct(3, {"m": 0.9}, NEGATIVE, MAINTAINED)
+    row = found.summary()["final_labels"]["m"]
+    assert (row["censored_warned"], row["precision_low"], row["recall_high"]) == (1, 2 / 3, 1)
+    found.correct(3, {"m": 0.9}, MAINTAINED, SILENT)
+    assert found.summary()["final_labels"]["m"]["censored_warned"] == 0
+    assert found.summary()["first_labels"]["m"]["censored_warned"] == 1
+    assert found.summary()["contradicted"] == 2, "another reason alone contradicts nothing"
+
+
+def test_a_failure_after_silence_is_counted_apart() -> None:
+    """Silence had censored the example; such positives have no negatives beside them."""
+    found = figures()
+    for censored in (SILENT, MAINTAINED):
+        found.count(1, {"m": 0.5}, censored)
+        found.correct(1, {"m": 0.5}, censored, positive())
+    assert found.summary()["positive_after_silence"] == 1
 
 
 def test_a_model_without_a_score_is_not_counted() -> None:
     """A model that was put aside has no figures for examples that it did not score."""
     found = figures()
-    found.count(1, {"m": 0.5, "aside": None}, 1, HOUR, 1)
+    found.count(1, {"m": 0.5, "aside": None}, positive())
     assert set(found.summary()["first_labels"]) == {"m"}
 
 
-labels = st.sampled_from([-1, 0, 1])
+standings = st.sampled_from([NEGATIVE, MAINTAINED, SILENT]) | st.integers(1, HORIZON).map(positive)
 histories = st.lists(
-    st.tuples(st.integers(0, 200), scores, st.lists(labels, min_size=1, max_size=4)), max_size=25
+    st.tuples(st.integers(0, 200), scores, st.lists(standings, min_size=1, max_size=4)), max_size=25
 )
 
 
 @given(histories, st.integers(0, 25))
 def test_final_figures_are_those_of_the_last_labels(
-    examples: list[tuple[int, float, list[int]]], restored_at: int
+    examples: list[tuple[int, float, list[Standing]]], restored_at: int
 ) -> None:
     """Whatever the corrections, final figures equal those of only counting each example's last label."""
     assume(restored_at <= len(examples))
@@ -302,16 +339,10 @@ def test_final_figures_are_those_of_the_last_labels(
     for number, (time, score, sequence) in enumerate(examples):
         if number == restored_at:
             found = figures(50, plain(found.state()))
-        given_leads = [(label, (time + 1) * HOUR // 8 if label == 1 else None) for label in sequence]
-        (first, lead), *corrections = given_leads
-        if first >= 0:
-            found.count(time, {"m": score}, first, lead, first)
-        for before, after in zip(given_leads, corrections, strict=False):
-            if before[0] != after[0]:
-                found.contradicted(time, {"m": score}, before, after)
-        last, lead = given_leads[-1]
-        if last >= 0:
-            expected.count(time, {"m": score}, last, lead, last)
+        found.count(time, {"m": score}, sequence[0])
+        for before, after in pairwise(sequence):
+            found.correct(time, {"m": score}, before, after)
+        expected.count(time, {"m": score}, sequence[-1])
     nothing: dict[str, Any] = {"examples": 0, "positives": 0}
     row = found.summary()["final_labels"].get("m", nothing)
     right = expected.summary()["final_labels"].get("m", nothing)
@@ -331,7 +362,7 @@ def test_an_example_counts_for_all_models_or_for_none(
     figures = TargetFigures(THRESHOLD, HORIZON, None)
     given_scores = {"champion": 0.5, "challenger": 0.25, "silent": None}
     if known:
-        figures.count(1, given_scores, 0, None, 0)
+        figures.count(1, given_scores, NEGATIVE)
     before = plain(figures.state())
     calls = 0
 
@@ -354,9 +385,9 @@ def test_an_example_counts_for_all_models_or_for_none(
 
     def count(into: TargetFigures) -> None:
         if known:
-            into.contradicted(1, given_scores, (0, None), (1, HOUR))
+            into.correct(1, given_scores, NEGATIVE, positive())
         else:
-            into.count(1, given_scores, 1, HOUR, 1)
+            into.count(1, given_scores, positive())
 
     try:
         count(figures)

@@ -42,7 +42,7 @@ OWNERS: dict[type, set[str]] = {
     Ledger: set(),
     ExampleStore: set(),
     ModelSet: set(),
-    TargetFigures: {"count", "censored", "contradicted", "matured", "settled", "period_rows"},
+    TargetFigures: {"count", "correct", "matured", "period_rows"},
     Leads: {"served", "cleared", "period_rows"},
     Attribution: {"learned", "add", "moved"},
     Skew: {"served", "compared", "matured", "period_rows", "_changes", "_give_up"},

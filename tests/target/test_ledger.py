@@ -1,4 +1,4 @@
-"""The ledger: evaluated when known, learned and counted when the target clock has passed, exactly once."""
+"""The ledger: evaluated and counted when known, learned when the target clock has passed, exactly once."""
 
 from __future__ import annotations
 
@@ -90,12 +90,10 @@ class Bench:
     def take(self, asset: str, time: int) -> None:
         self.ledger.add(Example(asset, time, vector(time), {"prior": SCORES[time % 4]}, "prior"))
 
-    def mature(
-        self, asset: str, time: int, label: int | None, correction: int = 0, *, after_silence: bool = False
-    ) -> bool:
+    def mature(self, asset: str, time: int, label: int | None, correction: int = 0) -> bool:
         """Give a label; whether it leads to learning."""
         lead = 1 + time % HORIZON if label == 1 else None
-        matured = Matured(time, label, "why", lead, 0, correction, after_silence)
+        matured = Matured(time, label, "silent" if label == -1 else "why", lead, 0, correction)
         change = self.ledger.mature(asset, matured)
         assert change is not None
         self.figures.matured(ITEM, change)
@@ -112,8 +110,6 @@ class Bench:
             passed = True
             if due.learns:
                 self._learn(due.example)
-            if due.settles:
-                self.figures.settled(ITEM, due.example)
         return passed
 
     def _learn(self, example: Example) -> None:
@@ -130,7 +126,6 @@ class Told:
     time: int
     labels: list[int] = field(default_factory=list)
     learned: bool = False
-    counted: bool = False
 
 
 class Slow:
@@ -165,13 +160,12 @@ class Slow:
         for _, told in sorted(self.examples.items(), key=lambda found: (found[0][1], found[0][0])):
             if told.labels and told.time + WAIT < self.clock:
                 self.learn(told)
-                told.counted = True
 
     def figures(self) -> dict[str, Any]:
-        """First and final labels of what was counted, and what was censored or contradicted."""
+        """First and final labels, and what was censored or contradicted."""
         seen = [told for told in self.history if told.labels and told.time >= FROM]
-        first = [told for told in seen if told.counted and told.labels[0] >= 0]
-        final = [told for told in seen if (told.counted or told.labels[0] == -1) and told.labels[-1] >= 0]
+        first = [told for told in seen if told.labels[0] >= 0]
+        final = [told for told in seen if told.labels[-1] >= 0]
         return {
             "censored": sum(told.labels[0] == -1 for told in seen),
             "contradicted": sum(len(told.labels) - 1 for told in seen),
@@ -234,10 +228,8 @@ def test_learning_and_counting_equal_the_brute_force(
                 assert bench.mature(told.asset, told.time, number, correction) == learns
         elif what == "advance":
             clocks[which] += number
-            before = len(slow.taught), slow.figures()
             slow.advance(clocks[which])
-            passed = bench.advance(clocks[which])
-            assert passed or before == (len(slow.taught), slow.figures()), "news must be told"
+            bench.advance(clocks[which])
         elif what == "restart":
             bench.restart()
         assert bench.taught == slow.taught
@@ -266,29 +258,17 @@ def test_positives_wait_for_the_negatives_of_their_time() -> None:
     assert bench.taught[3:] == [("a", 31, 0), ("b", 31, 1), ("c", 31, 0)]
 
 
-def test_at_once_learns_positives_when_known_and_counts_them_later() -> None:
-    """With ``at_once`` only the learning comes early; the figures count each example at its time, once."""
+def test_at_once_learns_positives_when_known_and_once() -> None:
+    """With ``at_once`` only positives come early; the target clock teaches the others."""
     bench = Bench("at_once")
     for time in (30, 31):
         bench.take("a", time)
     bench.mature("a", 31, 1)
     bench.mature("a", 30, 0)
     assert bench.taught == [("a", 31, 1)]
-    assert summed(bench)["first"] == (0, 0, None)
     assert bench.advance(31 + WAIT + 1)
     assert bench.taught == [("a", 31, 1), ("a", 30, 0)]
-    assert summed(bench)["first"][:2] == (2, 1)
-
-
-def test_counting_alone_is_told() -> None:
-    """A positive that was learned at once changes the figures later, so that they must be written then."""
-    bench = Bench("at_once")
-    bench.take("a", 30)
-    bench.mature("a", 30, 1)
-    assert not bench.advance(30 + WAIT)
-    assert bench.advance(30 + WAIT + 1)
-    assert summed(bench)["first"][:2] == (1, 1)
-    assert not bench.advance(30 + WAIT + 2)
+    assert not bench.advance(31 + WAIT + 2)
 
 
 def test_the_target_clock_never_moves_back() -> None:
@@ -347,26 +327,20 @@ def test_an_example_that_is_not_remembered_is_passed_over() -> None:
     assert summed(bench)["contradicted"] == 0
 
 
-def test_the_end_of_the_input_counts_every_known_label_and_changes_nothing() -> None:
-    """A positive that waits for the target clock is in the figures of the end, and counts once afterwards."""
+def test_a_label_counts_as_soon_as_it_is_known() -> None:
+    """A positive that waits for the target clock to be learned is in the figures already, once."""
     bench = Bench()
-    example = Example("a", FROM, vector(1.0), {"prior": 0.6}, "prior")
-    bench.ledger.add(example)
+    bench.take("a", FROM)
     bench.mature("a", FROM, 1)
-    stored = bench.figures.state()
-    assert bench.figures.summary()["first_labels"] == {}
-    for _ in range(2):
-        end = bench.figures.summary(bench.ledger.waiting())
-        assert end["first_labels"]["prior"]["positives"] == end["final_labels"]["prior"]["positives"] == 1
-    assert bench.figures.state() == stored
-    assert not example.counted
-    bench.advance(FROM + WAIT + 1)
-    assert bench.ledger.waiting() == []
-    assert bench.figures.summary()["first_labels"]["prior"]["positives"] == 1
+    assert bench.taught == []
+    for clock in (FROM, FROM + WAIT + 1):
+        bench.advance(clock)
+        assert (summed(bench)["first"][:2], summed(bench)["final"][:2]) == ((1, 1), (1, 1))
+    assert bench.taught == [("a", FROM, 1)]
 
 
 def test_a_failure_that_is_withdrawn_before_the_clock_has_passed_is_not_learned() -> None:
-    """The target clock passes an example that is undecided again; its next label is its first in figures."""
+    """The target clock passes an example that is undecided again; its next label is learned."""
     bench = Bench()
     bench.take("a", 30)
     bench.mature("a", 30, 1)
@@ -378,7 +352,7 @@ def test_a_failure_that_is_withdrawn_before_the_clock_has_passed_is_not_learned(
     bench.advance(100)
     assert bench.taught == [("a", 30, 0)]
     found = summed(bench)
-    assert (found["contradicted"], found["first"][:2], found["final"][:2]) == (1, (1, 0), (1, 0))
+    assert (found["contradicted"], found["first"][:2], found["final"][:2]) == (1, (1, 1), (1, 0))
 
 
 def test_a_label_that_comes_and_goes_takes_no_more_memory() -> None:
@@ -392,12 +366,3 @@ def test_a_label_that_comes_and_goes_takes_no_more_memory() -> None:
     bench.mature("a", 30, 1, 200)
     bench.advance(100)
     assert bench.taught == [("a", 30, 1)]
-
-
-def test_a_failure_after_silence_is_counted_apart() -> None:
-    """Silence had censored the example; such positives have no negatives beside them."""
-    bench = Bench()
-    bench.take("a", 30)
-    bench.mature("a", 30, -1)
-    bench.mature("a", 30, 1, 1, after_silence=True)
-    assert bench.figures.summary()["positive_after_silence"] == 1

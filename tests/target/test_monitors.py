@@ -141,7 +141,7 @@ class HighestScore(Monitor):
         self.changed = True
 
     @override
-    def summary(self, waiting: Sequence[Example]) -> dict[str, Any]:
+    def summary(self) -> dict[str, Any]:
         return {"highest_score": self._ever}
 
     @override

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from dataflows.instants import HOUR, parse_instant
 from dataflows.items import Item, Row
 from dataflows.target import TargetStage
+from dataflows.target.examples import Standing
 from dataflows.target.figures import TargetFigures
 from tests.observations import observation
 from tests.target.fleets import PartStore, fleet, model, target
@@ -41,7 +42,7 @@ class Running:
         # A period in which nothing is counted has no row.
         figures = self.group._monitors.of(TargetFigures)
         assert figures is not None
-        figures.censored(hour * HOUR, "some reason", {"prior": 0.5})
+        figures.count(hour * HOUR, {"prior": 0.5}, Standing(-1, None, "some reason"))
         figures.changed = True
         self.store.after_batch(self.group)
         self.store.end_epoch(self.group)

@@ -60,7 +60,7 @@ def loss(score: float, label: int) -> float:
 def mature(skew: Skew, example: Example, label: int) -> None:
     example.first = example.label = label
     matured = Matured(example.time, label, "why", None, 0, 0)
-    skew.matured(ITEM, LabelChange(example, matured, None, None, None))
+    skew.matured(ITEM, LabelChange(example, matured, None))
 
 
 def packed(values: Sequence[float]) -> bytes:

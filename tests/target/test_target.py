@@ -575,8 +575,8 @@ def as_version_2(sealed: bytes) -> bytes:
     assert version == 3
     examples = []
     for *example, news, own in map(msgspec.msgpack.decode, packed):
-        examples.append(msgspec.msgpack.encode((*example, news[:-1], own)))
-    noted = [(*place, None if news is None else news[:-1]) for *place, news in marks]
+        examples.append(msgspec.msgpack.encode((*example, news[:-2], own)))
+    noted = [(*place, None if news is None else news[:-2]) for *place, news in marks]
     return seal("examples", 2, (current, mark, examples, noted))
 
 
