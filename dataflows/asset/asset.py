@@ -15,7 +15,7 @@ from dataflows.asset.plan import ClassPlan
 from dataflows.asset.recompute import RecomputedWindows
 from dataflows.asset.score_on_complete import HeldReadings
 from dataflows.asset.weather_features import WeatherFeatures
-from dataflows.asset.windows import Placement
+from dataflows.event_time import Placement
 from dataflows.events import Failure, Fault, Maintenance, Registration, Reject, Retraction, Telemetry, kind_of
 from dataflows.instants import format_instant
 from dataflows.items import (

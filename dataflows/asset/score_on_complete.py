@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from typing_extensions import override
 
-from dataflows.asset.windows import Placement, WindowPlan, Windows
+from dataflows.asset.windows import WindowPlan, Windows
+from dataflows.event_time import Placement
 from dataflows.events import AssetEvent, Failure, Fault, Maintenance, Registration, Telemetry, kind_of
 from dataflows.items import Expiry
 

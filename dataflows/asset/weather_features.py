@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import msgspec
 from typing_extensions import override
 
+from dataflows.event_time import is_current
 from dataflows.events import Telemetry
 from dataflows.features import WEATHER_MORE, FeatureBlock, weather_name
 from dataflows.instants import HOUR
@@ -114,7 +115,7 @@ class WeatherFeatures(FeatureBlock):
         """Whether an event of this time, joined with other weather before, would now get this row."""
         if before is None or time is None or late.time is None or before.site != late.site:
             return False
-        if not late.time <= time <= late.time + self._max_age:
+        if not is_current(late.time, time, self._max_age):
             return False
         if before.time is not None and (late.time, late.issued) < (before.time, before.issued):
             return False

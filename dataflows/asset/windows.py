@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from enum import Enum
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from dataflows.asset.panes import Panes, WindowPlan
+from dataflows.event_time import Placement, place
 from dataflows.window_statistics import NOT_COUNTED
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-__all__ = ["MOST_ROWS", "NEVER", "Placement", "RowBuffer", "WindowPlan", "Windows"]
+__all__ = ["MOST_ROWS", "NEVER", "RowBuffer", "WindowPlan", "Windows"]
 
 #: Later than any time.
 NEVER = 2**63
@@ -149,17 +149,6 @@ MOST_ROWS = 16_384
 #: Identities that are left of a dropped asset: what a gateway repeats is what it sent last. If more messages
 #: had the latest time, as of a gateway that sends one sensor a message, so many of that time at most.
 _LEFT, _LEFT_OF_LATEST = 4, 16
-
-
-class Placement(Enum):
-    """What became of a telemetry event or a fault."""
-
-    ON_TIME = "on_time"
-    MERGED = "merged"
-    LATE = "late"
-    HELD = "held"
-    TOO_LATE = "too_late"
-    DUPLICATE = "duplicate"
 
 
 class Windows:
@@ -357,15 +346,9 @@ class Windows:
             time: microseconds.
             last: the time from which on an event is on time; that of the latest telemetry if None.
         """
-        last = self.latest if last is None else last
         if self._since is not None and time <= self._since:
             return Placement.TOO_LATE
-        if last is None or time > last:
-            return Placement.ON_TIME
-        if time == last:
-            return Placement.MERGED
-        mark = self.watermark
-        return Placement.LATE if mark is not None and time >= mark else Placement.TOO_LATE
+        return place(time, self.latest if last is None else last, self.watermark)
 
     def covers(self, time: int) -> bool:
         """Whether an event at this time lies in a window at the time that is scored."""

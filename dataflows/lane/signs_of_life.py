@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from dataflows.event_time import Placement, place
 from dataflows.events import Fault, Telemetry
 
 if TYPE_CHECKING:
@@ -58,9 +59,11 @@ class SignsOfLife:
     def is_timely(self, event: Telemetry | Fault, asset_class: str) -> bool:
         """Whether a record that is not a copy is a sign of life: it is not too late."""
         seen = self._seen.get(event.asset)
-        if seen is None or event.time >= seen.newest - self._classes[asset_class].allowed_lateness:
+        if seen is None:
             return True
-        return isinstance(event, Telemetry) and event.time >= seen.scored
+        latest = seen.scored if isinstance(event, Telemetry) else seen.newest
+        watermark = seen.newest - self._classes[asset_class].allowed_lateness
+        return place(event.time, latest, watermark) is not Placement.TOO_LATE
 
     def add(self, event: Telemetry | Fault, asset_class: str) -> None:
         """Note a record that is a sign of life."""

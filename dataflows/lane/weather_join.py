@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 import msgspec
 import structlog
 
+from dataflows.event_time import Placement, is_current, place
 from dataflows.events import AssetEvent, Fault, Reject, Telemetry
 from dataflows.events import Weather as Row
 from dataflows.items import Expiry, LateWeather, WeatherAsOf, same_values
@@ -170,7 +171,7 @@ class WeatherRows:
         if index < 0:
             return None
         row = held.rows[index]
-        return row if row.time >= max(time - max_age, self.mark) else None
+        return row if row.time >= self.mark and is_current(row.time, time, max_age) else None
 
     def _defer(self, row: Issue) -> None:
         self._sites.setdefault(row.site, _Site()).unissued[row.sequence] = row
@@ -295,7 +296,7 @@ class AssetSites:
             seen.sites_before = tuple(dict.fromkeys(seen.sites_before + named))
         elif time == seen.scored:
             seen.sites = tuple(dict.fromkeys(seen.sites + named))
-        elif seen.latest is None or time >= seen.latest:
+        elif place(time, seen.latest, None) is not Placement.TOO_LATE:
             self._leave(asset, seen)
             seen.before, seen.sites_before = (seen.scored, seen.sites) if waits else (None, ())
             seen.latest = seen.scored = time

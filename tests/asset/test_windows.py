@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dataflows.asset.windows import Placement, WindowPlan, Windows
+from dataflows.asset.windows import WindowPlan, Windows
+from dataflows.event_time import Placement
 from dataflows.window_statistics import STATISTICS
 from tests.asset.oracle import Expected, WindowOracle, WindowShape
 from tests.asset.streams import (
