@@ -230,12 +230,11 @@ def labels(out: Path, console: Console) -> Figure:
 
 
 def _evaluations(out: Path, console: Console) -> list[dict[str, Any]]:
-    """Rows of the truck around its failure, without features; prints what all say of labels and weather."""
+    """Rows of the truck around its failure; prints what all say of labels and weather."""
     start, end = LEAK
     found, counts, losses = [], Counter[str](), dict[tuple[str, str], list[float]]()
     with (out / "evaluations.jsonl").open("rb") as file:
-        for raw in file:
-            row = orjson.loads(raw[: raw.index(b',"features"')] + b"}")
+        for row in map(orjson.loads, file):
             if row["target"] == TARGET:
                 counts[f"{row['label']}, correction {row['correction']}"] += 1
                 if row["asset"] == TRUCK and start <= row["time"] < end:
