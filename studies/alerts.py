@@ -93,7 +93,7 @@ def booked(alert: Alert, examples: Iterable[Scored], lead: int) -> Use:
     book = AlertBook("", alert, {})
 
     def step(scored: Scored, ended: int | None) -> tuple[int, bool, bool]:
-        moves = [] if ended is None else book.end(scored.asset, ended, "failure")
+        moves = [] if ended is None else book.clear(scored.asset, ended, "failure")
         moves = [*moves, *book.score(scored.asset, scored.time, scored.score, scored.revision)]
         return len(moves), any(move.state == "opened" for move in moves), book.is_open(scored.asset)
 

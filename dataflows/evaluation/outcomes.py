@@ -214,7 +214,7 @@ def _alerts(book: AlertBook, lived: Iterable[Scored], lead: int) -> tuple[int, i
     failure: int | None = None
     for scored in lived:
         if failure is not None and scored.time >= failure:
-            book.end(scored.asset, failure, "failure")
+            book.clear(scored.asset, failure, "failure")
         failure = scored.failure
         moves = book.score(scored.asset, scored.time, scored.score, scored.revision)
         if scored.known and any(move.state == "opened" for move in moves):

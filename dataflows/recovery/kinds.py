@@ -32,9 +32,10 @@ def kinds() -> Mapping[str, Kind[Any]]:
     from dataflows.lane.registry import REGISTRY  # noqa: PLC0415
     from dataflows.lane.weather_join import WEATHER, WHEREABOUTS  # noqa: PLC0415
     from dataflows.target.alerts import PUBLISHED  # noqa: PLC0415
-    from dataflows.target.champion import FIGURES, LOG, TARGET  # noqa: PLC0415
     from dataflows.target.examples import EXAMPLES  # noqa: PLC0415
-    from dataflows.target.models import MODELS  # noqa: PLC0415
+    from dataflows.target.figures import FIGURES  # noqa: PLC0415
+    from dataflows.target.models import LOG, MODELS  # noqa: PLC0415
+    from dataflows.target.target import TARGET  # noqa: PLC0415
 
     engine = (MAIN, PART, MARK)
     lane = (LANE, LANE_METRICS, REGISTRY, HEARD, WEATHER, WHEREABOUTS)

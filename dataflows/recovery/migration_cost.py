@@ -15,7 +15,7 @@ from dataflows.lane.lane import LANE
 from dataflows.recovery.kinds import kind_of
 from dataflows.recovery.sqlite_files import opened, resume_epoch, snapshots
 from dataflows.state.layouts import Change, FleetChangedError
-from dataflows.target.champion import TARGET, StoredTarget
+from dataflows.target.target import TARGET, StoredTarget
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Sequence

@@ -26,26 +26,26 @@ __all__ = ["PUBLISHED", "REPORTS", "AlertBook", "AlertChange", "Publisher"]
 #: Buckets of `Publisher.entry`.
 PUBLISHED: Kind[None] = Kind("published", 2)
 
-#: Records of a time of their own: one from long before the alert is about something else.
+#: Records with an event time of their own: one from long before the alert does not clear it.
 REPORTS = frozenset({"failure", "maintenance"})
 
 
 class _State(msgspec.Struct):
-    """Where one asset stands.
+    """State of one asset.
 
     Attributes:
         above: event time since when the score has been at or above ``open``.
         below: event time since when it has been below ``clear``, while an alert is open.
         id: of the open alert.
         opened: event time at which it opened.
-        said: score in the last row.
+        last: score in the last row.
     """
 
     above: int | None = None
     below: int | None = None
     id: str | None = None
     opened: int | None = None
-    said: float = 0.0
+    last: float = 0.0
 
 
 class AlertChange(msgspec.Struct, frozen=True):
@@ -54,10 +54,10 @@ class AlertChange(msgspec.Struct, frozen=True):
     Attributes:
         state: ``opened``, ``updated`` or ``cleared``.
         id: the same over the whole life.
-        why: what moved it.
+        why: the reason: ``score``, ``score rose``, ``score fell``, or the record that cleared it.
         opened: event time at which it opened.
         time: event time of this change.
-        score: the score that moved it; the last one where a record cleared it.
+        score: the score that changed it; the last one where a record cleared it.
         threshold: the one that was crossed, None where a record cleared it.
     """
 
@@ -76,19 +76,19 @@ class AlertBook:
     Args:
         target: its name.
         alert: thresholds and dwell.
-        kept: what `entry` returned, by asset; empty for a new book.
-        horizon: microseconds; a failure or maintenance at most so long before an alert ends it too, since the
-            scores that opened it may have been about that.
+        stored: return values of `entry`, by asset; empty for a new book.
+        horizon: microseconds; a failure or maintenance at most so long before an alert clears it too, since
+            the scores that opened it may have predicted that.
     """
 
-    def __init__(self, target: str, alert: Alert, kept: dict[str, list[Any]], horizon: int = 0) -> None:
+    def __init__(self, target: str, alert: Alert, stored: dict[str, list[Any]], horizon: int = 0) -> None:
         self._target = target
         self._alert = alert
         self._horizon = horizon
-        self._states = {asset: _State(*state) for asset, state in kept.items()}
+        self._states = {asset: _State(*state) for asset, state in stored.items()}
 
     def score(self, asset: str, time: int, score: float, revision: int = 0) -> list[AlertChange]:
-        """Take a published score of an asset, at an event time; the first of that time, or a revision."""
+        """Update the alert of an asset by a score at an event time, the first of that time or a revision."""
         state = self._states.get(asset)
         if state is None:
             if score < self._alert.open:
@@ -107,8 +107,8 @@ class AlertBook:
         if time - state.above < self._alert.dwell:
             return []
         state.id = _alert_id(asset, self._target, time, revision)
-        state.opened, state.above, state.below, state.said = time, None, None, score
-        return [self._move(state, "opened", "score", time, score, self._alert.open)]
+        state.opened, state.above, state.below, state.last = time, None, None, score
+        return [self._change(state, "opened", "score", time, score, self._alert.open)]
 
     def _opened(self, asset: str, state: _State, time: int, score: float) -> list[AlertChange]:
         if score < self._alert.clear:
@@ -116,17 +116,17 @@ class AlertBook:
                 state.below = time
             if time - state.below >= self._alert.dwell:
                 del self._states[asset]
-                return [self._move(state, "cleared", "score", time, score, self._alert.clear)]
+                return [self._change(state, "cleared", "score", time, score, self._alert.clear)]
             return []
         state.below = None
-        if abs(score - state.said) < self._alert.update_by:
+        if abs(score - state.last) < self._alert.update_by:
             return []
-        why = "score rose" if score > state.said else "score fell"
-        state.said = score
-        return [self._move(state, "updated", why, time, score, self._alert.open)]
+        why = "score rose" if score > state.last else "score fell"
+        state.last = score
+        return [self._change(state, "updated", why, time, score, self._alert.open)]
 
-    def end(self, asset: str, time: int, why: str) -> list[AlertChange]:
-        """Clear at once what is open or dwells for an asset; a report from a horizon before it does not."""
+    def clear(self, asset: str, time: int, why: str) -> list[AlertChange]:
+        """Clear the alert of an asset, open or in its dwell; a report from a horizon before it does not."""
         state = self._states.get(asset)
         if state is None:
             return []
@@ -134,13 +134,13 @@ class AlertBook:
         if since is not None and time < since:
             if why in REPORTS and time <= since - self._horizon:
                 return []
-            # A report came late, or the asset's clock runs ahead of the arrival at which it was retired,
-            # changed or fell silent.
+            # The report came late, or the asset's clock is ahead of the arrival time at which it was retired,
+            # changed its class or fell silent.
             time = since
         del self._states[asset]
         if state.id is None:
             return []
-        return [self._move(state, "cleared", why, time, state.said, None)]
+        return [self._change(state, "cleared", why, time, state.last, None)]
 
     def is_open(self, asset: str) -> bool:
         """Whether an alert is open for the asset."""
@@ -148,23 +148,23 @@ class AlertBook:
         return state is not None and state.id is not None
 
     def open_count(self) -> int:
-        """How many alerts are open."""
+        """Number of open alerts."""
         return sum(state.id is not None for state in self._states.values())
 
     def entry(self, asset: str) -> list[Any] | None:
-        """Plain data of one asset, None where nothing is known of it."""
+        """Return the state of one asset as plain data, None where it has none."""
         state = self._states.get(asset)
         return None if state is None else list(msgspec.structs.astuple(state))
 
-    def put_back(self, asset: str, entry: list[Any] | None) -> None:
-        """Set one asset to what `entry` returned."""
+    def restore(self, asset: str, entry: list[Any] | None) -> None:
+        """Set the state of one asset to a return value of `entry`."""
         if entry is None:
             self._states.pop(asset, None)
         else:
             self._states[asset] = _State(*entry)
 
     @staticmethod
-    def _move(
+    def _change(
         state: _State, what: AlertState, why: str, time: int, score: float, threshold: float | None
     ) -> AlertChange:
         return AlertChange(what, state.id or "", why, state.opened or 0, time, score, threshold)
@@ -182,46 +182,46 @@ Entry: TypeAlias = "tuple[float | None, tuple[int, int] | None, list[Any] | None
 
 
 class Publisher:
-    """Decides which predictions of a target are written, and keeps its alerts.
+    """Decides which predictions of a target are written, and holds its alerts.
 
     Args:
         target: the target.
         output: which predictions are published.
-        parts: what `part` returned, by bucket; empty for a new target.
+        parts: return values of `part`, by bucket; empty for a new target.
     """
 
     def __init__(self, target: Target, output: Output, parts: Mapping[int, bytes]) -> None:
         self._policy = output.publish
         self._changed_by = output.changed_by
         table = Buckets.read(PUBLISHED, parts)
-        #: Last score written, by asset; kept only where the policy asks for it.
+        #: Last score written, by asset; only under a policy that needs it.
         self._last: dict[str, float] = {asset: row[0] for asset, row in table.items() if row[0] is not None}
-        #: Time and revision of the last prediction written, by asset; kept only where some are not written.
+        #: Time and revision of the last prediction written, by asset; only where some are not written.
         self._written: dict[str, tuple[int, int]] = {
             asset: tuple(row[1]) for asset, row in table.items() if row[1] is not None
         }
-        kept = {asset: row[2] for asset, row in table.items() if row[2] is not None}
+        stored = {asset: row[2] for asset, row in table.items() if row[2] is not None}
         self._book: AlertBook | None = None
         if target.alert is not None:
-            self._book = AlertBook(target.name, target.alert, kept, target.horizon)
+            self._book = AlertBook(target.name, target.alert, stored, target.horizon)
         self._buckets = Buckets(PUBLISHED, self.entry)
         self._buckets.restore(table)
 
-    def publishes(self, asset: str, score: float, *, example: bool, moved: bool = False) -> bool:
-        """Whether a score is written: by the policy, or because it moved an alert."""
+    def publishes(self, asset: str, score: float, *, example: bool, alerts: bool = False) -> bool:
+        """Whether a score is written: by the policy, or because it changes an alert."""
         if self._policy == "all":
             return True
         if self._policy == "grid":
-            return example or moved
+            return example or alerts
         last = self._last.get(asset)
-        if not moved and last is not None and abs(score - last) < self._changed_by:
+        if not alerts and last is not None and abs(score - last) < self._changed_by:
             return False
         self._last[asset] = score
         self._buckets.touch(asset)
         return True
 
     def written(self, asset: str, time: int, revision: int) -> int | None:
-        """Note that a prediction is written; return which revision of it was before, None if none was."""
+        """Record a prediction as written; return its revision that was written before, None if none was."""
         if self._policy == "all":
             return revision - 1 if revision else None
         before = self._written.get(asset)
@@ -230,59 +230,59 @@ class Publisher:
         return None if before is None or before[0] != time else before[1]
 
     def score(self, asset: str, time: int, score: float, revision: int = 0) -> list[AlertChange]:
-        """What a score does to the asset's alert."""
+        """Update the alert of an asset by a score; see `AlertBook.score`."""
         if self._book is None:
             return []
         before = self._book.entry(asset)
-        moves = self._book.score(asset, time, score, revision)
+        changes = self._book.score(asset, time, score, revision)
         if self._book.entry(asset) != before:
             self._buckets.touch(asset)
-        return moves
+        return changes
 
-    def end(self, asset: str, time: int, why: str) -> list[AlertChange]:
-        """What a record does to the asset's alert."""
+    def clear(self, asset: str, time: int, why: str) -> list[AlertChange]:
+        """Clear the alert of an asset; see `AlertBook.clear`."""
         if self._book is None or self._book.entry(asset) is None:
             return []
         self._buckets.touch(asset)
-        return self._book.end(asset, time, why)
+        return self._book.clear(asset, time, why)
 
-    def put_back(self, asset: str, entry: Entry | None) -> None:
-        """Set what is known of an asset to what `entry` returned."""
+    def restore(self, asset: str, entry: Entry | None) -> None:
+        """Set the state of an asset to a return value of `entry`."""
         last, written, alert = entry or (None, None, None)
         _set(self._last, asset, last)
         _set(self._written, asset, written)
         if self._book is not None:
-            self._book.put_back(asset, alert)
+            self._book.restore(asset, alert)
         self._buckets.touch(asset)
 
     def forget(self, asset: str) -> None:
-        """Let go of an asset whose state was dropped."""
+        """Drop the state of an asset, except for its alert."""
         last, written = self._last.pop(asset, None), self._written.pop(asset, None)
         if last is not None or written is not None:
             self._buckets.touch(asset)
 
     def open_alerts(self) -> int:
-        """How many alerts are open."""
+        """Number of open alerts."""
         return 0 if self._book is None else self._book.open_count()
 
     def entry(self, asset: str) -> Entry | None:
-        """Plain data of an asset, None where nothing is known of it."""
+        """Return the state of an asset as plain data, None where it has none."""
         last, written = self._last.get(asset), self._written.get(asset)
         alert = None if self._book is None else self._book.entry(asset)
         known = last is not None or written is not None or alert is not None
         return (last, written, alert) if known else None
 
     def changed(self) -> list[int]:
-        """Buckets to write."""
+        """Return the buckets to write."""
         return self._buckets.changed()
 
     def part(self, bucket: int) -> bytes:
-        """One bucket, sealed."""
+        """Return the snapshot of one bucket."""
         return self._buckets.bucket(bucket)
 
 
 def _set(table: dict[str, _Value], key: str, value: _Value | None) -> None:
-    """Set what a table holds for a key, None for nothing."""
+    """Set the value of a key; None removes it."""
     if value is None:
         table.pop(key, None)
     else:

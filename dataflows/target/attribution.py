@@ -1,4 +1,4 @@
-"""Which readings moved a score: what each feature changes, set back to what is usual."""
+"""Attribution of a score to features: the change of the score when one feature has its usual value."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ _SHOWN = 3
 
 
 class Attribution(Monitor):
-    """The mean of every feature over the negatives that were learned.
+    """Mean of every feature over the learned negatives: its usual value.
 
     Args:
         features: names of all features of the class.
-        state: what `state` returned, None for a new target.
+        state: return value of `state`, None for a new target.
     """
 
     name = "usual"
@@ -59,10 +59,12 @@ class Attribution(Monitor):
         """Add one negative: values (features), NaN is missing."""
         self._usual.add(values)
 
-    def moved(
+    def explain(
         self, features: bytes, picks: tuple[int, ...], score: float, ask: Callable[[bytes], float | None]
     ) -> list[MovedBy]:
-        """The features that raised a score most: each in turn is set to its mean, and the model asked again.
+        """Return the features that raised a score most.
+
+        Each feature in turn is set to its usual value, and the model is asked again.
 
         Args:
             features: float64 array (features of the class) as bytes, as served.
@@ -97,11 +99,11 @@ class Attribution(Monitor):
     @staticmethod
     @override
     def refitted(state: tuple[bytes, ...], refit: Refit) -> tuple[bytes, ...]:
-        """What `state` returned, under another layout of the class."""
+        """Return a state under another layout of the class."""
         counts, means = (refit(found, 0.0) for found in state)
         return counts, means
 
     @override
     def state(self) -> tuple[bytes, ...]:
-        """Plain data."""
+        """Return plain data."""
         return self._usual.state()

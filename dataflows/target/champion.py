@@ -1,139 +1,23 @@
-"""The champion of a target: which version of a model serves, since when, and which may follow it.
-
-The versions of what a target keeps are here too.
-"""
+"""The champion of a target: which version of a model serves, since when, and what became champion before."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from dataflows.state.layouts import Refit
-from dataflows.state.snapshots import Kind
-from dataflows.target.error_rate import ErrorRate
-from dataflows.target.figures import with_final_bounds, with_ranking
 from dataflows.target.models import can_go_on
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from dataflows.fleet.fleet import AssetClass, Target
+    from dataflows.fleet.fleet import Target
     from dataflows.items import Item
-    from dataflows.state.layouts import StateHistory
     from dataflows.target.models import ModelSet
 
-__all__ = [
-    "FIGURES",
-    "LOG",
-    "TARGET",
-    "Champion",
-    "ChampionError",
-    "StoredTarget",
-    "Term",
-    "between",
-    "layout_of",
-]
+__all__ = ["Champion", "ChampionError", "Term"]
 
 
 class ChampionError(RuntimeError):
     """The stored champion cannot go on, and no successor is named."""
-
-
-def _with_labels(kept: Any) -> Any:  # noqa: ANN401 - plain data of any shape
-    """Version 2 of a group knew neither layouts nor labels: each model had its name, and saw what it was to.
-
-    Logs and figures bear the same version, and are as they were.
-    """
-    if not isinstance(kept, dict) or "scorer" not in kept:
-        return kept
-    models = {
-        name: {"name": name, "picks": None, "sees": (), **model}
-        for name, model in kept["scorer"]["models"].items()
-    }
-    scorer = {**kept["scorer"], "models": models}
-    return {**kept, "scorer": scorer, "layout": None, "begun": 0, "news": []}
-
-
-def _with_errors(kept: Any) -> Any:  # noqa: ANN401 - as above
-    """Version 3 set a model aside for ever at its first error, and counted none.
-
-    Its figures held a histogram, and no leads.
-    """
-    if isinstance(kept, dict) and "tallies" in kept:
-        tallies = {**kept["tallies"], "tallies": with_ranking(kept["tallies"]["tallies"])}
-        return {**kept, "tallies": tallies, "leads": None}
-    if not isinstance(kept, dict) or "scorer" not in kept:
-        return kept
-    models = {
-        label: {
-            **{key: value for key, value in model.items() if key != "failed"},
-            "errors": None if model["failed"] is None else ErrorRate.set_aside_for(model["failed"]).state(),
-        }
-        for label, model in kept["scorer"]["models"].items()
-    }
-    return {**kept, "scorer": {**kept["scorer"], "models": models}}
-
-
-def _with_history(kept: Any) -> Any:  # noqa: ANN401 - as above
-    """Version 4 kept the label of the champion alone."""
-    if not isinstance(kept, dict) or "scorer" not in kept:
-        return kept
-    return {**kept, "champion": {"label": kept["champion"], "history": [], "next": None}}
-
-
-def _with_bounds(kept: dict[str, Any]) -> dict[str, Any]:
-    """Version 4 had no bounds of precision and recall under final labels."""
-    return {**kept, "tallies": with_final_bounds(kept["tallies"])}
-
-
-class StoredTarget(NamedTuple):
-    """What a store holds of a target.
-
-    Attributes:
-        begun: how often its examples started from nothing.
-        champion: name of its champion.
-        learned: number of examples that its models learned.
-        positives: number of positive ones among them.
-    """
-
-    begun: int
-    champion: str
-    learned: int
-    positives: int
-
-
-def _stored(state: Mapping[str, Any]) -> StoredTarget:
-    label, scorer = state["champion"]["label"], state["scorer"]
-    champion = scorer["models"].get(label, {}).get("name", label)
-    return StoredTarget(state["begun"], champion, scorer["learned"], scorer["positives"])
-
-
-_OLDER = {2: _with_labels, 3: _with_errors}
-_OF_TARGET = {**_OLDER, 4: _with_history}
-#: Snapshots of a target, of the log of what its models learned since they were written, and of its monitors.
-TARGET: Kind[StoredTarget] = Kind("group", 5, _OF_TARGET, describe=_stored)
-LOG: Kind[None] = Kind("log", 4, _OLDER)
-FIGURES: Kind[None] = Kind("figures", 5, {**_OLDER, 4: _with_bounds})
-
-
-def between(parts: Mapping[int, bytes], first: int, stop: int) -> dict[int, bytes]:
-    """The parts of one thing, numbered from 0."""
-    return {part - first: sealed for part, sealed in parts.items() if first <= part < stop}
-
-
-def layout_of(
-    past: StateHistory | None, asset_class: AssetClass, state: Mapping[str, Any] | None
-) -> tuple[int, Refit | None]:
-    """The layout of a class by number, and what makes stored features those of it; None if it is the same."""
-    numbers = () if past is None else past.numbers(asset_class.name)
-    if past is None or not numbers:
-        return 0, None
-    if state is None:
-        return numbers[-1], None
-    # A snapshot of a release that named no layout is of the first.
-    before = numbers[0] if state["layout"] is None else state["layout"]
-    if before == numbers[-1]:
-        return before, None
-    return numbers[-1], Refit(past.layouts[before].features, asset_class.features)
 
 
 class Term(NamedTuple):

@@ -1,7 +1,7 @@
 """Examples of one target: stored until their label is known, evaluated, and only then learned.
 
-`ExampleStore` keeps examples in segments that are written one by one. `Ledger` gives them labels, and says
-when each is learned: in the order in which labels mature (test, then train).
+`ExampleStore` holds examples in segments that are written one by one. `Ledger` gives them labels, and returns
+them in the order in which they are learned: that in which labels mature (test, then train).
 """
 
 from __future__ import annotations
@@ -48,12 +48,11 @@ def _from_version_2(state: list[Any]) -> list[Any]:
     """Version 2 is of releases that wrote features into evaluations, and kept no reasons of labels."""
     current, mark, packed, marks = state
     examples = []
-    for asset, time, features, scores, champion, news, own in map(msgspec.msgpack.decode, packed):
-        examples.append(
-            msgspec.msgpack.encode((asset, time, features, scores, champion, (*news, None, ""), own))
-        )
-    noted = [(*place, None if news is None else (*news, None, "")) for *place, news in marks]
-    return [current, mark, examples, noted]
+    for asset, time, features, scores, champion, progress, own in map(msgspec.msgpack.decode, packed):
+        packed_now = (asset, time, features, scores, champion, (*progress, None, ""), own)
+        examples.append(msgspec.msgpack.encode(packed_now))
+    marked = [(*place, None if progress is None else (*progress, None, "")) for *place, progress in marks]
+    return [current, mark, examples, marked]
 
 
 #: Snapshots of a segment of `ExampleStore`.
@@ -62,17 +61,17 @@ EXAMPLES: Kind[None] = Kind("examples", 3, {2: _from_version_2})
 
 @dataclass(slots=True)
 class Example:
-    """One prediction kept for learning.
+    """One prediction that models learn from once its label is known.
 
     Attributes:
         asset: its asset.
         time: of the telemetry that was scored.
         features: float64 array (features of the class) as bytes, as served.
         scores: by model, as served; None where a model gave none.
-        champion: the model whose score was published.
+        champion: label of the model whose score was published.
         label: 1, 0, -1 (censored), None while it waits.
         why: record or rule that decided the label; empty where a former release did not keep it.
-        first: the label it got first.
+        first: its first label.
         correction: of the label.
         lead: microseconds to the failure.
         learned: the models learned it.
@@ -104,8 +103,8 @@ class Example:
         """Unique within a target."""
         return self.asset, self.time
 
-    def news(self) -> tuple[Any, ...]:
-        """What changes after the example was taken."""
+    def progress(self) -> tuple[Any, ...]:
+        """Return the fields that change after it was served."""
         return (
             self.label,
             self.first,
@@ -118,9 +117,9 @@ class Example:
             self.why,
         )
 
-    def apply(self, news: Iterable[Any]) -> None:
-        """Set what `news` returned."""
-        self.label, self.first, self.correction, self.lead, self.learned, self.settled, *rest = news
+    def apply(self, progress: Iterable[Any]) -> None:
+        """Set the fields that `progress` returned."""
+        self.label, self.first, self.correction, self.lead, self.learned, self.settled, *rest = progress
         compared, written, self.why = rest
         self.compared = None if compared is None else tuple(compared)
         self.written = written
@@ -130,16 +129,16 @@ class Example:
         return Standing(self.label, self.lead, self.why)
 
     def size(self) -> int:
-        """Roughly the bytes it takes in a segment."""
+        """Estimate its bytes in a segment."""
         return len(self.features) + 12 * len(self.scores) + _OVERHEAD
 
 
 @dataclass(slots=True)
 class _Segment:
     examples: dict[Key, Example] = field(default_factory=dict)
-    #: The examples as they are written, for the current segment; None where they have to be packed anew.
+    #: The examples as they are written, for the current segment; None where they have to be packed again.
     packed: list[bytes] | None = None
-    #: By key of an example that was packed before: number of the mark, its news (None: dropped), its segment.
+    #: By key of an example packed before: number of the mark, its progress (None: dropped), its segment.
     marks: dict[Key, tuple[int, tuple[Any, ...] | None, int]] = field(default_factory=dict)
     living: int = 0
     #: Examples that were dropped since this segment was last written, while another was the current one.
@@ -150,8 +149,8 @@ class ExampleStore:
     """Examples by (asset, time).
 
     Args:
-        segments: what `segment` returned, by number; empty for a new store.
-        refit: what makes their features those of the present layout; None where that is the same.
+        segments: return values of `segment`, by number; empty for a new store.
+        refit: converts their features to the present layout; None where that is the same.
     """
 
     def __init__(self, segments: dict[int, bytes] | None = None, refit: Refit | None = None) -> None:
@@ -173,7 +172,7 @@ class ExampleStore:
         return iter(self._index.values())
 
     def get(self, key: Key) -> Example | None:
-        """The example, None if it is not remembered."""
+        """Return an example, None if it is not stored."""
         return self._index.get(key)
 
     def add(self, example: Example) -> None:
@@ -196,11 +195,11 @@ class ExampleStore:
         self._changed.add(self._current)
 
     def update(self, example: Example) -> None:
-        """Record that the example's news changed."""
-        self._note(example, example.news())
+        """Record that the progress of an example changed."""
+        self._mark_progress(example, example.progress())
 
     def drop(self, key: Key) -> None:
-        """Forget an example; unknown keys are passed over."""
+        """Drop an example; unknown keys are ignored."""
         example = self._index.pop(key, None)
         if example is None:
             return
@@ -209,7 +208,7 @@ class ExampleStore:
         size = example.size()
         home.living -= size
         self._living -= size
-        self._note(example, None)
+        self._mark_progress(example, None)
         if example.segment == self._current:
             home.packed = None
         else:
@@ -218,13 +217,13 @@ class ExampleStore:
                 self._rewrite(example.segment)
 
     def changed(self) -> list[int]:
-        """Segments to write since this was last asked."""
+        """Return the segments to write, and begin to collect the next ones."""
         changed = sorted(self._changed)
         self._changed.clear()
         return changed
 
     def segment(self, number: int) -> bytes:
-        """One segment, sealed."""
+        """Return the snapshot of one segment."""
         segment = self._segments[number]
         packed = segment.packed
         if packed is None:
@@ -233,15 +232,15 @@ class ExampleStore:
                 del segment.marks[key]
         current = number == self._current
         segment.packed = packed if current else None
-        marks = [(*key, mark, news) for key, (mark, news, _) in segment.marks.items()]
+        marks = [(*key, mark, progress) for key, (mark, progress, _) in segment.marks.items()]
         return EXAMPLES.seal((current, self._mark, packed, marks))
 
-    def _note(self, example: Example, news: tuple[Any, ...] | None) -> None:
-        """Leave a mark in the current segment."""
+    def _mark_progress(self, example: Example, progress: tuple[Any, ...] | None) -> None:
+        """Write a mark into the current segment."""
         self._mark += 1
         example.mark = self._mark
         self._changed.add(self._current)
-        self._segments[self._current].marks[example.key] = (self._mark, news, example.segment)
+        self._segments[self._current].marks[example.key] = (self._mark, progress, example.segment)
 
     def _turn(self) -> _Segment:
         """Make the segment with the fewest living bytes the current one."""
@@ -264,23 +263,23 @@ class ExampleStore:
         homes: dict[Key, int] = {}
         marks: list[tuple[int, Key, tuple[Any, ...] | None, int]] = []
         for number, sealed in sorted(segments.items()):
-            current, mark, examples, noted = EXAMPLES.unseal(sealed)
+            current, mark, examples, marked = EXAMPLES.unseal(sealed)
             if current:
                 self._current = number
             self._mark = max(self._mark, mark)
             for packed in examples:
-                asset, time, features, scores, champion, news, own = msgspec.msgpack.decode(packed)
+                asset, time, features, scores, champion, progress, own = msgspec.msgpack.decode(packed)
                 fitting = features if refit is None else refit(features)
                 example = Example(asset, time, fitting, scores, champion, segment=number, mark=own)
-                example.apply(news)
+                example.apply(progress)
                 former = self._index.get(example.key)
                 if former is not None and former.mark > own:
                     continue
                 self._index[example.key] = example
                 homes[example.key] = number
-            marks += [(m, (asset, time), news, number) for asset, time, m, news in noted]
-        for mark, key, news, number in sorted(marks, key=lambda found: found[0]):
-            self._apply(mark, key, news, number, homes)
+            marks += [(m, (asset, time), progress, number) for asset, time, m, progress in marked]
+        for mark, key, progress, number in sorted(marks, key=lambda found: found[0]):
+            self._apply(mark, key, progress, number, homes)
         for example in self._index.values():
             segment = self._segments[example.segment]
             segment.examples[example.key] = example
@@ -288,27 +287,27 @@ class ExampleStore:
             self._living += example.size()
 
     def _apply(
-        self, mark: int, key: Key, news: tuple[Any, ...] | None, number: int, homes: dict[Key, int]
+        self, mark: int, key: Key, progress: tuple[Any, ...] | None, number: int, homes: dict[Key, int]
     ) -> None:
         if key not in homes:
             return
         example = self._index.get(key)
         if example is not None and example.mark >= mark:
             return
-        self._segments[number].marks[key] = (mark, news, homes[key])
-        if news is None:
+        self._segments[number].marks[key] = (mark, progress, homes[key])
+        if progress is None:
             self._index.pop(key, None)
             self._segments[homes[key]].dead += 1
         elif example is not None:
             example.mark = mark
-            example.apply(news)
+            example.apply(progress)
 
 
 def _packed(example: Example) -> bytes:
-    """One example as it is written."""
+    """Encode one example."""
     e = example
     return msgspec.msgpack.encode(
-        (e.asset, e.time, e.features, e.scores, e.champion, e.news(), e.mark),
+        (e.asset, e.time, e.features, e.scores, e.champion, e.progress(), e.mark),
     )
 
 
@@ -343,15 +342,15 @@ class Due(NamedTuple):
 class Ledger:
     """The examples of one target: their labels, and the order in which they are learned.
 
-    A label is evaluated when it is known. Negatives are known later than the positives of their time, so a
-    model that learned each label at once would believe for that long that everything fails. Therefore both
-    wait here until the target clock has passed t + horizon + label_delay, and are learned in order of
+    A label is evaluated when it is known. Negatives are known later than the positives of their time. A model
+    that learned each label at once would see positives only for that long, and predict far too many failures.
+    So both wait until the target clock has passed t + horizon + label_delay, and are learned in order of
     (t, asset).
 
     Args:
         target: the target.
-        examples: what is remembered.
-        clock: the target clock that `clock` had when the snapshot was taken, None for a new target.
+        examples: of the target.
+        clock: the stored target clock, None for a new target.
     """
 
     def __init__(self, target: Target, examples: ExampleStore, clock: int | None) -> None:
@@ -360,30 +359,30 @@ class Ledger:
         self._examples = examples
         self.clock = clock
         self._released: set[tuple[str, int]] = set()
-        #: (time, asset) of what is evaluated, and not learned or not settled yet.
+        #: (time, asset) of examples with a label that are not learned or not settled yet.
         self._queue = [(example.time, example.asset) for example in examples if _waits(example)]
         heapq.heapify(self._queue)
-        #: A label that comes and goes brings no second place there.
+        #: The same as a set: a label that comes and goes has one place in the queue.
         self._queued = set(self._queue)
 
     def add(self, example: Example) -> None:
-        """Remember a prediction that was just served."""
+        """Add an example that was just served."""
         self._examples.add(example)
 
     def remembered(self, asset: str, time: int) -> Example | None:
-        """An example; None where it was released, though a big model may still hold on to it."""
+        """Return an example; None where it was released, also while the log of a big model still needs it."""
         return None if (asset, time) in self._released else self._examples.get((asset, time))
 
     def mature(self, asset: str, matured: Matured) -> LabelChange | None:
-        """Give an example its label, or another one.
+        """Set the label of an example, its first or another one.
 
         Returns:
-            What changed; None where the example is not remembered, as for a target that is newer than it.
+            The change; None where the example is not stored, as in a target that is newer than it.
         """
         example = self._examples.get((asset, matured.time))
         if example is None:
             return None
-        before = example.news()
+        before = example.progress()
         change = LabelChange(example, matured, None if example.first is None else example.standing())
         try:
             if example.first is None:
@@ -396,7 +395,7 @@ class Ledger:
                 self._queued.add(place)
                 heapq.heappush(self._queue, place)
         except Exception:
-            # What still stands in the queue has no label, and is passed over.
+            # An example in the queue without a label is ignored.
             example.apply(before)
             self._examples.update(example)
             raise
@@ -405,7 +404,7 @@ class Ledger:
     def learns_at_once(self, example: Example) -> bool:
         """Mark a positive as learned where positives do not wait for the target clock; return whether it was.
 
-        It is not learned again, also where a model raises: it would raise again.
+        It is not tried again where a model raises: it would raise again.
         """
         if not self._at_once or example.label != 1 or example.learned:
             return False
@@ -419,7 +418,7 @@ class Ledger:
             self.clock = clock
 
     def next_due(self) -> Due | None:
-        """Take the next example that the target clock passed, by (time, asset); None after the last."""
+        """Remove and return the next example that the target clock passed; None after the last."""
         if self.clock is None:
             return None
         while self._queue and self._queue[0][0] + self._wait < self.clock:
@@ -438,7 +437,7 @@ class Ledger:
         return Due(example, learns, settles)
 
     def release(self, asset: str, times: Iterable[int], logged: Collection[Key]) -> None:
-        """Forget examples that no record can change, except those in the log of a big model (asset, time)."""
+        """Drop examples that no record can change; those in ``logged`` (asset, time) only after `trim`."""
         for time in times:
             if (asset, time) in logged:
                 self._released.add((asset, time))
@@ -446,31 +445,31 @@ class Ledger:
                 self._examples.drop((asset, time))
 
     def forget(self, asset: str, logged: Collection[Key]) -> None:
-        """Forget every example of an asset whose state was dropped; see `release`."""
+        """Drop every example of an asset whose state was dropped; see `release`."""
         self.release(asset, [example.time for example in self._examples if example.asset == asset], logged)
 
     def trim(self, trimmed: Iterable[Key]) -> None:
-        """Forget those released examples that the log of a big model no longer holds (asset, time)."""
+        """Drop released examples (asset, time) that the log of a big model no longer needs."""
         for asset, time in trimmed:
             if (asset, time) in self._released:
                 self._released.discard((asset, time))
                 self._examples.drop((asset, time))
 
     def unsettled(self) -> list[Example]:
-        """Examples with a label that the target clock has not passed; in order of (time, asset)."""
+        """Return the examples with a label that the target clock has not passed, by (time, asset)."""
         found = [each for each in self._examples if each.label is not None and each.first != -1]
         return sorted((each for each in found if not each.settled), key=lambda each: (each.time, each.asset))
 
     def pending(self) -> int:
-        """Examples without a label."""
+        """Number of examples without a label."""
         return sum(example.label is None for example in self._examples)
 
     def state(self) -> dict[str, Any]:
-        """What is not in the examples."""
+        """Return plain data, without the examples."""
         return {"clock": self.clock, "released": sorted(self._released)}
 
     def restore_released(self, released: Iterable[tuple[str, int]]) -> None:
-        """Take back what `state` returned as released."""
+        """Restore the released examples (asset, time)."""
         self._released = {(asset, time) for asset, time in released}
 
 

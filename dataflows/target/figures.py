@@ -16,6 +16,7 @@ from typing_extensions import override
 from dataflows.instants import HOUR
 from dataflows.outputs import ModelMetrics
 from dataflows.scoring import brier_score, log_loss
+from dataflows.state.snapshots import Kind
 from dataflows.target.alerts import REPORTS
 from dataflows.target.examples import Standing
 from dataflows.target.monitors import Monitor
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     from dataflows.target.models import ModelSet
     from dataflows.target.monitors import Context, Period, Rows, Served
 
-__all__ = ["Leads", "Tally", "TargetFigures", "with_final_bounds", "with_ranking"]
+__all__ = ["FIGURES", "Leads", "Tally", "TargetFigures"]
 
 _LEAD_BINS = 64
 
@@ -219,32 +220,38 @@ def calibration_error(reliability: list[dict[str, float]]) -> float | None:
     )
 
 
-def with_final_bounds(figures: Mapping[str, Any]) -> dict[str, Any]:
-    """The state of an older release, without bounds of the final figures.
-
-    That release did not keep why the label that stands is censored, so corrections are left out: the bounds
-    begin with those of the first labels. It counted an example when the target clock passed it, so what waits
-    is to be counted.
-    """
-    empty = Tally(1.0, 1).state()
-    final = {**figures["tallies"]["final"]}
-    for model, kept in figures["tallies"]["first"].items():
-        final[model] = {**final.get(model, empty), "censored": kept["censored"]}
-    return {**figures, "tallies": {**figures["tallies"], "final": final}, "waits": True}
-
-
-def with_ranking(tallies: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> dict[str, Any]:
-    """Tallies by scope and model as an older release kept them, with a histogram of 1,024 steps."""
-    return {
+def _with_rankings(states: dict[str, Any]) -> dict[str, Any]:
+    """Version 3 had a histogram of 1,024 steps in each tally, and no lead times."""
+    tallies = {
         scope: {
             model: {
-                **{key: value for key, value in kept.items() if key not in {"histogram", "scores"}},
-                "ranking": Ranking.of_histogram(kept["histogram"], kept["scores"]).state(),
+                **{key: value for key, value in tally.items() if key not in {"histogram", "scores"}},
+                "ranking": Ranking.of_histogram(tally["histogram"], tally["scores"]).state(),
             }
-            for model, kept in models.items()
+            for model, tally in models.items()
         }
-        for scope, models in tallies.items()
+        for scope, models in states["tallies"]["tallies"].items()
     }
+    return {**states, "tallies": {**states["tallies"], "tallies": tallies}, "leads": None}
+
+
+def _with_bounds(states: dict[str, Any]) -> dict[str, Any]:
+    """Version 4 had no bounds of precision and recall under final labels.
+
+    It did not keep why the label that stands is censored, so corrections are left out: the bounds begin with
+    those of the first labels. It counted an example when the target clock passed it, so what waits is to be
+    counted.
+    """
+    figures, empty = states["tallies"], Tally(1.0, 1).state()
+    final = {**figures["tallies"]["final"]}
+    for model, tally in figures["tallies"]["first"].items():
+        final[model] = {**final.get(model, empty), "censored": tally["censored"]}
+    tallies = {**figures["tallies"], "final": final}
+    return {**states, "tallies": {**figures, "tallies": tallies, "waits": True}}
+
+
+#: Snapshots of the monitors of a target: the state of each, by its name.
+FIGURES: Kind[None] = Kind("figures", 5, {2: lambda kept: kept, 3: _with_rankings, 4: _with_bounds})
 
 
 class Leads(Monitor):

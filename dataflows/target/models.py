@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from dataflows.state.layouts import Refit
 
 __all__ = [
+    "LOG",
     "MODELS",
     "MODEL_PARTS",
     "RIVER",
@@ -66,6 +67,8 @@ def _sizes(models: Mapping[str, tuple[int, str, int, bytes]]) -> dict[str, int]:
 
 #: Snapshots of some versions, see `sealed_models`. To read one is to run code, so a key may sign it.
 MODELS: Kind[dict[str, int]] = Kind("models", 1, describe=_sizes, signed=True)
+#: Snapshots of the log of examples that big models learned since they were written, see `ModelSet`.
+LOG: Kind[None] = Kind("log", 4, {2: lambda log: log, 3: lambda log: log})
 RIVER = importlib.metadata.version("river")
 #: A pickle up to this size is written whole whenever its model learned.
 SMALL = 64 * 1024
@@ -253,7 +256,7 @@ class ActiveVersions:
     Attributes:
         members: by label.
         labels: of the configured models, by name.
-        news: what became of models: change, name, version, why.
+        changes: models that the configuration added, changed or removed: change, name, version, why.
     """
 
     def __init__(
@@ -265,7 +268,7 @@ class ActiveVersions:
     ) -> None:
         self.members: dict[str, ActiveVersion] = {}
         self.labels: dict[str, str] = {}
-        self.news: list[tuple[ModelEvent, str, int, str]] = []
+        self.changes: list[tuple[ModelEvent, str, int, str]] = []
         kept = {*_needed(champion, known)}
         versions = {}
         for model in models:
@@ -282,7 +285,7 @@ class ActiveVersions:
                 self.members[label] = _former(known[label])
         gone = [found for label, found in known.items() if label not in self.members]
         configured = {model.name for model in models}
-        self.news += [
+        self.changes += [
             ("removed", found["name"], found["version"], "no longer configured")
             for found in gone
             if found["name"] not in configured
@@ -300,11 +303,11 @@ class ActiveVersions:
             if found["spec"] in {spec_digest(model, features), _former_digest(model)}:
                 return label, found["version"]
         if not versions:
-            self.news.append(("challenger", model.name, 1, "added"))
+            self.changes.append(("challenger", model.name, 1, "added"))
             return model.name, 1
         version = 1 + max(found["version"] for found in versions.values())
         label = f"{model.name}:{version}" if any(of in kept for of in versions) else model.name
-        self.news.append(("challenger", model.name, version, "configured otherwise"))
+        self.changes.append(("challenger", model.name, version, "configured otherwise"))
         return label, version
 
 
@@ -436,10 +439,10 @@ class ModelSet:
         self.log: list[Learned] = []
         self.logged: set[tuple[str, int]] = set()
         self._changed: set[int] = set()
-        #: Models that were set aside or are tried again: change, label, why.
-        self.moves: list[tuple[ModelEvent, str, str]] = []
-        #: What became of models with this configuration: change, name, version, why.
-        self.news: list[tuple[ModelEvent, str, int, str]] = []
+        #: Models that were set aside or are tried again, not written yet: event, label, why.
+        self.events: list[tuple[ModelEvent, str, str]] = []
+        #: Models that the configuration added, changed or removed: change, name, version, why.
+        self.changes: list[tuple[ModelEvent, str, int, str]] = []
         known: Mapping[str, Mapping[str, Any]] = {} if main is None else main["models"]
         if main is not None:
             self.learned = main["learned"]
@@ -451,7 +454,7 @@ class ModelSet:
         for label, member in lineup.members.items():
             self._open(label, member, known.get(label), pickles, taken)
         if main is not None:
-            self.news = lineup.news
+            self.changes = lineup.changes
         #: A part that held only models which are no longer there would come back at each resume.
         self._changed.update(kept["part"] for label, kept in known.items() if label not in self._slots)
         self._labels = lineup.labels
@@ -688,7 +691,7 @@ class ModelSet:
         It is written in this epoch: the log of a big model, which is learned again after a resume, must not
         reach over this change.
         """
-        self.moves.append((change, slot.label, why))
+        self.events.append((change, slot.label, why))
         slot.renew = True
         self._changed.add(slot.part)
         _log.warning(

@@ -1,13 +1,13 @@
-"""One target: its observations in the order of effect, and of each observation its effects in order.
+"""One target: observations in the order of effect, and the effects of each observation in their order.
 
 Within a record, labels that its label clock decided are evaluated and learned first; only then the event is
-scored.
+scored. Models learn, monitors watch, and every row is encoded here once.
 """
 
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
 
 import structlog
 from msgspec import UNSET, UnsetType
@@ -31,22 +31,16 @@ from dataflows.items import (
     target_part,
 )
 from dataflows.outputs import ModelChange, example_id, fields_of, prediction_id, time_or_none
+from dataflows.state.layouts import Refit
+from dataflows.state.snapshots import Kind
 from dataflows.state.tables import BUCKETS
 from dataflows.target.alerts import Publisher
 from dataflows.target.attribution import Attribution
-from dataflows.target.champion import (
-    FIGURES,
-    LOG,
-    TARGET,
-    Champion,
-    ChampionError,
-    between,
-    layout_of,
-)
+from dataflows.target.champion import Champion, ChampionError
 from dataflows.target.error_rate import ErrorRate
 from dataflows.target.examples import SEGMENTS, Example, ExampleStore, Ledger
-from dataflows.target.figures import Leads, TargetFigures
-from dataflows.target.models import MODEL_PARTS, ModelSet
+from dataflows.target.figures import FIGURES, Leads, TargetFigures
+from dataflows.target.models import LOG, MODEL_PARTS, ModelSet
 from dataflows.target.monitors import Context, Monitor, Monitors, Period, Served
 from dataflows.target.rows import alert, evaluation, prediction, served_example
 from dataflows.target.skew import Skew
@@ -54,41 +48,104 @@ from dataflows.target.skew import Skew
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
-    from dataflows.fleet.fleet import Fleet
+    from dataflows.fleet.fleet import AssetClass, Fleet
     from dataflows.outputs import Link, ModelEvent, MovedBy, OutputRow
-    from dataflows.state.layouts import Refit, StateHistory
+    from dataflows.state.layouts import StateHistory
 
-__all__ = ["MONITORS", "TARGET_PARTS", "ChampionError", "OrderError", "TargetStage", "described"]
+__all__ = [
+    "MONITORS",
+    "TARGET",
+    "TARGET_PARTS",
+    "ChampionError",
+    "OrderError",
+    "StoredTarget",
+    "TargetStage",
+    "described",
+]
 
-#: What watches a target, in the order in which each is called and has its place in the summary.
+#: Monitors of every target, in the order of their calls and of their sections in the summary.
 MONITORS: tuple[type[Monitor], ...] = (Leads, TargetFigures, Attribution, Skew)
 
 _LOG = MODEL_PARTS
 _FIGURES = MODEL_PARTS + 1
 _EXAMPLES = MODEL_PARTS + 2
 _PUBLISHED = _EXAMPLES + SEGMENTS
-#: Models, the log of what was learned, the monitors, the examples, what was published of each asset. Frozen:
-#: the store knows them by number.
+#: Parts of a target: models, the log of learned examples, monitors, examples, last publications by asset.
+#: Frozen: the store knows them by number.
 TARGET_PARTS = _PUBLISHED + BUCKETS
 _log = structlog.get_logger()
 
 
+class StoredTarget(NamedTuple):
+    """State of a target in a store, for those who only read it.
+
+    Attributes:
+        begun: how often its examples started from nothing.
+        champion: name of its champion.
+        learned: number of examples that its models learned.
+        positives: number of positive ones among them.
+    """
+
+    begun: int
+    champion: str
+    learned: int
+    positives: int
+
+
+def _stored(state: Mapping[str, Any]) -> StoredTarget:
+    label, models = state["champion"]["label"], state["scorer"]
+    champion = models["models"].get(label, {}).get("name", label)
+    return StoredTarget(state["begun"], champion, models["learned"], models["positives"])
+
+
+def _with_labels(state: dict[str, Any]) -> dict[str, Any]:
+    """Version 2 knew neither layouts nor labels: each model was stored by its name."""
+    models = {
+        name: {"name": name, "picks": None, "sees": (), **model}
+        for name, model in state["scorer"]["models"].items()
+    }
+    return {**state, "scorer": {**state["scorer"], "models": models}, "layout": None, "begun": 0, "news": []}
+
+
+def _with_errors(state: dict[str, Any]) -> dict[str, Any]:
+    """Version 3 set a model aside for ever at its first error, and counted none."""
+    models = {
+        label: {
+            **{key: value for key, value in model.items() if key != "failed"},
+            "errors": None if model["failed"] is None else ErrorRate.set_aside_for(model["failed"]).state(),
+        }
+        for label, model in state["scorer"]["models"].items()
+    }
+    return {**state, "scorer": {**state["scorer"], "models": models}}
+
+
+def _with_history(state: dict[str, Any]) -> dict[str, Any]:
+    """Version 4 had the label of the champion alone."""
+    return {**state, "champion": {"label": state["champion"], "history": [], "next": None}}
+
+
+#: Snapshots of a target: clocks, counts, champion, and what models and ledger write in every epoch.
+TARGET: Kind[StoredTarget] = Kind(
+    "group", 5, {2: _with_labels, 3: _with_errors, 4: _with_history}, describe=_stored
+)
+
+
 class OrderError(RuntimeError):
-    """With one worker, something reached a group out of the order of effect."""
+    """With one worker, an observation reached its target out of the order of effect."""
 
 
 class TargetStage:
-    """The models of one target at work.
+    """Scores, evaluates and learns for one target.
 
     Args:
         fleet: the fleet.
         key: name of the target.
         strict: whether order is promised (one worker): then its violation is an error, else it is counted.
-        on_error: makes the row that rejects an observation on which this stage throws.
-        main: what `main_snapshot` returned, None for a new target.
-        parts: what `part_snapshot` returned, by number.
-        past: the layouts of the fleet's classes, and how often examples began anew; None: it has none.
-        monitors: what watches it.
+        on_error: makes the row that rejects an observation on which this stage raises.
+        main: return value of `main_snapshot`, None for a new target.
+        parts: return values of `part_snapshot`, by number.
+        past: configurations that the store has seen; None without a store.
+        monitors: kinds of monitors, see `dataflows.target.monitors`.
 
     Raises:
         ChampionError: the stored champion cannot go on, and no successor is named.
@@ -115,7 +172,7 @@ class TargetStage:
         self._on_error = on_error
         state: dict[str, Any] | None = None if main is None else TARGET.unseal(main)
         self._begun = 0 if past is None else past.targets.get(key, 0)
-        #: Parts that have to be written once more, since what they hold is not believed.
+        #: Parts to write once more, since their stored content is no longer valid.
         self._stale: list[int] = []
         if state is not None and state["begun"] != self._begun:
             state, parts, self._stale = None, {}, sorted(parts)
@@ -124,14 +181,14 @@ class TargetStage:
         self._errors = 0 if state is None else state["errors"]
         self._known: int | None = None if state is None else state["known"]
         #: (start, end] of the open period of the metrics, in knowledge time. It ends at the next multiple of
-        #: metrics_every, also where that was another one when the period began.
+        #: metrics_every, even if that was another one when the period began.
         self._period: tuple[int, int] | None = None
         if self._known is not None and state is not None:
             self._period = (state["period_from"], period_end(self._known, self._every))
-        #: Changed models, which the next observation writes: change, model, version, why.
-        self._news: list[Any] = [] if state is None else [*state["news"]]
+        #: Changes of the configuration that the next observation writes: change, model, version, why.
+        self._changes: list[Any] = [] if state is None else [*state["news"]]
         self._learned = 0 if state is None else state["scorer"]["learned"]
-        self._layout, refit = layout_of(past, asset_class, state)
+        self._layout, refit = _layout_of(past, asset_class, state)
         self._open(fleet, state, parts, refit)
         compares = bool(asset_class.compared)
         context = Context(
@@ -139,7 +196,7 @@ class TargetStage:
             self._features,
             fleet.figures_from,
             compares,
-            self._scorer,
+            self._models,
             self._champion,
             self._ledger.unsettled(),
         )
@@ -153,21 +210,21 @@ class TargetStage:
         self, fleet: Fleet, state: dict[str, Any] | None, parts: dict[int, bytes], refit: Refit | None
     ) -> None:
         target = self._target
-        self._examples = ExampleStore(between(parts, _EXAMPLES, _PUBLISHED), refit)
-        self._publisher = Publisher(target, fleet.output, between(parts, _PUBLISHED, TARGET_PARTS))
+        self._examples = ExampleStore(_between(parts, _EXAMPLES, _PUBLISHED), refit)
+        self._publisher = Publisher(target, fleet.output, _between(parts, _PUBLISHED, TARGET_PARTS))
         stored = None if state is None else Champion.stored(target, self._features, state)
-        self._scorer = ModelSet(
+        self._models = ModelSet(
             target.name,
             target.models,
             self._features,
             None if state is None else state["scorer"],
-            between(parts, 0, MODEL_PARTS),
+            _between(parts, 0, MODEL_PARTS),
             champion=stored,
             refit=refit,
             key=fleet.store_key,
         )
-        self._news += self._scorer.news
-        self._champion = Champion(target, self._scorer, None if state is None else state["champion"], stored)
+        self._changes += self._models.changes
+        self._champion = Champion(target, self._models, None if state is None else state["champion"], stored)
         clock = None if state is None else state["ledger"]["clock"]
         self._ledger = Ledger(target, self._examples, clock)
         if state is not None:
@@ -175,10 +232,10 @@ class TargetStage:
         if _LOG in parts:
             log, start = LOG.unseal(parts[_LOG])
             served = {example.key: (example.features, example.scores) for example in self._examples}
-            self._scorer.replay([tuple(line) for line in log], start, served)
+            self._models.replay([tuple(line) for line in log], start, served)
 
     def process(self, items: list[Item]) -> list[Item]:
-        """Observations in, rows out; what arrives together is put into the order of effect first."""
+        """Return the rows of some observations, which are put into the order of effect first."""
         items.sort(key=by_order)
         out: list[Item] = []
         for item in items:
@@ -206,16 +263,16 @@ class TargetStage:
             raise OrderError(msg)
 
     def _observe(self, item: Item, seen: Observation) -> list[Row]:
-        """The rows of one observation, effect by effect.
+        """Return the rows of one observation.
 
-        An effect that raises is rejected by itself: it leaves neither a row nor a trace in the state, and the
+        An effect that raises is rejected alone: it leaves neither a row nor a change of state, and the
         effects before and after it stand. So an effect encodes its rows before it changes anything, or undoes
-        what it changed. Monitors are called after what they watch; what one raises is rejected by itself.
+        its changes. Monitors are called afterwards; a call that raises is rejected alone too.
         """
-        learned = self._scorer.learned
+        learned = self._models.learned
         rows: list[Row] = []
-        if self._news or self._champion.change:
-            rows += self._attempt(item, partial(self._write_news, item))
+        if self._changes or self._champion.change:
+            rows += self._attempt(item, partial(self._write_changes, item))
         if seen.resting is not None and (self._ledger.clock is None or seen.resting > self._ledger.clock):
             rows += self._attempt(item, partial(self._rest, item, seen.resting))
         if self._known is None or item.known > self._known:
@@ -225,14 +282,14 @@ class TargetStage:
                 rows += self._HANDLERS[type(effect)](self, item, seen, effect)
             except Exception as error:  # noqa: BLE001 - the rest of the record and of the fleet goes on
                 rows.append(self._rejected(item, error))
-        if self._scorer.moves:
-            rows += self._attempt(item, partial(self._write_moves, item))
-        if self._scorer.learned != learned:
+        if self._models.events:
+            rows += self._attempt(item, partial(self._write_events, item))
+        if self._models.learned != learned:
             rows += self._attempt(item, self._trim)
         return rows
 
     def _attempt(self, item: Item, effect: Callable[[], list[Row] | None]) -> list[Row]:
-        """The rows of an effect within another, or the row that rejects it."""
+        """Return the rows of one step, or the row that rejects it."""
         try:
             return effect() or []
         except Exception as error:  # noqa: BLE001 - as in `_observe`
@@ -243,7 +300,7 @@ class TargetStage:
         return self._on_error(item, error, "group")
 
     def _rest(self, item: Item, clock: int) -> list[Row]:
-        """Assets that rest move the target clock, as of when they would have expired."""
+        """Move time and target clock to the label clock of assets that rest."""
         rows = self._pass_known(item, clock)
         return rows + self._pass_clock(item, clock)
 
@@ -275,49 +332,49 @@ class TargetStage:
 
     def _learn(self, item: Item, example: Example) -> list[Row]:
         label = example.label or 0
-        self._scorer.learn(example.asset, example.time, example.features, label, example.scores)
+        self._models.learn(example.asset, example.time, example.features, label, example.scores)
         return self._monitors.learned(item, example)
 
     def _learn_at_once(self, item: Item, example: Example) -> list[Row]:
         return self._learn(item, example) if self._ledger.learns_at_once(example) else []
 
     def _trim(self) -> list[Row]:
-        self._ledger.trim((asset, time) for asset, time, _ in self._scorer.trim())
+        self._ledger.trim((asset, time) for asset, time, _ in self._models.trim())
         return []
 
     def _clear(self, item: Item, seen: Observation, cleared: Cleared) -> list[Row]:
         before = self._publisher.entry(seen.asset)
         try:
-            moves = self._publisher.end(seen.asset, cleared.time, cleared.why)
-            rows = [row_of(alert(item, seen, move)) for move in moves]
+            changes = self._publisher.clear(seen.asset, cleared.time, cleared.why)
+            rows = [row_of(alert(item, seen, change)) for change in changes]
         except Exception:
-            self._publisher.put_back(seen.asset, before)
+            self._publisher.restore(seen.asset, before)
             raise
-        opened = moves[0].opened if moves else None
+        opened = changes[0].opened if changes else None
         return rows + self._monitors.cleared(item, seen.asset, cleared.why, cleared.time, opened)
 
     def _release(self, _: Item, seen: Observation, released: Released) -> list[Row]:
-        self._ledger.release(seen.asset, released.times, self._scorer.logged)
+        self._ledger.release(seen.asset, released.times, self._models.logged)
         return []
 
     def _forget(self, item: Item, seen: Observation, _: Forgotten) -> list[Row]:
-        rows = self._attempt(item, partial(self._ledger.forget, seen.asset, self._scorer.logged))
+        rows = self._attempt(item, partial(self._ledger.forget, seen.asset, self._models.logged))
         self._publisher.forget(seen.asset)
         return rows + self._monitors.forgotten(item, seen.asset)
 
-    def _write_moves(self, item: Item) -> list[Row]:
-        """Rows of models that were set aside, or are tried again."""
-        moves = self._scorer.moves
-        rows = [self._change(item, change, *self._scorer.named(label), why) for change, label, why in moves]
-        moves.clear()
+    def _write_events(self, item: Item) -> list[Row]:
+        """Return a row for each model that was set aside, or is tried again."""
+        events = self._models.events
+        rows = [self._change(item, event, *self._models.named(label), why) for event, label, why in events]
+        events.clear()
         return rows
 
-    def _write_news(self, item: Item) -> list[Row]:
-        """Rows of models that the configuration changed, and of a champion whose term begins."""
-        change = self._champion.change
-        news = self._news if change is None else [*self._news, change]
-        rows = [self._change(item, *each) for each in news]
-        self._news = []
+    def _write_changes(self, item: Item) -> list[Row]:
+        """Return a row for each model that the configuration changed, and for a new champion."""
+        champion = self._champion.change
+        changes = self._changes if champion is None else [*self._changes, champion]
+        rows = [self._change(item, *change) for change in changes]
+        self._changes = []
         self._champion.begin(item)
         return rows
 
@@ -339,7 +396,7 @@ class TargetStage:
         example = self._examples.get((seen.asset, matured.time))
         if example is None:
             return []
-        # Another lead alone leads to no more learning.
+        # A new lead under the same label is not learned.
         learned = matured.label in {0, 1} and not example.learned and matured.label != example.label
         known = item.known if self._known is None else self._known
         features, served = self._served(item, seen, example)
@@ -373,59 +430,59 @@ class TargetStage:
     def _score(self, item: Item, seen: Observation, request: ScoreRequest) -> list[Row]:
         time, features, example = request.time, request.features, None
         before = self._publisher.entry(seen.asset)
+        champion = self._champion.label
         try:
             if request.example:
-                answers = self._scorer.answers(features)
-                score, link = answers[self._champion.label]
+                answers = self._models.answers(features)
+                score, link = answers[champion]
                 rows = self._publish(item, seen, request, score, link)
-                scores = {name: answer for name, (answer, _) in answers.items()}
+                scores = {label: answer for label, (answer, _) in answers.items()}
                 written: Literal["asset"] | None = None if self._write_features == "none" else "asset"
-                example = Example(seen.asset, time, features, scores, self._champion.label, written=written)
+                example = Example(seen.asset, time, features, scores, champion, written=written)
                 self._ledger.add(example)
             else:
-                score, link = self._scorer.answer(self._champion.label, features)
+                score, link = self._models.answer(champion, features)
                 rows = self._publish(item, seen, request, score, link)
         except Exception:
-            # An alert moves, and a prediction counts as written, only with its row.
-            self._publisher.put_back(seen.asset, before)
+            # An alert changes, and a prediction counts as written, only with its row.
+            self._publisher.restore(seen.asset, before)
             raise
-        champion = self._champion.label
         served = Served(seen.asset, time, request.revision, features, score, link, champion, example)
         return rows + self._monitors.served(item, served)
 
     def _publish(
         self, item: Item, seen: Observation, request: ScoreRequest, score: float | None, link: Link
     ) -> list[Row]:
-        """The prediction of the champion, and the alerts that follow from it."""
+        """Return the prediction of the champion, and the changes of alerts that it causes."""
         time, features = request.time, request.features
         champion = self._champion.label
         if score is None:
-            score = self._scorer.prior
+            score = self._models.prior
         # The prior is the same for every asset: it warns of none.
-        moves = self._publisher.score(seen.asset, time, score, request.revision) if link == "class" else []
-        # Whatever moves an alert is published, so that every alert has the prediction that it follows from.
-        if not self._publisher.publishes(seen.asset, score, example=request.example, moved=bool(moves)):
+        changes = self._publisher.score(seen.asset, time, score, request.revision) if link == "class" else []
+        # A score that changes an alert is published, so that every row of an alert has its prediction.
+        if not self._publisher.publishes(seen.asset, score, example=request.example, alerts=bool(changes)):
             return []
         revises = self._publisher.written(seen.asset, time, request.revision)
         shown = self._features if self._write_features == "all" else None
-        row = prediction(item, seen, request, score, revises, self._scorer.named(champion), link, shown)
+        row = prediction(item, seen, request, score, revises, self._models.named(champion), link, shown)
         rows = [row_of(row)]
-        for move in moves:
+        for change in changes:
             moved_by: list[MovedBy] | UnsetType = UNSET
-            if move.state == "opened":
+            if change.state == "opened":
                 moved_by = self._moved_by(features, score)
-            rows.append(row_of(alert(item, seen, move, moved_by)))
+            rows.append(row_of(alert(item, seen, change, moved_by)))
         return rows
 
     def _moved_by(self, features: bytes, score: float) -> list[MovedBy]:
         attribution = self._monitors.of(Attribution)
         if attribution is None:
             return []
-        picks = self._scorer.picks(self._champion.label)
-        return attribution.moved(features, picks, score, self._champion.ask)
+        picks = self._models.picks(self._champion.label)
+        return attribution.explain(features, picks, score, self._champion.ask)
 
     def _compare(self, item: Item, seen: Observation, compared: Compared) -> list[Row]:
-        """Score an example as served and from complete data, both by the champion of this moment."""
+        """Score an example as served and from complete data, both by the present champion."""
         if not self._compares:
             return []
         example = self._ledger.remembered(seen.asset, compared.time)
@@ -438,7 +495,7 @@ class TargetStage:
         return self._monitors.compared(item, example, compared)
 
     def _close_period(self, item: Item, known: int) -> list[Row]:
-        """Rows of the metrics once knowledge time has passed the end of the period."""
+        """Return rows of the metrics once knowledge time has passed the end of the period."""
         if self._period is not None and known <= self._period[1]:
             return []
         closed, end = self._period, period_end(known, self._every)
@@ -471,15 +528,15 @@ class TargetStage:
     }
 
     def pending(self) -> int:
-        """Examples that wait for their label."""
+        """Number of examples that wait for their label."""
         return self._ledger.pending()
 
     def changed(self) -> Iterable[int]:
-        """Parts to write."""
-        changed, self._stale = [*self._stale, *self._scorer.changed()], []
-        if self._scorer.learned != self._learned and self._scorer.log:
+        """Return the parts to write."""
+        changed, self._stale = [*self._stale, *self._models.changed()], []
+        if self._models.learned != self._learned and self._models.log:
             changed.append(_LOG)
-        self._learned = self._scorer.learned
+        self._learned = self._models.learned
         if self._monitors.changed():
             changed.append(_FIGURES)
         changed += [_EXAMPLES + segment for segment in self._examples.changed()]
@@ -487,7 +544,7 @@ class TargetStage:
         return changed
 
     def main_snapshot(self) -> bytes:
-        """Pointer, clocks and counts."""
+        """Return the main snapshot: champion, clocks and counts."""
         return TARGET.seal(
             {
                 "order": self._order,
@@ -498,18 +555,18 @@ class TargetStage:
                 "champion": self._champion.state(),
                 "layout": self._layout,
                 "begun": self._begun,
-                "news": self._news,
-                "scorer": self._scorer.main_state(),
+                "news": self._changes,
+                "scorer": self._models.main_state(),
                 "ledger": self._ledger.state(),
             },
         )
 
     def part_snapshot(self, part: int) -> bytes:
-        """One part: models, log, monitors, or a segment of the examples."""
+        """Return the snapshot of one part."""
         if part < MODEL_PARTS:
-            return self._scorer.part(part)
+            return self._models.part(part)
         if part == _LOG:
-            return LOG.seal((self._scorer.log, self._scorer.log_start))
+            return LOG.seal((self._models.log, self._models.log_start))
         if part == _FIGURES:
             return FIGURES.seal(self._monitors.state())
         if part < _PUBLISHED:
@@ -517,16 +574,16 @@ class TargetStage:
         return self._publisher.part(part - _PUBLISHED)
 
     def finish(self) -> list[Item]:
-        """The target's section of the summary, and what it could not use."""
+        """Return the target's section of the summary, with the number of records that it rejected."""
         targets = {
             self._target.name: {
                 "champion": self._champion.label,
-                "learned": self._scorer.learned,
-                "positives": self._scorer.positives,
+                "learned": self._models.learned,
+                "positives": self._models.positives,
                 "pending": self._ledger.pending(),
                 "open_alerts": self._publisher.open_alerts(),
-                "model_errors": self._scorer.errors(),
-                "set_aside": self._scorer.set_aside(),
+                "model_errors": self._models.errors(),
+                "set_aside": self._models.set_aside(),
                 "order_violations": self._violations,
                 **self._monitors.summary(),
             }
@@ -536,19 +593,40 @@ class TargetStage:
         return [Item(*self._order, None, self._known or 0, ("", 0, 0), body)]
 
 
-def described(fleet: Fleet, key: str, main: bytes, parts: Mapping[int, bytes]) -> dict[str, Any]:
-    """What is stored of a target, as its section of the summary has it, without loading a model.
+def _between(parts: Mapping[int, bytes], first: int, stop: int) -> dict[int, bytes]:
+    """Parts from ``first`` to before ``stop``, numbered from 0."""
+    return {part - first: sealed for part, sealed in parts.items() if first <= part < stop}
 
-    To load a model is to run code that the store holds, so who only looks at a store does not.
+
+def _layout_of(
+    past: StateHistory | None, asset_class: AssetClass, state: Mapping[str, Any] | None
+) -> tuple[int, Refit | None]:
+    """Return the number of the present layout, and the conversion of stored features to it, if any."""
+    numbers = () if past is None else past.numbers(asset_class.name)
+    if past is None or not numbers:
+        return 0, None
+    if state is None:
+        return numbers[-1], None
+    # A snapshot of a release that named no layout is of the first.
+    before = numbers[0] if state["layout"] is None else state["layout"]
+    if before == numbers[-1]:
+        return before, None
+    return numbers[-1], Refit(past.layouts[before].features, asset_class.features)
+
+
+def described(fleet: Fleet, key: str, main: bytes, parts: Mapping[int, bytes]) -> dict[str, Any]:
+    """Return the section of the summary of a stored target, as far as no model has to be loaded for it.
+
+    Loading a model runs code from the store, so a command that only reads a store must not do it.
 
     Args:
         fleet: the fleet.
         key: name of the target.
-        main: what `TargetStage.main_snapshot` returned.
-        parts: what `TargetStage.part_snapshot` returned, by number.
+        main: return value of `TargetStage.main_snapshot`.
+        parts: return values of `TargetStage.part_snapshot`, by number.
 
     Raises:
-        ChampionError: no run would go on from it.
+        ChampionError: the stored champion cannot go on, and no successor is named.
         SnapshotError: it is damaged, or of a version that cannot be read.
     """
     target = fleet.targets[key]
@@ -561,10 +639,10 @@ def described(fleet: Fleet, key: str, main: bytes, parts: Mapping[int, bytes]) -
         "learned": scorer["learned"],
         "positives": scorer["positives"],
         "pending": sum(
-            example.label is None for example in ExampleStore(between(parts, _EXAMPLES, _PUBLISHED))
+            example.label is None for example in ExampleStore(_between(parts, _EXAMPLES, _PUBLISHED))
         ),
         "open_alerts": Publisher(
-            target, fleet.output, between(parts, _PUBLISHED, TARGET_PARTS)
+            target, fleet.output, _between(parts, _PUBLISHED, TARGET_PARTS)
         ).open_alerts(),
         "model_errors": {name: found.total for name, found in errors.items() if found.total},
         "set_aside": {name: found.why or "" for name, found in errors.items() if found.aside},

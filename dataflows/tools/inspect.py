@@ -27,9 +27,8 @@ from dataflows.recovery.sqlite_files import (
     resume_epoch,
     snapshots,
 )
-from dataflows.target.champion import TARGET
 from dataflows.target.models import MODELS
-from dataflows.target.target import ChampionError, described
+from dataflows.target.target import TARGET, ChampionError, described
 from dataflows.tools.backup import caught
 from dataflows.tools.summary import troubles
 from dataflows.tools.tables import plain_table

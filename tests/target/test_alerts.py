@@ -106,7 +106,7 @@ def test_the_life_of_alerts_equals_the_brute_force(
         if what == "restart":
             found = book(alert, written(found, "ab"))
             continue
-        moves = found.score(asset, now, score, revision) if what == "score" else found.end(asset, now, what)
+        moves = found.score(asset, now, score, revision) if what == "score" else found.clear(asset, now, what)
         expected = slow[asset].score(now, score) if what == "score" else slow[asset].end()
         assert [(move.state, move.opened, move.score) for move in moves] == ([expected] if expected else [])
         for move in moves:
@@ -171,16 +171,16 @@ def test_a_record_clears_at_once_and_says_why(why: str) -> None:
     of = book()
     of.score("a", 10, 0.5)
     (opened,) = of.score("a", 14, 0.8)
-    assert of.end("b", 15, why) == []
-    assert of.end("a", 15, why) == [AlertChange("cleared", opened.id, why, 14, 15, 0.8, None)]
-    assert of.end("a", 15, why) == []
+    assert of.clear("b", 15, why) == []
+    assert of.clear("a", 15, why) == [AlertChange("cleared", opened.id, why, 14, 15, 0.8, None)]
+    assert of.clear("a", 15, why) == []
 
 
 def test_a_record_ends_the_dwell_of_an_alert_that_is_not_open_yet() -> None:
     """What the score was before a failure counts for nothing after it."""
     of = book()
     of.score("a", 10, 0.9)
-    assert of.end("a", 11, "failure") == []
+    assert of.clear("a", 11, "failure") == []
     assert of.score("a", 14, 0.9) == []
     assert [move.state for move in of.score("a", 18, 0.9)] == ["opened"]
 
@@ -190,7 +190,7 @@ def test_a_report_from_before_a_dwell_leaves_it_as_it_is(why: str, at: int) -> N
     """Only what happened at its beginning or after it can be what the score warns of."""
     of = book()
     of.score("a", 10, 0.9)
-    assert of.end("a", at, why) == []
+    assert of.clear("a", at, why) == []
     assert [move.state for move in of.score("a", 14, 0.9)] == (["opened"] if at < 10 else [])
 
 
@@ -198,7 +198,7 @@ def test_whatever_else_ends_an_asset_ends_its_dwell() -> None:
     """Retirement, silence and change of class are told by arrival, which can lie before the asset's time."""
     of = book()
     of.score("a", 10, 0.9)
-    assert of.end("a", 3, "retired") == []
+    assert of.clear("a", 3, "retired") == []
     assert of.entry("a") is None
 
 
@@ -211,7 +211,7 @@ def test_an_alert_that_opens_again_is_another_one() -> None:
             for asset in "ab":
                 (move,) = of.score(asset, time, 0.9)
                 ids.append(move.id)
-                of.end(asset, time, "failure")
+                of.clear(asset, time, "failure")
     assert len(set(ids)) == 8
     (again,) = AlertBook("one", Alert(0.5, 0.3, 0, 1.0), {}).score("a", 1, 0.7)
     assert again.id == ids[0]
@@ -221,5 +221,5 @@ def test_a_failure_from_just_before_an_alert_opened_clears_it() -> None:
     """The scores that opened it may have been about that failure; one from a horizon before is another."""
     of = AlertBook(TARGET, Alert(0.5, 0.3, 0, 0.2), {}, horizon=4)
     (opened,) = of.score("a", 10, 0.9)
-    assert of.end("a", 6, "failure") == []
-    assert of.end("a", 7, "failure") == [AlertChange("cleared", opened.id, "failure", 10, 10, 0.9, None)]
+    assert of.clear("a", 6, "failure") == []
+    assert of.clear("a", 7, "failure") == [AlertChange("cleared", opened.id, "failure", 10, 10, 0.9, None)]

@@ -40,7 +40,7 @@ def moved(
     features = np.array(row, dtype=np.float64).tobytes()
     score = ask(features)
     assert score is not None
-    found = usual.moved(features, picks, score, ask)
+    found = usual.explain(features, picks, score, ask)
     return [(each["feature"], each["value"], each["usual"], each["raised_by"]) for each in found]
 
 

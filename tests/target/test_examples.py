@@ -30,7 +30,7 @@ def _small_segments() -> Iterator[None]:
 
 def content(example: Example) -> tuple[Any, ...]:
     """All of an example that is not bookkeeping of the store."""
-    return (*example.key, example.features, example.scores, example.champion, *example.news())
+    return (*example.key, example.features, example.scores, example.champion, *example.progress())
 
 
 def contents(store: ExampleStore) -> dict[tuple[str, int], tuple[Any, ...]]:

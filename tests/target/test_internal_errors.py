@@ -38,7 +38,7 @@ def test_what_a_group_throws_on_is_counted_too() -> None:
         return Item(number, 0, None, number, ("feed", number, 0), body)
 
     group = opened(None, {})
-    group._scorer.learn("z", 0, vector(1.0), 0, {})
+    group._models.learn("z", 0, vector(1.0), 0, {})
     outputs = [
         item.body.output
         for item in group.process([seen(1, b"half"), seen(2, vector(1.0))])

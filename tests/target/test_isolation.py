@@ -44,14 +44,14 @@ OWNERS: dict[type, set[str]] = {
     ModelSet: set(),
     TargetFigures: {"count", "correct", "matured", "period_rows"},
     Leads: {"served", "cleared", "period_rows"},
-    Attribution: {"learned", "add", "moved"},
+    Attribution: {"learned", "add", "explain"},
     Skew: {"served", "compared", "matured", "period_rows", "_changes", "_give_up"},
     Publisher: set(),
     AlertBook: set(),
     Buckets: set(),
 }
 #: Part of putting back what was there before an error; and what a model's own errors are caught in.
-SPARED = {"put_back", "_teach", "_unscored"}
+SPARED = {"restore", "_teach", "_unscored"}
 FUNCTIONS = ("prediction", "alert", "evaluation", "row_of", "fields_of", "format_instant", "time_or_none")
 
 
@@ -227,7 +227,7 @@ def assert_nothing_else_is_lost(run: Run, whole: Run) -> None:
     for output, most in MOST.items():
         assert len(whole.of(output)) - len(run.of(output)) <= most, output
     learned = sum(each.learned for each in run.group._examples)
-    assert learned - run.group._scorer.learned in {0, 1}
+    assert learned - run.group._models.learned in {0, 1}
     if not run.of("rejects"):
         assert run.rows == whole.rows
 
@@ -236,7 +236,7 @@ def assert_a_resume_finds_the_same(run: Run) -> None:
     """What is stored is what is at work, down to the scores of every model."""
     assert _summary(run.resumed) == _summary(run.group)
     for example in run.group._examples:
-        answers = [group._scorer.answers(example.features) for group in (run.group, run.resumed)]
+        answers = [group._models.answers(example.features) for group in (run.group, run.resumed)]
         assert answers[0] == answers[1]
 
 

@@ -38,8 +38,8 @@ class Served:
         self.number = 0
         self.open()
         # A model that has seen one label only answers with the prior.
-        self.group._scorer.learn("z", 0, vector(0.1), 0, {})
-        self.group._scorer.learn("z", HOUR, vector(0.9), 1, {})
+        self.group._models.learn("z", 0, vector(0.1), 0, {})
+        self.group._models.learn("z", HOUR, vector(0.9), 1, {})
 
     def open(self) -> None:
         main, parts = self.store.crash()

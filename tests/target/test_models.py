@@ -281,7 +281,7 @@ def test_a_model_that_keeps_failing_is_set_aside_and_the_rest_go_on(how: str, wh
     for number in range(60):
         bench.learn(number)
         bench.scores(1)
-    assert bench.scorer.moves == [("put_aside", "breaking", why)]
+    assert bench.scorer.events == [("put_aside", "breaking", why)]
     bench.end_epoch()
     for _ in range(2):
         scores = bench.scores()
@@ -289,7 +289,7 @@ def test_a_model_that_keeps_failing_is_set_aside_and_the_rest_go_on(how: str, wh
         assert scores == untouched(others, range(60))
         assert bench.scorer.set_aside() == {"breaking": why}
         bench.open()
-    assert bench.scorer.moves == []
+    assert bench.scorer.events == []
 
 
 def test_an_error_costs_one_score_and_one_example() -> None:
@@ -321,8 +321,8 @@ def test_a_model_that_was_set_aside_is_tried_again() -> None:
     def calls_until(change: str, features: bytes) -> int:
         for calls in range(1, 1_000):
             bench.scorer.answer("chosen", features)
-            if [move for move, _, _ in bench.scorer.moves] == [change]:
-                bench.scorer.moves.clear()
+            if [event for event, _, _ in bench.scorer.events] == [change]:
+                bench.scorer.events.clear()
                 return calls
         raise AssertionError(change)
 

@@ -93,7 +93,7 @@ def test_a_revision_names_the_last_row_of_its_time(
     for asset, gap, score, restart in plan:
         now += gap
         revision = revisions[asset, now] = revisions.get((asset, now), -1) + 1
-        if of.publishes(asset, score, example=revision == 0, moved=score > 0.8):
+        if of.publishes(asset, score, example=revision == 0, alerts=score > 0.8):
             assert of.written(asset, now, revision) == rows.get((asset, now))
             rows[asset, now] = revision
         if restart:
@@ -135,10 +135,10 @@ def test_only_the_bucket_of_an_asset_that_changed_is_written() -> None:
     resumed = publisher(parts=store.parts)
     assert resumed.open_alerts() == of.open_alerts() == 1
     assert resumed.score(assets[1], 5, 0.9) == of.score(assets[1], 5, 0.9) != []
-    assert resumed.end(assets[0], 6, "failure") == of.end(assets[0], 6, "failure") != []
-    assert resumed.end("quiet", 6, "failure") == []
+    assert resumed.clear(assets[0], 6, "failure") == of.clear(assets[0], 6, "failure") != []
+    assert resumed.clear("quiet", 6, "failure") == []
     for asset in assets:
-        of.end(asset, 7, "failure")
+        of.clear(asset, 7, "failure")
     store.write(of)
     assert publisher(parts=store.parts).open_alerts() == 0
     assert len(set(store.parts.values())) == 1, "nothing is left of cleared alerts"
@@ -147,7 +147,7 @@ def test_only_the_bucket_of_an_asset_that_changed_is_written() -> None:
 def test_a_target_without_alerts_raises_none() -> None:
     """Scores and records move nothing."""
     of = publisher(alert=None)
-    assert of.score("a", 0, 1.0) == of.score("a", 9, 1.0) == of.end("a", 10, "failure") == []
+    assert of.score("a", 0, 1.0) == of.score("a", 9, 1.0) == of.clear("a", 10, "failure") == []
     assert of.open_alerts() == 0
     assert of.changed() == []
 
@@ -174,8 +174,8 @@ def run(
     group = TargetStage(pump, of.name, strict=True, on_error=_raised, main=None, parts={})
     if taught:
         # A model that has seen one label only answers with the prior.
-        group._scorer.learn("z", 0, vector(0.1), 0, {})
-        group._scorer.learn("z", HOUR, vector(0.9), 1, {})
+        group._models.learn("z", 0, vector(0.1), 0, {})
+        group._models.learn("z", HOUR, vector(0.9), 1, {})
     rows: dict[str, list[Row]] = {}
     times = [time for time, _, _ in served]
     for number, (time, score, example) in enumerate(served, start=1):

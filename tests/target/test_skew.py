@@ -211,7 +211,7 @@ def test_the_champion_of_now_scores_both_vectors() -> None:
     group.process([seen(21, 26 * HOUR, matured=labels)])
     served, complete = vector(0.0, 2.0), vector(1.0, 2.0)
     group.process([seen(22, 27 * HOUR, compared=(Compared(20 * HOUR, complete),))])
-    ask_now = group._scorer.answer
+    ask_now = group._models.answer
     change = ask_now("linear", complete)[0] - ask_now("linear", served)[0]
     assert change > 0
     told = _skew(group)

@@ -139,7 +139,7 @@ def test_an_effect_that_throws_leaves_the_others_of_its_record(
         return wrapped
 
     monkeypatch.setattr(group._ledger, "mature", throws_once(group._ledger.mature))
-    monkeypatch.setattr(group._scorer, "answers", throws_once(group._scorer.answers))
+    monkeypatch.setattr(group._models, "answers", throws_once(group._models.answers))
     now = times[-1] + 2 * WAIT
     out = decoded(group.process([scored(4, now, matured=tuple(matured(time, 0) for time in times))]))
     assert rejected == [f"call {broken}"]
@@ -411,9 +411,9 @@ def test_a_changed_champion_goes_on_beside_its_new_version(changed: Model) -> No
     assert (rows["predictions"][0]["model"], rows["predictions"][0]["version"]) == ("linear", 1)
     assert "changes" not in rows
     last = opened(now, main=store.main, parts=store.parts)
-    assert last._scorer.names() == ["linear:2", "prior", "linear"]
+    assert last._models.names() == ["linear:2", "prior", "linear"]
     back = opened(fleet(of), main=store.main, parts=store.parts)
-    assert back._scorer.names() == ["linear", "prior"], "taken back, the new version is let go"
+    assert back._models.names() == ["linear", "prior"], "taken back, the new version is let go"
 
 
 def test_a_champion_of_scores_goes_on_with_the_models_below_it() -> None:
@@ -427,8 +427,8 @@ def test_a_champion_of_scores_goes_on_with_the_models_below_it() -> None:
 
     store = stored(pair())
     group = opened(fleet(pair(l2=0.1)), main=store.main, parts=store.parts)
-    assert set(group._scorer.names()) == {"above:2", "linear:2", "above", "linear"}
-    slots = group._scorer._slots
+    assert set(group._models.names()) == {"above:2", "linear:2", "above", "linear"}
+    slots = group._models._slots
     assert slots["above"].sees == ("linear",)
     assert slots["above:2"].sees == ("linear:2",)
 
