@@ -16,11 +16,14 @@ import pytest
 import river
 from rich.console import Console
 
+from dataflows import steps
+from dataflows.engine.runtime import find_runtime
 from dataflows.fleet import load
-from dataflows.recovery.kinds import kinds
+from dataflows.lane.metrics import LANE_METRICS
+from dataflows.recovery.kinds import kind_of, kinds
 from dataflows.recovery.manifest import read_manifest
 from dataflows.recovery.sqlite_files import opened, part_files, snapshots
-from dataflows.recovery.store import check_store
+from dataflows.recovery.store import check_store, moved_state
 from dataflows.state.snapshots import contents, seal
 from dataflows.tools.inspect import inspect
 from tests.chaos.harness import finish, inline_outputs
@@ -144,6 +147,31 @@ def test_a_run_goes_on_from_the_store_of_a_former_release(path: Path, tmp_path: 
     assert rejected_in(fleet) == rejected
     finish(fleet)
     assert rejected_in(fleet) == rejected
+
+
+def keeps_lane_metrics(store: Path) -> bool:
+    """Whether a store has the step that counts rejects; former releases kept the counts elsewhere."""
+    found = False
+    for path in part_files(store):
+        with opened(path) as connection:
+            found = found or any(
+                steps.is_of(each.step, steps.LANE_METRICS) for each in snapshots(path, connection)
+            )
+    return found
+
+
+@pytest.mark.parametrize("path", GOLDEN, ids=lambda path: path.name)
+def test_the_counts_of_a_lane_are_in_their_step_or_where_former_releases_kept_them(
+    path: Path, tmp_path: Path
+) -> None:
+    """Both commands hand them to their step where it has none of its own."""
+    fleet, store = unpacked(path, tmp_path), tmp_path / "store"
+    kept = moved_state(store)
+    assert (kept is None) == keeps_lane_metrics(store)
+    if kept is not None:
+        assert kind_of(kept) is LANE_METRICS
+    runtime = find_runtime(load(fleet, environ={}), ["-r", str(store), "-b", "0"], {})
+    assert runtime.moved == kept
 
 
 @pytest.mark.parametrize("path", KAFKA, ids=lambda path: path.name)
