@@ -4,14 +4,14 @@ A clock shows in the offset of each event, its time minus its arrival. A delay m
 larger, and may do so for hours. Events that a device stored without network come in a burst, with offsets
 that shrink towards its end. So
 
-- events that arrive within a tenth of the tolerance are one *look* at the clock; the quickest counts,
-- a look with events that advanced more than twice as fast as their arrivals since the look before shows the
-  network and not the clock: it does not count, and removes one look that seemed to lag,
-- of the last 11 looks, 3 beyond the tolerance make a clock that is ahead: one event or two stamped into the
+- events that arrive within a tenth of the tolerance are one *sample* of the clock; the quickest counts,
+- a sample whose events advanced more than twice as fast as their arrivals since the sample before shows
+  the network and not the clock: it does not count, and removes one sample that seemed to lag,
+- of the last 11 samples, 3 beyond the tolerance make a clock that is ahead: one event or two stamped into the
   future do not suffice; 9 that lag by more than it make one that is behind: delays seldom come in such rows,
-- a clock that stands still shows one time while messages with other content continue to arrive: three looks
+- a clock that stands still shows one time while messages with other content continue to arrive: three samples
   at one time that lag, over more than the tolerance and with no other time between them, make a stopped
-  clock. It runs again with the next new time. Copies are no looks: the lane leaves them out.
+  clock. It runs again with the next new time. Copies are no samples: the lane leaves them out.
 
 For a right clock without doubts, only that fact is kept.
 """
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 __all__ = ["ClockHealth", "Finding", "clock_row"]
 
 State = Literal["right", "ahead", "behind", "stopped"]
-_LOOKS, _AHEAD, _STEADY, _STOPPED = 11, 3, 9, 3
+_SAMPLES, _AHEAD, _STEADY, _STOPPED = 11, 3, 9, 3
 _SPANS = 10
 _log = structlog.get_logger()
 
@@ -45,7 +45,7 @@ class Finding(msgspec.Struct, frozen=True, gc=False):
 
     Attributes:
         state: present state of the clock.
-        offset: microseconds that it is ahead: median of the looks that support the state.
+        offset: microseconds that it is ahead: median of the samples that support the state.
         jumped: whether it moved by more than the tolerance from its last known offset.
     """
 
@@ -54,8 +54,8 @@ class Finding(msgspec.Struct, frozen=True, gc=False):
     jumped: bool
 
 
-class _Look(msgspec.Struct, array_like=True):
-    """One look at a clock: its beginning, and time and offset of its quickest event."""
+class _Sample(msgspec.Struct, array_like=True):
+    """One sample of a clock: its beginning, and time and offset of its quickest event."""
 
     arrival: int
     time: int
@@ -68,19 +68,19 @@ class _Clock(msgspec.Struct, array_like=True):
     Attributes:
         known: whether it was once right, or found wrong, so that a jump can be recognised.
         offset: last found offset.
-        looks: looks that count.
-        before: the last closed look, whether it counts or not; None if there was none.
-        open: the open look.
-        stood: number of looks in a row at the time of the open one; they are not among ``looks``.
+        samples: samples that count.
+        before: the last closed sample, whether it counts or not; None if there was none.
+        open: the open sample.
+        stood: number of samples in a row at the time of the open one; they are not among ``samples``.
         since: arrival of the first of these.
     """
 
     known: bool
     state: State
     offset: int
-    looks: list[_Look]
-    before: _Look | None
-    open: _Look
+    samples: list[_Sample]
+    before: _Sample | None
+    open: _Sample
     stood: int = 0
     since: int = 0
 
@@ -106,14 +106,14 @@ class ClockHealth:
             if clock is not None and clock.state != "right"
         }
 
-    def doubts(self, asset: str, offset: int) -> bool:
-        """Whether an event needs a look; nearly no event of an honest clock does."""
+    def needs_check(self, asset: str, offset: int) -> bool:
+        """Whether an event has to be checked; nearly no event of a right clock has to be."""
         if -self._tolerance <= offset <= self._tolerance:
             return self._clocks.get(asset, self) is not None
         return True
 
-    def look(self, asset: str, time: int, arrival: int) -> Finding | None:
-        """Process an event selected by `doubts`; return the finding about the clock, if any.
+    def check(self, asset: str, time: int, arrival: int) -> Finding | None:
+        """Process an event selected by `needs_check`; return the finding about the clock, if any.
 
         Args:
             asset: its name.
@@ -121,7 +121,7 @@ class ClockHealth:
             arrival: of the event, microseconds; it never runs back.
         """
         offset = time - arrival
-        clock, found, look = self._clocks.get(asset), None, _Look(arrival, time, offset)
+        clock, found, sample = self._clocks.get(asset), None, _Sample(arrival, time, offset)
         if clock is not None:
             last = clock.open
             if arrival - last.arrival < self._span:
@@ -129,30 +129,30 @@ class ClockHealth:
                     last.time, last.offset = time, offset
                 return None
             if time == last.time and self._side(offset) == "behind":
-                return self._stands(asset, clock, look)
+                return self._check_stopped(asset, clock, sample)
             clock.stood = 0
             # Later messages of one time from a gateway do not count against a clock again.
-            if self._side(offset) != "right" and any(each.time == time for each in (*clock.looks, last)):
+            if self._side(offset) != "right" and any(each.time == time for each in (*clock.samples, last)):
                 return None
             found = self._judge(asset, clock)
-            clock.open = look
+            clock.open = sample
         if self._clocks.get(asset) is None:
             honest = self._side(offset) == "right"
             known = asset in self._clocks
-            self._clocks[asset] = None if honest else _Clock(known, "right", 0, [], None, look)
+            self._clocks[asset] = None if honest else _Clock(known, "right", 0, [], None, sample)
         return found
 
-    def _stands(self, asset: str, clock: _Clock, look: _Look) -> Finding | None:
-        """Process a look at the time of the last one."""
+    def _check_stopped(self, asset: str, clock: _Clock, sample: _Sample) -> Finding | None:
+        """Process a sample at the time of the last one."""
         if clock.stood == 0:
             clock.since = clock.open.arrival
         clock.stood += 1
-        clock.open = look
-        long = look.arrival - clock.since > self._tolerance
+        clock.open = sample
+        long = sample.arrival - clock.since > self._tolerance
         if clock.state == "stopped" or clock.stood < _STOPPED or not long:
             return None
-        found = Finding("stopped", look.offset, jumped=False)
-        clock.known, clock.state, clock.offset = True, "stopped", look.offset
+        found = Finding("stopped", sample.offset, jumped=False)
+        clock.known, clock.state, clock.offset = True, "stopped", sample.offset
         self._wrong[asset] = "stopped"
         return found
 
@@ -162,19 +162,21 @@ class ClockHealth:
         return "behind" if offset < -self._tolerance else "right"
 
     def _judge(self, asset: str, clock: _Clock) -> Finding | None:
-        """Evaluate the looks after closing the open one."""
-        looks = clock.looks
+        """Evaluate the samples after closing the open one."""
+        samples = clock.samples
         self._close(clock)
-        del looks[:-_LOOKS]
-        sides = [self._side(look.offset) for look in looks]
+        del samples[:-_SAMPLES]
+        sides = [self._side(sample.offset) for sample in samples]
         state: State = "right"
         if sides.count("ahead") >= _AHEAD:
             state = "ahead"
         elif sides.count("behind") >= _STEADY:
             state = "behind"
-        found = self._found(clock, state, [each.offset for each in looks if self._side(each.offset) == state])
+        found = self._found(
+            clock, state, [each.offset for each in samples if self._side(each.offset) == state]
+        )
         if all(side == "right" for side in sides):
-            self._let_go(asset, clock)
+            self._clear_doubts(asset, clock)
         if found is not None:
             clock.known, clock.state, clock.offset = True, state, found.offset
             self._wrong[asset] = state
@@ -182,28 +184,28 @@ class ClockHealth:
                 del self._wrong[asset]
         return found
 
-    def _let_go(self, asset: str, clock: _Clock) -> None:
+    def _clear_doubts(self, asset: str, clock: _Clock) -> None:
         """Clear the doubts about a clock; remember whether it was ever known."""
-        if clock.known or clock.looks:
+        if clock.known or clock.samples:
             self._clocks[asset] = None
         else:
             del self._clocks[asset]
 
     def _close(self, clock: _Clock) -> None:
-        """Count the open look, unless it is of a backlog: a backlog removes one look that seemed to lag."""
-        looks, before, last = clock.looks, clock.before, clock.open
+        """Count the open sample. One of a backlog does not count, and removes one that seemed to lag."""
+        samples, before, last = clock.samples, clock.before, clock.open
         clock.before = last
         hurried = before is not None and last.time - before.time > 2 * (last.arrival - before.arrival)
         if not hurried or self._side(last.offset) == "ahead":
-            looks.append(last)
+            samples.append(last)
         elif clock.state == "right":
-            lagging = (index for index, look in enumerate(looks) if self._side(look.offset) == "behind")
+            lagging = (index for index, sample in enumerate(samples) if self._side(sample.offset) == "behind")
             index = next(lagging, None)
             if index is not None:
-                del looks[index]
+                del samples[index]
 
     def _found(self, clock: _Clock, state: State, offsets: list[int]) -> Finding | None:
-        """Make a finding from the offsets of the looks that support the state of a clock."""
+        """Make a finding from the offsets of the samples that support the state of a clock."""
         tolerance = self._tolerance
         offset = median_low(offsets) if offsets else 0
         if state != clock.state:

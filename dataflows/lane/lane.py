@@ -48,7 +48,7 @@ from dataflows.lane.registry import REGISTRY, Registry
 from dataflows.lane.signs_of_life import SignsOfLife
 from dataflows.lane.silence import Silence
 from dataflows.lane.waiting import Waiting, WaitingRecord
-from dataflows.lane.weather_join import SURROUNDINGS_PARTS, WeatherJoin
+from dataflows.lane.weather_join import WEATHER_PARTS, WeatherJoin
 from dataflows.outputs import Migrated
 from dataflows.state.snapshots import Kind
 from dataflows.state.tables import BUCKETS, Buckets
@@ -131,33 +131,34 @@ class Migrations:
         migrated: names, and the loss; in order.
 
     Attributes:
-        told: number of published rows; includes all that are older than the store's lane.
+        published: number of published rows; includes all that are older than the store's lane.
     """
 
     def __init__(self, migrated: tuple[tuple[str, str], ...]) -> None:
         self._migrated = migrated
-        self.told = len(migrated)
+        self.published = len(migrated)
 
     def __bool__(self) -> bool:
         """Whether there are unpublished rows."""
-        return self.told < len(self._migrated)
+        return self.published < len(self._migrated)
 
-    def tell(self, item: Item) -> list[Row]:
+    def publish(self, item: Item) -> list[Row]:
         """Publish the remaining rows."""
-        untold = self._migrated[self.told :]
-        self.told = len(self._migrated)
-        for name, why in untold:
+        unpublished = self._migrated[self.published :]
+        self.published = len(self._migrated)
+        for name, why in unpublished:
             _log.info("migrated", name=name, why=why)
         known = format_instant(item.known)
         return [
-            row_of(Migrated(name=name, why=why, known=known, sequence=item.sequence)) for name, why in untold
+            row_of(Migrated(name=name, why=why, known=known, sequence=item.sequence))
+            for name, why in unpublished
         ]
 
 
-_REGISTRY, _HEARD, _SURROUNDINGS = 0, BUCKETS, 2 * BUCKETS
+_REGISTRY, _BY_ASSET, _WEATHER = 0, BUCKETS, 2 * BUCKETS
 #: Registry, signs of assets (silence and clocks), and surroundings, each in buckets. Frozen: the store
 #: identifies them by number.
-LANE_PARTS = 2 * BUCKETS + SURROUNDINGS_PARTS
+LANE_PARTS = 2 * BUCKETS + WEATHER_PARTS
 #: Places between two records after all effects of time and weather: the end of a period, a finding about a
 #: clock, a restart of state.
 _PERIOD, _CLOCK, _MIGRATED = 2**30, 2**30 + 1, 2**30 + 2
@@ -227,44 +228,45 @@ class Lane:
         self._counts = Counts(fleet.metrics_every)
         #: Findings about clocks in the open period.
         self._jumps = 0
-        surroundings, idle, implausible, reached = None, None, None, None
-        if main is not None:
-            state = LANE.unseal(main)
+        state = {} if main is None else LANE.unseal(main)
+        if state:
             self._restore(state, fleet)
-            surroundings, idle = state["surroundings"], state["idle"]
-            implausible, reached = state["implausible"], state["waiting"]
-        self._plausible = Plausible(fleet.classes, implausible)
+        self._plausible = Plausible(fleet.classes, state.get("implausible"))
         self._weather_values = frozenset(fleet.weather)
-        registry = Buckets.read(REGISTRY, _between(parts, _REGISTRY, _HEARD))
-        heard = Buckets.read(HEARD, _between(parts, _HEARD, _SURROUNDINGS))
+        policy = fleet.assets.clock
+        self._quarantine = policy is not None and policy.quarantine
+        self._build_tables(fleet, parts, state)
+
+    def _build_tables(self, fleet: Fleet, parts: dict[int, bytes], state: Mapping[str, Any]) -> None:
+        """Build the tables of registry, assets and weather; those of a new lane are empty."""
+        registry = Buckets.read(REGISTRY, _between(parts, _REGISTRY, _BY_ASSET))
+        heard = Buckets.read(HEARD, _between(parts, _BY_ASSET, _WEATHER))
         silences = {asset: found[0] for asset, found in heard.items() if found[0] is not None}
         clocks = {asset: found[1] for asset, found in heard.items() if found[1] is not None}
         signs = {asset: found[2] for asset, found in heard.items() if found[2:] and found[2] is not None}
         waiting = {asset: found[3] for asset, found in heard.items() if found[3:] and found[3] is not None}
-        self._waiting = Waiting(fleet.assets.max_future, reached, waiting)
+        self._waiting = Waiting(fleet.assets.max_future, state.get("waiting"), waiting)
         self._registry = Registry(fleet.assets, fleet.classes, registry)
         reaches = {name: fleet.reach(name) for name in fleet.classes}
-        most, current = fleet.assets.max_tombstones, self._registry.class_of
+        most, current, idle = fleet.assets.max_tombstones, self._registry.class_of, state.get("idle")
         self._silence = Silence(fleet.classes, reaches, most, silences, idle, current)
         self._signs = SignsOfLife(fleet.classes, signs)
-        policy = fleet.assets.clock
-        self._quarantine = policy is not None and policy.quarantine
         #: None if clocks are not checked.
-        self._clocks = None if policy is None else ClockHealth(policy, clocks)
+        self._clocks = None if fleet.assets.clock is None else ClockHealth(fleet.assets.clock, clocks)
         self._registered = Buckets(REGISTRY, self._registry.entry)
         self._registered.restore(registry)
-        self._heard = Buckets(HEARD, self._heard_of)
-        self._heard.restore(heard)
+        self._by_asset = Buckets(HEARD, self._state_of)
+        self._by_asset.restore(heard)
         if idle is not None and idle != self._silence.counted_by():
             # The main snapshot will have the present one for all of them.
-            self._heard.touch_all()
+            self._by_asset.touch_all()
         #: None if no class sees weather.
-        self._surroundings: WeatherJoin | None = None
+        self._weather: WeatherJoin | None = None
         if fleet.weather:
-            around = _between(parts, _SURROUNDINGS, LANE_PARTS)
-            self._surroundings = WeatherJoin(fleet, self._registry, surroundings, around)
+            weather = _between(parts, _WEATHER, LANE_PARTS)
+            self._weather = WeatherJoin(fleet, self._registry, state.get("surroundings"), weather)
 
-    def _heard_of(self, asset: str) -> tuple[object, ...] | None:
+    def _state_of(self, asset: str) -> tuple[object, ...] | None:
         """Plain data of an asset's silence, clock, signs of life and waiting records, None without any."""
         silence = self._silence.entry(asset)
         clock = None if self._clocks is None else self._clocks.entry(asset)
@@ -282,13 +284,13 @@ class Lane:
         self._arrivals = ArrivalClock(fleet.assets.max_arrival_jump, state["claims"])
         self._names = Names(fleet, state["names"])
         self._jumps = state["jumps"]
-        self._migrations.told = state["told"]
+        self._migrations.published = state["told"]
 
     def process(self, items: list[Item]) -> list[Item]:
         """Turn records into `ResolvedEvent` events or rejects, each after the expiries due before it."""
         items.sort(key=by_order)
         out: list[Item] = []
-        untold = bool(self._migrations)
+        unpublished = bool(self._migrations)
         for item in items:
             body = item.body
             if isinstance(body, Reject):
@@ -298,11 +300,11 @@ class Lane:
                 out.append(self._reject(item, body, None))
                 self._made = 0
             elif isinstance(body, Event):
-                self._take_or_reject(item, body, out)
-                if untold:
-                    rows = enumerate(self._migrations.tell(item), _MIGRATED)
+                self._process_or_reject(item, body, out)
+                if unpublished:
+                    rows = enumerate(self._migrations.publish(item), _MIGRATED)
                     out += [self._before_record(item, place, row) for place, row in rows]
-                    untold = False
+                    unpublished = False
             elif isinstance(body, Tick):
                 self._tick(body.arrival, out)
                 continue
@@ -312,10 +314,10 @@ class Lane:
             self._sequence = item.sequence
         return out
 
-    def _take_or_reject(self, item: Item, event: Event, out: list[Item]) -> None:
+    def _process_or_reject(self, item: Item, event: Event, out: list[Item]) -> None:
         """Process a record; if that raises, the effects of time stay, and the record is rejected."""
         try:
-            self._take(item, event, out)
+            self._process(item, event, out)
         except Exception as error:
             if self._on_error is None:
                 raise
@@ -323,8 +325,8 @@ class Lane:
             row = self._on_error(item, error, "lane")
             out.append(Item(item.sequence, lane_part(0), item.arrival, item.known, item.position, row))
 
-    def _take(self, item: Item, event: Event, out: list[Item]) -> None:
-        mixed = self._watch_arrivals(event)
+    def _process(self, item: Item, event: Event, out: list[Item]) -> None:
+        mixed = self._check_arrivals(event)
         if mixed is not None:
             out.append(self._reject(item, mixed, event))
             self._made = 0
@@ -340,18 +342,18 @@ class Lane:
             return
         self._expire(event.arrived, out)
         self._move_time(item, event)
-        if self._surroundings is not None and self._now is not None:
+        if self._weather is not None and self._now is not None:
             self._issue(self._now, out)
         if item.known > self._counts.end:
             self._close_period(item, out)
         if isinstance(event, Weather):
             self._made = 0
-            self._take_weather(item, event, out)
+            self._add_weather(item, event, out)
         else:
-            self._take_of_asset(item, event, out)
+            self._process_of_asset(item, event, out)
             self._made = 0
 
-    def _take_of_asset(self, item: Item, event: AssetEvent, out: list[Item]) -> None:
+    def _process_of_asset(self, item: Item, event: AssetEvent, out: list[Item]) -> None:
         filed = isinstance(event, Registration) and item.position[0] in self._registry_files
         if filed and isinstance(event, Registration) and self._registry.is_filed(event):
             # A file that was exported again repeats unchanged rows: the stream may have newer ones.
@@ -365,16 +367,16 @@ class Lane:
             out.append(self._reject(item, asset_class, event))
             return
         if not isinstance(event, Telemetry):
-            if not self._waits_for_telemetry(item, event, asset_class, out):
-                self._take_resolved(item, event, event, asset_class, out)
+            if not self._defers(item, event, asset_class, out):
+                self._accept(item, event, event, asset_class, out)
             return
         checked = self._plausible.check(event, asset_class)
         if isinstance(checked, Reject):
             out.append(self._reject(item, checked, None))
             return
-        self._take_resolved(item, event, checked, asset_class, out)
+        self._accept(item, event, checked, asset_class, out)
 
-    def _take_resolved(
+    def _accept(
         self, item: Item, sent: AssetEvent, event: AssetEvent, asset_class: str, out: list[Item]
     ) -> None:
         """Process an event of a known asset, as sent and without the readings that its class excludes."""
@@ -383,7 +385,7 @@ class Lane:
         if isinstance(event, Telemetry | Fault) and not self._is_copy(event, asset_class):
             news = event
         if news is not None and self._clocks is not None and self.arrival is not None:
-            self._look(self._clocks, item, news, self.arrival, out)
+            self._check_clock(self._clocks, item, news, self.arrival, out)
         refused = self._refused(event)
         if refused is not None:
             out.append(self._reject(item, refused, event))
@@ -395,23 +397,23 @@ class Lane:
                 self._emit(missed, self.arrival, out)
         withdrawn = False
         if self._with_arrivals is False:
-            withdrawn = self._settle(item, event, out)
-        around = self._surroundings
-        weather = None if around is None else around.see(event, asset_class)
+            withdrawn = self._release_waiting(item, event, out)
+        around = self._weather
+        weather = None if around is None else around.join(event, asset_class)
         resting = self._silence.resting_clock(asset_class, self.arrival)
         body = ResolvedEvent(event, asset_class, weather, resting, withdrawn)
         if living and news is not None:
-            self._note_sign_of_life(news, asset_class)
-            self._hear(event.asset, asset_class)
+            self._add_sign_of_life(news, asset_class)
+            self._restart_silence(event.asset, asset_class)
         self._count(sent, asset_class)
         out.append(Item(item.sequence, lane_part(0), self.arrival, item.known, item.position, body))
 
-    def _waits_for_telemetry(self, item: Item, event: AssetEvent, asset_class: str, out: list[Item]) -> bool:
-        """Whether an event waits, or is refused since its like does; otherwise it is to be taken in."""
+    def _defers(self, item: Item, event: AssetEvent, asset_class: str, out: list[Item]) -> bool:
+        """Whether an event waits for telemetry, or is rejected since an equal one waits."""
         if self._with_arrivals is not False or not isinstance(event, Failure | Maintenance):
             return False
         before = self._waiting.replaced
-        did = self._waiting.take(WaitingRecord(item.sequence, item.position, event))
+        did = self._waiting.defer(WaitingRecord(item.sequence, item.position, event))
         if did == "full":
             full = (
                 f"its time lies more than max_future after all telemetry, and {len(self._waiting):,} records "
@@ -424,25 +426,22 @@ class Lane:
             out.append(self._reject(item, Reject("duplicate", seen, event.asset), event))
             return True
         if did == "waits" or self._waiting.replaced > before:
-            self._heard.touch(event.asset)
+            self._by_asset.touch(event.asset)
         if did == "waits":
             self._count(event, asset_class)
         return did == "waits"
 
-    def _settle(self, item: Item, event: AssetEvent, out: list[Item]) -> bool:
-        """What an event means for the records that wait; whether it withdrew any.
-
-        Those that telemetry reaches are taken in just before it.
-        """
+    def _release_waiting(self, item: Item, event: AssetEvent, out: list[Item]) -> bool:
+        """Release the records that telemetry reaches, just before it; return whether any were withdrawn."""
         if isinstance(event, Retraction):
             withdrawn = self._waiting.withdraw(event.asset, event.id)
             if withdrawn:
-                self._heard.touch(event.asset)
+                self._by_asset.touch(event.asset)
             return withdrawn
         if isinstance(event, Telemetry):
             for record in self._waiting.advance(event.time):
                 asset = record.event.asset
-                self._heard.touch(asset)
+                self._by_asset.touch(asset)
                 body = ResolvedEvent(record.event, self._registry.class_of(asset) or "")
                 out.append(Item(self._sequence, self._next_part(), None, item.known, record.position, body))
         return False
@@ -466,10 +465,10 @@ class Lane:
     def _is_copy(self, event: Telemetry | Fault, asset_class: str) -> bool:
         return self.arrival is not None and self._signs.is_copy(event, asset_class)
 
-    def _note_sign_of_life(self, event: Telemetry | Fault, asset_class: str) -> None:
+    def _add_sign_of_life(self, event: Telemetry | Fault, asset_class: str) -> None:
         if self._waits or self._clocks is not None:
             self._signs.add(event, asset_class)
-            self._heard.touch(event.asset)
+            self._by_asset.touch(event.asset)
 
     def _count(self, event: AssetEvent, asset_class: str) -> None:
         """Count an accepted event, and its names that match nothing."""
@@ -486,21 +485,21 @@ class Lane:
             self._registered.touch(event.asset)
             self._names.began_to_send(event.asset, asset_class)
 
-    def _take_weather(self, item: Item, event: Weather, out: list[Item]) -> None:
+    def _add_weather(self, item: Item, event: Weather, out: list[Item]) -> None:
         """Send weather to the assets at its site whose latest prediction it revises."""
-        taken: list[LateWeather] | Reject = []
+        revisions: list[LateWeather] | Reject = []
         wrong = [why for name, why in (event.unusable or {}).items() if name in self._weather_values]
         if wrong:
             out.append(self._reject(item, Reject("malformed", wrong[0], raw=event.raw), None))
             return
-        if self._surroundings is not None:
-            taken = self._surroundings.take(event, item.sequence, self.arrival, self._now)
-        if isinstance(taken, Reject):
-            out.append(self._reject(item, taken, event))
+        if self._weather is not None:
+            revisions = self._weather.add(event, item.sequence, self.arrival, self._now)
+        if isinstance(revisions, Reject):
+            out.append(self._reject(item, revisions, event))
             return
         self._counts.count(event)
         self._intake.used += 1
-        for late in taken:
+        for late in revisions:
             known = self._made_known(late, self.arrival)
             out.append(Item(item.sequence, self._next_part(), self.arrival, item.known, item.position, known))
 
@@ -515,10 +514,10 @@ class Lane:
 
     def _issue(self, until: int, out: list[Item]) -> None:
         """Make weather known at the instant of its issue, if it came before that."""
-        if self._surroundings is None:
+        if self._weather is None:
             return
-        for issued, taken in self._surroundings.due(until):
-            for late in taken:
+        for issued, revisions in self._weather.due(until):
+            for late in revisions:
                 self._emit(late, issued, out)
 
     def _emit(self, what: Expiry | LateWeather, at: int, out: list[Item]) -> None:
@@ -536,14 +535,14 @@ class Lane:
         self._made += 1
         return lane_part(self._made)
 
-    def _look(
+    def _check_clock(
         self, clocks: ClockHealth, item: Item, event: Telemetry | Fault, arrival: int, out: list[Item]
     ) -> None:
         """Make findings about the clock of an event's asset; for an honest clock nearly always none."""
-        if not clocks.doubts(event.asset, event.time - arrival):
+        if not clocks.needs_check(event.asset, event.time - arrival):
             return
-        found = clocks.look(event.asset, event.time, arrival)
-        self._heard.touch(event.asset)
+        found = clocks.check(event.asset, event.time, arrival)
+        self._by_asset.touch(event.asset)
         if found is not None:
             self._jumps += found.jumped
             out.append(self._before_record(item, _CLOCK, clock_row(item, event.asset, found)))
@@ -567,7 +566,7 @@ class Lane:
         """Make an item that this record causes, and that takes effect before it."""
         return Item(self._sequence, lane_part(place), self.arrival, item.known, ("", 0, 0), body)
 
-    def _watch_arrivals(self, event: Event) -> Reject | None:
+    def _check_arrivals(self, event: Event) -> Reject | None:
         """Reject a record with other use of arrivals than the first; registry files may omit arrivals."""
         with_arrivals = event.arrived is not None
         if isinstance(event, Registration) and not with_arrivals:
@@ -586,14 +585,14 @@ class Lane:
         if arrival is None or not self._waits:
             return
         for expiry in self._silence.expiries(arrival):
-            self._heard.touch(expiry.asset)
+            self._by_asset.touch(expiry.asset)
             try:
                 self._issue(expiry.due, out)
             finally:
                 self.arrival = expiry.due
                 self._emit(expiry, expiry.due, out)
-            if self._surroundings is not None:
-                self._surroundings.expire(expiry)
+            if self._weather is not None:
+                self._weather.expire(expiry)
             if self._clocks is not None and expiry.what == "ttl":
                 self._clocks.forget(expiry.asset)
             if expiry.what == "ttl":
@@ -655,13 +654,13 @@ class Lane:
             return False
         return event.time > self.arrival + self._max_future
 
-    def _hear(self, asset: str, asset_class: str) -> None:
-        if self.arrival is not None and self._silence.hear(asset, asset_class, self.arrival):
-            self._heard.touch(asset)
+    def _restart_silence(self, asset: str, asset_class: str) -> None:
+        if self.arrival is not None and self._silence.restart(asset, asset_class, self.arrival):
+            self._by_asset.touch(asset)
 
     def _leave(self, asset: str, asset_class: str) -> None:
         if self.arrival is not None and self._silence.leave(asset, asset_class, self.arrival):
-            self._heard.touch(asset)
+            self._by_asset.touch(asset)
 
     def _reject(self, item: Item, reject: Reject, event: Event | None) -> Item:
         item.arrival = self.arrival
@@ -672,9 +671,9 @@ class Lane:
     def changed(self) -> Iterable[int]:
         """Parts to write."""
         registered = [_REGISTRY + bucket for bucket in self._registered.changed()]
-        registered += [_HEARD + bucket for bucket in self._heard.changed()]
-        if self._surroundings is not None:
-            registered += [_SURROUNDINGS + part for part in self._surroundings.changed()]
+        registered += [_BY_ASSET + bucket for bucket in self._by_asset.changed()]
+        if self._weather is not None:
+            registered += [_WEATHER + part for part in self._weather.changed()]
         return registered
 
     def main_snapshot(self) -> bytes:
@@ -688,8 +687,8 @@ class Lane:
                 "made": self._made,
                 "counts": self._counts.state(self._known()),
                 "jumps": self._jumps,
-                "surroundings": self._surroundings and self._surroundings.state(),
-                "told": self._migrations.told,
+                "surroundings": self._weather and self._weather.state(),
+                "told": self._migrations.published,
                 "idle": self._silence.counted_by(),
                 "implausible": self._plausible.counts,
                 "claims": self._arrivals.claims,
@@ -700,11 +699,11 @@ class Lane:
 
     def part_snapshot(self, part: int) -> bytes:
         """One bucket of the registry, of the signs of assets or of the surroundings."""
-        if part < _HEARD:
+        if part < _BY_ASSET:
             return self._registered.bucket(part)
-        if part < _SURROUNDINGS or self._surroundings is None:
-            return self._heard.bucket(part - _HEARD)
-        return self._surroundings.part(part - _SURROUNDINGS)
+        if part < _WEATHER or self._weather is None:
+            return self._by_asset.bucket(part - _BY_ASSET)
+        return self._weather.part(part - _WEATHER)
 
     def finish(self) -> list[Item]:
         """Counts of the input, for the summary."""
@@ -725,8 +724,8 @@ class Lane:
             counts["corrections"] = self._waiting.replaced
         if self._plausible.counts:
             counts["implausible"] = dict(sorted(self._plausible.counts.items()))
-        if self._surroundings is not None:
-            counts["without_weather"] = self._surroundings.missed
+        if self._weather is not None:
+            counts["without_weather"] = self._weather.missed
         body = summary_row({"input": counts})
         return [Item(self._sequence, lane_part(0), self.arrival, self._known(), ("", 0, 0), body)]
 

@@ -21,7 +21,7 @@ _MOST = 256
 #: Kept characters of a name.
 _LONGEST = 256
 #: Reported names of each class and use, the most frequent first.
-_TOLD = 20
+_REPORTED = 20
 #: Largest number of names compared letter by letter.
 _COMPARED = 2_000
 
@@ -51,7 +51,7 @@ class Names:
         self._missing_sensors = {name: set(found) for name, found in self._sensors.items()}
         self._missing_codes = {name: set(found) for name, found in self._codes.items()}
         #: Classes with telemetry: sensors and codes of other classes cannot be judged.
-        self._heard: set[str] = set()
+        self._with_telemetry: set[str] = set()
         if state is not None:
             self._restore(state)
 
@@ -64,7 +64,7 @@ class Names:
             self._missing_sensors.get(name, set()).difference_update(seen)
         for name, seen in state["codes"]:
             self._missing_codes.get(name, set()).difference_update(seen)
-        self._heard = set(state["heard"])
+        self._with_telemetry = set(state["heard"])
 
     def add(self, event: AssetEvent, asset_class: str, *, sends: bool) -> None:
         """Note an accepted record.
@@ -94,7 +94,7 @@ class Names:
             self._count("asset", asset_class, event.asset)
 
     def _telemetry(self, event: Telemetry, asset_class: str) -> None:
-        self._heard.add(asset_class)
+        self._with_telemetry.add(asset_class)
         missing = self._missing_sensors[asset_class]
         if missing:
             missing.difference_update(
@@ -136,7 +136,7 @@ class Names:
                 (name, sorted(found - self._missing_codes[name]))
                 for name, found in sorted(self._codes.items())
             ],
-            "heard": sorted(self._heard),
+            "heard": sorted(self._with_telemetry),
         }
 
     def report(self, registry: Registry) -> list[dict[str, Any]]:
@@ -151,11 +151,11 @@ class Names:
             if asset_class and asset_class not in self._sensors:
                 continue
             choices = list(self._choices(use, asset_class, registry)) if counts else []
-            for name, count in sorted(counts.items(), key=lambda found: (-found[1], found[0]))[:_TOLD]:
+            for name, count in sorted(counts.items(), key=lambda found: (-found[1], found[0]))[:_REPORTED]:
                 rows.append(_row(use, asset_class, name, count, nearest(name, choices)))
         for (use, asset_class), count in sorted(self._others.items()):
             rows.append(_row(use, asset_class, None, count, None))
-        for asset_class in sorted(self._heard & self._sensors.keys()):
+        for asset_class in sorted(self._with_telemetry & self._sensors.keys()):
             for what, missing, use in (
                 ("missing_sensor", self._missing_sensors[asset_class], "sensor"),
                 ("missing_code", self._missing_codes[asset_class], "code"),

@@ -35,7 +35,7 @@ _DROPPED, _UNWATCHED = -1, -2
 _LEFT_BEHIND = 64
 
 
-class _Heard(msgspec.Struct):
+class _LastArrival(msgspec.Struct):
     """Last arrival of an asset, and its number of expiries since; negative: see below."""
 
     last: int
@@ -67,7 +67,7 @@ class Silence:
         self._classes = classes
         self._reaches = reaches
         self._max_tombstones = max_tombstones
-        self._heard: dict[str, _Heard] = {}
+        self._last_arrivals: dict[str, _LastArrival] = {}
         self._class_of: dict[str, str] = {}
         self._queue: list[tuple[int, str]] = []
         #: Place of an asset in the queue; its other places there are stale.
@@ -98,16 +98,16 @@ class Silence:
         if fired > 0 and idle is not None and before is not None:
             # Past expiries stay: the next expiry is the next multiple of the present idle_timeout.
             fired = fired * before // idle
-        self._heard[asset] = _Heard(last, fired)
+        self._last_arrivals[asset] = _LastArrival(last, fired)
         if fired == _DROPPED:
             self._tombstones.append((last, asset))
             self._dropped += 1
         else:
             self._push(asset)
 
-    def hear(self, asset: str, asset_class: str, arrival: int) -> bool:
+    def restart(self, asset: str, asset_class: str, arrival: int) -> bool:
         """Note well-formed telemetry or a fault; False if nothing changes."""
-        heard = self._heard.get(asset)
+        heard = self._last_arrivals.get(asset)
         changed = self._class_of.get(asset) != asset_class
         if heard is not None and heard.fired < 0:
             self._dropped -= 1
@@ -115,10 +115,10 @@ class Silence:
             self._remember(asset, heard.last + self._reaches[self._class_of[asset]])
         if self._classes[asset_class].idle_timeout is None:
             self._wake(asset)
-            return self._heard.pop(asset, None) is not None
+            return self._last_arrivals.pop(asset, None) is not None
         self._class_of[asset] = asset_class
         if heard is None:
-            self._heard[asset] = _Heard(arrival, 0)
+            self._last_arrivals[asset] = _LastArrival(arrival, 0)
             self._push(asset)
             return True
         had_expiries = heard.fired != 0
@@ -136,7 +136,7 @@ class Silence:
         if asset in self._resting:
             self._wake(asset)
             self._rest(asset)
-        if self._classes[asset_class].idle_timeout is not None or asset in self._heard:
+        if self._classes[asset_class].idle_timeout is not None or asset in self._last_arrivals:
             return False
         self._remember(asset, arrival + self._reaches[asset_class])
         return True
@@ -148,7 +148,7 @@ class Silence:
         """Last expiry that a resting asset missed before its next arrival."""
         if asset not in self._resting:
             return None
-        heard = self._heard[asset]
+        heard = self._last_arrivals[asset]
         idle = self._classes[self._class_of[asset]].idle_timeout
         passed = 0 if idle is None else (arrival - 1 - heard.last) // idle
         if idle is None or passed <= heard.fired:
@@ -193,7 +193,7 @@ class Silence:
                 yield from self._expire(asset, due)
 
     def _expire(self, asset: str, due: int) -> Iterator[Expiry]:
-        heard = self._heard[asset]
+        heard = self._last_arrivals[asset]
         ttl = self._classes[self._class_of[asset]].asset_ttl
         if ttl is None or due < heard.last + ttl:
             heard.fired += 1
@@ -208,21 +208,21 @@ class Silence:
         self._dropped += 1
         if len(self._tombstones) > 2 * self._dropped + _LEFT_BEHIND:
             self._tombstones = [
-                (heard.last, name) for name, heard in self._heard.items() if heard.fired == _DROPPED
+                (heard.last, name) for name, heard in self._last_arrivals.items() if heard.fired == _DROPPED
             ]
             heapq.heapify(self._tombstones)
         yield Expiry(asset, due, "ttl")
         while self._dropped > self._max_tombstones:
             since, oldest = heapq.heappop(self._tombstones)
-            found = self._heard.get(oldest)
+            found = self._last_arrivals.get(oldest)
             # This place in the queue is stale if the asset returned, or was dropped again since.
             if found is not None and found.fired < 0 and found.last == since:
-                del self._heard[oldest], self._class_of[oldest]
+                del self._last_arrivals[oldest], self._class_of[oldest]
                 self._dropped -= 1
                 yield Expiry(oldest, due, "buried")
 
     def _next_due(self, asset: str) -> int | None:
-        heard = self._heard.get(asset)
+        heard = self._last_arrivals.get(asset)
         asset_class = self._classes[self._class_of[asset]]
         if heard is None or heard.fired < 0 or asset_class.idle_timeout is None:
             return None
@@ -232,7 +232,7 @@ class Silence:
         due = heard.last + (heard.fired + 1) * asset_class.idle_timeout
         return due if end is None else min(due, end)
 
-    def _rests(self, asset: str, heard: _Heard, idle: int) -> bool:
+    def _rests(self, asset: str, heard: _LastArrival, idle: int) -> bool:
         """Whether the last expiry decided or dropped the last example, assuming that there was one."""
         if heard.fired <= 0:
             return False
@@ -247,7 +247,7 @@ class Silence:
         if self._current(asset) != asset_class:
             self._resting[asset] = None
             return
-        phase = self._heard[asset].last % (self._classes[asset_class].idle_timeout or 1)
+        phase = self._last_arrivals[asset].last % (self._classes[asset_class].idle_timeout or 1)
         self._resting[asset] = asset_class, phase
         insort(self._phases.setdefault(asset_class, []), (phase, asset))
 
@@ -271,7 +271,7 @@ class Silence:
 
     def entry(self, asset: str) -> tuple[str, int, int, int] | None:
         """Plain data of one asset, None if nothing is known."""
-        heard, former = self._heard.get(asset), self._former.get(asset, 0)
+        heard, former = self._last_arrivals.get(asset), self._former.get(asset, 0)
         if heard is not None:
             return self._class_of[asset], heard.last, heard.fired, former
         return ("", 0, _UNWATCHED, former) if former else None

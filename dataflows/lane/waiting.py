@@ -88,7 +88,7 @@ class Waiting:
             return False
         return self._reach is None or event.time > self._reach + self._max_future
 
-    def take(self, record: WaitingRecord) -> Literal["copy", "full", "waits", "now"]:
+    def defer(self, record: WaitingRecord) -> Literal["copy", "full", "waits", "now"]:
         """Look whether a record has to wait, and what it means for the one with its identity that does.
 
         Returns:
@@ -139,7 +139,7 @@ class Waiting:
         if held is None:
             return None
         return [
-            [record.sequence, record.position, *_said(record.event), record.event.id]
+            [record.sequence, record.position, *_content(record.event), record.event.id]
             for record in sorted(held.values(), key=lambda record: record.sequence)
         ]
 
@@ -164,7 +164,7 @@ class Waiting:
             heapq.heapify(self._order)
 
 
-def _said(event: Failure | Maintenance) -> tuple[str, int, str | None]:
+def _content(event: Failure | Maintenance) -> tuple[str, int, str | None]:
     """Kind and time of a record, and its mode or component."""
     if isinstance(event, Failure):
         return "failure", event.time, event.mode
@@ -173,6 +173,6 @@ def _said(event: Failure | Maintenance) -> tuple[str, int, str | None]:
 
 def _identity(event: Failure | Maintenance) -> tuple[str, ...]:
     """Of a record with an id: that, and what it is of; of one without also its time."""
-    kind, time, what = _said(event)
+    kind, time, what = _content(event)
     # An id is not empty, so records with and without one are told apart.
     return (kind, what or "", "", str(time)) if event.id is None else (kind, what or "", event.id)

@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     from dataflows.lane.registry import Registry
 
 __all__ = [
-    "SURROUNDINGS_PARTS",
     "WEATHER",
+    "WEATHER_PARTS",
     "WHEREABOUTS",
     "AssetSites",
     "Entry",
@@ -124,7 +124,7 @@ class WeatherRows:
         """
         return min(self._seen, self._issued) - self._memory
 
-    def see(self, time: int) -> None:
+    def advance(self, time: int) -> None:
         """Note the time of telemetry or of a fault."""
         self._seen = max(self._seen, time)
 
@@ -156,7 +156,7 @@ class WeatherRows:
             self._held -= 1
             yield row, row.time >= self.mark and self._insert(row) is True
 
-    def find(self, site: str, time: int, max_age: int) -> WeatherRow | None:
+    def as_of(self, site: str, time: int, max_age: int) -> WeatherRow | None:
         """Find the row of an event at a site, None if no known row is young enough.
 
         Args:
@@ -279,7 +279,7 @@ class AssetSites:
             self._seen[asset] = seen
             self._enter(asset, seen)
 
-    def scored(self, asset: str, time: int, site: str | None, *, waits: bool) -> None:
+    def add(self, asset: str, time: int, site: str | None, *, waits: bool) -> None:
         """Note telemetry and the site of the asset; late telemetry does not move it.
 
         Args:
@@ -303,7 +303,7 @@ class AssetSites:
             seen.sites = named
         self._enter(asset, seen)
 
-    def dropped(self, asset: str, *, for_good: bool) -> None:
+    def drop(self, asset: str, *, for_good: bool) -> None:
         """Note that the state of an asset was dropped, and maybe its tombstone too."""
         seen = self._seen.get(asset)
         if seen is None:
@@ -314,7 +314,7 @@ class AssetSites:
         if for_good:
             del self._seen[asset]
 
-    def present(self, site: str) -> Iterator[tuple[str, list[int]]]:
+    def assets_at(self, site: str) -> Iterator[tuple[str, list[int]]]:
         """Assets at a site, by name, with the times at which they were scored there, latest first."""
         for asset in sorted(self._at.get(site, ())):
             seen = self._seen[asset]
@@ -339,7 +339,7 @@ class AssetSites:
 
 _ROWS, _WHEREABOUTS = 0, BUCKETS
 #: Weather by site and whereabouts by asset, each in buckets.
-SURROUNDINGS_PARTS = 2 * BUCKETS
+WEATHER_PARTS = 2 * BUCKETS
 #: Weather further ahead of its arrival, in microseconds, has a wrong clock.
 _FURTHEST = 366 * 86_400_000_000
 _log = structlog.get_logger()
@@ -375,12 +375,7 @@ class WeatherJoin:
         self._names = fleet.weather
         self._max_future = fleet.assets.max_future
         self._views: dict[str, _View] = {}
-        memory = 0
-        for name, found in fleet.classes.items():
-            if found.weather is not None:
-                places = tuple(self._names.index(value) for value in found.weather.values)
-                self._views[name] = _View(places, found.weather.max_age, found.required is not None)
-                memory = max(memory, found.weather.max_age + found.allowed_lateness + found.weather.memory)
+        memory = self._max_future + self._build_views(fleet)
         rows = Buckets.read(WEATHER, {p: s for p, s in parts.items() if p < _WHEREABOUTS})
         placed = {p - _WHEREABOUTS: s for p, s in parts.items() if p >= _WHEREABOUTS}
         where = Buckets.read(WHEREABOUTS, placed)
@@ -392,14 +387,14 @@ class WeatherJoin:
             clocks = tuple(state["clocks"])
             rows = _renamed(rows, state["names"], self._names)
         most = fleet.assets.max_weather
-        self._rows = WeatherRows(memory + self._max_future, rows, clocks, most)
-        self._where = AssetSites(where)
+        self._rows = WeatherRows(memory, rows, clocks, most)
+        self._asset_sites = AssetSites(where)
         self._sites = Buckets(WEATHER, self._rows.entry)
         self._sites.restore(rows)
         if state is not None and tuple(state["names"]) != self._names:
             # The main snapshot will have the present names for all of them.
             self._sites.touch_all()
-        self._assets = Buckets(WHEREABOUTS, self._where.entry)
+        self._assets = Buckets(WHEREABOUTS, self._asset_sites.entry)
         self._assets.restore(where)
         #: Parts to write again, since their stored content is not used.
         self._stale = sorted(parts) if state is None else []
@@ -407,32 +402,42 @@ class WeatherJoin:
         self.missed: int = 0 if state is None else state["missed"]
         self._warned = False
 
+    def _build_views(self, fleet: Fleet) -> int:
+        """Build the view of each class; return how long rows are kept for them, in microseconds."""
+        memory = 0
+        for name, found in fleet.classes.items():
+            if found.weather is not None:
+                places = tuple(self._names.index(value) for value in found.weather.values)
+                self._views[name] = _View(places, found.weather.max_age, found.required is not None)
+                memory = max(memory, found.weather.max_age + found.allowed_lateness + found.weather.memory)
+        return memory
+
     def state(self) -> dict[str, Any]:
         """Plain data outside the parts."""
         return {"names": self._names, "clocks": self._rows.clocks, "missed": self.missed}
 
-    def see(self, event: AssetEvent, asset_class: str) -> WeatherAsOf | None:
+    def join(self, event: AssetEvent, asset_class: str) -> WeatherAsOf | None:
         """Note an event; return the weather of telemetry, None if its class sees none or it has no site."""
         if isinstance(event, Telemetry):
             return self._join(event, asset_class)
         if isinstance(event, Fault):
-            self._rows.see(event.time)
+            self._rows.advance(event.time)
         return None
 
     def _join(self, event: Telemetry, asset_class: str) -> WeatherAsOf | None:
         view = self._views.get(asset_class)
-        self._rows.see(event.time)
+        self._rows.advance(event.time)
         if view is None:
             return None
         site = event.site if event.site is not None else self._registry.site_of(event.asset)
-        self._where.scored(event.asset, event.time, site, waits=view.waits)
+        self._asset_sites.add(event.asset, event.time, site, waits=view.waits)
         self._assets.touch(event.asset)
-        found = None if site is None else self._rows.find(site, event.time, view.max_age)
+        found = None if site is None else self._rows.as_of(site, event.time, view.max_age)
         if found is None:
-            self._miss(event.time, asset_class, view)
+            self._count_missed(event.time, asset_class, view)
         return None if site is None else _joined(site, found, view)
 
-    def _miss(self, time: int, asset_class: str, view: _View) -> None:
+    def _count_missed(self, time: int, asset_class: str, view: _View) -> None:
         self.missed += 1
         if not self._warned and time - view.max_age < self._rows.mark:
             self._warned = True
@@ -444,10 +449,10 @@ class WeatherJoin:
     def expire(self, expiry: Expiry) -> None:
         """Note a dropped asset; it gets no weather revisions."""
         if expiry.what != "silent":
-            self._where.dropped(expiry.asset, for_good=expiry.what == "buried")
+            self._asset_sites.drop(expiry.asset, for_good=expiry.what == "buried")
             self._assets.touch(expiry.asset)
 
-    def take(
+    def add(
         self, row: Row, sequence: int, arrival: int | None, known: int | None
     ) -> list[LateWeather] | Reject:
         """Add a row of weather; return the revisions that it causes, or why it cannot be used.
@@ -470,11 +475,11 @@ class WeatherJoin:
         values = tuple(math.nan if value is None else float(value) for value in given)
         # Without `issued` it is an observation, known from its place in the sequence on.
         issued, known = (row.time, row.time) if row.issued is None else (row.issued, known)
-        taken = self._rows.add(Issue(issued, sequence, row.site, row.time, values), known)
-        if isinstance(taken, Reject):
-            return taken
+        added = self._rows.add(Issue(issued, sequence, row.site, row.time, values), known)
+        if isinstance(added, Reject):
+            return added
         self._sites.touch(row.site)
-        return list(self._late(row.site, row.time)) if taken else []
+        return list(self._late(row.site, row.time)) if added else []
 
     def due(self, until: int) -> Iterator[tuple[int, list[LateWeather]]]:
         """Yield rows that came before their issue, with that instant and the revisions at it."""
@@ -485,12 +490,12 @@ class WeatherJoin:
 
     def _late(self, site: str, time: int) -> Iterator[LateWeather]:
         """Revisions of assets now at a site that would get the row of this time, if scored now."""
-        for asset, scored in self._where.present(site):
+        for asset, scored in self._asset_sites.assets_at(site):
             view = self._views.get(self._registry.class_of(asset) or "")
             if view is None:
                 continue
             for at in scored:
-                found = self._rows.find(site, at, view.max_age) if at >= time else None
+                found = self._rows.as_of(site, at, view.max_age) if at >= time else None
                 if found is not None and found.time == time:
                     yield LateWeather(asset, _joined(site, found, view))
                     break

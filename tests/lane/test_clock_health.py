@@ -37,7 +37,10 @@ def seen(sent: Sent, clocks: ClockHealth | None = None) -> list[tuple[int, Findi
     clocks = clocks or ClockHealth(POLICY, {})
     found = []
     for number, (time, arrival) in enumerate(sorted(sent, key=lambda message: message[1]), start=1):
-        if clocks.doubts("a", time - arrival) and (finding := clocks.look("a", time, arrival)) is not None:
+        if (
+            clocks.needs_check("a", time - arrival)
+            and (finding := clocks.check("a", time, arrival)) is not None
+        ):
             found.append((number, finding))
     return found
 
@@ -160,7 +163,7 @@ def test_clocks_restored_at_any_points_find_the_same(
         arrival += after * MINUTE
         time = arrival + offset * MINUTE
         both = [
-            clocks.look(asset, time, arrival) if clocks.doubts(asset, offset * MINUTE) else None
+            clocks.check(asset, time, arrival) if clocks.needs_check(asset, offset * MINUTE) else None
             for clocks in (steady, resumed)
         ]
         assert both[0] == both[1]

@@ -344,7 +344,7 @@ def silence_of(idle: int, ttl: int | None = None, kept: Silence | None = None) -
 def test_another_idle_timeout_expires_at_its_own_next_multiple(idle: int, due: int) -> None:
     """Of an asset that is silent since 0 and had expiries up to 7, the next is the first multiple after 7."""
     before = silence_of(7 if due == 30 else 1)
-    before.hear("a", "pump", 0)
+    before.restart("a", "pump", 0)
     assert [found.due for found in before.expiries(8)][-1] == 7
     after = silence_of(idle, kept=before)
     assert next(after.expiries(1_000)).due == due
@@ -354,7 +354,7 @@ def test_assets_that_come_back_leave_no_tombstones_behind() -> None:
     """Dropped and heard again a thousand times, one asset takes no more room than after the first time."""
     silence = silence_of(1, ttl=2)
     for round_ in range(1_000):
-        silence.hear("a", "pump", 10 * round_)
+        silence.restart("a", "pump", 10 * round_)
         assert [found.what for found in silence.expiries(10 * round_ + 9)] == ["silent", "ttl"]
     assert len(silence._tombstones) < 100
 
@@ -363,7 +363,7 @@ def test_nothing_is_left_of_buried_assets() -> None:
     """A thousand assets that came once take the room of the ten that are remembered."""
     silence = silence_of(1, ttl=2)
     for number in range(1_000):
-        silence.hear(f"pump {number}", "pump", 10 * number)
+        silence.restart(f"pump {number}", "pump", 10 * number)
         assert "ttl" in [found.what for found in silence.expiries(10 * number + 9)]
-    tables = (silence._heard, silence._class_of, silence._queued, silence._resting, silence._former)
+    tables = (silence._last_arrivals, silence._class_of, silence._queued, silence._resting, silence._former)
     assert [len(table) for table in tables] == [10, 10, 0, 0, 0]

@@ -112,11 +112,11 @@ def test_what_waits_is_bounded() -> None:
     """Beyond a number of records nothing changes; a correction of one that waits has a place."""
     waiting = Waiting(HOUR, most=2)
     waited = [
-        waiting.take(WaitingRecord(number, ("f", number, 0), failure(9, name)))
+        waiting.defer(WaitingRecord(number, ("f", number, 0), failure(9, name)))
         for number, name in enumerate("xyz")
     ]
     assert waited == ["waits", "waits", "full"]
-    assert waiting.take(WaitingRecord(3, ("f", 3, 0), failure(10, "y"))) == "waits"
+    assert waiting.defer(WaitingRecord(3, ("f", 3, 0), failure(10, "y"))) == "waits"
     assert [held.event.id for held in waiting.advance(START + 10 * HOUR)] == ["x", "y"]
 
 
