@@ -95,6 +95,19 @@ def test_every_test_states_its_fact() -> None:
     assert [f"{shown(path)}::{node.name}" for path, node in tests if not ast.get_docstring(node)] == []
 
 
+def test_what_tests_share_is_in_no_test_module() -> None:
+    """Worlds, builders and oracles are modules of their own: no file of tests imports another."""
+    shared = [
+        f"{shown(path)} imports {node.module}"
+        for path in (ROOT / "tests").rglob("*.py")
+        for node in ast.walk(parsed(path))
+        if isinstance(node, ast.ImportFrom)
+        and (node.module or "").startswith("tests.")
+        and (node.module or "").rpartition(".")[2].startswith("test_")
+    ]
+    assert shared == []
+
+
 def test_the_readmes_make_commands_exist() -> None:
     """Each ``make`` command that the README shows as code is a target of the Makefile."""
     readme = (ROOT / "README.md").read_text(encoding="utf-8")

@@ -13,7 +13,7 @@ import pytest
 from dataflows.instants import HOUR
 from dataflows.items import Item, Observation
 from dataflows.pipeline import decoded
-from tests.test_weather import START, Product, fleet
+from tests.weather_world import START, Product, fleet
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field, replace
-from typing import NamedTuple
 
 import numpy as np
 import orjson
@@ -28,63 +27,23 @@ from dataflows.events import (
     Retraction,
     Telemetry,
 )
-from dataflows.fleet.fleet import AssetClass, Target, Window
 from dataflows.items import Expiry, Item, Observation, ResolvedEvent, Row
-from tests.asset.oracle import HOUR, TargetShape
+from tests.asset.oracle import HOUR
 from tests.asset.streams import target_of
+from tests.asset.worlds import (
+    CODES,
+    COLOURS,
+    COMPONENTS,
+    LONG,
+    Shape,
+    fault,
+    features_in,
+    item_of,
+    plans_of,
+    reading,
+    reason_in,
+)
 from tests.observations import parts_of
-
-CODES = ("E1", "E2")
-COMPONENTS = ("belt", "seal")
-COLOURS = ("red", "blue")
-#: The longest horizon there is: nothing drawn is ever unmatched.
-LONG = TargetShape("pump/seal", "seal", "seal", 10_000, 0, 10_000)
-
-
-class Shape(NamedTuple):
-    """A class: (length, hop) of its windows, each over its sensors and faults; times are small numbers."""
-
-    name: str
-    windows: tuple[tuple[int, int], ...]
-    lateness: int
-    resets: tuple[str, ...] = ()
-    sensors: tuple[str, ...] = ("speed",)
-    mode: str = "seal"
-
-    def asset_class(self) -> AssetClass:
-        statistics, fault_statistics = ("count", "missing", "last"), ("count", "age")
-        names = list(self.sensors)
-        for number in range(len(self.windows)):
-            names += [f"{name}:{found}:{number}" for name in self.sensors for found in statistics]
-            names += [f"{code}:{found}:{number}" for code in CODES for found in fault_statistics]
-        names += [f"{name}:{found}" for name in COMPONENTS for found in ("hours", "count")]
-        names += ["age", *(f"colour={colour}" for colour in COLOURS)]
-        return AssetClass(
-            self.name,
-            self.sensors,
-            True,
-            tuple(
-                Window(length, hop, statistics, tuple(range(len(self.sensors))), (0, 1), fault_statistics)
-                for length, hop in self.windows
-            ),
-            tuple(names),
-            self.lateness,
-            1,
-            (self.target().name,),
-            faults=CODES,
-            maintenance=COMPONENTS,
-            attributes=("age",),
-            categories=(("colour", COLOURS),),
-            reset_windows_on=self.resets,
-        )
-
-    def target(self) -> Target:
-        return target_of(LONG._replace(name=f"{self.name}/{self.mode}", mode=self.mode, component=self.mode))
-
-
-def plans_of(*shapes: Shape) -> dict[str, ClassPlan]:
-    targets = {shape.target().name: shape.target() for shape in shapes}
-    return {shape.name: ClassPlan(shape.asset_class(), targets) for shape in shapes}
 
 
 @dataclass
@@ -169,22 +128,6 @@ class Oracle:
         out.append(float(age) if type(age) in {int, float} else math.nan)  # type: ignore[arg-type]
         colour = self.attributes.get("colour")
         return out + [math.nan if colour is None else float(colour == known) for known in COLOURS]
-
-
-def item_of(number: int, event: Event, asset_class: str = "pump") -> Item:
-    return Item(number, 0, None, number, ("feed", number, number), ResolvedEvent(event, asset_class))
-
-
-def features_in(items: list[Item]) -> list[float] | None:
-    for item in items:
-        if isinstance(item.body, Observation) and item.body.score is not None:
-            return list(np.frombuffer(item.body.score.features))
-    return None
-
-
-def reason_in(items: list[Item]) -> str | None:
-    rows = [orjson.loads(item.body.data) for item in items if isinstance(item.body, Row)]
-    return rows[0]["reason"] if rows else None
 
 
 def check(asset: Asset, oracle: Oracle, number: int, event: Event) -> None:
@@ -293,14 +236,6 @@ def values(*events: Event, shape: Shape = HOURLY) -> dict[str, float] | None:
         items = asset.process(item_of(number, event))
     found = features_in(items)
     return None if found is None else dict(zip(shape.asset_class().features, found, strict=True))
-
-
-def reading(time: int, value: float = 1.0) -> Telemetry:
-    return Telemetry("a", time, {"speed": value}, None, None)
-
-
-def fault(time: int, code: str = "E1", identity: str | None = None) -> Fault:
-    return Fault("a", time, code, identity, None)
 
 
 def test_a_fault_after_the_last_telemetry_counts_from_the_next_on() -> None:

@@ -17,7 +17,7 @@ from dataflows.asset.windows import RowBuffer, Windows
 from dataflows.events import Event, Failure, Maintenance, Registration, Retraction, Telemetry
 from dataflows.items import Row
 from dataflows.pipeline import InternalErrors, IsolatedAsset
-from tests.asset.test_attributes import Shape, fault, item_of, plans_of, reading
+from tests.asset.worlds import Shape, fault, item_of, plans_of, reading
 
 if TYPE_CHECKING:
     from dataflows.items import Item

@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dataflows.items import Late
+from tests.asset.lives import Record, Setting, check_observed, expected_of, item_of
 from tests.asset.oracle import CENSORED, NEGATIVE, POSITIVE, TargetShape
 from tests.asset.streams import HOUR, MINUTE, SENSORS, STARTS, Event, layouts, readings_of
-from tests.asset.test_asset import Record, Setting, check_observed, expected_of, item_of
 from tests.observations import parts_of
 
 #: Long enough that every example is remembered to the end.

@@ -16,7 +16,7 @@ from dataflows.items import Expiry, Item, Observation, ResolvedEvent, lane_part
 from dataflows.lane import Lane
 from tests.asset.oracle import TargetShape
 from tests.asset.streams import target_of
-from tests.asset.test_silence_labels import Rules
+from tests.asset.worlds import Rules
 from tests.observations import parts_of
 
 if TYPE_CHECKING:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import NamedTuple
 
 from hypothesis import given
@@ -12,50 +11,11 @@ from hypothesis import strategies as st
 from dataflows.asset import Asset
 from dataflows.asset.asset import ClassPlan
 from dataflows.events import Event, Failure, Fault, Maintenance, Registration, Retraction, Telemetry
-from dataflows.fleet.fleet import AssetClass, AssetPolicy, Fleet, Input, Output
-from dataflows.instants import HOUR
 from dataflows.items import Expiry, Item, LanePeriod, Observation, ResolvedEvent, Row
 from dataflows.lane import Lane
 from tests.asset.oracle import CENSORED, NEGATIVE, POSITIVE, TargetShape
-from tests.asset.streams import target_of
+from tests.asset.worlds import Rules
 from tests.observations import parts_of
-
-#: Far beyond any drawn time.
-MAX_FUTURE = 1_000
-
-
-class Rules(NamedTuple):
-    """One class: when it is silent, how late its telemetry may be, and its targets."""
-
-    idle: int
-    ttl: int | None
-    lateness: int
-    targets: tuple[TargetShape, ...]
-
-    def fleet(self) -> Fleet:
-        pump = AssetClass(
-            "pump",
-            ("x",),
-            True,
-            (),
-            ("x",),
-            self.lateness,
-            1,
-            tuple(target.name for target in self.targets),
-            idle_timeout=self.idle,
-            asset_ttl=self.ttl,
-        )
-        return Fleet(
-            name="pumps",
-            path=Path("fleet.toml"),
-            figures_from=None,
-            metrics_every=HOUR,
-            input=Input(("-",), 1),
-            output=Output(Path("out"), "none"),
-            assets=AssetPolicy("adopt", "pump", 10, max_future=MAX_FUTURE),
-            classes={"pump": pump},
-            targets={target.name: target_of(target) for target in self.targets},
-        )
 
 
 class Decided(NamedTuple):

@@ -13,7 +13,7 @@ from dataflows.asset.asset import ClassPlan
 from dataflows.events import Event, Failure, Maintenance, Registration, Telemetry
 from dataflows.items import Expiry, Item, Observation, ResolvedEvent
 from tests.asset.streams import HOUR, MINUTE
-from tests.asset.test_attributes import Shape, fault, features_in, item_of, plans_of, reading, reason_in
+from tests.asset.worlds import Shape, fault, features_in, item_of, plans_of, reading, reason_in
 
 #: Times as they are in 2024, where each takes nine bytes.
 NOW = 1_704_067_200_000_000

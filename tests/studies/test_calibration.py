@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from studies.calibration import BAR, decided, judge, perfect, reliability
-from tests.studies.test_azure import rows
+from tests.studies.evaluations import rows
 
 HORIZON = 24
 

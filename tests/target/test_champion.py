@@ -16,7 +16,7 @@ from dataflows.target.champion import Champion, Term
 from dataflows.target.monitors import Monitor
 from dataflows.target.target import MONITORS
 from tests.target.fleets import PartStore, fleet, model, target
-from tests.target.test_target import KEY, decoded, raised, scored, stored
+from tests.target.worlds import KEY, decoded, raised, scored, stored
 
 if TYPE_CHECKING:
     from dataflows.items import Item

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import random
 from collections import Counter
-from dataclasses import replace
 from types import FunctionType
 from typing import TYPE_CHECKING, Any
 
@@ -12,9 +10,7 @@ import orjson
 import pytest
 import structlog
 
-from dataflows.estimators import BayesianLogistic, Calibration
-from dataflows.fleet.fleet import Alert, Model
-from dataflows.instants import HOUR, format_instant
+from dataflows.instants import format_instant
 from dataflows.items import Item, Observation, Row
 from dataflows.state.tables import Buckets
 from dataflows.target import TargetStage
@@ -26,17 +22,14 @@ from dataflows.target.figures import Leads, TargetFigures
 from dataflows.target.models import ModelSet
 from dataflows.target.skew import Skew
 from tests.observations import parts_of
-from tests.target.fleets import FEATURES, PartStore, fleet, model, target
-from tests.target.learners import Hashed
-from tests.target.streams import _lines, observed
+from tests.target.fleets import PartStore
+from tests.target.streams import observed
+from tests.target.worlds import KEY, pumps, recording
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from dataflows.fleet.fleet import Fleet
 
-KEY = "pump/leak/4h"
-RECORDS = 100
 #: What a target calls while it takes a record in. The figures of a target are one such call each.
 OWNERS: dict[type, set[str]] = {
     Ledger: set(),
@@ -83,50 +76,6 @@ class Trap:
             return original(*args, **more)
 
         return call
-
-
-def pumps(learn_positives: str) -> Fleet:
-    """A linear champion, a big model, one with a reader, and one of scores; all assets are compared."""
-    models = [
-        model("linear"),
-        model("bayes", BayesianLogistic),
-        model("hashed", lambda: Hashed(9_000)),
-        Model(
-            "calibrated",
-            {"name": "calibrated"},
-            tuple(range(len(FEATURES))),
-            lambda: Calibration(2),
-            ("linear",),
-        ),
-    ]
-    made = fleet(
-        target(
-            models,
-            learn_positives=learn_positives,
-            label_memory=10_000 * HOUR,
-            alert=Alert(0.2, 0.1, 0, 0.01),
-        ),
-        metrics_every=24 * HOUR,
-        figures_from=None,
-    )
-    return replace(made, classes={"pump": replace(made.classes["pump"], compare=1.0)})
-
-
-def recording() -> list[bytes]:
-    chance = random.Random(11)
-    kinds = ["telemetry"] * 8 + ["late", "failure", "failure", "maintenance"]
-    return _lines(
-        [
-            (
-                chance.randrange(150),
-                chance.choice("aaab"),
-                chance.choice(kinds),
-                round(chance.uniform(-3, 3), 2),
-                chance.randrange(500),
-            )
-            for _ in range(RECORDS)
-        ]
-    )
 
 
 class Run:

@@ -19,8 +19,7 @@ from dataflows.target import TargetStage
 from dataflows.target.figures import Leads
 from tests.observations import observation
 from tests.target.fleets import PartStore, fleet, model, target, vector
-from tests.target.test_publisher import Echo
-from tests.target.test_target import raised
+from tests.target.worlds import Echo, raised
 
 #: Opens at 0.5 without a dwell, as the threshold of the target without alerts.
 ALERT = Alert(0.5, 0.5, 0, 1.0)

@@ -15,7 +15,7 @@ from dataflows.target.examples import Standing
 from dataflows.target.figures import TargetFigures
 from tests.observations import observation
 from tests.target.fleets import PartStore, fleet, model, target
-from tests.target.test_target import raised
+from tests.target.worlds import raised
 
 FLEET = fleet(target([model("prior")]))
 (KEY,) = FLEET.targets

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import orjson
 import pytest
@@ -18,6 +18,7 @@ from dataflows.target import TargetStage
 from dataflows.target.alerts import Publisher
 from tests.observations import observation
 from tests.target.fleets import fleet, model, target, vector
+from tests.target.worlds import Echo
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -150,16 +151,6 @@ def test_a_target_without_alerts_raises_none() -> None:
     assert of.score("a", 0, 1.0) == of.score("a", 9, 1.0) == of.clear("a", 10, "failure") == []
     assert of.open_alerts() == 0
     assert of.changed() == []
-
-
-class Echo:
-    """A model whose score is the first reading."""
-
-    def learn_one(self, x: Mapping[str, Any], y: bool) -> None:
-        """Nothing to learn."""
-
-    def predict_proba_one(self, x: Mapping[str, Any]) -> dict[bool, float]:
-        return {False: 1 - x["x"], True: x["x"]}
 
 
 def run(

@@ -14,8 +14,7 @@ from dataflows.state.layouts import StateHistory, going_on
 from dataflows.target import TargetStage
 from tests.target.fleets import PartStore
 from tests.target.streams import observed
-from tests.target.test_isolation import KEY, pumps, recording
-from tests.target.test_target import encoded, raised
+from tests.target.worlds import KEY, encoded, pumps, raised, recording
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

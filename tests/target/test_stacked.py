@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataflows.fleet.fleet import Model
 from dataflows.target.models import ModelSet
+from tests.target.bench import Bench, example
 from tests.target.fleets import FEATURES, model
 from tests.target.learners import Breaking
-from tests.target.test_models import Bench, example
 
 
 class Echo:

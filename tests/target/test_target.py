@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 from unittest import mock
 
 import msgspec
@@ -18,26 +18,24 @@ from hypothesis import strategies as st
 from dataflows.estimators import Calibration
 from dataflows.fleet.fleet import Model, Output
 from dataflows.instants import HOUR, format_instant, parse_instant
-from dataflows.items import Item, Matured, Observation, Row, by_order
+from dataflows.items import Item, Matured, Observation, Row
 from dataflows.outputs import example_id
 from dataflows.state.snapshots import contents, seal
 from dataflows.target import TargetStage, examples
 from dataflows.target import models as scorer
 from dataflows.target.target import _EXAMPLES, TARGET_PARTS, ChampionError, OrderError
-from tests.observations import observation, parts_of
+from tests.observations import parts_of
 from tests.target.fleets import BUILDS, PartStore, fleet, model, target, vector
 from tests.target.learners import Breaking, Hashed, Memory
 from tests.target.streams import observed, recordings
+from tests.target.worlds import KEY, decoded, encoded, opened, scored, seen, stored
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator
 
     from dataflows.fleet.fleet import Fleet, Target
 
-KEY = "pump/leak/4h"
 WAIT = 5 * HOUR
-
-Rows = dict[str, list[dict[str, Any]]]
 
 
 def pumps(learn_positives: str = "together", **changes: object) -> Fleet:
@@ -71,41 +69,6 @@ def crashing(learn_positives: str) -> Fleet:
     ]
     made = fleet(target(models, learn_positives=learn_positives), metrics_every=24 * HOUR)
     return replace(made, classes={"pump": replace(made.classes["pump"], compare=1.0)})
-
-
-def raised(item: Item, error: Exception, stage: str) -> NoReturn:  # noqa: ARG001 - as the stages call it
-    raise error
-
-
-def opened(
-    of: Fleet, *, strict: bool = True, main: bytes | None = None, parts: dict[int, bytes] | None = None
-) -> TargetStage:
-    return TargetStage(of, KEY, strict=strict, on_error=raised, main=main, parts=parts or {})
-
-
-def decoded(items: Sequence[Item]) -> Rows:
-    """Rows by output."""
-    rows: Rows = {}
-    for item in items:
-        assert isinstance(item.body, Row)
-        rows.setdefault(item.body.output, []).append(orjson.loads(item.body.data))
-    return rows
-
-
-def encoded(items: Sequence[Item]) -> list[tuple[Any, ...]]:
-    """All that a later step can see of items."""
-    return [(*by_order(item), item.arrival, item.known, item.position, item.body) for item in items]
-
-
-def seen(sequence: int, known: int, **fields: object) -> Item:
-    """One handmade observation."""
-    settings: dict[str, Any] = {"asset": "a", "target": KEY, "clock": known, "watermark": known, **fields}
-    return Item(sequence, 0, None, known, ("pumps", sequence, 0), observation(**settings))
-
-
-def scored(sequence: int, time: int, **fields: object) -> Item:
-    """A handmade observation of telemetry that is an example."""
-    return seen(sequence, time, **{"time": time, "features": vector(time / HOUR), "example": True, **fields})
 
 
 def matured(time: int, label: int, correction: int = 0) -> Matured:
@@ -352,15 +315,6 @@ def test_the_order_is_watched_through_a_restart() -> None:
     group = opened(pumps(), main=store.main, parts=store.parts)
     with pytest.raises(OrderError):
         group.process([scored(1, HOUR)])
-
-
-def stored(of: Target) -> PartStore:
-    """What is written of a group that took one example."""
-    store, group = PartStore(), opened(fleet(of))
-    group.process([scored(1, HOUR)])
-    store.after_batch(group)
-    store.end_epoch(group)
-    return store
 
 
 def test_a_champion_that_is_gone_is_refused() -> None:
