@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import re
 import shlex
@@ -13,14 +12,12 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 import pytest
-import typer
-from bytewax.run import _parse_args  # the engine's own; it is public nowhere
 
-from dataflows.__main__ import app
 from dataflows.events import Reject, decode
 from dataflows.fleet import load
 from dataflows.pipeline import run_lines
 from dataflows.simulator import load_scenario, write
+from tests.commands import assert_parses, read
 from tests.processes import ROOT
 
 if TYPE_CHECKING:
@@ -46,10 +43,6 @@ PAGES = sorted(
 OPEN = re.compile(r"\.\.\.")
 
 
-def read(page: str) -> str:
-    return (ROOT / page).read_text(encoding="utf-8")
-
-
 def fenced(text: str, language: str) -> list[str]:
     """Contents of the fenced blocks of a language."""
     return re.findall(rf"^```{language}\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
@@ -67,31 +60,6 @@ def commands(page: str) -> list[list[str]]:
         if command.startswith(("python -m", "make ")) and not OPEN.search(command):
             found.append(shlex.split(re.split(r"\s>\s|\s&&\s|\s&$", command)[0], comments=True))
     return found
-
-
-def assert_parses(words: list[str]) -> None:
-    """The program that a command names takes these arguments."""
-    if words[0] == "make":
-        targets = re.findall(r"^([a-z-]+):", read("Makefile"), re.MULTILINE)
-        assert all(word in targets or "=" in word for word in words[1:]), words
-        return
-    module, arguments = words[2], words[3:]
-    if not arguments:
-        # Running text names the program alone.
-        assert importlib.util.find_spec(module) is not None, words
-    elif module == "bytewax.run":
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(sys, "argv", [module, *arguments])
-            _parse_args()
-    elif module == "dataflows":
-        group: Any = typer.main.get_command(app)
-        context = group.make_context("dataflows", list(arguments), resilient_parsing=True)
-        name, command, rest = group.resolve_command(context, list(arguments))
-        if rest:
-            # Running text also names a command alone.
-            command.make_context(name, rest, parent=context)
-    else:
-        assert importlib.util.find_spec(module) is not None, words
 
 
 @pytest.mark.parametrize(

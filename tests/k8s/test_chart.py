@@ -15,6 +15,7 @@ import yaml
 
 from dataflows.exporter import reference
 from dataflows.fleet import load
+from tests.commands import assert_parses
 from tests.conftest import ROOT
 from tests.k8s.charts import (
     CHART,
@@ -31,7 +32,6 @@ from tests.k8s.charts import (
     values_of,
 )
 from tests.k8s.manifests import FOLDER, manifests
-from tests.test_docs import assert_parses
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -20,7 +20,7 @@ from dataflows.scoring import CLIP
 from dataflows.testing import failure, maintenance, pump_fleet, retraction, telemetry
 from tests.target.fleets import fleet, model, target
 from tests.target.streams import observed, recordings
-from tests.target.test_target import decoded, opened
+from tests.target.worlds import decoded, opened
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence

@@ -28,7 +28,7 @@ from tests.observations import parts_of
 from tests.target.fleets import BUILDS, PartStore, fleet, model, target, vector
 from tests.target.learners import Breaking, Hashed, Memory
 from tests.target.streams import observed, recordings
-from tests.target.worlds import KEY, decoded, encoded, opened, scored, seen, stored
+from tests.target.worlds import KEY, Rows, decoded, encoded, opened, scored, seen, stored
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
