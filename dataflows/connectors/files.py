@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self, Unpack
 
 from typing_extensions import override
 
+from dataflows.connectors.arrivals import MAX_JUMP
 from dataflows.connectors.file_sink import OUTPUT, RotatingPartition, RowsPartition, parts_of
 from dataflows.connectors.lines import STDIN, InputError, expand, is_packed, size_of
 from dataflows.connectors.merge import FilePosition, Merge
@@ -61,7 +62,14 @@ class _Files(Merge, Reading):
 
     def __init__(self, source: FileSource, places: Sequence[FilePosition]) -> None:
         registry = len(source.groups) - 1
-        super().__init__(source.groups, places, follow=source.follow, plain=source.plain, registry=registry)
+        super().__init__(
+            source.groups,
+            places,
+            follow=source.follow,
+            plain=source.plain,
+            registry=registry,
+            max_jump=source.max_jump,
+        )
         self.names = source.paths
         self._endless = source.follow
         #: Registry files come first, and may be exported again.
@@ -104,11 +112,15 @@ class FileSource(LaneSource):
         speed: multiple of real time for playing records, by arrival, else by their own time; None for as
             fast as possible.
 
+    Attributes:
+        max_jump: microseconds that an arrival may lie ahead, see `dataflows.connectors.arrivals`.
+
     Raises:
         InputError: a file does not exist, or cannot be read in this way.
     """
 
     kind = FILES
+    max_jump: int = MAX_JUMP
 
     def __init__(
         self,
@@ -138,7 +150,9 @@ class FileSource(LaneSource):
     def of(cls, fleet: Fleet, status: RunStatus, **lane: Unpack[LaneOptions]) -> Self:
         # Rows in a topic cannot be taken back, so the order that made them has to be repeated.
         always = fleet.output.kafka is not None
-        return cls(fleet.input, status, registry=fleet.assets.registry, always_journal=always, **lane)
+        source = cls(fleet.input, status, registry=fleet.assets.registry, always_journal=always, **lane)
+        source.max_jump = fleet.assets.max_arrival_jump
+        return source
 
     @property
     def plain(self) -> bool:

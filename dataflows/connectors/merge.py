@@ -1,8 +1,9 @@
 """Merge several files into one sequence: registry files first, then the input by arrival.
 
 Among the next records of all files, the one with the earliest arrival comes first. If ``arrived`` runs back
-inside a file, the running maximum counts; it also counts for a record without an arrival. Ties follow the
-order of the files. So files without arrivals are read one after the other.
+inside a file, the running maximum counts; it also counts for a record without an arrival, and for one with a
+wild arrival (see `dataflows.connectors.arrivals`). Ties follow the order of the files. So files without
+arrivals are read one after the other.
 
 A live source cannot repeat such a choice, since it depends on the moment; so every choice can be written as
 `Run` s, and repeated from them.
@@ -12,12 +13,14 @@ from __future__ import annotations
 
 import hashlib
 import heapq
+from collections import deque
 from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
 
+from dataflows.connectors.arrivals import LOOK_AHEAD, MAX_JUMP, NEVER, Arrivals
 from dataflows.connectors.lines import InputError, Lines, size_of
 from dataflows.connectors.order_journal import Run
 from dataflows.events import MAX_BYTES, Event, Registration, Reject, decode
@@ -28,8 +31,6 @@ if TYPE_CHECKING:
 
 __all__ = ["FilePosition", "Merge", "NextRecord"]
 
-#: Before any arrival.
-_NEVER = -(1 << 62)
 # A batch of lines that are all nearly oversized would be a gigabyte.
 _BATCH_BYTES = 4 << 20
 _NO_ARRIVAL = (
@@ -44,14 +45,14 @@ class FilePosition(msgspec.Struct, frozen=True, array_like=True, gc=False):
     Attributes:
         offset: offset of the next byte to read.
         line: number of the line that ends there, from 1; 0 before the first.
-        latest: the largest ``arrived`` that was decoded before it, in microseconds.
+        latest: the largest ``arrived`` that was decoded before it and is not wild, in microseconds.
         size: bytes on disk when the file was read to its end; -1 before that.
         whole: digest of the whole file, for a registry file; empty for others.
     """
 
     offset: int = 0
     line: int = 0
-    latest: int = _NEVER
+    latest: int = NEVER
     size: int = -1
     whole: bytes = b""
 
@@ -60,7 +61,7 @@ class NextRecord(msgspec.Struct, frozen=True, gc=False):
     """The next record of a file.
 
     Attributes:
-        latest: as of `FilePosition`, with this record.
+        order: its place among the records of other files, an arrival.
         due: time at which it plays: its arrival, else its own time, else None.
     """
 
@@ -69,19 +70,47 @@ class NextRecord(msgspec.Struct, frozen=True, gc=False):
     start: int
     end: int
     line: int
-    latest: int
+    order: int
     due: int | None
+
+
+class _Line(msgspec.Struct, frozen=True, gc=False):
+    """A line that is a record, and its event."""
+
+    raw: bytes
+    event: Event | Reject
+    start: int
+    end: int
+    number: int
 
 
 class _Feed:
     """One file: its next record, and its position."""
 
-    __slots__ = ("_growing", "_lines", "_offset", "_read", "_seen", "ended", "head", "path", "place")
+    __slots__ = (
+        "_ahead",
+        "_arrivals",
+        "_growing",
+        "_lines",
+        "_offset",
+        "_read",
+        "_seen",
+        "_times",
+        "ended",
+        "head",
+        "path",
+        "place",
+    )
 
-    def __init__(self, path: str, place: FilePosition, *, growing: bool) -> None:
+    def __init__(self, path: str, place: FilePosition, *, growing: bool, max_jump: int) -> None:
         self.path = path
         self.place = place
         self.head: NextRecord | None = None
+        self._arrivals = Arrivals(place.latest, max_jump)
+        #: The same for event times of records without arrivals, which pace a replay.
+        self._times = Arrivals(max_jump=max_jump)
+        #: The head, and records after it that were read to judge its arrival.
+        self._ahead: deque[_Line] = deque()
         #: Whether the file was read to its end, for good.
         self.ended = False
         self._read = 0
@@ -122,6 +151,15 @@ class _Feed:
         """Find the next record, the head; return whether there is one."""
         if self.head is not None:
             return True
+        if not self._ahead and not self._look_ahead():
+            if self._lines is not None:
+                self._end()
+            return False
+        self.head = self._head(self._ahead[0])
+        return True
+
+    def _look_ahead(self) -> bool:
+        """Read one more record; return whether there was one."""
         lines = self.opened()
         if lines is None:
             return False
@@ -129,29 +167,60 @@ class _Feed:
             self._seen += 1
             raw, start, end = found
             if raw and not (raw.isspace() and len(raw) <= MAX_BYTES):
-                self.head = self._head(raw, start, end)
+                self._ahead.append(_Line(raw, self._decoded(raw), start, end, self._seen))
                 return True
-        self._end()
         return False
 
-    def _head(self, raw: bytes, start: int, end: int) -> NextRecord:
+    def _decoded(self, raw: bytes) -> Event | Reject:
         event = decode(raw)
-        latest, due = self.place.latest, None
-        if not isinstance(event, Reject):
-            due = event.arrived
-            if due is not None:
-                latest = max(latest, due)
-            elif self._growing and not isinstance(event, Registration):
-                event = Reject("mixed_arrivals", _NO_ARRIVAL, getattr(event, "asset", None), raw)
-            else:
-                due = getattr(event, "time", None)
-        return NextRecord(raw, event, start, end, self._seen, latest, due)
+        if self._growing and not isinstance(event, Reject | Registration) and event.arrived is None:
+            return Reject("mixed_arrivals", _NO_ARRIVAL, getattr(event, "asset", None), raw)
+        return event
+
+    def _head(self, line: _Line) -> NextRecord:
+        arrival, after = _arrival(line), self._after(line)
+        order, due = self._arrivals.order(arrival, after), None
+        if arrival != NEVER:
+            due = self._arrivals.due(arrival, after)
+        elif not isinstance(line.event, Reject) and (time := getattr(line.event, "time", None)) is not None:
+            due = self._times.due(time, ())
+        due = None if due == NEVER else due
+        return NextRecord(line.raw, line.event, line.start, line.end, line.number, order, due)
+
+    def _after(self, line: _Line) -> list[int]:
+        """Arrivals of the records after the next one, as far as its own has to be judged by them."""
+        if not self._arrivals.jumps(_arrival(line)):
+            return []
+        while len(self._ahead) <= LOOK_AHEAD and self._look_ahead():
+            pass
+        after = [_arrival(each) for each in self._ahead if each is not line]
+        return [arrival for arrival in after if arrival != NEVER]
+
+    def renew(self) -> bool:
+        """Judge the head once more by records that have come since; return whether it may still change."""
+        if self.head is None:
+            return False
+        self.head = self._head(self._ahead[0])
+        return self.is_open
+
+    @property
+    def is_open(self) -> bool:
+        """Whether records that are still to come may change the order of the head."""
+        line = self._ahead[0]
+        return self._growing and self._arrivals.is_open(_arrival(line), self._after(line))
 
     def pop(self) -> NextRecord:
         """Return the head and advance."""
         head, self.head = self.head, None
         assert head is not None  # noqa: S101 - callers peek first
-        self.place = FilePosition(head.end, head.line, head.latest, whole=self.place.whole)
+        line = self._ahead[0]
+        arrival = _arrival(line)
+        if arrival != NEVER:
+            self._arrivals.add(arrival, self._after(line))
+        elif not isinstance(line.event, Reject) and (time := getattr(line.event, "time", None)) is not None:
+            self._times.add(time, ())
+        self._ahead.popleft()
+        self.place = FilePosition(head.end, head.line, self._arrivals.latest, whole=self.place.whole)
         return head
 
     def straight(self, items: list[Item], batch: int, sequence: int, room: int) -> int:
@@ -194,6 +263,7 @@ class Merge:
         follow: the files of the last group are growing.
         plain: return records as undecoded bytes if nothing has to be merged; this is faster.
         body: makes the body of an item from a record.
+        max_jump: see `Arrivals`.
         registry: number of groups of registry files, at the beginning. Such a file may be exported again: if
             it changed since its reading began, it is read again from its beginning.
 
@@ -210,6 +280,7 @@ class Merge:
         plain: bool = True,
         body: Callable[[NextRecord], bytes | Event | Reject] = attrgetter("event"),
         registry: int = 0,
+        max_jump: int = MAX_JUMP,
     ) -> None:
         self._feeds: list[_Feed] = []
         self._groups: list[list[int]] = []
@@ -220,7 +291,7 @@ class Merge:
                 place = places[number] if number < len(places) else FilePosition()
                 if index < registry:
                     place = _as_it_is(path, place)
-                self._feeds.append(_Feed(path, place, growing=growing))
+                self._feeds.append(_Feed(path, place, growing=growing, max_jump=max_jump))
             self._groups.append(list(range(first, len(self._feeds))))
         self._follow = follow
         self._plain = plain
@@ -230,6 +301,8 @@ class Merge:
         #: Feeds of the group with a known head, by (arrival, number), and feeds to examine.
         self._ready: list[tuple[int, int]] = []
         self._asked = self._groups[0]
+        #: Feeds whose head has an arrival that records to come may contradict.
+        self._open: set[int] = set()
         for feed in self._feeds:
             if feed.place.offset:
                 feed.opened()
@@ -243,7 +316,7 @@ class Merge:
     def latest(self) -> int | None:
         """Largest ``arrived`` read so far, None without any."""
         latest = max(feed.place.latest for feed in self._feeds)
-        return None if latest == _NEVER else latest
+        return None if latest == NEVER else latest
 
     def due(self) -> int | None:
         """Time at which the next record plays (`NextRecord.due`); None for any time, or without a record."""
@@ -300,7 +373,11 @@ class Merge:
         return True
 
     def _ask(self) -> None:
-        """Find the next records of files that had none."""
+        """Find the next records of files that had none, and judge again those whose arrival is in doubt."""
+        if self._open:
+            self._open = {number for number in self._open if self._feeds[number].renew()}
+            self._ready = [(self._order(number), number) for _, number in self._ready]
+            heapq.heapify(self._ready)
         asked, self._asked = self._asked, []
         for number in asked:
             feed = self._feeds[number]
@@ -311,9 +388,15 @@ class Merge:
 
     def _stand(self, number: int, feed: _Feed) -> None:
         if feed.peek() and feed.head is not None:
-            heapq.heappush(self._ready, (feed.head.latest, number))
+            heapq.heappush(self._ready, (feed.head.order, number))
+            if feed.is_open:
+                self._open.add(number)
         elif not feed.ended:
             self._asked.append(number)
+
+    def _order(self, number: int) -> int:
+        head = self._feeds[number].head
+        return NEVER if head is None else head.order
 
     def _merged(
         self, items: list[Item], runs: list[Run], batch: int, sequence: int, room: int, until: int | None
@@ -329,7 +412,7 @@ class Merge:
             heapq.heappop(ready)
             bound = ready[0] if ready else None
             while (head := feed.head) is not None and len(items) < batch and room > 0:
-                if (bound is not None and (head.latest, number) > bound) or (
+                if (bound is not None and (head.order, number) > bound) or (
                     until is not None and _waits(feed, until)
                 ):
                     break
@@ -381,6 +464,11 @@ def _as_it_is(path: str, place: FilePosition) -> FilePosition:
     # Former releases had no digest, only the size.
     same = place.whole == whole or (not place.whole and place.size in (-1, size_of(path)))
     return msgspec.structs.replace(place, whole=whole) if same else FilePosition(whole=whole)
+
+
+def _arrival(line: _Line) -> int:
+    event = line.event
+    return NEVER if isinstance(event, Reject) or event.arrived is None else event.arrived
 
 
 def _waits(feed: _Feed, until: int) -> bool:

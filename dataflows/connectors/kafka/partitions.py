@@ -1,7 +1,8 @@
 """Partitions of topics as one sequence: registry files first, then all partitions merged by timestamp.
 
 Of the next messages of all partitions the one with the smallest timestamp is taken; where timestamps run
-back inside a partition, the running maximum counts, and ties go by the order of the partitions. That needs
+back inside a partition, the running maximum counts, as it does for a wild timestamp; ties go by the order of
+the partitions. That needs
 the next message of every partition, or the knowledge that it has none now: so a backlog, read from
 partitions at different speeds, comes in the order in which it was written, and no asset seems silent because
 its partition lags. `PartitionBuffer` holds fetched messages. `TopicMonitor` watches the topics in the
@@ -14,12 +15,14 @@ import heapq
 import time
 from collections import deque
 from datetime import timedelta
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import structlog
 from confluent_kafka import KafkaError, KafkaException, TopicPartition
 from msgspec.structs import force_setattr
 
+from dataflows.connectors.arrivals import LOOK_AHEAD, MAX_JUMP, NEVER, Arrivals
 from dataflows.connectors.clocks import now
 from dataflows.connectors.kafka.client import KafkaInputError, code_of, is_passing
 from dataflows.connectors.order_journal import Run
@@ -36,10 +39,7 @@ if TYPE_CHECKING:
     from dataflows.connectors.kafka.topics import Asked, Name, Topic, Topics
     from dataflows.connectors.merge import Merge
 
-__all__ = ["KAFKA", "NEVER", "KafkaReading", "PartitionBuffer", "TopicMonitor", "refuse_change"]
-
-#: Before any arrival.
-NEVER = -(1 << 62)
+__all__ = ["KAFKA", "KafkaReading", "PartitionBuffer", "TopicMonitor", "refuse_change"]
 
 
 class PartitionBuffer:
@@ -48,7 +48,8 @@ class PartitionBuffer:
     Args:
         name: its topic and number.
         offset: offset of the next message to read.
-        latest: largest timestamp read so far, in microseconds.
+        latest: largest timestamp read so far that is not wild, in microseconds.
+        max_jump: see `Arrivals`.
         stop: offset at which it ends for this run; None for a partition without end.
         known: whether an earlier run on the same store began it.
 
@@ -59,6 +60,7 @@ class PartitionBuffer:
     """
 
     __slots__ = (
+        "arrivals",
         "buffer",
         "bytes",
         "end",
@@ -66,7 +68,6 @@ class PartitionBuffer:
         "handle",
         "known",
         "label",
-        "latest",
         "name",
         "offset",
         "paused",
@@ -74,12 +75,19 @@ class PartitionBuffer:
     )
 
     def __init__(
-        self, name: Name, offset: int, latest: int = NEVER, *, stop: int | None = None, known: bool = False
+        self,
+        name: Name,
+        offset: int,
+        latest: int = NEVER,
+        *,
+        max_jump: int = MAX_JUMP,
+        stop: int | None = None,
+        known: bool = False,
     ) -> None:
         self.name = name
         self.label = f"{name[0]}/{name[1]}"
         self.offset = self.fetched = offset
-        self.latest = latest
+        self.arrivals = Arrivals(latest, max_jump)
         self.stop = stop
         self.known = known
         self.end = -1
@@ -103,14 +111,30 @@ class PartitionBuffer:
         self.bytes += len(value)
 
     def pop(self) -> tuple[int, int, bytes]:
-        """The next message."""
+        """Take the next message."""
+        self.arrivals.add(self.buffer[0][1], self._after())
         found = self.buffer.popleft()
         self.bytes -= len(found[2])
         return found
 
     def order(self, number: int) -> tuple[int, int]:
         """Order of the next message among those of other partitions."""
-        return max(self.latest, self.buffer[0][1]), number
+        return self.arrivals.order(self.buffer[0][1], self._after()), number
+
+    def due(self) -> int:
+        """Time at which the next message plays."""
+        return self.arrivals.due(self.buffer[0][1], self._after())
+
+    @property
+    def is_open(self) -> bool:
+        """Whether messages that are still to come may change the order of the next one."""
+        return bool(self.buffer) and self.arrivals.is_open(self.buffer[0][1], self._after())
+
+    def _after(self) -> list[int]:
+        """Timestamps of the messages after the next one, as far as its own has to be judged by them."""
+        if not self.arrivals.jumps(self.buffer[0][1]):
+            return []
+        return [stamp for _, stamp, _ in islice(self.buffer, 1, 1 + LOOK_AHEAD) if stamp != NEVER]
 
     def is_known_to_end(self, consumer: Consumer) -> bool:
         """Whether nothing follows the fetched messages, as far as the client knows."""
@@ -290,7 +314,7 @@ class KafkaReading(Reading):
     @property
     def latest(self) -> int | None:
         """Largest timestamp read so far, None without any."""
-        latest = max((part.latest for part in self._parts), default=NEVER)
+        latest = max((part.arrivals.latest for part in self._parts), default=NEVER)
         return None if latest == NEVER else latest
 
     def lag(self) -> int | None:
@@ -314,14 +338,14 @@ class KafkaReading(Reading):
         while len(items) < batch and room > 0 and known:
             number = self._ready[0][1]
             part = self._parts[number]
-            if until is not None and part.buffer[0][1] > until:
+            if until is not None and part.due() > until:
                 break
             heapq.heappop(self._ready)
             bound = self._ready[0] if self._ready else None
             start, before = part.offset, len(items)
             while part.buffer and len(items) < batch and room > 0:
                 if (bound is not None and part.order(number) > bound) or (
-                    until is not None and part.buffer[0][1] > until
+                    until is not None and part.due() > until
                 ):
                     break
                 room -= len(part.buffer[0][2])
@@ -338,6 +362,10 @@ class KafkaReading(Reading):
         """Whether the next message is known: then it is that of the first ready partition."""
         if any(not self._parts[number].buffer for number in self._asked):
             self._fetch()
+        if any(self._parts[number].is_open for _, number in self._ready):
+            self._fetch()
+            self._ready = [self._parts[number].order(number) for _, number in self._ready]
+            heapq.heapify(self._ready)
         left = []
         for number in self._asked:
             part = self._parts[number]
@@ -401,7 +429,6 @@ class KafkaReading(Reading):
     def _item(self, part: PartitionBuffer, sequence: int) -> Item:
         offset, stamp, value = part.pop()
         part.offset = offset + 1
-        part.latest = max(part.latest, stamp)
         event = decode(value)
         if not isinstance(event, Reject):
             if stamp == NEVER:
@@ -481,12 +508,12 @@ class KafkaReading(Reading):
         """See `Reading`."""
         if self._files is not None or not self._stand():
             return None
-        return self._parts[self._ready[0][1]].buffer[0][1]
+        return self._parts[self._ready[0][1]].due()
 
     def state(self) -> Any:  # noqa: ANN401 - plain data
         """See `Reading`: places of files, ids of topics, offset and latest timestamp of each partition."""
         files = list(zip(self._paths, self._file_places.places(), strict=False)) if self._paths else []
-        return files, self._topics, [(*part.name, part.offset, part.latest) for part in self._parts]
+        return files, self._topics, [(*part.name, part.offset, part.arrivals.latest) for part in self._parts]
 
     def committed(self, state: Any) -> None:  # noqa: ANN401 - what `state` returned
         """Commit the group's offsets to the cluster, for tools that show lag; a resume does not read them."""

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, Self, Unpack
 
 from typing_extensions import override
 
+from dataflows.connectors.arrivals import NEVER
 from dataflows.connectors.kafka.client import Clients, KafkaInputError
 from dataflows.connectors.kafka.partitions import (
     KAFKA,
@@ -68,6 +69,7 @@ class KafkaSource(LaneSource):
         self._kafka: KafkaInput = fleet.input.kafka
         self._paths = expand(fleet.assets.registry) if fleet.assets.registry else []
         self._clients = Clients(fleet.kafka)
+        self._max_jump = fleet.assets.max_arrival_jump
 
     @classmethod
     @override
@@ -142,17 +144,22 @@ class KafkaSource(LaneSource):
                 msg = f"the topic {topic} lost its partition {number}, which was read; start over (--fresh)"
                 raise KafkaInputError(msg)
             self._check_bounds(name, offset, bounds[name])
-            parts.append(PartitionBuffer(name, offset, latest, stop=stops[name], known=True))
+            parts.append(self._part(name, offset, latest, stop=stops[name], known=True))
         if not begun and self.journal is not None and partitions_of(self.journal):
             # Killed before the first snapshot: repeat its choices from the first offsets.
             starts = self._starts(self.journal, bounds)
             parts = [
-                PartitionBuffer(name, offset, stop=stops[name], known=True) for name, offset in starts.items()
+                self._part(name, offset, stop=stops[name], known=True) for name, offset in starts.items()
             ]
         new = [name for name in names if name not in {part.name for part in parts}]
         self._check_new(new, {part.name[0] for part in parts})
         at_end = self._kafka.start == "end" and not parts and self.follow
-        return parts + [PartitionBuffer(name, bounds[name][at_end], stop=stops[name]) for name in new]
+        return parts + [self._part(name, bounds[name][at_end], stop=stops[name]) for name in new]
+
+    def _part(
+        self, name: Name, offset: int, latest: int = NEVER, *, stop: int | None = None, known: bool = False
+    ) -> PartitionBuffer:
+        return PartitionBuffer(name, offset, latest, max_jump=self._max_jump, stop=stop, known=known)
 
     def _check_new(self, new: Sequence[Name], known: set[str]) -> None:
         grown = sorted({topic for topic, _ in new} & known)
@@ -186,8 +193,7 @@ class KafkaSource(LaneSource):
     def _replayed_parts(self, journal: Path, bounds: dict[Name, tuple[int, int]]) -> list[PartitionBuffer]:
         """Partitions of a journal, in its order, at their first offsets."""
         return [
-            PartitionBuffer(name, offset, known=True)
-            for name, offset in self._starts(journal, bounds).items()
+            self._part(name, offset, known=True) for name, offset in self._starts(journal, bounds).items()
         ]
 
     def _starts(self, journal: Path, bounds: dict[Name, tuple[int, int]]) -> dict[Name, int]:
