@@ -180,7 +180,7 @@ def test_a_replay_does_not_wait_for_a_wild_event_time(tmp_path: Path) -> None:
 
 
 def test_the_first_of_all_arrivals_is_taken_back_when_it_was_wild() -> None:
-    """Alone it is believed, so that ticks may follow it; the next one, which lies far before it, replaces it."""
+    """Alone it is believed, so that ticks may follow it; the next one, far before it, replaces it."""
     arrivals = Arrivals(NEVER)
     arrivals.add(10 * MAX_JUMP, [])
     assert arrivals.latest == 10 * MAX_JUMP
