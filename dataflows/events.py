@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import msgspec
 import orjson
@@ -20,7 +20,9 @@ __all__ = [
     "MAX_READING",
     "MAX_SENSORS",
     "REASONS",
+    "Action",
     "AssetEvent",
+    "Command",
     "Event",
     "Failure",
     "Fault",
@@ -53,6 +55,7 @@ REASONS = {
     "wrong_arrival": "`arrived` lies more than max_arrival_jump ahead, and nothing else confirms it",
     "unknown_asset": "no registry row names the asset, and the fleet rejects unknown assets or is full",
     "unknown_class": "a registry row names a class that the fleet does not have",
+    "unknown_target": "a command names a target that the fleet does not have",
     "future": "its time, or the issue of weather, lies more than max_future after its arrival: a wrong clock",
     "wrong_clock": "the clock of its asset was found wrong, and the fleet has `quarantine` on",
     "no_room": "weather: max_weather rows are held already",
@@ -152,9 +155,32 @@ class Weather(msgspec.Struct, frozen=True, gc=False):
     raw: bytes | None = None
 
 
+Action = Literal["promote", "rollback", "freeze", "thaw", "accept", "refuse"]
+
+
+class Command(msgspec.Struct, frozen=True, gc=False):
+    """What a person decides about the champion of a target.
+
+    Attributes:
+        target: its name.
+        action: ``promote`` a model, go back (``rollback``) to the champion before, ``freeze`` the champion so
+            that no promotion happens by itself, or ``thaw`` it; ``accept`` or ``refuse`` what was proposed.
+        model: to promote; of a proposal, the model that it has to name.
+        by: who decided.
+        why: in words.
+    """
+
+    target: str
+    action: Action
+    model: str | None
+    by: str
+    why: str | None
+    arrived: int | None
+
+
 #: Events of one asset.
 AssetEvent = Telemetry | Failure | Maintenance | Fault | Retraction | Registration
-Event = AssetEvent | Weather
+Event = AssetEvent | Weather | Command
 #: Events that happened at a time of the asset's own.
 TimedEvent = Telemetry | Failure | Maintenance | Fault
 
@@ -336,6 +362,28 @@ def _weather(document: dict[str, Any]) -> Weather:
     )
 
 
+_ACTIONS: tuple[Action, ...] = get_args(Action)
+
+
+def _command(document: dict[str, Any]) -> Command:
+    action = document.get("action")
+    if action not in _ACTIONS:
+        msg = f"action: expected one of {', '.join(_ACTIONS)}, got {_shown(action)}"
+        raise _MalformedError(msg)
+    model = _optional(document, "model")
+    if action == "promote" and model is None:
+        msg = "model: expected the name of the model to promote, got nothing"
+        raise _MalformedError(msg)
+    return Command(
+        _name(document, "target"),
+        action,
+        model,
+        _name(document, "by"),
+        _optional(document, "why"),
+        _arrived(document),
+    )
+
+
 _READERS: dict[str, Callable[[dict[str, Any]], Event]] = {
     "telemetry": _telemetry,
     "failure": _failure,
@@ -344,6 +392,7 @@ _READERS: dict[str, Callable[[dict[str, Any]], Event]] = {
     "retraction": _retraction,
     "asset": _registration,
     "weather": _weather,
+    "command": _command,
 }
 
 

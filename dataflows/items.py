@@ -17,7 +17,7 @@ import msgspec
 import orjson
 from msgspec import UNSET
 
-from dataflows.events import AssetEvent, Event, Registration, Reject, Telemetry
+from dataflows.events import AssetEvent, Command, Event, Registration, Reject, Telemetry
 from dataflows.instants import format_instant
 from dataflows.outputs import (
     LATE_REASONS,
@@ -260,7 +260,7 @@ class Forgotten(msgspec.Struct, frozen=True, gc=False):
 
 
 #: What a record does to one target of one asset.
-Effect = Matured | ClockMoved | Compared | Cleared | ScoreRequest | Released | Forgotten
+Effect = Matured | ClockMoved | Command | Compared | Cleared | ScoreRequest | Released | Forgotten
 _Kind = TypeVar("_Kind", bound=Effect)
 
 
@@ -268,7 +268,7 @@ class Observation(msgspec.Struct, frozen=True, gc=False):
     """What one record means for one target of one asset: its effects, in the order in which they take place.
 
     Attributes:
-        asset: its name.
+        asset: its name; empty for a command, which is to the target as a whole.
         target: its name, which is the key of the target step.
         watermark: the asset's watermark after this record, None before its first telemetry.
         effects: labels first, then the clock that learns them, then comparisons and the end of an alert; then

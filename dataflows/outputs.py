@@ -32,8 +32,12 @@ __all__ = [
     "AssetDropped",
     "AssetReset",
     "ClockChange",
+    "Commanded",
     "Evaluation",
+    "Evidence",
+    "Gate",
     "IntakeMetrics",
+    "Judgement",
     "LateRecord",
     "Link",
     "Migrated",
@@ -488,6 +492,87 @@ class ModelChange(OutputRow, frozen=True, kw_only=True):
     watermark: NoWatermark
 
 
+class Gate(TypedDict):
+    """A figure that must not be worse than the champion's."""
+
+    champion: Annotated[float, About("of the champion")]
+    challenger: Annotated[float, About("of the challenger")]
+    error: Annotated[float, About("standard error of the difference, over blocks")]
+    worse: Annotated[bool, About("whether the challenger is worse beyond chance")]
+
+
+class Evidence(TypedDict):
+    """What is known of a challenger, compared with the champion in blocks of examples."""
+
+    judge: Annotated[Literal["assets", "calendar"], About("whose examples of a horizon are a block")]
+    assumes: Annotated[str, About("what the comparison assumes")]
+    loss: Annotated[Literal["brier", "log"], About("by which the models are compared")]
+    e_values: Annotated[list[float], About("evidence of even and of odd horizons")]
+    needed: Annotated[float, About("the e-value that one of both has to reach")]
+    level: Annotated[float, About("probability of a wrong promotion by this comparison", "0 to 1")]
+    blocks: Annotated[list[int], About("blocks of even and of odd horizons")]
+    examples: Annotated[int, About("compared examples")]
+    positives: Annotated[int, About("positives among them")]
+    difference: Annotated[float, About("mean over blocks of the champion's loss minus the challenger's")]
+    interval: Annotated[
+        list[float | None],
+        About("95 % confidence sequence of it; null: no bound yet"),
+    ]
+    recall: Annotated[Gate, About("share of positives found, with equally many alerts", "0 to 1")]
+    calibration: Annotated[Gate, About("mean score minus share of positives")]
+    horizons_left: Annotated[
+        float | None,
+        About("horizons until the evidence suffices if it grows as so far", null="where it does not grow"),
+    ]
+
+
+class Judgement(OutputRow, frozen=True, kw_only=True):
+    """A verdict on a challenger, new or changed."""
+
+    output = "changes"
+    key_field = "target"
+
+    change: Literal["verdict"] = "verdict"
+    target: TargetName
+    model: Annotated[str, About("name of the challenger")]
+    version: Annotated[int, About("its version")]
+    verdict: Annotated[
+        Literal["better", "positives", "margin", "recall", "calibration", "cool_down", "undecided"],
+        About(
+            "`better`; or what holds a challenger with enough evidence back; `undecided`: the evidence of a "
+            "proposal has gone"
+        ),
+    ]
+    why: Annotated[str, About("the verdict in words")]
+    next: Annotated[str, About("what has to happen next")]
+    evidence: Annotated[Evidence, About("what it rests on")]
+    known: Known
+    sequence: Sequence
+    arrival: Arrival
+    watermark: NoWatermark
+
+
+class Commanded(OutputRow, frozen=True, kw_only=True):
+    """A command about the champion of a target."""
+
+    output = "changes"
+    key_field = "target"
+
+    change: Literal["command"] = "command"
+    target: TargetName
+    action: Annotated[
+        Literal["promote", "rollback", "freeze", "thaw", "accept", "refuse"], About("as commanded")
+    ]
+    model: Annotated[str | None, About("the model that the command names", null="if it names none")]
+    by: Annotated[str, About("who gave the command")]
+    why: Annotated[str | None, About("the reason that the command gives", null="if it gives none")]
+    refused: Annotated[str | None, About("why it was not obeyed", null="if it was")]
+    known: Known
+    sequence: Sequence
+    arrival: Arrival
+    watermark: NoWatermark
+
+
 class AssetDropped(OutputRow, frozen=True, kw_only=True):
     """The state of an asset was dropped, since it was silent for `asset_ttl`."""
 
@@ -593,6 +678,8 @@ ROWS: tuple[type[OutputRow], ...] = (
     SkewMetrics,
     IntakeMetrics,
     ModelChange,
+    Judgement,
+    Commanded,
     ClockChange,
     AssetDropped,
     AssetReset,

@@ -76,8 +76,13 @@ def lane_of(item: Item) -> str:  # noqa: ARG001 - one lane
 
 
 def asset_of(item: Item) -> str | None:
-    """Key of the asset step; None for an item that leaves early."""
+    """Key of the asset step; None for an item that leaves early.
+
+    A command to a target takes the same path, so that it keeps its place in the order; its key is no name.
+    """
     body = item.body
+    if isinstance(body, Observation):
+        return f"\n{body.target}"
     return body.event.asset if isinstance(body, ResolvedEvent) else None
 
 
@@ -247,6 +252,21 @@ class IsolatedAsset:
         return self._asset.to_bytes()
 
 
+class PassedOn:
+    """What the asset step does to a command: nothing."""
+
+    finished = property(lambda _: True)
+    dormant = property(lambda _: True)
+
+    def process(self, item: Item) -> list[Item]:
+        """Return the item."""
+        return [item]
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> bytes:
+        """No state: it is finished after each item."""
+        return b""
+
+
 class Stages:
     """Builds the stages of a fleet.
 
@@ -309,8 +329,10 @@ class Stages:
         """The metrics of a lane, new or resumed."""
         return LaneMetrics(self._moved if main is None else main)
 
-    def asset(self, item: Item, sealed: bytes | None) -> IsolatedAsset:
+    def asset(self, item: Item, sealed: bytes | None) -> IsolatedAsset | PassedOn:
         """The asset of an item, new or resumed."""
+        if isinstance(item.body, Observation):
+            return PassedOn()
         body = cast("ResolvedEvent", item.body)
         return IsolatedAsset(body.event.asset, self._plans, body.asset_class, sealed, self._errors)
 
@@ -373,7 +395,7 @@ class Inline:
         self._stages = Stages(fleet, strict=True)
         self._lane = self._stages.lane(LANE, None, {})
         self._metrics = self._stages.lane_metrics(LANE, None, {})
-        self._assets: dict[str, IsolatedAsset] = {}
+        self._assets: dict[str, IsolatedAsset | PassedOn] = {}
         self._groups: dict[str, TargetStage | RemovedTarget] = {}
 
     def lane(self, records: list[Item]) -> list[Item]:

@@ -15,6 +15,7 @@ from dataflows.events import (
     MAX_READING,
     MAX_SENSORS,
     REASONS,
+    Command,
     Event,
     Failure,
     Fault,
@@ -59,6 +60,15 @@ events = st.one_of(
     st.builds(Maintenance, names, instants, identities, identities, st.none() | instants),
     st.builds(Fault, names, instants, names, identities, st.none() | instants),
     st.builds(Retraction, names, names, st.none() | instants),
+    st.builds(
+        Command,
+        names,
+        st.sampled_from(["promote", "rollback", "freeze", "thaw", "accept", "refuse"]),
+        names,
+        names,
+        identities,
+        st.none() | instants,
+    ),
     st.builds(Registration, names, names, identities, attributes, st.booleans(), st.none() | instants),
 )
 json = st.recursive(
@@ -170,7 +180,7 @@ def test_a_valid_event_with_one_field_spoilt_never_raises(valid: dict[str, Any],
         (None, "not a JSON object but nothing"),
         (
             {},
-            "kind: expected one of telemetry, failure, maintenance, fault, retraction, asset, weather, got",
+            "kind: expected one of telemetry, failure, maintenance, fault, retraction, asset, weather, comm",
         ),
         ({**TELEMETRY, "kind": "Telemetry"}, "kind: expected one of"),
         ({**TELEMETRY, "kind": ["telemetry"]}, "kind: expected one of"),

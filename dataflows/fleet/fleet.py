@@ -103,6 +103,29 @@ class Alert:
 
 
 @dataclass(frozen=True, slots=True)
+class Promotion:
+    """How the champion of a target is replaced by a challenger that is better.
+
+    Attributes:
+        auto: it is replaced, not only proposed.
+        judge: unit of the comparison.
+        loss: by which models are compared.
+        positives: so many positive examples have to be compared.
+        margin: least mean difference of the losses.
+        cool_down: microseconds after a change of champion without another one.
+        level: probability of a wrong promotion that this target may spend.
+    """
+
+    auto: bool
+    judge: Literal["assets", "calendar"]
+    loss: Literal["brier", "log"]
+    positives: int
+    margin: float
+    cool_down: int
+    level: float
+
+
+@dataclass(frozen=True, slots=True)
 class Target:
     """A prediction task: "this mode within this horizon", for one class of assets.
 
@@ -117,6 +140,7 @@ class Target:
         alert: None raises no alerts.
         successor: the next champion if the present one is no longer among the models.
         downtime: microseconds after a failure in which the machine is down, and the same mode is not new.
+        promotion: how its champion is replaced; None: only by a command.
     """
 
     name: str
@@ -133,6 +157,7 @@ class Target:
     alert: Alert | None = None
     successor: str | None = None
     downtime: int = 0
+    promotion: Promotion | None = None
 
 
 @dataclass(frozen=True, slots=True)

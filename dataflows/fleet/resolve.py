@@ -29,6 +29,7 @@ from dataflows.fleet.fleet import (
     Model,
     Output,
     OwnFeatures,
+    Promotion,
     Secret,
     Target,
     Weather,
@@ -527,7 +528,34 @@ def _product(
             alert=_alert(table),
             successor=table.successor,
             downtime=layout.table.downtime,
+            promotion=_promotion(table, horizon),
         )
+
+
+def _promotion(table: TargetTable, horizon: int) -> Promotion | None:
+    """Resolve how a champion is replaced; its level is that of the fleet until all targets are known."""
+    if table.promotion == "off":
+        return None
+    return Promotion(
+        auto=table.promotion == "auto",
+        judge=table.judge,
+        loss=table.judge_loss,
+        positives=table.judge_positives,
+        margin=table.judge_margin,
+        cool_down=horizon if table.cool_down is None else table.cool_down,
+        level=1.0,
+    )
+
+
+def _shared_level(made: Mapping[str, Target], level: float) -> dict[str, Target]:
+    """Share the probability of a wrong promotion among the targets that promote."""
+    sharing = sum(target.promotion is not None for target in made.values())
+    return {
+        name: target
+        if target.promotion is None
+        else replace(target, promotion=replace(target.promotion, level=level / sharing))
+        for name, target in made.items()
+    }
 
 
 def _alert(table: TargetTable) -> Alert | None:
@@ -773,7 +801,7 @@ def expand(draft: CheckedDocument, path: Path) -> Fleet:
     layouts = {name: ClassLayout(draft, name, table) for name, table in document.classes.items()}
     assets = _asset_policy(draft, folder)
     catalogue = Catalogue(draft)
-    made = targets(draft, layouts, catalogue)
+    made = _shared_level(targets(draft, layouts, catalogue), document.wrong_promotions)
     catalogue.check_globs(list(layouts.values()))
     catalogue.check_scores()
     fleet = Fleet(

@@ -622,6 +622,31 @@ class TargetTable(Table):
         "`models`.",
     )
     alert: AlertTable | None = Field(default=None, description="Thresholds of alerts. Default: no alerts.")
+    promotion: Literal["off", "propose", "auto"] = Field(
+        default="propose",
+        description="What happens when a challenger is better than the champion beyond doubt. `auto`: it "
+        "becomes champion. `propose`: a row in `changes` proposes it, and a command accepts or refuses it. "
+        "`off`: nothing is compared.",
+    )
+    judge: Literal["assets", "calendar"] = Field(
+        default="assets",
+        description="Unit of the comparison: the examples of one asset in one horizon, which assumes that "
+        "assets do not fail together, given the scores; or those of all assets in one horizon, which does "
+        "not assume it, and takes many times as long.",
+    )
+    judge_loss: Literal["brier", "log"] = Field(
+        default="brier", description="Loss by which models are compared; `log` of scores in [0.001, 0.999]."
+    )
+    judge_positives: int = Field(
+        default=10, ge=0, description="Positive examples that have to be compared before a promotion."
+    )
+    judge_margin: Share = Field(
+        default=0.0, description="Least mean difference of the losses at which a challenger is promoted."
+    )
+    cool_down: Duration | None = Field(
+        default=None,
+        description="Time after a change of champion in which there is no promotion. Default: one horizon.",
+    )
 
 
 class ModelTable(Table):
@@ -662,6 +687,12 @@ class Document(Table):
         description="Period of the metrics rows, in knowledge time: from one multiple of it to the next, "
         "counted from 1970-01-01T00:00Z. If it is changed under a recovery store, the open period ends at "
         "the next multiple of the new one.",
+    )
+    wrong_promotions: PipelineStep = Field(
+        default=0.05,
+        description="Probability that any model of any target is ever promoted wrongly, that is, without "
+        "being better on average since the comparison began. It is shared among the targets, and in a target "
+        "among its challengers and its successive champions.",
     )
     max_internal_errors: int = Field(
         default=100,

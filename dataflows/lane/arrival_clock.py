@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from dataflows.events import Event, Fault, Reject, Telemetry, Weather
+from dataflows.events import Command, Event, Fault, Reject, Telemetry, Weather
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -75,7 +75,7 @@ class ArrivalClock:
         if arrived is None or not self._jumps(event, arrived, before):
             self.claims.clear()
             return True
-        who = event.site if isinstance(event, Weather) else event.asset
+        who = _who(event)
         source = item.position[0]
         like = [claim for claim in self.claims if abs(claim[0] - arrived) <= self._max_jump]
         confirmed = (
@@ -97,3 +97,10 @@ class ArrivalClock:
         if before is None:
             return isinstance(event, Telemetry | Fault) and arrived - event.time > self._max_jump
         return arrived - before > self._max_jump
+
+
+def _who(event: Event) -> str:
+    """Asset, site or person that an event comes from."""
+    if isinstance(event, Weather):
+        return event.site
+    return event.by if isinstance(event, Command) else event.asset

@@ -13,6 +13,7 @@ import structlog
 
 from dataflows.events import (
     AssetEvent,
+    Command,
     Event,
     Failure,
     Fault,
@@ -31,6 +32,7 @@ from dataflows.items import (
     Item,
     LanePeriod,
     LateWeather,
+    Observation,
     ResolvedEvent,
     Row,
     Tick,
@@ -42,7 +44,7 @@ from dataflows.items import (
 )
 from dataflows.lane.arrival_clock import ArrivalClock, unlike
 from dataflows.lane.clock_health import ClockHealth, clock_row
-from dataflows.lane.names import Names, sentence
+from dataflows.lane.names import Names, nearest, sentence
 from dataflows.lane.plausibility import Plausible
 from dataflows.lane.registry import REGISTRY, Registry
 from dataflows.lane.signs_of_life import SignsOfLife
@@ -336,7 +338,7 @@ class Lane:
                 "`arrived` lies more than max_arrival_jump after that of the record before it, and no other "
                 "asset or source has confirmed it"
             )
-            asset = None if isinstance(event, Weather) else event.asset
+            asset = getattr(event, "asset", None)
             out.append(self._reject(item, Reject("wrong_arrival", wild, asset), event))
             self._made = 0
             return
@@ -349,6 +351,9 @@ class Lane:
         if isinstance(event, Weather):
             self._made = 0
             self._add_weather(item, event, out)
+        elif isinstance(event, Command):
+            self._made = 0
+            self._send_command(item, event, out)
         else:
             self._process_of_asset(item, event, out)
             self._made = 0
@@ -503,6 +508,18 @@ class Lane:
             known = self._made_known(late, self.arrival)
             out.append(Item(item.sequence, self._next_part(), self.arrival, item.known, item.position, known))
 
+    def _send_command(self, item: Item, event: Command, out: list[Item]) -> None:
+        """Send a command to its target."""
+        if event.target not in self._names.targets:
+            near = nearest(event.target, self._names.targets)
+            detail = f"no target {event.target!r}" + (f"; did you mean {near!r}?" if near else "")
+            out.append(self._reject(item, Reject("unknown_target", detail), event))
+            return
+        self._counts.count(event)
+        self._intake.used += 1
+        body = Observation("", event.target, None, (event,))
+        out.append(Item(item.sequence, lane_part(0), self.arrival, item.known, item.position, body))
+
     def _tick(self, arrival: int, out: list[Item]) -> None:
         """Advance time while nothing arrives; records with an earlier arrival come too late for that."""
         if not self._arrivals.believes_tick(arrival, self.arrival):
@@ -569,7 +586,7 @@ class Lane:
     def _check_arrivals(self, event: Event) -> Reject | None:
         """Reject a record with other use of arrivals than the first; registry files may omit arrivals."""
         with_arrivals = event.arrived is not None
-        if isinstance(event, Registration) and not with_arrivals:
+        if isinstance(event, Registration | Command) and not with_arrivals:
             return None
         if self._with_arrivals is None:
             self._with_arrivals = with_arrivals

@@ -32,9 +32,13 @@ class Names:
     Args:
         fleet: the fleet.
         state: result of `state`, None for a new lane.
+
+    Attributes:
+        targets: names of the targets.
     """
 
     def __init__(self, fleet: Fleet, state: Mapping[str, Any] | None = None) -> None:
+        self.targets = sorted(fleet.targets)
         self._modes: dict[str, frozenset[str]] = {}
         self._components: dict[str, frozenset[str]] = {}
         self._sensors = {name: frozenset(found.sensors) for name, found in fleet.classes.items()}

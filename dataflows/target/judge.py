@@ -28,11 +28,20 @@ from dataflows.target.evidence import RANGES, Loss, MeanInterval, Wealth, losses
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-__all__ = ["Comparison", "Judge", "Rule", "Verdict", "level_of"]
+    from dataflows.outputs import Evidence, Gate
+
+__all__ = ["ASSUMPTIONS", "Comparison", "Judge", "Rule", "Verdict", "level_of"]
 
 Verdict = Literal["better", "positives", "margin", "recall", "calibration", "cool_down"]
 
+#: What a comparison assumes, by unit.
+ASSUMPTIONS = {
+    "assets": "assets do not fail together within a horizon, given the scores that were served",
+    "calendar": "nothing about how assets fail together",
+}
 _LOOKS = 4
+#: A verdict stands while its e-value is at least a tenth of what it had to reach.
+_KEPT = math.log(10.0)
 #: One-sided 95 % of the normal distribution.
 _Z = 1.645
 #: A challenger's calibration may be worse by this share of the share of positives.
@@ -245,8 +254,12 @@ class Comparison:
             self._bias[2 * index + 1] += bias * bias
 
     def conclude(self) -> Verdict | None:
-        """Give the verdict on the blocks so far."""
-        if self.log_e < self.needed or self.difference <= 0.0:
+        """Give the verdict on the blocks so far.
+
+        The needed evidence has to be reached once; a verdict stands while a tenth of it is left.
+        """
+        enough = self.needed if self.verdict is None else self.needed - _KEPT
+        if self.log_e < enough or self.difference <= 0.0:
             return None
         if self._sums[1] < self._rule.least_positives:
             return "positives"
@@ -272,7 +285,7 @@ class Comparison:
             None: "not enough evidence",
         }[self.verdict]
 
-    def recall(self) -> dict[str, Any]:
+    def recall(self) -> Gate:
         """Recall of both where the challenger warns of as many examples as the champion does."""
         positives = int(self._ranks[0].counts[1].sum())
         champion = self._sums[4] / max(1, positives)
@@ -283,7 +296,7 @@ class Comparison:
         worse = challenger < champion - _Z * error
         return {"champion": champion, "challenger": challenger, "error": error, "worse": worse}
 
-    def calibration(self) -> dict[str, Any]:
+    def calibration(self) -> Gate:
         """Mean score - share of positives, of both."""
         n = max(1, self.blocks)
         champion, challenger = self._bias[0] / n, self._bias[2] / n
@@ -308,23 +321,25 @@ class Comparison:
     def horizons_left(self) -> float | None:
         """Horizons until the evidence suffices if it grows as so far; None where it does not grow."""
         cells = self._cells[1] - self.since + 1
-        if self.log_e >= self.needed:
+        if self.log_e >= self.needed or self.verdict is not None:
             return 0.0
         if self.log_e <= 0.0 or not self.blocks:
             return None
         return (self.needed - self.log_e) * cells / self.log_e
 
-    def evidence(self) -> dict[str, Any]:
+    def evidence(self) -> Evidence:
         """What the rows and the tools show."""
         low, high = self.interval()
         return {
+            "judge": self._rule.blocks,
+            "assumes": ASSUMPTIONS[self._rule.blocks],
+            "loss": self._rule.loss,
             "e_values": [math.exp(min(chain.log_e, 690.0)) for chain in self.chains],
             "needed": 2.0 / self.level,
             "level": self.level,
             "blocks": [chain.blocks for chain in self.chains],
             "examples": int(self._sums[0]),
             "positives": int(self._sums[1]),
-            "loss": self._rule.loss,
             "difference": self.difference,
             "interval": [low if math.isfinite(low) else None, high if math.isfinite(high) else None],
             "recall": self.recall(),
@@ -420,6 +435,11 @@ class Judge:
         versions = {name: found.version for name, found in self.comparisons.items()}
         del self.comparisons[challenger]
         self.begin(self.champion, versions, known)
+
+    def verdict(self, challenger: str) -> Verdict | None:
+        """The latest verdict on a challenger, None where there is none."""
+        found = self.comparisons.get(challenger)
+        return None if found is None else found.verdict
 
     def _counts(self, cell: int) -> bool:
         return any(cell >= comparison.since for comparison in self.comparisons.values())

@@ -16,6 +16,8 @@ hook            when
 ``compared``    an example was computed again from complete data, or that was given up
 ``cleared``     a record ended what was said of an asset: failure, maintenance, silence, retirement
 ``forgotten``   the state of an asset was dropped
+``model_changed``  a model was set aside for its errors, or is tried again
+``commanded``   a person decided about the champion
 ``period_rows``  a period of the metrics ends; ``begin_period`` follows once its rows are written
 ``summary``     the input ended, or somebody asks how it stands
 ==============  ===========================================================================================
@@ -35,6 +37,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, TypeVar
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
+    from dataflows.events import Command
     from dataflows.fleet.fleet import Target
     from dataflows.items import Compared, Item, Row
     from dataflows.outputs import OutputRow, PeriodFields
@@ -164,6 +167,14 @@ class Monitor:
         """Watch an asset whose state was dropped."""
         return ()
 
+    def model_changed(self, item: Item, change: str, label: str, why: str) -> Rows:  # noqa: ARG002 - a hook
+        """Watch a model that is set aside for its errors, or tried again."""
+        return ()
+
+    def commanded(self, item: Item, command: Command) -> Rows:  # noqa: ARG002 - a hook
+        """Watch a command to the target."""
+        return ()
+
     def period_rows(self, period: Period) -> Sequence[OutputRow]:  # noqa: ARG002 - a hook
         """Return rows of the metrics for a period that ends; change nothing."""
         return []
@@ -217,6 +228,10 @@ class Monitors:
         self._compared = [each.compared for each in self._monitors if _overrides(each, "compared")]
         self._cleared = [each.cleared for each in self._monitors if _overrides(each, "cleared")]
         self._forgotten = [each.forgotten for each in self._monitors if _overrides(each, "forgotten")]
+        self._model_changed = [
+            each.model_changed for each in self._monitors if _overrides(each, "model_changed")
+        ]
+        self._commanded = [each.commanded for each in self._monitors if _overrides(each, "commanded")]
 
     def of(self, kind: type[_Kind]) -> _Kind | None:
         """The monitor of a kind, None where the target has none."""
@@ -249,6 +264,14 @@ class Monitors:
     def forgotten(self, item: Item, asset: str) -> list[Row]:
         """Call `Monitor.forgotten` of each."""
         return self._call(self._forgotten, item, asset)
+
+    def model_changed(self, item: Item, change: str, label: str, why: str) -> list[Row]:
+        """Call `Monitor.model_changed` of each."""
+        return self._call(self._model_changed, item, change, label, why)
+
+    def commanded(self, item: Item, command: Command) -> list[Row]:
+        """Call `Monitor.commanded` of each."""
+        return self._call(self._commanded, item, command)
 
     def close_period(self, item: Item, period: Period, written: Callable[[OutputRow], Row]) -> list[Row]:
         """Close the period of each monitor, with its rows.

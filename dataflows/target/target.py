@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
 import structlog
 from msgspec import UNSET, UnsetType
 
+from dataflows.events import Command
 from dataflows.instants import format_instant, period_end
 from dataflows.items import (
     Cleared,
@@ -42,6 +43,7 @@ from dataflows.target.examples import SEGMENTS, Example, ExampleStore, Ledger
 from dataflows.target.figures import FIGURES, Leads, TargetFigures
 from dataflows.target.models import LOG, MODEL_PARTS, ModelSet
 from dataflows.target.monitors import Context, Monitor, Monitors, Period, Served
+from dataflows.target.promotion import Promotions
 from dataflows.target.rows import alert, evaluation, prediction, served_example
 from dataflows.target.skew import Skew
 
@@ -64,7 +66,7 @@ __all__ = [
 ]
 
 #: Monitors of every target, in the order of their calls and of their sections in the summary.
-MONITORS: tuple[type[Monitor], ...] = (Leads, TargetFigures, Attribution, Skew)
+MONITORS: tuple[type[Monitor], ...] = (Leads, TargetFigures, Attribution, Skew, Promotions)
 
 _LOG = MODEL_PARTS
 _FIGURES = MODEL_PARTS + 1
@@ -364,10 +366,12 @@ class TargetStage:
 
     def _write_events(self, item: Item) -> list[Row]:
         """Return a row for each model that was set aside, or is tried again."""
-        events = self._models.events
+        events, self._models.events = self._models.events, []
         rows = [self._change(item, event, *self._models.named(label), why) for event, label, why in events]
-        events.clear()
-        return rows
+        return rows + [row for event in events for row in self._monitors.model_changed(item, *event)]
+
+    def _command(self, item: Item, _: Observation, command: Command) -> list[Row]:
+        return self._monitors.commanded(item, command)
 
     def _write_changes(self, item: Item) -> list[Row]:
         """Return a row for each model that the configuration changed, and for a new champion."""
@@ -520,6 +524,7 @@ class TargetStage:
     _HANDLERS: ClassVar[dict[type[Effect], Callable[[TargetStage, Item, Observation, Any], list[Row]]]] = {
         Matured: _evaluate,
         ClockMoved: _move_clock,
+        Command: _command,
         Compared: _compare,
         Cleared: _clear,
         ScoreRequest: _score,

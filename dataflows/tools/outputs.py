@@ -178,7 +178,7 @@ def sample_rows() -> dict[type[OutputRow], bytes]:
     """One real row of each kind: that with the most values, and of these the first."""
     fleet = _fleet()
     rows = {name: run for name, run in run_lines(fleet, _recording()).items() if name in OUTPUTS}
-    rows["changes"] = [*rows["changes"], *_rare(fleet)]
+    rows["changes"] = [*rows["changes"], *_rare(fleet), *_decisions()]
     found: dict[type[OutputRow], list[tuple[int, bytes]]] = {}
     for output, lines in rows.items():
         for line in lines:
@@ -196,7 +196,7 @@ def _values(value: object) -> int:
     return value is not None
 
 
-def _fleet() -> Fleet:
+def _fleet(champion: str = "bayesian", **tables: object) -> Fleet:
     model = {"pipeline": [{"estimator": "dataflows.estimators.BayesianLogistic"}]}
     classes = {
         "pump": {
@@ -211,14 +211,14 @@ def _fleet() -> Fleet:
         }
     }
     alert = {"open": 0.5, "clear": 0.3, "dwell": "1h"}
-    target = {"class": "pump", "mode": "leak", "horizon": "12h", "champion": "bayesian", "alert": alert}
+    target = {"class": "pump", "mode": "leak", "horizon": "12h", "champion": champion, "alert": alert}
     assets = {
         "unknown": "adopt",
         "adopt_as": "pump",
         "clock": {"tolerance": "10m"},
     }
     return pump_fleet(
-        {"bayesian": model}, classes=classes, targets=[target], assets=assets, metrics_every="7d"
+        {"bayesian": model}, classes=classes, targets=[target], assets=assets, metrics_every="7d", **tables
     )
 
 
@@ -255,6 +255,14 @@ def _rare(fleet: Fleet) -> list[bytes]:
     items = [*asset.process(_item(Late())), *lane.process(decoded([_item(_recording()[0])]))]
     rows = [item.body for item in items if isinstance(item.body, Row)]
     return [row.data for row in rows if row.output == "changes"]
+
+
+def _decisions() -> list[bytes]:
+    """Changes of the same fleet with the prior as champion, which the other model is better than."""
+    lines = _recording()
+    accept = {"kind": "command", "target": "pump/leak/12h", "action": "accept", "by": "ada", "why": "as seen"}
+    made = run_lines(_fleet("prior", wrong_promotions=0.5), [*lines, orjson.dumps(accept), lines[-1]])
+    return [row for row in made["changes"] if orjson.loads(row)["change"] in {"verdict", "command"}]
 
 
 def _item(body: bytes | Late) -> Item:

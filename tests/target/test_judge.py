@@ -247,6 +247,16 @@ def test_evidence_by_another_loss_counts_for_nothing() -> None:
     assert other.comparisons["new"].blocks == 0
 
 
+def test_a_verdict_stands_until_nine_tenths_of_its_evidence_have_gone() -> None:
+    """A challenger that turns worse stays better for a while, then is undecided: its verdict changes once."""
+    good, cells = stream(2, 30, wrong=0.3), 30
+    bad = {(time + cells * HORIZON, of): (y, p, q) for (time, of), (y, q, p) in good.items()}
+    found, moved = run({**good, **bad})
+    assert [verdict for _, _, verdict in moved] == ["better", None]
+    assert moved[-1][0] > cells * HORIZON
+    assert found.comparisons["new"].log_e < found.comparisons["new"].needed
+
+
 def test_all_comparisons_of_a_target_spend_its_level_once() -> None:
     """However often champions change, the levels add up to at most that of the target."""
     found = Judge(RULE)
