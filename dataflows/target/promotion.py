@@ -89,19 +89,22 @@ class Promotions(Monitor):
 
     def matured(self, item: Item, change: LabelChange) -> Sequence[Row]:  # noqa: ARG002 - a hook
         """Expect no label of an example that is censored."""
-        if self.judge is not None and change.is_first and change.matured.label == -1:
+        if self.judge is not None and change.before is None and change.matured.label == -1:
             self.judge.dropped(change.example.asset, change.example.time)
             self.changed = True
         return ()
 
     def settled(self, item: Item, example: Example) -> Sequence[Row]:
         """Compare the scores of an example, after the blocks have entered that the target clock passed."""
-        if self.judge is None or example.first is None:
+        judge, label = self.judge, example.label
+        if judge is None or label is None:
             return ()
         self.changed = True
-        moved = self.judge.look(example.time + self._wait)
-        label = example.label if example.label in {0, 1} else example.first
-        self.judge.settled(example.asset, example.time, label or 0, example.scores, self._models.prior)
+        moved = judge.look(example.time + self._wait)
+        if label < 0:
+            judge.dropped(example.asset, example.time)
+        else:
+            judge.settled(example.asset, example.time, label, example.scores, self._models.prior)
         return self._follow(item, moved)
 
     def forgotten(self, item: Item, asset: str) -> Sequence[Row]:  # noqa: ARG002 - a hook
@@ -239,7 +242,7 @@ class Promotions(Monitor):
         )
         return row_of(row)
 
-    def summary(self, waiting: Sequence[Example]) -> dict[str, Any]:  # noqa: ARG002 - a hook
+    def summary(self) -> dict[str, Any]:
         """The evidence for each challenger, and what stands."""
         if self.judge is None:
             return {}
