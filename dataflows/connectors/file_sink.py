@@ -39,6 +39,7 @@ __all__ = [
     "OutputGoneError",
     "RotatingPartition",
     "RowsPartition",
+    "StoredFile",
     "all_parts",
     "committed_file",
     "delete_output",
@@ -166,8 +167,18 @@ def delete_output(output: Path) -> None:
         part.path.unlink()
 
 
+class StoredFile(NamedTuple):
+    """What a store holds of an output in files.
+
+    Attributes:
+        length: bytes of the output.
+    """
+
+    length: int
+
+
 #: Snapshots of an output: its length in bytes.
-OUTPUT: Kind[int] = Kind("output", 1, describe=lambda length: length)
+OUTPUT: Kind[StoredFile] = Kind("output", 1, describe=StoredFile)
 
 
 def length_of(state: bytes | int | None) -> int:
@@ -177,7 +188,7 @@ def length_of(state: bytes | int | None) -> int:
         SnapshotError: it is damaged, or of a version that cannot be read.
     """
     # The first stores held the bare number.
-    return (state or 0) if not isinstance(state, bytes) else OUTPUT.describe(state)
+    return (state or 0) if not isinstance(state, bytes) else OUTPUT.describe(state).length
 
 
 def committed_file(output: Path) -> Path:

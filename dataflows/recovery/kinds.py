@@ -65,12 +65,14 @@ def kind_of(sealed: object) -> Kind[Any]:
 def describe(state: bytes | int) -> object:
     """Plain content of a snapshot, as its kind describes it.
 
-    The first stores held the bare length of an output, which is its own description.
+    The first stores held the bare length of an output in files.
 
     Raises:
         SnapshotError: it is damaged, or this release cannot read it.
     """
-    return state if isinstance(state, int) else kind_of(state).describe(state)
+    from dataflows.connectors.file_sink import StoredFile  # noqa: PLC0415 - as in `kinds`
+
+    return StoredFile(state) if isinstance(state, int) else kind_of(state).describe(state)
 
 
 def check(sealed: bytes, key: bytes | None = None) -> None:

@@ -23,6 +23,7 @@ from rich.filesize import decimal
 from dataflows import steps
 from dataflows.connectors.file_sink import (
     OutputFile,
+    StoredFile,
     all_parts,
     end_of,
     open_part,
@@ -230,10 +231,9 @@ def _positions(store: Path, resume: int) -> dict[str, int]:
     for path in part_files(store):
         with opened(path) as connection:
             for snapshot in snapshots(path, connection, resume, _STEP):
-                length = None if snapshot.state is None else describe(snapshot.state)
-                # A topic has none.
-                if isinstance(length, int):
-                    found[snapshot.key] = length
+                output = None if snapshot.state is None else describe(snapshot.state)
+                if isinstance(output, StoredFile):
+                    found[snapshot.key] = output.length
     return dict(sorted(found.items()))
 
 

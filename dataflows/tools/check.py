@@ -95,11 +95,13 @@ def _streams(fleet: Fleet) -> Iterator[tuple[str, str]]:
     policy = fleet.assets
     adopted = f"adopted as {policy.adopt_as}, at most {policy.max_assets:,}"
     yield "file", str(fleet.path)
-    kafka = fleet.input.kafka
-    read = "  ".join(fleet.input.files if kafka is None else (f"topic {name}" for name in kafka.topics))
-    yield "input", read + (", followed" if fleet.input.follow else "")
+    kafka, source, sink = fleet.input.kafka, fleet.input.connector, fleet.output.connector
+    topics = [] if kafka is None else [f"topic {name}" for name in kafka.topics]
+    read = [source.kind] if source is not None else topics or fleet.input.files
+    yield "input", "  ".join(read) + (", followed" if fleet.input.follow else "")
     yield "batch", f"{fleet.input.batch:,} records"
     written = fleet.output.folder if fleet.output.kafka is None else f"topics {fleet.output.kafka.prefix}*"
+    written = written if sink is None else sink.kind
     yield "output", f"{written}, features in {_CARRIERS[fleet.output.features]}"
     if kafka is not None or fleet.output.kafka is not None:
         yield "kafka", f"{fleet.kafka.bootstrap}, security: {fleet.kafka.security}"

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from rich.filesize import decimal
 
 from dataflows import steps
+from dataflows.connectors.file_sink import StoredFile
 from dataflows.connectors.kafka.sink import StoredTopic
 from dataflows.connectors.source import StoredInput
 from dataflows.engine.operators import read_parted
@@ -205,7 +206,7 @@ def _journal(store: Path, console: Console) -> None:
 
 def _lengths(every: Iterable[Snapshot], console: Console) -> None:
     found = {each.key: describe(each.state) for each in every if steps.is_of(each.step, steps.OUTPUTS)}
-    lengths = {name: length for name, length in found.items() if isinstance(length, int)}
+    lengths = {name: output.length for name, output in found.items() if isinstance(output, StoredFile)}
     if lengths:
         console.print("Final bytes of each output:", highlight=False)
     for name, length in sorted(lengths.items()):

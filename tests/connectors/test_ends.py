@@ -138,6 +138,7 @@ def test_a_source_and_a_sink_of_one_file_survive_crashes(
     said = console.file.getvalue()
     assert f"Read: {len(lines):,} records." in said
     assert f"records  {len(lines):,}" in said
+    assert "Final bytes" not in said
 
 
 def test_an_unknown_source_or_sink_is_refused(fleet: Path) -> None:

@@ -8,6 +8,7 @@ import pkgutil
 import pytest
 
 import dataflows
+from dataflows.connectors.file_sink import StoredFile
 from dataflows.recovery.kinds import check, describe, kind_of, kinds
 from dataflows.state.snapshots import UNSIGNED, Kind, SnapshotError, seal, sign
 
@@ -56,4 +57,4 @@ def test_a_snapshot_of_an_older_version_is_described_as_one_of_today() -> None:
     topics = describe(seal("kafka", 1, (9, 2, [[], {"events": "id"}, [["events", 0, 9, 5]]])))
     assert files == (3, 1, [("events.jsonl", 120)], {}, [])
     assert topics == (9, 2, [], {"events": "id"}, [("events", 0, 9, 5)])
-    assert describe(70) == describe(seal("output", 1, 70)) == 70
+    assert describe(70) == describe(seal("output", 1, 70)) == StoredFile(70)
