@@ -218,7 +218,7 @@ class IsolatedAsset:
         )
         held = self._asset.targets()
         dropped = self._asset.give_up("internal error")
-        self._asset = self._asset.anew(asset_class, before, item.body)
+        self._asset = self._asset.restart(asset_class, before, item.body)
         why = f"internal error: {in_words(error)}"
         reset = row_of(AssetReset(asset=self._name, why=why, sequence=item.sequence))
         bodies: list[Row | Observation] = [rejected, reset]

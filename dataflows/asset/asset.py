@@ -61,39 +61,39 @@ __all__ = [
 
 
 def rejected(item: Item, event: AssetEvent, reason: str, detail: str) -> Item:
-    """The row of an event that cannot be used, though the lane had accepted it."""
+    """Make the row that rejects an event which the lane had accepted."""
     row = reject_row(item, Reject(reason, detail, event.asset), event)
     row.body = msgspec.structs.replace(cast("Row", row.body), kind=kind_of(event))
     return row
 
 
 def late(item: Item, index: int) -> Item:
-    """The note that an event came late and was merged, as the index-th thing that the asset made of it."""
+    """Make the item that counts a merged late event, as the index-th item that the asset made of it."""
     return Item(item.sequence, asset_part(item.part, index), item.arrival, item.known, item.position, Late())
 
 
 def counted(item: Item, what: Counted, index: int) -> Item:
-    """Something that the summary counts, as the index-th thing that the asset made of a record."""
+    """Make an item that the summary counts, as the index-th item that the asset made of a record."""
     return Item(item.sequence, asset_part(item.part, index), item.arrival, item.known, item.position, what)
 
 
 def dropped(item: Item, asset: str, index: int) -> Item:
-    """The row that tells that an asset's state was dropped, as the index-th thing made of an expiry."""
+    """Make the row of a dropped asset, as the index-th item that it made of an expiry."""
     body = row_of(AssetDropped(asset=asset, why="silent for asset_ttl", sequence=item.sequence))
     return Item(item.sequence, asset_part(item.part, index), item.arrival, item.known, item.position, body)
 
 
 def then(first: list[Item], second: list[Item]) -> list[Item]:
-    """What an asset made of a record in two steps, each numbered from its beginning."""
+    """Join the items of two steps, each numbered from 0; renumber those of the second."""
     for item in second:
         item.part = asset_part(item.part, len(first))
     return first + second
 
 
 def _with_latest(state: dict[str, Any]) -> dict[str, Any]:
-    """Version 4 told on time from late by telemetry and faults, so it kept no latest time of telemetry.
+    """Upgrade version 4: it placed telemetry by the latest telemetry or fault, so it lacks that of telemetry.
 
-    The id of a record stood for one mode or component, and ids alone told copies.
+    An id stood for one mode or component, and ids alone identified copies.
     """
     windows, weather = state["windows"], state["weather"]
     times = [time for time in (state["scored"], windows.get("held"), *windows["ahead"]) if time is not None]
@@ -105,7 +105,7 @@ def _with_latest(state: dict[str, Any]) -> dict[str, Any]:
 
 
 def _as_tombstone(left: list[Any]) -> dict[str, Any]:
-    """The state of an asset of which nothing is left but a tombstone; see `Asset._tombstone`."""
+    """Restore the state of a dropped asset from `Asset._tombstone`."""
     asset_class, layout, newest, *ago, cell, revision, ids, attributes = left
     base = newest or 0
     last_event, scored, *marks = (None if each is None else base - each for each in ago)
@@ -126,7 +126,7 @@ _OLDER = {3: lambda state: {**state, "layout": None}, 4: _with_latest}
 
 
 class StoredAsset(NamedTuple):
-    """What a store holds of an asset.
+    """Summary of a stored asset.
 
     Attributes:
         asset_class: name of its class.
@@ -148,7 +148,7 @@ ASSET: Kind[StoredAsset] = Kind("asset", 5, _OLDER, describe=_stored)
 
 
 class Before(NamedTuple):
-    """State of an asset before a record. An asset that throws continues from it; see `Asset.anew`."""
+    """State of an asset before a record. An asset that throws continues from it; see `Asset.restart`."""
 
     plan: ClassPlan
     revision: int
@@ -227,7 +227,7 @@ class Asset:
         self._weather = next((block for block in self._blocks if isinstance(block, WeatherFeatures)), None)
 
     def _tombstone(self) -> list[Any] | None:
-        """The state of an asset that holds no more than what outlives `asset_ttl`; None where it holds more.
+        """Plain data of a dropped asset: what outlives `asset_ttl`; None if it holds more.
 
         Times are microseconds before the newest, so that they take few bytes.
         """
@@ -249,7 +249,7 @@ class Asset:
         ]
 
     def _holds_nothing(self) -> bool:
-        """Whether labels and blocks are as new, but for attributes, and nothing is to be computed again."""
+        """Whether labels, blocks but for attributes, and recomputed windows are those of a new asset."""
         complete = self._complete
         return (
             self._labels.is_empty
@@ -259,11 +259,11 @@ class Asset:
 
     @property
     def dormant(self) -> bool:
-        """Whether there is so little left of the asset that its bytes are all that has to be kept."""
+        """Whether the asset was dropped, so that its bytes can stand for it in memory."""
         return self._windows.remains() is not None and self._tombstone() is not None
 
     def to_bytes(self) -> bytes:
-        """The whole state, sealed."""
+        """Seal the whole state."""
         tombstone = self._tombstone()
         if tombstone is not None:
             return ASSET.seal(tombstone)
@@ -283,7 +283,7 @@ class Asset:
         )
 
     def before(self) -> Before:
-        """Save what `anew` restores, before a record on which the asset may throw."""
+        """Save what `restart` restores, before a record on which the asset may throw."""
         return Before(
             self._plan,
             self._revision,
@@ -292,8 +292,8 @@ class Asset:
             self._attributes.known,
         )
 
-    def anew(self, asset_class: str, before: Before | None = None, body: object = None) -> Asset:
-        """The asset without its state, but for its attributes and what keeps prediction ids unique.
+    def restart(self, asset_class: str, before: Before | None = None, body: object = None) -> Asset:
+        """Build the asset without its state, but for its attributes and what keeps prediction ids unique.
 
         Args:
             asset_class: name of its class from now on.
@@ -315,7 +315,7 @@ class Asset:
         return new
 
     def _forget_identity(self, body: ResolvedEvent) -> None:
-        """Forget that a record was seen."""
+        """Forget the identity of a record, so that it may be sent again."""
         event = body.event
         if isinstance(event, Telemetry):
             weather = None if body.weather is None else body.weather.values
@@ -330,21 +330,21 @@ class Asset:
         return self._labels.targets()
 
     def process(self, item: Item) -> list[Item]:
-        """What one record, or the time that passed, means for every target; or why it cannot be used."""
+        """Process one record, or time that passed; return an item for every target, or a reject."""
         body = item.body
         if not isinstance(body, ResolvedEvent):
-            msg = f"an asset takes known events, not {type(body).__name__}"
+            msg = f"an asset processes resolved events, not {type(body).__name__}"
             raise TypeError(msg)
         windows = self._windows
         if isinstance(windows, HeldReadings) and windows.ends_with(body.event, self._plan, self._plans):
             held = windows.close()
             self._advance_blocks(held)
             scored = self._first_score(item, held, {})
-            return then(scored, self._take(item, body))
-        return self._take(item, body)
+            return then(scored, self._handle(item, body))
+        return self._handle(item, body)
 
-    def _take(self, item: Item, body: ResolvedEvent) -> list[Item]:
-        return self._TAKES[type(body.event)](self, item, body, body.event)
+    def _handle(self, item: Item, body: ResolvedEvent) -> list[Item]:
+        return self._HANDLERS[type(body.event)](self, item, body, body.event)
 
     def _advance_blocks(self, time: int) -> None:
         for block in self._blocks:
@@ -364,12 +364,12 @@ class Asset:
             return [rejected(item, event, "duplicate", "this telemetry was seen before")]
         if placed is Placement.TOO_LATE:
             return [rejected(item, event, "too_late", "below the watermark of its asset")]
-        self._heard(event.time)
+        self._note_time(event.time)
         if placed is Placement.ON_TIME:
             self._advance_blocks(event.time)
         self._add_to_blocks(body)
         if self._complete is not None:
-            self._complete.take(event.time, self._windows.row(event.time))
+            self._complete.add(event.time, self._windows.row(event.time))
         if placed is Placement.LATE and not self._windows.covers(event.time):
             return [late(item, 0)]
         matured = self._labels.advance(self._windows.watermark)
@@ -401,9 +401,9 @@ class Asset:
             return [rejected(item, event, "duplicate", "this fault was seen before")]
         if placed is Placement.TOO_LATE:
             return [rejected(item, event, "too_late", "below the watermark of its asset")]
-        self._heard(event.time)
+        self._note_time(event.time)
         if self._complete is not None:
-            self._complete.take_fault(event.time, event.code, windows.watermark)
+            self._complete.add_fault(event.time, event.code, windows.watermark)
         revises = self._add_to_blocks(body)
         matured = self._labels.advance(windows.watermark)
         if revises:
@@ -421,7 +421,7 @@ class Asset:
         if recorded is None:
             return [rejected(item, event, "duplicate", "this record was seen before")]
         decided, replaced = recorded
-        self._heard(event.time)
+        self._note_time(event.time)
         if replaced is not None:
             self._withdraw_from_blocks(kind, replaced.time, what)
         self._add_to_blocks(body)
@@ -432,14 +432,14 @@ class Asset:
         return items if replaced is None else [*items, counted(item, Counted("corrections"), len(items))]
 
     def _reset_windows(self, time: int) -> None:
-        began_anew = self._windows.reset(time)
+        restarted = self._windows.reset(time)
         for block in self._blocks:
             block.reset(time)
-        if self._complete is not None and began_anew:
+        if self._complete is not None and restarted:
             self._complete.reset(time, self._windows.rows_after(time))
 
     def give_up(self, why: str) -> tuple[Compared, ...]:
-        """Forget every example that was to be computed again, and return them."""
+        """Give up every example that waits to be computed again, and return them."""
         return () if self._complete is None else self._complete.give_up(why)
 
     def _withdraw_from_blocks(self, kind: RecordKind, time: int, what: str | None) -> None:
@@ -474,7 +474,7 @@ class Asset:
         return self._observations(item, decided, cleared=cleared, cleared_at=item.known)
 
     def _carry(self, plan: ClassPlan, complete: dict[str, Any] | None = None) -> None:
-        """Go on under another class or layout; windows of what both declare alike go on."""
+        """Continue in another class or layout, with the windows that both declare alike."""
         before = self._plan
         self._windows = self._windows.carry(plan.new_windows(), before.carried(plan))
         states = before.block_states(self._blocks, plan)
@@ -513,7 +513,7 @@ class Asset:
         return items
 
     def _drop(self, windows: Windows) -> None:
-        """Drop the state but for the attributes, and for what these windows hold."""
+        """Drop the state; attributes and the contents of the given windows stay."""
         self._windows = windows
         attributes = self._attributes.known
         self._set_blocks({})
@@ -522,7 +522,7 @@ class Asset:
         # The windows begin empty too, so nothing is missing from these.
         self._complete = None if self._complete is None else RecomputedWindows(self._plan)
 
-    def _heard(self, time: int) -> None:
+    def _note_time(self, time: int) -> None:
         if self._last_event is None or time > self._last_event:
             self._last_event = time
 
@@ -552,7 +552,7 @@ class Asset:
         cleared_at: int = 0,
         forgotten: bool = False,
     ) -> list[Item]:
-        """One observation for each target, also of former ones with examples; then features of an example."""
+        """Make an observation for each target, former ones with examples too; then features of an example."""
         windows, labels = self._windows, self._labels
         score = None
         if scored:
@@ -610,7 +610,7 @@ class Asset:
         ]
 
     def _served_example(self, item: Item, score: ScoreRequest) -> Row:
-        """Row of the features of an example, once for all targets that take it."""
+        """Make the row of an example's features, one for all targets that take it."""
         return row_of(
             ServedExample(
                 id=example_id(self._name, score.time),
@@ -624,7 +624,7 @@ class Asset:
             )
         )
 
-    _TAKES: ClassVar[dict[type, Callable[[Asset, Item, ResolvedEvent, Any], list[Item]]]] = {
+    _HANDLERS: ClassVar[dict[type, Callable[[Asset, Item, ResolvedEvent, Any], list[Item]]]] = {
         Telemetry: _telemetry,
         Fault: _fault,
         Failure: _record,

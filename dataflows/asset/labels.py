@@ -1,4 +1,4 @@
-"""Labels that come late: which examples wait, which are decided, which were decided wrongly.
+"""Labels of examples: those that wait, those that are decided, and corrections of them.
 
 An example at t of a target with horizon H is positive if a failure of the target's mode lies in (t, t + H].
 That is known as soon as the failure arrives. That there is none is known when the asset's label clock passes
@@ -52,7 +52,7 @@ _SEPARATOR = "\x1f"
 
 
 class Replaced(NamedTuple):
-    """A record that another record of the same identity took the place of."""
+    """A record that a correction replaced."""
 
     time: int
 
@@ -79,7 +79,7 @@ class AssetRecords:
         """Whether any record is known."""
         return bool(self._seen)
 
-    def take(
+    def add(
         self, kind: RecordKind, time: int, what: str | None, identity: str | None, expired: int | None = None
     ) -> Replaced | bool:
         """Add a record, unless it was seen before.
@@ -114,7 +114,7 @@ class AssetRecords:
         return True if replaced is None else replaced
 
     def _free(self, kind: RecordKind, time: int, named: str) -> None:
-        """Let a record whose id another record has now stand without an identity."""
+        """Keep a record without an identity, since another record has its id now."""
         key = _key(kind, time, named, None) + _SEPARATOR
         if key in self._seen:
             self._times(kind, named).remove(time)
@@ -133,7 +133,7 @@ class AssetRecords:
         return withdrawn
 
     def verdict(self, target: Target, time: int) -> tuple[int, int | None, str]:
-        """Label, lead and reason of an example, should its horizon have passed."""
+        """Return label, lead and reason of an example whose horizon has passed."""
         until = time + target.horizon
         failures = self._failures.get(target.mode)
         failure = _first_after(failures, time, until, target.downtime)
@@ -154,16 +154,16 @@ class AssetRecords:
         )
 
     def forget(self, before: int) -> None:
-        """Let go of records before an instant."""
+        """Drop records before an instant."""
         if not self._seen or self._oldest >= before:
             return
         self._drop(before)
 
     def forget_surplus(self, before: int) -> None:
-        """Let go of records before an instant, but keep the latest few hundred of them.
+        """Drop records before an instant, but keep the latest few hundred of them.
 
         Args:
-            before: microseconds; records before it are not taken any more.
+            before: microseconds; records before it are not accepted any more.
         """
         if len(self._seen) <= 2 * _MOST or self._oldest >= before:
             return
@@ -178,7 +178,7 @@ class AssetRecords:
         self._oldest = min((time for time, _ in self._seen.values()), default=before)
 
     def _times(self, kind: RecordKind, named: str) -> list[int]:
-        """The times of the records of one mode or component, to be changed."""
+        """Return the times of the records of one mode or component, as a list to change."""
         table = self._failures if kind == "failure" else self._maintenance
         if named not in table:
             table = {**table, named: []}
@@ -198,9 +198,9 @@ class AssetRecords:
 
 
 def _first_after(times: list[int] | None, after: int, until: int, downtime: int = 0) -> int | None:
-    """The first of some ascending times in (after, until].
+    """Return the first of some ascending times in (after, until].
 
-    A time at most ``downtime`` after the one before it is passed over: it is the same failure.
+    A time at most ``downtime`` after the one before it is skipped: it is the same failure.
     """
     if not times:
         return None
@@ -212,7 +212,7 @@ def _first_after(times: list[int] | None, after: int, until: int, downtime: int 
 
 
 def _key(kind: RecordKind, time: int, named: str, identity: str | None) -> str:
-    """The identity of a record. An id is not empty, so records with and without one are told apart."""
+    """Identity of a record. An id is not empty, so records with and without one differ."""
     parts = (kind, "", named, str(time)) if identity is None else (kind, identity, named)
     return _SEPARATOR.join(parts)
 
@@ -288,8 +288,8 @@ class Labels:
         "_active",
         "_downtime",
         "_due",
-        "_heard",
         "_memory",
+        "_own_clock",
         "_records",
         "_stale",
         "_targets",
@@ -305,19 +305,19 @@ class Labels:
         self._active = tuple(target.name for target in targets)
         self._targets = {target.name: _TargetLabels(target) for target in targets}
         self._records = AssetRecords(None if state is None else state["records"])
-        #: Up to where the asset's own events and records say that nothing more will come.
-        self._heard: int | None = None
-        #: The same, moved on by silence.
+        #: Label clock by the asset's own events and records alone.
+        self._own_clock: int | None = None
+        #: Label clock, which silence moves too.
         self.clock: int | None = None
         if state is not None:
             self._restore(state, known or {})
         self._measure()
         #: Up to these label clocks nothing is decided, and nothing forgotten: for nearly every event.
         self._due = self._stale = _NEVER
-        self._look_ahead()
+        self._schedule()
 
-    def _look_ahead(self) -> None:
-        """Find the label clocks up to which nothing happens."""
+    def _schedule(self) -> None:
+        """Find the label clocks up to which nothing is decided or forgotten."""
         held = [labels for labels in self._targets.values() if labels.examples]
         waiting = [labels for labels in held if labels.passed < len(labels.examples)]
         self._stale = min((labels.examples[0].time + labels.memory for labels in held), default=_NEVER)
@@ -330,9 +330,9 @@ class Labels:
         self._active = tuple(target.name for target in targets)
         active = {target.name: self._targets.pop(target.name, _TargetLabels(target)) for target in targets}
         self._targets = active | self._targets
-        self._let_go()
+        self._drop_former()
 
-    def _let_go(self) -> None:
+    def _drop_former(self) -> None:
         """Forget former targets without examples, as a resume does."""
         self._targets = {
             name: labels for name, labels in self._targets.items() if labels.examples or name in self._active
@@ -340,22 +340,22 @@ class Labels:
         self._measure()
 
     def _measure(self) -> None:
-        """Find how long a record can matter to any target."""
+        """Find how long a record can change a label of any target."""
         held = self._targets.values()
         self._memory = max((labels.memory for labels in held), default=0)
         self._downtime = max((labels.target.downtime for labels in held), default=0)
 
     def advance(self, clock: int | None) -> Decisions:
         """Move the label clock forward by the asset's own events, never back; return what it decides."""
-        if clock is None or (self._heard is not None and clock <= self._heard):
+        if clock is None or (self._own_clock is not None and clock <= self._own_clock):
             return {}
-        self._heard = clock
+        self._own_clock = clock
         if self.clock is None or clock > self.clock:
             self.clock = clock
         return self._pass_all(clock, None) if clock > self._due else {}
 
     def expire(self, due: int, last_event: int | None) -> Decisions:
-        """Move the label clock forward by silence: examples whose horizon nobody saw to its end are censored.
+        """Move the label clock forward by silence; examples whose horizon was not seen whole are censored.
 
         Args:
             due: where to.
@@ -381,7 +381,7 @@ class Labels:
         if clock <= self._due:
             return {}
         decided = {name: self._pass(labels, clock, last_event) for name, labels in self._targets.items()}
-        self._look_ahead()
+        self._schedule()
         return {name: found for name, found in decided.items() if found}
 
     def _pass(self, labels: _TargetLabels, clock: int, last_event: int | None) -> list[Matured]:
@@ -401,15 +401,15 @@ class Labels:
     def record(
         self, kind: RecordKind, time: int, what: str | None, identity: str | None
     ) -> tuple[Decisions, Replaced | None] | None:
-        """Take a failure (of a mode) or maintenance (of a component, None: of the whole asset).
+        """Add a failure (of a mode) or maintenance (of a component; None: of the whole asset).
 
         Returns:
             What it decides or corrects, and the record of the same id that it replaced, if it has other
             content; None for a record that was seen before.
         """
         # Without silence: it moves no clock of an asset that rests.
-        clock = time if self._heard is None else max(time, self._heard)
-        taken = self._records.take(kind, time, what, identity, clock - self._memory)
+        clock = time if self._own_clock is None else max(time, self._own_clock)
+        taken = self._records.add(kind, time, what, identity, clock - self._memory)
         if not taken:
             return None
         decided = self.advance(time)
@@ -438,22 +438,22 @@ class Labels:
         ]
 
     def add(self, time: int) -> dict[str, Matured]:
-        """Take a new example at a time after all others; return the targets whose label is known already."""
+        """Add an example at a time after all others; return the labels that are known already, by target."""
         at_once = {}
         for name in self._active:
             labels = self._targets[name]
             example = _Example(time)
             labels.examples.append(example)
-            passed = self._heard is not None and time + labels.wait < self._heard
+            passed = self._own_clock is not None and time + labels.wait < self._own_clock
             if passed:
                 labels.passed = len(labels.examples)
             if passed or self._verdict(labels, example)[0] == POSITIVE:
                 at_once[name] = self._decide(labels, example)
-        self._look_ahead()
+        self._schedule()
         return at_once
 
     def release(self, largest: int | None) -> dict[str, list[int]]:
-        """Forget what no record can change any more; return the times of forgotten examples, by target.
+        """Forget examples that no record can change any more; return their times, by target.
 
         Args:
             largest: the largest telemetry time; records that its examples may need are kept.
@@ -469,14 +469,14 @@ class Labels:
                     released[name] = [example.time for example in labels.examples[:gone]]
                     del labels.examples[:gone]
                     labels.passed -= gone
-            self._look_ahead()
+            self._schedule()
             if len(self._targets) > len(self._active):
-                self._let_go()
+                self._drop_former()
         if largest is not None:
             self._records.forget(min(self.clock, largest) - self._memory - self._downtime)
-        if self._heard is not None:
-            # Records go on without telemetry; those that are this old are not taken again.
-            self._records.forget_surplus(self._heard - self._memory - self._downtime)
+        if self._own_clock is not None:
+            # Records may come without telemetry; those that are this old are not accepted again.
+            self._records.forget_surplus(self._own_clock - self._memory - self._downtime)
         return released
 
     def remembers(self, time: int, largest: int | None) -> bool:
@@ -487,9 +487,9 @@ class Labels:
             largest: the largest telemetry time; a record may come before the telemetry that it labels.
         """
         # Silence does not make the records of an outage late, just as it does not make its telemetry late.
-        if self._heard is None or largest is None:
+        if self._own_clock is None or largest is None:
             return True
-        return time > min(self._heard, largest) - self._memory
+        return time > min(self._own_clock, largest) - self._memory
 
     def targets(self) -> tuple[str, ...]:
         """The targets of the class, then former ones that still have examples."""
@@ -514,7 +514,7 @@ class Labels:
         return sum(example.label is None for labels in self._targets.values() for example in labels.examples)
 
     def _revise(self, kind: RecordKind, what: str | None, time: int, decided: Decisions) -> Decisions:
-        """Decide every example again that a record of this time can touch; add that to what is decided."""
+        """Decide again every example that a record of this time can change; add the results."""
         affected: Iterable[_TargetLabels] = self._affected(kind, what)
         if self._downtime and kind == "failure":
             # A machine that is down is down for all its modes.
@@ -536,7 +536,7 @@ class Labels:
     def _verdict(
         self, labels: _TargetLabels, example: _Example, *, due: bool = True
     ) -> tuple[int | None, int | None, str]:
-        """Label, lead and reason by the records that stand now.
+        """Return label, lead and reason by the records that stand now.
 
         Args:
             labels: of its target.
@@ -566,7 +566,7 @@ class Labels:
         """Plain data: records, and examples as parallel lists."""
         return {
             "clock": self.clock,
-            "heard": self._heard,
+            "heard": self._own_clock,
             "records": self._records.state(),
             "targets": {
                 name: {
@@ -584,7 +584,7 @@ class Labels:
 
     def _restore(self, state: dict[str, Any], known: Mapping[str, Target]) -> None:
         self.clock = state["clock"]
-        self._heard = state["heard"]
+        self._own_clock = state["heard"]
         for name, kept in state["targets"].items():
             if name not in self._targets and name not in known:
                 continue  # a target that the fleet no longer has

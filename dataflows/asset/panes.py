@@ -37,7 +37,7 @@ __all__ = ["Panes", "WindowPlan"]
 
 
 class WindowPlan:
-    """Which panes a class needs and where each feature is read off.
+    """Panes of a class, and the place of each statistic.
 
     Args:
         asset_class: sensors, windows and lateness.
@@ -123,7 +123,7 @@ class WindowPlan:
     def row(
         self, readings: dict[str, float | None], weather: tuple[float, ...] | None = None
     ) -> tuple[NDArray[np.float64], bytes | None]:
-        """Readings and expressions (channels) in the order of the class, NaN where missing; and the content.
+        """Return readings and expressions (channels) in the order of the class, and the content of the event.
 
         The content is None where the row holds all of it: the event names each sensor of the class and no
         other. So most events cost nothing more.
@@ -143,7 +143,7 @@ class WindowPlan:
         return row, None if readings.keys() == self._declared else _content(readings)
 
     def worked_out(self, row: NDArray[np.float64], weather: tuple[float, ...] | None) -> NDArray[np.float64]:
-        """A row of readings, and maybe more, with the expressions worked out on them and the weather."""
+        """Compute the expressions of a row of readings and weather; return the row with them."""
         if self._evaluate is None:
             return row
         readings = row[: len(self.readings)].tolist()
@@ -151,7 +151,7 @@ class WindowPlan:
         return np.array(readings + self._evaluate(operands), dtype=np.float64)
 
     def content(self, row: NDArray[np.float64]) -> bytes:
-        """What came, of an event whose row holds all of it."""
+        """Content of an event whose row holds all of it."""
         return _content(dict(zip(self.readings, row.tolist(), strict=False)))
 
     def panes_of(self, time: int) -> NDArray[np.int64]:
@@ -160,7 +160,7 @@ class WindowPlan:
 
 
 class Panes:
-    """What the panes of one asset hold.
+    """Contents of the panes of one asset.
 
     Each hop has a ring of slots; pane p stands in slot p modulo the size of the ring, which grows with what
     the asset sends, up to the longest window.
@@ -186,7 +186,7 @@ class Panes:
             self._panes[held] = np.frombuffer(state["panes"]).reshape(shape)
 
     def _lay(self, rings: NDArray[np.int64]) -> None:
-        """Make room, empty yet, for rings whose sizes stand in the second column of (hops, 2).
+        """Allocate empty rings whose sizes stand in the second column of (hops, 2).
 
         One array of integers and one of numbers hold everything, as `observe_newest` takes it: that is
         quicker to hand over than an array each, and takes less memory for an asset that sent little.
@@ -204,7 +204,7 @@ class Panes:
 
     @property
     def _folded(self) -> NDArray[np.int64]:
-        """What `statistics` keeps between calls; made anew after a resume."""
+        """Results that `statistics` keeps between calls; a resume computes them again."""
         first = 2 * len(self._plan.hops)
         return self._index[first : first + self._plan.windows.size].reshape(-1, 2)
 
@@ -258,7 +258,7 @@ class Panes:
         self._folded[:] = EMPTY
 
     def rebuild(self, time: int, rows: Mapping[int, NDArray[np.float64]], now: int) -> None:
-        """Make the panes of a time anew from rows by time: extremes and ends cannot be taken back."""
+        """Rebuild the panes of a time from rows by time: extremes and ends cannot be removed from a pane."""
         panes = self._plan.panes_of(time)
         slots = self._rings[:, 0] + panes % self._rings[:, 1]
         self._numbers[slots[self._numbers[slots] == panes]] = EMPTY
@@ -306,7 +306,7 @@ class Panes:
                         numbers[target] = number
                         panes[target] = panes_before[slot]
 
-    def take(self, other: Panes, old_at: list[int], new_at: list[int]) -> None:
+    def copy_from(self, other: Panes, old_at: list[int], new_at: list[int]) -> None:
         """Copy the panes of some sensors from another layout, for the hops that both have."""
         before = {int(hop): index for index, hop in enumerate(other._plan.hops)}
         for index, hop in enumerate(self._plan.hops):

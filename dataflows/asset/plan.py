@@ -1,4 +1,4 @@
-"""What all assets of a class share: its windows, its targets, and the places of its features."""
+"""Plan of a class: what all its assets share."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def in_sample(asset: str, share: float) -> bool:
 
 
 class ClassPlan:
-    """What all assets of a class share.
+    """Windows, targets and places of features that all assets of a class share.
 
     Args:
         asset_class: the class.
@@ -195,19 +195,19 @@ class ClassPlan:
     def complete_windows(
         self, asset: str, newest: int | None, state: dict[str, Any] | None = None
     ) -> RecomputedWindows | None:
-        """What compares the features as served with those of complete data; nothing in most assets.
+        """Build the windows of complete data, for assets whose features are compared; else None.
 
         Args:
             asset: its name.
             newest: event time up to which events were accepted.
-            state: what it returned when the snapshot was taken, None where there is nothing to go on from.
+            state: result of `RecomputedWindows.state`, None for new ones.
         """
         if not self.compared or not in_sample(asset, self.compared):
             return None
         return RecomputedWindows(self, newest, state)
 
     def as_written(self, number: int | None) -> ClassPlan:
-        """The class as it was when a snapshot was written; None in those of releases that named no layout."""
+        """Plan of the layout in which a snapshot was written; None for snapshots that name no layout."""
         if number is None:
             number = min(self._former, default=self.number)
         if number == self.number:

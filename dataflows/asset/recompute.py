@@ -1,4 +1,4 @@
-"""Features from complete data: the windows of one asset as they are once nothing late can come any more."""
+"""Features from complete data: the windows of one asset once nothing late can come any more."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class RecomputedWindows:
     Args:
         plan: of the asset's class.
         since: event time up to which events were accepted that never came here, None if all came; examples
-            whose windows reach back to it cannot be computed again, and are not taken.
+            whose windows reach back to it cannot be computed again, and are left out.
         state: what `state` returned, None for a new asset.
 
     Attributes:
@@ -84,8 +84,8 @@ class RecomputedWindows:
         self._entered = state["entered"]
         self._since = state["since"]
 
-    def take(self, time: int, row: NDArray[np.float64]) -> None:
-        """Take telemetry that was accepted; readings that were merged into a time replace those before.
+    def add(self, time: int, row: NDArray[np.float64]) -> None:
+        """Add accepted telemetry; merged readings of a time replace those before.
 
         Args:
             time: microseconds, not below the watermark.
@@ -95,8 +95,8 @@ class RecomputedWindows:
             insort(self._times, time)
         self._rows[time] = row.copy()
 
-    def take_fault(self, time: int, code: str, watermark: int | None) -> None:
-        """Take a fault that was accepted, of an asset with this watermark."""
+    def add_fault(self, time: int, code: str, watermark: int | None) -> None:
+        """Add an accepted fault of an asset with this watermark."""
         insort(self._later, (time, code))
         if watermark is not None:
             # Times that wait to be computed need every fault before them.
@@ -115,7 +115,7 @@ class RecomputedWindows:
             self._examples.append((time, served))
 
     def advance(self, mark: int | None, blocks: Sequence[FeatureBlock]) -> tuple[Compared, ...]:
-        """Let in what the watermark has passed; return the examples among it, and those given up.
+        """Enter what the watermark has passed; return the examples among it, and those given up.
 
         Args:
             mark: the watermark.
@@ -138,7 +138,7 @@ class RecomputedWindows:
         return given_up
 
     def _enter(self, time: int, row: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Take a time into the panes, and the faults up to it; return the features of the readings."""
+        """Enter a time and the faults up to it into the panes; return the features of the readings."""
         due = 0
         while due < len(self._later) and self._later[due][0] <= time:
             at, code = self._later[due]
@@ -167,7 +167,7 @@ class RecomputedWindows:
         return out.tobytes()
 
     def reset(self, time: int, rows: Mapping[int, NDArray[np.float64]]) -> None:
-        """Begin anew after an instant, as the windows that serve do; earlier examples are given up.
+        """Drop what lies up to an instant, as the serving windows do; earlier examples are given up.
 
         Args:
             time: microseconds.
@@ -187,13 +187,13 @@ class RecomputedWindows:
         self.given_up += tuple(Compared(at, None, "windows were reset") for at, _ in dropped)
 
     def give_up(self, why: str) -> tuple[Compared, ...]:
-        """Forget every example that waits, and return all that are given up."""
+        """Give up every example that waits; return all that are given up."""
         dropped, self._examples = self._examples, []
         self.given_up += tuple(Compared(at, None, why) for at, _ in dropped)
         return self.given_up
 
     def carry(self, plan: ClassPlan) -> RecomputedWindows:
-        """The same contents under another layout of the class, as the windows that serve are carried over."""
+        """Move the contents to another layout of the class, as the serving windows do."""
         kept = self._plan.carried(plan)
         old_at, new_at = [old for old, _ in kept], [new for _, new in kept]
         refit = Refit(self._plan.asset_class.features, plan.asset_class.features)
@@ -202,7 +202,7 @@ class RecomputedWindows:
         for time, row in self._rows.items():
             new._rows[time] = np.full(len(plan.windows.sensors), np.nan)
             new._rows[time][new_at] = row[old_at]
-        new._panes.take(self._panes, old_at, new_at)
+        new._panes.copy_from(self._panes, old_at, new_at)
         carried = self._faults.carried(self._plan.asset_class, plan.asset_class)
         new._faults = FaultFeatures(plan.asset_class, carried)
         new._examples = [(time, refit(served)) for time, served in self._examples]

@@ -44,7 +44,7 @@ class HeldReadings(Windows):
             self.held = state.get("held")
 
     def _ends_wait(self, time: int) -> bool:
-        """Whether something of a later time ends the wait of the time that is held."""
+        """Whether an event of this time ends the wait of the time that is held."""
         return self.held is not None and time > self.held
 
     def ends_with(
@@ -63,15 +63,15 @@ class HeldReadings(Windows):
         if isinstance(event, Telemetry):
             return self._ends_wait(event.time)
         if isinstance(event, Fault):
-            # It may have overtaken messages of the time that is held; past the watermark none is waited for.
+            # It may have overtaken messages of the time that is held; none can come past the watermark.
             return self._ends_wait(event.time - self._plan.lateness)
         if isinstance(event, Failure | Maintenance):
-            # What is reset is gone, also at its very time.
+            # A reset drops readings of its own time too.
             return kind_of(event) in plan.resets and self._ends_wait(event.time + 1)
         if isinstance(event, Registration):
             leaves = event.retired or plans[event.asset_class] is not plan
             return leaves and self.held is not None
-        # Nothing newer came for so long that nothing is waited for.
+        # The asset has been silent for so long that the time is scored as it is.
         return isinstance(event, Expiry) and self.held is not None
 
     def close(self) -> int:
@@ -88,16 +88,16 @@ class HeldReadings(Windows):
         return time
 
     @override
-    def _take_unscored(self, time: int) -> Placement:
+    def _score_latest(self, time: int) -> Placement:
         if not self._is_complete(self._rows[time]):
             return Placement.HELD
         self._score(time)
         return Placement.ON_TIME
 
     @override
-    def _take_newest(self, time: int, row: NDArray[np.float64]) -> Placement:
+    def _add_newest(self, time: int, row: NDArray[np.float64]) -> Placement:
         if self._is_complete(row):
-            return super()._take_newest(time, row)
+            return super()._add_newest(time, row)
         self.held = time
         self._advance(time)
         self._rows.append(time, row)
@@ -108,7 +108,7 @@ class HeldReadings(Windows):
         return not np.isnan(row[self._plan.required]).any()
 
     def _score(self, time: int) -> None:
-        """Let the held time, and late ones before it, into the panes."""
+        """Enter the held time, and late ones before it, into the panes."""
         row = self._rows[time].copy()
         self._ahead.remove(time)
         self.held = None

@@ -1,6 +1,6 @@
-"""Event-time windows of one asset: which readings are on time, which are late, and the features that follow.
+"""Event-time windows of one asset: they place readings as on time or late, and compute the features.
 
-`RowBuffer` keeps the latest readings, from which a pane is made again when one of them changes.
+`RowBuffer` keeps the latest readings, from which a pane is rebuilt when one of them changes.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ class RowBuffer:
         return bool((self._table[self._first : self._end, 0] == time).any())
 
     def __getitem__(self, time: int) -> NDArray[np.float64]:
-        """The readings (sensors) of a time, NaN is missing.
+        """Return the readings (sensors) of a time, NaN is missing.
 
         Raises:
             KeyError: none of this time are held.
@@ -100,7 +100,7 @@ class RowBuffer:
         self._table, self._first, self._end = table, 0, len(held)
 
     def drop_oldest(self) -> None:
-        """Let go of the first row."""
+        """Drop the first row."""
         self._first += 1
         self._find_oldest()
 
@@ -108,7 +108,7 @@ class RowBuffer:
         self.oldest = int(self._table[self._first, 0]) if len(self) else NEVER
 
     def keep(self, times: set[int]) -> None:
-        """Let go of all rows but those of some times."""
+        """Drop all rows but those of some times."""
         held = self._table[self._first : self._end]
         kept = held[[int(time) in times for time in held[:, 0]]]
         self._table[: len(kept)] = kept
@@ -116,7 +116,7 @@ class RowBuffer:
         self._find_oldest()
 
     def times(self) -> list[int]:
-        """Of all rows."""
+        """Times of all rows."""
         return [int(time) for time in self._table[self._first : self._end, 0]]
 
     def items(self) -> Iterator[tuple[int, NDArray[np.float64]]]:
@@ -135,7 +135,7 @@ class RowBuffer:
         return self._table[self._first : self._end].tobytes()
 
     def restore(self, state: bytes) -> None:
-        """Take back what `state` returned."""
+        """Restore what `state` returned."""
         held = np.frombuffer(state).reshape(-1, self._table.shape[1])
         if len(held) > len(self._table):
             self._table = np.empty_like(held)
@@ -229,31 +229,31 @@ class Windows:
         identity: str | None,
         weather: tuple[float, ...] | None = None,
     ) -> Placement:
-        """Take one telemetry event, and say what became of it.
+        """Add one telemetry event; return its placement.
 
         Args:
             time: microseconds.
-            readings: by sensor; unknown sensors are passed over.
+            readings: by sensor; unknown sensors are ignored.
             identity: the event's own id, if it has one.
             weather: what it was joined with, in the order of the class.
         """
         latest, since = self.latest, self._since
         if (latest is None or time > latest) and (since is None or time > since):
             row, content = self._plan.row(readings, weather)
-            placed = self._take_newest(time, row)
+            placed = self._add_newest(time, row)
             self._remember_telemetry(identity, time, row, content)
             return placed
-        return self._take_other(time, readings, identity, weather)
+        return self._add_other(time, readings, identity, weather)
 
-    def _take_newest(self, time: int, row: NDArray[np.float64]) -> Placement:
-        """Take the first telemetry of a time after all others."""
+    def _add_newest(self, time: int, row: NDArray[np.float64]) -> Placement:
+        """Add the first telemetry of a time after all others."""
         self._advance(time)
         self._rows.append(time, row)
         self._enter(time, row)
         return Placement.ON_TIME
 
-    def _take_unscored(self, time: int) -> Placement:
-        """Score the latest time, of which more came and which is not scored yet."""
+    def _score_latest(self, time: int) -> Placement:
+        """Score the latest time, whose readings were merged before it was scored."""
         self._ahead.remove(time)
         self._enter(time, self._rows[time].copy())
         return Placement.ON_TIME
@@ -266,7 +266,7 @@ class Windows:
         self._forget()
 
     def _enter(self, time: int, row: NDArray[np.float64]) -> None:
-        """Make this the time that is scored; what was ahead of the last one enters the panes first."""
+        """Make this the time that is scored; late telemetry that waited for it enters the panes first."""
         self.largest = time
         if self._ahead:
             for at in sorted(self._ahead):
@@ -278,7 +278,7 @@ class Windows:
             self._features[: self._plan.values] = row[: self._plan.values]
 
     def _counted(self, time: int, row: NDArray[np.float64]) -> NDArray[np.float64]:
-        """A row as panes count it: `NOT_COUNTED` where the windows of a channel began after it."""
+        """Return a row as panes count it: `NOT_COUNTED` where the windows of a channel began after it."""
         unbegun = self._unbegun.get(time)
         if unbegun is None:
             return row
@@ -286,14 +286,14 @@ class Windows:
         counted[list(unbegun)] = NOT_COUNTED
         return counted
 
-    def _take_other(
+    def _add_other(
         self,
         time: int,
         readings: dict[str, float | None],
         identity: str | None,
         weather: tuple[float, ...] | None,
     ) -> Placement:
-        """Take telemetry that is not newer than all that was seen."""
+        """Add telemetry that is not newer than all before it."""
         placed = self._place(time)
         row, content = self._plan.row(readings, weather)
         digest = _digest(self._plan.content(row) if content is None else content)
@@ -303,14 +303,14 @@ class Windows:
             return placed
         if placed is Placement.MERGED and time not in self._rows:
             # Its windows were dropped with the asset; this is the first telemetry of the new ones.
-            placed = self._take_newest(time, row)
+            placed = self._add_newest(time, row)
             self._remember_telemetry(identity, time, row, content)
             return placed
         if time in self._rows:
             self._contents[time] = (*self._contents_of(time), digest)
             self._remember_telemetry(identity, time, row, content, first=False)
             self._merge(time, self._rows[time].copy(), row, weather)
-            return self._take_unscored(time) if placed is Placement.MERGED and time in self._ahead else placed
+            return self._score_latest(time) if placed is Placement.MERGED and time in self._ahead else placed
         self._rows.append(time, row)
         self._remember_telemetry(identity, time, row, content)
         if self.largest is None or time > self.largest:
@@ -321,7 +321,7 @@ class Windows:
         return placed
 
     def add_fault(self, time: int, identity: str) -> Placement:
-        """Take the time of a fault: it moves the watermark, and is remembered like telemetry.
+        """Add the time of a fault: it moves the watermark, and its identity is kept like that of telemetry.
 
         Args:
             time: microseconds.
@@ -340,7 +340,7 @@ class Windows:
         return placed
 
     def _place(self, time: int, last: int | None = None) -> Placement:
-        """Where a new event of this time stands: on time, merged (as the newest), late or too late.
+        """Place a new event; what a reset dropped is too late.
 
         Args:
             time: microseconds.
@@ -387,7 +387,7 @@ class Windows:
         return self._plan.worked_out(self._rows[self.largest], weather)[: self._plan.values]
 
     def row(self, time: int) -> NDArray[np.float64]:
-        """The readings (sensors) of a time that was just accepted, merged where there were several events.
+        """Return the merged readings (sensors) of a time that was just accepted.
 
         Raises:
             KeyError: none of this time are held.
@@ -395,14 +395,14 @@ class Windows:
         return self._rows[time]
 
     def rows_after(self, time: int) -> dict[int, NDArray[np.float64]]:
-        """The readings (sensors) that are still held of times after an instant."""
+        """Return the readings (sensors) that are held of times after an instant."""
         return {at: self._counted(at, row) for at, row in self._rows.items() if at > time}
 
     def reset(self, time: int) -> bool:
-        """Begin anew after an instant: what the windows hold from before it is dropped.
+        """Drop what the windows hold up to an instant.
 
         Returns:
-            Whether they did; they did not where they began anew after a later one before.
+            Whether anything was dropped: not where an earlier reset was of a later instant.
         """
         if self._since is not None and time <= self._since:
             return False
@@ -427,7 +427,7 @@ class Windows:
         return {at: self._counted(at, row) for at, row in rows if at not in self._ahead}
 
     def _content_ids(self, times: Iterable[int]) -> dict[int, int]:
-        """Identities of what came at some times, for when their rows are gone; time by digest."""
+        """Return the identities of telemetry at some times, for when its rows are gone: time by digest."""
         mark = self.settled
         known: dict[int, int] = {}
         for at in times:
@@ -436,7 +436,7 @@ class Windows:
         return known
 
     def tombstone(self, left: Windows, *, few: bool = True) -> Windows:
-        """What is left of a dropped asset: the watermark, and the identities that count at it.
+        """Fill new windows with what a dropped asset keeps: watermark, and identities that count at it.
 
         Args:
             left: new ones of the same class.
@@ -461,7 +461,7 @@ class Windows:
         return left
 
     def marks(self) -> tuple[int | None, int | None, int | None, int | None]:
-        """What the watermark follows: newest and latest time, where the windows begin, and the floor."""
+        """Newest and latest time, start of the windows, and floor of the watermark."""
         return self.newest, self.latest, self._since, self._floor
 
     def move_marks(
@@ -471,13 +471,13 @@ class Windows:
         self.newest, self.latest, self._since, self._floor = newest, latest, since, floor
 
     def remains(self) -> dict[int, int] | None:
-        """Identities (digest to time), where nothing but these and the marks is held; else None."""
+        """Identities (time by digest) of a dropped asset, which holds only these and its marks; else None."""
         if self.largest is not None or len(self._rows) or self._contents or self._ahead or self._unbegun:
             return None
         return self._ids
 
     def restore_remains(self, ids: dict[int, int]) -> None:
-        """Take back up what `remains` returned."""
+        """Restore what `remains` returned."""
         self._ids = ids
 
     def forget_identity(
@@ -499,11 +499,11 @@ class Windows:
         self._ids.pop(_digest(identity.encode()), None)
 
     def carry(self, new: Windows, kept: list[tuple[int, int]]) -> Windows:
-        """The same contents under another class, or another layout of the class.
+        """Move the contents into windows of another class, or of another layout of the class.
 
         Args:
             new: of the other class, empty yet.
-            kept: (old, new) index of the sensors whose windows go on; the others begin anew.
+            kept: (old, new) index of the sensors whose windows go on; the others start empty.
         """
         old_at, new_at = [old for old, _ in kept], [new for _, new in kept]
         plan = new._plan
@@ -519,7 +519,7 @@ class Windows:
             unbegun = tuple(at for at in range(len(plan.sensors)) if at not in gone_on)
             if unbegun:
                 new._unbegun[time] = unbegun
-        new._panes.take(self._panes, old_at, new_at)
+        new._panes.copy_from(self._panes, old_at, new_at)
         return new
 
     def _merge(
@@ -557,7 +557,7 @@ class Windows:
         return _content_id(time, digest) in self._ids or self._ids.get(digest) == time
 
     def _contents_of(self, time: int) -> tuple[int, ...]:
-        """Digests of what came for a time that is known."""
+        """Digests of the telemetry of a time that is held."""
         return self._contents.get(time) or (_digest(self._plan.content(self._rows[time])),)
 
     def _remember_telemetry(
@@ -569,7 +569,7 @@ class Windows:
         *,
         first: bool = True,
     ) -> None:
-        """Keep what tells a copy: id and content, and of the first of a time what its row does not hold."""
+        """Keep the identity of telemetry: id and content, and of the first of a time what its row lacks."""
         if identity is not None:
             digest = _digest(self._plan.content(row) if content is None else content)
             self._ids[_content_id(time, digest, identity)] = time
@@ -577,7 +577,7 @@ class Windows:
             self._contents[time] = (_digest(content),)
 
     def _forget(self) -> None:
-        """Drop rows that no pane may need, and identities of what can no longer be accepted."""
+        """Drop rows that no pane needs, and identities that are too late to be accepted."""
         if self.newest is None:
             return
         watermark = self.newest - self._plan.lateness

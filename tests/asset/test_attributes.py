@@ -614,6 +614,6 @@ def test_attributes_outlive_an_internal_error() -> None:
     """The registry does not send its row again, so an asset that starts anew keeps it."""
     asset = Asset("a", plans_of(HOURLY), "pump")
     asset.process(item_of(0, Registration("a", "pump", None, {"age": 3}, False, None)))
-    found = features_in(asset.anew("pump").process(item_of(1, reading(10))))
+    found = features_in(asset.restart("pump").process(item_of(1, reading(10))))
     assert found is not None
     assert dict(zip(HOURLY.asset_class().features, found, strict=True))["age"] == 3

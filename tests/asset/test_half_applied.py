@@ -113,7 +113,7 @@ def test_a_record_on_which_an_asset_throws_leaves_nothing(
         assert outputs(out).count("changes") == 0
         return
     assert outputs(out) == ["rejects", "changes"]
-    expected = Asset("a", PLANS, "pump", sealed).anew(asset_class)
+    expected = Asset("a", PLANS, "pump", sealed).restart(asset_class)
     assert found.to_bytes() == expected.to_bytes()
     again = item_of(51, event, asset_class)
     assert found.process(again) == expected.process(again)

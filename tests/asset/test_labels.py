@@ -356,8 +356,8 @@ def test_a_record_may_come_long_before_the_telemetry_that_it_labels() -> None:
 def test_a_record_whose_id_comes_again_is_forgotten_in_its_time() -> None:
     """It stands without an identity then: a restart does not change it, a retraction does not lose it."""
     records = AssetRecords()
-    assert records.take("failure", 4, "seal", "a")
-    assert records.take("failure", 6, "seal", "a", expired=5) is True
+    assert records.add("failure", 4, "seal", "a")
+    assert records.add("failure", 6, "seal", "a", expired=5) is True
     assert records.withdraw("a") == [("failure", 6, "seal")]
     assert records.state()["failures"] == {"seal": [4]}
     again = AssetRecords(records.state())
