@@ -15,7 +15,7 @@ from dataflows.connectors.arrivals import MAX_JUMP, NEVER, Arrivals
 from dataflows.connectors.kafka.partitions import PartitionBuffer
 from dataflows.connectors.merge import Merge
 from dataflows.instants import HOUR
-from tests.connectors.test_merge import kept, merged, raw, seen, telemetry
+from tests.connectors.worlds import kept, merged, raw, seen, telemetry
 
 if TYPE_CHECKING:
     import random

@@ -8,29 +8,21 @@ import tempfile
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from dataflows.connectors.lines import InputError
-from dataflows.connectors.merge import FilePosition, Merge, NextRecord
+from dataflows.connectors.merge import FilePosition, Merge
+from tests.connectors.worlds import Seen, kept, merged, raw, seen, telemetry
 
 if TYPE_CHECKING:
     import random
 
     from dataflows.connectors.order_journal import Run
     from dataflows.items import Item
-
-Seen = tuple[int, str, int, bytes]
-
-
-def telemetry(arrived: object, mark: int = 0) -> bytes:
-    row = {"kind": "telemetry", "asset": "a", "time": 0, "readings": {"x": mark}, "arrived": arrived}
-    return json.dumps({k: v for k, v in row.items() if v is not None}).encode()
-
 
 #: Arrivals that run back, that are missing, that count for nothing since the record is malformed; blanks.
 LINES = st.one_of(
@@ -70,25 +62,6 @@ def expected(files: dict[str, list[bytes]]) -> list[Seen]:
         (sequence, path, line, content)
         for sequence, (_, _, line, path, content) in enumerate(sorted(keyed), start=1)
     ]
-
-
-def seen(items: list[Item]) -> list[Seen]:
-    assert all(isinstance(item.body, bytes) for item in items)
-    return [(item.sequence, item.position[0], item.position[1], item.body) for item in items]  # type: ignore[misc]
-
-
-def raw(head: NextRecord) -> bytes:
-    return head.raw
-
-
-def merged(paths: list[str], places: list[FilePosition] | None = None, **more: Any) -> Merge:  # noqa: ANN401
-    return Merge([paths], places or [], plain=False, body=raw, **more)
-
-
-def kept(merge: Merge) -> list[FilePosition]:
-    """Where reading stands, through a store."""
-    packed = msgspec.msgpack.encode(merge.places())
-    return [FilePosition(*place) for place in msgspec.msgpack.decode(packed)]
 
 
 @given(
