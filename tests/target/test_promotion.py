@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 from functools import cache
 from itertools import pairwise
 from typing import Any
@@ -10,55 +9,8 @@ from typing import Any
 import orjson
 import pytest
 
-from dataflows.instants import HOUR, format_instant
 from dataflows.pipeline import run_inline
-from dataflows.testing import failure, pump_fleet, telemetry
-
-MODELS = {
-    "bayes": {"features": ["flow"], "pipeline": [{"estimator": "river.naive_bayes.GaussianNB"}]},
-}
-TARGET = {"class": "pump", "mode": "leak", "horizon": "12h", "champion": "prior"}
-NAME = "pump/leak/12h"
-
-
-def fleet(promotion: str = "auto", **keys: object) -> Any:  # noqa: ANN401
-    return pump_fleet(
-        models=MODELS, targets=[{**TARGET, "promotion": promotion, "judge_positives": 5, **keys}]
-    )
-
-
-@cache
-def recording(hours: int = 320) -> tuple[bytes, ...]:
-    """Ten pumps; the flow is high for ten hours before each failure, and now and then without one."""
-    rows: list[tuple[int, bytes]] = []
-    for number in range(10):
-        chance, name = random.Random(number), f"pump-{number:02}"
-        high = 0
-        for hour in range(hours):
-            if not high and chance.random() < 0.04:
-                high = 10
-            value = chance.gauss(9 if high else 2, 1)
-            time = hour * HOUR
-            rows.append((time, telemetry(name, format_instant(time), {"flow": value, "pressure": 1.0})))
-            if high == 1 and chance.random() < 0.95:
-                time += HOUR // 2
-                rows.append((time, failure(name, format_instant(time), "leak")))
-            high = max(0, high - 1)
-    return tuple(line for _, line in sorted(rows, key=lambda row: row[0]))
-
-
-def command(action: str, **fields: object) -> bytes:
-    return orjson.dumps({"kind": "command", "target": NAME, "action": action, "by": "ada", **fields})
-
-
-def with_commands(commands: dict[int, bytes], lines: tuple[bytes, ...] | None = None) -> list[bytes]:
-    """The recording with commands after so many records."""
-    out = []
-    for number, line in enumerate(recording() if lines is None else lines, start=1):
-        out.append(line)
-        if number in commands:
-            out.append(commands[number])
-    return out
+from tests.target.promotions import NAME, command, fleet, recording, with_commands
 
 
 @cache

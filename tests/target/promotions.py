@@ -1,0 +1,102 @@
+"""A world in which one model is better than another: pumps whose flow is high for ten hours before nearly all leaks."""
+
+from __future__ import annotations
+
+import random
+import tomllib
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import orjson
+
+from dataflows.fleet import from_document
+from dataflows.instants import HOUR, format_instant
+from dataflows.testing import failure, telemetry
+
+if TYPE_CHECKING:
+    from dataflows.fleet import Fleet
+
+__all__ = ["NAME", "command", "document", "fleet", "recording", "with_commands"]
+
+NAME = "pump/leak/12h"
+_FLEET = """
+name = "pumps"
+wrong_promotions = {level}
+
+[input]
+files = ["events.jsonl"]
+
+[output]
+folder = "out"
+
+[assets]
+unknown = "adopt"
+adopt_as = "pump"
+
+[classes.pump]
+sensors = ["pressure", "flow"]
+allowed_lateness = "1h"
+example_every = "1h"
+
+[[targets]]
+class = "pump"
+mode = "leak"
+horizon = "12h"
+champion = "{champion}"
+promotion = "{promotion}"
+judge_positives = 5
+
+[models.bayes]
+features = ["flow"]
+pipeline = [{{ estimator = "river.naive_bayes.GaussianNB" }}]
+
+[models.prior]
+pipeline = [{{ estimator = "dataflows.estimators.Prior" }}]
+"""
+
+
+def document(promotion: str = "auto", champion: str = "prior", level: float = 0.05) -> str:
+    """The fleet.toml."""
+    return _FLEET.format(promotion=promotion, champion=champion, level=level)
+
+
+def fleet(promotion: str = "auto", champion: str = "prior", level: float = 0.05) -> Fleet:
+    """The fleet of ten pumps."""
+    return from_document(tomllib.loads(document(promotion, champion, level)), Path("fleet.toml"))
+
+
+@cache
+def recording(hours: int = 320, turn: int | None = None) -> tuple[bytes, ...]:
+    """Ten pumps; the flow is high before nearly all leaks, and from ``turn`` on low before them."""
+    rows: list[tuple[int, bytes]] = []
+    for number in range(10):
+        chance, name = random.Random(number), f"pump-{number:02}"
+        high = 0
+        for hour in range(hours):
+            if not high and chance.random() < 0.04:
+                high = 10
+            turned = turn is not None and hour >= turn
+            value = chance.gauss(9 if bool(high) != turned else 2, 1)
+            time = hour * HOUR
+            rows.append((time, telemetry(name, format_instant(time), {"flow": value, "pressure": 1.0})))
+            if high == 1 and chance.random() < 0.95:
+                time += HOUR // 2
+                rows.append((time, failure(name, format_instant(time), "leak")))
+            high = max(0, high - 1)
+    return tuple(line for _, line in sorted(rows, key=lambda row: row[0]))
+
+
+def command(action: str, **fields: object) -> bytes:
+    """A command by Ada to the one target."""
+    return orjson.dumps({"kind": "command", "target": NAME, "action": action, "by": "ada", **fields})
+
+
+def with_commands(commands: dict[int, bytes], lines: tuple[bytes, ...] | None = None) -> list[bytes]:
+    """The recording with commands after so many records."""
+    out = []
+    for number, line in enumerate(recording() if lines is None else lines, start=1):
+        out.append(line)
+        if number in commands:
+            out.append(commands[number])
+    return out
