@@ -1,4 +1,4 @@
-"""A world in which one model is better than another: pumps whose flow is high for ten hours before nearly all leaks."""
+"""A world in which one model is better than another: pumps whose flow is high before nearly all leaks."""
 
 from __future__ import annotations
 
