@@ -56,7 +56,7 @@ class Champion:
     Args:
         target: as configured.
         models: of the target, the stored champion among them.
-        state: what `state` returned, None for a new target.
+        state: return value of `state`, None for a new target.
         stored: what `stored` returned.
 
     Attributes:
@@ -152,5 +152,5 @@ class Champion:
         return terms[-1] if terms else None
 
     def state(self) -> dict[str, Any]:
-        """Plain data."""
+        """Return plain data."""
         return {"label": self.label, "history": [tuple(term) for term in self.history], "next": self._next}

@@ -1,4 +1,4 @@
-"""Fast ways to ask an estimator: compiled scores from arrays for some, a shorter call for others.
+"""Fast calls of an estimator: compiled scores from arrays for some, a shorter call for others.
 
 `LinearReader` copies the weights of River's ``StandardScaler | LogisticRegression`` into arrays while the
 model learns nothing. `BayesianReader` scores a `BayesianLogistic` from arrays. `calls_of` finds how to ask
@@ -112,12 +112,12 @@ class LinearReader:
         return cls(scaler, steps[-1], names, picks)
 
     def learned(self) -> None:
-        """The model is no longer what was read."""
+        """Discard the arrays: the model learned since they were read."""
         self._known = None
         self._asked = 0
 
     def score(self, features: bytes) -> float | None:
-        """Probability of a failure, None where River has to be asked.
+        """Return the probability of a failure, None where River has to be asked.
 
         Args:
             features: float64 array (features of the class) as bytes.
@@ -142,7 +142,7 @@ class LinearReader:
         return float(self._mean(logit)) if math.isfinite(logit) else None
 
     def _rivers(self, values: NDArray[np.float64]) -> float | None:
-        """The same by River; None where `_compute` leaves it to River."""
+        """Return the same by River; None where `_compute` leaves it to River."""
         given = values[self._picks].tolist()
         x = {name: value for name, value in zip(self._names, given, strict=True) if not math.isnan(value)}
         if not x.keys() <= self._regression.weights.keys():
@@ -156,7 +156,7 @@ class LinearReader:
         scaler = self._scaler
         columns = [(math.nan,) * 3] * len(self._names)
         for index, name in enumerate(self._names):
-            # Asked before it learned, River's scaler holds zeros for a feature; its regression does not.
+            # A scaler that is asked before it learned holds zeros for a feature; a regression does not.
             if name in weights:
                 mean = 0.0 if scaler is None else scaler.means[name]
                 deviation = scaler.vars[name] ** 0.5 if scaler is not None and scaler.with_std else 1.0
@@ -181,10 +181,10 @@ class BayesianReader:
         self._places = np.empty(0, dtype=np.int64)
 
     def learned(self) -> None:
-        """Nothing is copied, so nothing is outdated."""
+        """Do nothing: no array is copied."""
 
     def score(self, features: bytes) -> float | None:
-        """Probability of a failure; never None.
+        """Return the probability of a failure; never None.
 
         Args:
             features: float64 array (features of the class) as bytes.
@@ -199,7 +199,7 @@ Reader = BayesianReader | LinearReader
 
 
 def reader_of(estimator: object, names: tuple[str, ...], picks: NDArray[np.intp]) -> Reader | None:
-    """What computes an estimator's scores from arrays, None where only the estimator itself can.
+    """Return a reader that computes an estimator's scores from arrays; None where only the estimator can.
 
     Args:
         estimator: of one model.
@@ -217,7 +217,7 @@ Probabilities = Callable[[dict[str, Any]], dict[Any, float]]
 
 @dataclass(frozen=True, slots=True)
 class Calls:
-    """How an estimator is called.
+    """Calls of an estimator.
 
     Attributes:
         probabilities: asks it for the probability of each label.
@@ -235,7 +235,7 @@ class Calls:
 
 
 def calls_of(estimator: Any) -> Calls:  # noqa: ANN401 - River's protocol is by method names
-    """How an estimator of River's protocol is called.
+    """Choose the calls of an estimator with River's protocol.
 
     A classifier has ``learn_one(x, y)`` and ``predict_proba_one(x)``. An anomaly detector has
     ``learn_one(x)`` and ``score_one(x)``, whose score is taken as the probability of a failure. An estimator
@@ -267,7 +267,7 @@ def _scores_anomalies(estimator: object) -> bool:
 
 
 def probabilities_of(estimator: Any) -> Probabilities:  # noqa: ANN401 - River's protocol is by method names
-    """What asks a classifier for the probability of each label."""
+    """Return the shortest call for the probability of each label."""
     method = getattr(type(estimator), "predict_proba_one", None)
     if any(method is bayes.predict_proba_one for bayes in _river_classes("river.naive_bayes.base", "BaseNB")):
         return lambda x: _of_logs(estimator.joint_log_likelihood(x))
@@ -276,7 +276,7 @@ def probabilities_of(estimator: Any) -> Probabilities:  # noqa: ANN401 - River's
 
 
 def _of_logs(logs: dict[Any, float]) -> dict[Any, float]:
-    """Probabilities of labels from their joint log likelihoods.
+    """Return probabilities of labels from their joint log likelihoods.
 
     River's naive Bayes calls SciPy's ``logsumexp`` for this, which is made for arrays and takes longer, for
     two labels, than all the rest of a score.

@@ -1,4 +1,4 @@
-"""How often a model fails, and when it is set aside for it."""
+"""Error rate of a model; above a limit the model is set aside for a while."""
 
 from __future__ import annotations
 
@@ -9,32 +9,32 @@ if TYPE_CHECKING:
 
 __all__ = ["ErrorRate"]
 
-#: A rate is a mean over about so many calls back.
+#: Number of calls that a rate remembers.
 _MEMORY = 50
-#: A model is set aside where more than this share of its calls fail.
+#: A model is set aside when more than this share of its calls fail.
 _LIMIT = 0.5
-#: A model that is tried again stands just below the limit: a few errors set it aside again.
+#: Rate of a model that is tried again, just below the limit: a few errors set it aside again.
 _ON_TRIAL = 0.4
-#: A rate below this counts as none.
+#: A rate below this counts as zero.
 _SOUND = 0.01
-#: A model that is set aside is not asked so many times; each time that it fails again, twice as often.
+#: A model that is set aside misses so many calls; twice as many each time that it fails again.
 _FIRST_PAUSE = 200
 _LONGEST_PAUSE = 51_200
 
 
 class ErrorRate:
-    """Errors of one model, which fails where it raises, or gives something that is no probability.
+    """Errors of one model: it raised, or returned something that is no probability.
 
     One error costs one score or one example. A model that fails at more than half of its latest calls is set
     aside for a number of calls, which grows each time, and then tried again. Only calls are counted, no
     clock is read, so a replay sets aside the same model at the same record.
 
     Args:
-        state: what `state` returned; None for a model that never failed.
+        state: return value of `state`; None for a model that never failed.
 
     Attributes:
         total: errors in all.
-        recent: errors that no row of the metrics told yet.
+        recent: errors since the last row of the metrics.
         why: the latest error.
     """
 
@@ -52,7 +52,7 @@ class ErrorRate:
 
     @classmethod
     def set_aside_for(cls, why: str) -> ErrorRate:
-        """A model that a former release set aside for ever: it is tried again like any other."""
+        """Build that of a model which a former release set aside for ever: it is tried again."""
         return cls((1, 0, why, (0.0, 0.0), _FIRST_PAUSE, 2 * _FIRST_PAUSE))
 
     @property
@@ -61,7 +61,7 @@ class ErrorRate:
         return self._left > 0
 
     def succeed(self, *, learning: bool) -> None:
-        """Count a call that worked."""
+        """Count a successful call."""
         rate = self._rates[learning]
         if rate:
             rate -= rate / _MEMORY
@@ -81,7 +81,7 @@ class ErrorRate:
         return True
 
     def wait(self) -> bool:
-        """Count a call that is not made; return whether the next one is made again."""
+        """Count a missed call; return whether the next one is made again."""
         self._left -= 1
         if self._left:
             return False
@@ -89,5 +89,5 @@ class ErrorRate:
         return True
 
     def state(self) -> tuple[Any, ...]:
-        """Plain data."""
+        """Return plain data."""
         return self.total, self.recent, self.why, tuple(self._rates), self._left, self._pause

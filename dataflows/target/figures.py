@@ -1,7 +1,7 @@
 """Figures of a target's models on matured examples, in bounded memory.
 
-Sums are exact. What needs the order of the scores (ROC AUC, PR AUC) is computed from counts by score, which
-are exact up to a limit of distinct scores (see `dataflows.target.ranking`).
+Sums are exact. Figures of the order of scores (ROC AUC, PR AUC) are computed from counts by score, which are
+exact up to a limit of distinct scores (see `dataflows.target.ranking`).
 """
 
 from __future__ import annotations
@@ -44,8 +44,8 @@ def _measured(score: float, label: int) -> _Measured:
     return log_loss(score, label), brier_score(score, label)
 
 
-class _Take(NamedTuple):
-    """One example to be counted, or with ``sign`` -1 taken back, in the tally of a scope and model."""
+class _Entry(NamedTuple):
+    """One example to count, or with ``sign`` -1 to remove, in the tally of a scope and model."""
 
     scope: str
     model: str
@@ -60,9 +60,9 @@ class Tally:
     """Figures of one model.
 
     Args:
-        threshold: from which score on a prediction counts as a warning.
+        threshold: a prediction with at least this score counts as a warning.
         horizon: microseconds, the largest lead.
-        state: what `state` returned, None for a new tally.
+        state: return value of `state`, None for a new tally.
     """
 
     __slots__ = (
@@ -93,10 +93,10 @@ class Tally:
             self._warned = list(state["warned"])
 
     def add(self, score: float, label: int, lead: int | None, sign: int = 1) -> None:
-        """Count one example, or with ``sign`` -1 take it back."""
-        self.take(score, label, lead, _measured(score, label), sign)
+        """Count one example, or with ``sign`` -1 remove it."""
+        self.enter(score, label, lead, _measured(score, label), sign)
 
-    def take(self, score: float, label: int, lead: int | None, measured: _Measured, sign: int = 1) -> None:
+    def enter(self, score: float, label: int, lead: int | None, measured: _Measured, sign: int = 1) -> None:
         """`add`, where the score was measured already; label -1: maintenance censored the example."""
         loss, squared = measured
         warned = score >= self._threshold
@@ -104,7 +104,7 @@ class Tally:
             self._censored += sign * warned
             return
         bin_of_lead = min(lead * _LEAD_BINS // self._horizon, _LEAD_BINS - 1) if lead is not None else None
-        # First what may raise, so that it raises before anything is counted.
+        # This may raise, so it comes before anything is counted.
         self._ranking.add(score, label, sign)
         self._sums[0] += sign * loss
         self._sums[1] += sign * squared
@@ -115,16 +115,16 @@ class Tally:
                 self._leads[bin_of_lead] += sign
 
     def sums(self) -> list[float]:
-        """Log loss, Brier and scores, summed."""
+        """Return the sums of log loss, Brier score and scores."""
         return list(self._sums)
 
-    def take_back(self, take: _Take, sums: list[float]) -> None:
-        """Undo a `take`, before which the sums were these."""
-        self.take(take.score, take.label, take.lead, take.measured, -take.sign)
+    def undo(self, entry: _Entry, sums: list[float]) -> None:
+        """Undo `enter`, before which the sums were these."""
+        self.enter(entry.score, entry.label, entry.lead, entry.measured, -entry.sign)
         self._sums = sums
 
     def row(self) -> dict[str, Any]:
-        """The figures; None where there are too few examples for one."""
+        """Return the figures; one is None where there are too few examples for it."""
         negatives, positives = (int(count) for count in self._ranking.table()[0].sum(axis=1))
         count = negatives + positives
         if not count:
@@ -164,7 +164,7 @@ class Tally:
         }
 
     def reliability(self, bins: int = 10) -> list[dict[str, float]]:
-        """Mean score beside the share of positives, in bins of equal mass by score (to a step)."""
+        """Return mean score and share of positives, in bins of equal mass by score (to a step)."""
         by_label, scores = self._ranking.table()
         counts = by_label.sum(axis=0)
         total = int(counts.sum())
@@ -197,7 +197,7 @@ class Tally:
         return (index + 0.5) / _LEAD_BINS * self._horizon / HOUR
 
     def state(self) -> dict[str, Any]:
-        """Plain data."""
+        """Return plain data."""
         return {
             "sums": self._sums,
             "ranking": self._ranking.state(),
@@ -255,17 +255,16 @@ FIGURES: Kind[None] = Kind("figures", 5, {2: lambda kept: kept, 3: _with_ranking
 
 
 class Leads(Monitor):
-    """How long before a failure its warning stood, over the failures that a standing warning preceded.
+    """Lead times: from the beginning of a warning to the failure after it.
 
-    A warning stands from the opening of the alert, or in a target without alerts from the first score at or
-    above the threshold since when none was below it.
+    A warning begins with the alert. In a target without alerts it begins with the first score at or above the
+    threshold, and ends with one below.
 
     Args:
-        figures_from: warnings that stood before it are not counted; None: all are.
-        state: what `state` returned, None for a new target.
-        threshold: from which score on a warning stands, in a target without alerts; None in one with alerts:
-            then no score is noted, nor any from before it had them.
-        horizon: a report from longer than this before a warning is not about it.
+        figures_from: warnings that began before it are not counted; None: all are.
+        state: return value of `state`, None for a new target.
+        threshold: of the warnings of a target without alerts; None for a target with alerts.
+        horizon: microseconds; a report from longer than this before a warning does not end it.
     """
 
     name = "leads"
@@ -299,7 +298,7 @@ class Leads(Monitor):
 
     @override
     def served(self, item: Item, served: Served) -> Rows:
-        """Note a score of the model at or above the threshold, or not any more."""
+        """Begin a warning at the first score at or above the threshold; end it at one below."""
         score, threshold = served.score, self._threshold
         if score is None or threshold is None or served.link != "class":
             return ()
@@ -312,7 +311,7 @@ class Leads(Monitor):
 
     @override
     def cleared(self, item: Item, asset: str, why: str, time: int, opened: int | None) -> Rows:
-        """End the warning of an asset; a failure after it counts. A report from long before it does not."""
+        """End the warning of an asset, and count it before a failure; ignore a report from long before it."""
         if self._threshold is not None:
             opened = self._since.get(asset)
             if opened is None or (why in REPORTS and time <= opened - self._horizon):
@@ -333,7 +332,7 @@ class Leads(Monitor):
             self.changed = True
 
     def count(self, since: int, failure: int) -> None:
-        """Count a failure whose warning stood since a time; one that was not before it warned of nothing."""
+        """Count a failure whose warning began at a time before it."""
         lead = failure - since
         if lead > 0 and (self._from is None or since >= self._from):
             self._counts[lead >> self._shift(lead) << self._shift(lead)] += 1
@@ -345,7 +344,7 @@ class Leads(Monitor):
         return {"lead": self.row()}
 
     def row(self) -> dict[str, Any]:
-        """Failures that a standing warning preceded, and the median of their leads in hours."""
+        """Return the number of failures after a warning, and the median of their leads in hours."""
         total, passed = self._counts.total(), 0
         for step in sorted(self._counts):
             passed += self._counts[step]
@@ -356,7 +355,7 @@ class Leads(Monitor):
 
     @override
     def state(self) -> dict[str, Any]:
-        """Plain data."""
+        """Return plain data."""
         return {"counts": dict(sorted(self._counts.items())), "since": dict(self._since)}
 
     @classmethod
@@ -366,7 +365,7 @@ class Leads(Monitor):
 
 @dataclass
 class _Counts:
-    """What is counted once a target, not once a model."""
+    """Counts that do not depend on the model."""
 
     censored: Counter[str] = field(default_factory=Counter)
     contradicted: int = 0
@@ -383,7 +382,7 @@ class TargetFigures(Monitor):
         threshold: see `Tally`.
         horizon: see `Tally`.
         figures_from: examples before it count in no summary; None: all count.
-        state: what `state` returned, None for a new target.
+        state: return value of `state`, None for a new target.
         models: of the target: each has a row in every period, with its errors; None: those with a score do.
     """
 
@@ -445,7 +444,7 @@ class TargetFigures(Monitor):
     def count(self, time: int, scores: Mapping[str, float | None], first: Standing) -> None:
         """Count an example under its first label, in the running period and in the summary."""
         before = self._before(time)
-        self._take(_takes(["period"] if before else self.SCOPES, scores, first))
+        self._enter(_entries(["period"] if before else self.SCOPES, scores, first))
         if first.label == -1:
             self._counts["period"].censored[first.why] += 1
             if not before:
@@ -470,23 +469,23 @@ class TargetFigures(Monitor):
 
     def _move(self, time: int, scores: Mapping[str, float | None], old: Standing, new: Standing) -> None:
         if not self._before(time):
-            self._take([*_takes(["final"], scores, old, -1), *_takes(["final"], scores, new)])
+            self._enter([*_entries(["final"], scores, old, -1), *_entries(["final"], scores, new)])
 
-    def _take(self, takes: list[_Take]) -> None:
-        """Count in all tallies, or where one raises in none of them."""
-        taken: list[tuple[_Take, list[float] | None]] = []
+    def _enter(self, entries: list[_Entry]) -> None:
+        """Count in all tallies; where one raises, in none."""
+        done: list[tuple[_Entry, list[float] | None]] = []
         try:
-            for take in takes:
-                held = self._tallies[take.scope].get(take.model)
-                taken.append((take, None if held is None else held.sums()))
-                self._tally(take.scope, take.model).take(*take[2:])
+            for entry in entries:
+                tally = self._tallies[entry.scope].get(entry.model)
+                done.append((entry, None if tally is None else tally.sums()))
+                self._tally(entry.scope, entry.model).enter(*entry[2:])
         except Exception:
-            # The last one raised, and takes itself back.
-            for number, (take, sums) in enumerate(reversed(taken)):
+            # The last one raised, and changed nothing.
+            for number, (entry, sums) in enumerate(reversed(done)):
                 if sums is None:
-                    self._tallies[take.scope].pop(take.model, None)
+                    self._tallies[entry.scope].pop(entry.model, None)
                 elif number:
-                    self._tally(take.scope, take.model).take_back(take, sums)
+                    self._tally(entry.scope, entry.model).undo(entry, sums)
             raise
 
     def _before(self, time: int) -> bool:
@@ -545,7 +544,7 @@ class TargetFigures(Monitor):
 
     @override
     def begin_period(self) -> None:
-        """Begin with nothing; errors that no row tells count in the next period."""
+        """Begin with nothing; errors of a period without rows count in the next one."""
         if self._counted and self._models is not None:
             self._models.forget_recent_errors()
         self._tallies["period"] = {}
@@ -571,7 +570,7 @@ class TargetFigures(Monitor):
         }
 
     def _left_out(self) -> dict[str, Any]:
-        """Examples with a label that no figure of the summary counts: too early, or without a score."""
+        """Count labelled examples that are not in the summary: too early, or without a score."""
         counts = self._counts["first"]
         unscored = {
             model: counts.labelled - tally.row()["examples"]
@@ -584,7 +583,7 @@ class TargetFigures(Monitor):
 
     @override
     def state(self) -> dict[str, Any]:
-        """Plain data."""
+        """Return plain data."""
         return {
             "tallies": {
                 scope: {model: tally.state() for model, tally in tallies.items()}
@@ -603,10 +602,10 @@ class TargetFigures(Monitor):
         }
 
 
-def _takes(
+def _entries(
     scopes: Iterable[str], scores: Mapping[str, float | None], found: Standing, sign: int = 1
-) -> list[_Take]:
-    """One a scope and model that scored; none for a label that no tally counts."""
+) -> list[_Entry]:
+    """Return an entry for each scope and model with a score; none for a label that no tally counts."""
     label = found.label
     if label is None or (label == _MAINTAINED and found.why != "maintenance"):
         return []
@@ -616,7 +615,7 @@ def _takes(
         if score is not None
     ]
     return [
-        _Take(scope, model, score, label, found.lead, measured, sign)
+        _Entry(scope, model, score, label, found.lead, measured, sign)
         for scope in scopes
         for model, score, measured in given
     ]

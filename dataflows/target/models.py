@@ -61,7 +61,7 @@ __all__ = [
 
 
 def _sizes(models: Mapping[str, tuple[int, str, int, bytes]]) -> dict[str, int]:
-    """Bytes of each model as it is written."""
+    """Return the size of each stored model in bytes."""
     return {label: len(pickled) for label, (_, _, _, pickled) in models.items()}
 
 
@@ -84,21 +84,22 @@ class ModelVersion:
 
     Attributes:
         name: of the model in the catalogue.
-        spec: digest of what it is, see `spec_digest`.
-        picks: indices, among the features of the class, of those that it sees; of a model of scores, of those
-            that the models below it see.
-        sees: the labels of the models whose scores it sees, if it sees scores.
-        part: where it is written.
+        spec: digest of its configuration, see `spec_digest`.
+        picks: indices of its features among those of the class; for a model of scores, those of the models
+            below it.
+        sees: labels of the models whose scores are its features; empty for a model of features.
+        part: number of the part in which it is stored.
         version: counts changes of its configuration.
         learned: examples learned by this version.
         positives: how many of them were positive.
-        pickled: the last pickle, and how many examples of the target had been learned by then.
-        errors: how often it fails, and whether it is set aside for that.
-        renew: it is written at the end of this epoch, however big it is.
-        calls: how it is called.
-        reader: scores it from arrays where it can.
+        pickled: the last pickle.
+        pickled_at: number of examples of the target that had been learned by then.
+        errors: its error rate, and whether it is set aside.
+        renew: it is written at the end of this epoch, whatever its size.
+        calls: its fastest calls.
+        reader: computes its scores from arrays; None where only the estimator can.
         label: see `ModelSet`.
-        names: of the features that it sees; none where it sees scores.
+        names: of its features; empty for a model of scores.
         indices: `picks` as an array.
     """
 
@@ -124,16 +125,21 @@ class ModelVersion:
     def __post_init__(self) -> None:
         self.calls = calls_of(self.estimator)
 
+    @classmethod
+    def of(cls, version: ActiveVersion, picks: tuple[int, ...], estimator: object, part: int) -> ModelVersion:
+        """Put a version to work."""
+        return cls(version.name, version.spec, picks, version.sees, estimator, part, version.version)
+
     def probabilities(self, x: dict[str, float]) -> dict[Any, float]:
-        """Probability of each label that it knows."""
+        """Return the probability of each label that it knows."""
         return self.calls.probabilities(self._given(x))
 
     def learn(self, x: dict[str, float], label: int) -> None:
-        """Let it learn one example."""
+        """Learn one example."""
         self.calls.learn(self._given(x), bool(label))
 
     def to_pickle(self, target: str) -> bytes:
-        """The estimator as it is written.
+        """Return the estimator as it is stored.
 
         Raises:
             ModelError: it cannot be pickled.
@@ -149,7 +155,7 @@ class ModelVersion:
             raise ModelError(msg) from error
 
     def _given(self, x: dict[str, float]) -> dict[str, Any]:
-        """Features in the form that it bears; imputers expect what is missing as None."""
+        """Return features in the form that it accepts; imputers expect a missing one as None."""
         return {name: x.get(name) for name in self.names} if self.calls.with_none else x
 
     @property
@@ -159,25 +165,25 @@ class ModelVersion:
 
     @property
     def is_ready(self) -> bool:
-        """Whether it has seen enough to have an opinion: both labels, where it learns from labels."""
+        """Whether it can score: it has learned both labels, if it learns from labels."""
         if self.calls.pretrained:
             return True
         return 0 < self.positives < self.learned if self.calls.supervised else self.learned > 0
 
     @property
     def big(self) -> bool:
-        """Whether it is written now and then, with a log in between."""
+        """Whether it is written now and then only, with a log in between."""
         return len(self.pickled) > SMALL
 
 
-def served_scores(slot: ModelVersion, scores: Mapping[str, float | None]) -> dict[str, float]:
-    """What a model of scores learns from: the scores of the others as they were served."""
-    given = {name: scores.get(name) for name in slot.sees}
+def served_scores(model: ModelVersion, scores: Mapping[str, float | None]) -> dict[str, float]:
+    """Return the features of a model of scores: the scores of the others as served."""
+    given = {name: scores.get(name) for name in model.sees}
     return {name: score for name, score in given.items() if score is not None}
 
 
 def dict_of(names: tuple[str, ...], values: NDArray[np.float64]) -> dict[str, float]:
-    """River's form of a feature vector: what is missing is absent."""
+    """Return a feature vector as a dict for River, without missing features."""
     given = zip(names, values.tolist(), strict=True)
     if not np.isnan(values).any():
         return dict(given)
@@ -185,11 +191,11 @@ def dict_of(names: tuple[str, ...], values: NDArray[np.float64]) -> dict[str, fl
 
 
 def sealed_models(models: Mapping[str, tuple[int, str, int, bytes]], key: bytes | None = None) -> bytes:
-    """The snapshot of some versions.
+    """Return the snapshot of some versions.
 
     Args:
-        models: by label, how many examples of the target had been learned when it was pickled, the River that
-            can read it, its version, and its pickle.
+        models: by label: number of examples of the target that were learned when it was pickled, version of
+            River, version of the model, pickle.
         key: signs the snapshot.
     """
     sealed = MODELS.seal(models)
@@ -197,11 +203,11 @@ def sealed_models(models: Mapping[str, tuple[int, str, int, bytes]], key: bytes 
 
 
 def read_models(parts: Mapping[int, bytes], key: bytes | None = None) -> dict[str, tuple[int, int, bytes]]:
-    """What `sealed_models` was given, of all parts; without the River.
+    """Return the models of all parts, see `sealed_models`; without the version of River.
 
     Args:
         parts: by number.
-        key: by which each has to be signed; None: it is not checked.
+        key: that has to have signed each part; None: it is not checked.
 
     Raises:
         SnapshotError: one is damaged, not signed by the key, or of a version or River that cannot be read.
@@ -229,10 +235,10 @@ class ActiveVersion:
         name: of the model in the catalogue.
         version: counts changes of its configuration.
         spec: digest of its configuration.
-        picks: indices of the features that it sees, as configured.
-        sees: labels of the models whose scores it sees.
+        picks: indices of its features, as configured.
+        sees: labels of the models whose scores are its features.
         model: as configured; None of a former version.
-        is_new: nothing of it is stored.
+        is_new: it has no stored state.
     """
 
     name: str
@@ -250,7 +256,7 @@ class ActiveVersions:
     Args:
         models: as configured.
         features: names of all features of the class.
-        known: by label, what the store has of the versions that were at work.
+        known: stored state of each version that was at work, by label.
         champion: label of the version that goes on in any case, None if there is none.
 
     Attributes:
@@ -312,7 +318,7 @@ class ActiveVersions:
 
 
 def _needed(champion: str | None, known: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
-    """The champion and the models whose scores it sees."""
+    """Yield the labels of the champion and of the models whose scores it sees."""
     if champion is not None and champion in known:
         yield champion
         yield from known[champion]["sees"]
@@ -332,7 +338,7 @@ def _former(known: Mapping[str, Any]) -> ActiveVersion:
 
 
 def spec_digest(model: Model, features: Sequence[str]) -> str:
-    """What makes two configurations of a model the same: its pipeline, and the names of what it sees."""
+    """Return the digest of a configuration: of the pipeline and the names of the features."""
 
     def named(picks: Sequence[int]) -> list[str]:
         return sorted(features[index] for index in picks)
@@ -345,9 +351,9 @@ def spec_digest(model: Model, features: Sequence[str]) -> str:
 
 
 def can_go_on(model: Model, features: Sequence[str], known: Mapping[str, Any]) -> bool:
-    """Whether a stored version is what is configured, or is known well enough to go on as it is.
+    """Whether a stored version can go on: it is the configured one, or its features are stored with it.
 
-    Releases that wrote version 2 of the group's snapshot did not tell what a version sees.
+    Version 2 of the snapshot of a target did not store them.
     """
     return known["picks"] is not None or known["spec"] in {
         spec_digest(model, features),
@@ -356,16 +362,16 @@ def can_go_on(model: Model, features: Sequence[str], known: Mapping[str, Any]) -
 
 
 def _former_digest(model: Model) -> str:
-    """As releases made it that wrote version 2 of the group's snapshot: by the places of the features."""
+    """Return the digest of releases that wrote version 2 of a target: by the places of the features."""
     return _digest((model.spec, model.features))
 
 
-#: Digests know an estimator that moved by its former path.
+#: Digests use the former path of an estimator that moved.
 _FORMER_OF = {today: former for former, today in FORMER_PATHS.items()}
 
 
 def _by_former_paths(spec: Any) -> Any:  # noqa: ANN401 - any TOML value
-    """A spec as it was written before its estimators moved, so that a new path is no new model."""
+    """Return a spec with the former paths of estimators that moved, so that a new path is no new model."""
     if isinstance(spec, Mapping):
         return {key: _by_former_paths(value) for key, value in spec.items()}
     if isinstance(spec, list | tuple):
@@ -379,39 +385,39 @@ def _digest(what: object) -> str:
     ).hexdigest()
 
 
-#: Models share this many parts; up to so many models, each has one of its own.
+#: Number of parts for models; up to so many models have a part each.
 MODEL_PARTS = 16
-#: A bigger one is written again after it learned so many examples.
+#: A big model is written again after so many learned examples.
 RENEW_AFTER = 1_000
-#: So far beyond 0 or 1 a score is a probability with an error of rounding.
+#: A score so far beyond 0 or 1 is a probability with a rounding error.
 _ROUNDING = 1e-9
 _log = structlog.get_logger()
 
 #: One line of the log of what was learned: asset, time, label.
 Learned = tuple[str, int, int]
 
-#: A model's score, None where it failed or is set aside, and its link: which answered. ``class`` is the
-#: model, ``prior`` the prior because the model has learned nothing or has no opinion, or its own prior
-#: because it has learned one label only, and would be sure of that.
+#: Score of a model, None where it failed or is set aside, and the source of the score: ``class`` is the
+#: model; ``prior`` is the prior of the target where the model learned nothing or gave no score, or the prior
+#: of the model where it learned one label only, which it would predict with certainty.
 Answer: TypeAlias = "tuple[float | None, Link]"
 
 
 class ModelSet:
     """Every model of one target.
 
-    A model whose configuration changed is a new version, and begins anew. Where the version before is the
-    champion, or the champion sees its scores, it goes on beside the new one, as it was stored. So each
-    version at work has a label: the name of its model, but ``name:version`` while a former version has that.
+    A model whose configuration changed is a new version, which starts from nothing. If the former version is
+    the champion, or the champion sees its scores, both versions work. So each version has a label: the name
+    of its model, or ``name:version`` while a former version has the name.
 
     Args:
         target: its name, for the log.
         models: as configured; the first snapshot fixes their versions.
         features: names of all features of the class.
-        main: what `main_state` returned, None for a new target.
-        parts: what `part` returned, by number.
-        champion: label of the version that goes on, whatever is configured; None of a new target, and where
-            another follows it.
-        refit: what makes stored features those of the present layout; None where that is the same.
+        main: return value of `main_state`, None for a new target.
+        parts: return values of `part`, by number.
+        champion: label of the stored version that goes on, whatever is configured; None for a new target, and
+            where a successor replaces it.
+        refit: converts stored features to the present layout; None where that is the same.
         key: signs the models as they are stored; None: they are not signed.
     """
 
@@ -431,11 +437,11 @@ class ModelSet:
         self._key = key
         self._features = features
         self._refit = refit
-        self._slots: dict[str, ModelVersion] = {}
-        #: Examples of the target learned so far, and how many of them were positive.
+        self._versions: dict[str, ModelVersion] = {}
+        #: Number of examples learned by this target so far, and of positive ones among them.
         self.learned = 0
         self.positives = 0
-        #: What was learned since the oldest pickle of a big model: from example number ``log_start`` on.
+        #: Examples learned since the oldest pickle of a big model: from number ``log_start`` on.
         self.log: list[Learned] = []
         self.logged: set[tuple[str, int]] = set()
         self._changed: set[int] = set()
@@ -449,22 +455,22 @@ class ModelSet:
             self.positives = main["positives"]
         self.log_start = self.learned
         pickles = read_models(parts, key)
-        lineup = ActiveVersions(models, features, known, champion)
-        taken = [known[label]["part"] for label in lineup.members if label in known]
-        for label, member in lineup.members.items():
+        active = ActiveVersions(models, features, known, champion)
+        taken = [known[label]["part"] for label in active.members if label in known]
+        for label, member in active.members.items():
             self._open(label, member, known.get(label), pickles, taken)
         if main is not None:
-            self.changes = lineup.changes
-        #: A part that held only models which are no longer there would come back at each resume.
-        self._changed.update(kept["part"] for label, kept in known.items() if label not in self._slots)
-        self._labels = lineup.labels
+            self.changes = active.changes
+        #: Without this, a part whose models are all removed would come back at each resume.
+        self._changed.update(kept["part"] for label, kept in known.items() if label not in self._versions)
+        self._labels = active.labels
         self._groups = self._by_features()
-        #: Models that see scores of others, which are asked first.
-        self._stacked = [label for label, slot in self._slots.items() if slot.sees]
+        #: Models of scores; the others are asked first.
+        self._stacked = [label for label, model in self._versions.items() if model.sees]
         for names, indices, members in self._groups:
-            for slot in map(self._slots.__getitem__, members):
-                slot.names, slot.indices = names, indices
-                slot.reader = reader_of(slot.estimator, names, indices)
+            for model in map(self._versions.__getitem__, members):
+                model.names, model.indices = names, indices
+                model.reader = reader_of(model.estimator, names, indices)
 
     def _open(
         self,
@@ -478,26 +484,22 @@ class ModelSet:
         at, of_version, pickled = pickles.get(label, (0, 0, b""))
         picks = member.picks
         if not member.is_new and known is not None and known["picks"] is not None:
-            # In the order in which it was first made, so that its sums are added up as before.
+            # In the order of its first run, so that sums are added up in the same order.
             picks = tuple(known["picks"]) if self._refit is None else self._refit.picks(known["picks"])
-        # Where a run opened a new version and ended before any record, the main state names it, and its part
-        # still holds the version before: it begins now.
+        # If a run opened a new version and ended before any record, the main state names the new version and
+        # the part still holds the former one.
         if member.model is not None and (known is None or of_version != member.version):
-            estimator = member.model.build()
-            slot = ModelVersion(
-                member.name, member.spec, member.picks, member.sees, estimator, part, member.version
-            )
-            slot.pickled_at = self.learned
+            model = ModelVersion.of(member, member.picks, member.model.build(), part)
+            model.pickled_at = self.learned
             self._changed.add(part)
         else:
-            kept = known or {}
-            estimator = from_stored(pickled)
-            slot = ModelVersion(member.name, member.spec, picks, member.sees, estimator, part, member.version)
-            slot.learned, slot.positives = kept["learned"], kept["positives"]
-            slot.errors = ErrorRate(kept["errors"])
-            slot.pickled, slot.pickled_at = pickled, at
-        slot.label = label
-        self._slots[label] = slot
+            stored = known or {}
+            model = ModelVersion.of(member, picks, from_stored(pickled), part)
+            model.learned, model.positives = stored["learned"], stored["positives"]
+            model.errors = ErrorRate(stored["errors"])
+            model.pickled, model.pickled_at = pickled, at
+        model.label = label
+        self._versions[label] = model
 
     @staticmethod
     def _free_part(taken: list[int]) -> int:
@@ -506,11 +508,11 @@ class ModelSet:
         return part
 
     def _by_features(self) -> list[tuple[tuple[str, ...], NDArray[np.intp], list[str]]]:
-        """Models that see the same features share one dict of them."""
+        """Group the models by their features: those of a group share one dict."""
         groups: dict[tuple[int, ...], list[str]] = {}
-        for label, slot in self._slots.items():
-            if not slot.sees:
-                groups.setdefault(slot.picks, []).append(label)
+        for label, model in self._versions.items():
+            if not model.sees:
+                groups.setdefault(model.picks, []).append(label)
         return [
             (tuple(self._features[index] for index in picks), np.array(picks, dtype=np.intp), labels)
             for picks, labels in groups.items()
@@ -522,44 +524,44 @@ class ModelSet:
         log_start: int,
         examples: Mapping[tuple[str, int], tuple[bytes, Mapping[str, float | None]]],
     ) -> None:
-        """After a resume: let the big models learn again what they learned since their pickle.
+        """Let big models learn the examples again that they learned since their pickle, after a resume.
 
         Args:
-            log: what was learned, from the ``log_start``-th example on.
-            log_start: see above.
+            log: learned examples, from the ``log_start``-th on.
+            log_start: see ``log``.
             examples: features and scores, both as served, of the examples in the log.
         """
         if log_start + len(log) < self.learned:
-            return  # what was learned after it needed no log: no model was big any more
+            return  # no model was big any more: the last examples are in the pickles
         self.log, self.log_start = log, log_start
         self.logged = {(asset, time) for asset, time, _ in log}
-        for slot in self._slots.values():
-            for asset, time, label in log[max(0, slot.pickled_at - log_start) :]:
+        for model in self._versions.values():
+            for asset, time, label in log[max(0, model.pickled_at - log_start) :]:
                 features, scores = examples[asset, time]
-                if slot.errors.aside or self._unscored(slot, scores):
+                if model.errors.aside or self._unscored(model, scores):
                     continue
-                x = served_scores(slot, scores)
-                if not slot.sees:
-                    x = dict_of(slot.names, np.frombuffer(features)[slot.indices])
-                with contextlib.suppress(Exception):  # as it was when it was learned first, and counted
-                    slot.learn(x, label)
+                x = served_scores(model, scores)
+                if not model.sees:
+                    x = dict_of(model.names, np.frombuffer(features)[model.indices])
+                with contextlib.suppress(Exception):  # it failed the first time too, and was counted then
+                    model.learn(x, label)
 
     def named(self, label: str) -> tuple[str, int]:
-        """Name of a model in the catalogue, and version of its configuration."""
-        slot = self._slots[label]
-        return slot.name, slot.version
+        """Return the name of a model in the catalogue, and the version of its configuration."""
+        model = self._versions[label]
+        return model.name, model.version
 
     def picks(self, label: str) -> tuple[int, ...]:
-        """Indices, among the features of the class, of those that a model sees."""
-        return self._slots[label].picks
+        """Return the indices of a model's features among those of the class."""
+        return self._versions[label].picks
 
     def label(self, name: str) -> str:
-        """Label of a model as it is configured."""
+        """Return the label of a configured model."""
         return self._labels[name]
 
     def names(self) -> list[str]:
-        """Labels of every version at work."""
-        return list(self._slots)
+        """Return the labels of all versions at work."""
+        return list(self._versions)
 
     @property
     def prior(self) -> float:
@@ -567,67 +569,67 @@ class ModelSet:
         return running_prior(self.positives, self.learned)
 
     def answer(self, name: str, features: bytes) -> Answer:
-        """Score and link of one model.
+        """Return score and link of one model.
 
         Args:
             name: of the model.
             features: float64 array (features of the class) as bytes.
         """
-        slot = self._slots[name]
-        if slot.sees:
-            below = {of: self._ask_one(self._slots[of], features) for of in slot.sees}
-            return self._ask_stacked(slot, below)
-        return self._ask_one(slot, features)
+        model = self._versions[name]
+        if model.sees:
+            below = {of: self._ask_one(self._versions[of], features) for of in model.sees}
+            return self._ask_stacked(model, below)
+        return self._ask_one(model, features)
 
     def answers(self, features: bytes) -> dict[str, Answer]:
-        """Score and link of every model; see `answer`."""
+        """Return score and link of every model; see `answer`."""
         answers: dict[str, Answer] = {}
         for names, picks, members in self._groups:
             x = dict_of(names, np.frombuffer(features)[picks])
             for name in members:
-                answers[name] = self._ask(self._slots[name], x)
+                answers[name] = self._ask(self._versions[name], x)
         for name in self._stacked:
-            answers[name] = self._ask_stacked(self._slots[name], answers)
-        return {name: answers[name] for name in self._slots}
+            answers[name] = self._ask_stacked(self._versions[name], answers)
+        return {name: answers[name] for name in self._versions}
 
-    def _ask_one(self, slot: ModelVersion, features: bytes) -> Answer:
-        if slot.reader is not None and slot.is_ready and not slot.errors.aside:
+    def _ask_one(self, model: ModelVersion, features: bytes) -> Answer:
+        if model.reader is not None and model.is_ready and not model.errors.aside:
             try:
-                score = slot.reader.score(features)
+                score = model.reader.score(features)
             except Exception:  # noqa: BLE001 - the model itself is asked, and fails or not
                 score = None
             if score is not None and math.isfinite(score):
-                slot.errors.succeed(learning=False)
+                model.errors.succeed(learning=False)
                 return score, "class"
-        return self._ask(slot, dict_of(slot.names, np.frombuffer(features)[slot.indices]))
+        return self._ask(model, dict_of(model.names, np.frombuffer(features)[model.indices]))
 
-    def _ask_stacked(self, slot: ModelVersion, answers: Mapping[str, Answer]) -> Answer:
-        """What the prior answered is no model's score, and so there is nothing to see."""
-        seen = {name: answers[name] for name in slot.sees}
+    def _ask_stacked(self, model: ModelVersion, answers: Mapping[str, Answer]) -> Answer:
+        """Ask a model of scores; a score of the prior is no feature."""
+        seen = {name: answers[name] for name in model.sees}
         given = {name: score for name, (score, link) in seen.items() if link == "class" and score is not None}
-        if not given and not slot.errors.aside:
+        if not given and not model.errors.aside:
             return self.prior, "prior"
-        return self._ask(slot, given)
+        return self._ask(model, given)
 
-    def _ask(self, slot: ModelVersion, x: dict[str, float]) -> Answer:
-        if slot.errors.aside:
-            if slot.errors.wait():
-                self._move("tried_again", slot, slot.errors.why or "")
+    def _ask(self, model: ModelVersion, x: dict[str, float]) -> Answer:
+        if model.errors.aside:
+            if model.errors.wait():
+                self._record_event("tried_again", model, model.errors.why or "")
             return None, "prior"
-        if not slot.is_ready:
-            return slot.prior if slot.learned else self.prior, "prior"
+        if not model.is_ready:
+            return model.prior if model.learned else self.prior, "prior"
         try:
-            probabilities = slot.probabilities(x)
+            probabilities = model.probabilities(x)
             score = float(probabilities.get(True, 0.0)) if probabilities else None
         except Exception as error:  # noqa: BLE001 - a model is foreign code; the rest goes on
-            self._fail(slot, in_words(error), learning=False)
+            self._fail(model, in_words(error), learning=False)
             return None, "prior"
         if score is None:
             return self.prior, "prior"
         if not -_ROUNDING <= score <= 1.0 + _ROUNDING:  # nor NaN
-            self._fail(slot, f"its score {score:g} is no probability", learning=False)
+            self._fail(model, f"its score {score:g} is no probability", learning=False)
             return None, "prior"
-        slot.errors.succeed(learning=False)
+        model.errors.succeed(learning=False)
         return min(max(score, 0.0), 1.0), "class"
 
     def learn(
@@ -643,89 +645,90 @@ class ModelSet:
             scores: of every model, as served.
         """
         values = np.frombuffer(features)
-        # All of it before the first model learns: an example is learned by all of them, or by none.
+        # Before the first model learns: an example is learned by all models, or by none.
         given = [(members, dict_of(names, values[picks])) for names, picks, members in self._groups]
-        given += [([name], served_scores(self._slots[name], scores)) for name in self._stacked]
+        given += [([name], served_scores(self._versions[name], scores)) for name in self._stacked]
         for members, x in given:
             for name in members:
-                self._teach(self._slots[name], x, label, scores)
+                self._learn(self._versions[name], x, label, scores)
         self.learned += 1
         self.positives += label
         self.log.append((asset, time, label))
         self.logged.add((asset, time))
-        for slot in self._slots.values():
-            if self._due(slot):
-                self._changed.add(slot.part)
+        for model in self._versions.values():
+            if self._due(model):
+                self._changed.add(model.part)
 
-    def _teach(
-        self, slot: ModelVersion, x: dict[str, float], label: int, scores: Mapping[str, float | None]
+    def _learn(
+        self, model: ModelVersion, x: dict[str, float], label: int, scores: Mapping[str, float | None]
     ) -> None:
-        """Let a model learn, unless it is set aside, or failed at this very example when it was served."""
-        if slot.errors.aside or self._unscored(slot, scores):
+        """Let a model learn an example, unless it is set aside or failed to score this example."""
+        if model.errors.aside or self._unscored(model, scores):
             return
-        if slot.reader is not None:
-            slot.reader.learned()
+        if model.reader is not None:
+            model.reader.learned()
         try:
-            slot.learn(x, label)
+            model.learn(x, label)
         except Exception as error:  # noqa: BLE001 - a model is foreign code; the rest goes on
-            self._fail(slot, in_words(error), learning=True)
+            self._fail(model, in_words(error), learning=True)
             return
-        slot.errors.succeed(learning=True)
-        slot.learned += 1
-        slot.positives += label
+        model.errors.succeed(learning=True)
+        model.learned += 1
+        model.positives += label
 
-    def _unscored(self, slot: ModelVersion, scores: Mapping[str, float | None]) -> bool:
-        """Whether a model was asked for the score of an example and gave none."""
-        return scores.get(slot.label, 0.0) is None
+    def _unscored(self, model: ModelVersion, scores: Mapping[str, float | None]) -> bool:
+        """Whether a model failed to score an example."""
+        return scores.get(model.label, 0.0) is None
 
-    def _fail(self, slot: ModelVersion, why: str, *, learning: bool) -> None:
+    def _fail(self, model: ModelVersion, why: str, *, learning: bool) -> None:
         """Count an error of a model; one that fails too often is set aside."""
-        if not slot.errors.total:
-            _log.warning("a model failed at a record", target=self._target, model=slot.label, why=why)
-        if slot.errors.fail(why, learning=learning):
-            self._move("put_aside", slot, why)
+        if not model.errors.total:
+            _log.warning("a model failed at a record", target=self._target, model=model.label, why=why)
+        if model.errors.fail(why, learning=learning):
+            self._record_event("put_aside", model, why)
 
-    def _move(self, change: ModelEvent, slot: ModelVersion, why: str) -> None:
-        """Record that a model is set aside or tried again.
+    def _record_event(self, change: ModelEvent, model: ModelVersion, why: str) -> None:
+        """Record that a model is set aside or tried again, and write the model in this epoch.
 
-        It is written in this epoch: the log of a big model, which is learned again after a resume, must not
-        reach over this change.
+        The log of a big model is learned again after a resume, so it must not contain this change.
         """
-        self.events.append((change, slot.label, why))
-        slot.renew = True
-        self._changed.add(slot.part)
+        self.events.append((change, model.label, why))
+        model.renew = True
+        self._changed.add(model.part)
         _log.warning(
-            "model set aside" if slot.errors.aside else "model tried again",
+            "model set aside" if model.errors.aside else "model tried again",
             target=self._target,
-            model=slot.label,
-            errors=slot.errors.total,
+            model=model.label,
+            errors=model.errors.total,
             why=why,
         )
 
     def errors(self) -> dict[str, int]:
-        """Errors so far, of each model that had any."""
-        return {label: slot.errors.total for label, slot in self._slots.items() if slot.errors.total}
+        """Return the number of errors of each model that had any."""
+        return {label: model.errors.total for label, model in self._versions.items() if model.errors.total}
 
     def set_aside(self) -> dict[str, str]:
-        """Why, of each model that is set aside."""
-        return {label: slot.errors.why or "" for label, slot in self._slots.items() if slot.errors.aside}
+        """Return the models that are set aside, each with the reason."""
+        aside = {label: model for label, model in self._versions.items() if model.errors.aside}
+        return {label: model.errors.why or "" for label, model in aside.items()}
 
     def recent_errors(self) -> dict[str, int]:
-        """Errors of every model since `forget_recent_errors`."""
-        return {label: slot.errors.recent for label, slot in self._slots.items()}
+        """Return the errors of every model since `forget_recent_errors`."""
+        return {label: model.errors.recent for label, model in self._versions.items()}
 
     def forget_recent_errors(self) -> None:
-        """Begin to count recent errors again: a row told them."""
-        for slot in self._slots.values():
-            slot.errors.recent = 0
+        """Count recent errors from 0 again."""
+        for model in self._versions.values():
+            model.errors.recent = 0
 
-    def _due(self, slot: ModelVersion) -> bool:
-        since = self.learned - slot.pickled_at
-        return since > 0 and (not slot.big or slot.renew or since >= RENEW_AFTER)
+    def _due(self, model: ModelVersion) -> bool:
+        since = self.learned - model.pickled_at
+        return since > 0 and (not model.big or model.renew or since >= RENEW_AFTER)
 
     def trim(self) -> list[Learned]:
-        """Cut off the log what no big model needs any more, and return it."""
-        needed = min((slot.pickled_at for slot in self._slots.values() if slot.big), default=self.learned)
+        """Remove and return the lines of the log that no big model needs."""
+        big = [model for model in self._versions.values() if model.big]
+        needed = min((model.pickled_at for model in big), default=self.learned)
         cut = needed - self.log_start
         trimmed, self.log = self.log[:cut], self.log[cut:]
         self.logged.difference_update((asset, time) for asset, time, _ in trimmed)
@@ -733,40 +736,40 @@ class ModelSet:
         return trimmed
 
     def changed(self) -> Iterable[int]:
-        """Parts to write since this was last asked."""
+        """Return the parts to write, and begin to collect the next ones."""
         changed = sorted(self._changed)
         self._changed.clear()
         return changed
 
     def main_state(self) -> dict[str, Any]:
-        """What is written in every epoch."""
+        """Return the plain data that is written in every epoch."""
         return {
             "learned": self.learned,
             "positives": self.positives,
             "models": {
                 label: {
-                    "name": slot.name,
-                    "spec": slot.spec,
-                    "picks": slot.picks,
-                    "sees": slot.sees,
-                    "version": slot.version,
-                    "part": slot.part,
-                    "learned": slot.learned,
-                    "positives": slot.positives,
-                    "errors": slot.errors.state(),
+                    "name": model.name,
+                    "spec": model.spec,
+                    "picks": model.picks,
+                    "sees": model.sees,
+                    "version": model.version,
+                    "part": model.part,
+                    "learned": model.learned,
+                    "positives": model.positives,
+                    "errors": model.errors.state(),
                 }
-                for label, slot in self._slots.items()
+                for label, model in self._versions.items()
             },
         }
 
     def part(self, number: int) -> bytes:
-        """The models of one part, sealed, each with the River version that can read it."""
+        """Return the snapshot of one part, with the version of River that can read its models."""
         models = {}
-        for name, slot in self._slots.items():
-            if slot.part == number:
-                if not slot.pickled or self._due(slot):
-                    slot.pickled = slot.to_pickle(self._target)
-                    slot.pickled_at = self.learned
-                slot.renew = False
-                models[name] = (slot.pickled_at, RIVER, slot.version, slot.pickled)
+        for name, model in self._versions.items():
+            if model.part == number:
+                if not model.pickled or self._due(model):
+                    model.pickled = model.to_pickle(self._target)
+                    model.pickled_at = self.learned
+                model.renew = False
+                models[name] = (model.pickled_at, RIVER, model.version, model.pickled)
         return sealed_models(models, self._key)

@@ -1,4 +1,4 @@
-"""Monitors: what watches the models of a target, and reports in metrics, changes and the summary.
+"""Monitors: they watch the models of a target, and report in metrics, changes and the summary.
 
 A monitor is a class in a file of its own. It overrides the hooks of `Monitor` that it needs, and stands in
 the list ``MONITORS`` of `dataflows.target.target`; nothing else knows of it. Figures, lead times, attribution
@@ -6,28 +6,28 @@ and lateness skew are monitors.
 
 The target calls the hooks in the order of effect:
 
-==============  ===========================================================================================
-hook            when
-==============  ===========================================================================================
-``served``      the champion answered for one telemetry time (each revision too); an example has all scores
-``matured``     the label of an example became known, changed, or was withdrawn
-``learned``     the models learned an example: in order of (time, asset), once each
-``settled``     the target clock passed a labelled example whose first label was no ``censored``: once each
-``compared``    an example was computed again from complete data, or that was given up
-``cleared``     a record ended what was said of an asset: failure, maintenance, silence, retirement
-``forgotten``   the state of an asset was dropped
+=================  =======================================================================================
+hook               when
+=================  =======================================================================================
+``served``         the champion scored telemetry, or a revision of it; an example comes with all scores
+``matured``        the label of an example became known, changed, or was withdrawn
+``learned``        the models learned an example: in order of (time, asset), once each
+``settled``        the target clock passed a labelled example that was not censored first: once each
+``compared``       an example was computed again from complete data, or can not be
+``cleared``        a record ended the alerts of an asset: failure, maintenance, silence, retirement
+``forgotten``      the state of an asset was dropped
 ``model_changed``  a model was set aside for its errors, or is tried again
-``commanded``   a person decided about the champion
-``period_rows``  a period of the metrics ends; ``begin_period`` follows once its rows are written
-``summary``     the input ended, or somebody asks how it stands
-==============  ===========================================================================================
+``commanded``      a person decided about the champion
+``period_rows``    a period of the metrics ends; ``begin_period`` follows once its rows are written
+``summary``        the input ended
+=================  =======================================================================================
 
-A hook returns rows to write at that very place of the order, usually none. It reads no clock and draws no
-unseeded chance. A monitor only watches: where a hook raises, the record has a row in the rejects, and the
-target and the other monitors go on; so a hook changes its state at its end, or undoes what it changed.
+A hook returns the rows to write at this place of the order, usually none. It reads no clock and no unseeded
+chance. Where a hook raises, the record is rejected, and the target and the other monitors go on; so a hook
+changes its state at its end, or undoes its changes.
 
 The state of a monitor is plain data. It is written in the epochs in which ``changed`` was set, under the name
-of the monitor, and given back to `Monitor.open` at a resume.
+of the monitor. A resume passes it to `Monitor.open`.
 """
 
 from __future__ import annotations
@@ -52,14 +52,14 @@ __all__ = ["Context", "Monitor", "Monitors", "Period", "Served"]
 
 
 class Context(NamedTuple):
-    """What a monitor may look at.
+    """What a monitor may read.
 
     Attributes:
         target: as configured.
-        features: names of all features of the class; a feature vector has their order.
+        features: names of all features of the class, in the order of a feature vector.
         figures_from: examples before it count in no summary; None: all count.
         compares: whether assets of the class compute features again from complete data.
-        models: every model of the target; a monitor asks them for nothing that counts as a call.
+        models: every model of the target; to ask one for a score counts as a call of it.
         champion: the version whose scores are published.
         unsettled: examples with a label that the target clock has not passed, by (time, asset).
     """
@@ -74,17 +74,17 @@ class Context(NamedTuple):
 
 
 class Served(NamedTuple):
-    """One answer of the champion.
+    """One score of the champion.
 
     Attributes:
         asset: its name.
         time: event time of the telemetry.
-        revision: 0 for the first answer of that time.
+        revision: 0 for the first score of that time.
         features: float64 array (features of the class) as bytes; NaN is missing.
         score: of the champion; None where it gave none.
-        link: which answered: ``class`` is the model, ``prior`` the prior.
+        link: source of the published score: ``class`` is the model, ``prior`` the prior.
         champion: label of the model.
-        example: what is kept for learning, with the score of every model; None where nothing is.
+        example: with the score of every model; None where this score is no example.
     """
 
     asset: str
@@ -126,21 +126,21 @@ class Monitor:
 
     @classmethod
     def open(cls, context: Context, state: Any) -> Monitor | None:  # noqa: ANN401 - plain data of any shape
-        """The monitor of a target, None where the target needs none.
+        """Build the monitor of a target; None where the target needs none.
 
         Args:
-            context: what it may look at.
-            state: what `state` returned, None for a new monitor.
+            context: what it may read.
+            state: return value of `state`, None for a new monitor.
         """
         raise NotImplementedError
 
     @staticmethod
     def refitted(state: Any, refit: Refit) -> Any:  # noqa: ANN401, ARG004 - as above
-        """What `state` returned, under another layout of the class."""
+        """Return a state under another layout of the class."""
         return state
 
     def served(self, item: Item, served: Served) -> Rows:  # noqa: ARG002 - a hook
-        """Watch an answer of the champion."""
+        """Watch a score of the champion."""
         return ()
 
     def matured(self, item: Item, change: LabelChange) -> Rows:  # noqa: ARG002 - a hook
@@ -187,7 +187,7 @@ class Monitor:
         return {}
 
     def state(self) -> Any:  # noqa: ANN401 - plain data of any shape
-        """Plain data, None where it keeps nothing."""
+        """Return plain data, None for a monitor without state."""
         return None
 
 
@@ -199,9 +199,9 @@ class Monitors:
 
     Args:
         kinds: of monitors, in the order in which they are called.
-        context: what they may look at.
-        states: what `state` returned; empty for a new target.
-        refit: what makes these states those of the present layout; None where that is the same.
+        context: what they may read.
+        states: return value of `state`; empty for a new target.
+        refit: converts these states to the present layout; None where that is the same.
         rejected: makes the row that rejects a record at which a hook raised.
     """
 
@@ -234,7 +234,7 @@ class Monitors:
         self._commanded = [each.commanded for each in self._monitors if _overrides(each, "commanded")]
 
     def of(self, kind: type[_Kind]) -> _Kind | None:
-        """The monitor of a kind, None where the target has none."""
+        """Return the monitor of a kind, None where the target has none."""
         return next((each for each in self._monitors if isinstance(each, kind)), None)
 
     def served(self, item: Item, served: Served) -> list[Row]:
@@ -297,7 +297,7 @@ class Monitors:
         return {key: value for each in self._monitors for key, value in each.summary().items()}
 
     def changed(self) -> bool:
-        """Whether the state of any changed since this was last asked."""
+        """Whether the state of any monitor changed since the last call."""
         changed = False
         for each in self._monitors:
             changed |= each.changed
@@ -305,7 +305,7 @@ class Monitors:
         return changed
 
     def state(self) -> dict[str, Any]:
-        """Plain data by name, as it is written."""
+        """Return the state of each monitor by its name."""
         states = {each.name: each.state() for each in self._monitors}
         return {name: state for name, state in states.items() if state is not None}
 

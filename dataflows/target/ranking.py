@@ -1,4 +1,4 @@
-"""Counts of negatives and positives by score, in bounded memory: what ROC AUC and PR AUC are computed from.
+"""Counts of negatives and positives by score, in bounded memory: ROC AUC and PR AUC are computed from them.
 
 Up to `LIMIT` distinct scores the counts are exact. Beyond, scores are binned by their log-odds without any
 clipping, in steps that double whenever more than `LIMIT` of them are occupied. A bin is a function of the
@@ -52,11 +52,11 @@ class Ranking:
 
     @property
     def exact(self) -> bool:
-        """Whether every score is held as it was."""
+        """Whether every distinct score has its own counts."""
         return self._level is None
 
     def add(self, score: float, label: int, sign: int = 1) -> None:
-        """Count a score in [0, 1] under 0 or 1, or with ``sign`` -1 take it back."""
+        """Count a score in [0, 1] under label 0 or 1, or with ``sign`` -1 remove it."""
         key: float = score if self._level is None else _bin(score, self._level)
         counts = self._counts.get(key)
         if sign < 0 and (counts is None or not counts[label]):
@@ -94,13 +94,13 @@ class Ranking:
         self._counts = merged
 
     def table(self) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-        """Counts (2, steps) of negatives and positives, and sums of scores (steps), by rising score."""
+        """Return counts (2, steps) of negatives and positives, and sums of scores (steps), by score."""
         keys = sorted(self._counts)
         counts = np.array([self._counts[key][:2] for key in keys], dtype=np.int64).reshape(-1, 2).T
         return counts, np.array([self._counts[key][2] for key in keys], dtype=np.float64)
 
     def areas(self) -> tuple[float | None, float | None]:
-        """ROC AUC and average precision, scores of one step being ties; None without both labels."""
+        """Return ROC AUC and average precision; scores of one step are ties. None without both labels."""
         counts, _ = self.table()
         if not counts.size or not counts.sum(axis=1).all():
             return None, None
@@ -111,7 +111,7 @@ class Ranking:
         return float(roc), float(precision)
 
     def state(self) -> dict[str, Any]:
-        """Plain data."""
+        """Return plain data."""
         keys = sorted(self._counts)
         counts, sums = self.table()
         return {
@@ -123,7 +123,7 @@ class Ranking:
 
     @classmethod
     def of_histogram(cls, histogram: list[tuple[int, int, int]], scores: list[tuple[int, float]]) -> Ranking:
-        """The counts of an older release: (label, bin, count), and the sum of scores by bin."""
+        """Build it from counts of an older release: (label, bin, count), and the sum of scores by bin."""
         found = cls()
         counts: dict[int, list[int]] = {}
         for label, index, count in histogram:

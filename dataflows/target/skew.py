@@ -1,4 +1,4 @@
-"""Served against complete: what late data changed in features, in the score and in the log loss.
+"""Lateness skew: the changes of features, score and log loss once all late data is in.
 
 An example is served from what has arrived. Once the watermark has passed it, the assets of a sample compute
 its features again, from all that came. Both vectors are scored by the champion of that moment, so that only
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 __all__ = ["Skew"]
 
 
-#: The same readings in another order change a feature by no more than this part of its size.
+#: Readings in another order change a feature by at most this part of its size.
 _ROUNDING = 1e-9
 
 
@@ -40,7 +40,7 @@ class _Tally:
 
     Args:
         features: names of all features of the class.
-        state: what `state` returned, None for a new tally.
+        state: return value of `state`, None for a new tally.
     """
 
     def __init__(self, features: tuple[str, ...], state: Mapping[str, Any] | None = None) -> None:
@@ -65,7 +65,7 @@ class _Tally:
         return bool(self._compared or self._given_up or self._matured)
 
     def compare(self, changed: NDArray[np.bool_], distances: NDArray[np.float64]) -> None:
-        """Count one example: which features changed, and by how much, NaN where that is unknown."""
+        """Count one example: its changed features and their distances, NaN where unknown."""
         self._compared += 1
         self._changed += bool(changed.any())
         known = ~np.isnan(distances)
@@ -75,7 +75,7 @@ class _Tally:
         self._worst[known] = np.maximum(self._worst[known], distances[known])
 
     def score(self, change: float) -> None:
-        """Count what that changed in the score."""
+        """Count the change of the score."""
         self._scored += 1
         self._scores[0] += change
         self._scores[1] += abs(change)
@@ -83,7 +83,7 @@ class _Tally:
             self._scores[2] = change
 
     def mature(self, change: float) -> None:
-        """Count what it changed in the log loss."""
+        """Count the change of the log loss."""
         self._matured += 1
         self._loss += change
 
@@ -92,7 +92,7 @@ class _Tally:
         self._given_up[why] += 1
 
     def row(self) -> dict[str, Any]:
-        """The figures, of features that changed; None where there are too few examples for one."""
+        """Return the figures; one is None where there are too few examples for it."""
         scored, matured = self._scored, self._matured
         return {
             "compared": self._compared,
@@ -120,7 +120,7 @@ class _Tally:
         }
 
     def state(self) -> dict[str, Any]:
-        """Plain data."""
+        """Return plain data."""
         arrays = (self._changes, self._measured, self._sums, self._worst)
         return {
             "counts": (self._compared, self._changed, self._scored, self._matured),
@@ -137,7 +137,7 @@ class Skew(Monitor):
     Args:
         features: names of all features of the class.
         figures_from: examples before it count in no summary; None: all count.
-        state: what `state` returned, None for a new target.
+        state: return value of `state`, None for a new target.
     """
 
     name = "skew"
@@ -161,7 +161,7 @@ class Skew(Monitor):
     @staticmethod
     @override
     def refitted(state: Mapping[str, Any], refit: Refit) -> dict[str, Any]:
-        """What `state` returned, under another layout of the class."""
+        """Return a state under another layout of the class."""
         tallies = {
             scope: {**state[scope], "features": [refit(found, 0.0) for found in state[scope]["features"]]}
             for scope in ("period", "total")
@@ -265,7 +265,7 @@ class Skew(Monitor):
 
     @override
     def state(self) -> dict[str, Any]:
-        """Plain data."""
+        """Return plain data."""
         return {
             "spread": self._spread.state(),
             "period": self._period.state(),

@@ -232,7 +232,7 @@ def test_a_period_of_censored_examples_alone_has_rows() -> None:
 
 
 def test_a_corrected_label_moves_in_the_final_figures_only() -> None:
-    """First labels stand; under final labels the example is taken back and counted anew, lead and all."""
+    """First labels stand; under final labels the example is removed and counted again, lead and all."""
     found = figures()
     found.count(1, {"m": 0.5}, NEGATIVE)
     found.correct(1, {"m": 0.5}, NEGATIVE, positive(20 * HOUR))
@@ -353,7 +353,7 @@ def test_final_figures_are_those_of_the_last_labels(
 
 
 @pytest.mark.parametrize("nth", range(6))
-@pytest.mark.parametrize("owner", ["Tally.take", "Ranking.add", "measured"])
+@pytest.mark.parametrize("owner", ["Tally.enter", "Ranking.add", "measured"])
 @pytest.mark.parametrize("known", [False, True])
 def test_an_example_counts_for_all_models_or_for_none(
     monkeypatch: pytest.MonkeyPatch, nth: int, owner: str, known: bool
@@ -377,7 +377,7 @@ def test_an_example_counts_for_all_models_or_for_none(
         return throws
 
     home, name = {
-        "Tally.take": (Tally, "take"),
+        "Tally.enter": (Tally, "enter"),
         "Ranking.add": (Ranking, "add"),
         "measured": (module, "_measured"),
     }[owner]

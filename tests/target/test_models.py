@@ -409,7 +409,7 @@ def test_each_model_has_a_part_of_its_own() -> None:
     bench = Bench([model("linear"), model("hashed", Hashed)])
     bench.end_epoch()
     bench.open([model("prior"), model("hashed", Hashed), model("linear")])
-    parts = [slot.part for slot in bench.scorer._slots.values()]
+    parts = [slot.part for slot in bench.scorer._versions.values()]
     assert sorted(set(parts)) == sorted(parts)
 
 

@@ -81,7 +81,7 @@ def test_a_champion_goes_on_without_a_feature_that_it_learned(model: str) -> Non
     before = opened(model, BEFORE, None, served)
     learn(before, 1, 120, served)
     after = opened(model, AFTER, before, served)
-    estimator, names = after._slots[model].estimator, after._slots[model].names
+    estimator, names = after._versions[model].estimator, after._versions[model].names
     assert set(names) == {"x", "y", "z"}
     chance = random.Random(2)
     for _ in range(9):

@@ -44,7 +44,7 @@ def test_a_model_of_scores_sees_what_the_other_one_says() -> None:
 def test_a_model_of_scores_learns_them_as_they_were_served() -> None:
     """Not as the model below would score the same example now; a score that was not there is absent."""
     scorer = ModelSet("pump/leak/4h", tuple(stacked()), FEATURES, None, {})
-    estimator = scorer._slots["above"].estimator
+    estimator = scorer._versions["above"].estimator
     scorer.learn("a", 1, *example(1), {"linear": 0.125, "above": 0.9})
     scorer.learn("a", 2, *example(2), {"linear": None})
     scorer.learn("a", 3, *example(3), {})

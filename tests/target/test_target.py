@@ -382,7 +382,7 @@ def test_a_champion_of_scores_goes_on_with_the_models_below_it() -> None:
     store = stored(pair())
     group = opened(fleet(pair(l2=0.1)), main=store.main, parts=store.parts)
     assert set(group._models.names()) == {"above:2", "linear:2", "above", "linear"}
-    slots = group._models._slots
+    slots = group._models._versions
     assert slots["above"].sees == ("linear",)
     assert slots["above:2"].sees == ("linear:2",)
 
