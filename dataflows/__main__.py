@@ -377,6 +377,40 @@ def figures(
 
 
 @app.command()
+def estimate(
+    fleet: FleetFile,
+    target: Annotated[
+        str | None, typer.Option(help="The target \\[default: the only one].", show_default=False)
+    ] = None,
+    model: Annotated[
+        str | None,
+        typer.Option(help="A model that learns from features \\[default: the champion].", show_default=False),
+    ] = None,
+    split: Annotated[float, typer.Option(min=0.05, max=0.95, help="Share of the time for training.")] = 0.5,
+    seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same table.")] = 0,
+    truth: Annotated[
+        Path | None, typer.Option(help="truth.jsonl of a simulated recording.", show_default=False)
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,  # noqa: FBT002
+) -> None:
+    """Estimate a model's error in five ways, and show what the way data moved does to each."""
+    from dataflows.fleet import load
+    from dataflows.tools.estimate import show_estimates
+
+    with _explained():
+        show_estimates(
+            load(fleet),
+            _console,
+            target=target,
+            model=model,
+            split=split,
+            seed=seed,
+            truth=truth,
+            as_json=as_json,
+        )
+
+
+@app.command()
 def skew(
     out: Annotated[Path, typer.Argument(help="Folder of the outputs of a run that has ended.")],
 ) -> None:

@@ -1,0 +1,194 @@
+"""``python -m dataflows estimate``: five estimates of one model's error, and which of them users see."""
+
+from __future__ import annotations
+
+import tempfile
+from collections import defaultdict
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import orjson
+
+from dataflows.connectors.lines import expand
+from dataflows.evaluation.estimates import Estimate, estimate, true_loss
+from dataflows.evaluation.reading import Evaluations, load_evaluations
+from dataflows.instants import parse_instant
+from dataflows.mapping.recording import with_recordings
+from dataflows.outputs import OUTPUTS
+from dataflows.pipeline import run_lines
+from dataflows.tools.tables import plain_table
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from numpy.typing import NDArray
+    from rich.console import Console
+
+    from dataflows.fleet.fleet import Fleet, Target
+
+__all__ = ["EstimateError", "in_event_time", "show_estimates"]
+
+#: Records of one time, in the order in which they take effect.
+_ORDER = {
+    "asset": 0,
+    "weather": 1,
+    "failure": 2,
+    "retraction": 3,
+    "maintenance": 4,
+    "fault": 5,
+    "telemetry": 6,
+}
+_WHY = {
+    "random": "rows of one failure are in training and in test",
+    "hindsight": "features with data that came after the score, labels before they were known",
+    "served": "labels before they were known",
+    "immature": "late reports count as no failure",
+    "matured": "as served, labels as they came: what users see",
+    "truth": "the same scores, by every failure, reported or not",
+}
+
+
+class EstimateError(RuntimeError):
+    """The estimates cannot be made; the message says what is missing."""
+
+
+def show_estimates(
+    fleet: Fleet,
+    console: Console,
+    *,
+    target: str | None = None,
+    model: str | None = None,
+    split: float = 0.5,
+    seed: int = 0,
+    truth: Path | None = None,
+    as_json: bool = False,
+) -> None:
+    """Print five estimates of the log loss of a model.
+
+    Args:
+        fleet: the fleet, whose input is a finished recording.
+        console: for the table.
+        target: name of the target; None for the only one.
+        model: a model that learns from features; None for the champion.
+        split: share of the span of time that is for training.
+        seed: of the random split and the intervals.
+        truth: truth of a simulated recording, ``truth.jsonl``.
+        as_json: print one JSON object an estimate.
+
+    Raises:
+        EstimateError: target or model cannot be chosen.
+        MappingError: the rules of the input do not fit its files.
+    """
+    chosen = _target(fleet, target)
+    name = model or chosen.champion
+    found = next((each for each in chosen.models if each.name == name), None)
+    if found is None or found.scores:
+        names = ", ".join(each.name for each in chosen.models if not each.scores)
+        msg = f"{name} does not learn from features; choose one with --model: {names}"
+        raise EstimateError(msg)
+    with console.status("Running the recording as it arrived, and in order of event time ..."):
+        fleet, _ = with_recordings(replace(fleet, output=replace(fleet.output, features="examples")))
+        lines = [line for path in expand(fleet.input.files) for line in Path(path).read_bytes().splitlines()]
+        served = _evaluations(fleet, lines, chosen.name)
+        complete = _evaluations(fleet, in_event_time(lines), chosen.name)
+        features = [fleet.classes[chosen.asset_class].features[index] for index in found.features]
+        how: dict[str, Any] = {"split": split, "seed": seed}
+        estimates = estimate(served, complete, found.build, features, name, chosen.horizon, **how)
+        if truth is not None:
+            failures = _failures(truth, chosen.mode)
+            estimates.append(true_loss(served, name, chosen.horizon, failures, **how))
+    if as_json:
+        for each in estimates:
+            console.print(orjson.dumps(asdict(each)).decode(), soft_wrap=True, highlight=False, markup=False)
+        return
+    console.print(_table(chosen.name, name, estimates))
+    console.print(_sentence(estimates), highlight=False)
+
+
+def _target(fleet: Fleet, name: str | None) -> Target:
+    if name is None and len(fleet.targets) == 1:
+        return next(iter(fleet.targets.values()))
+    if name is None or name not in fleet.targets:
+        msg = f"choose one target with --target: {', '.join(fleet.targets)}"
+        raise EstimateError(msg)
+    return fleet.targets[name]
+
+
+def _evaluations(fleet: Fleet, lines: Iterable[bytes], target: str) -> Evaluations:
+    """The evaluations of one target, of a run in memory."""
+    rows = run_lines(fleet, lines)
+    if not rows["evaluations"]:
+        msg = "no example got a label: the recording is too short, or holds no failures"
+        raise EstimateError(msg)
+    with tempfile.TemporaryDirectory() as name:
+        for output in OUTPUTS:
+            (Path(name) / f"{output}.jsonl").write_bytes(b"".join(row + b"\n" for row in rows[output]))
+        found = load_evaluations(Path(name) / "evaluations.jsonl", features=True)
+    return found.where(found.targets == target)
+
+
+def in_event_time(lines: Sequence[bytes]) -> list[bytes]:
+    """Return a recording as if nothing had been under way: in order of event time, without arrivals.
+
+    Records without a time, such as registry rows, come first. Lines that are no records are left out.
+    """
+    found: list[tuple[int, int, bytes]] = []
+    for line in lines:
+        try:
+            record: Any = orjson.loads(line)
+            time = parse_instant(record["time"]) if "time" in record else -(1 << 62)
+            record.pop("arrived", None)
+            found.append((time, _ORDER[record["kind"]], orjson.dumps(record)))
+        except (ValueError, KeyError, TypeError, AttributeError):
+            continue
+    found.sort(key=lambda each: each[:2])
+    return [line for _, _, line in found]
+
+
+def _failures(truth: Path, mode: str) -> dict[str, NDArray[np.int64]]:
+    """Times of all failures of a mode by asset, from the truth of a simulated recording."""
+    found: dict[str, list[int]] = defaultdict(list)
+    for line in truth.read_bytes().splitlines():
+        row = orjson.loads(line)
+        if row["kind"] == "episode" and row["mode"] == mode and row["failed"] is not None:
+            found[row["asset"]].append(parse_instant(row["failed"]))
+    return {asset: np.array(times, dtype=np.int64) for asset, times in found.items()}
+
+
+def _table(target: str, model: str, estimates: Sequence[Estimate]) -> Any:  # noqa: ANN401 - a table of rich
+    table = plain_table(
+        f"{target}, {model}: its log loss, by the way of estimating it",
+        "estimate",
+        "log loss",
+        "95 % interval",
+        "examples",
+        "posi-\ntive",
+        "what is off",
+    )
+    table.columns[-1].justify = "left"
+    for each in estimates:
+        table.add_row(
+            each.name,
+            f"{each.log_loss:.4f}",
+            f"{each.low:.4f} to {each.high:.4f}",
+            f"{each.examples:,}",
+            f"{each.positives:,}",
+            _WHY[each.name],
+        )
+    return table
+
+
+def _sentence(estimates: Sequence[Estimate]) -> str:
+    """Say how far each estimate is from the one that users see."""
+    by_name = {each.name: each.log_loss for each in estimates}
+    seen = by_name["matured"]
+    parts = []
+    for name in ("random", "hindsight", "served", "immature"):
+        off = (by_name[name] - seen) / seen
+        parts.append(f"{name} {'under' if off < 0 else 'over'}states it by {abs(off):.0%}")
+    said = f"Users see {seen:.4f}: {', '.join(parts)}."
+    if "truth" in by_name:
+        said += f" Failures that nobody reported make it {by_name['truth']:.4f}."
+    return said
