@@ -179,6 +179,58 @@ def inspect(
 
 
 @app.command()
+def models(
+    store: Annotated[Path, typer.Argument(help="Folder of the recovery store, or of a backup.")],
+    fleet: Annotated[
+        Path | None, typer.Option(help="The fleet.toml \\[default: the one of the store's latest run].")
+    ] = None,
+    at: Annotated[
+        str | None, typer.Option(help="Show only which version served at this knowledge time.")
+    ] = None,
+) -> None:
+    """Show champions, challengers and the evidence for them, and which version served when."""
+    from dataflows.instants import parse_instant
+    from dataflows.tools.models import models as show_models
+
+    try:
+        instant = None if at is None else parse_instant(at)
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint="--at") from None
+    with _explained():
+        show_models(store, fleet, _console, instant)
+
+
+@app.command()
+def command(
+    action: Annotated[str, typer.Argument(help="promote, rollback, freeze, thaw, accept or refuse.")],
+    target: Annotated[str, typer.Argument(help="The target, such as pump/leak/12h.")],
+    by: Annotated[str, typer.Option(help="Who decides.")],
+    model: Annotated[str | None, typer.Option(help="The model to promote.")] = None,
+    why: Annotated[str | None, typer.Option(help="The reason, for the row of the changes.")] = None,
+    fleet: Annotated[Path, typer.Option(help="The fleet.toml.", envvar="FLEET_CONFIG")] = Path("fleet.toml"),
+    into: Annotated[
+        Path | None, typer.Option(help="File of the input to append it to; one that a run follows.")
+    ] = None,
+    topic: Annotated[str | None, typer.Option(help="Topic of the input to send it to.")] = None,
+) -> None:
+    """Decide about a champion: append a command to a file of the input, or send it to a topic."""
+    from dataflows.fleet import load
+    from dataflows.tools.command import append, command_of, send_command
+
+    if (into is None) == (topic is None):
+        msg = "expected a file (--into) or a topic (--topic), and not both"
+        raise typer.BadParameter(msg)
+    with _explained():
+        resolved = load(fleet)
+        record = command_of(resolved, action, target, by, model, why)
+        if into is not None:
+            append(record, into)
+        elif topic is not None:
+            send_command(record, resolved, topic)
+    _console.print(f"{action} {target}: sent to {into or topic}", highlight=False)
+
+
+@app.command()
 def status(
     fleet: FleetFile,
     recovery: Annotated[

@@ -16,6 +16,7 @@ STUDIES = {
     "disorder": "what late data changes in features, merged and thrown away; counts checked by brute force",
     "clocks": "how soon wrong clocks are found, and how many honest ones are accused",
     "promotion": "how often a challenger is promoted wrongly, and how soon a better one is; simulated",
+    "served": "a recording run from the prior as champion, with promotions: when, and what they are worth",
     "audit": "a million events: features served compared with the recording's; honest, and tampered with",
 }
 

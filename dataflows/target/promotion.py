@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from dataflows.target.examples import Example, LabelChange
     from dataflows.target.monitors import Context, Served
 
-__all__ = ["Promotions"]
+__all__ = ["Promotions", "described"]
 
 #: What has to happen before a challenger with enough evidence is promoted.
 _NEXT = {
@@ -255,6 +255,30 @@ class Promotions(Monitor):
         """Plain data."""
         judge = None if self.judge is None else self.judge.state()
         return {"frozen": self.frozen, "proposal": self.proposal, "judge": judge}
+
+
+def described(target: Target, kept: Mapping[str, Any] | None) -> dict[str, Any]:
+    """What is stored of the promotions of a target; as in the summary, and since when each model is compared.
+
+    Args:
+        target: as configured.
+        kept: what `Promotions.state` returned, None where there is nothing.
+    """
+    if target.promotion is None or kept is None or kept["judge"] is None:
+        return {}
+    judge = Judge(_rule(target, target.promotion), kept["judge"])
+    return {
+        "frozen": kept["frozen"],
+        "proposal": kept["proposal"],
+        "challengers": {
+            name: {
+                **found.evidence(),
+                "verdict": found.verdict,
+                "since": format_instant(found.since * target.horizon),
+            }
+            for name, found in judge.comparisons.items()
+        },
+    }
 
 
 def _rule(target: Target, policy: Promotion) -> Rule:

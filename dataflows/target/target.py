@@ -35,9 +35,10 @@ from dataflows.outputs import ModelChange, example_id, fields_of, prediction_id,
 from dataflows.state.layouts import Refit
 from dataflows.state.snapshots import Kind
 from dataflows.state.tables import BUCKETS
+from dataflows.target import promotion
 from dataflows.target.alerts import Publisher
 from dataflows.target.attribution import Attribution
-from dataflows.target.champion import Champion, ChampionError
+from dataflows.target.champion import Champion, ChampionError, Term
 from dataflows.target.error_rate import ErrorRate
 from dataflows.target.examples import SEGMENTS, Example, ExampleStore, Ledger
 from dataflows.target.figures import FIGURES, Leads, TargetFigures
@@ -639,8 +640,11 @@ def described(fleet: Fleet, key: str, main: bytes, parts: Mapping[int, bytes]) -
     scorer = state["scorer"]
     label = Champion.stored(target, fleet.classes[target.asset_class].features, state)
     errors = {name: ErrorRate(kept["errors"]) for name, kept in scorer["models"].items()}
+    watched = FIGURES.unseal(parts[_FIGURES]) if _FIGURES in parts else {}
     return {
         "champion": label or target.successor,
+        "history": [Term(*term) for term in state["champion"]["history"]],
+        "promotion": promotion.described(target, watched.get(Promotions.name)),
         "learned": scorer["learned"],
         "positives": scorer["positives"],
         "pending": sum(

@@ -7,7 +7,7 @@ from collections import defaultdict
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rich.filesize import decimal
 
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 
     from dataflows.fleet import Fleet
 
-__all__ = ["inspect"]
+__all__ = ["inspect", "stored_targets"]
 
 #: Shown for a partition without a timestamp.
 _NEVER = -(1 << 62)
@@ -59,17 +59,8 @@ def inspect(store: Path, fleet_file: Path | None, console: Console) -> None:
     Raises:
         StoreError: it is no store, or damaged, incomplete or mixed.
     """
-    manifest = read_manifest(store)
-    if manifest is None:
-        msg = f"{store} is no recovery store: it has no manifest.json; a run makes one (--recovery)"
-        raise StoreError(msg)
-    with ExitStack() as stack:
-        connections, parts = caught(store, manifest, stack)
-        resume = resume_epoch(parts)
-        found: dict[str, list[Snapshot]] = {}
-        for path, connection in connections.items():
-            check_sound(path, connection)
-            found[path.name] = [_lean(each) for each in snapshots(path, connection, resume)]
+    manifest = _manifest(store)
+    parts, resume, found = _read(store, manifest)
     every = [snapshot for part in found.values() for snapshot in part if snapshot.state is not None]
     fleet = _fleet(fleet_file or Path(manifest.run.fleet_file))
     _whose(store, manifest, resume, console)
@@ -84,6 +75,52 @@ def inspect(store: Path, fleet_file: Path | None, console: Console) -> None:
     _written(every, console)
     for table in _targets(every, fleet, manifest, console):
         console.print(table)
+
+
+def _manifest(store: Path) -> Manifest:
+    manifest = read_manifest(store)
+    if manifest is None:
+        msg = f"{store} is no recovery store: it has no manifest.json; a run makes one (--recovery)"
+        raise StoreError(msg)
+    return manifest
+
+
+def _read(store: Path, manifest: Manifest) -> tuple[Sequence[Partition], int, dict[str, list[Snapshot]]]:
+    """Partitions, the epoch of a resume, and the snapshots of each partition."""
+    with ExitStack() as stack:
+        connections, parts = caught(store, manifest, stack)
+        resume = resume_epoch(parts)
+        found: dict[str, list[Snapshot]] = {}
+        for path, connection in connections.items():
+            check_sound(path, connection)
+            found[path.name] = [_lean(each) for each in snapshots(path, connection, resume)]
+    return parts, resume, found
+
+
+def stored_targets(store: Path, fleet_file: Path | None) -> dict[str, dict[str, Any]]:
+    """Targets as a resume would find them, by name; see `dataflows.target.target.described`.
+
+    Args:
+        store: folder of the store or of a backup; a run may be writing to it.
+        fleet_file: the fleet.toml, None for that of the latest run.
+
+    Raises:
+        ChampionError: the stored champion of a target cannot go on.
+        FleetError: the fleet.toml cannot be read.
+        StoreError: it is no store, or damaged, incomplete or mixed.
+    """
+    manifest = _manifest(store)
+    fleet = load(fleet_file or Path(manifest.run.fleet_file))
+    _, _, found = _read(store, manifest)
+    every = [snapshot for part in found.values() for snapshot in part if snapshot.state is not None]
+    begun = past_of(manifest, fleet).targets
+    mains, parts = _of_step(every, steps.GROUP)
+    targets = {}
+    for key in sorted(mains):
+        name, main, read = read_parted(mains[key], parts[key])
+        if name in fleet.targets and TARGET.describe(main).begun == begun.get(name, 0):
+            targets[name] = described(fleet, name, main, read)
+    return targets
 
 
 def _lean(snapshot: Snapshot) -> Snapshot:
