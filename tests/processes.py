@@ -7,6 +7,7 @@ are the start of the interpreter and its end; tests that start a command with `s
 
 from __future__ import annotations
 
+import contextlib
 import io
 import multiprocessing
 import os
@@ -61,7 +62,9 @@ class Forked:
 
     def send_signal(self, number: signal.Signals) -> None:
         if self.poll() is None:
-            os.kill(self.pid, number)
+            # It may be gone already, and its exit code not told yet.
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self.pid, number)
 
     def kill(self) -> None:
         self.send_signal(signal.SIGKILL)
