@@ -56,14 +56,14 @@ pipeline = [{{ estimator = "dataflows.estimators.Prior" }}]
 """
 
 
-def document(promotion: str = "auto", champion: str = "prior", level: float = 0.05) -> str:
-    """The fleet.toml."""
-    return _FLEET.format(promotion=promotion, champion=champion, level=level)
+def document(promotion: str = "auto", champion: str = "prior", level: float = 0.05, more: str = "") -> str:
+    """The fleet.toml; ``more`` is text at its end, such as another model."""
+    return _FLEET.format(promotion=promotion, champion=champion, level=level) + more
 
 
-def fleet(promotion: str = "auto", champion: str = "prior", level: float = 0.05) -> Fleet:
+def fleet(promotion: str = "auto", champion: str = "prior", level: float = 0.05, more: str = "") -> Fleet:
     """The fleet of ten pumps."""
-    return from_document(tomllib.loads(document(promotion, champion, level)), Path("fleet.toml"))
+    return from_document(tomllib.loads(document(promotion, champion, level, more)), Path("fleet.toml"))
 
 
 @cache

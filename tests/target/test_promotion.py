@@ -113,6 +113,26 @@ def test_a_frozen_champion_stays() -> None:
     ]
 
 
+#: A model that breaks after it has learned 500 examples.
+BREAKING = """
+[models.breaking]
+pipeline = [{ estimator = "tests.target.learners.Breaking", after = 500, how = "score" }]
+"""
+
+
+@pytest.mark.parametrize(("promotion", "left"), [("auto", "prior"), ("propose", "breaking")])
+def test_a_champion_that_fails_gives_way_to_the_one_before_it(promotion: str, left: str) -> None:
+    """With ``auto`` the former champion is back at once when the present one is set aside; else it stays."""
+    lines = with_commands({300: command("promote", model="breaking")}, recording()[:1_200])
+    rows = run_inline(fleet(promotion, more=BREAKING), lines)
+    aside = next(row for row in rows["changes"] if row["change"] == "put_aside")
+    *_, last = changes(rows, "champion")
+    assert last["model"] == left
+    if left == "prior":
+        assert last["why"].startswith("breaking was set aside: ArithmeticError: cannot score that")
+        assert 0 <= last["sequence"] - aside["sequence"] <= 2
+
+
 @pytest.mark.parametrize(
     ("given", "refused"),
     [
