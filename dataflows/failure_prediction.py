@@ -109,7 +109,7 @@ def build(fleet: Fleet, runtime: Runtime, source: LaneSource | None = None) -> D
     observed = op.stateful_map(steps.ASSET, by_asset, as_state(stages.asset))
 
     by_group = keyed("fan_out", observed, target_of, fanned_out)
-    scored = stateful_in_parts(steps.GROUP, by_group, stages.group, target_of, TARGET_PARTS)
+    scored = stateful_in_parts(steps.GROUP, by_group, stages.target, target_of, TARGET_PARTS)
 
     of_lane = op.flat_map_batch("early_of_lane", known, early)
     of_assets = op.flat_map_batch("early_of_assets", observed, lambda batch: early(fanned_out(batch)))

@@ -1,10 +1,10 @@
-"""What flows between the steps: items, each with its place in the one order of effect.
+"""Items: what flows between the steps, each with its place in the one order of effect.
 
-An item's place is ``(sequence, part)``. The sequence is the number of the record in its lane; the part tells
-apart what one record became. A part is a path of three numbers: what the lane made of the record (31 bits:
-an outage may silence every asset many times over), what the asset made of that (12 bits: a thing a target),
-what the group made of that (20 bits: a row an example). Comparing parts as integers compares the paths, so
-any step can put what it receives back into order.
+The place of an item is ``(sequence, part)``. The sequence is the number of its record in the lane; the part
+numbers the items that one record becomes. A part is a path of three numbers: of the lane's items for a record
+(31 bits: an outage may silence every asset many times over), of the asset's for one of those (12 bits: one a
+target), of the target's (20 bits: a row an example). The order of parts as integers is the order of the
+paths, so any step can sort its input.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ _LONGEST_ROW = 900_000
 #: Characters that are kept of what is too large for its row, and of a text in words.
 _HEAD, _WORDS = 100_000, 1_000
 
-_LANE_BITS, _ASSET_BITS, _GROUP_BITS = 31, 12, 20
+_LANE_BITS, _ASSET_BITS, _TARGET_BITS = 31, 12, 20
 
 
 class Matured(msgspec.Struct, frozen=True, gc=False):
@@ -341,18 +341,18 @@ by_order = attrgetter("sequence", "part")
 
 
 def lane_part(index: int) -> int:
-    """Part of the index-th thing that the lane made of a record."""
-    return _checked(index, _LANE_BITS) << (_ASSET_BITS + _GROUP_BITS)
+    """Part of the index-th item that the lane makes of a record."""
+    return _checked(index, _LANE_BITS) << (_ASSET_BITS + _TARGET_BITS)
 
 
 def asset_part(part: int, index: int) -> int:
-    """Part of the index-th thing that the asset made of what the lane made."""
-    return part + (_checked(index, _ASSET_BITS) << _GROUP_BITS)
+    """Part of the index-th item that the asset makes of an item of the lane."""
+    return part + (_checked(index, _ASSET_BITS) << _TARGET_BITS)
 
 
 def target_part(part: int, index: int) -> int:
-    """Part of the index-th thing that the group made of what the asset made."""
-    return part + _checked(index, _GROUP_BITS)
+    """Part of the index-th row that the target makes of an item of the asset."""
+    return part + _checked(index, _TARGET_BITS)
 
 
 def _checked(index: int, bits: int) -> int:

@@ -87,7 +87,7 @@ def asset_of(item: Item) -> str | None:
 
 
 def target_of(item: Item) -> str | None:
-    """Key of the group step; None for an item that leaves early."""
+    """Key of the target step; None for an item that leaves early."""
     body = item.body
     return body.target if isinstance(body, Observation) else None
 
@@ -292,7 +292,7 @@ class Stages:
         self._past = going_on(StateHistory(), fleet)[0] if past is None else past
         self._strict = strict
         self._status = status or RunStatus()
-        self._groups: list[TargetStage] = []
+        self._targets: list[TargetStage] = []
         self._status.register("pending", self._pending)
         self._errors = InternalErrors(fleet.max_internal_errors, self._status)
         self._plans = {
@@ -307,7 +307,7 @@ class Stages:
         }
 
     def _pending(self) -> int:
-        return sum(group.pending() for group in self._groups)
+        return sum(target.pending() for target in self._targets)
 
     def lane(self, key: str, main: bytes | None, parts: dict[int, bytes]) -> Lane:
         """A lane, new or resumed."""
@@ -336,11 +336,11 @@ class Stages:
         body = cast("ResolvedEvent", item.body)
         return IsolatedAsset(body.event.asset, self._plans, body.asset_class, sealed, self._errors)
 
-    def group(self, key: str, main: bytes | None, parts: dict[int, bytes]) -> TargetStage | RemovedTarget:
-        """A group, new or resumed."""
+    def target(self, key: str, main: bytes | None, parts: dict[int, bytes]) -> TargetStage | RemovedTarget:
+        """A target, new or resumed."""
         if key not in self._fleet.targets:
             return RemovedTarget(main)
-        group = TargetStage(
+        target = TargetStage(
             self._fleet,
             key,
             strict=self._strict,
@@ -349,8 +349,8 @@ class Stages:
             parts=parts,
             past=self._past,
         )
-        self._groups.append(group)
-        return group
+        self._targets.append(target)
+        return target
 
 
 class RemovedTarget:
@@ -396,7 +396,7 @@ class Inline:
         self._lane = self._stages.lane(LANE, None, {})
         self._metrics = self._stages.lane_metrics(LANE, None, {})
         self._assets: dict[str, IsolatedAsset | PassedOn] = {}
-        self._groups: dict[str, TargetStage | RemovedTarget] = {}
+        self._targets: dict[str, TargetStage | RemovedTarget] = {}
 
     def lane(self, records: list[Item]) -> list[Item]:
         """Run decode and lane on records, in order of sequence."""
@@ -414,18 +414,18 @@ class Inline:
         return items
 
     def rows(self, item: Item) -> list[Item]:
-        """Run the group step, or the lane's metrics, on one item of the asset step; return rows."""
+        """Run the target step, or the lane's metrics, on one item of the asset step; return rows."""
         key = target_of(item)
         if key is None:
             metrics = self._metrics.process([item])
             return metrics if output_of(item) is None else [item, *metrics]
-        if key not in self._groups:
-            self._groups[key] = self._stages.group(key, None, {})
-        return self._groups[key].process([item])
+        if key not in self._targets:
+            self._targets[key] = self._stages.target(key, None, {})
+        return self._targets[key].process([item])
 
     def finish(self) -> list[Item]:
         """Return the rows of the end of the input."""
-        stages = (self._lane, *self._groups.values(), self._metrics)
+        stages = (self._lane, *self._targets.values(), self._metrics)
         return [item for stage in stages for item in stage.finish()]
 
 
