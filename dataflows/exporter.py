@@ -385,6 +385,14 @@ gauge is served by the process that knows it.
 | `/readyz` | 200 while the source is read, and nobody asked the run to stop |
 | `/livez` | 503 once the source was not read for 600 s: the process hangs, and may be killed |
 
+The rates of `highwater_log_loss_total` and `highwater_examples_total` give the log loss over any time. A
+champion above the prior is worse than no model; one far above what it expects of itself is not calibrated.
+
+```
+sum by (target, role) (increase(highwater_log_loss_total[7d]))
+  / on (target) group_left sum by (target) (increase(highwater_examples_total[7d]))
+```
+
 No metric has an asset as label. The lag of the watermark is
 `time() - highwater_last_event_timestamp_seconds`, that of arrivals
 `time() - highwater_last_arrival_timestamp_seconds`. Counters start at 0 with the process, but

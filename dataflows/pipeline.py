@@ -294,6 +294,9 @@ class Stages:
         self._status = status or RunStatus()
         self._targets: list[TargetStage] = []
         self._status.register("pending", self._pending)
+        self._status.register("alerts", lambda: {each.name: each.open_alerts() for each in self._groups})
+        self._status.register("losses", self._losses)
+        self._status.register("examples", self._examples)
         self._errors = InternalErrors(fleet.max_internal_errors, self._status)
         self._plans = {
             name: ClassPlan(
@@ -308,6 +311,12 @@ class Stages:
 
     def _pending(self) -> int:
         return sum(target.pending() for target in self._targets)
+
+    def _losses(self) -> dict[tuple[str, ...], float]:
+        return {(each.name, role): x for each in self._groups for role, x in each.losses().sums.items()}
+
+    def _examples(self) -> dict[tuple[str, ...], float]:
+        return {(each.name, label): n for each in self._groups for label, n in each.losses().examples.items()}
 
     def lane(self, key: str, main: bytes | None, parts: dict[int, bytes]) -> Lane:
         """A lane, new or resumed."""

@@ -229,6 +229,24 @@ METRICS = {
             scale=1e-6,
         ),
         Metric("clocks", "gauge", "assets", "Assets whose clock is found wrong.", "wrong_clocks", ("state",)),
+        Metric("alerts", "gauge", "alerts", "Alerts that are open.", "open_alerts", ("target",)),
+        Metric(
+            "examples",
+            "counter",
+            "examples",
+            "Examples with a label that the target clock passed, since the start of this process.",
+            "examples_total",
+            ("target", "label"),
+        ),
+        Metric(
+            "losses",
+            "counter",
+            "nats",
+            "Sum of the log loss of these examples by role: the published score (champion), what that score "
+            "expects of itself (expected), the running prior (prior).",
+            "log_loss_total",
+            ("target", "role"),
+        ),
         Metric("pending", "gauge", "examples", "Examples that wait for their label.", "pending_examples"),
         Metric(
             "behind",

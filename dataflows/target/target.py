@@ -42,6 +42,7 @@ from dataflows.target.champion import Champion, ChampionError, Term
 from dataflows.target.error_rate import ErrorRate
 from dataflows.target.examples import SEGMENTS, Example, ExampleStore, Ledger
 from dataflows.target.figures import FIGURES, Leads, TargetFigures
+from dataflows.target.losses import Losses
 from dataflows.target.models import LOG, MODEL_PARTS, ModelSet
 from dataflows.target.monitors import Context, Monitor, Monitors, Period, Served
 from dataflows.target.promotion import Promotions
@@ -67,7 +68,7 @@ __all__ = [
 ]
 
 #: Monitors of every target, in the order of their calls and of their sections in the summary.
-MONITORS: tuple[type[Monitor], ...] = (Leads, TargetFigures, Attribution, Skew, Promotions)
+MONITORS: tuple[type[Monitor], ...] = (Leads, TargetFigures, Attribution, Skew, Promotions, Losses)
 
 _LOG = MODEL_PARTS
 _FIGURES = MODEL_PARTS + 1
@@ -166,6 +167,7 @@ class TargetStage:
         past: StateHistory | None = None,
         monitors: Iterable[type[Monitor]] = MONITORS,
     ) -> None:
+        self.name = key
         self._target = fleet.targets[key]
         asset_class = fleet.classes[self._target.asset_class]
         self._features = asset_class.features
@@ -536,6 +538,18 @@ class TargetStage:
     def pending(self) -> int:
         """Number of examples that wait for their label."""
         return self._ledger.pending()
+
+    def open_alerts(self) -> int:
+        """Number of alerts that are open."""
+        return self._publisher.open_alerts()
+
+    def losses(self) -> Losses:
+        """Log loss and examples of this process, as counters."""
+        found = self._monitors.of(Losses)
+        if found is None:
+            msg = f"target {self._target.name!r} was opened without the monitor Losses"
+            raise LookupError(msg)
+        return found
 
     def changed(self) -> Iterable[int]:
         """Return the parts to write."""
