@@ -147,6 +147,38 @@ def _stored(state: dict[str, Any] | list[Any]) -> StoredAsset:
 ASSET: Kind[StoredAsset] = Kind("asset", 5, _OLDER, describe=_stored)
 
 
+class _RareEffects(NamedTuple):
+    """What one record means for the targets of an asset, besides a score.
+
+    Attributes:
+        clock: the label clock, where it has begun.
+        at_once: label of the very example that is scored, where it is known already.
+        forgotten: the state of the asset was dropped.
+    """
+
+    matured: Decisions
+    clock: tuple[ClockMoved, ...]
+    compared: tuple[Compared, ...]
+    cleared: Mapping[str, Cleared]
+    at_once: Mapping[str, Matured]
+    released: Mapping[str, list[int]]
+    forgotten: bool
+
+    def of_target(self, name: str, scores: tuple[ScoreRequest, ...]) -> tuple[Effect, ...]:
+        """Return the effects on one target, in their order."""
+        effects: list[Effect] = [*self.matured.get(name, ()), *self.clock, *self.compared]
+        if name in self.cleared:
+            effects.append(self.cleared[name])
+        effects += scores
+        if name in self.at_once:
+            effects += [self.at_once[name], *self.clock]
+        if name in self.released:
+            effects.append(Released(tuple(self.released[name])))
+        if self.forgotten:
+            effects.append(Forgotten())
+        return tuple(effects)
+
+
 class Before(NamedTuple):
     """State of an asset before a record. An asset that throws continues from it; see `Asset.restart`."""
 
@@ -561,14 +593,7 @@ class Asset:
         targets = labels.targets()
         released = labels.release(windows.largest)
         resting = item.body.resting if isinstance(item.body, ResolvedEvent) else None
-        rows: tuple[Row, ...] = ()
-        if example and score is not None and self._plan.write_examples:
-            rows = (self._served_example(item, score),)
-        compared: tuple[Compared, ...] = ()
-        if self._complete is not None:
-            if example and score is not None:
-                self._complete.expect(score.time, score.features)
-            compared = self._complete.advance(windows.settled, self._blocks)
+        compared = self._recompute(score if example else None)
         scores = () if score is None else (score,)
         active = len(self._plan.targets)
         if len(targets) == active and not (
@@ -580,34 +605,33 @@ class Asset:
                 Observation(self._name, name, windows.watermark, effects, resting) for name in targets
             ]
         else:
-            ends = {name: (Cleared(why, cleared_at),) for name, why in (cleared or {}).items()}
-            known = {name: (label, *clock) for name, label in (at_once or {}).items()}
-            gone = (Forgotten(),) if forgotten else ()
-            let_go = {name: (Released(tuple(times)),) for name, times in released.items()}
+            ends = {name: Cleared(why, cleared_at) for name, why in (cleared or {}).items()}
+            rare = _RareEffects(matured, clock, compared, ends, at_once or {}, released, forgotten)
             observations = [
                 Observation(
                     self._name,
                     name,
                     windows.watermark,
-                    (
-                        *matured.get(name, ()),
-                        *clock,
-                        *compared,
-                        *ends.get(name, ()),
-                        *(scores if index < active else ()),
-                        *known.get(name, ()),
-                        *let_go.get(name, ()),
-                        *gone,
-                    ),
+                    rare.of_target(name, scores if index < active else ()),
                     resting if index < active else None,
                 )
                 for index, name in enumerate(dict.fromkeys((*targets, *ends)))
             ]
-        bodies: list[Observation | Row] = [*observations, *rows]
+        bodies: list[Observation | Row] = [*observations]
+        if example and score is not None and self._plan.write_examples:
+            bodies.append(self._served_example(item, score))
         return [
             Item(item.sequence, asset_part(item.part, index), item.arrival, item.known, item.position, body)
             for index, body in enumerate(bodies)
         ]
+
+    def _recompute(self, example: ScoreRequest | None) -> tuple[Compared, ...]:
+        """Advance the windows of complete data, with a new example; return the examples computed again."""
+        if self._complete is None:
+            return ()
+        if example is not None:
+            self._complete.expect(example.time, example.features)
+        return self._complete.advance(self._windows.settled, self._blocks)
 
     def _served_example(self, item: Item, score: ScoreRequest) -> Row:
         """Make the row of an example's features, one for all targets that take it."""

@@ -44,6 +44,12 @@ class WindowPlan:
     """
 
     def __init__(self, asset_class: AssetClass) -> None:
+        self.lateness = asset_class.allowed_lateness
+        self._plan_rows(asset_class)
+        self._plan_panes(asset_class)
+
+    def _plan_rows(self, asset_class: AssetClass) -> None:
+        """Find the place of each reading and expression in a row."""
         self.readings = asset_class.sensors
         #: Index of each channel: the sensors, then the expressions.
         self.sensors = {name: index for index, name in enumerate(asset_class.channels)}
@@ -56,7 +62,12 @@ class WindowPlan:
         #: All readings at once, where an event brings them all; with a single sensor it makes no tuple.
         self._pick = itemgetter(*self.readings) if len(self.readings) > 1 else None
         self._declared = frozenset(self.readings)
-        self.lateness = asset_class.allowed_lateness
+        self.values = len(self.sensors) if asset_class.values else 0
+        #: Sensors that a time waits for, where it is scored when it is complete.
+        self.required = np.array(asset_class.required or (), dtype=np.intp)
+
+    def _plan_panes(self, asset_class: AssetClass) -> None:
+        """Find the panes of the windows, and the place of each of their statistics."""
         hops = sorted({window.hop for window in asset_class.windows})
         self.hops = np.array(hops, dtype=np.int64)
         self._longest_hop = max(hops, default=0)
@@ -73,9 +84,6 @@ class WindowPlan:
         self.depths = np.zeros(len(hops), dtype=np.int64)
         for hop, panes in self.windows:
             self.depths[hop] = max(self.depths[hop], panes)
-        self.values = len(self.sensors) if asset_class.values else 0
-        #: Sensors that a time waits for, where it is scored when it is complete.
-        self.required = np.array(asset_class.required or (), dtype=np.intp)
         width = len(STATISTICS)
         self.picks = np.array(
             [
