@@ -465,7 +465,7 @@ class IntakeMetrics(OutputRow, frozen=True, kw_only=True, rename={"start": "from
     watermark: NoWatermark
 
 
-ModelEvent: TypeAlias = Literal["champion", "challenger", "removed", "put_aside", "tried_again"]
+ModelEvent: TypeAlias = Literal["champion", "challenger", "removed", "put_aside", "tried_again", "rebuilt"]
 
 
 class ModelChange(OutputRow, frozen=True, kw_only=True):
@@ -479,7 +479,7 @@ class ModelChange(OutputRow, frozen=True, kw_only=True):
         About(
             "`champion`: its scores are published from now on; `challenger`: it is scored in shadow; "
             "`removed`: it is no longer configured; `put_aside`: it failed too often; `tried_again`: it is "
-            "scored again after that"
+            "scored again after that; `rebuilt`: the same, from nothing, since its weights were not finite"
         ),
     ]
     target: TargetName

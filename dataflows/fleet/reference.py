@@ -204,7 +204,8 @@ absent from an estimator's input; a pipeline that begins with one of River's imp
 `Discard`) gets them as None. An estimator that cannot do without a feature, such as `Select`, is accepted
 with a note. Where it raises, or returns no probability, the prior answers, and it does not learn that
 example. A model that fails at more than half of its latest calls is suspended. It is tried again after 200
-calls, then 400, up to 51,200 (`changes`: `put_aside`, `tried_again`).
+calls, then 400, up to 51,200 (`changes`: `put_aside`, `tried_again`). One whose weights are not finite by
+then starts from nothing (`rebuilt`).
 
 Until a model has learned both labels the prior answers for it (`link`), and it opens no alert. An
 estimator that was trained elsewhere has the attribute `pretrained = True` and serves from the first record.

@@ -30,7 +30,7 @@ from dataflows.target.compiled import Calls, Reader, calls_of, reader_of
 from dataflows.target.error_rate import ErrorRate
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from numpy.typing import NDArray
 
@@ -101,6 +101,7 @@ class ModelVersion:
         label: see `ModelSet`.
         names: of its features; empty for a model of scores.
         indices: `picks` as an array.
+        build: makes a new estimator of the configuration; None of a former version.
     """
 
     name: str
@@ -120,6 +121,7 @@ class ModelVersion:
     names: tuple[str, ...] = ()
     indices: NDArray[np.intp] | None = None
     positives: int = 0
+    build: Callable[[], Any] | None = None
     calls: Calls = field(init=False)
 
     def __post_init__(self) -> None:
@@ -137,6 +139,25 @@ class ModelVersion:
     def learn(self, x: dict[str, float], label: int) -> None:
         """Learn one example."""
         self.calls.learn(self._given(x), bool(label))
+
+    def is_broken(self) -> bool:
+        """Whether it scores a row of zeros with a number that is not finite: then its weights are not either.
+
+        One bad row may do that to a model, and no later row mends it.
+        """
+        try:
+            scores = self.probabilities(dict.fromkeys(self.names or self.sees, 0.0)).values()
+        except Exception:  # noqa: BLE001 - a model that raises at some rows may be right at others
+            return False
+        return not all(map(math.isfinite, scores))
+
+    def rebuild(self, estimator: object) -> None:
+        """Start with an estimator that learned nothing."""
+        self.estimator, self.calls = estimator, calls_of(estimator)
+        self.learned = self.positives = 0
+        self.pickled = b""
+        if self.indices is not None:
+            self.reader = reader_of(estimator, self.names, self.indices)
 
     def to_pickle(self, target: str) -> bytes:
         """Return the estimator as it is stored.
@@ -499,6 +520,7 @@ class ModelSet:
             model.errors = ErrorRate(stored["errors"])
             model.pickled, model.pickled_at = pickled, at
         model.label = label
+        model.build = None if member.model is None else member.model.build
         self._versions[label] = model
 
     @staticmethod
@@ -614,7 +636,7 @@ class ModelSet:
     def _ask(self, model: ModelVersion, x: dict[str, float]) -> Answer:
         if model.errors.aside:
             if model.errors.wait():
-                self._record_event("tried_again", model, model.errors.why or "")
+                self._try_again(model)
             return None, "prior"
         if not model.is_ready:
             return model.prior if model.learned else self.prior, "prior"
@@ -687,8 +709,17 @@ class ModelSet:
         if model.errors.fail(why, learning=learning):
             self._record_event("put_aside", model, why)
 
+    def _try_again(self, model: ModelVersion) -> None:
+        """Ask a model again that was set aside; one whose weights are not finite starts from nothing."""
+        why = model.errors.why or ""
+        if model.build is not None and model.is_broken():
+            model.rebuild(model.build())
+            self._record_event("rebuilt", model, f"its weights are not finite; {why}")
+        else:
+            self._record_event("tried_again", model, why)
+
     def _record_event(self, change: ModelEvent, model: ModelVersion, why: str) -> None:
-        """Record that a model is set aside or tried again, and write the model in this epoch.
+        """Record that a model is set aside, tried again or rebuilt, and write the model in this epoch.
 
         The log of a big model is learned again after a resume, so it must not contain this change.
         """
@@ -696,7 +727,7 @@ class ModelSet:
         model.renew = True
         self._changed.add(model.part)
         _log.warning(
-            "model set aside" if model.errors.aside else "model tried again",
+            {"put_aside": "model set aside", "rebuilt": "model rebuilt"}.get(change, "model tried again"),
             target=self._target,
             model=model.label,
             errors=model.errors.total,

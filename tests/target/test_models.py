@@ -271,6 +271,49 @@ def test_a_model_that_was_set_aside_is_tried_again() -> None:
     assert bench.scorer.answer("chosen", whole)[1] == "class"
 
 
+class Sum:
+    """A model whose state is a sum, so that one infinite value makes it NaN for ever."""
+
+    def __init__(self) -> None:
+        self.total = 0.0
+
+    def learn_one(self, x: dict[str, float], y: bool) -> None:
+        self.total += x["x"] if y else -x["x"]
+
+    def predict_proba_one(self, x: dict[str, float]) -> dict[bool, float]:
+        score = 0.5 + 0.0 * (self.total + x["x"])
+        return {False: 1 - score, True: score}
+
+
+def test_a_model_whose_weights_are_not_finite_starts_from_nothing_when_it_is_tried_again() -> None:
+    """It is a change with its reason, learns again, and a crash repeats it at the same record."""
+    bench = Bench([model("sum", Sum), model("linear")])
+    for number, value in enumerate((1.0, 2.0, math.inf, 3.0)):
+        bench.scorer.learn("a", number, vector(value), number % 2, {})
+    events: list[tuple[str, str, str]] = []
+    for call in range(1, 236):
+        assert bench.scorer.answer("sum", vector(1.0)) == (None, "prior"), call
+        events += bench.scorer.events
+        bench.scorer.events.clear()
+        if call % 50 == 0:
+            bench.end_epoch()
+            bench.open()
+    why = "its score nan is no probability"
+    assert events == [
+        ("put_aside", "sum", why),
+        ("rebuilt", "sum", f"its weights are not finite; {why}"),
+    ]
+    for _ in range(2):
+        assert bench.scorer.answer("sum", vector(1.0)) == (0.5, "prior"), "it has learned nothing"
+        bench.end_epoch()
+        bench.open()
+    for number in range(4, 8):
+        bench.scorer.learn("a", number, vector(1.0), number % 2, {})
+    assert bench.scorer.answer("sum", vector(1.0)) == (0.5, "class")
+    assert bench.scorer.main_state()["models"]["sum"]["learned"] == 4
+    assert bench.scorer.main_state()["models"]["linear"]["learned"] == 8
+
+
 def test_an_anomaly_detector_is_a_model() -> None:
     """It learns without labels, so one label is enough for it; its score counts as a probability."""
     bench = Bench(
