@@ -30,6 +30,7 @@ Rows that lane and assets finish (rejects, late events, changes) leave early: th
 
 from __future__ import annotations
 
+import atexit
 import os
 import sys
 from typing import TYPE_CHECKING
@@ -57,6 +58,7 @@ from dataflows.pipeline import (
 from dataflows.recovery.store import MARKS
 from dataflows.status import to_stderr_unless_configured
 from dataflows.target.target import TARGET_PARTS
+from dataflows.tools.intake import unusable
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -82,7 +84,22 @@ def flow(fleet: str | Path | None = None) -> Dataflow:
     to_stderr_unless_configured()
     runtime = find_runtime(loaded, sys.argv[1:], os.environ)
     serve_until_exit(loaded, runtime, os.environ.get("FLEET_METRICS"))
+    if getattr(sys.modules["__main__"].__spec__, "name", None) == "bytewax.run":
+        atexit.register(_exit_if_unusable, loaded, runtime)
     return build(loaded, runtime)
+
+
+def _exit_if_unusable(fleet: Fleet, runtime: Runtime) -> None:
+    """End this process with code 1 if no record of the input could be used, once everything is committed.
+
+    The engine ends with 0 at the end of any input; a source that raised would lose the rows of the rejects.
+    """
+    why = None if runtime.status.stop else unusable(fleet, runtime.store, runtime.status)
+    if why is not None:
+        sys.stdout.flush()
+        sys.stderr.write(f"Error: {why}\n")
+        sys.stderr.flush()
+        os._exit(1)
 
 
 def build(fleet: Fleet, runtime: Runtime, source: LaneSource | None = None) -> Dataflow:

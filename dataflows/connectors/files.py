@@ -178,6 +178,15 @@ class FileSource(LaneSource):
         if STDIN in {*read, *self.paths}:
             msg = "standard input cannot be resumed; give files, or run without recovery"
             raise InputError(msg)
+        registry = len(self.groups) - 1
+        before = read[: len(read) - len(self.paths) + registry]
+        if before != self.paths[:registry] and read[len(before) :] == self.paths[registry:]:
+            msg = (
+                f"the recovery store has read the registry files {before}, `registry` under [assets] names "
+                f"{self.paths[:registry]} now. A store keeps its registry files: add the rows to one of "
+                "them, which may be written again, or send them with the input; or start with a new store"
+            )
+            raise InputError(msg)
         if self.paths[: len(read)] != read:
             msg = (
                 f"the recovery store has read {read}, the input is now {self.paths}; files already read "

@@ -295,6 +295,8 @@ class Merge:
             self._groups.append(list(range(first, len(self._feeds))))
         self._follow = follow
         self._plain = plain
+        #: Number of registry files.
+        self._registry = sum(len(group) for group in groups[:registry])
         self._body = body
         self._begun = len(places)
         self._group = 0
@@ -443,6 +445,13 @@ class Merge:
                 head = feed.pop()
                 place = (feed.path, head.line, head.start)
                 items.append(Item(sequence + len(items) + 1, 0, None, 0, place, self._body(head)))
+            if (not fits or feed.place.offset != run.end) and run.partition < self._registry:
+                msg = (
+                    f"{feed.path}: the order journal has rows of this registry file that it does not hold "
+                    "any more, since it was exported again. Put the file of that time in its place to repeat "
+                    "the journal; without --journal a replay reads it as it is now"
+                )
+                raise InputError(msg)
             if not fits or feed.place.offset != run.end:
                 msg = (
                     f"{feed.path}: the order journal has {run.records:,} records from byte {run.start:,} to "

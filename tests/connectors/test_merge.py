@@ -221,3 +221,19 @@ def test_runs_that_the_files_do_not_hold_are_refused(tmp_path: Path) -> None:
         pytest.raises(InputError, match="which the file does not hold"),
     ):
         merge.repeat(runs, 0)
+
+
+def test_a_journal_of_a_registry_that_was_exported_again_is_refused_with_what_to_do(tmp_path: Path) -> None:
+    """Its rows of that time are gone; a replay by arrival reads the file as it is now."""
+    path, events = tmp_path / "assets.jsonl", tmp_path / "events.jsonl"
+    path.write_bytes(b'{"kind":"asset","asset":"a","class":"c"}\n')
+    events.write_bytes(telemetry(1) + b"\n")
+    groups = [[str(path)], [str(events)]]
+    with closing(Merge(groups, plain=False, body=raw, registry=1)) as merge:
+        _, runs = merge.read_batch(10, 0)
+    path.write_bytes(b'{"kind":"asset","asset":"another","class":"c"}\n')
+    with (
+        closing(Merge(groups, plain=False, body=raw, registry=1)) as merge,
+        pytest.raises(InputError, match=r"exported again\. Put the file of that time in its place"),
+    ):
+        merge.repeat(runs, 0)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from typing import TYPE_CHECKING
 
 import orjson
@@ -149,3 +151,25 @@ def test_a_run_fails_that_rejects_more_for_their_arrivals_than_it_uses(folder: P
     code, _, said = run(folder)
     assert code == 1
     assert "3 of 4 records were rejected" in said
+
+
+def test_the_engines_own_command_fails_as_well(folder: Path) -> None:
+    """With the same words and code 1, after the rows of the rejects were written."""
+    (folder / "events.jsonl").write_bytes(CSV)
+    command = [sys.executable, "-m", "bytewax.run", "dataflows.failure_prediction:flow('fleet.toml')"]
+    done = subprocess.run(command, env=environment(), cwd=folder, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "Error: No record of this input could be used; 4 were rejected." in done.stderr
+    assert len(rows(folder, "rejects")) == 4
+
+
+def test_a_store_keeps_its_registry_files(folder: Path) -> None:
+    """A glob is read file by file; one more file is refused with what to do instead."""
+    fleet = folder / "fleet.toml"
+    fleet.write_text(fleet.read_text().replace("assets.jsonl", "assets*.jsonl"), encoding="utf-8")
+    (folder / "events.jsonl").write_bytes(GOOD)
+    assert run(folder, "--recovery", "store")[0] == 0
+    (folder / "assets-2.jsonl").write_bytes(REGISTRY)
+    code, _, errors = run(folder, "--recovery", "store")
+    assert code == 1
+    assert "A store keeps its registry files: add the rows to one of them" in " ".join(errors.split())
