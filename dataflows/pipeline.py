@@ -294,7 +294,7 @@ class Stages:
         self._status = status or RunStatus()
         self._targets: list[TargetStage] = []
         self._status.register("pending", self._pending)
-        self._status.register("alerts", lambda: {each.name: each.open_alerts() for each in self._groups})
+        self._status.register("alerts", lambda: {each.name: each.open_alerts() for each in self._targets})
         self._status.register("losses", self._losses)
         self._status.register("examples", self._examples)
         self._errors = InternalErrors(fleet.max_internal_errors, self._status)
@@ -313,10 +313,12 @@ class Stages:
         return sum(target.pending() for target in self._targets)
 
     def _losses(self) -> dict[tuple[str, ...], float]:
-        return {(each.name, role): x for each in self._groups for role, x in each.losses().sums.items()}
+        return {(each.name, role): x for each in self._targets for role, x in each.losses().sums.items()}
 
     def _examples(self) -> dict[tuple[str, ...], float]:
-        return {(each.name, label): n for each in self._groups for label, n in each.losses().examples.items()}
+        return {
+            (each.name, label): n for each in self._targets for label, n in each.losses().examples.items()
+        }
 
     def lane(self, key: str, main: bytes | None, parts: dict[int, bytes]) -> Lane:
         """A lane, new or resumed."""
