@@ -17,8 +17,8 @@ gets a new reference.
 The assumption is an approximation, because mean and deviation are estimates; `python -m studies drift` holds
 it against autocorrelated and heavy-tailed series.
 
-Sources: Shin, Ramdas and Rinaldo, "E-detectors", arXiv 2203.03532; Dandapanthula and Ramdas, "Multiple testing
-in multi-stream sequential change detection", arXiv 2501.04130.
+Sources: Shin, Ramdas and Rinaldo, "E-detectors", arXiv 2203.03532; Dandapanthula and Ramdas, "Multiple
+testing in multi-stream sequential change detection", arXiv 2501.04130.
 """
 
 from __future__ import annotations
