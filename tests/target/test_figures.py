@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from itertools import pairwise
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -23,8 +24,8 @@ from sklearn.metrics import (
 from dataflows.instants import HOUR
 from dataflows.scoring import CLIP
 from dataflows.target import figures as module
-from dataflows.target.examples import Standing
-from dataflows.target.figures import Tally, TargetFigures
+from dataflows.target.examples import Example, Standing
+from dataflows.target.figures import Tally, TargetFigures, with_final_bounds
 from dataflows.target.ranking import Ranking
 
 if TYPE_CHECKING:
@@ -398,3 +399,25 @@ def test_an_example_counts_for_all_models_or_for_none(
     whole = TargetFigures(THRESHOLD, HORIZON, None, before)
     count(whole)
     assert plain(figures.state()) == plain(whole.state())
+
+
+def test_a_store_of_before_counts_what_it_had_labelled_and_not_counted() -> None:
+    """Once, under first and under present labels; bounds of final labels begin with those of first ones."""
+    old = figures()
+    old.count(1, {"m": 0.9}, MAINTAINED)
+    state = plain(old.state())
+    state["tallies"]["final"] = {}
+    served: dict[str, float | None] = {"m": 0.9}
+    waiting = [
+        Example("a", 2, b"", served, "m", label=1, first=1, lead=HOUR),
+        Example("b", 2, b"", served, "m", label=0, first=1, correction=1),
+    ]
+    pump = SimpleNamespace(threshold=THRESHOLD, horizon=HORIZON)
+    context: Any = SimpleNamespace(target=pump, figures_from=None, models=None, unsettled=waiting)
+    found = TargetFigures.open(context, with_final_bounds(state))
+    for again in (found, TargetFigures.open(context, plain(found.state()))):
+        first, final = (again.summary()[f"{labels}_labels"]["m"] for labels in ("first", "final"))
+        assert (first["examples"], first["positives"]) == (2, 2)
+        assert (final["examples"], final["positives"]) == (2, 1)
+        assert first["censored_warned"] == final["censored_warned"] == 1
+    assert found.changed, "so that it is written with what it counted"
