@@ -25,7 +25,7 @@ from dataflows.instants import HOUR
 from dataflows.scoring import CLIP
 from dataflows.target import figures as module
 from dataflows.target.examples import Example, Standing
-from dataflows.target.figures import Tally, TargetFigures, with_final_bounds
+from dataflows.target.figures import Tally, TargetFigures, _with_bounds
 from dataflows.target.ranking import Ranking
 
 if TYPE_CHECKING:
@@ -414,7 +414,7 @@ def test_a_store_of_before_counts_what_it_had_labelled_and_not_counted() -> None
     ]
     pump = SimpleNamespace(threshold=THRESHOLD, horizon=HORIZON)
     context: Any = SimpleNamespace(target=pump, figures_from=None, models=None, unsettled=waiting)
-    found = TargetFigures.open(context, with_final_bounds(state))
+    found = TargetFigures.open(context, _with_bounds({"tallies": state})["tallies"])
     for again in (found, TargetFigures.open(context, plain(found.state()))):
         first, final = (again.summary()[f"{labels}_labels"]["m"] for labels in ("first", "final"))
         assert (first["examples"], first["positives"]) == (2, 2)
