@@ -102,7 +102,6 @@ def evaluation(
     example: Example,
     matured: Matured,
     *,
-    known: int,
     learned: bool,
     served: str | None,
 ) -> Evaluation:
@@ -113,7 +112,6 @@ def evaluation(
         seen: what came of it.
         example: as served.
         matured: the label.
-        known: knowledge time of the target.
         learned: whether models learn it.
         served: id of its features.
     """
@@ -125,7 +123,7 @@ def evaluation(
         label=_LABELS[matured.label],
         why=matured.why,
         matured=format_instant(matured.clock),
-        known=format_instant(known),
+        known=format_instant(item.known),
         lead=None if matured.lead is None else matured.lead / HOUR,
         champion=example.champion,
         scores=example.scores,

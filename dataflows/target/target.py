@@ -405,9 +405,8 @@ class TargetStage:
             return []
         # A new lead under the same label is not learned.
         learned = matured.label in {0, 1} and not example.learned and matured.label != example.label
-        known = item.known if self._known is None else self._known
         features, served = self._served(item, seen, example)
-        row = evaluation(item, seen, example, matured, known=known, learned=learned, served=served)
+        row = evaluation(item, seen, example, matured, learned=learned, served=served)
         rows = [*features, row_of(row)]
         change = self._ledger.mature(seen.asset, matured)
         if features:
