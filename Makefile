@@ -49,7 +49,8 @@ lock: $(VENV)/.ready ## bring the lock files up to pyproject.toml (LOCK_FLAGS=--
 		--no-emit-index-url --no-emit-find-links --custom-compile-command "make lock" --quiet \
 		--constraint requirements.lock --output-file requirements-run.lock
 
-manifests: $(VENV)/.ready ## render k8s/manifests from the chart
+manifests: $(VENV)/.ready ## write the dashboards of the chart, and render k8s/manifests from it
+	$(BIN)/python -m tests.k8s.dashboards
 	$(BIN)/python -m tests.k8s.manifests
 
 bench: $(VENV)/.ready ## run the benchmarks

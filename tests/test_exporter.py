@@ -18,6 +18,8 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from dataflows import exporter
 from dataflows.exporter import STUCK, AddressError, address_of, reference, served
+from dataflows.fleet import load
+from dataflows.pipeline import LANE, Stages
 from dataflows.recovery.manifest import LAST_BACKUP
 from dataflows.status import METRICS, RunStatus
 from tests.chaos.harness import FLEET, arguments, dataflows, eventually, prepare, recording
@@ -227,3 +229,19 @@ def test_a_run_listens_on_loopback_only(tmp_path: Path, options: list[str]) -> N
     assert found <= {"0100007F"}
     # The engine listens only until its processes are connected.
     assert bool(found) == ("--metrics" in options)
+
+
+def test_every_metric_of_the_stages_can_be_read(status: RunStatus, port: int, tmp_path: Path) -> None:
+    """Targets have open alerts, examples and losses before anything is known of them."""
+    fleet = load(prepare(tmp_path, []), environ={})
+    stages = Stages(fleet, strict=True, status=status)
+    stages.lane(LANE, None, {})
+    for name in fleet.targets:
+        stages.target(name, None, {})
+    found = samples(ask(port, "/metrics")[2])
+    for name in fleet.targets:
+        assert found[f"highwater_open_alerts{{target={name}}}"] == 0
+        for role in ("champion", "expected", "prior"):
+            assert found[f"highwater_log_loss_total{{role={role}}}{{target={name}}}"] == 0
+    registered = {name for name in METRICS if status.read(name) is None}
+    assert registered == {"arrival", "newest", "behind", "committed_at"}

@@ -17,6 +17,7 @@ from dataflows.exporter import reference
 from dataflows.fleet import load
 from tests.commands import assert_parses
 from tests.conftest import ROOT
+from tests.k8s import dashboards
 from tests.k8s.charts import (
     CHART,
     CRDS,
@@ -339,3 +340,25 @@ def test_every_metric_of_a_rule_exists() -> None:
     names = set(re.findall(r"\bhighwater_\w+", text))
     assert len(names) > 8
     assert {name for name in names if f"`{name}`" not in reference()} == set()
+
+
+def test_dashboards_are_those_of_their_panels() -> None:
+    """``make manifests`` would change nothing; each is a ConfigMap with the label that Grafana looks for."""
+    on_disk = {path.stem: path.read_text(encoding="utf-8") for path in dashboards.FOLDER.iterdir()}
+    assert on_disk == {name: dashboards.dashboard(name) for name in dashboards.DASHBOARDS}
+    maps = [each for each in rendered("monitoring") if each["kind"] == "ConfigMap"]
+    found = [each for each in maps if each["metadata"]["labels"].get("grafana_dashboard") == "1"]
+    assert {key: value for each in found for key, value in each["data"].items()} == {
+        f"{name}.json": text for name, text in on_disk.items()
+    }
+
+
+def test_compose_mounts_what_is_there_and_listens_on_loopback() -> None:
+    """Every file that it mounts exists, every image has a version, and no port is open to others."""
+    services = yaml.safe_load((ROOT / "compose.yaml").read_text(encoding="utf-8"))["services"]
+    assert {"kafka", "prometheus", "alertmanager", "grafana"} == services.keys()
+    for each in services.values():
+        assert re.search(r":v?\d", each["image"])
+        assert all(port.startswith("127.0.0.1:") for port in each["ports"])
+        mounted = [volume.partition(":")[0] for volume in each["volumes"]]
+        assert all((ROOT / path).exists() for path in mounted if path.startswith("./"))

@@ -17,6 +17,7 @@ import yaml
 
 from tests.chaos.harness import FLEET, arguments, eventually, free_ports, prepare, recording
 from tests.k8s.charts import CHART
+from tests.k8s.dashboards import DASHBOARDS
 from tests.processes import environment
 
 if TYPE_CHECKING:
@@ -115,3 +116,16 @@ def test_loss_over_a_window_is_a_plausible_log_loss(scraped: tuple[int, int]) ->
     }
     assert {dict(labels)["role"] for labels in found} == {"champion", "expected", "prior"}
     assert all(0 < loss < 10 for loss in found.values())
+
+
+def test_every_query_of_every_dashboard_has_data(scraped: tuple[int, int]) -> None:
+    """With its variables replaced; only what a recording from files cannot have is absent."""
+    panels = [panel for _, panels in DASHBOARDS.values() for panel in panels]
+    found = [expression for panel in panels for expression in panel.lines.values()]
+    assert len(found) > 20
+    queries = [each.replace("$job", ".+").replace("$window", "1h").replace("[5m]", "[1h]") for each in found]
+    queries = [each for each in queries if not any(name in each for name in ABSENT)]
+    deadline = time.monotonic() + PATIENCE
+    while missing := [query for query in queries if not asked(scraped[1], query)]:
+        assert time.monotonic() < deadline, missing
+        time.sleep(2)
