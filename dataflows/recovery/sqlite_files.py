@@ -113,6 +113,10 @@ class Snapshot:
     size: int
 
 
+#: Names of SQLite's errors of a disk.
+_DISK = ("SQLITE_IOERR", "SQLITE_FULL")
+
+
 def part_files(folder: Path) -> list[Path]:
     """Paths of the SQLite files of a store."""
     return sorted(folder.glob("part-*.sqlite3"), key=lambda path: (len(path.name), path.name))
@@ -129,7 +133,14 @@ def opened(path: Path, mode: str = "ro") -> Iterator[sqlite3.Connection]:
         with closing(sqlite3.connect(f"file:{path}?mode={mode}", uri=True, timeout=10)) as connection:
             yield connection
     except (sqlite3.Error, UnicodeDecodeError) as error:
-        msg = f"{path} cannot be read as a part of a recovery store ({error}). {RESTORE}"
+        if getattr(error, "sqlite_errorname", "").startswith(_DISK):
+            # To read a file SQLite writes the index of its log beside it.
+            msg = (
+                f"{path} cannot be opened ({error}): is its disk full? If so, make room on it and run again; "
+                f"the run goes on where it was. If the disk is damaged: {RESTORE}"
+            )
+        else:
+            msg = f"{path} cannot be read as a part of a recovery store ({error}). {RESTORE}"
         raise StoreError(msg) from error
 
 
