@@ -70,7 +70,7 @@ def run(
     migrate: Annotated[
         str,
         typer.Option(
-            help="Classes and targets whose stored state may begin anew where the fleet.toml was changed, "
+            help="Classes and targets whose stored state may start over where the fleet.toml was changed, "
             "with spaces between them.",
             envvar="FLEET_MIGRATE",
             show_default=False,

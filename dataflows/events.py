@@ -62,7 +62,7 @@ REASONS = {
     "duplicate": "the same id, or the same asset, kind, time and content, was seen before",
     "too_late": "below the watermark: later than the allowed lateness; weather: older than what is kept",
     "unmatched": "a failure, maintenance or retraction record that no remembered example or record matches",
-    "internal_error": "a stage failed on it: the traceback is in the log, its asset's state started anew",
+    "internal_error": "a stage failed on it: the traceback is in the log, the state of its asset was reset",
 }
 
 

@@ -59,6 +59,8 @@ def test_building_touches_nothing(folder: Path, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setenv("BYTEWAX_RECOVERY_DIRECTORY", str(folder / "store"))
     monkeypatch.setenv("BYTEWAX_WORKERS_PER_PROCESS", "8")
     monkeypatch.setenv("FLEET_CONFIG", str(folder / "nothing.toml"))
+    # Imports of models set variables of their own threads.
+    load(folder / "fleet.toml", environ={})
     before, configured, environ = contents(folder), structlog.get_config(), dict(os.environ)
     dataflow, strict = built(monkeypatch, folder / "fleet.toml", Runtime(store=folder / "store"))
     assert strict == [True]
