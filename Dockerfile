@@ -13,14 +13,15 @@ COPY requirements-run.lock ./
 RUN pip install --require-hashes --requirement requirements-run.lock && pip uninstall --yes pip
 # The package is pure Python, so nothing is built. Dates are set, since compiled kernels are cached by them.
 COPY dataflows dataflows
-RUN find dataflows -exec touch --date=@1767225600 {} + \
-    && cp --recursive --preserve=timestamps dataflows "$(python -c 'import site; print(site.getsitepackages()[0])')" \
+# A link in the package leads here.
+COPY examples/trucks/fleet.toml examples/trucks/fleet.toml
+RUN find dataflows examples -exec touch --date=@1767225600 {} + \
+    && cp --recursive --dereference --preserve=timestamps dataflows "$(python -c 'import site; print(site.getsitepackages()[0])')" \
     && rm --recursive dataflows \
     && python -m compileall -q -j 0 --invalidation-mode unchecked-hash /opt/highwater/lib
 # A small run compiles the kernels into the package: the container's root file system cannot be written.
-COPY examples/trucks/fleet.toml ./
 RUN python -m dataflows simulate --out data --trucks 2 --days 5 --every 1h \
-    && FLEET_INPUT=data/events.jsonl FLEET_OUTPUT=out python -m dataflows run fleet.toml --recovery store
+    && FLEET_INPUT=data/events.jsonl FLEET_OUTPUT=out python -m dataflows run examples/trucks/fleet.toml --recovery store
 
 FROM ${BASE}
 LABEL org.opencontainers.image.title="highwater" org.opencontainers.image.licenses="Apache-2.0"
