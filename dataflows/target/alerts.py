@@ -1,4 +1,4 @@
-"""Alerts with a life (opened, updated, cleared), and the choice of scores that are published.
+"""The life cycle of alerts (opened, updated, cleared), and which scores are published.
 
 An alert opens when the score has stayed at or above one threshold for a dwell of event time. It clears when
 the score has stayed below a lower threshold for as long. A failure of that mode, maintenance of that
@@ -77,8 +77,8 @@ class AlertBook:
         target: its name.
         alert: thresholds and dwell.
         stored: return values of `entry`, by asset; empty for a new book.
-        horizon: microseconds; a failure or maintenance at most so long before an alert clears it too, since
-            the scores that opened it may have predicted that.
+        horizon: microseconds; a failure or maintenance at most this long before an alert clears it too, since
+            the scores that opened it may have predicted that record.
     """
 
     def __init__(self, target: str, alert: Alert, stored: dict[str, list[Any]], horizon: int = 0) -> None:

@@ -17,7 +17,7 @@ __all__ = ["Champion", "ChampionError", "Term"]
 
 
 class ChampionError(RuntimeError):
-    """The stored champion cannot go on, and no successor is named."""
+    """The stored champion cannot serve any more, and no successor is named."""
 
 
 class Term(NamedTuple):
@@ -50,8 +50,8 @@ Change = tuple[str, str, int, str]
 class Champion:
     """The version of a model whose scores a target publishes, and the versions before it.
 
-    Who rules: the configured champion in a new target; after that the stored one, whatever is configured. A
-    stored one that cannot go on gives way to the configured ``successor``.
+    A new target starts with the configured champion. A resume keeps the stored one, even if another is
+    configured now; where it cannot serve any more, the configured ``successor`` replaces it.
 
     Args:
         target: as configured.
@@ -92,7 +92,7 @@ class Champion:
 
     @staticmethod
     def stored(target: Target, features: tuple[str, ...], kept: Mapping[str, Any]) -> str | None:
-        """Label of the stored champion, which rules over the configured one; None where it has a successor.
+        """Label of the stored champion, which a resume keeps; None where a successor replaces it.
 
         Args:
             target: as configured.
@@ -100,7 +100,7 @@ class Champion:
             kept: the main snapshot of the target.
 
         Raises:
-            ChampionError: it cannot go on, and no successor is named.
+            ChampionError: it cannot serve any more, and no successor is named.
         """
         label: str = kept["champion"]["label"]
         known = kept["scorer"]["models"].get(label)
@@ -118,19 +118,19 @@ class Champion:
         raise ChampionError(msg)
 
     def ask(self, features: bytes) -> float | None:
-        """Score of a vector, float64 (features of the class) as bytes; None where the model has none."""
+        """Return the score of a vector, float64 (features of the class) as bytes; None without one."""
         return self._models.answer(self.label, features)[0]
 
     @property
     def change(self) -> Change | None:
-        """The term that `begin` will begin, as a row of the changes; None where there is none."""
+        """The promotion that `begin` will carry out, as a row of the changes; None without one."""
         if self._next is None:
             return None
         label, why = self._next
         return "champion", *self._models.named(label), why
 
     def begin(self, item: Item) -> None:
-        """Begin the term of the version that was promoted: all that this item becomes is based on it."""
+        """Begin the term of the promoted version: it serves from this item on."""
         if self._next is not None:
             self.label, why = self._next
             place = item.known, item.sequence, item.part

@@ -130,7 +130,7 @@ class LinearReader:
             return None
         known = self._read()
         score = self._compute(values, known)
-        self._differs = score != self._rivers(values)
+        self._differs = score != self._score_by_river(values)
         if self._differs:
             _log.warning("a linear model is read wrongly, so River is asked for every score")
             return None
@@ -141,8 +141,8 @@ class LinearReader:
         logit = _logit(values, self._picks, known) + self._regression.intercept
         return float(self._mean(logit)) if math.isfinite(logit) else None
 
-    def _rivers(self, values: NDArray[np.float64]) -> float | None:
-        """Return the same by River; None where `_compute` leaves it to River."""
+    def _score_by_river(self, values: NDArray[np.float64]) -> float | None:
+        """Return the score that River computes; None in the cases in which `_compute` returns None."""
         given = values[self._picks].tolist()
         x = {name: value for name, value in zip(self._names, given, strict=True) if not math.isnan(value)}
         if not x.keys() <= self._regression.weights.keys():
@@ -211,7 +211,7 @@ def reader_of(estimator: object, names: tuple[str, ...], picks: NDArray[np.intp]
     return LinearReader.of(estimator, names, picks)
 
 
-#: Of each label that an estimator knows, from the features by name.
+#: Probability of each label that an estimator knows, from the features by name.
 Probabilities = Callable[[dict[str, Any]], dict[Any, float]]
 
 
@@ -257,8 +257,8 @@ def calls_of(estimator: Any) -> Calls:  # noqa: ANN401 - River's protocol is by 
 
 
 def _scores_anomalies(estimator: object) -> bool:
-    """Whether an estimator, the last of its pipeline, has ``score_one`` in place of probabilities."""
-    if isinstance(estimator, compose.Pipeline):  # which has every method, whatever its last step can do
+    """Whether an estimator, or the last step of a pipeline, gives anomaly scores and no probabilities."""
+    if isinstance(estimator, compose.Pipeline):  # a pipeline has every method, even if its last step lacks it
         return bool(len(estimator)) and _scores_anomalies([*estimator.steps.values()][-1])
     method = getattr(type(estimator), "predict_proba_one", None)
     # A River classifier without probabilities inherits a method that raises.

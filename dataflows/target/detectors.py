@@ -111,7 +111,7 @@ class Detectors:
         learning = np.flatnonzero(given & ~ready)
         self._values[self._seen[learning], learning] = values[learning]
         self._seen[learning] += 1
-        self._refer(learning[self._seen[learning] == REFERENCE])
+        self._fix_reference(learning[self._seen[learning] == REFERENCE])
         mean, deviation, variance, tolerance = self._reference
         with np.errstate(divide="ignore", invalid="ignore"):
             z = np.clip((values - mean) / deviation, -_CLIP, _CLIP)
@@ -143,8 +143,8 @@ class Detectors:
         self._seen[series] = 0
         self._m[:, :, series] = 0.0
 
-    def _refer(self, done: NDArray[np.intp]) -> None:
-        """Fix the reference of series that have seen enough."""
+    def _fix_reference(self, done: NDArray[np.intp]) -> None:
+        """Compute the reference of series that have enough values."""
         if not len(done):
             return
         values = self._values[:, done]

@@ -17,7 +17,7 @@ _LIMIT = 0.5
 _ON_TRIAL = 0.4
 #: A rate below this counts as zero.
 _SOUND = 0.01
-#: A model that is set aside misses so many calls; twice as many each time that it fails again.
+#: Number of calls that a model misses when it is set aside; doubled each time that it fails again.
 _FIRST_PAUSE = 200
 _LONGEST_PAUSE = 51_200
 
@@ -52,7 +52,7 @@ class ErrorRate:
 
     @classmethod
     def set_aside_for(cls, why: str) -> ErrorRate:
-        """Build that of a model which a former release set aside for ever: it is tried again."""
+        """Build the error rate of a model that a former release set aside for good: it is tried again."""
         return cls((1, 0, why, (0.0, 0.0), _FIRST_PAUSE, 2 * _FIRST_PAUSE))
 
     @property

@@ -136,7 +136,7 @@ class Example:
 @dataclass(slots=True)
 class _Segment:
     examples: dict[Key, Example] = field(default_factory=dict)
-    #: The examples as they are written, for the current segment; None where they have to be packed again.
+    #: The encoded examples of the current segment; None where they have to be encoded again.
     packed: list[bytes] | None = None
     #: By key of an example packed before: number of the mark, its progress (None: dropped), its segment.
     marks: dict[Key, tuple[int, tuple[Any, ...] | None, int]] = field(default_factory=dict)
@@ -176,15 +176,15 @@ class ExampleStore:
         return self._index.get(key)
 
     def add(self, example: Example) -> None:
-        """Add an example; a former one of the same key, of an asset that was dropped, gives way."""
+        """Add an example; it replaces one of the same key from before its asset was dropped."""
         self.drop(example.key)
-        # Later than the marks of a former example of this key, which a resume would else apply to it.
+        # Later than the marks of the example that it replaces: a resume must not apply those to it.
         self._mark += 1
         example.mark = self._mark
         size = example.size()
         segment = self._segments[self._current]
         if segment.living + size > max(_SMALLEST, self._living * 2 // SEGMENTS):
-            segment = self._turn()
+            segment = self._switch_segment()
         example.segment = self._current
         if segment.packed is not None:
             segment.packed.append(_packed(example))
@@ -242,8 +242,8 @@ class ExampleStore:
         self._changed.add(self._current)
         self._segments[self._current].marks[example.key] = (self._mark, progress, example.segment)
 
-    def _turn(self) -> _Segment:
-        """Make the segment with the fewest living bytes the current one."""
+    def _switch_segment(self) -> _Segment:
+        """Switch to the segment with the fewest live bytes, and return it."""
         others = (number for number in range(SEGMENTS) if number != self._current)
         # The old current segment is written once more, so that just one segment claims to be current.
         self._changed.add(self._current)
@@ -362,7 +362,7 @@ class Ledger:
         #: (time, asset) of examples with a label that are not learned or not settled yet.
         self._queue = [(example.time, example.asset) for example in examples if _waits(example)]
         heapq.heapify(self._queue)
-        #: The same as a set: a label that comes and goes has one place in the queue.
+        #: The same as a set, so that an example is in the queue once however often its label changes.
         self._queued = set(self._queue)
 
     def add(self, example: Example) -> None:
@@ -370,7 +370,7 @@ class Ledger:
         self._examples.add(example)
 
     def remembered(self, asset: str, time: int) -> Example | None:
-        """Return an example; None where it was released, also while the log of a big model still needs it."""
+        """Return an example; None where it was released, even if the log of a big model still needs it."""
         return None if (asset, time) in self._released else self._examples.get((asset, time))
 
     def mature(self, asset: str, matured: Matured) -> LabelChange | None:

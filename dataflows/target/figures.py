@@ -34,7 +34,7 @@ __all__ = ["FIGURES", "Leads", "Tally", "TargetFigures"]
 
 _LEAD_BINS = 64
 
-#: Label of examples that maintenance censored, some of which are perhaps the best warnings of all.
+#: Label of examples that maintenance censored; a warning may have caused that maintenance.
 _MAINTAINED = -1
 #: Log loss and squared error.
 _Measured = tuple[float, float]
@@ -80,7 +80,7 @@ class Tally:
         self._horizon = horizon
         self._ranking = Ranking(None if state is None else state["ranking"])
         self._leads = np.zeros(_LEAD_BINS, dtype=np.int64)
-        #: Examples at or above the threshold that maintenance censored: perhaps the best warnings of all.
+        #: Examples at or above the threshold that maintenance censored: their warning may have caused it.
         self._censored = 0
         #: Log loss, Brier, scores.
         self._sums = [0.0, 0.0, 0.0]
@@ -189,7 +189,7 @@ class Tally:
         return rows
 
     def _median_lead(self) -> float | None:
-        """Hours, to a 64th of the horizon: half of the warned positives had a longer lead."""
+        """Median lead of the warned positives in hours, to a 64th of the horizon."""
         total = int(self._leads.sum())
         if not total:
             return None
@@ -208,7 +208,7 @@ class Tally:
 
 
 def calibration_error(reliability: list[dict[str, float]]) -> float | None:
-    """Expected calibration error: the mean gap of a reliability table, by its examples.
+    """Expected calibration error: the mean gap of a reliability table, weighted by examples.
 
     Naeini, Cooper and Hauskrecht, "Obtaining well calibrated probabilities using Bayesian binning", 2015.
     """

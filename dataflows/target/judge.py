@@ -44,7 +44,7 @@ _LOOKS = 4
 _KEPT = math.log(10.0)
 #: One-sided 95 % of the normal distribution.
 _Z = 1.645
-#: A challenger's calibration may be worse by this share of the share of positives.
+#: A challenger's calibration may be worse by this fraction of the share of positives.
 _TOLERANCE = 0.1
 
 
@@ -59,7 +59,7 @@ class Rule:
         level: the probability of a wrong promotion that all comparisons of this target may spend together.
         blocks: see the module.
         loss: by which models are compared.
-        least_positives: so many positive examples have to be compared.
+        least_positives: positive examples that have to be compared before a promotion.
         margin: the mean difference of the losses has to be at least this.
         cool_down: after a change of champion none is made for so long, in microseconds of event time.
     """
@@ -132,7 +132,7 @@ class _Block:
 
 @dataclass(frozen=True, slots=True)
 class _Entry:
-    """What one block says of one challenger: means over its examples."""
+    """Means over the examples of one block, for one challenger."""
 
     difference: float
     worst: float
@@ -376,7 +376,7 @@ class Judge:
         self._rule = rule
         self.champion = ""
         self.era = 0
-        #: Until this instant the champion is not replaced.
+        #: The champion is not replaced before this instant.
         self.rests_until: int | None = None
         self._looked: int | None = None
         self.comparisons: dict[str, Comparison] = {}
@@ -384,7 +384,7 @@ class Judge:
         self._blocks: dict[tuple[int, str], _Block] = {}
         if state is not None:
             self.era = state["era"]
-        # Blocks of another unit are no evidence in this one: all comparisons begin.
+        # Blocks of another unit are no evidence in this one: all comparisons restart.
         if state is not None and state["unit"] == [rule.blocks, rule.loss]:
             self.champion = state["champion"]
             self.rests_until, self._looked = state["rests_until"], state["looked"]
@@ -400,7 +400,8 @@ class Judge:
     def begin(self, champion: str, challengers: Mapping[str, int], known: int | None) -> None:
         """Compare a champion with its challengers, on examples of cells that begin after now.
 
-        Comparisons go on where both models are as before; all others begin, and share the level of an era.
+        A comparison continues where both models are unchanged; all others start now, and share the level of
+        an era.
         After another champion the cool-down begins.
 
         Args:
@@ -431,7 +432,7 @@ class Judge:
             self.comparisons[name] = Comparison(self._rule, name, version, since, level)
 
     def restart(self, challenger: str, known: int) -> None:
-        """Compare one challenger from now on, as after a proposal that was refused."""
+        """Restart the comparison of one challenger, as after a proposal that was refused."""
         versions = {name: found.version for name, found in self.comparisons.items()}
         del self.comparisons[challenger]
         self.begin(self.champion, versions, known)
@@ -445,19 +446,19 @@ class Judge:
         return any(cell >= comparison.since for comparison in self.comparisons.values())
 
     def served(self, asset: str, time: int) -> None:
-        """Expect the label of an example that was just served."""
+        """Wait for the label of an example that was just served."""
         cell = time // self._rule.horizon
         if self._counts(cell):
             self._blocks.setdefault((cell, asset), _Block()).waiting += 1
 
     def dropped(self, asset: str, time: int) -> None:
-        """Expect no label of an example any more: it was censored."""
+        """Stop waiting for the label of an example: it was censored."""
         block = self._blocks.get((time // self._rule.horizon, asset))
         if block is not None and block.waiting:
             block.waiting -= 1
 
     def forgotten(self, asset: str) -> None:
-        """Expect no label of an asset any more: its state was dropped."""
+        """Stop waiting for labels of an asset: its state was dropped."""
         for (_, of), block in self._blocks.items():
             if of == asset:
                 block.waiting = 0
@@ -472,7 +473,7 @@ class Judge:
             time: of the example.
             label: 1 or 0.
             scores: as served, by label of the model; None where a model gave none.
-            prior: is published in place of a score that is missing, and so counts in its place here.
+            prior: counts in place of a missing score, since it is published in its place.
         """
         cell = time // self._rule.horizon
         block = self._blocks.get((cell, asset))
@@ -500,7 +501,7 @@ class Judge:
             comparison.count(label, champion, score)
 
     def look(self, clock: int) -> list[Comparison]:
-        """Let the blocks enter that the target clock has passed, and give verdicts.
+        """Enter the blocks that the target clock has passed, and give verdicts.
 
         Args:
             clock: the target clock: every example whose time + wait it has passed was settled if its label

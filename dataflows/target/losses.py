@@ -1,7 +1,7 @@
 """Losses of the champion as counters, for the metrics of a run.
 
-Log loss is a mean, and a mean cannot be taken over a time of one's choice. So the metrics hold two
-counters, a sum and a number, whose rates give the log loss over any window: see docs/metrics.md.
+A mean log loss is fixed to one window. So the metrics hold two counters, the sum of losses and the number of
+examples, whose rates give the log loss over any window: see docs/metrics.md.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ __all__ = ["Losses", "expected_loss"]
 
 
 def expected_loss(score: float) -> float:
-    """Log loss that a score expects of itself: the mean over labels that come true as often as it says.
+    """Return the log loss of a score if it is calibrated: its entropy, in nats.
 
     >>> round(expected_loss(0.5), 4), round(expected_loss(0.1), 4)
     (0.6931, 0.3251)
@@ -36,8 +36,8 @@ def expected_loss(score: float) -> float:
 class Losses(Monitor):
     """Sums of log loss by role, and numbers of examples by label, of this process; nothing is stored.
 
-    Roles are ``champion``, the published score; ``expected``, what that score expects of itself; ``prior``,
-    the running prior, which knows only how often the target comes true.
+    Roles are ``champion``, the published score; ``expected``, the loss of that score if it is calibrated;
+    ``prior``, the running prior, which is the share of positives so far.
 
     Attributes:
         sums: of log loss, by role.

@@ -1,11 +1,11 @@
 """The models of one target: they score, they learn, and they are written only when they changed.
 
-`ModelVersion` is one version of a model at work. `ActiveVersions` chooses the versions: the configured ones,
-and former ones that the champion needs. `ModelSet` asks and teaches all of them.
+`ModelVersion` is one active version of a model. `ActiveVersions` chooses the versions: the configured ones,
+and former ones that the champion needs. `ModelSet` scores with all of them, and lets them learn.
 
-A small model is written whole in every epoch in which it learned. A big one is written now and then. In
-between, only the log of the examples that it learned is written; after a resume the model learns that log
-again, and is the same.
+A small model is written whole in every epoch in which it learned. A big one is written rarely; in between
+only the log of the examples that it learned is written. After a resume the model learns that log again, and
+has the same weights.
 """
 
 from __future__ import annotations
@@ -80,7 +80,7 @@ class ModelError(RuntimeError):
 
 @dataclass(slots=True)
 class ModelVersion:
-    """One version of a model at work.
+    """One active version of a model.
 
     Attributes:
         name: of the model in the catalogue.
@@ -129,7 +129,7 @@ class ModelVersion:
 
     @classmethod
     def of(cls, version: ActiveVersion, picks: tuple[int, ...], estimator: object, part: int) -> ModelVersion:
-        """Put a version to work."""
+        """Activate a version."""
         return cls(version.name, version.spec, picks, version.sees, estimator, part, version.version)
 
     def probabilities(self, x: dict[str, float]) -> dict[Any, float]:
@@ -143,7 +143,7 @@ class ModelVersion:
     def is_broken(self) -> bool:
         """Whether it scores a row of zeros with a number that is not finite: then its weights are not either.
 
-        One bad row may do that to a model, and no later row mends it.
+        One bad row may do that to a model, and no later row repairs it.
         """
         try:
             scores = self.probabilities(dict.fromkeys(self.names or self.sees, 0.0)).values()
@@ -193,7 +193,7 @@ class ModelVersion:
 
     @property
     def big(self) -> bool:
-        """Whether it is written now and then only, with a log in between."""
+        """Whether it is written rarely, with a log of learned examples in between."""
         return len(self.pickled) > SMALL
 
 
@@ -272,13 +272,13 @@ class ActiveVersion:
 
 
 class ActiveVersions:
-    """The versions at work.
+    """The active versions of the models of a target.
 
     Args:
         models: as configured.
         features: names of all features of the class.
-        known: stored state of each version that was at work, by label.
-        champion: label of the version that goes on in any case, None if there is none.
+        known: stored state of each version that was active, by label.
+        champion: label of the stored version that is kept in any case, None if there is none.
 
     Attributes:
         members: by label.
@@ -372,7 +372,7 @@ def spec_digest(model: Model, features: Sequence[str]) -> str:
 
 
 def can_go_on(model: Model, features: Sequence[str], known: Mapping[str, Any]) -> bool:
-    """Whether a stored version can go on: it is the configured one, or its features are stored with it.
+    """Whether a stored version can serve: it is the configured one, or its features are stored with it.
 
     Version 2 of the snapshot of a target did not store them.
     """
@@ -406,11 +406,11 @@ def _digest(what: object) -> str:
     ).hexdigest()
 
 
-#: Number of parts for models; up to so many models have a part each.
+#: Number of parts for models; up to this number each model has a part of its own.
 MODEL_PARTS = 16
-#: A big model is written again after so many learned examples.
+#: A big model is written again after this number of learned examples.
 RENEW_AFTER = 1_000
-#: A score so far beyond 0 or 1 is a probability with a rounding error.
+#: A score that is beyond 0 or 1 by at most this is a probability with a rounding error.
 _ROUNDING = 1e-9
 _log = structlog.get_logger()
 
@@ -436,8 +436,8 @@ class ModelSet:
         features: names of all features of the class.
         main: return value of `main_state`, None for a new target.
         parts: return values of `part`, by number.
-        champion: label of the stored version that goes on, whatever is configured; None for a new target, and
-            where a successor replaces it.
+        champion: label of the stored version that is kept, even if another is configured; None for a new
+            target, and where a successor replaces it.
         refit: converts stored features to the present layout; None where that is the same.
         key: signs the models as they are stored; None: they are not signed.
     """
@@ -582,7 +582,7 @@ class ModelSet:
         return self._labels[name]
 
     def names(self) -> list[str]:
-        """Return the labels of all versions at work."""
+        """Return the labels of all active versions."""
         return list(self._versions)
 
     @property

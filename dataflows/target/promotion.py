@@ -1,7 +1,7 @@
 """How a champion is replaced: by a verdict of the judge, by a command, or because it fails.
 
-`Promotions` is a monitor that gives the judge its examples. Whatever it decides takes effect with the next
-observation of the target, so at an exact place of the stream, and has a row in the changes.
+`Promotions` is a monitor that gives the judge its examples. A decision takes effect with the next
+observation of the target, so at an exact place of the stream, and is a row of the changes.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class Promotions(Monitor):
     """Gives the judge its examples, and replaces the champion.
 
     Args:
-        context: what it may look at; the champion is told whom to give way to.
+        context: what it may read, and the champion that it replaces.
         state: what `state` returned, None for a new target.
 
     Attributes:
@@ -69,7 +69,7 @@ class Promotions(Monitor):
         return cls(context, state)
 
     def served(self, item: Item, served: Served) -> Sequence[Row]:
-        """Expect the label of an example."""
+        """Wait for the label of an example."""
         if served.example is None or self.judge is None:
             return ()
         if not self._began or served.champion != self.judge.champion:
@@ -88,14 +88,14 @@ class Promotions(Monitor):
         self._began = True
 
     def matured(self, item: Item, change: LabelChange) -> Sequence[Row]:  # noqa: ARG002 - a hook
-        """Expect no label of an example that is censored."""
+        """Stop waiting for the label of an example that is censored."""
         if self.judge is not None and change.before is None and change.matured.label == -1:
             self.judge.dropped(change.example.asset, change.example.time)
             self.changed = True
         return ()
 
     def settled(self, item: Item, example: Example) -> Sequence[Row]:
-        """Compare the scores of an example, after the blocks have entered that the target clock passed."""
+        """Enter the blocks that the target clock passed, then compare the scores of an example."""
         judge, label = self.judge, example.label
         if judge is None or label is None:
             return ()
@@ -108,14 +108,14 @@ class Promotions(Monitor):
         return self._follow(item, moved)
 
     def forgotten(self, item: Item, asset: str) -> Sequence[Row]:  # noqa: ARG002 - a hook
-        """Expect no label of an asset whose state was dropped."""
+        """Stop waiting for labels of an asset whose state was dropped."""
         if self.judge is not None:
             self.judge.forgotten(asset)
             self.changed = True
         return ()
 
     def _follow(self, item: Item, moved: Iterable[Comparison]) -> list[Row]:
-        """Promote or propose what the judge found better; a row of the changes for each new verdict."""
+        """Promote or propose a challenger that the judge found better; return a row for each new verdict."""
         if self.judge is None or self.judge.champion != self._champion.label:
             return []  # these models have changed places already
         rows = []
@@ -126,7 +126,7 @@ class Promotions(Monitor):
         return rows
 
     def _consequence(self, comparison: Comparison) -> str | None:
-        """Act on a verdict; return what has to happen next, None where nobody needs to know of it."""
+        """Act on a verdict; return the next step for the row, None where the verdict needs no row."""
         name = comparison.challenger
         if comparison.verdict != "better":
             withdrawn = self.proposal == name
@@ -152,7 +152,7 @@ class Promotions(Monitor):
         self.proposal = None
 
     def model_changed(self, item: Item, change: str, label: str, why: str) -> Sequence[Row]:  # noqa: ARG002 - a hook
-        """Go back to the former champion at once where the present one is set aside for its errors."""
+        """Promote the former champion at once where the present one is set aside for its errors."""
         former = self.former()
         if change != "put_aside" or label != self._champion.label or self._champion.change is not None:
             return ()
@@ -164,12 +164,12 @@ class Promotions(Monitor):
         return ()
 
     def former(self) -> str | None:
-        """Label of the latest other champion that is still at work, None without one."""
+        """Label of the latest former champion among the active versions, None without one."""
         others = {*self._models.names()} - {self._champion.label}
         return next((term.label for term in reversed(self._champion.history) if term.label in others), None)
 
     def commanded(self, item: Item, command: Command) -> Sequence[Row]:
-        """Obey a command, or say in its row why not."""
+        """Carry out a command; its row has the reason where it is refused."""
         stands = self.frozen is not None and command.action == "thaw"
         refused = self._obey(item, command)
         self.changed = True
@@ -243,7 +243,7 @@ class Promotions(Monitor):
         return row_of(row)
 
     def summary(self) -> dict[str, Any]:
-        """The evidence for each challenger, and what stands."""
+        """The evidence for each challenger, the proposal, and who froze the champion."""
         if self.judge is None:
             return {}
         challengers = {name: found.evidence() for name, found in self.judge.comparisons.items()}
@@ -258,7 +258,7 @@ class Promotions(Monitor):
 
 
 def described(target: Target, kept: Mapping[str, Any] | None) -> dict[str, Any]:
-    """What is stored of the promotions of a target; as in the summary, and since when each model is compared.
+    """Stored promotions of a target: as in the summary, with the verdict and start of each comparison.
 
     Args:
         target: as configured.

@@ -53,8 +53,8 @@ def prediction(
         score: as published.
         revises: the revision that was published before it, None for the first.
         champion: its name and version.
-        link: who answered.
-        features: their names, to write them too; None leaves them out.
+        link: source of the score: ``class`` or ``prior``.
+        features: names of the features to write; None writes none.
     """
     time = request.time
     return Prediction(
@@ -109,7 +109,7 @@ def evaluation(
 
     Args:
         item: with which the label came.
-        seen: what came of it.
+        seen: the observation that decided it.
         example: as served.
         matured: the label.
         learned: whether models learn it.

@@ -1,8 +1,8 @@
 """Lateness skew: the changes of features, score and log loss once all late data is in.
 
-An example is served from what has arrived. Once the watermark has passed it, the assets of a sample compute
-its features again, from all that came. Both vectors are scored by the champion of that moment, so that only
-the features differ.
+An example is served from the data that has arrived. Once the watermark has passed it, assets in a sample
+compute its features again, from all data. The present champion scores both vectors, so that only the features
+differ.
 """
 
 from __future__ import annotations
@@ -180,9 +180,9 @@ class Skew(Monitor):
     def compared(self, item: Item, example: Example | None, compared: Compared) -> Rows:
         """Count one example, or why it cannot be compared.
 
-        A feature that is missing in both vectors did not change, nor one that differs by rounding alone, as
-        the order in which readings come makes it. By how much one changed is unknown where it is missing in
-        either, or where all values that were served so far are equal.
+        A feature is unchanged where it is missing in both vectors, or differs only by the rounding that the
+        order of readings causes. Its distance is unknown where it is missing in one of them, or where all
+        values served so far are equal.
 
         Args:
             item: with which it came.

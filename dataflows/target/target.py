@@ -152,7 +152,7 @@ class TargetStage:
         monitors: kinds of monitors, see `dataflows.target.monitors`.
 
     Raises:
-        ChampionError: the stored champion cannot go on, and no successor is named.
+        ChampionError: the stored champion cannot serve any more, and no successor is named.
     """
 
     def __init__(
@@ -279,7 +279,7 @@ class TargetStage:
         if self._changes or self._champion.change:
             rows += self._attempt(item, partial(self._write_changes, item))
         if seen.resting is not None and (self._ledger.clock is None or seen.resting > self._ledger.clock):
-            rows += self._attempt(item, partial(self._rest, item, seen.resting))
+            rows += self._attempt(item, partial(self._pass_resting_clock, item, seen.resting))
         if self._known is None or item.known > self._known:
             rows += self._attempt(item, partial(self._pass_known, item, item.known))
         for effect in seen.effects:
@@ -304,8 +304,8 @@ class TargetStage:
         self._errors += 1
         return self._on_error(item, error, "group")
 
-    def _rest(self, item: Item, clock: int) -> list[Row]:
-        """Move time and target clock to the label clock of assets that rest."""
+    def _pass_resting_clock(self, item: Item, clock: int) -> list[Row]:
+        """Advance knowledge time and target clock to the label clock of the resting assets."""
         rows = self._pass_known(item, clock)
         return rows + self._pass_clock(item, clock)
 
@@ -645,7 +645,7 @@ def described(fleet: Fleet, key: str, main: bytes, parts: Mapping[int, bytes]) -
         parts: return values of `TargetStage.part_snapshot`, by number.
 
     Raises:
-        ChampionError: the stored champion cannot go on, and no successor is named.
+        ChampionError: the stored champion cannot serve any more, and no successor is named.
         SnapshotError: it is damaged, or of a version that cannot be read.
     """
     target = fleet.targets[key]

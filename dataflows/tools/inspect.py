@@ -105,7 +105,7 @@ def stored_targets(store: Path, fleet_file: Path | None) -> dict[str, dict[str, 
         fleet_file: the fleet.toml, None for that of the latest run.
 
     Raises:
-        ChampionError: the stored champion of a target cannot go on.
+        ChampionError: the stored champion of a target cannot serve any more.
         FleetError: the fleet.toml cannot be read.
         StoreError: it is no store, or damaged, incomplete or mixed.
     """

@@ -30,7 +30,7 @@ def models(store: Path, fleet_file: Path | None, console: Console, at: int | Non
         at: an instant of knowledge time; then only who served at it is printed.
 
     Raises:
-        ChampionError: the stored champion of a target cannot go on.
+        ChampionError: the stored champion of a target cannot serve any more.
         FleetError: the fleet.toml cannot be read.
         StoreError: it is no store, or damaged, incomplete or mixed.
     """
