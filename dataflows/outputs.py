@@ -33,6 +33,9 @@ __all__ = [
     "AssetReset",
     "ClockChange",
     "Commanded",
+    "DriftAlarm",
+    "DriftMetrics",
+    "DriftSeries",
     "Evaluation",
     "Evidence",
     "Gate",
@@ -438,6 +441,44 @@ class SkewMetrics(OutputRow, frozen=True, kw_only=True, rename={"start": "from",
     watermark: NoWatermark
 
 
+class DriftSeries(TypedDict):
+    """A series that is watched for drift."""
+
+    series: Annotated[
+        str,
+        About("`loss`, `positives`, `alerts`, `score`, `missing`: means over examples; or a feature"),
+    ]
+    value: Annotated[float | None, About("of the latest block", null="before the first block")]
+    reference: Annotated[float | None, About("mean of its reference", null="before it has a reference")]
+    deviation: Annotated[
+        float | None,
+        About("of the value from the reference", "standard deviations", null="before it has a reference"),
+    ]
+    evidence: Annotated[float | None, About("log of its e-detector", null="before it has a reference")]
+
+
+class DriftMetrics(OutputRow, frozen=True, kw_only=True, rename={"start": "from", "end": "to"}):
+    """What is watched for drift in one target, at the end of a period."""
+
+    output = "metrics"
+    key_field = "target"
+    unbounded = "series"
+
+    kind: Literal["drift"] = "drift"
+    target: TargetName
+    start: PeriodStart
+    end: PeriodEnd
+    series: Annotated[
+        list[DriftSeries],
+        About("the series of the target, and the five features furthest from their reference"),
+    ]
+    needed: Annotated[float, About("evidence at which a series raises an alarm")]
+    known: Known
+    sequence: Sequence
+    arrival: Arrival
+    watermark: NoWatermark
+
+
 class IntakeMetrics(OutputRow, frozen=True, kw_only=True, rename={"start": "from", "end": "to"}):
     """What came in within one period."""
 
@@ -573,6 +614,34 @@ class Commanded(OutputRow, frozen=True, kw_only=True):
     watermark: NoWatermark
 
 
+class DriftAlarm(OutputRow, frozen=True, kw_only=True):
+    """The mean of a series of a target has moved beyond what chance explains."""
+
+    output = "changes"
+    key_field = "target"
+    unbounded = "value"
+
+    change: Literal["drift"] = "drift"
+    target: TargetName
+    series: Annotated[str, About("as in the rows `drift` of `metrics`")]
+    rank: Annotated[
+        Literal["page", "warn", "note"],
+        About("`page`: the loss; `warn`: labels, alerts, scores, missing values; `note`: a feature"),
+    ]
+    side: Annotated[Literal["up", "down"], About("where it moved")]
+    value: Annotated[float, About("of the latest block")]
+    reference: Annotated[float, About("mean of its reference, which ends now")]
+    deviation: Annotated[float, About("of the value from the reference", "standard deviations")]
+    evidence: Annotated[float, About("log of its e-detector")]
+    needed: Annotated[float, About("the evidence that raises an alarm")]
+    beside: Annotated[list[str], About("other series with at least half of the evidence that they need")]
+    time: Annotated[Time, About("start of the latest block, in event time")]
+    known: Known
+    sequence: Sequence
+    arrival: Arrival
+    watermark: NoWatermark
+
+
 class AssetDropped(OutputRow, frozen=True, kw_only=True):
     """The state of an asset was dropped, since it was silent for `asset_ttl`."""
 
@@ -676,10 +745,12 @@ ROWS: tuple[type[OutputRow], ...] = (
     Evaluation,
     ModelMetrics,
     SkewMetrics,
+    DriftMetrics,
     IntakeMetrics,
     ModelChange,
     Judgement,
     Commanded,
+    DriftAlarm,
     ClockChange,
     AssetDropped,
     AssetReset,

@@ -141,6 +141,7 @@ class Target:
         successor: the next champion if the present one is no longer among the models.
         downtime: microseconds after a failure in which the machine is down, and the same mode is not new.
         promotion: how its champion is replaced; None: only by a command.
+        drift_alarms: false alarms of drift a year that this target may have; None: drift is not watched.
     """
 
     name: str
@@ -158,6 +159,7 @@ class Target:
     successor: str | None = None
     downtime: int = 0
     promotion: Promotion | None = None
+    drift_alarms: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -529,6 +529,7 @@ def _product(
             successor=table.successor,
             downtime=layout.table.downtime,
             promotion=_promotion(table, horizon),
+            drift_alarms=None if table.drift == "off" else 1.0,
         )
 
 
@@ -554,6 +555,15 @@ def _shared_level(made: Mapping[str, Target], level: float) -> dict[str, Target]
         name: target
         if target.promotion is None
         else replace(target, promotion=replace(target.promotion, level=level / sharing))
+        for name, target in made.items()
+    }
+
+
+def _shared_alarms(made: Mapping[str, Target], alarms: float) -> dict[str, Target]:
+    """Share the false alarms of drift among the targets that are watched."""
+    sharing = sum(target.drift_alarms is not None for target in made.values())
+    return {
+        name: target if target.drift_alarms is None else replace(target, drift_alarms=alarms / sharing)
         for name, target in made.items()
     }
 
@@ -802,6 +812,7 @@ def expand(draft: CheckedDocument, path: Path) -> Fleet:
     assets = _asset_policy(draft, folder)
     catalogue = Catalogue(draft)
     made = _shared_level(targets(draft, layouts, catalogue), document.wrong_promotions)
+    made = _shared_alarms(made, document.false_drift_alarms_per_year)
     catalogue.check_globs(list(layouts.values()))
     catalogue.check_scores()
     fleet = Fleet(

@@ -647,6 +647,11 @@ class TargetTable(Table):
         default=None,
         description="Time after a change of champion in which there is no promotion. Default: one horizon.",
     )
+    drift: Literal["off", "log"] = Field(
+        default="off",
+        description="`log`: loss, labels, alerts, scores, missing values and features are watched for drift, "
+        "with rows in `metrics` and alarms in `changes`.",
+    )
 
 
 class ModelTable(Table):
@@ -693,6 +698,11 @@ class Document(Table):
         description="Probability that any model of any target is ever promoted wrongly, that is, without "
         "being better on average since the comparison began. It is shared among the targets, and in a target "
         "among its challengers and its successive champions.",
+    )
+    false_drift_alarms_per_year: float = Field(
+        default=1.0,
+        gt=0,
+        description="Alarms of drift that are expected in a year without any drift, of all targets together.",
     )
     max_internal_errors: int = Field(
         default=100,

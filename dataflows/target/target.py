@@ -39,6 +39,7 @@ from dataflows.target import promotion
 from dataflows.target.alerts import Publisher
 from dataflows.target.attribution import Attribution
 from dataflows.target.champion import Champion, ChampionError, Term
+from dataflows.target.drift import Drift
 from dataflows.target.error_rate import ErrorRate
 from dataflows.target.examples import SEGMENTS, Example, ExampleStore, Ledger
 from dataflows.target.figures import FIGURES, Leads, TargetFigures
@@ -68,7 +69,7 @@ __all__ = [
 ]
 
 #: Monitors of every target, in the order of their calls and of their sections in the summary.
-MONITORS: tuple[type[Monitor], ...] = (Leads, TargetFigures, Attribution, Skew, Promotions, Losses)
+MONITORS: tuple[type[Monitor], ...] = (Leads, TargetFigures, Attribution, Skew, Promotions, Losses, Drift)
 
 _LOG = MODEL_PARTS
 _FIGURES = MODEL_PARTS + 1

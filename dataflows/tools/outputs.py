@@ -178,7 +178,9 @@ def sample_rows() -> dict[type[OutputRow], bytes]:
     """One real row of each kind: that with the most values, and of these the first."""
     fleet = _fleet()
     rows = {name: run for name, run in run_lines(fleet, _recording()).items() if name in OUTPUTS}
-    rows["changes"] = [*rows["changes"], *_rare(fleet), *_decisions()]
+    decisions, watched = _decisions()
+    rows["changes"] = [*rows["changes"], *_rare(fleet), *decisions]
+    rows["metrics"] = [*rows["metrics"], *watched]
     found: dict[type[OutputRow], list[tuple[int, bytes]]] = {}
     for output, lines in rows.items():
         for line in lines:
@@ -196,7 +198,7 @@ def _values(value: object) -> int:
     return value is not None
 
 
-def _fleet(champion: str = "bayesian", **tables: object) -> Fleet:
+def _fleet(champion: str = "bayesian", drift: str = "off", **tables: object) -> Fleet:
     model = {"pipeline": [{"estimator": "dataflows.estimators.BayesianLogistic"}]}
     classes = {
         "pump": {
@@ -211,7 +213,14 @@ def _fleet(champion: str = "bayesian", **tables: object) -> Fleet:
         }
     }
     alert = {"open": 0.5, "clear": 0.3, "dwell": "1h"}
-    target = {"class": "pump", "mode": "leak", "horizon": "12h", "champion": champion, "alert": alert}
+    target = {
+        "class": "pump",
+        "mode": "leak",
+        "horizon": "12h",
+        "champion": champion,
+        "alert": alert,
+        "drift": drift,
+    }
     assets = {
         "unknown": "adopt",
         "adopt_as": "pump",
@@ -257,12 +266,25 @@ def _rare(fleet: Fleet) -> list[bytes]:
     return [row.data for row in rows if row.output == "changes"]
 
 
-def _decisions() -> list[bytes]:
-    """Changes of the same fleet with the prior as champion, which the other model is better than."""
-    lines = _recording()
+def _turned() -> list[bytes]:
+    """Ten more days of a pump that has another flow."""
+    times = [parse_instant("2025-01-21T00:00:00Z") + hour * HOUR for hour in range(0, 240, 2)]
+    readings = {"pressure": 5.0, "flow": 90.0}
+    return [
+        telemetry("pump-1", format_instant(time), readings, arrived=format_instant(time)) for time in times
+    ]
+
+
+def _decisions() -> tuple[list[bytes], list[bytes]]:
+    """Changes and metrics of the same fleet, with a worse champion, and watched for drift."""
+    lines = [*_recording(), *_turned()]
     accept = {"kind": "command", "target": "pump/leak/12h", "action": "accept", "by": "ada", "why": "as seen"}
-    made = run_lines(_fleet("prior", wrong_promotions=0.5), [*lines, orjson.dumps(accept), lines[-1]])
-    return [row for row in made["changes"] if orjson.loads(row)["change"] in {"verdict", "command"}]
+    fleet = _fleet("prior", drift="log", wrong_promotions=0.5, false_drift_alarms_per_year=100.0)
+    made = run_lines(fleet, [*lines, orjson.dumps(accept), lines[-1]])
+    wanted = {"verdict", "command", "drift"}
+    return [row for row in made["changes"] if orjson.loads(row)["change"] in wanted], [
+        row for row in made["metrics"] if orjson.loads(row)["kind"] == "drift"
+    ]
 
 
 def _item(body: bytes | Late) -> Item:

@@ -24,11 +24,14 @@ COMMANDS = {
 
 def test_kills_around_promotions_and_commands_change_no_byte(tmp_path: Path) -> None:
     """Verdicts, commands and champions are the same after 20 kills, byte for byte, and so is the summary."""
-    fleet = prepare(tmp_path / "killed", with_commands(COMMANDS), document(level=0.5))
+    text = document(level=0.5).replace("judge_positives", 'drift = "log"\njudge_positives')
+    fleet = prepare(tmp_path / "killed", with_commands(COMMANDS), text)
     expected = inline_outputs(fleet)
     told = rows(expected["changes"])
     assert [row["change"] for row in told].count("champion") >= 4
     assert {row["change"] for row in told} == {"champion", "command", "verdict"}
+
+    assert any(row["kind"] == "drift" for row in rows(expected["metrics"]))
 
     chance = random.Random(5)
     around = [row["sequence"] for row in told]
@@ -38,7 +41,7 @@ def test_kills_around_promotions_and_commands_change_no_byte(tmp_path: Path) -> 
     assert killed[-1].records < len(recording())
 
     assert_same(finish(fleet), expected)
-    whole = prepare(tmp_path / "whole", with_commands(COMMANDS), document(level=0.5))
+    whole = prepare(tmp_path / "whole", with_commands(COMMANDS), text)
     finish(whole)
     summaries = [(folder.parent / "out" / "summary.json").read_text() for folder in (fleet, whole)]
     assert summaries[0] == summaries[1]
