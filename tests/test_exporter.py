@@ -17,12 +17,14 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from dataflows import exporter
+from dataflows.engine import runtime as engine_runtime
+from dataflows.engine.runtime import Runtime, serve_until_exit
 from dataflows.exporter import STUCK, AddressError, address_of, reference, served
 from dataflows.fleet import load
 from dataflows.pipeline import LANE, Stages
 from dataflows.recovery.manifest import LAST_BACKUP
 from dataflows.status import METRICS, RunStatus
-from tests.chaos.harness import FLEET, arguments, dataflows, eventually, prepare, recording
+from tests.chaos.harness import FLEET, arguments, dataflows, eventually, free_ports, prepare, recording
 from tests.processes import PATIENCE, ROOT, environment
 
 if TYPE_CHECKING:
@@ -245,3 +247,18 @@ def test_every_metric_of_the_stages_can_be_read(status: RunStatus, port: int, tm
             assert found[f"highwater_log_loss_total{{role={role}}}{{target={name}}}"] == 0
     registered = {name for name in METRICS if status.read(name) is None}
     assert registered == {"arrival", "newest", "behind", "committed_at"}
+
+
+def test_under_the_engines_command_each_process_has_a_port_of_its_own(tmp_path: Path) -> None:
+    """FLEET_METRICS names the port of the first; the second serves at the next one, until it ends."""
+    fleet = load(prepare(tmp_path, []), environ={})
+    runtime = Runtime(workers=2, process=1)
+    (port,) = free_ports(1)
+    serve_until_exit(fleet, runtime, None)
+    serve_until_exit(fleet, runtime, f"127.0.0.1:{port - 1}")
+    try:
+        assert ask(port, "/startupz")[0] == 503
+        runtime.status.asked()
+        assert ask(port, "/startupz")[0] == 200
+    finally:
+        engine_runtime._serving.close()
