@@ -148,11 +148,11 @@ ASSET: Kind[StoredAsset] = Kind("asset", 5, _OLDER, describe=_stored)
 
 
 class _RareEffects(NamedTuple):
-    """What one record means for the targets of an asset, besides a score.
+    """Effects of one record on the targets of an asset, other than a score.
 
     Attributes:
         clock: the label clock, where it has begun.
-        at_once: label of the very example that is scored, where it is known already.
+        at_once: label of the example that is being scored, where it is known already.
         forgotten: the state of the asset was dropped.
     """
 
@@ -229,9 +229,9 @@ class Asset:
         #: Cell of the example grid in which the last example lies.
         self._cell: int | None = state.get("cell")
         self._revision: int = state.get("revision", 0)
-        #: Event time that was scored last, of which the revisions are counted; it outlives the windows.
+        #: Event time that was scored last, whose revisions are counted; it outlives the windows.
         self._scored: int | None = state.get("scored")
-        #: Nothing of the asset is worth keeping any more.
+        #: The asset has no state left, so it can be deleted.
         self.finished = False
         #: Event time of the last accepted event of any kind.
         self._last_event: int | None = state.get("last_event")
@@ -242,7 +242,7 @@ class Asset:
             marks, ids = state["left"]
             self._windows.move_marks(*marks)
             self._windows.restore_remains(ids)
-            # Windows that are empty too miss nothing of what these hold.
+            # The windows are empty too, so the recomputed ones miss nothing.
             if plan.complete_windows(name, None) is not None:
                 state["complete"] = RecomputedWindows(self._plan).state()
 
@@ -291,7 +291,7 @@ class Asset:
 
     @property
     def dormant(self) -> bool:
-        """Whether the asset was dropped, so that its bytes can stand for it in memory."""
+        """Whether the asset was dropped, so that memory may hold its bytes in place of the object."""
         return self._windows.remains() is not None and self._tombstone() is not None
 
     def to_bytes(self) -> bytes:
@@ -330,7 +330,7 @@ class Asset:
         Args:
             asset_class: name of its class from now on.
             before: what `before` returned before the record on which it threw; as it is now if None.
-            body: of that record, of which nothing is kept.
+            body: of that record; no trace of it is kept.
         """
         before = before or self.before()
         new = Asset(self._name, self._plans, asset_class)
@@ -351,7 +351,7 @@ class Asset:
         event = body.event
         if isinstance(event, Telemetry):
             weather = None if body.weather is None else body.weather.values
-            # What throws here threw before it was noted.
+            # A record that throws here threw before, too, and its identity was never stored.
             with suppress(Exception):
                 self._windows.forget_identity(event.time, event.readings, event.id, weather)
         elif isinstance(event, Fault):
@@ -418,7 +418,7 @@ class Asset:
         self._revision = self._revision + 1 if time == self._scored else 0
         self._scored = time
         cell = time // self._plan.example_every
-        # A revision is no example, also where the windows, and with them the cell, began empty.
+        # A revision is no example, even in windows that were dropped together with the cell.
         example = cell != self._cell and not self._revision
         at_once = {}
         if example:
@@ -599,7 +599,7 @@ class Asset:
         if len(targets) == active and not (
             matured or released or at_once or cleared or forgotten or compared
         ):
-            # Nearly every event: nothing happened but that there is something to score.
+            # Nearly every event: a score and the label clock are the only effects.
             effects: tuple[Effect, ...] = (*clock, *scores)
             observations = [
                 Observation(self._name, name, windows.watermark, effects, resting) for name in targets

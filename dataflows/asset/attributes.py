@@ -64,7 +64,7 @@ class AttributeFeatures(FeatureBlock):
 
     @override
     def add(self, accepted: ResolvedEvent, times: AssetTimes) -> bool:
-        """Replace the attributes that a registry row names; the others stay as they were."""
+        """Replace the attributes that a registry row names; keep the others."""
         event = accepted.event
         if isinstance(event, Registration):
             merged = {**self.known, **event.attributes}

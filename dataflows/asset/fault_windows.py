@@ -31,16 +31,16 @@ if TYPE_CHECKING:
 
 __all__ = ["FaultFeatures", "identity_of"]
 
-#: So many of the latest faults are kept one by one, where a reset may have to part those of one pane.
+#: Number of latest faults that are kept one by one: a reset may split a pane between them.
 _MOST_RECENT = 4_096
-#: So many of the latest faults wait for telemetry that they overtook, however long it is under way.
+#: Number of latest faults that wait for telemetry that they overtook, with no limit of time.
 _MOST_OVERTAKING = 256
 
 
 class FaultFeatures(FeatureBlock):
     """Faults of one asset, counted by pane.
 
-    Codes are rare beside readings, so panes are kept sparsely: an asset without faults keeps nothing.
+    Codes are rarer than readings, so panes are stored sparsely: an asset without faults keeps nothing.
 
     Args:
         asset_class: its codes and windows.
@@ -217,7 +217,7 @@ def _described(panes: Mapping[int, Sequence[int]], oldest: int, time: int) -> tu
 
 
 def without_surplus(waiting: list[tuple[int, str]], oldest: int) -> list[tuple[int, str]]:
-    """Faults without those that very many later ones have followed: telemetry may never come.
+    """Return waiting faults, except those that many later ones followed: their telemetry may never come.
 
     Args:
         waiting: (microseconds, code).
@@ -235,6 +235,6 @@ def without_surplus(waiting: list[tuple[int, str]], oldest: int) -> list[tuple[i
 
 def identity_of(fault: Fault) -> str:
     """Key that identifies a repeated fault: its content, and its id where it has one."""
-    # Ids are printable, so none of telemetry is like one of these, and no id like a content.
+    # Ids are printable, so no id of telemetry equals one of these, and no id equals a content.
     content = f"\x1f{fault.code}\x1f{fault.time}"
     return content if fault.id is None else f"\x1e{fault.id}{content}"

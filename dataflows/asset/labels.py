@@ -43,7 +43,7 @@ POSITIVE, NEGATIVE, CENSORED = 1, 0, -1
 RecordKind = Literal["failure", "maintenance"]
 #: Shared by the many assets without a record, so it cannot be written to.
 _NONE = cast("dict[str, Any]", MappingProxyType({}))
-#: So many records are kept for telemetry that may still come, however old they are.
+#: Number of records that are kept for later telemetry, however old they are.
 _MOST = 256
 #: Maintenance of the whole asset.
 _WHOLE = ""
@@ -58,7 +58,7 @@ class Replaced(NamedTuple):
 
 
 class AssetRecords:
-    """The records that stand, by time.
+    """The valid records of one asset, by time: those that no correction or retraction removed.
 
     Args:
         state: what `state` returned, None for a new asset.
@@ -69,7 +69,7 @@ class AssetRecords:
     def __init__(self, state: dict[str, Any] | None = None) -> None:
         self._failures: Mapping[str, list[int]] = (state and state["failures"]) or _NONE
         self._maintenance: Mapping[str, list[int]] = (state and state["maintenance"]) or _NONE
-        #: By identity: time, and what it was of.
+        #: By identity: time, and mode or component.
         self._seen: dict[str, tuple[int, str]] = _NONE
         if state and state["seen"]:
             self._seen = {key: (time, what) for key, (time, what) in state["seen"].items()}
@@ -84,7 +84,8 @@ class AssetRecords:
     ) -> Replaced | bool:
         """Add a record, unless it was seen before.
 
-        One order may name several modes or components, so a record is identified by its id and what it is of.
+        One order may name several modes or components, so a record is identified by its id and its mode or
+        component.
 
         Args:
             kind: failure or maintenance.
@@ -114,14 +115,14 @@ class AssetRecords:
         return True if replaced is None else replaced
 
     def _free(self, kind: RecordKind, time: int, named: str) -> None:
-        """Keep a record without an identity, since another record has its id now."""
+        """Keep a record without its identity, since another record has its id now."""
         key = _key(kind, time, named, None) + _SEPARATOR
         if key in self._seen:
             self._times(kind, named).remove(time)
         self._seen[key] = (time, named)
 
     def withdraw(self, identity: str) -> list[tuple[RecordKind, int, str | None]]:
-        """Remove the records of an id, which is free then; return their kind, time, mode or component."""
+        """Remove the records of an id, which is free again; return their kind, time, mode or component."""
         withdrawn: list[tuple[RecordKind, int, str | None]] = []
         kinds: tuple[RecordKind, ...] = ("failure", "maintenance")
         for kind in kinds:
@@ -268,7 +269,7 @@ class _TargetLabels:
         self.wait = target.horizon + target.label_delay
         self.memory = self.wait + target.label_memory
         self.examples: list[_Example] = []
-        #: How many examples from the left the label clock has passed.
+        #: Number of examples, the earliest ones, that the label clock has passed.
         self.passed = 0
 
 
@@ -278,7 +279,7 @@ class Labels:
     Args:
         targets: of the class.
         state: what `state` returned, None for a new asset.
-        known: every target of the fleet; examples of former targets go on.
+        known: every target of the fleet, for the examples of former targets.
 
     Attributes:
         clock: the label clock, None before anything moved it.
@@ -305,14 +306,14 @@ class Labels:
         self._active = tuple(target.name for target in targets)
         self._targets = {target.name: _TargetLabels(target) for target in targets}
         self._records = AssetRecords(None if state is None else state["records"])
-        #: Label clock by the asset's own events and records alone.
+        #: Label clock that only the asset's own events and records move.
         self._own_clock: int | None = None
         #: Label clock, which silence moves too.
         self.clock: int | None = None
         if state is not None:
             self._restore(state, known or {})
         self._measure()
-        #: Up to these label clocks nothing is decided, and nothing forgotten: for nearly every event.
+        #: Nothing is decided, or forgotten, up to these label clocks: so nearly every event is quick.
         self._due = self._stale = _NEVER
         self._schedule()
 
@@ -407,7 +408,7 @@ class Labels:
             What it decides or corrects, and the record of the same id that it replaced, if it has other
             content; None for a record that was seen before.
         """
-        # Without silence: it moves no clock of an asset that rests.
+        # The clock without silence: a record moves no clock of a resting asset.
         clock = time if self._own_clock is None else max(time, self._own_clock)
         taken = self._records.add(kind, time, what, identity, clock - self._memory)
         if not taken:
@@ -427,7 +428,7 @@ class Labels:
         return decided, withdrawn
 
     def affected(self, kind: RecordKind, what: str | None) -> list[str]:
-        """Names of the targets that a record is about."""
+        """Names of the targets that a record concerns."""
         return [labels.target.name for labels in self._affected(kind, what)]
 
     def _affected(self, kind: RecordKind, what: str | None) -> list[_TargetLabels]:
@@ -486,7 +487,7 @@ class Labels:
             time: of the record.
             largest: the largest telemetry time; a record may come before the telemetry that it labels.
         """
-        # Silence does not make the records of an outage late, just as it does not make its telemetry late.
+        # Silence makes neither the records nor the telemetry of an outage late.
         if self._own_clock is None or largest is None:
             return True
         return time > min(self._own_clock, largest) - self._memory
@@ -514,7 +515,7 @@ class Labels:
         return sum(example.label is None for labels in self._targets.values() for example in labels.examples)
 
     def _revise(self, kind: RecordKind, what: str | None, time: int, decided: Decisions) -> Decisions:
-        """Decide again every example that a record of this time can change; add the results."""
+        """Decide every example again that a record of this time can change; add the results."""
         affected: Iterable[_TargetLabels] = self._affected(kind, what)
         if self._downtime and kind == "failure":
             # A machine that is down is down for all its modes.
@@ -536,7 +537,7 @@ class Labels:
     def _verdict(
         self, labels: _TargetLabels, example: _Example, *, due: bool = True
     ) -> tuple[int | None, int | None, str]:
-        """Return label, lead and reason by the records that stand now.
+        """Return label, lead and reason by the present records.
 
         Args:
             labels: of its target.
@@ -553,7 +554,7 @@ class Labels:
         return label, lead, why
 
     def _changes(self, labels: _TargetLabels, example: _Example, *, due: bool = True) -> bool:
-        """Whether the records that stand now give the example another label, or another lead."""
+        """Whether the present records give the example another label, or another lead."""
         return self._verdict(labels, example, due=due)[:2] != (example.label, example.lead)
 
     def _decide(self, labels: _TargetLabels, example: _Example, *, due: bool = True) -> Matured:

@@ -78,7 +78,7 @@ class MaintenanceFeatures(FeatureBlock):
             self._earlier = {**self._earlier, component: self._earlier.get(component, 0) + 1}
 
     def _components(self, component: str | None) -> Sequence[str]:
-        """Components of the class that a record is about; all of them where it names none."""
+        """Components of the class that a record concerns; all of them where it names none."""
         if component is None:
             return self._class.maintenance
         return (component,) if component in self._class.maintenance else ()

@@ -59,7 +59,7 @@ class WindowPlan:
         places |= {name: index for index, name in enumerate(self.readings)}
         parsed = [parse(text) for _, text in asset_class.expressions]
         self._evaluate = evaluator(parsed, places) if parsed else None
-        #: All readings at once, where an event brings them all; with a single sensor it makes no tuple.
+        #: Gets all readings of an event at once; None with a single sensor, where it would make no tuple.
         self._pick = itemgetter(*self.readings) if len(self.readings) > 1 else None
         self._declared = frozenset(self.readings)
         self.values = len(self.sensors) if asset_class.values else 0
@@ -104,14 +104,14 @@ class WindowPlan:
         return first_pane(time, self.hops, self.depths)
 
     def pane_start(self, time: int) -> int:
-        """Where the pane of this time begins; with several hops, the earliest of their panes."""
+        """Start of the pane of this time; with several hops, the earliest start."""
         start = time
         for hop in self._widest:
             start = min(start, pane_of(time, hop) * hop)
         return start
 
     def pane_end(self, time: int) -> int:
-        """Where the pane of this time ends; with several hops, the latest of their panes."""
+        """End of the pane of this time; with several hops, the latest end."""
         end = time
         for hop in self._widest:
             end = max(end, (pane_of(time, hop) + 1) * hop)
@@ -124,7 +124,7 @@ class WindowPlan:
     def surely_unneeded(self, mark: int, scored: int) -> int:
         """Rows up to this time are neither in the pane of a mark nor in a window of a time that is scored.
 
-        Quicker than `pane_start` and `window_start`, and not much before them.
+        Quicker than `pane_start` and `window_start`, and a little earlier than both.
         """
         return min(mark - self._longest_hop, scored - self._resettable)
 
@@ -134,7 +134,7 @@ class WindowPlan:
         """Return readings and expressions (channels) in the order of the class, and the content of the event.
 
         The content is None where the row holds all of it: the event names each sensor of the class and no
-        other. So most events cost nothing more.
+        other, as most events do.
         """
         row, content = self._read(readings)
         return (row if self._evaluate is None else self.worked_out(row, weather)), content
@@ -170,8 +170,8 @@ class WindowPlan:
 class Panes:
     """Contents of the panes of one asset.
 
-    Each hop has a ring of slots; pane p stands in slot p modulo the size of the ring, which grows with what
-    the asset sends, up to the longest window.
+    Each hop has a ring of slots; pane p is in slot p modulo the size of the ring, which grows with the
+    data of the asset, up to the longest window.
 
     Args:
         plan: the layout of its class.
@@ -186,18 +186,18 @@ class Panes:
         rings = np.ones((hops, 2), dtype=np.int64)
         if state is not None:
             rings[:, 1] = state["rings"]
-        self._lay(rings)
+        self._allocate(rings)
         if state is not None:
             held = state["slots"]
             self._numbers[held] = state["numbers"]
             shape = (len(held), len(plan.sensors), WIDTH)
             self._panes[held] = np.frombuffer(state["panes"]).reshape(shape)
 
-    def _lay(self, rings: NDArray[np.int64]) -> None:
-        """Allocate empty rings whose sizes stand in the second column of (hops, 2).
+    def _allocate(self, rings: NDArray[np.int64]) -> None:
+        """Allocate empty rings; their sizes are the second column of ``rings`` (hops, 2).
 
         One array of integers and one of numbers hold everything, as `observe_newest` takes it: that is
-        quicker to hand over than an array each, and takes less memory for an asset that sent little.
+        quicker to pass than one array a part, and takes less memory for an asset that sent little.
         """
         plan = self._plan
         rings[:, 0] = np.cumsum(rings[:, 1]) - rings[:, 1]
@@ -303,7 +303,7 @@ class Panes:
         before, numbers_before, panes_before = self._rings, self._numbers, self._panes
         rings = before.copy()
         rings[hop, 1] = min(2 * rings[hop, 1], self._plan.depths[hop] + 1)
-        self._lay(rings)
+        self._allocate(rings)
         numbers, panes = self._numbers, self._panes
         for ring, (old, size) in zip(rings, before, strict=True):
             for slot in range(old, old + size):

@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 
 __all__ = ["BLOCKS", "ClassPlan", "PlacedBlock", "in_sample"]
 
-#: Kinds of features besides those of readings and expressions, in the order of the feature vector; those of
-#: faults stand between the readings' windows.
+#: Kinds of features other than readings and expressions, in the order of the feature vector; those of faults
+#: are between the windows of readings.
 BLOCKS: tuple[type[FeatureBlock], ...] = (
     FaultFeatures,
     MaintenanceFeatures,
@@ -106,7 +106,7 @@ class ClassPlan:
         self.targets = tuple(targets[name] for name in asset_class.targets)
         self.known = targets
         self.example_every = asset_class.example_every
-        # Nobody takes an example of a class without targets.
+        # Examples of a class without targets have no use.
         self.write_examples = write_examples and bool(self.targets)
         self.resets = frozenset(asset_class.reset_windows_on)
         #: Share of the assets whose examples are computed again from complete data.
@@ -148,7 +148,7 @@ class ClassPlan:
         if at != self.width:
             msg = f"class {asset_class.name!r}: its declarations make {at} features, it names {self.width}"
             raise ValueError(msg)
-        #: Kinds of which each asset has a block, in this order.
+        #: Kinds of blocks of each asset, in this order.
         self.blocks = tuple(blocks)
         #: Those among them that have features in this class, with their index.
         self.written = tuple((index, placed) for index, placed in enumerate(blocks) if placed.writes)
@@ -178,7 +178,7 @@ class ClassPlan:
 
         Args:
             blocks: of this class.
-            other: the class in which they go on; None if it is this one.
+            other: the class that takes them over; None if it is this one.
         """
         states: dict[str, dict[str, Any]] = {}
         gone = set() if other is None else self._changed(other)

@@ -29,13 +29,13 @@ _time = itemgetter(0)
 class RecomputedWindows:
     """A second set of panes, which receives a time only when the watermark has passed it.
 
-    So everything enters in order of event time, and at the time of an example the newest panes hold just what
-    its windows cover, all late data included: the same code that served its features computes them again.
+    So data enters in order of event time. At the time of an example the newest panes hold exactly the data of
+    its windows, late data included: the code that served its features computes them again.
 
     Args:
         plan: of the asset's class.
-        since: event time up to which events were accepted that never came here, None if all came; examples
-            whose windows reach back to it cannot be computed again, and are left out.
+        since: event time up to which accepted events are missing here, None if none is; examples whose
+            windows reach back to it cannot be computed again, and are left out.
         state: what `state` returned, None for a new asset.
 
     Attributes:
@@ -115,7 +115,7 @@ class RecomputedWindows:
             self._examples.append((time, served))
 
     def advance(self, mark: int | None, blocks: Sequence[FeatureBlock]) -> tuple[Compared, ...]:
-        """Enter what the watermark has passed; return the examples among it, and those given up.
+        """Enter the data that the watermark has passed; return the examples in it, and those given up.
 
         Args:
             mark: the watermark.
@@ -167,7 +167,7 @@ class RecomputedWindows:
         return out.tobytes()
 
     def reset(self, time: int, rows: Mapping[int, NDArray[np.float64]]) -> None:
-        """Drop what lies up to an instant, as the serving windows do; earlier examples are given up.
+        """Drop the data up to an instant, as the serving windows do; earlier examples are given up.
 
         Args:
             time: microseconds.

@@ -71,11 +71,11 @@ class HeldReadings(Windows):
         if isinstance(event, Registration):
             leaves = event.retired or plans[event.asset_class] is not plan
             return leaves and self.held is not None
-        # The asset has been silent for so long that the time is scored as it is.
+        # The asset has been silent for idle_timeout: the time is scored with the readings it has.
         return isinstance(event, Expiry) and self.held is not None
 
     def close(self) -> int:
-        """Score the time that is held as it is, and return it.
+        """Score the time that is held with the readings it has, and return it.
 
         Raises:
             ValueError: none is held.

@@ -34,7 +34,7 @@ class WeatherFeatures(FeatureBlock):
         state: what `state` returned, None for a new asset.
 
     Attributes:
-        revised: later weather took the place of that with which the event was joined.
+        revised: later weather replaced the weather that the event was joined with.
     """
 
     __slots__ = ("_held", "_held_revised", "_joined", "_max_age", "_names", "revised")
@@ -48,10 +48,10 @@ class WeatherFeatures(FeatureBlock):
         self._max_age = 0 if weather is None else weather.max_age
         #: None where the event has no site.
         self._joined: WeatherAsOf | None = None
-        #: What the latest message of a time that waits for sensors was joined with.
+        #: Weather of the latest message of a time that waits for sensors.
         self._held: WeatherAsOf | None = None
         self.revised = False
-        #: The same of the time that waits.
+        #: As `revised`, for the time that waits.
         self._held_revised = False
         if state is not None:
             same = tuple(state["names"]) == self._names
@@ -108,7 +108,7 @@ class WeatherFeatures(FeatureBlock):
 
     @override
     def advance(self, time: int) -> None:
-        """Score the time that waited: with the weather of its latest message."""
+        """Use the weather of the latest message of the time that waited: it is scored now."""
         self._joined, self.revised = self._held, self._held_revised
 
     def _would_join(self, late: WeatherAsOf, time: int | None, before: WeatherAsOf | None) -> bool:

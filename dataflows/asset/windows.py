@@ -144,10 +144,10 @@ class RowBuffer:
         self._find_oldest()
 
 
-#: So many readings are kept one by one for a reset that is reported late; they bound the state of an asset.
+#: Number of readings that are kept one by one for a late reset; it bounds the state of an asset.
 MOST_ROWS = 16_384
-#: Identities that are left of a dropped asset: what a gateway repeats is what it sent last. If more messages
-#: had the latest time, as of a gateway that sends one sensor a message, so many of that time at most.
+#: Number of identities that a dropped asset keeps, since a gateway repeats its latest messages; and the limit
+#: where more messages had the latest time, as from a gateway that sends one sensor a message.
 _LEFT, _LEFT_OF_LATEST = 4, 16
 
 
@@ -179,9 +179,9 @@ class Windows:
     def __init__(self, plan: WindowPlan, state: dict[str, Any] | None = None) -> None:
         self._plan = plan
         self._panes = Panes(plan, None if state is None else state["panes"])
-        #: Back to where a pane may need them.
+        #: Readings that a pane may still need.
         self._rows = RowBuffer(len(plan.sensors))
-        #: Digests of what came for a time where its row does not tell: several events, or other sensors.
+        #: Digests of events whose row does not show their content: several of a time, or other sensors.
         self._contents: dict[int, tuple[int, ...]] = {}
         self._ids: dict[int, int] = {}
         #: Times of late telemetry after the latest that was scored; they enter the panes with the next one.
@@ -190,11 +190,11 @@ class Windows:
         self._unbegun: dict[int, tuple[int, ...]] = {}
         #: At the time that is scored, until something changes them or they are asked for.
         self._features: NDArray[np.float64] | None = None
-        #: Below this the watermark never lies: where it stood under a former class.
+        #: The watermark is never below this: its value under a former class.
         self._floor: int | None = None
         #: Where the windows begin, if something reset them.
         self._since: int | None = None
-        #: The time that is scored: the largest of telemetry, but for one that waits for sensors.
+        #: The time that is scored: the largest of telemetry, except one that waits for sensors.
         self.largest: int | None = None
         #: The time that waits for sensors, after all that were scored; see `HeldReadings`.
         self.held: int | None = None
@@ -217,7 +217,7 @@ class Windows:
     def settled(self) -> int | None:
         """Telemetry before this time can no longer be accepted; None before the first telemetry.
 
-        Faults may move the watermark past the latest telemetry, at whose time more may come all the same.
+        Faults may move the watermark past the latest telemetry, but more of its time is still accepted.
         """
         mark = self.watermark
         return None if mark is None or self.latest is None else min(mark, self.latest)
@@ -325,7 +325,7 @@ class Windows:
 
         Args:
             time: microseconds.
-            identity: its id, or what stands for its content.
+            identity: its id, or a key of its content.
         """
         key, mark = _digest(identity.encode()), self.watermark
         if mark is not None and time >= mark and self._ids.get(key) == time:
@@ -366,7 +366,7 @@ class Windows:
         if self.largest is None:
             msg = "no telemetry yet, so no features"
             raise ValueError(msg)
-        # Given away: to keep them would cost memory for each asset, and nearly no event asks twice.
+        # Not kept: that would cost memory for each asset, and hardly any event asks twice.
         features, self._features = self._features, None
         if features is None:
             plan = self._plan
@@ -503,7 +503,7 @@ class Windows:
 
         Args:
             new: of the other class, empty yet.
-            kept: (old, new) index of the sensors whose windows go on; the others start empty.
+            kept: (old, new) index of the sensors whose windows are kept; the others start empty.
         """
         old_at, new_at = [old for old, _ in kept], [new for _, new in kept]
         plan = new._plan
@@ -534,7 +534,7 @@ class Windows:
         merged = self._plan.worked_out(np.where(np.isnan(new), old, new), weather)
         self._rows[time] = merged
         self._features = None
-        # Windows that began with a change count what came since, so this time too from now on.
+        # Windows that began with a change count all later readings, so this time too from now on.
         begins = self._unbegun.pop(time, None) is not None
         if time in self._ahead or self.largest is None:
             return
@@ -553,7 +553,7 @@ class Windows:
             return key in self._ids or self._ids.get(_digest(identity.encode())) == time
         if time in self._rows:
             return digest in self._contents_of(time)
-        # What a reset dropped, or asset_ttl; releases before snapshot version 5 left the time out.
+        # Dropped by a reset or by asset_ttl; releases before snapshot version 5 left the time out.
         return _content_id(time, digest) in self._ids or self._ids.get(digest) == time
 
     def _contents_of(self, time: int) -> tuple[int, ...]:
@@ -592,7 +592,7 @@ class Windows:
                 break
             at = ids.pop(first)
             if at == self.latest:
-                # More may come at this time; behind the others it does not hold up what is to be forgotten.
+                # More may come at this time; at the end, it does not keep older ones from being dropped.
                 ids[first] = at
         while contents and (first := next(iter(contents))) < mark:
             del contents[first]
