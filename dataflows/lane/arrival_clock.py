@@ -75,7 +75,7 @@ class ArrivalClock:
         if arrived is None or not self._jumps(event, arrived, before):
             self.claims.clear()
             return True
-        who = _who(event)
+        who = _sender_of(event)
         source = item.position[0]
         like = [claim for claim in self.claims if abs(claim[0] - arrived) <= self._max_jump]
         confirmed = (
@@ -99,8 +99,8 @@ class ArrivalClock:
         return arrived - before > self._max_jump
 
 
-def _who(event: Event) -> str:
-    """Asset, site or person that an event comes from."""
+def _sender_of(event: Event) -> str:
+    """Sender of an event: its asset, its site or a person."""
     if isinstance(event, Weather):
         return event.site
     return event.by if isinstance(event, Command) else event.asset

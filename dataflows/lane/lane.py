@@ -179,7 +179,7 @@ _OLDER = {
         "waiting": (state["largest"], 0),
     },
 }
-#: Snapshots of `Lane`. A store without a manifest has digests of the layouts in it: what it tells.
+#: Snapshots of `Lane`. In a store without a manifest it has digests of the layouts, which `describe` returns.
 LANE: Kind[dict[str, str] | None] = Kind("lane", 4, _OLDER, describe=lambda state: state.get("shapes"))
 #: Buckets of silence, clock, signs of life and waiting records of an asset.
 HEARD: Kind[None] = Kind("heard", 2)
@@ -225,7 +225,7 @@ class Lane:
         self._with_arrivals: bool | None = None
         self._largest: int | None = None
         self._sequence = 0
-        #: Number of items that the lane made after the record of this sequence, besides the record itself.
+        #: Number of items that the lane made after the record of this sequence, without the record itself.
         self._made = 0
         self._counts = Counts(fleet.metrics_every)
         #: Findings about clocks in the open period.
@@ -437,7 +437,7 @@ class Lane:
         return did == "waits"
 
     def _release_waiting(self, item: Item, event: AssetEvent, out: list[Item]) -> bool:
-        """Release the records that telemetry reaches, just before it; return whether any were withdrawn."""
+        """Release the waiting records that telemetry reaches; return whether a retraction withdrew any."""
         if isinstance(event, Retraction):
             withdrawn = self._waiting.withdraw(event.asset, event.id)
             if withdrawn:
@@ -538,7 +538,7 @@ class Lane:
                 self._emit(late, issued, out)
 
     def _emit(self, what: Expiry | LateWeather, at: int, out: list[Item]) -> None:
-        """Make an item that took effect at an instant between the last record and the next."""
+        """Make an item that takes effect at an instant between the last record and the next."""
         arrival = None if self.arrival is None else at
         known = self._made_known(what, arrival)
         out.append(Item(self._sequence, self._next_part(), arrival, at, ("", 0, 0), known))
@@ -555,7 +555,7 @@ class Lane:
     def _check_clock(
         self, clocks: ClockHealth, item: Item, event: Telemetry | Fault, arrival: int, out: list[Item]
     ) -> None:
-        """Make findings about the clock of an event's asset; for an honest clock nearly always none."""
+        """Check the clock of an event's asset; for a right clock hardly any event needs it."""
         if not clocks.needs_check(event.asset, event.time - arrival):
             return
         found = clocks.check(event.asset, event.time, arrival)
@@ -584,7 +584,7 @@ class Lane:
         return Item(self._sequence, lane_part(place), self.arrival, item.known, ("", 0, 0), body)
 
     def _check_arrivals(self, event: Event) -> Reject | None:
-        """Reject a record with other use of arrivals than the first; registry files may omit arrivals."""
+        """Reject a record with `arrived` if the first had none, or the reverse; registry rows may omit it."""
         with_arrivals = event.arrived is not None
         if isinstance(event, Registration | Command) and not with_arrivals:
             return None

@@ -29,8 +29,8 @@ _log = structlog.get_logger()
 class LaneMetrics:
     """Counts what lane and assets rejected or merged late, and writes the metrics of each period of the lane.
 
-    The lane knows what it accepted; only the assets behind it know what was late, or could not be used after
-    all. So the row of a period is made here, where both come together.
+    The lane counts the events that it accepts. Only the assets know which of them are late or rejected. So
+    the row of a period is made here, from both.
 
     Args:
         main: result of `main_snapshot`, None for a new stage.
@@ -72,7 +72,7 @@ class LaneMetrics:
         return out
 
     def _close(self, item: Item, period: LanePeriod) -> Row:
-        """Make the row of a period; what several workers reject at its very end may count in the next."""
+        """Make the row of a period; with several workers, rejects at its end may count in the next."""
         lately = self._refused_lately
         row = IntakeMetrics(
             lane=period.lane,

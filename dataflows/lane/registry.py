@@ -108,7 +108,7 @@ class Registry:
         return found is not None and found.filed == _digest(row)
 
     def register(self, row: Registration, *, filed: bool = False) -> str | Reject:
-        """Apply a registry row; return the asset's class, or why the row cannot be used.
+        """Apply a registry row; return the asset's class, or the reason why the row cannot be used.
 
         Args:
             row: the row; without a site the asset keeps its site.

@@ -6,9 +6,9 @@ replay repeats them: they read no clock.
 
 Once an asset has been silent for so long that none of its examples waits or can be corrected (the reach of
 its class), more expiries would only move the clock of its targets. So it rests: one wild arrival must not
-make millions of expiries. Items for another asset of its class carry the clock to which they would have moved
-it.
-Before its next record, the last missed expiry is applied: its label clock stands where it would stand.
+make millions of expiries. Items for other assets of its class carry the label clock that its expiries would
+have reached. Before its next record, the last missed expiry is applied, so its label clock is the same as
+without the rest.
 """
 
 from __future__ import annotations
@@ -183,7 +183,7 @@ class Silence:
                 continue
             actual = self._next_due(asset)
             if actual is not None and actual > due:
-                # It sent records since; its place in the queue is updated only here.
+                # It sent records since; only now its place in the queue is updated.
                 heapq.heapreplace(self._queue, (actual, asset))
                 self._queued[asset] = actual
                 continue

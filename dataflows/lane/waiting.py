@@ -1,7 +1,7 @@
 """Records dated ahead of all telemetry: they wait, outside knowledge time, until telemetry reaches them.
 
-Only a stream without arrivals needs this, since nothing else there says what time it is. A failure dated in
-the wrong year would end the labels of its asset, and maintenance that is planned is not done yet.
+Only a stream without arrivals needs this, since there only telemetry shows the present time. A failure
+dated in the wrong year would end the labels of its asset, and planned maintenance has not happened yet.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ class WaitingRecord(msgspec.Struct, frozen=True, gc=False):
 
     Attributes:
         sequence: of the record.
-        position: where it stands: (source, line or offset, byte offset).
-        event: what it says.
+        position: (source, line or offset, byte offset).
+        event: its content.
     """
 
     sequence: int
@@ -42,9 +42,9 @@ class WaitingRecord(msgspec.Struct, frozen=True, gc=False):
 class Waiting:
     """The failure and maintenance records of a stream without arrivals that telemetry has not reached.
 
-    A record waits if its time lies more than ``max_future`` after all telemetry, so before the first
-    telemetry every record does; the first telemetry takes in what lies less far ahead of it. A record that
-    waits is taken in just before the first telemetry that is not older.
+    A record waits if its time lies more than ``max_future`` after all telemetry. So every record waits before
+    the first telemetry, which releases those that lie less far ahead. A waiting record is released just
+    before the first telemetry that is not older.
 
     Args:
         max_future: microseconds.
@@ -53,7 +53,7 @@ class Waiting:
         most: how many records may wait.
 
     Attributes:
-        replaced: how many records waited until a correction took their place.
+        replaced: number of waiting records that a correction replaced.
     """
 
     def __init__(
@@ -79,7 +79,7 @@ class Waiting:
                 self._add(WaitingRecord(sequence, (source, line, offset), event))
 
     def __len__(self) -> int:
-        """How many records wait."""
+        """Number of waiting records."""
         return self._count
 
     def is_ahead(self, event: Event) -> bool:
@@ -89,11 +89,11 @@ class Waiting:
         return self._reach is None or event.time > self._reach + self._max_future
 
     def defer(self, record: WaitingRecord) -> Literal["copy", "full", "waits", "now"]:
-        """Look whether a record has to wait, and what it means for the one with its identity that does.
+        """Decide whether a record waits; it replaces a waiting one of the same identity and another time.
 
         Returns:
-            ``copy`` of a record that waits, or ``full`` where no more may wait: nothing changed. ``waits``;
-            or ``now``: it need not wait, and nothing of its identity does any more.
+            ``copy`` of a waiting record, or ``full`` where no more may wait: nothing changed. ``waits``; or
+            ``now``: it need not wait, and no record of its identity waits any more.
         """
         event = record.event
         found = self._held.get(event.asset, {}).get(_identity(event))
@@ -172,7 +172,7 @@ def _content(event: Failure | Maintenance) -> tuple[str, int, str | None]:
 
 
 def _identity(event: Failure | Maintenance) -> tuple[str, ...]:
-    """Of a record with an id: that, and what it is of; of one without also its time."""
+    """Identity of a record: kind, mode or component, and id; without an id, its time."""
     kind, time, what = _content(event)
-    # An id is not empty, so records with and without one are told apart.
+    # An id is not empty, so a record with one never equals a record without.
     return (kind, what or "", "", str(time)) if event.id is None else (kind, what or "", event.id)

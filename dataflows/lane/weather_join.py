@@ -139,7 +139,7 @@ class WeatherRows:
             return Reject("too_late", "weather from before what is kept; classes.*.weather.memory keeps more")
         waits = known is None or row.issued > known
         if not waits:
-            # Even without room: this drops older rows.
+            # Also where there is no room for the row: this drops older rows.
             self._issued = max(self._issued, row.issued)
         if self._held >= self._most:
             return Reject("no_room", f"max_weather = {self._most:,} rows are held already")
@@ -202,7 +202,7 @@ class WeatherRows:
         return True
 
     def sweep(self) -> list[str]:
-        """Drop rows before the mark, now and then; return the changed sites."""
+        """Drop rows before the mark, at intervals; return the changed sites."""
         if self.mark < self._swept + self._memory // _SWEEPS:
             return []
         self._swept = max(self.mark, _NEVER)
@@ -381,7 +381,7 @@ class WeatherJoin:
         where = Buckets.read(WHEREABOUTS, placed)
         clocks = WeatherRows.new_clocks()
         if state is None:
-            # From a time before a pause without weather classes: the rows since then are unknown.
+            # Stored before a time without weather classes: the rows of that time are unknown.
             rows, where = {}, {}
         else:
             clocks = tuple(state["clocks"])
@@ -479,17 +479,17 @@ class WeatherJoin:
         if isinstance(added, Reject):
             return added
         self._sites.touch(row.site)
-        return list(self._late(row.site, row.time)) if added else []
+        return list(self._revisions(row.site, row.time)) if added else []
 
     def due(self, until: int) -> Iterator[tuple[int, list[LateWeather]]]:
         """Yield rows that came before their issue, with that instant and the revisions at it."""
         for row, news in self._rows.due(until):
             self._sites.touch(row.site)
             if news:
-                yield row.issued, list(self._late(row.site, row.time))
+                yield row.issued, list(self._revisions(row.site, row.time))
 
-    def _late(self, site: str, time: int) -> Iterator[LateWeather]:
-        """Revisions of assets now at a site that would get the row of this time, if scored now."""
+    def _revisions(self, site: str, time: int) -> Iterator[LateWeather]:
+        """Yield revisions for assets at a site whose latest score would now use the row of this time."""
         for asset, scored in self._asset_sites.assets_at(site):
             view = self._views.get(self._registry.class_of(asset) or "")
             if view is None:

@@ -1,7 +1,7 @@
 """Every kind of snapshot that a store may hold, to check and describe snapshots.
 
-Each kind is declared beside the class whose state it is; see `dataflows.state.snapshots.Kind`. A test finds
-one that is missing here.
+Each kind is declared next to the class whose state it holds; see `dataflows.state.snapshots.Kind`. A test
+finds one that is missing here.
 """
 
 from __future__ import annotations

@@ -78,7 +78,7 @@ def stored_shapes(parts: Iterable[Partition]) -> dict[str, str] | None:
 def check_consent(
     changes: Sequence[Change], parts: Iterable[Partition], migrate: Collection[str], store: str
 ) -> None:
-    """Refuse a loss of state that was not accepted by name.
+    """Refuse a loss of state that the user did not accept by name.
 
     Args:
         changes: of classes and targets.
@@ -93,15 +93,17 @@ def check_consent(
         return
     stored = stored_state(parts, assets=True)
     costly = [(change, cost) for change in changes if (cost := _cost(change, stored))]
-    refused = [(change, cost) for change, cost in costly if change.name not in migrate or _stays(change)]
+    refused = [
+        (change, cost) for change, cost in costly if change.name not in migrate or _cannot_migrate(change)
+    ]
     if not refused:
         return
     lines = "\n".join(f"- {change.name}: {change.why}. {cost}" for change, cost in refused)
-    names = shlex.join(change.name for change, _ in refused if not _stays(change))
+    names = shlex.join(change.name for change, _ in refused if not _cannot_migrate(change))
     known = {change.name for change, _ in costly}
     stray = [name for name in migrate if name not in known]
     if stray:
-        lines += f"\n(--migrate names {', '.join(stray)}, of which nothing changed that would be lost.)"
+        lines += f"\n(--migrate names {', '.join(stray)}, which would lose nothing.)"
     accept = f'start once with --migrate "{names}" (or FLEET_MIGRATE) to accept that, ' if names else ""
     msg = (
         f"the fleet was changed, and {store} holds state that does not fit it:\n{lines}\n"
@@ -110,8 +112,8 @@ def check_consent(
     raise FleetChangedError(msg)
 
 
-def _stays(change: Change) -> bool:
-    """Whether the state cannot be used at all."""
+def _cannot_migrate(change: Change) -> bool:
+    """Whether --migrate cannot accept a change: assets with state would have no class."""
     return change.removed and change.asset_class is not None
 
 
@@ -131,8 +133,8 @@ def _cost(change: Change, stored: StoredState) -> str:
                 "their features are missing, or know less than they say"
             )
         return (
-            f"{loses}. Models that see them become new versions; a champion goes on as it is, and what is "
-            "gone is missing to it"
+            f"{loses}. Models that see them become new versions; a champion keeps its version, and "
+            "features that are gone are missing for it"
         )
     kept, pending = stored.targets.get(change.name), stored.pending[change.name]
     if kept is None and not pending:

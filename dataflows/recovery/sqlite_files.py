@@ -1,11 +1,11 @@
-"""Check the files of a recovery store on the disk: whether they are undamaged, and of one moment.
+"""Check that the files of a recovery store are undamaged, and of one moment.
 
 A store is a few SQLite files that the engine calls partitions; it puts each snapshot into one of them by a
-hash of its step and key. All belong together: with one file of another time the engine would continue with a
-mixture of old and new state. It detects that in some cases only, and damage in few. So before a run changes
-anything, the whole store is read and compared:
+hash of its step and key. With one file of another time the engine would continue with a mixture of old and
+new state. It detects that in some cases only, and damage in few. So before a run changes anything, the whole
+store is read and compared:
 
-- each file is a sound SQLite database, in which each key is there twice, in table and index alike;
+- each file is a sound SQLite database, whose table and index hold the same keys;
 - each snapshot is whole (CRC) and of a version that this release reads;
 - each file has the number of this store, its index, and the number of files;
 - the epoch from which the engine will resume follows the last committed epoch of each file;
@@ -134,7 +134,7 @@ def opened(path: Path, mode: str = "ro") -> Iterator[sqlite3.Connection]:
             yield connection
     except (sqlite3.Error, UnicodeDecodeError) as error:
         if getattr(error, "sqlite_errorname", "").startswith(_DISK):
-            # To read a file SQLite writes the index of its log beside it.
+            # To read a file, SQLite writes the index of its log into the same folder.
             msg = (
                 f"{path} cannot be opened ({error}): is its disk full? If so, make room on it and run again; "
                 f"the run goes on where it was. If the disk is damaged: {RESTORE}"
@@ -259,7 +259,7 @@ def check_moment(parts: Sequence[Partition], lag: int | None = 0) -> int:
 
 
 def check_sound(path: Path, connection: sqlite3.Connection, key: bytes | None = None) -> None:
-    """Check that a file is undamaged, to the last byte that matters, and readable by this release.
+    """Check that a file is undamaged, and that this release can read every snapshot in it.
 
     Args:
         path: of the file.

@@ -62,7 +62,7 @@ __all__ = [
 #: SQLite files of a new store. Resuming many assets is several times faster from many files than from one.
 PARTITIONS = 16
 #: Marks of the lane, one for each of the 16 files: the engine's hash puts their step and key there in
-#: turn (so that each of 1, 2, 4 and 8 files holds one, too). Frozen; a test watches that each file has one.
+#: turn (so that each of 1, 2, 4 and 8 files holds one, too). Frozen; a test checks that each file has one.
 MARKS = (72, 22, 5, 10, 18, 3, 54, 25, 0, 9, 1, 11, 6, 26, 2, 35)
 #: Content of `unfinished` while the outputs of earlier runs are deleted too.
 _FRESH = b"fresh\n"
