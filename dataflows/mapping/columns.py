@@ -1,7 +1,7 @@
-"""Find out what the columns of a user's files are: asset, time, readings, failure; and propose rules.
+"""Detect the columns of a user's files (asset, time, readings, failure), and propose rules.
 
-`propose` looks at the first rows of each file. What it decides by names and values alone may be wrong, so
-each proposal says what a person has to confirm.
+`propose` looks at the first rows of each file. Names and values alone can mislead, so each proposal
+lists what a person has to confirm.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 __all__ = ["ROWS", "Column", "Proposal", "propose"]
 
-#: Rows of each file that are looked at.
+#: Number of rows of each file that are examined.
 ROWS = 20_000
 _DISTINCT = 5_000
 _MOST = 0.95
@@ -64,13 +64,13 @@ _FORMATS = (
 #: Least and largest of numbers that are likely an epoch of this unit: 2001 to 2065.
 _EPOCHS = {"s": 1.0, "ms": 1e3, "us": 1e6, "ns": 1e9}
 _EPOCH_FROM, _EPOCH_TO = 9.8e8, 3.0e9
-#: From which instant a count of cycles is laid out.
+#: Instant from which a count of cycles starts.
 SINCE = "2020-01-01T00:00:00Z"
 
 
 @dataclass(slots=True)
 class Column:
-    """What the looked-at rows hold in one column.
+    """Statistics of one column, over the examined rows.
 
     Attributes:
         name: its name.
@@ -80,7 +80,7 @@ class Column:
         whole: values that are whole numbers.
         least: least number.
         largest: largest number.
-        distinct: how often each text came, up to a limit.
+        distinct: count of each text, up to a limit of texts.
         typed: whether values are times by their type (Parquet).
     """
 
@@ -131,8 +131,8 @@ class Proposal:
     Attributes:
         files: paths.
         rule: the rule, as a table of ``[[input.map]]``.
-        kind: what the files mainly hold.
-        asked: what to confirm, one sentence each.
+        kind: main kind of event in the files.
+        asked: questions for a person to confirm, one sentence each.
         ignored: columns that no event uses.
     """
 
@@ -359,7 +359,7 @@ class _Table:
 
 
 def _later(failure: dict[str, Any]) -> dict[str, Any]:
-    """A failure a moment after the row that shows it, so that the row itself is not after the failure."""
+    """Shift a failure a moment after the row that shows it, so that the row itself precedes it."""
     time = failure["time"]
     source = {"field": time} if isinstance(time, str) else dict(time)
     return {**failure, "time": {**source, "add": "1h" if source.get("unit") == "h" else "1s"}}
@@ -386,7 +386,7 @@ def _is_flag(column: Column) -> bool:
 
 
 def _time_of(column: Column) -> dict[str, Any] | None:
-    """How the values of a column are read as times; None if they are none."""
+    """Return how to read the values of a column as times; None if they are no times."""
     texts = list(column.distinct)[:500]
     if not texts:
         return None
@@ -404,7 +404,7 @@ def _time_of(column: Column) -> dict[str, Any] | None:
 
 
 def _epoch_of(column: Column) -> dict[str, Any] | None:
-    """The unit in which numbers count from 1970; None if they do not."""
+    """Return the unit of numbers that count from 1970; None if they do not."""
     for unit, scale in _EPOCHS.items():
         if _EPOCH_FROM * scale <= column.least and column.largest <= _EPOCH_TO * scale:
             return {"unit": unit}

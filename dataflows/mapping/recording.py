@@ -42,7 +42,7 @@ __all__ = [
 
 #: Events that are sorted in memory at once; more are sorted in files.
 _CHUNK = 400_000
-#: Events of one time, without arrivals: what is known of a machine, what was done, what it says.
+#: Order of events of one time, without arrivals: registry and weather, records and faults, then telemetry.
 _ORDER = {
     "asset": 0,
     "weather": 1,
@@ -53,13 +53,13 @@ _ORDER = {
     "telemetry": 6,
 }
 _FIRST = -(2**62)
-#: So many rows of a file are examined for the fields that rules name.
+#: Number of rows of a file that are examined for the fields that rules name.
 _EXAMINED = 1_000
 
 
 @dataclass(slots=True)
 class Recording:
-    """What became of the rows.
+    """Result of making events of rows.
 
     Attributes:
         path: the recording.
@@ -125,7 +125,7 @@ def with_recordings(
                 "absent": made.absent,
             }
         )
-        # Written last: what it does not name is not whole.
+        # Written last: a recording that it does not name is incomplete.
         replace_file(index, orjson.dumps(known, option=orjson.OPT_INDENT_2))
     files = tuple(str(folder / recording["recording"]) for recording in known)
     return replace(fleet, input=replace(given, files=files, rules=())), known
@@ -147,7 +147,7 @@ def _check_same(recording: Mapping[str, Any], rules: str, digests: Mapping[str, 
 
 
 def sentence(recordings: Sequence[Mapping[str, Any]]) -> str:
-    """Say what rows became.
+    """Describe the events of the rows in a sentence.
 
     >>> events = {"telemetry": 10, "failure": 1}
     >>> sentence([{"rows": 12, "events": events, "unusable": 0, "unmatched": {"a.csv": 1}}])
@@ -354,11 +354,11 @@ def _lines(
             line = line_of(event)
             kind = event["kind"]
             if kind == "asset" and registered.get(event["asset"]) == line:
-                continue  # a publisher repeats what is known of a machine in each row
+                continue  # many files repeat the attributes of a machine in each row
             if kind == "asset":
                 registered[event["asset"]] = line
             if kind in {"asset", "unusable"} and "arrived" not in event:
-                # In the place of the row before it; registry rows without a time come first.
+                # Sorted with the row before it; registry rows without a time come first.
                 yield ((_FIRST if kind == "asset" else place), 0), line
                 recording.events[kind] += 1
                 continue

@@ -1,4 +1,4 @@
-"""Read files as their publishers deliver them, as rows: CSV, text in columns, JSON, Parquet, Arrow.
+"""Read the rows of files in their original form: CSV, text in columns, JSON, Parquet, Arrow.
 
 A row is a dict from field to value. In text files every value is text. `Row.number` counts rows as an editor
 counts lines, so that a person finds a row again.
@@ -45,7 +45,7 @@ class Row(NamedTuple):
 
     Attributes:
         number: line of a text file, from 1; row of a binary file, from 1.
-        fields: values by field. None stands for a row that cannot be read, and ``raw`` holds its text.
+        fields: values by field; None where the row cannot be read, and ``raw`` has its text.
         raw: its text, empty in binary files.
     """
 
@@ -122,7 +122,7 @@ def _opened(path: str) -> Iterator[io.TextIOBase]:
 
 
 def _delimiter(header: str) -> str:
-    """The mark that a header has most of."""
+    """Return the delimiter that occurs most often in a header."""
     return max(_DELIMITERS, key=header.count)
 
 

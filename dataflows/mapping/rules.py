@@ -36,7 +36,7 @@ __all__ = [
     "problems_of",
 ]
 
-#: Texts that stand for a missing value, in any case.
+#: Texts that mean a missing value, in upper or lower case.
 MISSING = frozenset({"", "na", "n/a", "nan", "null", "none", "nil", "-", "?", "inf", "-inf"})
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
@@ -57,7 +57,7 @@ class _Spec(BaseModel):
 
 
 class Text(_Spec):
-    """Where a text comes from: a field, a constant, or a pattern of fields.
+    """Source of a text: a field, a constant, or a pattern of fields.
 
     >>> Text(text="engine-{unit}").read({"unit": "7"})
     'engine-7'
@@ -96,7 +96,7 @@ class Text(_Spec):
 
 
 class Number(_Spec):
-    """Where a reading comes from, and how its unit is converted: value * scale + offset.
+    """Source of a reading, and the conversion of its unit: value * scale + offset.
 
     >>> Number(field="temp_f", scale=0.5, offset=-16.0).read({"temp_f": "100"})
     34.0
@@ -116,7 +116,7 @@ class Number(_Spec):
 
 
 class Time(_Spec):
-    """Where a time comes from, and its form.
+    """Source of a time, and its form.
 
     >>> Time(field="at", format="%d.%m.%Y %H:%M", zone="Europe/Berlin").read({"at": "02.01.2020 15:00"})
     1577973600000000
@@ -207,7 +207,7 @@ def _instant_of(found: datetime, zone: str | None, text: str) -> int:
         place = ZoneInfo(zone)
         early, late = found.replace(tzinfo=place), found.replace(tzinfo=place, fold=1)
         if early.utcoffset() != late.utcoffset():
-            # Both offsets lead back to the same wall clock in a fold, none in a gap.
+            # Both offsets give the same wall clock in a fold, neither does in a gap.
             twice = early.astimezone(UTC).astimezone(place).replace(tzinfo=None) == found
             what = "occurs twice" if twice else "does not exist"
             msg = f"{text[:40]!r} {what} in {zone}: clocks change there; send times with offset"
@@ -296,7 +296,7 @@ class Rule(_Spec):
 
 
 class Made(BaseModel):
-    """What rows became.
+    """Result of making events of rows.
 
     Attributes:
         events: documents of events, ready to be decoded.

@@ -54,7 +54,6 @@ __all__ = [
     "audit",
     "differing",
     "explain",
-    "told",
 ]
 
 #: Which of the vectors that are computed were served: every one, or some, in the same order by asset and
@@ -183,7 +182,7 @@ class Matching:
             self._waiting.add(place)
 
     def settle(self, read: int, *, ended: bool = False) -> None:
-        """Look again at what was served and not computed before; at the end, nothing more will be."""
+        """Compare again what was served before it was computed; at the end, report what is left."""
         for place in sorted(self._waiting):
             stream = self._streams[place]
             stream.waiting = [one for one in stream.waiting if not self._settle(stream, one, read, ended)]
@@ -210,7 +209,7 @@ class Matching:
         return True
 
     def _skip(self, stream: _Stream, served: Served, key: Key) -> None:
-        """What was computed before this vector, and never served."""
+        """Report vectors that were computed before this one, and never served."""
         while stream.made and next(iter(stream.made)) < key:
             before, made = stream.made.popitem(last=False)
             if self._share == "every":
@@ -226,7 +225,7 @@ class Matching:
         """Note the end of the served vectors.
 
         Args:
-            last: the largest sequence of what was served; what was computed after it is of no interest.
+            last: the largest sequence of what was served; later computed vectors are ignored.
         """
         for place, stream in self._streams.items():
             for key, made in stream.made.items() if self._share == "every" else ():
@@ -248,7 +247,7 @@ class Matching:
         self.differences.append(Difference(what, *place, sequence, after, served, made))
 
     def forget(self, asset: str, target: str) -> None:
-        """The examples of an asset were dropped: what was computed of them will not be served any more."""
+        """Drop the computed vectors of an asset whose examples were dropped: they will not be served."""
         stream = self._streams.get((asset, target))
         if stream is not None:
             stream.made.clear()
@@ -327,8 +326,8 @@ def explain(
     """
     changed = _changed(difference, features)
     events = _events(difference, records, weather=any(name.startswith("weather:") for name in features))
-    told = {event.time for event in events if event.kind == "telemetry"}
-    gone = sorted(_predicted(difference, predictions) - told)
+    present = {event.time for event in events if event.kind == "telemetry"}
+    gone = sorted(_predicted(difference, predictions) - present)
     near = sorted(events, key=lambda event: abs((event.time or difference.time) - difference.time))[:_NEAR]
     return Explanation(changed, _sensors(changed), tuple(sorted(near)), len(events), tuple(gone))
 
@@ -393,8 +392,8 @@ def _predicted(difference: Difference, predictions: Path) -> set[int]:
     return times
 
 
-def told(difference: Difference, why: Explanation) -> list[str]:
-    """The difference in sentences."""
+def _sentences(difference: Difference, why: Explanation) -> list[str]:
+    """Describe the difference in sentences."""
     at = shown_instant(difference.time)
     of = f"{difference.asset}, {difference.target}, prediction of {at}, revision {difference.revision}"
     lines = {
@@ -572,7 +571,7 @@ class Audit:
             if matching.differences or status.stop:
                 return
             if row is None and not matching.waiting:
-                break  # what the recording holds beyond the outputs was served by nobody
+                break  # the recording goes beyond the outputs: later vectors were never served
         while row is not None and not matching.differences:
             matching.serve(row, status.records)
             matching.settle(status.records, ended=True)
@@ -656,7 +655,7 @@ def _show(report: Report, console: Console) -> None:
         console.print(f"Equal to the last bit: {read}.", highlight=False)
         return
     console.print(f"Not equal. Compared: {read}.", style="bold red", highlight=False)
-    for line in told(report.difference, report.why):
+    for line in _sentences(report.difference, report.why):
         console.print(line, highlight=False, soft_wrap=True, markup=False)
     if report.why.changed:
         table = plain_table("What differs", "feature", "served", "from the recording")

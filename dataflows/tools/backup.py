@@ -111,15 +111,15 @@ def backup(store: Path, to: Path, console: Console, *, outputs: bool) -> None:
     write_manifest(work, msgspec.structs.replace(manifest, copy=copy))
     os.sync()
     work.rename(to)
-    # For the metric of its age, and for people: the store says when it was last backed up.
+    # For the metric of its age, and for people: the store has the time of its last backup.
     replace_file(store / LAST_BACKUP, f"{copy.taken}\n".encode())
     size = decimal(sum(size for size, _ in files.values()))
     console.print(f"{to}: {len(files)} files, {size}, resumes from epoch {resume:,}.", highlight=False)
     if not positions:
         console.print("Its outputs are topics, which are no part of it.", highlight=False)
     elif not outputs:
-        told = ", ".join(f"{name} {length:,}" for name, length in positions.items())
-        console.print(f"Outputs are not in it; it counts on their first bytes: {told}.", highlight=False)
+        lengths = ", ".join(f"{name} {length:,}" for name, length in positions.items())
+        console.print(f"Outputs are not in it; it needs their first bytes: {lengths}.", highlight=False)
 
 
 def backup_into(store: Path, folder: Path, console: Console, *, outputs: bool, keep: int) -> None:
@@ -155,7 +155,7 @@ def _copy_files(store: Path, manifest: Manifest, work: Path) -> list[Partition]:
         for path, connection in connections.items():
             with closing(sqlite3.connect(work / path.name)) as target:
                 connection.backup(target)
-                # One file, without a log beside it; the engine turns the log on again.
+                # One file without a separate log; the engine turns the log on again.
                 target.execute("PRAGMA journal_mode = DELETE")
         journal |= _open_journal(store / _JOURNAL, stack)
         for name, file in journal.items():
@@ -315,8 +315,8 @@ def restore(
         os.sync()
         # Last, so that a restore that was killed leaves no valid store.
         write_manifest(store, msgspec.structs.replace(manifest, copy=None))
-    console.print(f"{store}: as of {manifest.copy.taken}; run the fleet on it to go on.", highlight=False)
-    _tell_lengths(outputs or Path(manifest.run.outputs), manifest.copy.positions, console)
+    console.print(f"{store}: as of {manifest.copy.taken}; run the fleet on it to continue.", highlight=False)
+    _print_short_outputs(outputs or Path(manifest.run.outputs), manifest.copy.positions, console)
 
 
 def _move_aside(store: Path, console: Console) -> None:
@@ -344,7 +344,7 @@ def _check_copy(copied: Path, copy: Copy) -> None:
 def _put_back(copied: Path, outputs: Path) -> None:
     outputs.mkdir(parents=True, exist_ok=True)
     for name in OUTPUTS:
-        # A rotated output may have gone on in other files since, and files may have been finished.
+        # A rotated output may have continued in other files since, and files may have been finished.
         parts = all_parts(copied / f"{name}.jsonl")
         for part in parts_of(outputs / f"{name}.jsonl"):
             if parts and part.start >= parts[0].start:
@@ -357,8 +357,8 @@ def _put_back(copied: Path, outputs: Path) -> None:
         written.replace(outputs / path.name)
 
 
-def _tell_lengths(folder: Path, positions: dict[str, int], console: Console) -> None:
-    """Outputs that the next run will lack."""
+def _print_short_outputs(folder: Path, positions: dict[str, int], console: Console) -> None:
+    """Print each output that is shorter than the restored store needs."""
     for name, length in positions.items():
         path = folder / f"{name}.jsonl"
         found = end_of(path)

@@ -67,7 +67,7 @@ def append(record: dict[str, Any], path: Path) -> None:
             whole = file.read(1) == b"\n"
         else:
             whole = True
-        # One write: who follows the file sees the whole line or nothing.
+        # One write: a process that follows the file reads the whole line or nothing.
         file.write((b"" if whole else b"\n") + orjson.dumps(record) + b"\n")
 
 

@@ -1,4 +1,4 @@
-"""``python -m dataflows status``: is the run well? What a person on call wants to know, with what to do.
+"""``python -m dataflows status``: is the run well? Findings for a person on call, with the next step.
 
 It reads the outputs and the folder of the store, never the store itself, so it may look at any time. Each
 finding is ``ok``, ``warning`` or ``failure``; the exit code is that of the worst: 0, 1 or 2.
@@ -34,7 +34,7 @@ Level = Literal["ok", "warning", "failure"]
 _LEVELS: tuple[Level, ...] = ("ok", "warning", "failure")
 _MARKS = {"ok": "ok", "warning": "WARN", "failure": "FAIL"}
 
-#: A live run that wrote nothing for so many seconds stands still.
+#: A live run that wrote nothing for this many seconds counts as stuck.
 _STILL = 600
 #: Shares of refused records.
 _MANY, _MOST = 0.01, 0.2
@@ -48,11 +48,11 @@ _UNLIKELY = 0.01
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing that was looked at.
+    """Result of one check.
 
     Attributes:
         level: ok, warning or failure.
-        about: what was looked at: run, disk, rejects, a target, ...
+        about: subject of the check: run, disk, rejects, a target, ...
         what: what was found.
         todo: what to do; empty where all is well.
     """
@@ -140,7 +140,7 @@ def _run(fleet: Fleet, now: float) -> Iterator[Finding]:
 
 
 def _in_words(seconds: float) -> str:
-    """A time that has passed, in the unit that a person would name.
+    """Return a duration in its largest unit.
 
     >>> _in_words(40), _in_words(3000), _in_words(200_000)
     ('40 seconds', '50 minutes', '2 days')
@@ -192,7 +192,7 @@ def _clocks(metrics: Sequence[dict[str, Any]]) -> Iterator[Finding]:
 
 
 def _models(metrics: Sequence[dict[str, Any]]) -> Iterator[Finding]:
-    """Whether the champion is worth more than the prior, and which models are set aside."""
+    """Check whether the champion is better than the prior, and which models are set aside."""
     targets: dict[str, list[dict[str, Any]]] = defaultdict(list)
     for row in metrics:
         if row.get("kind") == "model":
@@ -224,12 +224,12 @@ def _loss(rows: Sequence[dict[str, Any]]) -> float | None:
 
 
 def _entropy(rate: float) -> float:
-    """Log loss of a constant score that is right on average."""
+    """Log loss of a constant score that equals the base rate."""
     return -sum(p * math.log(p) for p in (rate, 1 - rate) if p > 0)
 
 
 def _labels(metrics: Sequence[dict[str, Any]]) -> Iterator[Finding]:
-    """Whether failures stopped being reported: a silence that their rate makes unlikely."""
+    """Check whether reports of failures stopped: a gap that their rate makes unlikely."""
     periods: dict[str, dict[str, int]] = defaultdict(dict)
     for row in metrics:
         if row.get("kind") == "model" and row["champion"]:

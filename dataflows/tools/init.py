@@ -205,7 +205,7 @@ def init(files: Sequence[str], out: Path, console: Console, *, force: bool = Fal
     if not found.assets:
         msg = (
             f"no telemetry in {', '.join(paths)}: no column holds numbers together with a time. "
-            "docs/own-data.md tells how to write the rules by hand"
+            "docs/own-data.md explains how to write the rules by hand"
         )
         raise InitError(msg)
     fleet = _Fleet(out, files, proposals, found)
@@ -266,7 +266,7 @@ class _Fleet:
         self._name = _NAME.sub("-", Path(paths[0]).resolve().parent.name) or "fleet"
         self._every = _nice(found.cadence)
         self.horizon, *self._lengths = next(row for most, *row in _REACHES if found.cadence <= most)
-        # Sensors and attributes that are constant tell nothing apart.
+        # Constant sensors and attributes carry no information.
         self._sensors = [name for name, sensor in found.sensors.items() if sensor.least < sensor.largest]
 
     def text(self) -> str:

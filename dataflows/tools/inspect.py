@@ -280,7 +280,7 @@ def _targets(
         try:
             target = described(fleet, name, main, read)
         except ChampionError as error:
-            console.print(f"Not shown, since no run would go on from it: {error}", highlight=False)
+            console.print(f"Not shown, since no run could continue from it: {error}", highlight=False)
             continue
         for line in troubles(target):
             console.print(f"{name}: {line}", highlight=False)

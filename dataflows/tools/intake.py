@@ -99,23 +99,24 @@ def _advice(kind: Refused) -> str:
 
 
 def restarts(fleet: Fleet, intake: Intake) -> bool:
-    """Whether the next run may begin as on a new store: nothing that was read has left a trace but rejects.
+    """Whether the next run may begin as on a new store: only rejects came of what was read.
 
-    Topics are not read again: new records stand behind those that were read, and rows in topics stay.
+    Topics are not read again: new records follow those that were read, and rows in topics stay.
     """
     return not intake.before and not intake.used and fleet.input.kafka is None and fleet.output.kafka is None
 
 
 def _next(fleet: Fleet, store: Path | None, intake: Intake) -> str:
     if store is None:
-        return "Mend the input and run again with --fresh, which deletes these outputs."
+        return "Correct the input and run again with --fresh, which deletes these outputs."
     if restarts(fleet, intake):
         return (
-            "Mend the input and run again: the next run deletes these outputs and reads from the beginning."
+            "Correct the input and run again: the next run deletes these outputs and reads all from the "
+            "beginning."
         )
     if fleet.input.kafka is not None:
-        return "Send the mended records and run again: the next run goes on behind those that were read."
+        return "Send the corrected records and run again: the next run continues after those that were read."
     return (
-        "Put the mended records into a file of another name beside the one that was read, and run again; or "
-        "read everything from the beginning (--fresh)."
+        "Put the corrected records into a file of another name, in the same folder, and run again; or read "
+        "everything from the beginning (--fresh)."
     )

@@ -135,7 +135,7 @@ def _marks(hint: Any) -> tuple[Any, ...]:  # noqa: ANN401 - any annotation
 
 
 def _options(hint: Any) -> list[Any]:  # noqa: ANN401 - any annotation
-    """Types that a value may have, besides null."""
+    """Types of a value, other than null."""
     if get_origin(hint) is Annotated:
         return [hint] if "time" in hint.__metadata__ else _options(get_args(hint)[0])
     options = [hint] if get_origin(hint) in {Literal, dict, list} else list(get_args(hint)) or [hint]

@@ -60,7 +60,7 @@ class Deployment:
 
     Attributes:
         processes: number of processes; targets and assets spread over them.
-        existing: whether to refuse a store that would be new: a volume that came back empty is no beginning.
+        existing: whether to refuse to create a store: its volume may have come back empty.
         metrics: host and port of metrics and probes, those of process i at port + i; None serves none.
     """
 
@@ -93,7 +93,7 @@ def run(  # noqa: PLR0913 - one argument a wish of the command line
         deployment: processes, metrics, and whether a store may be created; None for its defaults.
         source: makes the source from the fleet, whose files hold events, instead of the configured input;
             only with one process.
-        status: what the run says of itself, for a caller in another thread.
+        status: counters and gauges of the run, for a caller in another thread.
 
     Raises:
         FleetError: a model cannot run.
@@ -122,13 +122,13 @@ def run(  # noqa: PLR0913 - one argument a wish of the command line
 
     opened: AbstractContextManager[object] = nullcontext()
     if store is not None:
-        # The outputs are deleted once the store is ours: another run could be at work on these files.
+        # The outputs are deleted once this run holds the store: another run could be writing these files.
         opened = open_store(store, fleet, fresh=fresh, migrate=migrate, delete_outputs=delete_outputs)
     elif fresh:
         delete_outputs()
     with (
         served(where.metrics, status, store, folder),
-        _disks(fleet, store),
+        _explain_write_errors(fleet, store),
         opened as recovery,
         (folder / "log.jsonl").open("a", buffering=1) as log,
         logged_to(log),
@@ -138,7 +138,7 @@ def run(  # noqa: PLR0913 - one argument a wish of the command line
         runtime = Runtime(where.processes, store, status, past_in(store, fleet), moved_state(store))
         dataflow = build(fleet, runtime, reading)
         with (
-            Cluster(where.processes, _help, fleet.path, store, epoch, where.metrics) as cluster,
+            Cluster(where.processes, _run_helper, fleet.path, store, epoch, where.metrics) as cluster,
             signals(status, console),
             progress(fleet.name, reading.total, status, console),
         ):
@@ -150,20 +150,20 @@ def run(  # noqa: PLR0913 - one argument a wish of the command line
         why = None if status.stop else unusable(fleet, store, status)
         if why is not None and store is not None and restarts(fleet, status.intake):
             start_over(store)
-    _say_how_it_ended(fleet, store, status, why, console)
+    _show_result(fleet, store, status, why, console)
 
 
-def _say_how_it_ended(
+def _show_result(
     fleet: Fleet, store: Path | None, status: RunStatus, why: str | None, console: Console
 ) -> None:
-    """Show the summary, or that the run was stopped; raise the reason for which its input was useless."""
+    """Show the summary, or that the run was stopped; raise the reason why its input was unusable."""
     if status.stop:
         resume = "Run the same command again to go on." if store else "Without a store it cannot be resumed."
         console.print(f"Stopped after record {status.records:,}; everything before it is committed. {resume}")
     if why is not None:
         raise UnusableInputError(why)
     if nothing_new(status):
-        _say_nothing_new(fleet, status, console)
+        _show_nothing_new(fleet, status, console)
         return
     show(fleet, store, console)
 
@@ -180,7 +180,7 @@ def _recorded(fleet: Fleet, console: Console) -> Fleet:
     return recorded
 
 
-def _help(
+def _run_helper(
     number: int,
     addresses: list[str],
     path: Path,
@@ -219,8 +219,8 @@ def _execute(
     )
 
 
-def _say_nothing_new(fleet: Fleet, status: RunStatus, console: Console) -> None:
-    """Replace the figures of an earlier run, which are not new."""
+def _show_nothing_new(fleet: Fleet, status: RunStatus, console: Console) -> None:
+    """Show that nothing was read, in place of the figures of an earlier run."""
     console.print(f"No new records since record {status.records:,}.", highlight=False)
     console.print(
         f"What earlier runs found is in {fleet.output.folder}, the figures in summary.json. New records go "
@@ -230,24 +230,24 @@ def _say_nothing_new(fleet: Fleet, status: RunStatus, console: Console) -> None:
 
 
 @contextmanager
-def _disks(fleet: Fleet, store: Path | None) -> Iterator[None]:
-    """Name the remedy if the engine, or a step, cannot write."""
+def _explain_write_errors(fleet: Fleet, store: Path | None) -> Iterator[None]:
+    """Raise an error with the remedy where the engine, or a step, cannot write."""
     try:
         yield
     except BaseException as error:
         unwritable = next((cause for cause in _causes(error) if isinstance(cause, ModelError)), None)
         if unwritable is not None:
             raise StoreError(str(unwritable)) from error
-        # The engine tells what SQLite said as text, here and there in a panic, and wraps what a step raised.
+        # The engine has the error of SQLite as text, sometimes in a panic, and wraps the error of a step.
         failed = re.search(r"SqliteFailure\(.*, Some\(\"(.*?)\"\)\)", str(error))
         full = next((cause for cause in _causes(error) if getattr(cause, "errno", None) in _FULL), None)
         if failed is None and full is None:
             raise
         why = full.strerror if isinstance(full, OSError) else failed and failed[1]
         msg = (
-            f"{store or fleet.output.folder} or a file beside it cannot be written ({why}); make room on the "
-            f"disks of {store or 'the run'} and {fleet.output.folder}, and run again: with a store the run "
-            "goes on where it was, and no row is lost or duplicated"
+            f"{store or fleet.output.folder} or a file next to it cannot be written ({why}); make room on "
+            f"the disks of {store or 'the run'} and {fleet.output.folder}, and run again: with a store the "
+            "run continues where it was, and no row is lost or duplicated"
         )
         raise StoreError(msg) from error
 
@@ -326,7 +326,7 @@ def bytes_of(paths: Sequence[str]) -> int | None:
 
 @contextmanager
 def progress(name: str, total: int | None, status: RunStatus, console: Console) -> Iterator[None]:
-    """A bar of the bytes read, where there is a person to see it.
+    """Show a bar of the bytes read, on a terminal only.
 
     Args:
         name: shown before it.

@@ -75,18 +75,18 @@ def _weight(row: dict[str, Any]) -> float:
 
 def _caption(skew: dict[str, Any], most: int | None) -> str:
     compared = skew["compared"]
-    told = f"{compared:,} examples compared, {skew['changed']:,} of them changed"
+    text = f"{compared:,} examples compared, {skew['changed']:,} of them changed"
     given_up = sum(skew["given_up"].values())
     if given_up:
-        told += f", {given_up:,} given up"
+        text += f", {given_up:,} given up"
     score, loss = skew["score"], skew["log_loss_change"]
     if score["examples"]:
-        told += (
+        text += (
             f". Score: {score['mean']:+.5f} on average, {score['mean_absolute']:.5f} either way, "
             f"{score['worst']:+.4f} at worst"
         )
     if loss["examples"]:
-        told += f". Log loss: {loss['mean']:+.6f} over {loss['examples']:,} labels"
+        text += f". Log loss: {loss['mean']:+.6f} over {loss['examples']:,} labels"
     hidden = 0 if most is None else max(0, len(skew["features"]) - most)
     more = f" {hidden:,} more features changed: `python -m dataflows skew FOLDER`." if hidden else ""
-    return f"{told}. Changes are in standard deviations of the feature.{more}"
+    return f"{text}. Changes are in standard deviations of the feature.{more}"

@@ -72,7 +72,7 @@ def show(fleet: Fleet, store: Path | None, console: Console) -> None:
 
 
 def troubles(target: dict[str, Any]) -> list[str]:
-    """What is wrong with models of a target: one line each.
+    """Return a line for each model of a target that failed or is set aside.
 
     Args:
         target: its section of the summary.
@@ -103,11 +103,11 @@ def _input(counts: dict[str, Any], console: Console) -> None:
     if waiting := counts.get("waiting"):
         line += f" Dated ahead of all telemetry, so still waiting: {waiting:,}."
     console.print(line, highlight=False)
-    told = [said for said in map(sentence, counts.get("names", ())) if said is not None]
-    for said in told[:_NAMES]:
+    sentences = [said for said in map(sentence, counts.get("names", ())) if said is not None]
+    for said in sentences[:_NAMES]:
         console.print(f"Matches nothing: {said}.", highlight=False)
-    if len(told) > _NAMES:
-        console.print(f"... and {len(told) - _NAMES:,} more names, in summary.json.", highlight=False)
+    if len(sentences) > _NAMES:
+        console.print(f"... and {len(sentences) - _NAMES:,} more names, in summary.json.", highlight=False)
 
 
 def _figures(fleet: Fleet, name: str, target: dict[str, Any]) -> Table:
@@ -189,7 +189,7 @@ def _risks(folder: Path, console: Console) -> None:
 
 def _failures(path: Path) -> dict[tuple[str, str], int]:
     """Time of the latest failure by asset and target, from the end of the evaluations."""
-    # A later row of an example takes the place of an earlier one: a failure may have been withdrawn.
+    # A later row of an example replaces an earlier one: a failure may have been withdrawn.
     standing = {(row.asset, row.target, row.time): row for row in EVALUATIONS.latest(path, _TAIL)}
     latest: dict[tuple[str, str], int] = {}
     for row in standing.values():
@@ -207,10 +207,10 @@ def _places(fleet: Fleet, store: Path | None, console: Console) -> None:
         path = folder / f"{name}.jsonl"
         if size := sum(file.stat().st_size for file in files_of(path)):
             files = len(parts_of(path))
-            told = (
+            where = (
                 "" if files <= 1 else f" in {files:,} files, {path.stem}.*.jsonl*, of which it is the newest"
             )
-            console.print(f"  {_shown(path)}  {decimal(size)}{told}", highlight=False, soft_wrap=True)
+            console.print(f"  {_shown(path)}  {decimal(size)}{where}", highlight=False, soft_wrap=True)
     console.print(f"  {_shown(folder / 'summary.json')}", highlight=False, soft_wrap=True)
     if fleet.output.kafka is not None:
         topics = ", ".join(fleet.output.kafka.prefix + name for name in OUTPUTS)

@@ -12,7 +12,7 @@ WIDTH = 78
 
 
 def plain_table(title: str, *columns: str, text: int = 1, caption: str | None = None) -> Table:
-    """An empty table whose cells go on in the next line where they are too long.
+    """Return an empty table that wraps long cells.
 
     Args:
         title: above it.

@@ -48,13 +48,13 @@ class ThresholdsError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Wish:
-    """What a person asks of a threshold: the least cost, or the most warnings within a budget.
+    """Criterion for a threshold: the least cost, or the most warnings within a budget of false alarms.
 
     Attributes:
         false_alarm: cost of one.
         missed: cost of a failure that no alert warned of in time.
         budget: false alarms an asset and day, in place of the costs.
-        lead: microseconds before its failure at which a warning has to stand.
+        lead: microseconds before its failure by which a warning has to be open.
 
     Raises:
         ThresholdsError: neither both costs nor a budget, or all of them.
@@ -72,7 +72,7 @@ class Wish:
             raise ThresholdsError(msg)
 
     def best(self, found: list[Outcome]) -> Outcome | None:
-        """The outcome that meets the wish best; None if none is within the budget."""
+        """Return the best outcome by the criterion; None if none is within the budget."""
         if self.budget is not None:
             return best_by_budget(found, self.budget)
         return best_by_cost(found, self.false_alarm or 0.0, self.missed or 0.0) if found else None
@@ -91,10 +91,10 @@ def choose(
 
     Args:
         fleet: the fleet.
-        evaluations: of a run: what came of its examples.
-        wish: what is asked of a threshold.
+        evaluations: of a run, with the labels of its examples.
+        wish: the criterion.
         console: where to print.
-        predictions: of the same run: every score; None for those beside the evaluations.
+        predictions: of the same run: every score; None for those in the folder of the evaluations.
         write_chosen: the thresholds go into the fleet's file.
 
     Raises:
@@ -146,7 +146,7 @@ def reason_against(target: Target, found: list[Outcome], best: Outcome | None, w
         target: the target.
         found: what each candidate would have done.
         best: the one that meets the wish best.
-        wish: what is asked.
+        wish: the criterion.
     """
     lead, why = format_duration(wish.lead), None
     if wish.lead > target.horizon:
@@ -215,15 +215,15 @@ def table(target: Target, found: list[Outcome], chosen: Outcome) -> Table:
 
 
 def _listed(value: object) -> list[str]:
-    """Of one name or several; as plain text, without what TOML keeps of how it was written."""
+    """Return one name or several as a list of plain text, without the formatting that TOML keeps."""
     return [str(each) for each in (value if isinstance(value, list) else [value])]
 
 
 def write(fleet: Fleet, chosen: dict[str, Outcome]) -> list[str]:
     """Write the chosen thresholds into the fleet's file, leaving all else as it stands.
 
-    A ``[[targets]]`` entry with lists of modes or horizons, of which the thresholds differ, becomes one entry
-    for each of them.
+    A ``[[targets]]`` entry with lists of modes or horizons whose thresholds differ becomes one entry for each
+    of them.
 
     Returns:
         One line for each entry that was changed.

@@ -106,11 +106,11 @@ def _try(model: Model, names: tuple[str, ...]) -> tuple[Problem | None, str | No
     except Exception as error:  # noqa: BLE001 - an estimator may raise anything
         key, expected = f"models.{model.name}.pipeline", f"a model that can {step}"
         return Problem(key, expected, _one_line(error), _class_meant(model.spec["pipeline"])), None
-    return None, None if model.scores else _bears_gaps(model.name, calls, names)
+    return None, None if model.scores else _note_on_gaps(model.name, calls, names)
 
 
-def _bears_gaps(name: str, calls: Calls, names: tuple[str, ...]) -> str | None:
-    """Make a note, unless the model accepts rows without every other feature and without any."""
+def _note_on_gaps(name: str, calls: Calls, names: tuple[str, ...]) -> str | None:
+    """Return a note if the model cannot score or learn rows with half of the features, or with none."""
     for kept in (names[::2], names[1::2], ()):
         row = dict.fromkeys(kept, _LOW)
         given = {feature: row.get(feature) for feature in names} if calls.with_none else row
