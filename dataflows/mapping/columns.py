@@ -10,7 +10,7 @@ import re
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from datetime import date, datetime
-from itertools import islice
+from itertools import count, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,15 +31,22 @@ _MOST = 0.95
 _FEW = 40
 
 _ASSET = re.compile(
-    r"asset|machine|unit|device|serial|equip|engine|truck|vehicle|pump|turbine|motor|disk|robot|station|^id$|_id$|^name$",
+    r"asset|machine|unit|device|serial|equip|engine|truck|vehicle|pump|turbine|motor|disk|robot|station"
+    r"|maschine|anlage|gerät|geraet|^id$|_id$|^name$",
     re.IGNORECASE,
 )
-_TIME = re.compile(r"time|date|stamp|^ts$|^at$|^t$|epoch|cycle|hour$", re.IGNORECASE)
+_TIME = re.compile(r"time|date|stamp|^ts$|^at$|^t$|epoch|cycle|hour$|zeit|datum", re.IGNORECASE)
 _ARRIVED = re.compile(r"arriv|receiv|ingest|inserted", re.IGNORECASE)
-_FAILURE = re.compile(r"fail|broke|breakdown|fault_?label", re.IGNORECASE)
+_FAILURE = re.compile(r"fail|broke|breakdown|fault_?label|ausfall|störung|stoerung", re.IGNORECASE)
 _FAULT = re.compile(r"error|alarm|fault|event|code", re.IGNORECASE)
 _MAINTENANCE = re.compile(r"maint|repair|service|work_?order|replac", re.IGNORECASE)
 _LABEL = re.compile(r"^(is_?)?(machine_?)?(fail(ure|ed)?|broken?|breakdown|label|target)$", re.IGNORECASE)
+#: A number with a decimal comma, and one whose commas may part thousands.
+_COMMA = re.compile(r"[+-]?\d+,\d+(e[+-]?\d+)?", re.IGNORECASE)
+_THOUSANDS = re.compile(r"[+-]?[1-9]\d{0,2}(,\d{3})+")
+#: What no name in `fleet.toml` has, and its length there (less a number at its end).
+_REPLACED = str.maketrans("[]/:*?", "()____")
+_LONGEST = 110
 _COUNT = re.compile(r"cycle|step|index|^t$|^time$|hours?$|^n$", re.IGNORECASE)
 
 _FORMATS = (
@@ -53,6 +60,8 @@ _FORMATS = (
     "%d/%m/%Y %H:%M:%S",
     "%d/%m/%Y %H:%M",
     "%d/%m/%Y",
+    "%Y-%m-%d %H:%M:%S",
+    "%Y-%m-%d %H:%M",
     "%Y/%m/%d %H:%M:%S",
     "%Y/%m/%d %H:%M",
     "%Y/%m/%d",
@@ -76,7 +85,9 @@ class Column:
         name: its name.
         rows: rows with a value.
         missing: rows without one.
-        numbers: values that are numbers.
+        numbers: values that are numbers, also with a decimal comma.
+        commas: numbers with a comma.
+        decimal: those of them whose comma is certainly a decimal one.
         whole: values that are whole numbers.
         least: least number.
         largest: largest number.
@@ -88,6 +99,8 @@ class Column:
     rows: int = 0
     missing: int = 0
     numbers: int = 0
+    commas: int = 0
+    decimal: int = 0
     whole: int = 0
     least: float = float("inf")
     largest: float = float("-inf")
@@ -105,18 +118,26 @@ class Column:
         text = str(value).strip()
         if text in self.distinct or len(self.distinct) < _DISTINCT:
             self.distinct[text] += 1
+        comma = _COMMA.fullmatch(text) is not None
         try:
-            number = float(text)
+            number = float(text.replace(",", ".") if comma else text)
         except ValueError:
             return
         self.numbers += 1
+        self.commas += comma
+        self.decimal += comma and _THOUSANDS.fullmatch(text) is None
         self.whole += number.is_integer()
         self.least, self.largest = min(self.least, number), max(self.largest, number)
 
     @property
     def numeric(self) -> bool:
         """Whether nearly all values are numbers."""
-        return self.rows > 0 and self.numbers >= _MOST * self.rows
+        return self.rows > 0 and self.numbers >= _MOST * self.rows and (not self.commas or self.decimal > 0)
+
+    @property
+    def source(self) -> str | dict[str, str]:
+        """Where a reading of this column comes from, as a rule says it."""
+        return {"field": self.name, "decimal": ","} if self.commas else self.name
 
     @property
     def constant(self) -> bool:
@@ -147,7 +168,7 @@ def propose(files: Sequence[str]) -> list[Proposal]:
     """Propose a rule for each group of files with the same columns.
 
     Args:
-        files: paths of files of rows.
+        files: paths of files of rows; one without a row gets no rule.
 
     Raises:
         RowsError: a file cannot be read.
@@ -156,6 +177,8 @@ def propose(files: Sequence[str]) -> list[Proposal]:
     samples: dict[tuple[str, ...], list[Row]] = {}
     for path in files:
         rows = _sample(path)
+        if not any(row.fields for row in rows):
+            continue
         names = tuple(dict.fromkeys(name for row in rows[:200] for name in row.fields or {}))
         groups[names].append(path)
         samples.setdefault(names, []).extend(rows[: max(1, ROWS - len(samples.get(names, [])))])
@@ -202,6 +225,18 @@ class _Table:
         self.label = next((c for c in self._left() if _LABEL.search(c.name) and _is_flag(c)), None)
         self.asset = self._asset()
         self.kind = self._kind()
+        if any(
+            "\ufffd" in text for column in self.columns.values() for text in (column.name, *column.distinct)
+        ):
+            self.asked.append(
+                f"{Path(files[0]).name} is not UTF-8, so letters in it are lost: convert it, such as with "
+                "`iconv -f latin1 -t utf-8`, and run `init` on the result."
+            )
+        if self.kind == "telemetry" and not self._readings() and self.label is None:
+            self.asked.append(
+                f"{Path(files[0]).name} has times but no readings, and no name in it says failure, "
+                "maintenance or fault: set `kind` in its rule."
+            )
 
     def _left(self) -> Iterable[Column]:
         """Columns that are no time."""
@@ -218,12 +253,21 @@ class _Table:
         if named:
             source = {"field": named[0], **found[named[0]]}
             if source.get("zone") == "UTC":
-                self.asked.append(f"`{named[0]}` has no offset: its times are taken as UTC.")
+                self.asked.append(
+                    f"`{named[0]}` has no offset: its times are taken as UTC. "
+                    "Set `zone` if they are local, such as to Europe/Berlin."
+                )
             return source, None if arrived is None else {"field": arrived, **found[arrived]}
         counted = next(
             (c for c in self.columns.values() if _COUNT.search(c.name) and c.whole == c.rows > 0), None
         )
         if counted is None:
+            unread = next((c for c in self.columns.values() if _TIME.search(c.name) and c.rows), None)
+            if unread is not None:
+                self.asked.append(
+                    f"`{unread.name}` has the name of a time, but {next(iter(unread.distinct))!r} "
+                    "has no known form: give its `format` in a rule."
+                )
             return None, None
         self.asked.append(f"`{counted.name}` counts: one of it is taken as an hour, from {SINCE[:10]} on.")
         return {"field": counted.name, "unit": "h", "since": SINCE}, None
@@ -313,21 +357,32 @@ class _Table:
     def _record(self, place: dict[str, Any]) -> tuple[list[dict[str, Any]], set[str]]:
         """A failure, fault or maintenance record: its mode, code or component is a text of few values."""
         field_of = {"failure": "mode", "fault": "code", "maintenance": "component"}[self.kind]
-        name = next((column.name for column in self._texts()), None)
-        if name is not None:
-            return [{"kind": self.kind, **place, field_of: name}], {name}
+        column = next(iter(self._texts()), None)
+        if column is not None:
+            names = _fit_for_names(column.distinct)
+            source: str | dict[str, Any] = column.name
+            if names:
+                source = {
+                    "field": column.name,
+                    "names": {text: names.get(text, text) for text in column.distinct},
+                }
+            return [{"kind": self.kind, **place, field_of: source}], {column.name}
         what = {} if self.kind == "maintenance" else {field_of: {"value": "failure"}}
         return [{"kind": self.kind, **place, **what}], set()
 
     def _telemetry(self, place: dict[str, Any], *, labels: bool) -> tuple[list[dict[str, Any]], set[str]]:
-        readings = [column.name for column in self._readings() if not column.constant]
+        varying = [column for column in self._readings() if not column.constant]
+        readings: list[str] | dict[str, Any] = [column.name for column in varying]
         make: list[dict[str, Any]] = []
         fixed = self._attributes()
         if fixed and self.asset is not None:
             known = {"class": {"value": "machine"}, "attributes": fixed}
             make.append({"kind": "asset", "asset": place["asset"], **known})
-        make.append({"kind": "telemetry", **place, "readings": readings})
         used = {*readings, *fixed}
+        names = _fit_for_names(readings)
+        if names or any(column.commas for column in varying):
+            readings = {names.get(column.name, column.name): column.source for column in varying}
+        make.append({"kind": "telemetry", **place, "readings": readings})
         failure = {"kind": "failure", **place, "mode": {"value": "failure"}}
         if self.label is not None:
             flag = next(text for text in self.label.distinct if text.lower() in {"1", "1.0", "true", "yes"})
@@ -356,6 +411,24 @@ class _Table:
             if all(len(each) == 1 for each in values.values()):
                 found.append(column.name)
         return found
+
+
+def _fit_for_names(texts: Iterable[str]) -> dict[str, str]:
+    """Return a name that `fleet.toml` takes, for each text that is none itself.
+
+    >>> _fit_for_names(["flow", "pressure [bar]", "speed [mm/s]", "speed (mm_s)"])
+    {'pressure [bar]': 'pressure (bar)', 'speed [mm/s]': 'speed (mm_s)_2'}
+    """
+    given = list(texts)
+    taken, names = set(given), {}
+    for text in given:
+        name = " ".join(text.translate(_REPLACED).split())[:_LONGEST]
+        if name == text:
+            continue
+        free = (each for number in count(2) if (each := f"{name}_{number}") not in taken)
+        names[text] = name if name not in taken else next(free)
+        taken.add(names[text])
+    return names
 
 
 def _later(failure: dict[str, Any]) -> dict[str, Any]:

@@ -187,6 +187,9 @@ def _json(path: str) -> Iterator[Row]:
     if isinstance(found, dict):
         lists = [value for value in found.values() if isinstance(value, list)]
         found = lists[0] if len(lists) == 1 else [found]
+    if not isinstance(found, list):
+        msg = f"{path} holds no list of objects, but {str(found)[:40]!r}; write one object for each row"
+        raise RowsError(msg)
     for number, each in enumerate(found, start=1):
         yield Row(number, each if isinstance(each, dict) else None, orjson.dumps(each).decode())
 

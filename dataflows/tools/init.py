@@ -15,8 +15,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import orjson
+from rich.markup import escape
 
-from dataflows.connectors.lines import expand
+from dataflows.connectors.lines import InputError, expand
 from dataflows.events import Failure, Fault, Maintenance, Registration, Reject, Telemetry, decode
 from dataflows.instants import MICROSECONDS, format_duration, shown_instant
 from dataflows.mapping.columns import propose
@@ -99,6 +100,7 @@ class Survey:
         sensors: by name.
         assets: number of messages by asset.
         modes: number of failures by mode.
+        failed: number of failures by asset.
         codes: number of faults by code.
         components: number of maintenance records by component.
         attributes: values by attribute.
@@ -113,6 +115,7 @@ class Survey:
     sensors: dict[str, Sensor] = field(default_factory=dict)
     assets: Counter[str] = field(default_factory=Counter)
     modes: Counter[str] = field(default_factory=Counter)
+    failed: Counter[str] = field(default_factory=Counter)
     codes: Counter[str] = field(default_factory=Counter)
     components: Counter[str] = field(default_factory=Counter)
     attributes: dict[str, set[str | float | bool | None]] = field(default_factory=lambda: defaultdict(set))
@@ -149,6 +152,7 @@ def survey(events: Iterator[Event | Reject]) -> Survey:
             _add_telemetry(found, event, newest)
         elif isinstance(event, Failure):
             found.modes[event.mode] += 1
+            found.failed[event.asset] += 1
         elif isinstance(event, Fault):
             found.codes[event.code] += 1
         elif isinstance(event, Maintenance):
@@ -197,22 +201,43 @@ def init(files: Sequence[str], out: Path, console: Console, *, force: bool = Fal
     if out.exists() and not force:
         msg = f"{out} is there already; give another path with --out, or replace it with --force"
         raise InitError(msg)
-    paths = expand(tuple(files))
+    try:
+        paths = expand(tuple(files))
+    except InputError as error:
+        msg = f"no such file, or nothing that matches, among {', '.join(files)}"
+        raise InitError(msg) from error
     with console.status("Reading ..."):
         ours = [path for path in paths if _holds_events(path)]
         proposals = propose([path for path in paths if path not in ours])
         found = survey(_events(ours, proposals))
-    if not found.assets:
+    if not found.sensors and not found.codes and not found.components:
+        if not ours and not proposals:
+            msg = f"no rows in {', '.join(paths)}: give files that have a header and rows"
+            raise InitError(msg)
+        asked = "".join(f" {each}" for proposal in proposals for each in proposal.asked)
         msg = (
-            f"no telemetry in {', '.join(paths)}: no column holds numbers together with a time. "
+            f"no telemetry in {', '.join(paths)}: no column holds numbers together with a time.{asked} "
             "docs/own-data.md explains how to write the rules by hand"
         )
         raise InitError(msg)
-    fleet = _Fleet(out, files, proposals, found)
+    ruled = {*ours, *(path for proposal in proposals for path in proposal.files)}
+    for path in paths:
+        if path not in ruled:
+            console.print(f"{path} has no rows: left out.", highlight=False, markup=False)
+    fleet = _Fleet(out, _without_empty(files, ruled), proposals, found)
     out.write_text(fleet.text(), encoding="utf-8")
     _show(found, console)
     _ask(found, proposals, fleet.horizon, console)
-    console.print(f"\nWrote {out}. Next:\n  python -m dataflows run {out}", highlight=False)
+    console.print(f"\nWrote {out}. Next:\n  python -m dataflows run {out}", highlight=False, markup=False)
+
+
+def _without_empty(files: Sequence[str], ruled: set[str]) -> list[str]:
+    """Paths and globs of the files that have rows; a glob that matches an empty file becomes paths."""
+    kept: list[str] = []
+    for given in files:
+        matches = expand((given,))
+        kept += [given] if ruled.issuperset(matches) else [path for path in matches if path in ruled]
+    return kept
 
 
 def _holds_events(path: str) -> bool:
@@ -421,6 +446,7 @@ def _show(found: Survey, console: Console) -> None:
         f"{shown_instant(found.last)}, one every {format_duration(found.cadence)} (median), "
         f"{counts[0]:,} to {counts[-1]:,} a machine.",
         highlight=False,
+        markup=False,
     )
     table = plain_table("Sensors", "sensor", "least", "largest", "missing", "note")
     for name, sensor in found.sensors.items():
@@ -428,7 +454,7 @@ def _show(found: Survey, console: Console) -> None:
             "empty: not used" if not sensor.count else "constant: not used" * (sensor.least == sensor.largest)
         )
         share = sensor.missing / (sensor.count + sensor.missing)
-        table.add_row(name, f"{sensor.least:.6g}", f"{sensor.largest:.6g}", f"{share:.1%}", note)
+        table.add_row(escape(name), f"{sensor.least:.6g}", f"{sensor.largest:.6g}", f"{share:.1%}", note)
     console.print(table)
     for what, counted in (
         ("Failures", found.modes),
@@ -439,14 +465,22 @@ def _show(found: Survey, console: Console) -> None:
             each = ", ".join(
                 f"{name or 'of no component'} {count:,}" for name, count in counted.most_common(12)
             )
-            console.print(f"{what}: {each}.", highlight=False)
+            console.print(f"{what}: {each}.", highlight=False, markup=False)
     for reason, count in found.rejects.most_common(5):
-        console.print(f"{count:,} rows cannot be used: {reason}", highlight=False)
+        console.print(f"{count:,} rows cannot be used: {reason}", highlight=False, markup=False)
 
 
 def _ask(found: Survey, proposals: Sequence[Proposal], horizon: str, console: Console) -> None:
     """Show what a person has to decide."""
     questions = [asked for proposal in proposals for asked in proposal.asked]
+    strange = {asset: count for asset, count in found.failed.items() if asset not in found.assets}
+    if strange and found.assets.total() < _EVENTS:
+        questions.append(
+            f"{sum(strange.values()):,} of {found.failed.total():,} failures are of machines without "
+            f"telemetry, such as {next(iter(strange))!r}: nothing is learned from them. "
+            f"A machine with telemetry is {next(iter(found.assets))!r}; "
+            "`names` or `text` in a rule makes names equal."
+        )
     few = [mode for mode, count in found.modes.items() if count < _ENOUGH]
     if few:
         questions.append(
@@ -461,8 +495,10 @@ def _ask(found: Survey, proposals: Sequence[Proposal], horizon: str, console: Co
     unused = [f"{name} of {Path(each.files[0]).name}" for each in proposals for name in each.ignored]
     if unused:
         console.print(
-            f"Not used, since constant or of no known meaning: {', '.join(unused)}.", highlight=False
+            f"Not used, since constant or of no known meaning: {', '.join(unused)}.",
+            highlight=False,
+            markup=False,
         )
     console.print("\nYou decide:")
     for asked in dict.fromkeys(questions):
-        console.print(f"- {asked}", highlight=False)
+        console.print(f"- {asked}", highlight=False, markup=False)

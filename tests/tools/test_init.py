@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 import random
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -14,6 +15,7 @@ from rich.console import Console
 from dataflows.events import decode
 from dataflows.fleet import load
 from dataflows.mapping.recording import with_recordings
+from dataflows.mapping.rows import RowsError
 from dataflows.pipeline import run_inline
 from dataflows.tools.init import InitError, init
 
@@ -109,6 +111,98 @@ def test_a_fleet_file_is_never_replaced_unasked(tmp_path: Path) -> None:
     (tmp_path / "fleet.toml").write_text("name = 'mine'", encoding="utf-8")
     with pytest.raises(InitError, match="--force"):
         _init(*_pumps(tmp_path), out=tmp_path / "fleet.toml")
+
+
+def _german(folder: Path, encoding: str = "utf-8") -> list[Path]:
+    """The pumps as a German Excel writes them: semicolons, decimal commas, units in brackets."""
+    readings, failures = _pumps(folder, "%d.%m.%Y %H:%M")
+    rows = [line.split(",") for line in readings.read_text(encoding="utf-8").splitlines()[1:]]
+    lines = [
+        ";".join([pump, at, *(each.replace(".", ",") for each in cells[:2])]) for pump, at, *cells in rows
+    ]
+    header = "Maschine;Zeitstempel;Druck [bar];Öldurchfluss [l/min]"
+    readings.write_text("\n".join([header, *lines]), encoding=encoding)
+    text = failures.read_text(encoding="utf-8").replace(",", ";")
+    failures.write_text(
+        text.replace("pump;timestamp;what", "Maschine;Störungsbeginn;Ursache"), encoding=encoding
+    )
+    return [readings, failures]
+
+
+def test_decimal_commas_and_units_in_brackets_make_a_fleet_that_loads(tmp_path: Path) -> None:
+    """Readings with decimal commas are sensors, never machines, and their names are such as a fleet takes."""
+    said = _init(*_german(tmp_path), out=tmp_path / "fleet.toml")
+    assert "4,800 messages of 4 machines" in said
+    assert "Druck (bar)" in said
+    assert "UTF-8" not in said
+    fleet, made = with_recordings(load(tmp_path / "fleet.toml"))
+    assert fleet.classes["machine"].sensors == ("Druck (bar)", "Öldurchfluss (l_min)")
+    assert made[0]["events"]["telemetry"] == 4800
+    assert made[0]["unusable"] == 0
+    assert list(fleet.targets) == ["machine/leak/24h"]
+
+
+def test_commas_that_part_thousands_are_no_decimal_commas(tmp_path: Path) -> None:
+    """`1,250` may be either, so such a column is not used."""
+    rows = [f"m-1;2025-01-01T{hour:02}:00:00Z;{hour}.5;1,{hour + 100}" for hour in range(24)]
+    (tmp_path / "a.csv").write_text("\n".join(["machine;time;heat;hours", *rows]), encoding="utf-8")
+    said = _init(tmp_path / "a.csv", out=tmp_path / "fleet.toml")
+    assert "hours of a.csv" in said
+
+
+def test_a_file_that_is_not_utf_8_is_named(tmp_path: Path) -> None:
+    """Lost letters are no silent loss."""
+    said = _init(*_german(tmp_path, "latin-1"), out=tmp_path / "fleet.toml")
+    assert "readings.csv is not UTF-8" in " ".join(said.split())
+
+
+def test_codes_that_are_no_names_get_one(tmp_path: Path) -> None:
+    """A mode is a part of `machine/mode/24h`, so `leak/seal` is renamed by the rule."""
+    readings, failures = _pumps(tmp_path)
+    failures.write_text(failures.read_text(encoding="utf-8").replace(",leak", ",leak/seal"), encoding="utf-8")
+    _init(readings, failures, out=tmp_path / "fleet.toml")
+    assert list(load(tmp_path / "fleet.toml").targets) == ["machine/leak_seal/24h"]
+
+
+def test_failures_of_machines_without_telemetry_are_named(tmp_path: Path) -> None:
+    """Names that differ between files would leave every label negative."""
+    readings, failures = _pumps(tmp_path)
+    failures.write_text(failures.read_text(encoding="utf-8").replace("pump-", "P"), encoding="utf-8")
+    said = " ".join(_init(readings, failures, out=tmp_path / "fleet.toml").split())
+    assert "failures are of machines without telemetry, such as 'P" in said
+    assert "A machine with telemetry is 'pump-0'" in said
+
+
+@pytest.mark.parametrize("text", ["", "pump,timestamp,pressure,load\n"])
+def test_a_file_without_rows_is_left_out(tmp_path: Path, text: str) -> None:
+    """The others make a fleet that runs, and an export of such files alone is refused."""
+    files = _pumps(tmp_path)
+    (tmp_path / "empty.csv").write_text(text, encoding="utf-8")
+    assert "empty.csv has no rows" in " ".join(_init(tmp_path / "*.csv", out=tmp_path / "fleet.toml").split())
+    _, made = with_recordings(load(tmp_path / "fleet.toml"))
+    assert sorted(made[0]["files"]) == sorted(map(str, files))
+    with pytest.raises(InitError, match="no rows in"):
+        _init(tmp_path / "empty.csv", out=tmp_path / "other.toml")
+
+
+def test_a_time_of_unknown_form_is_named(tmp_path: Path) -> None:
+    """The column and one of its values, so that a person can write the format."""
+    (tmp_path / "a.csv").write_text("machine,timestamp,heat\nm,week 3 Monday,1.5\nm,week 3 Tuesday,2.5\n")
+    with pytest.raises(InitError, match=r"`timestamp`.*'week 3 Monday'.*`format`"):
+        _init(tmp_path / "a.csv", out=tmp_path / "fleet.toml")
+
+
+def test_a_missing_file_is_refused_without_mention_of_a_fleet(tmp_path: Path) -> None:
+    """There is no fleet.toml yet."""
+    with pytest.raises(InitError, match=r"no such file.*none\.csv"):
+        _init(tmp_path / "none.csv", out=tmp_path / "fleet.toml")
+
+
+def test_json_that_is_no_list_is_refused(tmp_path: Path) -> None:
+    """It has no rows; the message says what the file holds."""
+    (tmp_path / "a.json").write_text(json.dumps(5))
+    with pytest.raises(RowsError, match="holds no list of objects, but '5'"):
+        _init(tmp_path / "a.json", out=tmp_path / "fleet.toml")
 
 
 def test_without_failures_what_is_missing_is_said(tmp_path: Path, data_folder: Path) -> None:
