@@ -202,6 +202,14 @@ def _estimates(folder: Path, lines: list[bytes], delay: str, **options: Any) -> 
     return {row["name"]: row for row in rows}
 
 
+def test_the_log_of_a_run_is_not_printed_among_the_estimates(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The standard output holds the estimates alone, so that another program can read them."""
+    _estimates(tmp_path, _pumps(4, late=48.0), "72h")
+    assert capsys.readouterr().out == ""
+
+
 def test_late_reports_make_the_immature_estimate_too_good(tmp_path: Path) -> None:
     """Failures reported two days later count as healthy where an example is judged after its horizon."""
     found = _estimates(tmp_path, _pumps(4, late=48.0), "72h")
