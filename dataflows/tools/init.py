@@ -210,9 +210,9 @@ def init(files: Sequence[str], out: Path, console: Console, *, force: bool = Fal
         ours = [path for path in paths if _holds_events(path)]
         proposals = propose([path for path in paths if path not in ours])
         found = survey(_events(ours, proposals))
-    if not found.sensors and not found.codes and not found.components:
+    if not found.assets or not (found.sensors or found.codes or found.components):
         if not ours and not proposals:
-            msg = f"no rows in {', '.join(paths)}: give files that have a header and rows"
+            msg = f"no rows that can be read in {', '.join(paths)}: give files that have a header and rows"
             raise InitError(msg)
         asked = "".join(f" {each}" for proposal in proposals for each in proposal.asked)
         msg = (
@@ -223,7 +223,7 @@ def init(files: Sequence[str], out: Path, console: Console, *, force: bool = Fal
     ruled = {*ours, *(path for proposal in proposals for path in proposal.files)}
     for path in paths:
         if path not in ruled:
-            console.print(f"{path} has no rows: left out.", highlight=False, markup=False)
+            console.print(f"{path} has no rows that can be read: left out.", highlight=False, markup=False)
     fleet = _Fleet(out, _without_empty(files, ruled), proposals, found)
     out.write_text(fleet.text(), encoding="utf-8")
     _show(found, console)

@@ -106,6 +106,13 @@ def test_files_without_telemetry_are_refused(tmp_path: Path) -> None:
         _init(tmp_path / "names.csv", out=tmp_path / "fleet.toml")
 
 
+def test_fault_codes_without_telemetry_are_refused(tmp_path: Path) -> None:
+    """No machine sends anything, so there is nothing to show and nothing to score."""
+    (tmp_path / "alarms.csv").write_text("machine,time,alarm\nm,2025-01-01T00:00:00Z,P1\n", encoding="utf-8")
+    with pytest.raises(InitError, match="no telemetry"):
+        _init(tmp_path / "alarms.csv", out=tmp_path / "fleet.toml")
+
+
 def test_a_fleet_file_is_never_replaced_unasked(tmp_path: Path) -> None:
     """It may hold an evening's work."""
     (tmp_path / "fleet.toml").write_text("name = 'mine'", encoding="utf-8")
@@ -181,7 +188,7 @@ def test_a_file_without_rows_is_left_out(tmp_path: Path, text: str) -> None:
     assert "empty.csv has no rows" in " ".join(_init(tmp_path / "*.csv", out=tmp_path / "fleet.toml").split())
     _, made = with_recordings(load(tmp_path / "fleet.toml"))
     assert sorted(made[0]["files"]) == sorted(map(str, files))
-    with pytest.raises(InitError, match="no rows in"):
+    with pytest.raises(InitError, match="no rows that can be read in"):
         _init(tmp_path / "empty.csv", out=tmp_path / "other.toml")
 
 
