@@ -9,6 +9,7 @@ from __future__ import annotations
 import csv
 import gzip
 import importlib.util
+import zlib
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -117,8 +118,12 @@ def _opened(path: str) -> Iterator[io.TextIOBase]:
     with Path(path).open("rb") as file:
         packed = file.read(2) == _GZIP
     opener: Any = gzip.open if packed else open
-    with opener(path, "rt", encoding="utf-8-sig", errors="replace", newline="") as text:
-        yield text
+    try:
+        with opener(path, "rt", encoding="utf-8-sig", errors="replace", newline="") as text:
+            yield text
+    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+        msg = f"{path} is packed by gzip, and damaged or cut off: {error}; export it again"
+        raise RowsError(msg) from error
 
 
 def _delimiter(header: str) -> str:
@@ -209,7 +214,11 @@ def _batches(path: str, form: str) -> Iterator[Any]:
     import pyarrow.feather  # noqa: PLC0415 - an extra
     import pyarrow.parquet  # noqa: PLC0415
 
-    if form == "parquet":
-        yield from pyarrow.parquet.ParquetFile(path).iter_batches(batch_size=16_384)
-    else:
-        yield from pyarrow.feather.read_table(path).to_batches(max_chunksize=16_384)
+    try:
+        if form == "parquet":
+            yield from pyarrow.parquet.ParquetFile(path).iter_batches(batch_size=16_384)
+        else:
+            yield from pyarrow.feather.read_table(path).to_batches(max_chunksize=16_384)
+    except pyarrow.ArrowInvalid as error:
+        msg = f"{path} is no {form} file, or damaged: {error}; export it again"
+        raise RowsError(msg) from error

@@ -205,6 +205,14 @@ def test_a_missing_file_is_refused_without_mention_of_a_fleet(tmp_path: Path) ->
         _init(tmp_path / "none.csv", out=tmp_path / "fleet.toml")
 
 
+@pytest.mark.parametrize("name", ["a.parquet", "a.feather", "a.csv.gz"])
+def test_a_damaged_file_is_named(tmp_path: Path, name: str) -> None:
+    """The message says which file to export again."""
+    (tmp_path / name).write_bytes(b"\x1f\x8b\x08\x00 cut off")
+    with pytest.raises(RowsError, match=rf"{name} .*export it again"):
+        _init(tmp_path / name, out=tmp_path / "fleet.toml")
+
+
 def test_json_that_is_no_list_is_refused(tmp_path: Path) -> None:
     """It has no rows; the message says what the file holds."""
     (tmp_path / "a.json").write_text(json.dumps(5))
