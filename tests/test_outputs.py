@@ -16,6 +16,8 @@ from dataflows.outputs import (
     OUTPUTS,
     ROWS,
     AssetDropped,
+    DriftAlarm,
+    DriftMetrics,
     Evaluation,
     OutputRow,
     Prediction,
@@ -95,6 +97,8 @@ def test_what_a_row_lacks_is_no_field() -> None:
 def test_numbers_without_bound_stand_in_the_field_that_says_so(row: type[OutputRow]) -> None:
     """Only one field of a type holds numbers of any size; all others are scores, counts and hours."""
     wide = {"features", "moved_by", "event"} & set(row.__struct_fields__)
+    # Means of features are as large as readings.
+    wide |= {DriftAlarm: {"value"}, DriftMetrics: {"series"}}.get(row, set())
     assert ({row.unbounded} - {None}) == wide
 
 

@@ -283,7 +283,8 @@ class RowsPartition(StatefulSinkPartition[Item, bytes]):
             self._file.write(b"\n".join(lines))
         except OSError as error:
             raise full(self._path, error) from error
-        self._status.wrote(rows[0].output, values[0].sequence, len(rows))
+        if values:
+            self._status.wrote(rows[0].output, values[0].sequence, len(rows))
 
     @override
     def snapshot(self) -> bytes:
@@ -409,7 +410,8 @@ class RotatingPartition(StatefulSinkPartition[Item, bytes]):
             self._write(lines)
         except OSError as error:
             raise full(self._path, error) from error
-        self._status.wrote(cast("Row", values[0].body).output, values[0].sequence, len(values))
+        if values:
+            self._status.wrote(cast("Row", values[0].body).output, values[0].sequence, len(values))
 
     def _ends(self, known: int, size: int) -> bool:
         """Whether the file ends before a row."""

@@ -180,7 +180,10 @@ class FileSource(LaneSource):
             raise InputError(msg)
         registry = len(self.groups) - 1
         before = read[: len(read) - len(self.paths) + registry]
-        if before != self.paths[:registry] and read[len(before) :] == self.paths[registry:]:
+        # Of registry files no fingerprint is kept.
+        were_registry = not any(fingerprint for *_, fingerprint in begun[: len(before)])
+        moved = before != self.paths[:registry] and read[len(before) :] == self.paths[registry:]
+        if moved and were_registry:
             msg = (
                 f"the recovery store has read the registry files {before}, `registry` under [assets] names "
                 f"{self.paths[:registry]} now. A store keeps its registry files: add the rows to one of "

@@ -86,8 +86,11 @@ def assert_settled(fleet: Path, recorded: Recorded) -> None:
 
 
 def unplaced(data: bytes) -> list[bytes]:
-    """Rows of assets and records without the path of the recording, in an order of their own."""
-    told = (row for row in rows(data) if row.get("change") != "champion")
+    """Rows of assets and records without the path of the recording, in an order of their own.
+
+    What rests on scores is left out: who serves, and verdicts on challengers.
+    """
+    told = (row for row in rows(data) if row.get("change") not in {"champion", "verdict"})
     return sorted(orjson.dumps({key: value for key, value in row.items() if key != "source"}) for row in told)
 
 

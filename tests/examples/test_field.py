@@ -69,8 +69,9 @@ def test_every_refused_line_is_refused_by_the_rules(lines: list[bytes], outputs:
 
 def test_every_example_has_weather(outputs: Rows) -> None:
     """Observations and forecasts cover the recording, and the expression is there wherever its sensor is."""
+    # One row a time, for all targets.
     found = [row["features"] for row in outputs["examples"]]
-    assert len(found) > 1_000
+    assert len(found) > 700
     assert {row["weather:forecast"] for row in found} == {0.0, 1.0}
     assert all(0 <= row["weather:age"] <= 3 for row in found)
     assert all(row["air:max:2d"] >= row["weather:temperature"] for row in found)

@@ -300,8 +300,9 @@ def test_the_message_has_one_line_a_problem(refused: Refused, pumps: Path) -> No
     assert str(error).splitlines() == [
         f"{pumps}: 2 problems",
         (
-            "  asset: expected one of name, figures_from, metrics_every, max_internal_errors, kafka, input, "
-            "output, assets, classes, targets, models, got an unknown key; did you mean assets?"
+            "  asset: expected one of name, figures_from, metrics_every, wrong_promotions, "
+            "false_drift_alarms_per_year, max_internal_errors, kafka, input, output, assets, classes, "
+            "targets, models, got an unknown key; did you mean assets?"
         ),
         "  name: expected text, got 3",
     ]

@@ -110,10 +110,10 @@ def test_loss_over_a_window_is_a_plausible_log_loss(scraped: tuple[int, int]) ->
         "sum by (target, role) (highwater_log_loss_total) / on (target) group_left "
         "sum by (target) (highwater_examples_total)"
     )
-    found = {
-        tuple(sorted(each["metric"].items())): float(each["value"][1])
-        for each in asked(scraped[1], expression)
-    }
+    deadline = time.monotonic() + PATIENCE
+    while not (answer := asked(scraped[1], expression)) and time.monotonic() < deadline:
+        time.sleep(2)
+    found = {tuple(sorted(each["metric"].items())): float(each["value"][1]) for each in answer}
     assert {dict(labels)["role"] for labels in found} == {"champion", "expected", "prior"}
     assert all(0 < loss < 10 for loss in found.values())
 
