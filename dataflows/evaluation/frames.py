@@ -12,9 +12,9 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import narwhals as nw
-import orjson
 
-from dataflows.connectors.file_sink import files_of, lines_of
+from dataflows.connectors.file_sink import files_of
+from dataflows.evaluation.reading import whole_rows
 from dataflows.instants import HOUR, parse_duration, parse_instant
 
 if TYPE_CHECKING:
@@ -114,10 +114,7 @@ class Outputs:
 
     def rows(self, output: str) -> list[dict[str, Any]]:
         """Return the rows of an output, decoded; none where it has no file."""
-        path = self._folder / f"{output}.jsonl"
-        lines = lines_of(path) if files_of(path) else ()
-        # The last line of a run that goes on may not be whole.
-        return [orjson.loads(line) for line in lines if line.endswith(b"\n")]
+        return list(whole_rows(self._folder, output))
 
     def predictions(self) -> Any:  # noqa: ANN401 - of any library
         """Return a row a published score."""

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
 
 import msgspec
 import numpy as np
+import orjson
 
 from dataflows.connectors.file_sink import files_of, lines_of, tail_of
 from dataflows.instants import HOUR, parse_instant
@@ -34,6 +35,7 @@ __all__ = [
     "ServedRow",
     "labelled",
     "load_evaluations",
+    "whole_rows",
 ]
 
 #: The name under which the scores of whichever model was champion at the time are reported.
@@ -247,6 +249,21 @@ class Output(Generic[_Row]):
         except (ValueError, msgspec.MsgspecError) as error:
             msg = f"{path}: expected rows of the {self._name}, got {error}"
             raise RowError(msg) from None
+
+
+def whole_rows(folder: Path, output: str) -> Iterator[dict[str, Any]]:
+    """Yield the rows of an output, decoded; none where it has no file.
+
+    A last line without its end is left out: a run may still be writing it.
+
+    Args:
+        folder: folder of the outputs.
+        output: name of the output.
+    """
+    path = folder / f"{output}.jsonl"
+    for line in lines_of(path) if files_of(path) else ():
+        if line.endswith(b"\n"):
+            yield orjson.loads(line)
 
 
 EVALUATIONS = Output("evaluations", EvaluationRow)

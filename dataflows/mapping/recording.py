@@ -23,7 +23,7 @@ from dataflows.disk import replace_file
 from dataflows.fleet.problems import nearest
 from dataflows.instants import format_instant
 from dataflows.mapping.rows import form_of, read_rows
-from dataflows.mapping.rules import Mapper, MappingError, Rule, fields_of
+from dataflows.mapping.rules import Mapper, MappingError, Rule, fields_of, value_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from dataflows.fleet.fleet import Fleet
 
 __all__ = [
+    "ORDER",
     "Recording",
     "delete_recordings",
     "events_of",
@@ -43,7 +44,7 @@ __all__ = [
 #: Events that are sorted in memory at once; more are sorted in files.
 _CHUNK = 400_000
 #: Order of events of one time, without arrivals: registry and weather, records and faults, then telemetry.
-_ORDER = {
+ORDER = {
     "asset": 0,
     "weather": 1,
     "failure": 2,
@@ -53,6 +54,7 @@ _ORDER = {
     "telemetry": 6,
 }
 _FIRST = -(2**62)
+_ABSENT = object()
 #: Number of rows of a file that are examined for the fields that rules name.
 _EXAMINED = 1_000
 
@@ -309,7 +311,7 @@ class _Examined:
             return
         self._rows += 1
         self._seen |= fields.keys()
-        self._missing -= {name for name in self._missing if _has(fields, name)}
+        self._missing -= {name for name in self._missing if value_of(fields, name, _ABSENT) is not _ABSENT}
         if self._columns and self._missing:
             self._refuse(min(self._missing))
 
@@ -326,17 +328,6 @@ class _Examined:
     def absent(self) -> list[str]:
         """Return the fields that no JSON object had: perhaps they are optional, perhaps misspelt."""
         return sorted(self._missing) if self._rows else []
-
-
-def _has(fields: dict[str, Any], path: str) -> bool:
-    found: Any = fields
-    if path in fields:
-        return True
-    for step in path.split("."):
-        if not isinstance(found, dict) or step not in found:
-            return False
-        found = found[step]
-    return True
 
 
 def _lines(
@@ -369,7 +360,7 @@ def _lines(
                 msg = f"{path}: some events have `arrived`, some have none; give it in every rule or in none"
                 raise MappingError(msg)
             place = event["time"] if arrived is None else arrived
-            yield (place, 0 if with_arrivals else _ORDER[kind]), line
+            yield (place, 0 if with_arrivals else ORDER[kind]), line
             recording.events[kind] += 1
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import fnmatch
 import re
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from pathlib import Path
@@ -34,6 +35,7 @@ __all__ = [
     "Time",
     "fields_of",
     "problems_of",
+    "value_of",
 ]
 
 #: Texts that mean a missing value, in upper or lower case.
@@ -87,11 +89,11 @@ class Text(_Spec):
         if self.value is not None:
             return self.value
         if self.text is not None:
-            parts = {name: _as_text(_value(fields, name)) for name in _FIELD.findall(self.text)}
+            parts = {name: _as_text(value_of(fields, name)) for name in _FIELD.findall(self.text)}
             if None in parts.values():
                 return None
             return _FIELD.sub(lambda found: str(parts[found[1]]), self.text)
-        text = _as_text(_value(fields, self.field or ""))
+        text = _as_text(value_of(fields, self.field or ""))
         return text if text is None or self.names is None else self.names.get(text)
 
 
@@ -109,7 +111,7 @@ class Number(_Spec):
 
     def read(self, fields: Mapping[str, Any]) -> float | str | None:
         """Return the number, None where it is missing, the text where it is no number."""
-        value = _as_number(_value(fields, self.field), self.decimal)
+        value = _as_number(value_of(fields, self.field), self.decimal)
         if isinstance(value, str) or value is None or (self.scale == 1.0 and self.offset == 0.0):
             return value
         return value * self.scale + self.offset
@@ -158,7 +160,7 @@ class Time(_Spec):
         Raises:
             ValueError: it is no time of this form, or a local time that occurs twice or never.
         """
-        value = _value(fields, self.field)
+        value = value_of(fields, self.field)
         if value is None or (isinstance(value, str) and value.strip().lower() in MISSING):
             return None
         if isinstance(value, datetime):
@@ -295,7 +297,8 @@ class Rule(_Spec):
         return any(fnmatch.fnmatchcase(name, pattern) for pattern in self.files)
 
 
-class Made(BaseModel):
+@dataclass(slots=True)
+class Made:
     """Result of making events of rows.
 
     Attributes:
@@ -303,8 +306,8 @@ class Made(BaseModel):
         unusable: why an event could not be made, one text each.
     """
 
-    events: list[dict[str, Any]]
-    unusable: list[str]
+    events: list[dict[str, Any]] = field(default_factory=list)
+    unusable: list[str] = field(default_factory=list)
 
 
 class Mapper:
@@ -343,7 +346,7 @@ class Mapper:
             row: the row.
             last: whether it is the last of its asset.
         """
-        made = Made.model_construct(events=[], unusable=[])
+        made = Made()
         if row.fields is None:
             made.unusable.append("the row has another number of columns, or is not a JSON object")
             return made
@@ -367,7 +370,7 @@ def _condition(where: Mapping[str, Any]) -> Callable[[Mapping[str, Any]], bool]:
 
     def takes(fields: Mapping[str, Any]) -> bool:
         for name, values in wanted.items():
-            text = _as_text(_find(fields, name))
+            text = _as_text(value_of(fields, name))
             if text is None or (values is not None and text not in values):
                 return False
         return True
@@ -463,20 +466,20 @@ def _numbers(sources: dict[str, NumberSource] | list[str]) -> dict[str, Number]:
     return {name: _number(source) for name, source in sources.items()}
 
 
-def _find(fields: Mapping[str, Any], path: str) -> Any:  # noqa: ANN401 - as it came
-    """Return a value, None where the row has none."""
+def value_of(fields: Mapping[str, Any], path: str, default: object = None) -> Any:  # noqa: ANN401 - as it came
+    """Return the value of a field, the default where the row has none; `a.b` is `b` inside `a`.
+
+    >>> value_of({"a": {"b": 7}}, "a.b"), value_of({"a.b": 8}, "a.b"), value_of({}, "a.b", "none")
+    (7, 8, 'none')
+    """
     if path in fields:
         return fields[path]
     found: Any = fields
     for step in path.split("."):
         if not isinstance(found, dict) or step not in found:
-            return None
+            return default
         found = found[step]
     return found
-
-
-def _value(fields: Mapping[str, Any], path: str) -> Any:  # noqa: ANN401 - as it came
-    return fields[path] if path in fields else _find(fields, path)
 
 
 def _as_text(value: Any) -> str | None:  # noqa: ANN401 - as it came

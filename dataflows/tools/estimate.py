@@ -18,7 +18,7 @@ from dataflows.connectors.lines import expand
 from dataflows.evaluation.estimates import Estimate, estimate, true_loss
 from dataflows.evaluation.reading import Evaluations, load_evaluations
 from dataflows.instants import parse_instant
-from dataflows.mapping.recording import with_recordings
+from dataflows.mapping.recording import ORDER, with_recordings
 from dataflows.outputs import OUTPUTS
 from dataflows.pipeline import run_lines
 from dataflows.tools.tables import plain_table
@@ -33,16 +33,6 @@ if TYPE_CHECKING:
 
 __all__ = ["EstimateError", "in_event_time", "show_estimates"]
 
-#: Records of one time, in the order in which they take effect.
-_ORDER = {
-    "asset": 0,
-    "weather": 1,
-    "failure": 2,
-    "retraction": 3,
-    "maintenance": 4,
-    "fault": 5,
-    "telemetry": 6,
-}
 _WHY = {
     "random": "rows of one failure are in training and in test",
     "hindsight": "features with data that came after the score, labels before they were known",
@@ -155,7 +145,7 @@ def in_event_time(lines: Sequence[bytes]) -> list[bytes]:
             record: Any = orjson.loads(line)
             time = parse_instant(record["time"]) if "time" in record else -(1 << 62)
             record.pop("arrived", None)
-            found.append((time, _ORDER[record["kind"]], orjson.dumps(record)))
+            found.append((time, ORDER[record["kind"]], orjson.dumps(record)))
         except (ValueError, KeyError, TypeError, AttributeError):
             continue
     found.sort(key=lambda each: each[:2])

@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any, Literal
 import orjson
 from rich.text import Text
 
-from dataflows.connectors.file_sink import files_of, lines_of
+from dataflows.connectors.file_sink import files_of
+from dataflows.evaluation.reading import whole_rows
 from dataflows.instants import parse_instant, shown_instant
 from dataflows.tools.tables import plain_table
 
@@ -100,7 +101,7 @@ def findings(fleet: Fleet, store: Path, now: float) -> list[Finding]:
     if not files_of(folder / "predictions.jsonl"):
         todo = "run it first: python -m dataflows run fleet.toml"
         return [Finding("failure", "run", f"{folder} holds no outputs", todo)]
-    metrics = list(_rows(folder, "metrics"))
+    metrics = list(whole_rows(folder, "metrics"))
     return [
         *_run(fleet, now),
         *_disk({folder, store} if store.exists() else {folder}),
@@ -109,13 +110,6 @@ def findings(fleet: Fleet, store: Path, now: float) -> list[Finding]:
         *_models(metrics),
         *_labels(metrics),
     ]
-
-
-def _rows(folder: Path, output: str) -> Iterator[dict[str, Any]]:
-    path = folder / f"{output}.jsonl"
-    for line in lines_of(path) if files_of(path) else ():
-        if line.endswith(b"\n"):
-            yield orjson.loads(line)
 
 
 def _run(fleet: Fleet, now: float) -> Iterator[Finding]:
