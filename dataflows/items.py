@@ -14,8 +14,10 @@ from operator import attrgetter
 from typing import Any, Literal, TypeVar
 
 import msgspec
+import numpy as np
 import orjson
 from msgspec import UNSET
+from numpy.typing import NDArray
 
 from dataflows.events import AssetEvent, Command, Event, Registration, Reject, Telemetry
 from dataflows.instants import format_instant
@@ -47,12 +49,15 @@ __all__ = [
     "ResolvedEvent",
     "Row",
     "ScoreRequest",
+    "ScoredRow",
+    "Scores",
     "Tick",
     "WeatherAsOf",
     "asset_part",
     "by_order",
     "in_words",
     "lane_part",
+    "observations_of",
     "reject_row",
     "row_of",
     "same_values",
@@ -294,6 +299,41 @@ class Observation(msgspec.Struct, frozen=True, gc=False):
         return next(iter(self.of(ScoreRequest)), None)
 
 
+#: One telemetry record to score, on its usual path: sequence; part, of the first target of its asset;
+#: arrival; knowledge time; position (these five as of `Item`); watermark (as of `Observation`); label clock,
+#: None before anything moved it; resting (as of `Observation`); event time; revision; example (these three as
+#: of `ScoreRequest`). A plain tuple, since every event makes one: rows sort by (sequence, part), and
+#: ``zip(*rows)`` gives their columns.
+ScoredRow = tuple[
+    int, int, int | None, int, tuple[str, int, int], int | None, int | None, int | None, int, int, bool
+]
+
+
+class Scores(msgspec.Struct, frozen=True, gc=False):
+    """A block: all that an asset's records of one activation mean for one target, on the usual path.
+
+    A row moves the label clock, then is scored: it means the `Observation` with the effects `ClockMoved`
+    (unless its clock is None) and `ScoreRequest`. A record with any other effect on this target is not here:
+    it is an `Observation` of its own, with its own place. So the target merges the rows of all assets, and
+    the observations, by (sequence, part). `observations_of` takes a block apart.
+
+    Attributes:
+        asset: its name.
+        target: its name, which is the key of the target step.
+        index: number of the target among those of its asset; the part of row r is
+            ``asset_part(r[1], index)``.
+        rows: at least one, ascending by (sequence, part). Targets of an asset may share the list.
+        features: float64 (rows, features of the class), C-contiguous, never written to again; NaN is missing.
+            Shared as the rows are.
+    """
+
+    asset: str
+    target: str
+    index: int
+    rows: list[ScoredRow]
+    features: NDArray[np.float64]
+
+
 class Row(msgspec.Struct, frozen=True, gc=False):
     """A finished row on its way to an output.
 
@@ -333,7 +373,19 @@ class Item(msgspec.Struct, gc=False):
     arrival: int | None
     known: int
     position: tuple[str, int, int]
-    body: bytes | Event | Reject | Tick | ResolvedEvent | LanePeriod | Late | Counted | Observation | Row
+    body: (
+        bytes
+        | Event
+        | Reject
+        | Tick
+        | ResolvedEvent
+        | LanePeriod
+        | Late
+        | Counted
+        | Observation
+        | Scores
+        | Row
+    )
 
 
 #: Sort key: the order of effect.
@@ -360,6 +412,45 @@ def _checked(index: int, bits: int) -> int:
         msg = f"one record became more than {1 << bits:,} items in one step"
         raise OverflowError(msg)
     return index
+
+
+def observations_of(item: Item) -> list[Item]:
+    """Return the observations that the rows of a block mean, each with its place."""
+    block = item.body
+    if not isinstance(block, Scores):
+        return [item]
+    return [
+        Item(
+            sequence,
+            asset_part(part, block.index),
+            arrival,
+            known,
+            position,
+            Observation(
+                block.asset,
+                block.target,
+                watermark,
+                (
+                    *(() if clock is None else (ClockMoved(clock),)),
+                    ScoreRequest(time, features.tobytes(), revision, example),
+                ),
+                resting,
+            ),
+        )
+        for features, (
+            sequence,
+            part,
+            arrival,
+            known,
+            position,
+            watermark,
+            clock,
+            resting,
+            time,
+            revision,
+            example,
+        ) in zip(block.features, block.rows, strict=True)
+    ]
 
 
 def row_of(row: OutputRow) -> Row:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, cast
 
 import msgspec
+import numpy as np
 import orjson
 import structlog
 
@@ -17,6 +18,7 @@ from dataflows.asset.asset import Asset, ClassPlan
 from dataflows.events import Event, Reject, decode, kind_of
 from dataflows.items import (
     Cleared,
+    ClockMoved,
     Counted,
     Expiry,
     Forgotten,
@@ -27,6 +29,9 @@ from dataflows.items import (
     Observation,
     ResolvedEvent,
     Row,
+    ScoredRow,
+    ScoreRequest,
+    Scores,
     Tick,
     asset_part,
     in_words,
@@ -89,7 +94,7 @@ def asset_of(item: Item) -> str | None:
 def target_of(item: Item) -> str | None:
     """Key of the target step; None for an item that leaves early."""
     body = item.body
-    return body.target if isinstance(body, Observation) else None
+    return body.target if isinstance(body, Observation | Scores) else None
 
 
 def output_of(item: Item) -> str | None:
@@ -116,13 +121,56 @@ def decoded(batch: list[Item]) -> list[Item]:
 
 
 def fanned_out(batch: list[tuple[str, list[Item]]]) -> list[Item]:
-    """The fan-out step: what assets made of their records, one by one."""
-    return [item for _, items in batch for item in items]
+    """The fan-out step: what assets made of their records, a block for each asset and target."""
+    return in_blocks([item for _, items in batch for item in items])
+
+
+def in_blocks(items: list[Item]) -> list[Item]:
+    """Put observations of telemetry on its usual path into blocks; other items stay as they are."""
+    out: list[Item] = []
+    plain: dict[tuple[str, str], list[tuple[ScoredRow, bytes]]] = {}
+    for item in items:
+        seen = item.body
+        row = _scored_row(item, seen) if isinstance(seen, Observation) else None
+        if row is None or not isinstance(seen, Observation):
+            out.append(item)
+        else:
+            plain.setdefault((seen.asset, seen.target), []).append(row)
+    for (asset, target), found in plain.items():
+        rows = [row for row, _ in found]
+        features = np.frombuffer(b"".join(vector for _, vector in found)).reshape(len(rows), -1)
+        out.append(Item(*rows[0][:5], Scores(asset, target, 0, rows, features)))
+    return out
+
+
+def _scored_row(item: Item, seen: Observation) -> tuple[ScoredRow, bytes] | None:
+    """Return the row of an observation and its features; None if it has more effects than a row."""
+    effects = seen.effects
+    clock = None
+    if effects and isinstance(effects[0], ClockMoved):
+        clock, effects = effects[0].clock, effects[1:]
+    score = effects[0] if len(effects) == 1 else None
+    if not isinstance(score, ScoreRequest):
+        return None
+    row = (
+        item.sequence,
+        item.part,
+        item.arrival,
+        item.known,
+        item.position,
+        seen.watermark,
+        clock,
+        seen.resting,
+        score.time,
+        score.revision,
+        score.example,
+    )
+    return row, score.features
 
 
 def early(batch: list[Item]) -> list[Item]:
     """Items of lane or assets that leave early: rows that are finished, and counts."""
-    return [item for item in batch if not isinstance(item.body, (ResolvedEvent, Observation))]
+    return [item for item in batch if not isinstance(item.body, (ResolvedEvent, Observation, Scores))]
 
 
 class TooManyErrors(RuntimeError):  # noqa: N818 - says what it is

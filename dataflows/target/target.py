@@ -27,6 +27,7 @@ from dataflows.items import (
     Row,
     ScoreRequest,
     by_order,
+    observations_of,
     row_of,
     summary_row,
     target_part,
@@ -242,6 +243,7 @@ class TargetStage:
 
     def process(self, items: list[Item]) -> list[Item]:
         """Return the rows of some observations, which are put into the order of effect first."""
+        items = [each for item in items for each in observations_of(item)]
         items.sort(key=by_order)
         out: list[Item] = []
         for item in items:
