@@ -20,6 +20,7 @@ from dataflows.estimators import (
     Prior,
     RobustScaler,
     from_stored,
+    online,
     to_stored,
 )
 from dataflows.fleet.fleet import Model
@@ -66,7 +67,7 @@ def asked(name: str, estimator: Any) -> list[float]:  # noqa: ANN401 - River's p
 
 def test_examples_in_the_documentation_run() -> None:
     """Every public estimator has one."""
-    found = doctest.testmod(estimators)
+    found = doctest.testmod(online)
     assert (found.failed, found.attempted > 12) == (0, True)
     for name in ("BayesianLogistic", "Calibration", "Prior", "RobustScaler"):
         said = inspect.getdoc(getattr(estimators, name)) or ""

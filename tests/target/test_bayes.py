@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from sklearn.linear_model import LogisticRegression
 
-from dataflows.estimators import BayesianLogistic, Calibration, _update
+from dataflows.estimators.online import BayesianLogistic, Calibration, _update
 from dataflows.target.compiled import BayesianReader
 
 SIZE = 4

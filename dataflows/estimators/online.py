@@ -5,9 +5,6 @@
 - `Calibration`: makes the scores of another model hold.
 - `RobustScaler`: scales features, and recovers from wild values by itself.
 
-Each is written as versioned plain data, without pickle (`to_bytes`, `from_bytes`). Files and stores may name
-them by their former paths, see `FORMER_PATHS`.
-
 The regression and the calibration learn by one recursion (`_update`): the posterior of the weights is kept
 as a normal distribution, and each example moves its mean and covariance by Laplace's approximation (D. J.
 Spiegelhalter and S. L. Lauritzen, "Sequential updating of conditional probabilities on directed graphical
@@ -22,17 +19,15 @@ resumed run gives the very scores of one that was never stopped.
 
 from __future__ import annotations
 
-import io
 import math
-import pickle
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numba import njit
 from river import base
 
+from dataflows.estimators.stored import Stored
 from dataflows.scoring import running_prior
-from dataflows.state.snapshots import Kind, SnapshotError
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Mapping
@@ -41,103 +36,10 @@ if TYPE_CHECKING:
 
     Floats = NDArray[np.float64]
 
-__all__ = [
-    "FORMER_PATHS",
-    "BayesianLogistic",
-    "Calibration",
-    "Prior",
-    "RobustScaler",
-    "from_stored",
-    "to_stored",
-]
-
-#: Paths by which files of users and pickles in stores may name an estimator, and its path today.
-FORMER_PATHS = {
-    "dataflows.group.bayes.BayesianLogistic": "dataflows.estimators.BayesianLogistic",
-    "dataflows.group.bayes.Calibration": "dataflows.estimators.Calibration",
-    "dataflows.group.estimators.Prior": "dataflows.estimators.Prior",
-}
-#: Snapshots of one estimator of this module: the name of its class, and its state.
-ESTIMATOR: Kind[str] = Kind("estimator", 1, describe=lambda payload: payload[0])
+__all__ = ["BayesianLogistic", "Calibration", "Prior", "RobustScaler"]
 
 
-class _Stored:
-    """Reads and writes an estimator as plain data."""
-
-    #: Names of the attributes that are its state.
-    _STATE: ClassVar[tuple[str, ...]]
-    #: River's pipelines ask it of every step.
-    _supervised = True
-
-    def to_bytes(self) -> bytes:
-        """The estimator as a sealed snapshot of plain data, with a version."""
-        state = {name: _plain(getattr(self, name)) for name in self._STATE}
-        return ESTIMATOR.seal((type(self).__name__, state))
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        """Pickled inside a pipeline, it is its bytes and no class of ours."""
-        return from_stored, (self.to_bytes(),)
-
-    @classmethod
-    def from_bytes(cls, data: bytes) -> Self:
-        """The estimator that `to_bytes` wrote; it learns on and scores as that one, to the last bit.
-
-        Raises:
-            SnapshotError: the bytes are damaged, of another estimator, or of a version that cannot be read.
-        """
-        name, state = ESTIMATOR.unseal(data)
-        if name != cls.__name__:
-            msg = f"expected the bytes of a {cls.__name__}, got those of a {name}; use {name}.from_bytes"
-            raise SnapshotError(msg)
-        estimator = cls.__new__(cls)
-        for key in cls._STATE:
-            setattr(estimator, key, _from_plain(state[key]))
-        return estimator
-
-
-def _plain(value: Any) -> Any:  # noqa: ANN401 - plain data of any shape
-    return {"shape": value.shape, "float64": value.tobytes()} if isinstance(value, np.ndarray) else value
-
-
-def _from_plain(value: Any) -> Any:  # noqa: ANN401 - as above
-    if isinstance(value, dict) and value.keys() == {"shape", "float64"}:
-        return np.frombuffer(value["float64"]).reshape(value["shape"]).copy()
-    return value
-
-
-class _Unpickler(pickle.Unpickler):
-    """Finds estimators of former releases by where they are today."""
-
-    def find_class(self, module: str, name: str) -> Any:  # noqa: ANN401 - whatever was pickled
-        today = FORMER_PATHS.get(f"{module}.{name}")
-        if today is not None:
-            module, _, name = today.rpartition(".")
-        return super().find_class(module, name)
-
-
-def to_stored(estimator: object) -> bytes:
-    """An estimator as it is written into the recovery store: ours as plain data, all others pickled."""
-    if type(estimator) in _OURS.values():
-        return estimator.to_bytes()  # type: ignore[attr-defined,no-any-return]
-    return pickle.dumps(estimator, protocol=5)
-
-
-def from_stored(data: bytes) -> Any:  # noqa: ANN401 - River's protocol is by method names
-    """The estimator that `to_stored` wrote, or that a former release pickled.
-
-    Raises:
-        SnapshotError: the bytes of one of our estimators are damaged, or of a version that cannot be read.
-    """
-    if data[:1] == pickle.PROTO:
-        return _Unpickler(io.BytesIO(data)).load()
-    name = ESTIMATOR.describe(data)
-    if name not in _OURS:
-        msg = f"an estimator {name!r} was stored, which this release does not know; use that which wrote it"
-        raise SnapshotError(msg)
-    return _OURS[name].from_bytes(data)
-
-
-class Prior(_Stored):
+class Prior(Stored):
     """The share of positives so far: (positives + 0.5) / (learned + 1). What every model must beat.
 
     When to use it: in every fleet, as the yardstick beside real models.
@@ -351,7 +253,7 @@ def _logit(
     return total
 
 
-class BayesianLogistic(_Stored):
+class BayesianLogistic(Stored):
     """Logistic regression that scales its features and learns by second-order updates; River's protocol.
 
     When to use it: as the first model to try on up to a few hundred numeric features, also where they go
@@ -464,7 +366,7 @@ class BayesianLogistic(_Stored):
         self.weights, self.covariance, self.prior = weights, covariance, for_all
 
 
-class Calibration(_Stored):
+class Calibration(Stored):
     """Turns the score of one other model, as it was served, into a probability that holds.
 
     When to use it: as the champion over a model whose order is good and whose probabilities are not, in a
@@ -564,7 +466,7 @@ def _dot(weights: Floats, bases: Floats) -> float:
     return total
 
 
-class RobustScaler(_Stored, base.Transformer):
+class RobustScaler(Stored, base.Transformer):
     """Scales features to mean 0 and deviation 1, within a limit, and recovers from wild values by itself.
 
     When to use it: in place of River's ``StandardScaler`` before a linear model, where a device may send
@@ -634,9 +536,3 @@ class RobustScaler(_Stored, base.Transformer):
         if place is None or not self.variances[place] > 0.0:
             return 0.0
         return float(_clipped((value - self.means[place]) / math.sqrt(self.variances[place]), self.limit))
-
-
-#: By the name under which it is stored.
-_OURS: dict[str, type[Any]] = {
-    estimator.__name__: estimator for estimator in (Prior, BayesianLogistic, Calibration, RobustScaler)
-}

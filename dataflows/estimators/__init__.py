@@ -1,0 +1,26 @@
+"""Estimators of our own in River's protocol, for the ``pipeline`` of a model in ``fleet.toml``.
+
+- `Prior`: the share of failures so far, which every model must beat.
+- `BayesianLogistic`: logistic regression without a step size, for a few hundred features.
+- `Calibration`: makes the scores of another model hold.
+- `RobustScaler`: scales features, and recovers from wild values by itself.
+
+Each is written as versioned plain data, without pickle (`to_bytes`, `from_bytes`). Files and stores may name
+them by their former paths, see `FORMER_PATHS`.
+"""
+
+from __future__ import annotations
+
+from dataflows.estimators.online import BayesianLogistic, Calibration, Prior, RobustScaler
+from dataflows.estimators.stored import ESTIMATOR, FORMER_PATHS, from_stored, to_stored
+
+__all__ = [
+    "ESTIMATOR",
+    "FORMER_PATHS",
+    "BayesianLogistic",
+    "Calibration",
+    "Prior",
+    "RobustScaler",
+    "from_stored",
+    "to_stored",
+]
