@@ -35,11 +35,12 @@ def kinds() -> Mapping[str, Kind[Any]]:
     from dataflows.target.examples import EXAMPLES  # noqa: PLC0415
     from dataflows.target.figures import FIGURES  # noqa: PLC0415
     from dataflows.target.models import LOG, MODELS  # noqa: PLC0415
+    from dataflows.target.monitors import WATCHED  # noqa: PLC0415
     from dataflows.target.target import TARGET  # noqa: PLC0415
 
     engine = (MAIN, PART, MARK)
     lane = (LANE, LANE_METRICS, REGISTRY, HEARD, WEATHER, WHEREABOUTS)
-    target = (TARGET, LOG, FIGURES, EXAMPLES, PUBLISHED, MODELS, ESTIMATOR)
+    target = (TARGET, LOG, FIGURES, EXAMPLES, PUBLISHED, WATCHED, MODELS, ESTIMATOR)
     sources = [source().kind for source in SOURCES.values()]
     sinks = [sink().kind for sink in SINKS.values()]
     every: list[Kind[Any]] = [*engine, *lane, ASSET, *target, *sources, *sinks]

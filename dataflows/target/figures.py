@@ -250,8 +250,15 @@ def _with_bounds(states: dict[str, Any]) -> dict[str, Any]:
     return {**states, "tallies": {**figures, "tallies": tallies, "waits": True}}
 
 
+def _without_drift(states: dict[str, Any]) -> dict[str, Any]:
+    """Version 5 watched means over assets, which nothing of today can go on from."""
+    return {name: state for name, state in states.items() if name != "drift"}
+
+
 #: Snapshots of the monitors of a target: the state of each, by its name.
-FIGURES: Kind[None] = Kind("figures", 5, {2: lambda kept: kept, 3: _with_rankings, 4: _with_bounds})
+FIGURES: Kind[None] = Kind(
+    "figures", 6, {2: lambda kept: kept, 3: _with_rankings, 4: _with_bounds, 5: _without_drift}
+)
 
 
 class Leads(Monitor):

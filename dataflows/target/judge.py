@@ -126,6 +126,11 @@ class _Block:
     sums: list[float] = field(default_factory=lambda: [0.0, 0.0])
     challengers: dict[str, list[float]] = field(default_factory=dict)
 
+    @classmethod
+    def of(cls, state: Sequence[Any]) -> _Block:
+        waiting, examples, sums, challengers = state
+        return cls(waiting, examples, [*sums], {name: [*of] for name, of in challengers.items()})
+
     def state(self) -> tuple[Any, ...]:
         return self.waiting, self.examples, self.sums, self.challengers
 
@@ -370,9 +375,18 @@ class Judge:
     Args:
         rule: of the target.
         state: what `state` returned, None for a new target. Call `begin` in any case.
+        entries: what `entry` returned, by asset.
+
+    Attributes:
+        touched: assets whose `entry` changed.
     """
 
-    def __init__(self, rule: Rule, state: Mapping[str, Any] | None = None) -> None:
+    def __init__(
+        self,
+        rule: Rule,
+        state: Mapping[str, Any] | None = None,
+        entries: Mapping[str, Iterable[Sequence[Any]]] | None = None,
+    ) -> None:
         self._rule = rule
         self.champion = ""
         self.era = 0
@@ -380,8 +394,9 @@ class Judge:
         self.rests_until: int | None = None
         self._looked: int | None = None
         self.comparisons: dict[str, Comparison] = {}
-        #: By (cell, asset).
-        self._blocks: dict[tuple[int, str], _Block] = {}
+        #: By asset and cell.
+        self._blocks: dict[str, dict[int, _Block]] = {}
+        self.touched: set[str] = {*(entries or ())}
         if state is not None:
             self.era = state["era"]
         # Blocks of another unit are no evidence in this one: all comparisons restart.
@@ -391,11 +406,12 @@ class Judge:
             for kept in state["comparisons"]:
                 name, version = kept["challenger"], kept["version"]
                 self.comparisons[name] = Comparison(rule, name, version, kept["since"], kept["level"], kept)
-            for cell, asset, block in state["blocks"]:
-                waiting, examples, sums, challengers = block
-                self._blocks[cell, asset] = _Block(
-                    waiting, examples, [*sums], {name: [*of] for name, of in challengers.items()}
-                )
+            # A former release kept the blocks of all assets together.
+            for cell, asset, block in state.get("blocks", ()):
+                self._blocks.setdefault(asset, {})[cell] = _Block.of(block)
+            self.touched = {*self._blocks}
+            for asset, blocks in (entries or {}).items():
+                self._blocks[asset] = {cell: _Block.of(block) for cell, block in blocks}
 
     def begin(self, champion: str, challengers: Mapping[str, int], known: int | None) -> None:
         """Compare a champion with its challengers, on examples of cells that begin after now.
@@ -411,6 +427,7 @@ class Judge:
         """
         if champion != self.champion:
             self.comparisons.clear()
+            self.touched.update(self._blocks)
             self._blocks.clear()
             if self.champion and known is not None:
                 self.rests_until = known + self._rule.cool_down
@@ -449,19 +466,24 @@ class Judge:
         """Wait for the label of an example that was just served."""
         cell = time // self._rule.horizon
         if self._counts(cell):
-            self._blocks.setdefault((cell, asset), _Block()).waiting += 1
+            self._blocks.setdefault(asset, {}).setdefault(cell, _Block()).waiting += 1
+            self.touched.add(asset)
+
+    def _block(self, asset: str, time: int) -> _Block | None:
+        return self._blocks.get(asset, {}).get(time // self._rule.horizon)
 
     def dropped(self, asset: str, time: int) -> None:
         """Stop waiting for the label of an example: it was censored."""
-        block = self._blocks.get((time // self._rule.horizon, asset))
+        block = self._block(asset, time)
         if block is not None and block.waiting:
             block.waiting -= 1
+            self.touched.add(asset)
 
     def forgotten(self, asset: str) -> None:
         """Stop waiting for labels of an asset: its state was dropped."""
-        for (_, of), block in self._blocks.items():
-            if of == asset:
-                block.waiting = 0
+        for block in self._blocks.get(asset, {}).values():
+            block.waiting = 0
+        self.touched.add(asset)
 
     def settled(
         self, asset: str, time: int, label: int, scores: Mapping[str, float | None], prior: float
@@ -476,9 +498,10 @@ class Judge:
             prior: counts in place of a missing score, since it is published in its place.
         """
         cell = time // self._rule.horizon
-        block = self._blocks.get((cell, asset))
+        block = self._block(asset, time)
         if block is None or not block.waiting:
             return
+        self.touched.add(asset)
         block.waiting -= 1
         served = scores.get(self.champion)
         champion = prior if served is None else served
@@ -531,22 +554,34 @@ class Judge:
         return sorted(moved, key=lambda found: found.needed - found.log_e)
 
     def _enter_assets(self, ended: int) -> None:
-        ready = [place for place, block in self._blocks.items() if place[0] < ended and not block.waiting]
-        for place in sorted(ready):
-            block = self._blocks.pop(place)
+        ready = [
+            (cell, asset)
+            for asset, blocks in self._blocks.items()
+            for cell, block in blocks.items()
+            if cell < ended and not block.waiting
+        ]
+        for cell, asset in sorted(ready):
+            block = self._pop(cell, asset)
             for name in block.challengers:
                 if name in self.comparisons:
-                    self.comparisons[name].add(place[0], _Entry.of(block, name))
+                    self.comparisons[name].add(cell, _Entry.of(block, name))
+
+    def _pop(self, cell: int, asset: str) -> _Block:
+        self.touched.add(asset)
+        block = self._blocks[asset].pop(cell)
+        if not self._blocks[asset]:
+            del self._blocks[asset]
+        return block
 
     def _enter_cells(self, ended: int) -> None:
         """A cell enters when all its blocks are ready, at the latest a horizon later, without the others."""
-        cells = sorted({cell for cell, _ in self._blocks if cell < ended})
+        cells = sorted({cell for blocks in self._blocks.values() for cell in blocks if cell < ended})
         for cell in cells:
-            blocks = {asset: block for (of, asset), block in sorted(self._blocks.items()) if of == cell}
+            blocks = {asset: of[cell] for asset, of in sorted(self._blocks.items()) if cell in of}
             if cell + 1 >= ended and any(block.waiting for block in blocks.values()):
                 continue
             for asset in blocks:
-                del self._blocks[cell, asset]
+                self._pop(cell, asset)
             for name, comparison in self.comparisons.items():
                 entries = [
                     _Entry.of(block, name)
@@ -555,6 +590,11 @@ class Judge:
                 ]
                 if entries:
                     comparison.add(cell, _Entry.mean(entries))
+
+    def entry(self, asset: str) -> list[tuple[Any, ...]] | None:
+        """Plain data of the blocks of one asset, None without any."""
+        blocks = self._blocks.get(asset)
+        return [(cell, block.state()) for cell, block in sorted(blocks.items())] if blocks else None
 
     def state(self) -> dict[str, Any]:
         """Plain data."""
@@ -565,5 +605,4 @@ class Judge:
             "unit": [self._rule.blocks, self._rule.loss],
             "looked": self._looked,
             "comparisons": [comparison.state() for comparison in self.comparisons.values()],
-            "blocks": [(*place, block.state()) for place, block in sorted(self._blocks.items())],
         }

@@ -27,15 +27,22 @@ chance. Where a hook raises, the record is rejected, and the target and the othe
 changes its state at its end, or undoes its changes.
 
 The state of a monitor is plain data. It is written in the epochs in which ``changed`` was set, under the name
-of the monitor. A resume passes it to `Monitor.open`.
+of the monitor. A resume passes it to `Monitor.open`. What a monitor holds of single assets is not part of it,
+since a fleet may have thousands: it is the `entry` of each asset, written in buckets of assets, and only the
+buckets of `touched` assets. A resume finds the entries in `Context.entries`.
 """
 
 from __future__ import annotations
 
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, TypeVar
+
+from dataflows.state.snapshots import Kind
+from dataflows.state.tables import Buckets
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Set as AbstractSet
 
     from dataflows.events import Command
     from dataflows.fleet.fleet import Target
@@ -43,12 +50,15 @@ if TYPE_CHECKING:
     from dataflows.outputs import OutputRow, PeriodFields
     from dataflows.state.layouts import Refit
     from dataflows.target.champion import Champion
-    from dataflows.target.examples import Example, LabelChange
+    from dataflows.target.examples import Example, ExampleStore, LabelChange
     from dataflows.target.models import ModelSet
 
     Rows = Sequence[Row]
 
-__all__ = ["Context", "Monitor", "Monitors", "Period", "Served"]
+__all__ = ["WATCHED", "Context", "Monitor", "Monitors", "Period", "Served"]
+
+#: Snapshots of a bucket of assets: by asset, the entry of each monitor by its name.
+WATCHED: Kind[None] = Kind("watched", 1)
 
 
 class Context(NamedTuple):
@@ -62,6 +72,10 @@ class Context(NamedTuple):
         models: every model of the target; to ask one for a score counts as a call of it.
         champion: the version whose scores are published.
         unsettled: examples with a label that the target clock has not passed, by (time, asset).
+        examples: every example that is stored.
+        entries: by the name of a monitor, its stored entries by asset.
+        sensors: names of the sensors of the class.
+        store_key: signs what a monitor stores as a pickle; None: nothing is signed.
     """
 
     target: Target
@@ -71,6 +85,10 @@ class Context(NamedTuple):
     models: ModelSet
     champion: Champion
     unsettled: Sequence[Example]
+    examples: ExampleStore
+    entries: Mapping[str, Mapping[str, Any]] = MappingProxyType({})
+    sensors: tuple[str, ...] = ()
+    store_key: bytes | None = None
 
 
 class Served(NamedTuple):
@@ -139,6 +157,11 @@ class Monitor:
         """Return a state under another layout of the class."""
         return state
 
+    @staticmethod
+    def refitted_entry(entry: Any, refit: Refit) -> Any:  # noqa: ANN401, ARG004 - as above
+        """Return the entry of an asset under another layout of the class; None drops it."""
+        return entry
+
     def served(self, item: Item, served: Served) -> Rows:  # noqa: ARG002 - a hook
         """Watch a score of the champion."""
         return ()
@@ -190,6 +213,14 @@ class Monitor:
         """Return plain data, None for a monitor without state."""
         return None
 
+    def entry(self, asset: str) -> Any:  # noqa: ANN401, ARG002 - plain data of any shape
+        """Return plain data of one asset, None where there is none."""
+        return None
+
+    def touched(self) -> AbstractSet[str]:
+        """Return the assets whose entry changed since this was last called."""
+        return frozenset()
+
 
 _Kind = TypeVar("_Kind", bound=Monitor)
 
@@ -201,6 +232,7 @@ class Monitors:
         kinds: of monitors, in the order in which they are called.
         context: what they may read.
         states: return value of `state`; empty for a new target.
+        buckets: return values of `bucket`, by number.
         refit: converts these states to the present layout; None where that is the same.
         rejected: makes the row that rejects a record at which a hook raised.
     """
@@ -210,10 +242,18 @@ class Monitors:
         kinds: Iterable[type[Monitor]],
         context: Context,
         states: Mapping[str, Any],
+        buckets: Mapping[int, bytes],
         refit: Refit | None,
         rejected: Callable[[Item, Exception], Row],
     ) -> None:
         opened = []
+        kinds = list(kinds)
+        table = Buckets.read(WATCHED, buckets)
+        self._buckets = Buckets(WATCHED, self._entry)
+        self._buckets.restore(table)
+        if refit is not None:
+            self._buckets.touch_all()
+        context = context._replace(entries=_by_monitor(kinds, table, refit))
         for kind in kinds:
             state = states.get(kind.name)
             if state is not None and refit is not None:
@@ -304,6 +344,21 @@ class Monitors:
             each.changed = False
         return changed
 
+    def changed_buckets(self) -> list[int]:
+        """Return the buckets of assets to write."""
+        for each in self._monitors:
+            for asset in each.touched():
+                self._buckets.touch(asset)
+        return self._buckets.changed()
+
+    def bucket(self, number: int) -> bytes:
+        """Return the snapshot of one bucket of assets."""
+        return self._buckets.bucket(number)
+
+    def _entry(self, asset: str) -> dict[str, Any] | None:
+        entries = {each.name: each.entry(asset) for each in self._monitors}
+        return {name: entry for name, entry in entries.items() if entry is not None} or None
+
     def state(self) -> dict[str, Any]:
         """Return the state of each monitor by its name."""
         states = {each.name: each.state() for each in self._monitors}
@@ -317,6 +372,20 @@ class Monitors:
             except Exception as error:  # noqa: BLE001 - as above
                 rows.append(self._rejected(item, error))
         return rows
+
+
+def _by_monitor(
+    kinds: Iterable[type[Monitor]], table: Mapping[str, Mapping[str, Any]], refit: Refit | None
+) -> dict[str, dict[str, Any]]:
+    """Sort the entries of a table of assets by monitor."""
+    found: dict[str, dict[str, Any]] = {}
+    for kind in kinds:
+        entries = {asset: entry[kind.name] for asset, entry in table.items() if kind.name in entry}
+        if refit is not None:
+            fitted = {asset: kind.refitted_entry(entry, refit) for asset, entry in entries.items()}
+            entries = {asset: entry for asset, entry in fitted.items() if entry is not None}
+        found[kind.name] = entries
+    return found
 
 
 def _overrides(monitor: Monitor, hook: str) -> bool:

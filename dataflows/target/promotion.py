@@ -59,7 +59,8 @@ class Promotions(Monitor):
         self.proposal: str | None = kept.get("proposal")
         self.judge: Judge | None = None
         if self._policy is not None:
-            self.judge = Judge(_rule(context.target, self._policy), kept.get("judge"))
+            entries = context.entries.get(self.name)
+            self.judge = Judge(_rule(context.target, self._policy), kept.get("judge"), entries)
         #: Whether the judge knows the models as they are configured now.
         self._began = False
 
@@ -250,6 +251,17 @@ class Promotions(Monitor):
         return {
             "promotion": {"frozen": self.frozen, "proposal": self.proposal, "challengers": challengers},
         }
+
+    def touched(self) -> set[str]:
+        """Assets whose blocks changed since this was last called."""
+        if self.judge is None:
+            return set()
+        touched, self.judge.touched = self.judge.touched, set()
+        return touched
+
+    def entry(self, asset: str) -> list[tuple[Any, ...]] | None:
+        """The blocks of one asset, that the judge waits for."""
+        return None if self.judge is None else self.judge.entry(asset)
 
     def state(self) -> dict[str, Any]:
         """Plain data."""

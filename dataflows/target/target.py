@@ -76,9 +76,10 @@ _LOG = MODEL_PARTS
 _FIGURES = MODEL_PARTS + 1
 _EXAMPLES = MODEL_PARTS + 2
 _PUBLISHED = _EXAMPLES + SEGMENTS
-#: Parts of a target: models, the log of learned examples, monitors, examples, last publications by asset.
-#: Frozen: the store knows them by number.
-TARGET_PARTS = _PUBLISHED + BUCKETS
+_WATCHED = _PUBLISHED + BUCKETS
+#: Parts of a target: models, the log of learned examples, monitors, examples, last publications by asset, and
+#: what monitors hold by asset. Frozen: the store knows them by number.
+TARGET_PARTS = _WATCHED + BUCKETS
 _log = structlog.get_logger()
 
 
@@ -206,9 +207,13 @@ class TargetStage:
             self._models,
             self._champion,
             self._ledger.unsettled(),
+            self._examples,
+            sensors=asset_class.sensors,
+            store_key=fleet.store_key,
         )
         watched = FIGURES.unseal(parts[_FIGURES]) if _FIGURES in parts else {}
-        self._monitors = Monitors(monitors, context, watched, refit, self._rejected)
+        buckets = _between(parts, _WATCHED, TARGET_PARTS)
+        self._monitors = Monitors(monitors, context, watched, buckets, refit, self._rejected)
         self._compares = compares
         if refit is not None:
             self._stale.append(_FIGURES)
@@ -218,7 +223,7 @@ class TargetStage:
     ) -> None:
         target = self._target
         self._examples = ExampleStore(_between(parts, _EXAMPLES, _PUBLISHED), refit)
-        self._publisher = Publisher(target, fleet.output, _between(parts, _PUBLISHED, TARGET_PARTS))
+        self._publisher = Publisher(target, fleet.output, _between(parts, _PUBLISHED, _WATCHED))
         stored = None if state is None else Champion.stored(target, self._features, state)
         self._models = ModelSet(
             target.name,
@@ -563,6 +568,7 @@ class TargetStage:
             changed.append(_FIGURES)
         changed += [_EXAMPLES + segment for segment in self._examples.changed()]
         changed += [_PUBLISHED + bucket for bucket in self._publisher.changed()]
+        changed += [_WATCHED + bucket for bucket in self._monitors.changed_buckets()]
         return changed
 
     def main_snapshot(self) -> bytes:
@@ -593,7 +599,9 @@ class TargetStage:
             return FIGURES.seal(self._monitors.state())
         if part < _PUBLISHED:
             return self._examples.segment(part - _EXAMPLES)
-        return self._publisher.part(part - _PUBLISHED)
+        if part < _WATCHED:
+            return self._publisher.part(part - _PUBLISHED)
+        return self._monitors.bucket(part - _WATCHED)
 
     def finish(self) -> list[Item]:
         """Return the target's section of the summary, with the number of records that it rejected."""
@@ -667,7 +675,7 @@ def described(fleet: Fleet, key: str, main: bytes, parts: Mapping[int, bytes]) -
             example.label is None for example in ExampleStore(_between(parts, _EXAMPLES, _PUBLISHED))
         ),
         "open_alerts": Publisher(
-            target, fleet.output, _between(parts, _PUBLISHED, TARGET_PARTS)
+            target, fleet.output, _between(parts, _PUBLISHED, _WATCHED)
         ).open_alerts(),
         "model_errors": {name: found.total for name, found in errors.items() if found.total},
         "set_aside": {name: found.why or "" for name, found in errors.items() if found.aside},

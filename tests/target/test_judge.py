@@ -50,7 +50,8 @@ def run(
     for number, (time, asset) in enumerate(examples):
         found.served(asset, time)
         if kill_every is not None and number % kill_every == 0:
-            found = Judge(rule, json.loads(json.dumps(found.state())))
+            entries = {asset: entry for asset in ASSETS if (entry := found.entry(asset)) is not None}
+            found = Judge(rule, *json.loads(json.dumps([found.state(), entries])))
         while waiting and waiting[0][0][0] + rule.wait < time:
             (at, of), (label, old, new) = waiting.pop(0)
             found.settled(of, at, label, {"old": old, "new": new}, 0.5)
@@ -101,6 +102,7 @@ def test_a_judge_goes_on_from_its_snapshot() -> None:
     whole, moved = run(examples)
     resumed, same = run(examples, kill_every=7)
     assert json.dumps(resumed.state()) == json.dumps(whole.state())
+    assert [resumed.entry(asset) for asset in ASSETS] == [whole.entry(asset) for asset in ASSETS]
     assert same == moved
 
 

@@ -176,14 +176,19 @@ def test_a_monitor_is_one_class_and_one_line(lines: list[bytes], size: int) -> N
 
 
 def recording(kind: type[Monitor]) -> type[Monitor]:
-    """The monitor, which asserts at each hook that ``changed`` is set where its state became another."""
+    """The monitor, which asserts at each hook that what became another is marked: its state, its entries."""
 
     def watched(hook: str) -> Callable[..., Any]:
         def call(self: Monitor, *what: Any) -> Any:  # noqa: ANN401
-            before, marked = msgspec.msgpack.encode(self.state()), self.changed
-            self.changed = False
+            assets = ["", "a", "b"]
+            before = {of: msgspec.msgpack.encode(self.entry(of) if of else self.state()) for of in assets}
+            marked, self.changed = self.changed, False
+            self.touched()
             found = getattr(kind, hook)(self, *what)
-            assert self.changed or msgspec.msgpack.encode(self.state()) == before, f"{kind.name}: {hook}"
+            touched = self.touched()
+            for of, was in before.items():
+                now = msgspec.msgpack.encode(self.entry(of) if of else self.state())
+                assert now == was or (of in touched if of else self.changed), f"{kind.name}: {hook} {of}"
             self.changed |= marked
             return found
 
