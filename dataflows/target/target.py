@@ -674,9 +674,7 @@ def described(fleet: Fleet, key: str, main: bytes, parts: Mapping[int, bytes]) -
         "pending": sum(
             example.label is None for example in ExampleStore(_between(parts, _EXAMPLES, _PUBLISHED))
         ),
-        "open_alerts": Publisher(
-            target, fleet.output, _between(parts, _PUBLISHED, _WATCHED)
-        ).open_alerts(),
+        "open_alerts": Publisher(target, fleet.output, _between(parts, _PUBLISHED, _WATCHED)).open_alerts(),
         "model_errors": {name: found.total for name, found in errors.items() if found.total},
         "set_aside": {name: found.why or "" for name, found in errors.items() if found.aside},
     }
