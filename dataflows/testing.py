@@ -19,6 +19,7 @@ import random
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import orjson
 
 from dataflows.estimators import from_stored, to_stored
@@ -300,6 +301,22 @@ def check_one_label_alone_is_no_trouble(estimator: object, examples: Examples) -
             _fail(estimator, "a probability, or no opinion, after negatives alone", answer)
 
 
+def check_rows_score_like_dicts(estimator: object, examples: Examples) -> None:
+    """``score_rows``, where it is, gives each row the probability of its dict, or NaN; rows in any cut."""
+    if not hasattr(estimator, "score_rows"):
+        return
+    taught: Any = _taught(estimator, examples.make())
+    asked = [x for x, _ in examples.make(50, 2)]
+    rows = np.array([[x.get(name, math.nan) for name in examples.features] for x in asked])
+    for size in (1, 7, len(rows)):
+        for first in range(0, len(rows), size):
+            scores = taught.score_rows(rows[first : first + size], examples.features)
+            for score, x in zip(() if scores is None else scores, asked[first:], strict=False):
+                expected = _score(taught, x).get(True)
+                if not math.isnan(score) and score != expected:
+                    _fail(estimator, f"{expected} or NaN for {x} in a run of {size} rows", score)
+
+
 #: Every check; each takes an estimator that has learned nothing, and examples.
 CHECKS: tuple[Callable[[object, Examples], None], ...] = (
     check_scores_are_probabilities,
@@ -312,6 +329,7 @@ CHECKS: tuple[Callable[[object, Examples], None], ...] = (
     check_missing_features_are_tolerated,
     check_what_it_is_given_stays_as_it_is,
     check_one_label_alone_is_no_trouble,
+    check_rows_score_like_dicts,
 )
 
 

@@ -30,7 +30,7 @@ from dataflows.estimators.stored import Stored
 from dataflows.scoring import running_prior
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable, Mapping
+    from collections.abc import Hashable, Iterable, Mapping
 
     from numpy.typing import NDArray
 
@@ -67,6 +67,10 @@ class Prior(Stored):
         """The same probability for everything."""
         positive = running_prior(self.positives, self.learned)
         return {False: 1.0 - positive, True: positive}
+
+    def score_rows(self, rows: Floats, names: tuple[str, ...]) -> Floats:  # noqa: ARG002 - the protocol
+        """Probability of True of each row (n, features named so)."""
+        return np.full(len(rows), running_prior(self.positives, self.learned))
 
 
 #: Logits are clipped to this before a probability is made of them.
@@ -231,26 +235,29 @@ def _scale_robustly(
 
 
 @njit(cache=True)
-def _logit(
-    values: Floats,
+def _probabilities(
+    rows: Floats,
     places: NDArray[np.int64],
     means: Floats,
     variances: Floats,
     weights: Floats,
     limit: float,
-) -> float:
-    """The last weight, which is the intercept, and weighted scaled values.
+) -> Floats:
+    """(n) probability of each row: of the last weight, which is the intercept, and weighted scaled values.
 
     ``places`` below 0 are missing; ``limit`` 0 is none.
     """
-    total = float(weights[-1])
-    for i in range(len(places)):
-        if places[i] >= 0:
-            value = values[places[i]]
-            if variances[i] > 0.0 and not math.isnan(value):
-                scaled = (value - means[i]) / math.sqrt(variances[i])
-                total += weights[i] * (_clipped(scaled, limit) if limit > 0.0 else scaled)
-    return total
+    found = np.empty(rows.shape[0])
+    for row in range(rows.shape[0]):
+        total = float(weights[-1])
+        for i in range(len(places)):
+            if places[i] >= 0:
+                value = rows[row, places[i]]
+                if variances[i] > 0.0 and not math.isnan(value):
+                    scaled = (value - means[i]) / math.sqrt(variances[i])
+                    total += weights[i] * (_clipped(scaled, limit) if limit > 0.0 else scaled)
+        found[row] = _probability(total)
+    return found
 
 
 class BayesianLogistic(Stored):
@@ -293,6 +300,8 @@ class BayesianLogistic(Stored):
         "prior",
         "covariance",
     )
+    #: Names of columns, and where in them the features of the model stand; see `score_rows`.
+    _columns: tuple[tuple[str, ...], NDArray[np.int64]] | None = None
 
     def __init__(self, variance: float = 0.1, memory: int = 30_000, limit: float = 0.0) -> None:
         if not (variance > 0 and memory >= 2 and limit >= 0):  # noqa: PLR2004 - one would forget all at once
@@ -333,20 +342,32 @@ class BayesianLogistic(Stored):
 
     def predict_proba_one(self, x: Mapping[str, float]) -> dict[bool, float]:
         """Probability of either label; features that were never learned are passed over."""
-        given = {name: place for place, name in enumerate(x)}
-        places = np.array([given.get(name, -1) for name in self.names], dtype=np.int64)
-        positive = self.score(np.array(list(x.values()), dtype=np.float64), places)
+        (positive,) = self._score_rows(
+            np.array([[*x.values()]], dtype=np.float64), self._places_in(x)
+        ).tolist()
         return {False: 1.0 - positive, True: positive}
 
-    def score(self, values: Floats, places: NDArray[np.int64]) -> float:
-        """Probability of True.
+    def score_rows(self, rows: Floats, names: tuple[str, ...]) -> Floats:
+        """Probability of True of each row, the same as that of a dict with its features.
 
         Args:
-            values: features, NaN where missing.
-            places: where in ``values`` each of `names` stands, -1 where it does not.
+            rows: (n, features); NaN is missing.
+            names: of the features.
         """
-        logit = _logit(values, places, self.means, self.variances, self.weights, self.limit)
-        return float(_probability(logit))
+        known = self._columns
+        if known is None or known[0] is not names or len(known[1]) != len(self.names):
+            self._columns = known = (names, self._places_in(names))
+        return self._score_rows(rows, known[1])
+
+    def _score_rows(self, rows: Floats, places: NDArray[np.int64]) -> Floats:
+        moments = self.means, self.variances
+        found: Floats = _probabilities(rows, places, *moments, self.weights, self.limit)
+        return found
+
+    def _places_in(self, names: Iterable[str]) -> NDArray[np.int64]:
+        """Where each feature of the model stands among some names, -1 where it does not."""
+        given = {name: place for place, name in enumerate(names)}
+        return np.array([given.get(name, -1) for name in self.names], dtype=np.int64)
 
     def _add(self, names: list[str]) -> None:
         old, size = len(self.names), len(self.names) + len(names)
@@ -421,9 +442,10 @@ class Calibration(Stored):
         Raises:
             ValueError: several scores.
         """
-        bases = self._bases(x)
-        if bases is None:
+        if not x:
             return
+        (score,) = self._only(x)
+        bases = _bases(float(score), self._BENDS, self._WIDEST)
         self.learned += 1
         self.positives += int(y)
         if self.positives > self.after:
@@ -436,34 +458,61 @@ class Calibration(Stored):
         Raises:
             ValueError: several scores.
         """
-        bases = self._bases(x)
-        if bases is None:
+        if not x:
             return {}
-        if self.positives <= self.after:
-            (positive,) = x.values()
-        else:
-            positive = float(_probability(_dot(self.weights, bases)))
+        (positive,) = self._only(x)
+        if self.positives > self.after:
+            scores = np.array([float(positive)])
+            (positive,) = _calibrated(scores, self.weights, self._BENDS, self._WIDEST).tolist()
         return {False: 1.0 - positive, True: positive}
 
-    def _bases(self, x: Mapping[str, float]) -> Floats | None:
-        if not x:
+    def score_rows(self, rows: Floats, names: tuple[str, ...]) -> Floats | None:
+        """The calibrated score of each row, NaN where there is none to calibrate.
+
+        Args:
+            rows: (n, 1) the scores of the model below; NaN is missing.
+            names: of that model; with several, None: `predict_proba_one` refuses them.
+        """
+        if len(names) != 1:
             return None
+        scores = np.ascontiguousarray(rows[:, 0])
+        if self.positives > self.after:
+            scores = _calibrated(scores, self.weights, self._BENDS, self._WIDEST)
+        return scores
+
+    @staticmethod
+    def _only(x: Mapping[str, float]) -> Iterable[float]:
         if len(x) > 1:
             msg = f"expected the score of one model, got those of {', '.join(x)}"
             raise ValueError(msg)
-        (score,) = x.values()
-        logit = self._WIDEST if score > 0.5 else -self._WIDEST  # noqa: PLR2004 - either end
-        if 0.0 < score < 1.0:
-            logit = min(max(math.log(score / (1.0 - score)), -self._WIDEST), self._WIDEST)
-        return np.array([1.0, logit, *(max(logit - bend, 0.0) for bend in self._BENDS)])
+        return x.values()
 
 
 @njit(cache=True)
-def _dot(weights: Floats, bases: Floats) -> float:
-    total = 0.0
-    for i in range(len(weights)):
-        total += weights[i] * bases[i]
-    return total
+def _bases(score: float, bends: tuple[float, ...], widest: float) -> Floats:
+    """What a calibration learns of a score: 1, its logit, and by how much that is beyond each bend."""
+    logit = widest if score > 0.5 else -widest  # noqa: PLR2004 - either end
+    if 0.0 < score < 1.0:
+        logit = min(max(math.log(score / (1.0 - score)), -widest), widest)
+    bases = np.empty(2 + len(bends))
+    bases[0] = 1.0
+    bases[1] = logit
+    for i in range(len(bends)):
+        bases[2 + i] = max(logit - bends[i], 0.0)
+    return bases
+
+
+@njit(cache=True)
+def _calibrated(scores: Floats, weights: Floats, bends: tuple[float, ...], widest: float) -> Floats:
+    """(n) calibrated scores; NaN where a score is NaN."""
+    found = np.empty(len(scores))
+    for row in range(len(scores)):
+        bases = _bases(scores[row], bends, widest)
+        total = 0.0
+        for i in range(len(weights)):
+            total += weights[i] * bases[i]
+        found[row] = math.nan if math.isnan(scores[row]) else _probability(total)
+    return found
 
 
 class RobustScaler(Stored, base.Transformer):

@@ -26,7 +26,7 @@ from dataflows.estimators import FORMER_PATHS, from_stored, to_stored
 from dataflows.items import in_words
 from dataflows.scoring import running_prior
 from dataflows.state.snapshots import UNSIGNED, Kind, SnapshotError, is_signed_by, sign
-from dataflows.target.compiled import Calls, Reader, calls_of, reader_of
+from dataflows.target.compiled import Calls, Compiled, calls_of, compiled_of
 from dataflows.target.error_rate import ErrorRate
 
 if TYPE_CHECKING:
@@ -97,7 +97,7 @@ class ModelVersion:
         errors: its error rate, and whether it is set aside.
         renew: it is written at the end of this epoch, whatever its size.
         calls: its fastest calls.
-        reader: computes its scores from arrays; None where only the estimator can.
+        compiled: its fast form; None where only the estimator can score.
         label: see `ModelSet`.
         names: of its features; empty for a model of scores.
         indices: `picks` as an array.
@@ -116,7 +116,7 @@ class ModelVersion:
     pickled_at: int = 0
     errors: ErrorRate = field(default_factory=ErrorRate)
     renew: bool = False
-    reader: Reader | None = None
+    compiled: Compiled | None = None
     label: str = ""
     names: tuple[str, ...] = ()
     indices: NDArray[np.intp] | None = None
@@ -156,8 +156,7 @@ class ModelVersion:
         self.estimator, self.calls = estimator, calls_of(estimator)
         self.learned = self.positives = 0
         self.pickled = b""
-        if self.indices is not None:
-            self.reader = reader_of(estimator, self.names, self.indices)
+        self.compiled = compiled_of(estimator, self.names or self.sees)
 
     def to_pickle(self, target: str) -> bytes:
         """Return the estimator as it is stored.
@@ -491,7 +490,8 @@ class ModelSet:
         for names, indices, members in self._groups:
             for model in map(self._versions.__getitem__, members):
                 model.names, model.indices = names, indices
-                model.reader = reader_of(model.estimator, names, indices)
+        for model in self._versions.values():
+            model.compiled = compiled_of(model.estimator, model.names or model.sees)
 
     def _open(
         self,
@@ -606,24 +606,31 @@ class ModelSet:
     def answers(self, features: bytes) -> dict[str, Answer]:
         """Return score and link of every model; see `answer`."""
         answers: dict[str, Answer] = {}
-        for names, picks, members in self._groups:
-            x = dict_of(names, np.frombuffer(features)[picks])
+        for _, _, members in self._groups:
             for name in members:
-                answers[name] = self._ask(self._versions[name], x)
+                answers[name] = self._ask_one(self._versions[name], features)
         for name in self._stacked:
             answers[name] = self._ask_stacked(self._versions[name], answers)
         return {name: answers[name] for name in self._versions}
 
     def _ask_one(self, model: ModelVersion, features: bytes) -> Answer:
-        if model.reader is not None and model.is_ready and not model.errors.aside:
-            try:
-                score = model.reader.score(features)
-            except Exception:  # noqa: BLE001 - the model itself is asked, and fails or not
-                score = None
-            if score is not None and math.isfinite(score):
-                model.errors.succeed(learning=False)
-                return score, "class"
-        return self._ask(model, dict_of(model.names, np.frombuffer(features)[model.indices]))
+        values = np.frombuffer(features)[model.indices]
+        score = self._computed(model, values)
+        if score is not None:
+            model.errors.succeed(learning=False)
+            return score, "class"
+        return self._ask(model, dict_of(model.names, values))
+
+    def _computed(self, model: ModelVersion, values: NDArray[np.float64]) -> float | None:
+        """Return the score of one row (features of the model), None where the estimator has to be asked."""
+        if model.compiled is None or not model.is_ready or model.errors.aside:
+            return None
+        try:
+            scores = model.compiled.score_rows(values[None, :])
+        except Exception:  # noqa: BLE001 - the estimator itself is asked, and fails or not
+            return None
+        score = math.nan if scores is None else float(scores[0])
+        return score if 0.0 <= score <= 1.0 else None
 
     def _ask_stacked(self, model: ModelVersion, answers: Mapping[str, Answer]) -> Answer:
         """Ask a model of scores; a score of the prior is no feature."""
@@ -631,6 +638,10 @@ class ModelSet:
         given = {name: score for name, (score, link) in seen.items() if link == "class" and score is not None}
         if not given and not model.errors.aside:
             return self.prior, "prior"
+        score = self._computed(model, np.array([given.get(name, math.nan) for name in model.sees]))
+        if score is not None:
+            model.errors.succeed(learning=False)
+            return score, "class"
         return self._ask(model, given)
 
     def _ask(self, model: ModelVersion, x: dict[str, float]) -> Answer:
@@ -687,8 +698,8 @@ class ModelSet:
         """Let a model learn an example, unless it is set aside or failed to score this example."""
         if model.errors.aside or self._unscored(model, scores):
             return
-        if model.reader is not None:
-            model.reader.learned()
+        if model.compiled is not None:
+            model.compiled.learned()
         try:
             model.learn(x, label)
         except Exception as error:  # noqa: BLE001 - a model is foreign code; the rest goes on

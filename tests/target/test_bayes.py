@@ -13,7 +13,7 @@ from hypothesis.extra.numpy import arrays
 from sklearn.linear_model import LogisticRegression
 
 from dataflows.estimators.online import BayesianLogistic, Calibration, _update
-from dataflows.target.compiled import BayesianReader
+from dataflows.target.compiled import compiled_of
 
 SIZE = 4
 examples = st.lists(
@@ -110,13 +110,14 @@ def test_a_reader_says_what_the_model_says() -> None:
     random = np.random.default_rng(4)
     estimator, names = BayesianLogistic(), ("a", "b", "c", "d")
     picks = np.array([3, 0, 5, 2])
-    reader = BayesianReader(estimator, names, picks)
+    reader = compiled_of(estimator, names)
+    assert reader is not None
     for number in range(200):
         vector = np.where(random.random(6) < 0.2, np.nan, random.normal(size=6))
         known = names[: 2 + number // 60]
         given = zip(names, vector[picks].tolist(), strict=True)
         x = {name: value for name, value in given if not math.isnan(value)}
-        assert reader.score(vector.tobytes()) == estimator.predict_proba_one(x)[True]
+        assert reader.score_rows(vector[None, picks]) == [estimator.predict_proba_one(x)[True]]
         learned = {name: value for name, value in x.items() if name in known}
         estimator.learn_one(learned, bool(random.random() < 0.3))
         reader.learned()
@@ -188,6 +189,7 @@ def test_a_removed_feature_is_missing_for_the_model_that_learned_it() -> None:
     model = BayesianLogistic()
     for number in range(50):
         model.learn_one({"a": number % 7, "gone": -number, "b": number % 3}, bool(number % 2))
-    reader = BayesianReader(model, ("b", "a"), np.array([1, 0]))
+    reader = compiled_of(model, ("b", "a"))
+    assert reader is not None
     expected = model.predict_proba_one({"b": 2.0, "a": 5.0})[True]
-    assert reader.score(np.array([5.0, 2.0]).tobytes()) == expected
+    assert reader.score_rows(np.array([[2.0, 5.0]])) == [expected]

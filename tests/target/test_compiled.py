@@ -2,11 +2,23 @@
 
 from __future__ import annotations
 
+import itertools
+import math
+from typing import TYPE_CHECKING, Any
+
 import numpy as np
 import pytest
-from river import base, compose, linear_model, naive_bayes, preprocessing
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from river import base, compose, linear_model, naive_bayes, optim, preprocessing, tree
 
-from dataflows.target.compiled import probabilities_of
+from dataflows.estimators import BayesianLogistic, Calibration, Prior, from_stored, to_stored
+from dataflows.target.compiled import PATIENCE, calls_of, compiled_of, probabilities_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from dataflows.target.compiled import Compiled
 
 LEARNED = 200
 
@@ -35,3 +47,103 @@ def test_a_pipeline_is_asked_itself() -> None:
     pipeline.learn_one({"a": 1.0}, True)
     pipeline.learn_one({"a": 3.0}, False)
     assert probabilities_of(pipeline)({"a": 2.5}) == pipeline.predict_proba_one({"a": 2.5})
+
+
+NAMES = ("a", "b", "c", "d")
+#: Estimators with a fast form; the calibration sees one score.
+FORMS: dict[str, Callable[[], Any]] = {
+    "linear": lambda: preprocessing.StandardScaler() | linear_model.LogisticRegression(),
+    "AdaGrad": lambda: preprocessing.StandardScaler() | linear_model.LogisticRegression(optim.AdaGrad(0.03)),
+    "Bayesian": lambda: BayesianLogistic(variance=1.0),
+    "limited": lambda: BayesianLogistic(limit=3.0),
+    "naive Bayes": naive_bayes.GaussianNB,
+    "tree of shares": lambda: tree.HoeffdingTreeClassifier(20, delta=0.5, tau=0.5, leaf_prediction="mc"),
+    "tree": lambda: tree.HoeffdingTreeClassifier(20, delta=0.5, tau=0.5, max_depth=1),
+    "calibration": lambda: Calibration(after=5),
+    "prior": Prior,
+}
+
+
+def learned(form: str, seed: int, examples: int) -> tuple[Any, tuple[str, ...], np.ndarray]:
+    """An estimator that learned, what it sees, and rows to score; one in five values is missing."""
+    chance = np.random.default_rng(seed)
+    names = ("below",) if form == "calibration" else NAMES
+    rows = chance.normal(size=(examples + 30, len(names))) * 10.0 ** chance.integers(-3, 4, len(names))
+    if form == "calibration":
+        rows = 1 / (1 + np.exp(-np.clip(rows, -30, 30)))
+    rows[chance.random(rows.shape) < 0.2] = np.nan
+    estimator = FORMS[form]()
+    learn = calls_of(estimator).learn
+    for number, (row, draw) in enumerate(zip(rows[:examples], chance.random(examples), strict=True)):
+        learn(given_of(names, row), bool(draw < (0.6 if row[0] > 0 else 0.2)) if number > 1 else number == 1)
+    return estimator, names, rows[examples:]
+
+
+def given_of(names: tuple[str, ...], row: np.ndarray) -> dict[str, float]:
+    return {name: value for name, value in zip(names, row.tolist(), strict=True) if not math.isnan(value)}
+
+
+def positive(estimator: Any, x: dict[str, float]) -> float:  # noqa: ANN401 - River's protocol
+    """What the estimator itself says; NaN where it says nothing."""
+    probabilities = calls_of(estimator).probabilities(x)
+    return probabilities.get(True, 0.0) if probabilities else math.nan
+
+
+def scored(compiled: Compiled, rows: np.ndarray) -> list[float]:
+    """Scores of rows, NaN where the estimator has to be asked."""
+    found = compiled.score_rows(rows)
+    return [math.nan] * len(rows) if found is None else found.tolist()
+
+
+@settings(max_examples=60)
+@given(
+    form=st.sampled_from(sorted(FORMS)),
+    seed=st.integers(0, 2**16),
+    examples=st.sampled_from([5, 60, 300]),
+    cuts=st.sets(st.integers(1, 29), max_size=6),
+)
+def test_rows_have_the_scores_of_the_estimator_however_they_are_cut(
+    form: str, seed: int, examples: int, cuts: set[int]
+) -> None:
+    """To the last bit, with missing values, and through a snapshot; NaN leaves a row to the estimator."""
+    estimator, names, rows = learned(form, seed, examples)
+    wanted = [positive(estimator, given_of(names, row)) for row in rows]
+    for each in (estimator, from_stored(to_stored(estimator))):
+        whole, cut = compiled_of(each, names), compiled_of(each, names)
+        assert whole is not None
+        assert cut is not None
+        for compiled in (whole, cut):
+            scored(compiled, rows[:PATIENCE])
+        found = scored(whole, rows)
+        pieces = itertools.pairwise((0, *sorted(cuts), len(rows)))
+        assert np.array_equal(found, [x for a, b in pieces for x in scored(cut, rows[a:b])], equal_nan=True)
+        assert all(math.isnan(score) or score == want for score, want in zip(found, wanted, strict=True))
+        assert form == "tree" or sum(map(math.isnan, found)) == sum(map(math.isnan, wanted))
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_a_model_that_learned_is_read_once_more(form: str) -> None:
+    """After an example the scores of rows are those of the new model."""
+    estimator, names, rows = learned(form, 7, 100)
+    compiled = compiled_of(estimator, names)
+    assert compiled is not None
+    before = scored(compiled, rows)
+    for row in rows[:20]:
+        calls_of(estimator).learn(given_of(names, row), True)
+        compiled.learned()
+    scored(compiled, rows[:PATIENCE])
+    after = scored(compiled, rows)
+    assert before != after
+    for score, row in zip(after, rows, strict=True):
+        assert math.isnan(score) or score == calls_of(estimator).probabilities(given_of(names, row))[True]
+
+
+def test_a_row_of_one_label_or_of_a_kind_without_adapter_is_the_estimators() -> None:
+    """What has no fast form is named by None, not scored."""
+    one = naive_bayes.GaussianNB()
+    one.learn_one({"a": 1.0}, False)
+    compiled = compiled_of(one, ("a",))
+    assert compiled is not None
+    assert compiled.score_rows(np.ones((3, 1))) is None
+    assert compiled_of(naive_bayes.BernoulliNB(), ("a",)) is None
+    assert compiled_of(object(), ("a",)) is None

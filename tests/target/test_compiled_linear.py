@@ -14,7 +14,7 @@ from river.naive_bayes import GaussianNB
 from river.preprocessing import MinMaxScaler, StandardScaler
 
 from dataflows.target import compiled as linear
-from dataflows.target.compiled import PATIENCE, LinearReader
+from dataflows.target.compiled import PATIENCE, Compiled, compiled_of
 
 if TYPE_CHECKING:
     from river.compose import Pipeline
@@ -39,12 +39,17 @@ def given_to_river(vector: list[float], picks: np.ndarray) -> dict[str, float]:
     return {name: value for name, value in chosen if not math.isnan(value)}
 
 
-def asked(reader: LinearReader, vector: list[float]) -> float | None:
+def answered(compiled: Compiled, vector: list[float], picks: np.ndarray) -> float | None:
+    """The score of one row, None where River has to be asked."""
+    scores = compiled.score_rows(np.array([vector])[:, picks])
+    return None if scores is None or math.isnan(scores[0]) else float(scores[0])
+
+
+def asked(compiled: Compiled, vector: list[float], picks: np.ndarray) -> float | None:
     """The answer once it has been asked often enough."""
-    features = np.array(vector).tobytes()
     for _ in range(PATIENCE - 1):
-        reader.score(features)
-    return reader.score(features)
+        answered(compiled, vector, picks)
+    return answered(compiled, vector, picks)
 
 
 @given(
@@ -60,11 +65,11 @@ def test_a_read_score_is_rivers_to_the_last_bit(
     estimator = PIPELINES[kind]()
     for vector, label in learned:
         estimator.learn_one(given_to_river(vector, picks), label)
-    reader = LinearReader.of(estimator, NAMES, picks)
+    reader = compiled_of(estimator, NAMES)
     assert reader is not None
     x = given_to_river(served, picks)
     regression = estimator if kind == "plain" else estimator["LogisticRegression"]
-    answer = asked(reader, served)
+    answer = asked(reader, served, picks)
     scaled = x if kind == "plain" else estimator["StandardScaler"].transform_one(x)
     if x.keys() <= regression.weights.keys() and math.isfinite(regression._raw_dot_one(scaled)):
         assert answer == estimator.predict_proba_one(x)[True]
@@ -72,7 +77,7 @@ def test_a_read_score_is_rivers_to_the_last_bit(
         assert answer is None
 
 
-def learned_reader() -> tuple[Pipeline, LinearReader, list[float]]:
+def learned_reader() -> tuple[Pipeline, Compiled, list[float]]:
     estimator = StandardScaler() | LogisticRegression()
     picks = np.arange(len(NAMES))
     random = np.random.default_rng(3)
@@ -80,7 +85,7 @@ def learned_reader() -> tuple[Pipeline, LinearReader, list[float]]:
         estimator.learn_one(
             given_to_river(random.normal(size=5).tolist(), picks), bool(random.random() < 0.5)
         )
-    reader = LinearReader.of(estimator, NAMES, picks)
+    reader = compiled_of(estimator, NAMES)
     assert reader is not None
     return estimator, reader, random.normal(size=5).tolist()
 
@@ -88,19 +93,18 @@ def learned_reader() -> tuple[Pipeline, LinearReader, list[float]]:
 def test_reading_waits_until_several_scores_were_asked_for() -> None:
     """A model that learns between any two scores is never copied."""
     _, reader, vector = learned_reader()
-    features = np.array(vector).tobytes()
-    answers = [reader.score(features) for _ in range(PATIENCE + 1)]
+    answers = [answered(reader, vector, np.arange(5)) for _ in range(PATIENCE + 1)]
     assert [answer is None for answer in answers] == [True] * (PATIENCE - 1) + [False, False]
 
 
 def test_what_was_read_is_forgotten_when_the_model_learns() -> None:
     """After an example the next read score is that of the new model."""
     estimator, reader, vector = learned_reader()
-    before = asked(reader, vector)
+    before = asked(reader, vector, np.arange(5))
     estimator.learn_one(given_to_river(vector, np.arange(5)), y=True)
     reader.learned()
-    assert reader.score(np.array(vector).tobytes()) is None
-    after = asked(reader, vector)
+    assert answered(reader, vector, np.arange(5)) is None
+    after = asked(reader, vector, np.arange(5))
     assert after != before
     assert after == estimator.predict_proba_one(given_to_river(vector, np.arange(5)))[True]
 
@@ -110,12 +114,12 @@ def test_a_feature_that_was_never_learned_is_rivers_to_judge() -> None:
     estimator = StandardScaler() | LogisticRegression()
     for label in (True, False, True):
         estimator.learn_one({"a": 1.0 + label, "b": 2.0 - label}, label)
-    reader = LinearReader.of(estimator, ("a", "b", "c"), np.arange(3))
+    reader = compiled_of(estimator, ("a", "b", "c"))
     assert reader is not None
     estimator.predict_proba_one({"a": 1.0, "b": 2.0, "c": 3.0})
-    assert asked(reader, [1.0, 2.0, 3.0]) is None
+    assert asked(reader, [1.0, 2.0, 3.0], np.arange(3)) is None
     assert (
-        reader.score(np.array([1.0, 2.0, math.nan]).tobytes())
+        answered(reader, [1.0, 2.0, math.nan], np.arange(3))
         == estimator.predict_proba_one({"a": 1.0, "b": 2.0})[True]
     )
 
@@ -124,16 +128,15 @@ def test_a_reader_that_differs_from_river_is_never_used(monkeypatch: pytest.Monk
     """Should River compute otherwise one day, its own answer stands."""
     _, reader, vector = learned_reader()
     with monkeypatch.context() as patched:
-        patched.setattr(linear, "_logit", lambda *_: 0.123)
-        assert asked(reader, vector) is None
+        patched.setattr(linear, "_logits", lambda rows, *_: np.full(len(rows), 0.123))
+        assert asked(reader, vector, np.arange(5)) is None
     reader.learned()
-    assert asked(reader, vector) is None
+    assert asked(reader, vector, np.arange(5)) is None
 
 
 @pytest.mark.parametrize(
     "estimator",
     [
-        GaussianNB(),
         Perceptron(),
         MinMaxScaler() | LogisticRegression(),
         StandardScaler() | GaussianNB(),
@@ -144,4 +147,4 @@ def test_a_reader_that_differs_from_river_is_never_used(monkeypatch: pytest.Monk
 )
 def test_other_models_are_not_read(estimator: object) -> None:
     """Anything but the one pipeline is left to River."""
-    assert LinearReader.of(estimator, NAMES, np.arange(5)) is None
+    assert compiled_of(estimator, NAMES) is None
