@@ -11,6 +11,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import orjson
 import pytest
 
@@ -113,6 +114,12 @@ class Below(Mean):
         return super().score(x) if self.positives else -0.1
 
 
+class OtherRows(Mean):
+    def score_rows(self, rows: np.ndarray, names: tuple[str, ...]) -> np.ndarray:
+        given = [dict(zip(names, row.tolist(), strict=True)) for row in rows]
+        return np.array([self.score(x) + (0.0 if len(rows) == 1 else 1e-6) for x in given])
+
+
 def test_an_estimator_that_keeps_the_contract_passes_and_stays_as_it_is() -> None:
     """It is copied: afterwards it has still learned nothing."""
     estimator = Mean()
@@ -133,6 +140,7 @@ FAULTY = [
     Picky(),
     Writing(),
     Below(),
+    OtherRows(),
 ]
 
 
