@@ -17,6 +17,7 @@ STUDIES = {
     "clocks": "how soon wrong clocks are found, and how many honest ones are accused",
     "promotion": "how often a challenger is promoted wrongly, and how soon a better one is; simulated",
     "served": "a recording run from the prior as champion, with promotions: when, and what they are worth",
+    "experts": "mixtures of the models of a run, replayed on its served scores, beside each model",
     "drift": "false alarms of the detectors of drift, and how soon a shift is found; simulated",
     "audit": "a million events: features served compared with the recording's; honest, and tampered with",
 }

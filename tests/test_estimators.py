@@ -69,7 +69,7 @@ def test_examples_in_the_documentation_run() -> None:
     """Every public estimator has one."""
     found = doctest.testmod(online)
     assert (found.failed, found.attempted > 12) == (0, True)
-    for name in ("BayesianLogistic", "Calibration", "Prior", "RobustScaler"):
+    for name in ("BayesianLogistic", "Calibration", "Mixture", "Prior", "RobustScaler"):
         said = inspect.getdoc(getattr(estimators, name)) or ""
         assert ">>>" in said
         assert "When to use it:" in said

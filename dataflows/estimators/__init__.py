@@ -3,6 +3,7 @@
 - `Prior`: the share of failures so far, which every model must beat.
 - `BayesianLogistic`: logistic regression without a step size, for a few hundred features.
 - `Calibration`: makes the scores of another model hold.
+- `Mixture`: makes one score of the scores of several models.
 - `RobustScaler`: scales features, and recovers from wild values by itself.
 
 Each is written as versioned plain data, without pickle (`to_bytes`, `from_bytes`). Files and stores may name
@@ -11,6 +12,7 @@ them by their former paths, see `FORMER_PATHS`.
 
 from __future__ import annotations
 
+from dataflows.estimators.experts import Mixture
 from dataflows.estimators.online import BayesianLogistic, Calibration, Prior, RobustScaler
 from dataflows.estimators.stored import ESTIMATOR, FORMER_PATHS, from_stored, to_stored
 
@@ -19,6 +21,7 @@ __all__ = [
     "FORMER_PATHS",
     "BayesianLogistic",
     "Calibration",
+    "Mixture",
     "Prior",
     "RobustScaler",
     "from_stored",

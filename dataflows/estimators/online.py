@@ -5,7 +5,7 @@
 - `Calibration`: makes the scores of another model hold.
 - `RobustScaler`: scales features, and recovers from wild values by itself.
 
-The regression and the calibration learn by one recursion (`_update`): the posterior of the weights is kept
+The regression and the calibration learn by one recursion (`update`): the posterior of the weights is kept
 as a normal distribution, and each example moves its mean and covariance by Laplace's approximation (D. J.
 Spiegelhalter and S. L. Lauritzen, "Sequential updating of conditional probabilities on directed graphical
 structures", Networks 20, 1990). There is no step size to choose, and features that go together are told
@@ -85,12 +85,12 @@ _NORMAL = 1.4826
 
 
 @njit(cache=True)
-def _probability(logit: float) -> float:
+def probability(logit: float) -> float:
     return 1.0 / (1.0 + math.exp(-min(max(logit, -_STEEPEST), _STEEPEST)))
 
 
 @njit(cache=True)
-def _update(
+def update(
     weights: Floats,
     covariance: Floats,
     prior: Floats,
@@ -114,7 +114,7 @@ def _update(
     logit = 0.0
     for i in range(size):
         logit += weights[i] * x[i]
-    p = _probability(logit)
+    p = probability(logit)
     certainty = max(p * (1.0 - p), _LEAST) * share
     gain = np.zeros(size)
     spread = 0.0
@@ -256,7 +256,7 @@ def _probabilities(
                 if variances[i] > 0.0 and not math.isnan(value):
                     scaled = (value - means[i]) / math.sqrt(variances[i])
                     total += weights[i] * (_clipped(scaled, limit) if limit > 0.0 else scaled)
-        found[row] = _probability(total)
+        found[row] = probability(total)
     return found
 
 
@@ -338,7 +338,7 @@ class BayesianLogistic(Stored):
         else:
             _scale(values, *moments, scaled[:-1])
         forget = 1.0 - 1.0 / self.memory
-        _update(self.weights, self.covariance, self.prior, scaled, float(y), 1.0, forget)
+        update(self.weights, self.covariance, self.prior, scaled, float(y), 1.0, forget)
 
     def predict_proba_one(self, x: Mapping[str, float]) -> dict[bool, float]:
         """Probability of either label; features that were never learned are passed over."""
@@ -450,7 +450,7 @@ class Calibration(Stored):
         self.positives += int(y)
         if self.positives > self.after:
             forget = 1.0 - min(max(self._EARLY / self.learned, 1.0 / self.memory), 0.5)
-            _update(self.weights, self.covariance, self.prior, bases, float(y), self._SHARE, forget)
+            update(self.weights, self.covariance, self.prior, bases, float(y), self._SHARE, forget)
 
     def predict_proba_one(self, x: Mapping[str, float]) -> dict[bool, float]:
         """The calibrated score; empty where there is none to calibrate.
@@ -511,7 +511,7 @@ def _calibrated(scores: Floats, weights: Floats, bends: tuple[float, ...], wides
         total = 0.0
         for i in range(len(weights)):
             total += weights[i] * bases[i]
-        found[row] = math.nan if math.isnan(scores[row]) else _probability(total)
+        found[row] = math.nan if math.isnan(scores[row]) else probability(total)
     return found
 
 

@@ -382,6 +382,8 @@ class ClassLayout:
                 self._draft.refuse(maker.loc, expected, f"{twice} again")
 
 
+#: The model that a target may name without an entry in the catalogue: a mixture of all its models.
+MIXTURE = "mixture"
 # Later records correct nothing: the scores are forgotten by then.
 _HORIZONS_REMEMBERED = 3
 
@@ -435,16 +437,21 @@ class Catalogue:
         known = [model for model in below if model is not None]
         if len(known) < len(below):
             return None
-        spec = {
-            "pipeline": table.pipeline,
-            "scores": {model.name: {**model.spec, "features": model.features} for model in known},
-        }
-        features = sorted({index for model in known for index in model.features})
-        return Model(name, spec, tuple(features), build, tuple(table.scores))
+        return _over(name, table.pipeline, known, build)
 
     def _seen_by(self, name: str, layout: ClassLayout) -> Model | None:
         table = self._tables.get(name)
         return None if table is None or table.scores else self.model(name, layout)
+
+    def mixture(self, experts: Sequence[Model]) -> Model | None:
+        """The model `MIXTURE` of a target that names it and finds none of that name in the catalogue.
+
+        Args:
+            experts: models of the target that see features.
+        """
+        pipeline = [{"estimator": "dataflows.estimators.Mixture"}]
+        build = blueprint(MIXTURE, pipeline, ("models", MIXTURE, "pipeline"), self._draft.problems)
+        return None if build is None else _over(MIXTURE, pipeline, experts, build)
 
     def check_scores(self) -> None:
         """Refuse scores of unknown models, scores of models of scores, and globs together with scores."""
@@ -477,6 +484,39 @@ class Catalogue:
                     self._draft.refuse(loc, expected, shown(glob), nearest(glob, features))
 
 
+def _over(
+    name: str, pipeline: Sequence[Mapping[str, object]], below: Sequence[Model], build: Blueprint
+) -> Model:
+    """A model of the scores of others; its spec contains theirs: it depends on them."""
+    spec = {
+        "pipeline": pipeline,
+        "scores": {model.name: {**model.spec, "features": model.features} for model in below},
+    }
+    features = sorted({index for model in below for index in model.features})
+    return Model(name, spec, tuple(features), build, tuple(model.name for model in below))
+
+
+def _has_mixture(table: TargetTable, catalogue: Catalogue) -> bool:
+    """Whether a target names the mixture of all its models, and the catalogue has no model of that name."""
+    return MIXTURE not in catalogue.names and MIXTURE in (
+        table.champion,
+        table.successor,
+        *(table.models or ()),
+    )
+
+
+def _with_mixture(
+    draft: CheckedDocument, loc: Loc, models: tuple[Model, ...], catalogue: Catalogue
+) -> tuple[Model, ...]:
+    """Add the mixture of all models of a target that see features."""
+    experts = [model for model in models if not model.scores]
+    if len(experts) < 2 and not draft.is_broken(*loc, "models") and not draft.is_refused("models"):  # noqa: PLR2004 - one is no mixture
+        expected = f"at least two models that see features, for the {MIXTURE}"
+        draft.refuse((*loc, "models"), expected, listed([model.name for model in experts]))
+    mixture = catalogue.mixture(experts)
+    return models if mixture is None else (*models, mixture)
+
+
 def targets(
     draft: CheckedDocument, layouts: Mapping[str, ClassLayout], catalogue: Catalogue
 ) -> dict[str, Target]:
@@ -496,6 +536,8 @@ def targets(
         models = tuple(
             model for name in names if (model := _sighted(draft, loc, layout, catalogue, name)) is not None
         )
+        if _has_mixture(table, catalogue):
+            models = _with_mixture(draft, loc, models, catalogue)
         for target in _product(draft, loc, table, layout, models):
             if target.name in made:
                 expected = f"a class, mode or horizon other than in {dotted(first[target.name])}"
@@ -596,6 +638,8 @@ def _model_names(draft: CheckedDocument, loc: Loc, table: TargetTable, catalogue
             draft.refuse(place, "each name once", f"{shown(name)} again")
         elif name in catalogue.names:
             names[name] = None
+        elif name == MIXTURE:
+            continue
         elif not draft.is_refused("models"):
             expected = f"a model, {listed(catalogue.names)}"
             draft.refuse(place, expected, shown(name), nearest(name, catalogue.names))
@@ -610,8 +654,10 @@ def _check_named(
         return
     named = getattr(table, key)
     # A name that the catalogue does not know is refused where it is listed; it may be the misspelt champion.
-    misspelt = len(names) < len(set(table.models or ()))
+    misspelt = len(names) < len({*(table.models or ())} - {MIXTURE})
     if named in (table.models or names) or (misspelt and named in catalogue.names):
+        return
+    if named == MIXTURE and _has_mixture(table, catalogue):
         return
     expected = f"a model of the target, {listed(names)}"
     draft.refuse((*loc, key), expected, shown(named), nearest(named, names))

@@ -608,7 +608,8 @@ class TargetTable(Table):
         "does not believe for a horizon that everything fails. `at_once`: as soon as it is known.",
     )
     champion: Name = Field(
-        description="Model that serves at first, in a new recovery store; one of `models`."
+        description="Model that serves at first, in a new recovery store; one of `models`. `mixture`, unless "
+        "the catalogue has a model of that name, is made of all of them: [mixture.md](mixture.md)."
     )
     models: list[Name] | None = Field(
         default=None,

@@ -54,3 +54,29 @@ def test_a_target_needs_the_model_below(refused: Callable[..., dict[str, Problem
     table = {"class": "pump", "mode": "seal", "horizon": "24h", "champion": "above", "models": ["above"]}
     problems = refused(above("tree") | {"targets": [table]})
     assert "also tree, whose scores above sees" in problems["targets[0].models"].expected
+
+
+def test_a_mixture_is_made_of_all_models_of_its_target(expanded: Callable[..., Fleet]) -> None:
+    """`champion = "mixture"` needs no entry in the catalogue; models of scores are no experts."""
+    table = {"class": "pump", "mode": "seal", "horizon": "24h", "champion": "mixture"}
+    fleet = expanded(above("tree") | {"targets": [table]})
+    (target,) = fleet.targets.values()
+    models = {model.name: model for model in target.models}
+    assert target.champion == "mixture"
+    assert models["mixture"].scores == tuple(name for name in models if name not in {"above", "mixture"})
+    assert type(models["mixture"].build()).__name__ == "Mixture"
+
+
+def test_a_mixture_of_the_catalogue_goes_before_the_one_that_is_made(expanded: Callable[..., Fleet]) -> None:
+    """A model named mixture is what the catalogue says."""
+    own = {"models": {"mixture": above("tree")["models"]["above"]}}
+    table = {"class": "pump", "mode": "seal", "horizon": "24h", "champion": "mixture"}
+    (target,) = expanded(own | {"targets": [table]}).targets.values()
+    assert [model.scores for model in target.models if model.name == "mixture"] == [("tree",)]
+
+
+def test_a_mixture_of_one_is_refused(refused: Callable[..., dict[str, Problem]]) -> None:
+    """One model is no mixture; a model that is not listed is no expert."""
+    table = {"class": "pump", "mode": "seal", "horizon": "24h", "champion": "mixture", "models": ["tree"]}
+    problems = refused({"targets": [table]})
+    assert problems["targets[0].models"].expected == "at least two models that see features, for the mixture"

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from sklearn.linear_model import LogisticRegression
 
-from dataflows.estimators.online import BayesianLogistic, Calibration, _update
+from dataflows.estimators.online import BayesianLogistic, Calibration, update
 from dataflows.target.compiled import compiled_of
 
 SIZE = 4
@@ -44,7 +44,7 @@ def test_an_update_is_the_textbooks(
     prior = np.array([0.1, 1.0, 1.0, 4.0])
     weights, covariance = np.zeros(SIZE), np.diag(prior)
     for x, label in learned:
-        _update(weights, covariance, prior, x, float(label), share, forget)
+        update(weights, covariance, prior, x, float(label), share, forget)
     expected = by_inverses(learned, prior, share, forget)
     np.testing.assert_allclose(weights, expected[0], rtol=1e-6, atol=1e-8)
     np.testing.assert_allclose(covariance, expected[1], rtol=1e-6, atol=1e-8)
