@@ -1,6 +1,6 @@
 """Mixtures of the models of a run, replayed on the scores that were served.
 
-``python -m studies experts OUTPUT ...`` reads the evaluations of finished runs. Each mixture sees the examples
+``python -m studies experts OUTPUT ...`` reads evaluations of finished runs. Each mixture sees the examples
 in the order of a run: it scores an example when that was served, and learns it once the horizon (and label
 delay) have passed, in order of (time, asset), positives and negatives together. So what it would have been
 worth as champion is known without another run. Every figure is over the same examples.
