@@ -134,7 +134,9 @@ class World:
         for asset, machine in sorted(self.machines.items()):
             kind = self.kinds[asset]
             if machine.held is not None and machine.held_site == row.site:
-                machine.held_got = self.weather(row.site, machine.held, kind.max_age)
+                waiting = self.weather(row.site, machine.held, kind.max_age)
+                # What it was joined with stays, also once that row is forgotten.
+                machine.held_got = waiting if waiting.time == row.time else machine.held_got
             if machine.site != row.site or machine.largest is None:
                 continue
             got = self.weather(row.site, machine.largest, kind.max_age)

@@ -55,6 +55,8 @@ class WindowOracle:
     accepted: list[tuple[int, dict[str, float | None], str | None]] = field(default_factory=list)
     faults: list[int] = field(default_factory=list)
     since: int | None = None
+    #: The watermark is never below this: what it was under another configuration.
+    floor: int | None = None
 
     @property
     def largest(self) -> int | None:
@@ -63,7 +65,10 @@ class WindowOracle:
     @property
     def watermark(self) -> int | None:
         times = [*self.faults, *(time for time, _, _ in self.accepted)]
-        return max(times) - self.lateness if times else None
+        if not times:
+            return None
+        mark = max(times) - self.lateness
+        return mark if self.floor is None else max(mark, self.floor)
 
     def fault(self, time: int) -> str:
         """Faults move the watermark, and nothing else of telemetry."""

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from dataflows.asset.windows import WindowPlan, Windows
 from dataflows.event_time import Placement
 from dataflows.window_statistics import STATISTICS
-from tests.asset.oracle import Expected, WindowOracle, WindowShape
+from tests.asset.changes import ChangedWindows
+from tests.asset.oracle import WindowShape
 from tests.asset.streams import (
     HOUR,
     MINUTE,
@@ -185,7 +186,7 @@ class Changed(NamedTuple):
 
 @st.composite
 def changed(draw: st.DrawFn) -> Changed:
-    """Windows, sensors and statistics that go on, are declared otherwise, or are new; lateness is one."""
+    """Windows, sensors and statistics that go on, are declared otherwise, or are new; another lateness."""
     layout, events = draw(streams())
     others = draw(st.lists(layouts(), min_size=1, max_size=2))
     found = [layout]
@@ -197,30 +198,9 @@ def changed(draw: st.DrawFn) -> Changed:
             for window in layout.windows
             if window in kept and (seen := tuple(s for s in window.sensors if s in other.sensors))
         )
-        found.append(other._replace(windows=stays + other.windows, lateness=layout.lateness))
+        found.append(other._replace(windows=stays + other.windows))
     changes = draw(st.lists(st.integers(0, len(events)), min_size=len(others), max_size=len(others)))
     return Changed(found, sorted(changes), events)
-
-
-def declared(layout: ClassLayout, sensor: str) -> set[tuple[object, ...]]:
-    return {window[:3] for window in layout.windows if sensor in window.sensors}
-
-
-def since_change(layout: ClassLayout, oracle: WindowOracle, began: dict[str, int]) -> list:
-    """Features of which each sensor sees only the events since its windows began."""
-    now = oracle.largest
-    seen = {
-        name: WindowOracle((name,), (), layout.lateness, False, oracle.accepted[began[name] :])
-        for name in layout.sensors
-    }
-    expected = []
-    if layout.values:
-        values = ((name, seen[name].merged().get(now, {}).get(name, math.nan)) for name in layout.sensors)
-        expected += [Expected(value) for _, value in values]
-    for window in layout.windows:
-        for name in window.sensors:
-            expected += replace(seen[name], windows=(window._replace(sensors=(name,)),)).features(now)
-    return expected
 
 
 @given(changed(), st.booleans())
@@ -228,31 +208,20 @@ def test_after_a_change_windows_hold_what_came_since_they_were_declared(
     drawn: Changed, restart: bool
 ) -> None:
     """Late, merged and replaced readings too: of a sensor declared alike all of them, else the later ones."""
-    layout = drawn.layouts[0]
-    oracle, windows = layout.oracle(), Windows(layout.plan())
-    began = dict.fromkeys(layout.sensors, 0)
+    oracle, windows = ChangedWindows(drawn.layouts[0]), Windows(drawn.layouts[0].plan())
     for number, event in enumerate([*drawn.events, None]):
         for at, after in zip(drawn.changes, drawn.layouts[1:], strict=True):
             if at != number:
                 continue
-            alike = {
-                name
-                for name in set(layout.sensors) & set(after.sensors)
-                if declared(layout, name) == declared(after, name)
-            }
-            kept = [(layout.sensors.index(name), after.sensors.index(name)) for name in alike]
-            windows = windows.carry(Windows(after.plan()), kept)
-            count = len(oracle.accepted)
-            began = {name: began[name] if name in alike else count for name in after.sensors}
-            layout = after
+            windows = windows.carry(Windows(after.plan()), oracle.change(after))
             if restart:
-                windows = restored(layout.plan(), windows)
+                windows = restored(after.plan(), windows)
         if event is None:
             break
-        placed = oracle.add(*event)
+        placed = oracle.all.add(*event)
         assert windows.add(*event).value == placed
         if placed not in {"duplicate", "too_late"}:
-            check(layout, windows, since_change(layout, oracle, began))
+            check(oracle.layout, windows, oracle.features())
 
 
 def test_a_late_reading_after_a_change_enters_its_own_pane() -> None:
