@@ -31,6 +31,8 @@ class ErrorRate:
 
     Args:
         state: return value of `state`; None for a model that never failed.
+        memory: number of calls that a rate remembers.
+        first_pause: number of calls that a model misses when it is first set aside.
 
     Attributes:
         total: errors in all.
@@ -38,14 +40,18 @@ class ErrorRate:
         why: the latest error.
     """
 
-    def __init__(self, state: Sequence[Any] | None = None) -> None:
+    def __init__(
+        self, state: Sequence[Any] | None = None, *, memory: int = _MEMORY, first_pause: int = _FIRST_PAUSE
+    ) -> None:
+        self._memory = memory
+        self._first_pause = first_pause
         self.total: int = 0
         self.recent: int = 0
         self.why: str | None = None
         #: Shares of failed calls, of scores and of examples: a model has many more scores than examples.
         self._rates = [0.0, 0.0]
         self._left = 0
-        self._pause = _FIRST_PAUSE
+        self._pause = first_pause
         if state is not None:
             self.total, self.recent, self.why, rates, self._left, self._pause = state
             self._rates = [*rates]
@@ -64,17 +70,17 @@ class ErrorRate:
         """Count a successful call."""
         rate = self._rates[learning]
         if rate:
-            rate -= rate / _MEMORY
+            rate -= rate / self._memory
             self._rates[learning] = rate if rate > _SOUND else 0.0
             if not any(self._rates):
-                self._pause = _FIRST_PAUSE
+                self._pause = self._first_pause
 
     def fail(self, why: str, *, learning: bool) -> bool:
         """Count a call that failed; return whether the model is set aside by it."""
         self.total += 1
         self.recent += 1
         self.why = why
-        self._rates[learning] += (1.0 - self._rates[learning]) / _MEMORY
+        self._rates[learning] += (1.0 - self._rates[learning]) / self._memory
         if self._rates[learning] <= _LIMIT:
             return False
         self._left, self._pause = self._pause, min(2 * self._pause, _LONGEST_PAUSE)

@@ -21,10 +21,21 @@ if TYPE_CHECKING:
     from dataflows.items import Matured
     from dataflows.state.layouts import Refit
 
-__all__ = ["EXAMPLES", "SEGMENTS", "Due", "Example", "ExampleStore", "LabelChange", "Ledger", "Standing"]
+__all__ = [
+    "EXAMPLES",
+    "SEGMENTS",
+    "SMALLEST",
+    "Due",
+    "Example",
+    "ExampleStore",
+    "LabelChange",
+    "Ledger",
+    "Standing",
+]
 
 SEGMENTS = 16
-_SMALLEST = 64 * 1024
+#: A segment holds at least this number of bytes before the next one is filled.
+SMALLEST = 64 * 1024
 _OVERHEAD = 96
 
 Key = tuple[str, int]
@@ -151,9 +162,16 @@ class ExampleStore:
     Args:
         segments: return values of `segment`, by number; empty for a new store.
         refit: converts their features to the present layout; None where that is the same.
+        smallest: bytes that a segment holds before the next one is filled, at least.
     """
 
-    def __init__(self, segments: dict[int, bytes] | None = None, refit: Refit | None = None) -> None:
+    def __init__(
+        self,
+        segments: dict[int, bytes] | None = None,
+        refit: Refit | None = None,
+        smallest: int = SMALLEST,
+    ) -> None:
+        self._smallest = smallest
         self._segments = [_Segment() for _ in range(SEGMENTS)]
         self._index: dict[Key, Example] = {}
         self._current = 0
@@ -183,7 +201,7 @@ class ExampleStore:
         example.mark = self._mark
         size = example.size()
         segment = self._segments[self._current]
-        if segment.living + size > max(_SMALLEST, self._living * 2 // SEGMENTS):
+        if segment.living + size > max(self._smallest, self._living * 2 // SEGMENTS):
             segment = self._switch_segment()
         example.segment = self._current
         if segment.packed is not None:

@@ -439,9 +439,10 @@ class ModelSet:
             target, and where a successor replaces it.
         refit: converts stored features to the present layout; None where that is the same.
         key: signs the models as they are stored; None: they are not signed.
+        renew_after: a big model is written again after this number of learned examples.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - two of them are for stores that are signed, or small
         self,
         target: str,
         models: tuple[Model, ...],
@@ -452,8 +453,10 @@ class ModelSet:
         champion: str | None = None,
         refit: Refit | None = None,
         key: bytes | None = None,
+        renew_after: int = RENEW_AFTER,
     ) -> None:
         self._target = target
+        self._renew_after = renew_after
         self._key = key
         self._features = features
         self._refit = refit
@@ -512,16 +515,22 @@ class ModelSet:
         if member.model is not None and (known is None or of_version != member.version):
             model = ModelVersion.of(member, member.picks, member.model.build(), part)
             model.pickled_at = self.learned
+            model.errors = self.error_rate(None)
             self._changed.add(part)
         else:
             stored = known or {}
             model = ModelVersion.of(member, picks, from_stored(pickled), part)
             model.learned, model.positives = stored["learned"], stored["positives"]
-            model.errors = ErrorRate(stored["errors"])
+            model.errors = self.error_rate(stored["errors"])
             model.pickled, model.pickled_at = pickled, at
         model.label = label
         model.build = None if member.model is None else member.model.build
         self._versions[label] = model
+
+    @staticmethod
+    def error_rate(state: Sequence[Any] | None) -> ErrorRate:
+        """Build the error rate of a model from its state; None for a new model."""
+        return ErrorRate(state)
 
     @staticmethod
     def _free_part(taken: list[int]) -> int:
@@ -765,7 +774,7 @@ class ModelSet:
 
     def _due(self, model: ModelVersion) -> bool:
         since = self.learned - model.pickled_at
-        return since > 0 and (not model.big or model.renew or since >= RENEW_AFTER)
+        return since > 0 and (not model.big or model.renew or since >= self._renew_after)
 
     def trim(self) -> list[Learned]:
         """Remove and return the lines of the log that no big model needs."""

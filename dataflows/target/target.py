@@ -42,10 +42,10 @@ from dataflows.target.attribution import Attribution
 from dataflows.target.champion import Champion, ChampionError, Term
 from dataflows.target.drift import Drift
 from dataflows.target.error_rate import ErrorRate
-from dataflows.target.examples import SEGMENTS, Example, ExampleStore, Ledger
+from dataflows.target.examples import SEGMENTS, SMALLEST, Example, ExampleStore, Ledger
 from dataflows.target.figures import FIGURES, Leads, TargetFigures
 from dataflows.target.losses import Losses
-from dataflows.target.models import LOG, MODEL_PARTS, ModelSet
+from dataflows.target.models import LOG, MODEL_PARTS, RENEW_AFTER, ModelSet
 from dataflows.target.monitors import Context, Monitor, Monitors, Period, Served
 from dataflows.target.promotion import Promotions
 from dataflows.target.rows import alert, evaluation, prediction, served_example
@@ -153,12 +153,14 @@ class TargetStage:
         parts: return values of `part_snapshot`, by number.
         past: configurations that the store has seen; None without a store.
         monitors: kinds of monitors, see `dataflows.target.monitors`.
+        renew_after: a big model is written again after this number of learned examples.
+        smallest: bytes of examples that are written together, at least.
 
     Raises:
         ChampionError: the stored champion cannot serve any more, and no successor is named.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - the last three are for stages that differ from those of the dataflow
         self,
         fleet: Fleet,
         key: str,
@@ -169,6 +171,8 @@ class TargetStage:
         parts: dict[int, bytes],
         past: StateHistory | None = None,
         monitors: Iterable[type[Monitor]] = MONITORS,
+        renew_after: int = RENEW_AFTER,
+        smallest: int = SMALLEST,
     ) -> None:
         self.name = key
         self._target = fleet.targets[key]
@@ -197,7 +201,9 @@ class TargetStage:
         self._changes: list[Any] = [] if state is None else [*state["news"]]
         self._learned = 0 if state is None else state["scorer"]["learned"]
         self._layout, refit = _layout_of(past, asset_class, state)
-        self._open(fleet, state, parts, refit)
+        examples = _between(parts, _EXAMPLES, _PUBLISHED)
+        self._examples = ExampleStore(examples, refit, smallest)
+        self._open(fleet, state, parts, refit, renew_after)
         compares = bool(asset_class.compared)
         context = Context(
             self._target,
@@ -219,10 +225,14 @@ class TargetStage:
             self._stale.append(_FIGURES)
 
     def _open(
-        self, fleet: Fleet, state: dict[str, Any] | None, parts: dict[int, bytes], refit: Refit | None
+        self,
+        fleet: Fleet,
+        state: dict[str, Any] | None,
+        parts: dict[int, bytes],
+        refit: Refit | None,
+        renew_after: int,
     ) -> None:
         target = self._target
-        self._examples = ExampleStore(_between(parts, _EXAMPLES, _PUBLISHED), refit)
         self._publisher = Publisher(target, fleet.output, _between(parts, _PUBLISHED, _WATCHED))
         stored = None if state is None else Champion.stored(target, self._features, state)
         self._models = ModelSet(
@@ -234,6 +244,7 @@ class TargetStage:
             champion=stored,
             refit=refit,
             key=fleet.store_key,
+            renew_after=renew_after,
         )
         self._changes += self._models.changes
         self._champion = Champion(target, self._models, None if state is None else state["champion"], stored)

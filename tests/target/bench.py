@@ -7,7 +7,7 @@ import random
 from typing import TYPE_CHECKING, Any
 
 from dataflows.state.snapshots import seal
-from dataflows.target.models import Learned, ModelSet
+from dataflows.target.models import RENEW_AFTER, Learned, ModelSet
 from tests.target.fleets import FEATURES, vector
 
 if TYPE_CHECKING:
@@ -19,8 +19,15 @@ if TYPE_CHECKING:
 class Bench:
     """A scorer with what the ledger and the engine do around it: features are kept, parts are written."""
 
-    def __init__(self, models: Iterable[Model]) -> None:
+    def __init__(
+        self,
+        models: Iterable[Model],
+        renew_after: int = RENEW_AFTER,
+        kind: type[ModelSet] = ModelSet,
+    ) -> None:
         self.models = tuple(models)
+        self.renew_after = renew_after
+        self.kind = kind
         self.features: dict[tuple[str, int], bytes] = {}
         self.served: dict[tuple[str, int], dict[str, float | None]] = {}
         self.parts: dict[int, bytes] = {}
@@ -33,7 +40,14 @@ class Bench:
     def open(self, models: Iterable[Model] | None = None) -> None:
         """A new process, from what is written."""
         self.models = self.models if models is None else tuple(models)
-        self.scorer = ModelSet("pump/leak/4h", self.models, FEATURES, self.main, self.parts)
+        self.scorer = self.kind(
+            "pump/leak/4h",
+            self.models,
+            FEATURES,
+            self.main,
+            self.parts,
+            renew_after=self.renew_after,
+        )
         if self.log is not None:
             log, start = self.log
             served = {key: (features, self.served.get(key, {})) for key, features in self.features.items()}

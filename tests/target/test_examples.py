@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
-from unittest import mock
 
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from dataflows.state.snapshots import unseal
-from dataflows.target import examples as module
 from dataflows.target.examples import SEGMENTS, Example, ExampleStore
 
 if TYPE_CHECKING:
@@ -22,10 +19,9 @@ SMALLEST = 700
 FEATURES = b"features of 32 bytes, as served."
 
 
-@pytest.fixture(autouse=True)
-def _small_segments() -> Iterator[None]:
-    with mock.patch.object(module, "_SMALLEST", SMALLEST):
-        yield
+def stored(segments: dict[int, bytes] | None = None, smallest: int = SMALLEST) -> ExampleStore:
+    """A store of small segments."""
+    return ExampleStore(segments, smallest=smallest)
 
 
 def content(example: Example) -> tuple[Any, ...]:
@@ -58,16 +54,11 @@ class CrashingStore(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.patch = mock.patch.object(module, "_SMALLEST", SMALLEST)
-        self.patch.start()
-        self.store = ExampleStore()
+        self.store = stored()
         self.written = Written()
         self.model: dict[tuple[str, int], tuple[Any, ...]] = {}
         self.durable: dict[tuple[str, int], tuple[Any, ...]] = {}
         self.clock = self.durable_clock = 0
-
-    def teardown(self) -> None:
-        self.patch.stop()
 
     @initialize()
     def begin(self) -> None:
@@ -138,12 +129,12 @@ class CrashingStore(RuleBasedStateMachine):
         self.written.end_epoch(self.store)
         self.durable = dict(self.model)
         self.durable_clock = self.clock
-        assert contents(ExampleStore(self.written.segments)) == self.durable
+        assert contents(stored(self.written.segments)) == self.durable
 
     @rule()
     def crash(self) -> None:
         """A new process knows what was written at the last epoch's end, and goes on."""
-        self.store = ExampleStore(self.written.segments)
+        self.store = stored(self.written.segments)
         self.written.awake.clear()
         self.model = dict(self.durable)
         self.clock = self.durable_clock
@@ -192,14 +183,13 @@ def churn(store: ExampleStore, assets: int, hours: int, memory: int) -> Iterator
 
 def test_an_epoch_costs_what_changed_and_not_what_waits() -> None:
     """With 6,000 examples waiting, an hour's epoch writes a small share, and the store stays small."""
-    with mock.patch.object(module, "_SMALLEST", 4_096):
-        store, written = ExampleStore(), Written()
-        costs, sizes = [], []
-        for hour in churn(store, 100, 240, 60):
-            cost = written.end_epoch(store)
-            if hour > 120:
-                costs.append(sum(cost.values()))
-                sizes.append(sum(map(len, written.segments.values())))
+    store, written = stored(smallest=4_096), Written()
+    costs, sizes = [], []
+    for hour in churn(store, 100, 240, 60):
+        cost = written.end_epoch(store)
+        if hour > 120:
+            costs.append(sum(cost.values()))
+            sizes.append(sum(map(len, written.segments.values())))
     alive = sum(example.size() for example in store)
     assert len(store) == 100 * 60
     assert max(sizes) < 3 * alive
@@ -209,10 +199,9 @@ def test_an_epoch_costs_what_changed_and_not_what_waits() -> None:
 
 def test_marks_do_not_pile_up() -> None:
     """In steady state there are at most a few marks a living example, in memory and in the written bytes."""
-    with mock.patch.object(module, "_SMALLEST", 4_096):
-        store, written = ExampleStore(), Written()
-        for _ in churn(store, 50, 400, 40):
-            written.end_epoch(store)
+    store, written = stored(smallest=4_096), Written()
+    for _ in churn(store, 50, 400, 40):
+        written.end_epoch(store)
     held = sum(len(segment.marks) for segment in store._segments)
     on_disk = sum(len(unseal("examples", 3, sealed)[3]) for sealed in written.segments.values())
     assert held < 2 * len(store)
@@ -221,7 +210,7 @@ def test_marks_do_not_pile_up() -> None:
 
 def test_quiet_news_write_one_segment() -> None:
     """News about an example in any segment writes only the current one, which holds it as a mark."""
-    store, written = ExampleStore(), Written()
+    store, written = stored(), Written()
     for time in range(60):
         store.add(Example("a", time, FEATURES, {"m": 0.5}, "m"))
     written.end_epoch(store)
@@ -232,14 +221,14 @@ def test_quiet_news_write_one_segment() -> None:
     store.update(oldest)
     assert list(written.end_epoch(store)) == [store._current]
     assert written.end_epoch(store) == {}
-    restored = ExampleStore(written.segments).get(("a", 0))
+    restored = stored(written.segments).get(("a", 0))
     assert restored is not None
     assert restored.label == 1
 
 
 def test_stale_news_do_not_come_back() -> None:
     """A mark that was written before the example's own segment was, in another one, is not believed."""
-    store, written = ExampleStore(), Written()
+    store, written = stored(), Written()
     for time in range(6):
         store.add(Example("a", time, FEATURES, {"m": 0.5}, "m"))
     found = store.get(("a", 0))
@@ -261,14 +250,14 @@ def test_stale_news_do_not_come_back() -> None:
     assert any(unseal("examples", 3, sealed)[3] for sealed in written.segments.values()), (
         "a stale mark is there"
     )
-    restored = ExampleStore(written.segments).get(("a", 0))
+    restored = stored(written.segments).get(("a", 0))
     assert restored is not None
     assert restored.label == 1
 
 
 def test_just_one_segment_claims_to_be_current() -> None:
     """After any number of turns the written bytes say where writing goes on."""
-    store, written = ExampleStore(), Written()
+    store, written = stored(), Written()
     for time in range(200):
         store.add(Example("a", time, FEATURES, {}, "m"))
         store.drop(("a", time - 50))
@@ -283,7 +272,7 @@ def test_a_restored_store_goes_on_like_the_old_one(dropped: list[int], crash_at:
     """After a restore in between, the contents at the end are the same as without."""
     ends = []
     for crashes in (False, True):
-        store, written = ExampleStore(), Written()
+        store, written = stored(), Written()
         for time in range(60):
             store.add(Example("a", time, FEATURES, {"m": time / 60}, "m"))
         for step, time in enumerate(dropped):
@@ -294,6 +283,6 @@ def test_a_restored_store_goes_on_like_the_old_one(dropped: list[int], crash_at:
                 store.drop(("a", time))
             written.end_epoch(store)
             if crashes and step == crash_at:
-                store = ExampleStore(written.segments)
+                store = stored(written.segments)
         ends.append(contents(store))
     assert ends[0] == ends[1]

@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 import pickle
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING
-from unittest import mock
 
 import numpy as np
 import pytest
@@ -15,9 +15,17 @@ from hypothesis import strategies as st
 from river import anomaly, compose, linear_model
 
 from dataflows.state.snapshots import SnapshotError, seal, unseal
-from dataflows.target import error_rate as rates
-from dataflows.target import models as module
-from dataflows.target.models import MODEL_PARTS, RENEW_AFTER, RIVER, SMALL, ModelSet, spec_digest
+from dataflows.target.error_rate import ErrorRate
+from dataflows.target.models import (
+    MODEL_PARTS,
+    MODELS,
+    RENEW_AFTER,
+    RIVER,
+    SMALL,
+    ModelSet,
+    sealed_models,
+    spec_digest,
+)
 from tests.target.bench import Bench, example
 from tests.target.fleets import BUILDS, FEATURES, model, vector
 from tests.target.learners import Breaking, Hashed, Memory, Picky, Ready, Undecided
@@ -112,14 +120,13 @@ def test_what_a_big_model_learned_before_it_was_first_written_is_not_learned_aga
 @pytest.mark.parametrize("renew_after", [1, 2, RENEW_AFTER])
 def test_a_model_that_becomes_small_again_leaves_no_stale_log(renew_after: int) -> None:
     """Big, small and big once more, with a stop after every epoch: the log fits at each restart."""
-    bench = Bench([model("memory", lambda: Memory(full=3)), model("linear")])
-    with mock.patch.object(module, "RENEW_AFTER", renew_after):
-        for number in range(14):
-            bench.learn(number)
-            bench.end_epoch()
-            before = bench.scores()
-            bench.open()
-            assert bench.scores() == before
+    bench = Bench([model("memory", lambda: Memory(full=3)), model("linear")], renew_after)
+    for number in range(14):
+        bench.learn(number)
+        bench.end_epoch()
+        before = bench.scores()
+        bench.open()
+        assert bench.scores() == before
     assert before == untouched(bench.models, range(14))
     assert len(bench.scorer.logged) == len(bench.scorer.log) <= 14
 
@@ -132,38 +139,38 @@ def test_a_model_that_becomes_small_again_leaves_no_stale_log(renew_after: int) 
 )
 def test_crashes_change_no_score(steps: list[str], renew_after: int, full: int, always_big: bool) -> None:
     """Learning with any epochs and crashes in between gives scores bit-equal to those without."""
-    with mock.patch.object(module, "RENEW_AFTER", renew_after):
-        models = [model("memory", lambda: Memory(full)), model("linear")]
-        if always_big:
-            models.append(model("hashed", lambda: Hashed(9_000)))
-        bench = Bench(models)
-        learned: list[int] = []
-        durable: list[int] = []
-        kept = dict(bench.features)
-        for number, step in enumerate(steps):
-            if step == "learn":
-                bench.learn(number)
-                learned.append(number)
-            elif step == "score":
-                bench.scores()
-            if step in {"epoch", "stop"}:
-                bench.end_epoch()
-                durable, kept = list(learned), dict(bench.features)
-            if step in {"crash", "stop"}:
-                learned, bench.features = list(durable), dict(kept)
-                bench.open()
-        assert bench.scores() == untouched(models, learned)
-        assert bench.scorer.learned == len(learned)
-        assert bench.scorer.positives == sum(example(number)[1] for number in learned)
+    models = [model("memory", lambda: Memory(full)), model("linear")]
+    if always_big:
+        models.append(model("hashed", lambda: Hashed(9_000)))
+    bench = Bench(models, renew_after)
+    learned: list[int] = []
+    durable: list[int] = []
+    kept = dict(bench.features)
+    for number, step in enumerate(steps):
+        if step == "learn":
+            bench.learn(number)
+            learned.append(number)
+        elif step == "score":
+            bench.scores()
+        if step in {"epoch", "stop"}:
+            bench.end_epoch()
+            durable, kept = list(learned), dict(bench.features)
+        if step in {"crash", "stop"}:
+            learned, bench.features = list(durable), dict(kept)
+            bench.open()
+    assert bench.scores() == untouched(models, learned)
+    assert bench.scorer.learned == len(learned)
+    assert bench.scorer.positives == sum(example(number)[1] for number in learned)
 
 
 def test_another_river_is_refused() -> None:
     """A pickle of another River version is refused, with both versions and what to install."""
     bench = Bench([model("linear")])
     bench.end_epoch()
-    with mock.patch.object(module, "RIVER", "0.99.0"):
-        written = bench.scorer.part(0)
-    bench.parts[0] = written
+    written = MODELS.unseal(bench.parts[0])
+    bench.parts[0] = sealed_models(
+        {name: (at, "0.99.0", version, pickled) for name, (at, _, version, pickled) in written.items()}
+    )
     with pytest.raises(SnapshotError, match=r"'linear' was written by River 0\.99\.0, .*river==0\.99\.0"):
         bench.open()
 
@@ -335,6 +342,12 @@ def test_a_pretrained_model_serves_from_the_first_record() -> None:
     assert bench.scorer.answers(vector()) == {"ready": (0.8, "class"), "linear": (0.5, "prior")}
 
 
+class Impatient(ModelSet):
+    """Sets a model aside after few errors, and for few calls."""
+
+    error_rate = staticmethod(partial(ErrorRate, memory=4, first_pause=4))
+
+
 @given(
     steps=st.lists(st.sampled_from(["learn", "learn", "ask", "epoch", "crash"]), max_size=60),
     renew_after=st.integers(1, 12),
@@ -342,31 +355,26 @@ def test_a_pretrained_model_serves_from_the_first_record() -> None:
 )
 def test_crashes_change_no_score_of_a_model_that_fails(steps: list[str], renew_after: int, size: int) -> None:
     """Big or small, set aside or tried again: after a resume it is what it would have been without one."""
-    with (
-        mock.patch.object(module, "RENEW_AFTER", renew_after),
-        mock.patch.object(rates, "_FIRST_PAUSE", 4),
-        mock.patch.object(rates, "_MEMORY", 4),
-    ):
-        models = [model("picky", lambda: Picky(size)), model("linear")]
-        bench = Bench(models)
-        done: list[tuple[str, int]] = []
-        durable: list[tuple[str, int]] = []
-        kept = dict(bench.features)
-        for number, step in enumerate(steps):
-            if step in {"learn", "ask"}:
-                done.append((step, number))
-                play(bench, step, number)
-            elif step == "epoch":
-                bench.end_epoch()
-                durable, kept = list(done), dict(bench.features)
-            else:
-                done, bench.features = list(durable), dict(kept)
-                bench.open()
-        calm = Bench(models)
-        for step, number in done:
-            play(calm, step, number)
-        assert bench.scorer.main_state() == calm.scorer.main_state()
-        assert bench.scores() == calm.scores()
+    models = [model("picky", lambda: Picky(size)), model("linear")]
+    bench = Bench(models, renew_after, Impatient)
+    done: list[tuple[str, int]] = []
+    durable: list[tuple[str, int]] = []
+    kept = dict(bench.features)
+    for number, step in enumerate(steps):
+        if step in {"learn", "ask"}:
+            done.append((step, number))
+            play(bench, step, number)
+        elif step == "epoch":
+            bench.end_epoch()
+            durable, kept = list(done), dict(bench.features)
+        else:
+            done, bench.features = list(durable), dict(kept)
+            bench.open()
+    calm = Bench(models, renew_after, Impatient)
+    for step, number in done:
+        play(calm, step, number)
+    assert bench.scorer.main_state() == calm.scorer.main_state()
+    assert bench.scores() == calm.scores()
 
 
 def play(bench: Bench, step: str, number: int) -> None:

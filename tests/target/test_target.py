@@ -5,7 +5,6 @@ from __future__ import annotations
 import random
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
-from unittest import mock
 
 import msgspec
 import numpy as np
@@ -21,8 +20,7 @@ from dataflows.instants import HOUR, format_instant, parse_instant
 from dataflows.items import Item, Matured, Observation, Row
 from dataflows.outputs import example_id
 from dataflows.state.snapshots import contents, seal
-from dataflows.target import TargetStage, examples
-from dataflows.target import models as scorer
+from dataflows.target import TargetStage
 from dataflows.target.target import _EXAMPLES, TARGET_PARTS, ChampionError, OrderError
 from tests.observations import parts_of
 from tests.target.fleets import BUILDS, PartStore, fleet, model, target, vector
@@ -125,34 +123,34 @@ def test_a_group_that_crashes_writes_what_one_that_does_not_writes(
     lines: list[bytes], plan: list[tuple[int, str]], learn_positives: str, renew_after: int, seed: int
 ) -> None:
     """Rebuilt from what was written at any point, further rows are byte-identical, and figures equal."""
-    with mock.patch.object(examples, "_SMALLEST", 600), mock.patch.object(scorer, "RENEW_AFTER", renew_after):
-        pump = crashing(learn_positives)
-        items = observed(pump, lines)
-        unbroken = opened(pump)
-        expected = [row for item in items for row in unbroken.process([item])]
+    sizes = {"renew_after": renew_after, "smallest": 600}
+    pump = crashing(learn_positives)
+    items = observed(pump, lines)
+    unbroken = opened(pump, **sizes)
+    expected = [row for item in items for row in unbroken.process([item])]
 
-        shuffler = random.Random(seed)
-        store, group = PartStore(), opened(pump)
-        out: list[Item] = []
-        at, durable = 0, (0, 0)
-        for size, what in [*plan, (len(items), "stop"), (len(items), "")]:
-            batch = items[at : at + size]
-            at += len(batch)
-            if batch:
-                out += group.process(shuffler.sample(batch, len(batch)))
-                store.after_batch(group)
-            if what in {"epoch", "stop"} and at:
-                written = store.end_epoch(group, shuffler)
-                assert all(0 <= part < TARGET_PARTS for part in written)
-                durable = at, len(out)
-            if what in {"crash", "stop"}:
-                main, parts = store.crash()
-                group = opened(pump, main=main, parts=parts)
-                at = durable[0]
-                del out[durable[1] :]
-        assert encoded(out) == encoded(expected)
-        assert group._monitors.state() == unbroken._monitors.state()
-        assert group._ledger.pending() == unbroken._ledger.pending()
+    shuffler = random.Random(seed)
+    store, group = PartStore(), opened(pump, **sizes)
+    out: list[Item] = []
+    at, durable = 0, (0, 0)
+    for size, what in [*plan, (len(items), "stop"), (len(items), "")]:
+        batch = items[at : at + size]
+        at += len(batch)
+        if batch:
+            out += group.process(shuffler.sample(batch, len(batch)))
+            store.after_batch(group)
+        if what in {"epoch", "stop"} and at:
+            written = store.end_epoch(group, shuffler)
+            assert all(0 <= part < TARGET_PARTS for part in written)
+            durable = at, len(out)
+        if what in {"crash", "stop"}:
+            main, parts = store.crash()
+            group = opened(pump, main=main, parts=parts, **sizes)
+            at = durable[0]
+            del out[durable[1] :]
+    assert encoded(out) == encoded(expected)
+    assert group._monitors.state() == unbroken._monitors.state()
+    assert group._ledger.pending() == unbroken._ledger.pending()
 
 
 @given(recordings(40))
@@ -536,21 +534,20 @@ def as_version_2(sealed: bytes) -> bytes:
 
 def test_released_examples_are_forgotten() -> None:
     """What no record can change takes no room, also where a big model's log needed it for a while."""
-    with mock.patch.object(scorer, "RENEW_AFTER", 3):
-        models = [model("linear", BUILDS["linear"]), model("hashed", lambda: Hashed(9_000))]
-        group, store, most = opened(fleet(target(models))), PartStore(), 0
-        for number in range(1, 60):
-            time = number * HOUR
-            label = (matured(time - 6 * HOUR, number % 2),) if number > 6 else ()
-            released = (time - 7 * HOUR,) if number > 7 else ()
-            group.process([scored(number, time, matured=label, released=released)])
-            store.after_batch(group)
-            if number % 2:
-                store.end_epoch(group)
-                group = opened(fleet(target(models)), main=store.main, parts=store.parts)
-            most = max(most, len(group._ledger.state()["released"]))
-        assert len(group._examples) <= 7 + 3 + 2
-        assert 0 < most <= 3 + 2
+    models = [model("linear", BUILDS["linear"]), model("hashed", lambda: Hashed(9_000))]
+    group, store, most = opened(fleet(target(models)), renew_after=3), PartStore(), 0
+    for number in range(1, 60):
+        time = number * HOUR
+        label = (matured(time - 6 * HOUR, number % 2),) if number > 6 else ()
+        released = (time - 7 * HOUR,) if number > 7 else ()
+        group.process([scored(number, time, matured=label, released=released)])
+        store.after_batch(group)
+        if number % 2:
+            store.end_epoch(group)
+            group = opened(fleet(target(models)), main=store.main, parts=store.parts, renew_after=3)
+        most = max(most, len(group._ledger.state()["released"]))
+    assert len(group._examples) <= 7 + 3 + 2
+    assert 0 < most <= 3 + 2
 
 
 def test_quiet_parts_are_not_written() -> None:

@@ -94,9 +94,15 @@ Rows = dict[str, list[dict[str, Any]]]
 
 
 def opened(
-    of: Fleet, *, strict: bool = True, main: bytes | None = None, parts: dict[int, bytes] | None = None
+    of: Fleet,
+    *,
+    strict: bool = True,
+    main: bytes | None = None,
+    parts: dict[int, bytes] | None = None,
+    **sizes: int,
 ) -> TargetStage:
-    return TargetStage(of, KEY, strict=strict, on_error=raised, main=main, parts=parts or {})
+    """The stage; ``sizes`` are those of what it writes."""
+    return TargetStage(of, KEY, strict=strict, on_error=raised, main=main, parts=parts or {}, **sizes)
 
 
 def decoded(items: Sequence[Item]) -> Rows:
