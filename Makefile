@@ -22,8 +22,11 @@ run: $(VENV)/.ready ## simulate a fleet, run the dataflow with recovery on and s
 # A worker for each core; `make test WORKERS=0` runs them in one process, as a debugger wants it.
 WORKERS := auto
 
+# The tests that run: all but the long ones, of which .ci/run leaves out only the longest.
+MARKS := not full and not ci
+
 test: $(VENV)/.ready ## run the tests (PYTEST_FLAGS="-k name" narrows them)
-	$(BIN)/python -m pytest -m "not full" -n $(WORKERS) --dist loadgroup $(PYTEST_FLAGS)
+	$(BIN)/python -m pytest -m "$(MARKS)" -n $(WORKERS) --dist loadgroup $(PYTEST_FLAGS)
 
 test-full: $(VENV)/.ready ## run every test, the long versions too, with 10,000 examples a property
 	HYPOTHESIS_PROFILE=full $(BIN)/python -m pytest --timeout=3600 -n $(WORKERS) --dist loadgroup $(PYTEST_FLAGS)

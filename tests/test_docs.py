@@ -162,6 +162,7 @@ def run(folder: Path, *arguments: str) -> str:
     return done.stdout
 
 
+@pytest.mark.ci
 def test_the_steps_of_the_readme_lead_from_a_recording_to_an_audit(tmp_path: Path) -> None:
     """As a new user types them, one after the other, on a small recording."""
     run(tmp_path, "simulate", "--out", "data", "--trucks", "4", "--days", "30", "--every", "1h")

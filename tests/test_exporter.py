@@ -212,6 +212,7 @@ def listening(pid: int) -> set[str]:
     return found
 
 
+@pytest.mark.ci
 @pytest.mark.parametrize("options", [[], ["--processes", "2"], ["--processes", "2", "--metrics", "0"]])
 def test_a_run_listens_on_loopback_only(tmp_path: Path, options: list[str]) -> None:
     """Neither the engine nor the endpoint has a login; without --metrics one process listens nowhere."""
@@ -249,6 +250,7 @@ def test_every_metric_of_the_stages_can_be_read(status: RunStatus, port: int, tm
     assert registered == {"arrival", "newest", "behind", "committed_at"}
 
 
+@pytest.mark.ci
 def test_under_the_engines_command_each_process_has_a_port_of_its_own(tmp_path: Path) -> None:
     """FLEET_METRICS names the port of the first; the second serves at the next one, until it ends."""
     fleet = load(prepare(tmp_path, []), environ={})

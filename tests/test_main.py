@@ -107,6 +107,7 @@ def test_a_demo_works_in_any_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert (tmp_path / "highwater-demo" / "out" / "summary.json").exists()
 
 
+@pytest.mark.ci
 def test_the_wheel_holds_all_that_the_commands_need(tmp_path: Path) -> None:
     """The demo's fleet, the scenarios, the package `highwater`, types, and the command."""
     command = [sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "--no-build-isolation", "-w"]

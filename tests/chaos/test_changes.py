@@ -296,6 +296,7 @@ CHANGES: dict[str, tuple[list[tuple[str, str]], list[str]]] = {
 }
 
 
+@pytest.mark.ci
 @pytest.mark.parametrize("change", CHANGES)
 def test_what_comes_between_a_change_and_its_first_record_changes_nothing(
     lines: list[bytes], tmp_path: Path, change: str

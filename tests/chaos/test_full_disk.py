@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+pytestmark = pytest.mark.ci
+
 
 def test_a_full_disk_ends_the_run_and_costs_nothing(lines: list[bytes], tmp_path: Path) -> None:
     """Ever larger limits on the size of a file stop the store, an output or both; the outputs are whole."""

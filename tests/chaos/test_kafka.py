@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from tests.broker import Broker
 
 
+@pytest.mark.ci
 @pytest.mark.parametrize(
     ("seed", "kills", "broker_kills"),
     [(1, 5, 1), pytest.param(2, 30, 3, marks=pytest.mark.full)],
@@ -37,6 +38,7 @@ def test_kills_of_run_and_broker_lose_and_repeat_nothing(
     assert all(rows[name] for name in ("predictions", "alerts", "evaluations", "changes", "late", "rejects"))
 
 
+@pytest.mark.ci
 @pytest.mark.parametrize(
     ("seed", "kills", "broker_kills"),
     [(3, 3, 0), pytest.param(4, 30, 3, marks=pytest.mark.full)],
@@ -66,6 +68,7 @@ def test_weather_and_failures_may_have_topics_of_their_own(
     assert all(found["rows"][name] for name in ("predictions", "evaluations", "late", "rejects"))
 
 
+@pytest.mark.ci
 def test_a_kill_at_a_commit_publishes_nothing_twice(broker: Broker, tmp_path: Path) -> None:
     """Before it, when half of the topics are committed, and when all are but the recovery store is not."""
     broker.need("abort")
@@ -85,6 +88,7 @@ def test_a_kill_at_a_commit_publishes_nothing_twice(broker: Broker, tmp_path: Pa
     assert told["resume_repeated"] > 0
 
 
+@pytest.mark.ci
 def test_topics_are_a_recording_too(broker: Broker, tmp_path: Path) -> None:
     """Without `follow` a run ends with what is there, and the next goes on with what came since."""
     rig = Rig(tmp_path, broker.bootstrap, f"recorded-{time.time_ns()}", follow=False)

@@ -5,10 +5,14 @@ from __future__ import annotations
 import random
 from typing import TYPE_CHECKING
 
+import pytest
+
 from tests.chaos.harness import Killed, Moment, assert_same, finish, kill, outputs, prepare
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+pytestmark = pytest.mark.ci
 
 KILLS = 20
 SEED = 11

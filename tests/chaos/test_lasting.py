@@ -42,6 +42,8 @@ from tests.processes import environment, start
 if TYPE_CHECKING:
     from dataflows.fleet import Fleet
 
+pytestmark = pytest.mark.ci
+
 RECORDS = 1_000
 BACKUPS = 10
 FLIPS = 20

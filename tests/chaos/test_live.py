@@ -34,6 +34,8 @@ from tests.processes import environment
 if TYPE_CHECKING:
     from pathlib import Path
 
+pytestmark = pytest.mark.ci
+
 
 @pytest.mark.parametrize(
     "stopped", [3.0, pytest.param(30.0, marks=pytest.mark.full)], ids=["3 s stop", "30 s stop"]

@@ -7,6 +7,7 @@ import shutil
 import signal
 from typing import TYPE_CHECKING
 
+import pytest
 from rich.console import Console
 
 from dataflows.tools.backup import backup, restore
@@ -26,6 +27,8 @@ from tests.chaos.live import (
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+pytestmark = pytest.mark.ci
 
 
 def test_a_live_run_goes_on_from_its_backup(tmp_path: Path) -> None:

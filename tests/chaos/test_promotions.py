@@ -5,11 +5,15 @@ from __future__ import annotations
 import random
 from typing import TYPE_CHECKING
 
+import pytest
+
 from tests.chaos.harness import Moment, assert_same, finish, inline_outputs, kill, prepare, rows
 from tests.target.promotions import command, document, recording, with_commands
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+pytestmark = pytest.mark.ci
 
 KILLS = 20
 #: After so many records; around them, and around the verdicts, the runs are killed.

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
     from tests.processes import Process
 
+pytestmark = pytest.mark.ci
+
 RECORDS = 2_500
 
 

@@ -28,6 +28,8 @@ from tests.chaos.harness import (
 if TYPE_CHECKING:
     from pathlib import Path
 
+pytestmark = pytest.mark.ci
+
 RECORDS = 2_000
 
 

@@ -13,6 +13,8 @@ from dataflows.instants import HOUR, parse_instant
 from dataflows.pipeline import run_inline
 from dataflows.simulator import load_scenario, write
 
+pytestmark = pytest.mark.ci
+
 FLEET = Path(__file__).parents[2] / "examples" / "field" / "fleet.toml"
 Rows = dict[str, list[dict[str, Any]]]
 

@@ -24,6 +24,8 @@ from tests.processes import ROOT
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+pytestmark = pytest.mark.ci
+
 SCRIPT = ROOT / "tests" / "k8s" / "tools.sh"
 OLDEST, NEWEST = "1.31.14", "1.37.2"
 

@@ -33,6 +33,8 @@ from tests.processes import ROOT, environment
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+pytestmark = pytest.mark.ci
+
 RECORDS = 1_200
 #: Seconds: several processes on a machine that is busy with other tests.
 PATIENCE = 200.0

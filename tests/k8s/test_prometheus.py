@@ -23,6 +23,8 @@ from tests.processes import environment
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+pytestmark = pytest.mark.ci
+
 TOOLS = Path.home() / ".cache/highwater-k8s-tools/bin"
 PATIENCE = 200.0
 #: Metrics that a recording from files without clocks or backups does not have.

@@ -7,6 +7,7 @@ import shutil
 from typing import TYPE_CHECKING
 
 import orjson
+import pytest
 from rich.console import Console
 
 from dataflows.tools.backup import backup, restore
@@ -16,6 +17,8 @@ from tests.tables import LEAK
 
 if TYPE_CHECKING:
     from tests.kafka.topics import Cluster
+
+pytestmark = pytest.mark.ci
 
 
 def test_rows_since_the_backup_are_known_again(cluster: Cluster) -> None:

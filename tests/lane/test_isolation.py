@@ -112,6 +112,7 @@ class Run:
         return [event for event in bodies if isinstance(event, Expiry)]
 
 
+@pytest.mark.ci
 def test_a_throw_at_any_internal_call_costs_one_record() -> None:
     """It is rejected with its event; no other record is lost, and what follows stands in its order."""
     whole = Run()
