@@ -40,7 +40,7 @@ from bytewax.dataflow import Dataflow
 
 from dataflows import steps
 from dataflows.connectors.ends import sink_of, source_of
-from dataflows.engine.operators import as_state, in_order, keyed, stateful_in_parts
+from dataflows.engine.operators import Unlisted, as_state, in_order, keyed, stateful_in_parts
 from dataflows.engine.runtime import Runtime, find_runtime, serve_until_exit
 from dataflows.fleet import Fleet, load
 from dataflows.lane.lane import LANE_PARTS
@@ -129,12 +129,12 @@ def build(fleet: Fleet, runtime: Runtime, source: LaneSource | None = None) -> D
     scored = stateful_in_parts(steps.GROUP, by_group, stages.target, target_of, TARGET_PARTS)
 
     of_lane = op.flat_map_batch("early_of_lane", known, early)
-    of_assets = op.flat_map_batch("early_of_assets", observed, lambda batch: early(fanned_out(batch)))
+    of_assets = op.flat_map_batch("early_of_assets", observed, lambda batch: early(each for _, each in batch))
     left_early = op.merge("left_early", of_lane, of_assets)
     counted = keyed("counted", left_early, lane_of)
     periods = stateful_in_parts(steps.LANE_METRICS, counted, stages.lane_metrics, lane_of, 0)
 
     by_output = keyed("by_output", op.merge("rows", scored, left_early, periods), output_of)
     ordered = in_order(steps.ORDER, by_output)
-    op.output(steps.OUTPUTS, ordered, sink_of(fleet, status, store, alone=alone))
+    op.output(steps.OUTPUTS, ordered, Unlisted(sink_of(fleet, status, store, alone=alone)))
     return dataflow

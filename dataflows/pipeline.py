@@ -10,15 +10,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, cast
 
 import msgspec
-import numpy as np
 import orjson
 import structlog
 
-from dataflows.asset.asset import Asset, ClassPlan
+from dataflows.asset.asset import Asset, ClassPlan, Made
 from dataflows.events import Event, Reject, decode, kind_of
 from dataflows.items import (
     Cleared,
-    ClockMoved,
     Counted,
     Expiry,
     Forgotten,
@@ -29,11 +27,9 @@ from dataflows.items import (
     Observation,
     ResolvedEvent,
     Row,
-    ScoredRow,
-    ScoreRequest,
     Scores,
     Tick,
-    asset_part,
+    by_order,
     in_words,
     reject_row,
     row_of,
@@ -48,7 +44,6 @@ from dataflows.target import TargetStage
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
-    from dataflows.asset.asset import Before
     from dataflows.fleet.fleet import Fleet
 
 __all__ = [
@@ -122,55 +117,18 @@ def decoded(batch: list[Item]) -> list[Item]:
 
 def fanned_out(batch: list[tuple[str, list[Item]]]) -> list[Item]:
     """The fan-out step: what assets made of their records, a block for each asset and target."""
-    return in_blocks([item for _, items in batch for item in items])
+    return [item for _, items in batch for item in items]
 
 
-def in_blocks(items: list[Item]) -> list[Item]:
-    """Put observations of telemetry on its usual path into blocks; other items stay as they are."""
-    out: list[Item] = []
-    plain: dict[tuple[str, str], list[tuple[ScoredRow, bytes]]] = {}
-    for item in items:
-        seen = item.body
-        row = _scored_row(item, seen) if isinstance(seen, Observation) else None
-        if row is None or not isinstance(seen, Observation):
-            out.append(item)
-        else:
-            plain.setdefault((seen.asset, seen.target), []).append(row)
-    for (asset, target), found in plain.items():
-        rows = [row for row, _ in found]
-        features = np.frombuffer(b"".join(vector for _, vector in found)).reshape(len(rows), -1)
-        out.append(Item(*rows[0][:5], Scores(asset, target, 0, rows, features)))
-    return out
-
-
-def _scored_row(item: Item, seen: Observation) -> tuple[ScoredRow, bytes] | None:
-    """Return the row of an observation and its features; None if it has more effects than a row."""
-    effects = seen.effects
-    clock = None
-    if effects and isinstance(effects[0], ClockMoved):
-        clock, effects = effects[0].clock, effects[1:]
-    score = effects[0] if len(effects) == 1 else None
-    if not isinstance(score, ScoreRequest):
-        return None
-    row = (
-        item.sequence,
-        item.part,
-        item.arrival,
-        item.known,
-        item.position,
-        seen.watermark,
-        clock,
-        seen.resting,
-        score.time,
-        score.revision,
-        score.example,
-    )
-    return row, score.features
-
-
-def early(batch: list[Item]) -> list[Item]:
+def early(batch: Iterable[list[Item]]) -> list[list[Item]]:
     """Items of lane or assets that leave early: rows that are finished, and counts."""
-    return [item for item in batch if not isinstance(item.body, (ResolvedEvent, Observation, Scores))]
+    left = [
+        item
+        for items in batch
+        for item in items
+        if not isinstance(item.body, (ResolvedEvent, Observation, Scores))
+    ]
+    return [left] if left else []
 
 
 class TooManyErrors(RuntimeError):  # noqa: N818 - says what it is
@@ -249,15 +207,22 @@ class IsolatedAsset:
         self._errors = errors
         self._asset = Asset(name, plans, asset_class, sealed)
 
-    def process(self, item: Item) -> list[Item]:
-        """Run `Asset.process`; an error rejects the record, resets the asset, and is a row of the changes."""
-        before = self._asset.before()
-        try:
-            return self._asset.process(item)
-        except Exception as error:  # noqa: BLE001 - whatever it is, the rest of the fleet goes on
-            return self._reset(item, error, before)
+    def process(self, items: list[Item]) -> list[Item]:
+        """Run `Asset.process`; an error rejects its record, resets the asset, and is a row of the changes."""
+        made = Made(self._name)
+        while made.done < len(items):
+            if self._asset.finished:
+                body = cast("ResolvedEvent", items[made.done].body)
+                self._asset = Asset(self._name, self._plans, body.asset_class)
+            try:
+                self._asset.process_into(items, made)
+            except Exception as error:  # noqa: BLE001 - whatever it is, the rest of the fleet goes on
+                made.take_back()
+                self._reset(items[made.done], error, made)
+                made.done += 1
+        return made.items()
 
-    def _reset(self, item: Item, error: Exception, before: Before) -> list[Item]:
+    def _reset(self, item: Item, error: Exception, made: Made) -> None:
         rejected = self._errors.reject(item, error, "asset")
         if isinstance(item.body, ResolvedEvent) and not isinstance(item.body.event, Expiry | LateWeather):
             rejected = msgspec.structs.replace(rejected, kind=kind_of(item.body.event))
@@ -266,20 +231,13 @@ class IsolatedAsset:
         )
         held = self._asset.targets()
         dropped = self._asset.give_up("internal error")
-        self._asset = self._asset.restart(asset_class, before, item.body)
+        self._asset = self._asset.restart(asset_class, self._asset.before, item.body)
         why = f"internal error: {in_words(error)}"
-        reset = row_of(AssetReset(asset=self._name, why=why, sequence=item.sequence))
-        bodies: list[Row | Observation] = [rejected, reset]
-        bodies += [
-            Observation(
-                self._name, target, None, (*dropped, Cleared("internal error", item.known), Forgotten())
-            )
-            for target in dict.fromkeys((*self._asset.targets(), *held))
-        ]
-        return [
-            Item(item.sequence, asset_part(item.part, index), item.arrival, item.known, item.position, body)
-            for index, body in enumerate(bodies)
-        ]
+        made.add(item, rejected)
+        made.add(item, row_of(AssetReset(asset=self._name, why=why, sequence=item.sequence)))
+        cleared = Cleared("internal error", item.known)
+        for target in dict.fromkeys((*self._asset.targets(), *held)):
+            made.add(item, Observation(self._name, target, None, (*dropped, cleared, Forgotten())))
 
     @property
     def finished(self) -> bool:
@@ -306,9 +264,9 @@ class PassedOn:
     finished = property(lambda _: True)
     dormant = property(lambda _: True)
 
-    def process(self, item: Item) -> list[Item]:
-        """Return the item."""
-        return [item]
+    def process(self, items: list[Item]) -> list[Item]:
+        """Return the items."""
+        return items
 
     def __deepcopy__(self, memo: dict[int, Any]) -> bytes:
         """No state: it is finished after each item."""
@@ -467,7 +425,7 @@ class Inline:
         if key is None:
             return [item]
         asset = self._assets[key] = self._assets.get(key) or self._stages.asset(item, None)
-        items = asset.process(item)
+        items = sorted(asset.process([item]), key=by_order)
         if asset.finished:
             del self._assets[key]
         return items

@@ -40,7 +40,7 @@ __all__ = [
     "feature_name",
     "first_pane",
     "observe",
-    "observe_newest",
+    "observe_run",
     "pane_of",
     "replace_missing",
     "statistics",
@@ -384,30 +384,31 @@ def statistics(
 
 
 @njit(cache=True)
-def observe_newest(
-    time: int,
-    row: NDArray[np.float64],
+def observe_run(
+    table: NDArray[np.float64],
+    first: int,
     layout: NDArray[np.int64],
     index: NDArray[np.int64],
     cells: NDArray[np.float64],
     out: NDArray[np.float64],
 ) -> int:
-    """`observe` at a time after all others, then `statistics` at that time: one call for nearly every event.
+    """For each of some rows, at times after all others: `observe`, then `statistics` at that time.
 
-    Handing an array to compiled code costs as much as some arithmetic on it, so what the other functions
-    take one by one is laid end to end here.
+    One call does all that nearly every event needs. Handing an array to compiled code costs as much as some
+    arithmetic on it, so what the other functions take one by one is laid end to end here.
 
     Args:
-        time: microseconds.
-        row: readings (sensors), NaN where missing.
+        table: (rows, 1 + sensors) time in microseconds, and readings, NaN where missing, or `NOT_COUNTED`.
+        first: index of the first row to add; one row for each row of ``out``.
         layout: number of hops H and of windows W; hops (H); panes of the longest window of each (H);
             ``windows`` (W, 2); ``picks`` (all the rest).
         index: ``rings`` (H, 2); ``folded`` (W, 2); ``numbers`` (all the rest).
         cells: ``folds`` (W, sensors, `WIDTH`); ``panes`` (slots, sensors, `WIDTH`).
-        out: written: the readings if they are features too, then the statistics.
+        out: (rows, features) written: the readings if they are features too, then the statistics.
 
     Returns:
-        As `observe`.
+        -1 if all rows were added; else H times the number of rows that were, plus the index of the first hop
+        whose ring is too small for the next one.
     """
     hops_end = 2 + layout[0]
     depths_end = hops_end + layout[0]
@@ -419,22 +420,26 @@ def observe_newest(
     rings_end = 2 * len(hops)
     folded_end = rings_end + 2 * len(windows)
     rings = index[:rings_end].reshape(-1, 2)
-    numbers = index[folded_end:]
-    folds_end = len(windows) * len(row) * WIDTH
-    panes = cells[folds_end:].reshape(len(numbers), len(row), WIDTH)
-    for hop in range(len(hops)):
-        number = _pane_of(time, hops[hop])
-        held = numbers[rings[hop, 0] + number % rings[hop, 1]]
-        if held != number and held >= _first_pane(time, hops[hop], depths[hop]):
-            return hop
-    for hop in range(len(hops)):
-        number = _pane_of(time, hops[hop])
-        slot = rings[hop, 0] + number % rings[hop, 1]
-        hours = (time - number * hops[hop]) / _HOUR
-        _add_row(time, row, hours, number, slot, numbers, panes)
     folded = index[rings_end:folded_end].reshape(-1, 2)
-    folds = cells[:folds_end].reshape(len(windows), len(row), WIDTH)
-    values = len(out) - len(picks)
-    out[:values] = row[:values]
-    statistics(time, windows, picks, hops, rings, numbers, panes, folds, folded, out[values:])
+    numbers = index[folded_end:]
+    sensors = table.shape[1] - 1
+    folds_end = len(windows) * sensors * WIDTH
+    folds = cells[:folds_end].reshape(len(windows), sensors, WIDTH)
+    panes = cells[folds_end:].reshape(len(numbers), sensors, WIDTH)
+    values = out.shape[1] - len(picks)
+    for added in range(len(out)):
+        time = int(table[first + added, 0])
+        row = table[first + added, 1:]
+        for hop in range(len(hops)):
+            number = _pane_of(time, hops[hop])
+            held = numbers[rings[hop, 0] + number % rings[hop, 1]]
+            if held != number and held >= _first_pane(time, hops[hop], depths[hop]):
+                return len(hops) * added + hop
+        for hop in range(len(hops)):
+            number = _pane_of(time, hops[hop])
+            slot = rings[hop, 0] + number % rings[hop, 1]
+            hours = (time - number * hops[hop]) / _HOUR
+            _add_row(time, row, hours, number, slot, numbers, panes)
+        out[added, :values] = row[:values]
+        statistics(time, windows, picks, hops, rings, numbers, panes, folds, folded, out[added, values:])
     return -1

@@ -15,14 +15,18 @@ from dataflows.items import (
     Observation,
     Released,
     ScoreRequest,
+    by_order,
+    observations_of,
 )
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from dataflows.items import Effect
+    from dataflows.asset import Asset
+    from dataflows.items import Effect, Item
+    from dataflows.pipeline import IsolatedAsset
 
-__all__ = ["Parts", "observation", "parts_of"]
+__all__ = ["Parts", "observation", "parts_of", "processed"]
 
 _LETTERS: dict[type[Effect], str] = {
     Matured: "m",
@@ -87,6 +91,12 @@ def parts_of(seen: object) -> Parts:
         forgotten=bool(seen.of(Forgotten)),
         resting=seen.resting,
     )
+
+
+def processed(asset: Asset | IsolatedAsset, *items: Item) -> list[Item]:
+    """What an asset makes of records of one activation: each observation by itself, in order."""
+    made = [each for item in asset.process([*items]) for each in observations_of(item)]
+    return sorted(made, key=by_order)
 
 
 def observation(

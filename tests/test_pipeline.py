@@ -14,7 +14,7 @@ from dataflows.fleet.fleet import AssetClass, Target
 from dataflows.instants import HOUR
 from dataflows.items import Expiry, Item, Observation, ResolvedEvent, Row, by_order, lane_part
 from dataflows.pipeline import InternalErrors, IsolatedAsset, TooManyErrors
-from tests.observations import parts_of
+from tests.observations import parts_of, processed
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -47,17 +47,17 @@ def reading(time: int, value: float = 1.0, asset: str = "a") -> Telemetry:
 @pytest.fixture
 def poisoned(monkeypatch: pytest.MonkeyPatch) -> None:
     """From here on every asset throws on a reading of 13."""
-    process: Callable[[Asset, Item], list[Item]] = Asset.process
+    emit: Callable[..., bool] = Asset._emit
 
-    def throws(asset: Asset, item: Item) -> list[Item]:
-        out = process(asset, item)
+    def throws(asset: Asset, item: Item, *arguments: object, **named: object) -> bool:
+        out = emit(asset, item, *arguments, **named)
         event = item.body.event if isinstance(item.body, ResolvedEvent) else None
         if (isinstance(event, Telemetry) and event.readings["x"] == 13.0) or isinstance(event, Expiry):
             msg = "out of luck"
             raise ArithmeticError(msg)
         return out
 
-    monkeypatch.setattr(Asset, "process", throws)
+    monkeypatch.setattr(Asset, "_emit", throws)
 
 
 def rows(items: list[Item]) -> dict[str, dict[str, Any]]:
@@ -68,8 +68,8 @@ def rows(items: list[Item]) -> dict[str, dict[str, Any]]:
 def test_the_record_is_rejected_with_its_place_and_the_reset_is_told() -> None:
     """The rejects hold the event as it came, the changes the asset and why, each group to forget it."""
     asset = guarded(InternalErrors(5))
-    asset.process(item_of(1, reading(10)))
-    items = asset.process(item_of(2, reading(20, 13.0)))
+    processed(asset, item_of(1, reading(10)))
+    items = processed(asset, item_of(2, reading(20, 13.0)))
     found = rows(items)
     rejected = found["rejects"]
     assert (rejected["reason"], rejected["detail"]) == ("internal_error", "ArithmeticError: out of luck")
@@ -91,10 +91,10 @@ def test_the_record_is_rejected_with_its_place_and_the_reset_is_told() -> None:
 def test_the_asset_starts_anew() -> None:
     """Nothing of what it knew is left but what was last, and what follows is as of a new asset."""
     asset, new = guarded(InternalErrors(5)), guarded(InternalErrors(5))
-    asset.process(item_of(1, reading(10)))
-    asset.process(item_of(2, Failure("a", 12, "leak", None, None)))
-    asset.process(item_of(3, reading(20, 13.0)))
-    assert asset.process(item_of(4, reading(21))) == new.process(item_of(4, reading(21)))
+    processed(asset, item_of(1, reading(10)))
+    processed(asset, item_of(2, Failure("a", 12, "leak", None, None)))
+    processed(asset, item_of(3, reading(20, 13.0)))
+    assert processed(asset, item_of(4, reading(21))) == processed(new, item_of(4, reading(21)))
 
 
 @pytest.mark.usefixtures("poisoned")
@@ -105,7 +105,7 @@ def test_no_prediction_has_an_id_again() -> None:
     for number, event in enumerate(
         [reading(10), reading(20), reading(20, 2.0), reading(20, 13.0), reading(20, 3.0), reading(10, 4.0)], 1
     ):
-        bodies = [item.body for item in asset.process(item_of(number, event))]
+        bodies = [item.body for item in processed(asset, item_of(number, event))]
         seen = [body.score for body in bodies if isinstance(body, Observation) and body.score is not None]
         published += [(body.time, body.revision) for body in seen]
     assert published == [(10, 0), (20, 0), (20, 1), (20, 2)], "the rejected record published none"
@@ -118,7 +118,7 @@ def test_a_revision_after_an_error_is_no_example() -> None:
     chosen = []
     events = [reading(20), reading(20, 13.0), reading(20, 3.0), reading(30)]
     for number, event in enumerate(events, 1):
-        bodies = [item.body for item in asset.process(item_of(number, event))]
+        bodies = [item.body for item in processed(asset, item_of(number, event))]
         seen = [body.score for body in bodies if isinstance(body, Observation) and body.score is not None]
         chosen += [(score.time, score.revision) for score in seen if score.example]
     assert chosen == [(20, 0), (30, 0)]
@@ -129,18 +129,18 @@ def test_other_assets_go_on() -> None:
     """An error of one changes nothing of another, and a sound record of the same one is taken."""
     errors = InternalErrors(5)
     asset, other = guarded(errors), guarded(errors, "b")
-    other.process(item_of(1, reading(10, asset="b")))
+    processed(other, item_of(1, reading(10, asset="b")))
     before = other.to_bytes()
-    asset.process(item_of(2, reading(20, 13.0)))
+    processed(asset, item_of(2, reading(20, 13.0)))
     assert other.to_bytes() == before
-    assert rows(asset.process(item_of(3, reading(21)))) == {}
+    assert rows(processed(asset, item_of(3, reading(21)))) == {}
     assert errors.count == 1
 
 
 @pytest.mark.usefixtures("poisoned")
 def test_an_expiry_on_which_an_asset_throws_is_rejected_without_an_event() -> None:
     """Time that passed came in no record; the row tells the asset all the same."""
-    found = rows(guarded(InternalErrors(5)).process(item_of(1, Expiry("a", 9, "silent"))))
+    found = rows(processed(guarded(InternalErrors(5)), item_of(1, Expiry("a", 9, "silent"))))
     assert found["rejects"]["asset"] == "a"
     assert "event" not in found["rejects"]
     assert found["changes"]["asset"] == "a"
@@ -151,11 +151,11 @@ def test_too_many_errors_end_the_run() -> None:
     """As many as are borne are rejected, over all assets; the next ends the run and names the cause."""
     errors = InternalErrors(2)
     for name in "ab":
-        guarded(errors, name).process(item_of(1, reading(10, 13.0, name)))
+        processed(guarded(errors, name), item_of(1, reading(10, 13.0, name)))
     with pytest.raises(
         TooManyErrors, match=r"max_internal_errors = 2.*ArithmeticError: out of luck"
     ) as caught:
-        guarded(errors, "c").process(item_of(3, reading(10, 13.0, "c")))
+        processed(guarded(errors, "c"), item_of(3, reading(10, 13.0, "c")))
     assert isinstance(caught.value.__cause__, ArithmeticError)
 
 
@@ -163,9 +163,9 @@ def test_too_many_errors_end_the_run() -> None:
 def test_groups_of_a_former_class_forget_the_asset_too() -> None:
     """Examples of the class that an asset had before wait there; nothing will ever decide them."""
     asset = guarded(InternalErrors(5))
-    asset.process(item_of(1, reading(10)))
-    asset.process(item_of(2, Registration("a", "fan", None, {}, False, None), "fan"))
-    items = asset.process(item_of(3, reading(20, 13.0), "fan"))
+    processed(asset, item_of(1, reading(10)))
+    processed(asset, item_of(2, Registration("a", "fan", None, {}, False, None), "fan"))
+    items = processed(asset, item_of(3, reading(20, 13.0), "fan"))
     told = [parts_of(item.body) for item in items if isinstance(item.body, Observation)]
     assert sorted(body.target for body in told if body.forgotten) == ["fan/leak/1h", "pump/leak/1h"]
 
@@ -174,6 +174,6 @@ def test_a_guard_without_an_error_changes_nothing() -> None:
     """What goes in and comes out, and the snapshot, are those of the asset itself."""
     asset, bare = guarded(InternalErrors(0)), Asset("a", PLANS, "pump")
     for number, event in enumerate([reading(10), Failure("a", 20, "leak", None, None), reading(15)]):
-        assert asset.process(item_of(number, event)) == bare.process(item_of(number, event))
+        assert processed(asset, item_of(number, event)) == processed(bare, item_of(number, event))
     assert asset.to_bytes() == bare.to_bytes()
     assert guarded(InternalErrors(0), sealed=bare.to_bytes()).to_bytes() == bare.to_bytes()

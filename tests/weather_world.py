@@ -12,6 +12,7 @@ from dataflows.asset.asset import ClassPlan
 from dataflows.fleet import Fleet, load
 from dataflows.items import Item, ResolvedEvent
 from dataflows.lane import Lane
+from tests.observations import processed
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -123,7 +124,7 @@ class Product:
                 name, kind = item.body.event.asset, item.body.asset_class
                 if name not in self.assets:
                     self.assets[name] = Asset(name, self.plans, kind)
-                out += self.assets[name].process(item)
+                out += processed(self.assets[name], item)
         self.parts |= {part: self.lane.part_snapshot(part) for part in self.lane.changed()}
         return out
 

@@ -20,14 +20,14 @@ from dataflows.window_statistics import (
     WIDTH,
     first_pane,
     observe,
-    observe_newest,
+    observe_run,
     pane_of,
     replace_missing,
     statistics,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -96,7 +96,7 @@ class WindowPlan:
         )
         self.features = self.values + len(self.picks)
         head = np.array([len(hops), len(self.windows)], dtype=np.int64)
-        #: All of the above, as `observe_newest` takes it.
+        #: All of the above, as `observe_run` takes it.
         self.layout = np.concatenate([head, self.hops, self.depths, self.windows.ravel(), self.picks])
 
     def oldest(self, time: int) -> NDArray[np.int64]:
@@ -131,32 +131,45 @@ class WindowPlan:
     def row(
         self, readings: dict[str, float | None], weather: tuple[float, ...] | None = None
     ) -> tuple[NDArray[np.float64], bytes | None]:
-        """Return readings and expressions (channels) in the order of the class, and the content of the event.
+        """As `read`, with the readings and expressions as an array (channels)."""
+        values, content = self.read(readings, weather)
+        return np.array(values, dtype=np.float64), content
 
-        The content is None where the row holds all of it: the event names each sensor of the class and no
+    def read(
+        self, readings: dict[str, float | None], weather: tuple[float, ...] | None = None
+    ) -> tuple[Sequence[float | None], bytes | None]:
+        """Return readings and expressions in the order of the class, and the content of the event.
+
+        The content is None where the readings hold all of it: the event names each sensor of the class and no
         other, as most events do.
         """
-        row, content = self._read(readings)
-        return (row if self._evaluate is None else self.worked_out(row, weather)), content
-
-    def _read(self, readings: dict[str, float | None]) -> tuple[NDArray[np.float64], bytes | None]:
+        values: Sequence[float | None] | None = None
+        content = None
         if self._pick is not None:
             try:
-                row = np.array(self._pick(readings), dtype=np.float64)
+                values = self._pick(readings)
             except KeyError:
                 pass
             else:
-                return row, None if len(readings) == len(self.readings) else _content(readings)
-        row = np.fromiter(map(readings.get, self.readings), np.float64, len(self.readings))
-        return row, None if readings.keys() == self._declared else _content(readings)
+                content = None if len(readings) == len(self.readings) else _content(readings)
+        if values is None:
+            values = [readings.get(name) for name in self.readings]
+            content = None if readings.keys() == self._declared else _content(readings)
+        if self._evaluate is not None:
+            numbers = [math.nan if value is None else float(value) for value in values]
+            values = self._with_expressions(numbers, weather)
+        return values, content
+
+    def _with_expressions(self, readings: list[float], weather: tuple[float, ...] | None) -> list[float]:
+        if self._evaluate is None:
+            return readings
+        return readings + self._evaluate([*readings, *(self._no_weather if weather is None else weather)])
 
     def worked_out(self, row: NDArray[np.float64], weather: tuple[float, ...] | None) -> NDArray[np.float64]:
         """Compute the expressions of a row of readings and weather; return the row with them."""
         if self._evaluate is None:
             return row
-        readings = row[: len(self.readings)].tolist()
-        operands = [*readings, *(self._no_weather if weather is None else weather)]
-        return np.array(readings + self._evaluate(operands), dtype=np.float64)
+        return np.array(self._with_expressions(row[: len(self.readings)].tolist(), weather))
 
     def content(self, row: NDArray[np.float64]) -> bytes:
         """Content of an event whose row holds all of it."""
@@ -196,7 +209,7 @@ class Panes:
     def _allocate(self, rings: NDArray[np.int64]) -> None:
         """Allocate empty rings; their sizes are the second column of ``rings`` (hops, 2).
 
-        One array of integers and one of numbers hold everything, as `observe_newest` takes it: that is
+        One array of integers and one of numbers hold everything, as `observe_run` takes it: that is
         quicker to pass than one array a part, and takes less memory for an asset that sent little.
         """
         plan = self._plan
@@ -247,17 +260,25 @@ class Panes:
         while (full := observe(time, row, oldest, hops, self._rings, self._numbers, self._panes)) >= 0:
             self._grow(full)
 
-    def insert_newest(self, time: int, row: NDArray[np.float64], out: NDArray[np.float64]) -> None:
-        """Add the readings of a time after all others, and write every feature of that time.
+    def extend(self, table: NDArray[np.float64], first: int, out: NDArray[np.float64]) -> None:
+        """Add rows at times after all others, in ascending order; write every feature of each time.
 
         Args:
-            time: microseconds.
-            row: (sensors), NaN is missing.
-            out: (features of the readings) the values where they are features, then the statistics.
+            table: (capacity, 1 + sensors) time in microseconds, and readings, NaN is missing.
+            first: index of the first of them.
+            out: (rows, features of the readings) the values where they are features, then the statistics.
         """
-        plan = self._plan
-        while (full := observe_newest(time, row, plan.layout, self._index, self._cells, out)) >= 0:
-            self._grow(full)
+        plan, rest = self._plan, out
+        while (full := observe_run(table, first, plan.layout, self._index, self._cells, rest)) >= 0:
+            added, hop = divmod(full, len(plan.hops))
+            first, rest = first + added, rest[added:]
+            self._grow(hop)
+
+    def insert_newest(self, time: int, row: NDArray[np.float64], out: NDArray[np.float64]) -> None:
+        """Add the readings (sensors) of one time; see `extend`."""
+        table = np.empty((1, 1 + len(row)))
+        table[0, 0], table[0, 1:] = time, row
+        self.extend(table, 0, out.reshape(1, -1))
 
     def complete(self, time: int, row: NDArray[np.float64], now: int) -> None:
         """Add readings that were missing from a time that the panes hold; NaN leaves a sensor as it is."""

@@ -15,6 +15,8 @@ from dataflows.asset.recompute import RecomputedWindows
 from dataflows.asset.score_on_complete import HeldReadings
 from dataflows.asset.weather_features import WeatherFeatures
 from dataflows.asset.windows import Windows
+from dataflows.events import Telemetry
+from dataflows.features import FeatureBlock
 from dataflows.fleet.models import locate_block
 from dataflows.state.layouts import windows_alike
 
@@ -23,7 +25,6 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from dataflows.features import FeatureBlock
     from dataflows.fleet.fleet import AssetClass, OwnFeatures, Target
 
 __all__ = ["BLOCKS", "ClassPlan", "PlacedBlock", "in_sample"]
@@ -104,6 +105,7 @@ class ClassPlan:
         self._plans: dict[int, ClassPlan] = {}
         self.windows = WindowPlan(asset_class)
         self.targets = tuple(targets[name] for name in asset_class.targets)
+        self.target_names = tuple(asset_class.targets)
         self.known = targets
         self.example_every = asset_class.example_every
         # Examples of a class without targets have no use.
@@ -152,6 +154,11 @@ class ClassPlan:
         self.blocks = tuple(blocks)
         #: Those among them that have features in this class, with their index.
         self.written = tuple((index, placed) for index, placed in enumerate(blocks) if placed.writes)
+        #: Indices of those that have an `advance`, and whether any uses telemetry.
+        self.advanced = tuple(
+            index for index, placed in enumerate(blocks) if placed.kind.advance is not FeatureBlock.advance
+        )
+        self.sees_telemetry = any(Telemetry in placed.kind.uses for placed in blocks)
         used = {event for placed in blocks for event in placed.kind.uses}
         #: By type of event: indices of the blocks that use it.
         self.users = {

@@ -18,7 +18,7 @@ from dataflows.events import AssetEvent, Failure, Fault, Maintenance, Registrati
 from dataflows.items import Expiry
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -95,13 +95,17 @@ class HeldReadings(Windows):
         return Placement.ON_TIME
 
     @override
-    def _add_newest(self, time: int, row: NDArray[np.float64]) -> Placement:
+    def _add_newest(
+        self, time: int, values: Sequence[float | None], identity: str | None, content: bytes | None
+    ) -> Placement:
+        row = np.array(values, dtype=np.float64)
         if self._is_complete(row):
-            return super()._add_newest(time, row)
+            return super()._add_newest(time, values, identity, content)
         self.held = time
         self._advance(time)
         self._rows.append(time, row)
         self._ahead.append(time)
+        self._remember_telemetry(identity, time, row, content)
         return Placement.HELD
 
     def _is_complete(self, row: NDArray[np.float64]) -> bool:

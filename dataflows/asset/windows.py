@@ -6,7 +6,9 @@
 from __future__ import annotations
 
 import hashlib
+import struct
 from collections import Counter
+from functools import cache
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +19,7 @@ from dataflows.event_time import Placement, place
 from dataflows.window_statistics import NOT_COUNTED
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
 
     from numpy.typing import NDArray
 
@@ -26,6 +28,11 @@ __all__ = ["MOST_ROWS", "NEVER", "RowBuffer", "WindowPlan", "Windows"]
 #: Later than any time.
 NEVER = 2**63
 _LEAST = 2
+
+
+@cache
+def _packer(columns: int) -> struct.Struct:
+    return struct.Struct(f"={columns}d")
 
 
 class RowBuffer:
@@ -40,9 +47,10 @@ class RowBuffer:
         oldest: time of the first row; `NEVER` where there is none.
     """
 
-    __slots__ = ("_end", "_first", "_table", "oldest")
+    __slots__ = ("_end", "_first", "_pack", "_table", "oldest")
 
     def __init__(self, sensors: int) -> None:
+        self._pack = _packer(1 + sensors)
         #: (capacity, 1 + sensors) the readings, after their time: a float64 holds it exactly until 2255.
         self._table: NDArray[np.float64] = np.empty((_LEAST, 1 + sensors))
         self._first = 0
@@ -90,12 +98,46 @@ class RowBuffer:
         added[1:] = row
         self._end = end + 1
 
-    def _make_room(self) -> None:
+    def place(self, times: list[int], rows: list[Sequence[float | None]]) -> tuple[NDArray[np.float64], int]:
+        """Write the readings of some times after the last row, without adding them; see `add_placed`.
+
+        Returns:
+            The table (capacity, 1 + sensors), and the index of the first of them.
+        """
+        if self._end + len(rows) > len(self._table):
+            self._make_room(len(rows))
+        at = self._end
+        for time, row in zip(times, rows, strict=True):
+            try:
+                self._pack.pack_into(self._table.data, at * self._pack.size, time, *row)
+            except struct.error:
+                # A missing reading.
+                self._table[at] = (time, *row)
+            at += 1
+        return self._table, self._end
+
+    def add_placed(self, time: int) -> None:
+        """Add the next row that `place` wrote, which is of this time."""
+        if self._end == self._first:
+            self.oldest = time
+        self._end += 1
+
+    @property
+    def last(self) -> NDArray[np.float64]:
+        """Readings (sensors) of the last row."""
+        return self._table[self._end - 1, 1:]
+
+    def _make_room(self, rows: int = 1) -> None:
         """Move what is held to the front, of a larger table if it is more than half full."""
         held = self._table[self._first : self._end]
         table = self._table
-        if 2 * len(held) > len(table):
-            table = np.empty((2 * len(table), table.shape[1]))
+        size = len(table)
+        if 2 * len(held) > size:
+            size *= 2
+        while size < len(held) + rows:
+            size *= 2
+        if size > len(table):
+            table = np.empty((size, table.shape[1]))
         table[: len(held)] = held
         self._table, self._first, self._end = table, 0, len(held)
 
@@ -237,20 +279,55 @@ class Windows:
             identity: the event's own id, if it has one.
             weather: what it was joined with, in the order of the class.
         """
-        latest, since = self.latest, self._since
-        if (latest is None or time > latest) and (since is None or time > since):
-            row, content = self._plan.row(readings, weather)
-            placed = self._add_newest(time, row)
-            self._remember_telemetry(identity, time, row, content)
-            return placed
+        end = self.end
+        if end is None or time > end:
+            values, content = self._plan.read(readings, weather)
+            return self._add_newest(time, values, identity, content)
         return self._add_other(time, readings, identity, weather)
 
-    def _add_newest(self, time: int, row: NDArray[np.float64]) -> Placement:
-        """Add the first telemetry of a time after all others."""
-        self._advance(time)
-        self._rows.append(time, row)
-        self._enter(time, row)
+    @property
+    def end(self) -> int | None:
+        """Telemetry after this is the first of its time and on time; None before the first."""
+        latest, since = self.latest, self._since
+        return latest if since is None or (latest is not None and latest > since) else since
+
+    def _add_newest(
+        self, time: int, values: Sequence[float | None], identity: str | None, content: bytes | None
+    ) -> Placement:
+        """Add the first telemetry of a time after all others: a run of one."""
+        features = self.place_run([time], [values])
+        self.add_placed(time, identity, content)
+        self._features = features[0]
         return Placement.ON_TIME
+
+    def place_run(self, times: list[int], rows: list[Sequence[float | None]]) -> NDArray[np.float64]:
+        """Enter telemetry of times after all others into the panes; return its features, a row a time.
+
+        Rows, watermark and identities follow with `add_placed`, one time after the other, so that what a
+        record finds, and what outlives an error on it, is the same for a run of any length.
+
+        Args:
+            times: microseconds, ascending, all after `end`.
+            rows: (sensors) of each time, as `WindowPlan.read` returns them.
+        """
+        table, first = self._rows.place(times, rows)
+        for at in sorted(self._ahead):
+            self._panes.insert(at, self._counted(at, self._rows[at]), times[0])
+        features = np.empty((len(times), self._plan.features))
+        self._panes.extend(table, first, features)
+        return features
+
+    def add_placed(self, time: int, identity: str | None, content: bytes | None) -> None:
+        """Add the next time of a run: it is the one that is scored."""
+        self._advance(time)
+        self._rows.add_placed(time)
+        self.largest = time
+        if self._ahead:
+            self._ahead.clear()
+        if self._features is not None:
+            self._features = None
+        if identity is not None or content is not None:
+            self._remember_telemetry(identity, time, self._rows.last, content)
 
     def _score_latest(self, time: int) -> Placement:
         """Score the latest time, whose readings were merged before it was scored."""
@@ -303,9 +380,7 @@ class Windows:
             return placed
         if placed is Placement.MERGED and time not in self._rows:
             # Its windows were dropped with the asset; this is the first telemetry of the new ones.
-            placed = self._add_newest(time, row)
-            self._remember_telemetry(identity, time, row, content)
-            return placed
+            return self._add_newest(time, row.tolist(), identity, content)
         if time in self._rows:
             self._contents[time] = (*self._contents_of(time), digest)
             self._remember_telemetry(identity, time, row, content, first=False)

@@ -1,8 +1,10 @@
 """Operators added to Bytewax: keys for a batch, order, sealed state, and state in parts.
 
-`keyed` finds the keys of a whole batch. `in_order` sorts one activation by (sequence, part). `as_state` runs
-a stage as the state of `stateful_map`, which snapshots itself as versioned bytes. `stateful_in_parts` runs a
-stage whose snapshot is written part by part.
+What flows between steps is a list of items for each key, not an item, since the engine's work for one value
+costs as much as ours for one record. `keyed` makes such lists of a whole batch. `in_order` sorts one
+activation by (sequence, part), and `Unlisted` hands its list to a sink. `as_state` runs a stage as the state
+of `stateful_map`, which snapshots itself as versioned bytes. `stateful_in_parts` runs a stage whose snapshot
+is written part by part.
 
 The engine writes a key's whole snapshot at the end of every epoch in which the key was awake. A step that
 holds many models and thousands of pending examples would write megabytes for a few changed bytes. So
@@ -22,11 +24,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from copy import deepcopy
+from itertools import chain
 from typing import Any, Protocol, cast
 
 import bytewax.operators as op
 from bytewax.dataflow import Stream, operator
 from bytewax.operators import KeyedStream, StatefulBatchLogic
+from bytewax.outputs import FixedPartitionedSink, StatefulSinkPartition
 from typing_extensions import override
 
 from dataflows.items import Item, by_order
@@ -38,6 +42,7 @@ __all__ = [
     "PART",
     "PartedStage",
     "SealedState",
+    "Unlisted",
     "as_state",
     "in_order",
     "keyed",
@@ -53,32 +58,40 @@ def keyed(
     step_id: str,  # noqa: ARG001 - the decorator uses it
     up: Stream[Any],
     key_of: Callable[[Item], str | None],
-    made_of: Callable[[list[Any]], list[Item]] | None = None,
-) -> KeyedStream[Item]:
-    """Key items as `bytewax.operators.key_on`, but for whole batches.
+    made_of: Callable[[list[Any]], Iterable[Item]] = chain.from_iterable,
+) -> KeyedStream[list[Item]]:
+    """Group the items of each batch by key: one list a key, in the order in which they came.
 
     Args:
         step_id: unique id.
-        up: items, or inputs of ``made_of``.
+        up: lists of items, or inputs of ``made_of``.
         key_of: returns the key of an item; items with None are left out: they take another branch.
-        made_of: makes items of a batch first, in the same step, since each step costs every item something.
+        made_of: makes items of a batch, in the same step, since each step costs every item something.
     """
 
-    def with_keys(batch: list[Any]) -> list[tuple[str, Item]]:
-        items = batch if made_of is None else made_of(batch)
-        return [(key, item) for item in items if (key := key_of(item)) is not None]
+    def by_key(batch: list[Any]) -> Iterable[tuple[str, list[Item]]]:
+        groups: dict[str, list[Item]] = {}
+        for item in made_of(batch):
+            key = key_of(item)
+            if key is None:
+                continue
+            group = groups.get(key)
+            if group is None:
+                groups[key] = [item]
+            else:
+                group.append(item)
+        return groups.items()
 
-    return op.flat_map_batch("keys", up, with_keys)
+    return op.flat_map_batch("keys", up, by_key)
 
 
-class _Sorter(StatefulBatchLogic[Item, Item, None]):
+class _Sorter(StatefulBatchLogic[list[Item], list[Item], None]):
     @override
-    def on_batch(self, values: list[Item]) -> tuple[Iterable[Item], bool]:
-        values.sort(key=by_order)
-        return values, StatefulBatchLogic.DISCARD
+    def on_batch(self, values: list[list[Item]]) -> tuple[Iterable[list[Item]], bool]:
+        return (sorted(chain.from_iterable(values), key=by_order),), StatefulBatchLogic.DISCARD
 
     @override
-    def on_eof(self) -> tuple[Iterable[Item], bool]:
+    def on_eof(self) -> tuple[Iterable[list[Item]], bool]:
         return (), StatefulBatchLogic.DISCARD
 
     @override
@@ -87,8 +100,11 @@ class _Sorter(StatefulBatchLogic[Item, Item, None]):
 
 
 @operator
-def in_order(step_id: str, up: KeyedStream[Item]) -> KeyedStream[Item]:  # noqa: ARG001 - the decorator uses it
-    """Sort the items of one activation and key by (sequence, part).
+def in_order(
+    step_id: str,  # noqa: ARG001 - the decorator uses it
+    up: KeyedStream[list[Item]],
+) -> KeyedStream[list[Item]]:
+    """Sort the items of one activation and key by (sequence, part), into one list.
 
     The engine runs the keys of one activation in the order of their names, so the items that several keys
     made of one source batch arrive grouped by key. With one worker a source batch is one activation of each
@@ -97,11 +113,51 @@ def in_order(step_id: str, up: KeyedStream[Item]) -> KeyedStream[Item]:  # noqa:
     return op.stateful_batch("sort", up, lambda _resume: _Sorter())
 
 
-class SealedState(Protocol):
-    """A stage for one item at a time that can be written as bytes."""
+class Unlisted(FixedPartitionedSink[list[Item], Any]):
+    """A sink of items that gets them in lists, so that the engine looks for a part once a list.
 
-    def process(self, item: Item) -> list[Item]:
-        """Process one item; return the outputs."""
+    Args:
+        sink: of items.
+    """
+
+    def __init__(self, sink: FixedPartitionedSink[Item, Any]) -> None:
+        self._sink = sink
+
+    @override
+    def list_parts(self) -> list[str]:
+        return self._sink.list_parts()
+
+    @override
+    def part_fn(self, item_key: str) -> int:
+        return self._sink.part_fn(item_key)
+
+    @override
+    def build_part(self, step_id: str, for_part: str, resume_state: Any) -> _UnlistedPart:
+        return _UnlistedPart(self._sink.build_part(step_id, for_part, resume_state))
+
+
+class _UnlistedPart(StatefulSinkPartition[list[Item], Any]):
+    def __init__(self, part: StatefulSinkPartition[Item, Any]) -> None:
+        self._part = part
+
+    @override
+    def write_batch(self, values: list[list[Item]]) -> None:
+        self._part.write_batch([*chain.from_iterable(values)])
+
+    @override
+    def snapshot(self) -> Any:
+        return self._part.snapshot()
+
+    @override
+    def close(self) -> None:
+        self._part.close()
+
+
+class SealedState(Protocol):
+    """A stage that can be written as bytes."""
+
+    def process(self, items: list[Item]) -> list[Item]:
+        """Process items of its key, in the order of effect; return the outputs."""
         ...
 
     def __deepcopy__(self, memo: dict[int, Any]) -> bytes:
@@ -126,22 +182,22 @@ class SealedState(Protocol):
 
 def as_state(
     build: Callable[[Item, bytes | None], SealedState],
-) -> Callable[[Any, Item], tuple[Any, list[Item]]]:
+) -> Callable[[Any, list[Item]], tuple[Any, list[Item]]]:
     """Make a mapper for `stateful_map` that runs one stage a key.
 
     Args:
-        build: builds the stage for an item's key, from its bytes after a resume.
+        build: builds the stage for the key of an item, from its bytes after a resume.
     """
 
     def mapper(
-        state: SealedState | bytes | None, item: Item
+        state: SealedState | bytes | None, items: list[Item]
     ) -> tuple[SealedState | bytes | None, list[Item]]:
         if state is None or isinstance(state, bytes):
-            state = build(item, state)
-        items = state.process(item)
+            state = build(items[0], state)
+        out = state.process(items)
         if state.finished:
-            return None, items
-        return (deepcopy(state) if state.dormant else state), items
+            return None, out
+        return (deepcopy(state) if state.dormant else state), out
 
     return mapper
 
@@ -239,7 +295,7 @@ class _Shelf:
         return {part: data for part, (_, data) in parts.items()}
 
 
-class _Main(StatefulBatchLogic[Item, Item | _Wake, bytes]):
+class _Main(StatefulBatchLogic[list[Item], list[Item] | _Wake, bytes]):
     def __init__(
         self,
         step_id: str,
@@ -283,15 +339,16 @@ class _Main(StatefulBatchLogic[Item, Item | _Wake, bytes]):
         return stage
 
     @override
-    def on_batch(self, values: list[Item]) -> tuple[Iterable[Item | _Wake], bool]:
-        stage = self._stage or self._open(cast("str", self._key_of(values[0])))
-        return [*stage.process(values), *self._wakes(stage)], StatefulBatchLogic.RETAIN
+    def on_batch(self, values: list[list[Item]]) -> tuple[Iterable[list[Item] | _Wake], bool]:
+        items = values[0] if len(values) == 1 else [*chain.from_iterable(values)]
+        stage = self._stage or self._open(cast("str", self._key_of(items[0])))
+        return [stage.process(items), *self._wakes(stage)], StatefulBatchLogic.RETAIN
 
     @override
-    def on_eof(self) -> tuple[Iterable[Item | _Wake], bool]:
+    def on_eof(self) -> tuple[Iterable[list[Item] | _Wake], bool]:
         # Opening a stage may change it (another layout, a new version of a model): write its parts too.
         stage = self._stage or self._open(cast("str", self._key))
-        return [*stage.finish(), *self._wakes(stage)], StatefulBatchLogic.RETAIN
+        return [stage.finish(), *self._wakes(stage)], StatefulBatchLogic.RETAIN
 
     def _wakes(self, stage: PartedStage) -> Iterator[_Wake]:
         """Wake the steps of changed parts, and the marks, once an epoch."""
@@ -314,7 +371,7 @@ class _Main(StatefulBatchLogic[Item, Item | _Wake, bytes]):
         return MAIN.seal((self._key, self._versions, main, self._marked))
 
 
-class _Woken(StatefulBatchLogic[_Wake, Item, bytes]):
+class _Woken(StatefulBatchLogic[_Wake, list[Item], bytes]):
     """A step that only writes its snapshot: its input is its key, and it emits nothing."""
 
     def __init__(self, shelf: _Shelf) -> None:
@@ -322,12 +379,12 @@ class _Woken(StatefulBatchLogic[_Wake, Item, bytes]):
         self._key = ""
 
     @override
-    def on_batch(self, values: list[_Wake]) -> tuple[Iterable[Item], bool]:
+    def on_batch(self, values: list[_Wake]) -> tuple[Iterable[list[Item]], bool]:
         self._key = values[0][0]
         return (), StatefulBatchLogic.RETAIN
 
     @override
-    def on_eof(self) -> tuple[Iterable[Item], bool]:
+    def on_eof(self) -> tuple[Iterable[list[Item]], bool]:
         return (), StatefulBatchLogic.RETAIN
 
 
@@ -365,23 +422,23 @@ class _Mark(_Woken):
         return MARK.seal((self._key, marked))
 
 
-def _items(batch: list[tuple[str, Item | _Wake]]) -> list[Item]:
-    return [value for _, value in batch if isinstance(value, Item)]
+def _items(batch: list[tuple[str, list[Item] | _Wake]]) -> list[list[Item]]:
+    return [value for _, value in batch if isinstance(value, list) and value]
 
 
-def _wakes(batch: list[tuple[str, Item | _Wake]]) -> list[tuple[str, _Wake]]:
+def _wakes(batch: list[tuple[str, list[Item] | _Wake]]) -> list[tuple[str, _Wake]]:
     return [(key, value) for key, value in batch if isinstance(value, tuple)]
 
 
 @operator
 def stateful_in_parts(
     step_id: str,
-    up: KeyedStream[Item],
+    up: KeyedStream[list[Item]],
     build: Build,
     key_of: Callable[[Item], str | None],
     parts: int,
     marks: tuple[int, ...] = (),
-) -> Stream[Item]:
+) -> Stream[list[Item]]:
     """Run a `PartedStage` for each key, and write its state part by part.
 
     Args:
@@ -393,7 +450,7 @@ def stateful_in_parts(
         marks: numbers of its marks; they never change.
 
     Returns:
-        Outputs of the stages.
+        Outputs of the stages, a list for each activation of a key.
     """
     shelf = _Shelf()
 
@@ -403,7 +460,7 @@ def stateful_in_parts(
             main.resume(resume)
         return main
 
-    worked: KeyedStream[Item | _Wake] = op.stateful_batch("main", up, build_main)
+    worked: KeyedStream[list[Item] | _Wake] = op.stateful_batch("main", up, build_main)
     items = op.flat_map_batch("items", worked, _items)
     wakes = op.flat_map_batch("wakes", worked, _wakes)
     kept = [_keep(part, wakes, shelf) for part in range(parts)]
@@ -411,15 +468,15 @@ def stateful_in_parts(
     return op.merge("merge", items, *kept)
 
 
-def _keep(part: int, wakes: KeyedStream[_Wake], shelf: _Shelf) -> Stream[Item]:
+def _keep(part: int, wakes: KeyedStream[_Wake], shelf: _Shelf) -> Stream[list[Item]]:
     """One part step: it emits nothing, and is merged so that the engine runs it."""
     mine = op.filter(f"part_{part:02}_only", wakes, lambda keyed: keyed[1][1] == part)
     kept = op.stateful_batch(f"part_{part:02}", mine, lambda resume: _Part(shelf, part, resume))
-    return cast("Stream[Item]", kept)
+    return cast("Stream[list[Item]]", kept)
 
 
-def _mark(mark: int, wakes: KeyedStream[_Wake], shelf: _Shelf) -> Stream[Item]:
+def _mark(mark: int, wakes: KeyedStream[_Wake], shelf: _Shelf) -> Stream[list[Item]]:
     """One mark, woken together with all others."""
     mine = op.filter(f"mark_{mark:02}_only", wakes, lambda keyed: keyed[1][1] == _MARKS)
     kept = op.stateful_batch(f"mark_{mark:02}", mine, lambda resume: _Mark(shelf, resume))
-    return cast("Stream[Item]", kept)
+    return cast("Stream[list[Item]]", kept)

@@ -23,7 +23,7 @@ from dataflows.evaluation.reading import PREDICTIONS, SERVED
 from dataflows.events import AssetEvent, Telemetry, Weather
 from dataflows.fleet import load
 from dataflows.instants import HOUR, shown_instant
-from dataflows.items import Forgotten, Observation
+from dataflows.items import Forgotten, Observation, observations_of
 from dataflows.mapping.recording import with_recordings
 from dataflows.pipeline import LANE, Inline, asset_of, decoded
 from dataflows.status import RunStatus
@@ -582,7 +582,7 @@ class Audit:
 
     def _make(self, stages: Inline, known: Item) -> None:
         """Compute features with the same stage that served them."""
-        for item in stages.asset(known):
+        for item in (each for made in stages.asset(known) for each in observations_of(made)):
             seen = item.body
             if not isinstance(seen, Observation):
                 continue

@@ -261,7 +261,7 @@ def _rare(fleet: Fleet) -> list[bytes]:
     (reading,) = stages.lane(LANE, None, {}).process(decoded([_item(_recording()[0])]))
     asset = stages.asset(reading, None)
     lane = Lane(fleet, stages.lane(LANE, None, {}).main_snapshot(), {}, migrated=(("pump", "other windows"),))
-    items = [*asset.process(_item(Late())), *lane.process(decoded([_item(_recording()[0])]))]
+    items = [*asset.process([_item(Late())]), *lane.process(decoded([_item(_recording()[0])]))]
     rows = [item.body for item in items if isinstance(item.body, Row)]
     return [row.data for row in rows if row.output == "changes"]
 

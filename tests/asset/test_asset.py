@@ -27,7 +27,7 @@ from tests.asset.streams import (
     next_event,
     sequences,
 )
-from tests.observations import Parts, parts_of
+from tests.observations import Parts, parts_of, processed
 
 if TYPE_CHECKING:
     from dataflows.asset import Asset
@@ -101,7 +101,7 @@ def check_life(setting: Setting, life: list[Event | Record]) -> None:
     late = corrections = 0
     for number, happened in enumerate(life, start=1):
         item = item_of(number, happened)
-        items = asset.process(item)
+        items = processed(asset, item)
         expected = expected_of(oracle, happened)
         if isinstance(expected, str):
             check_refused(item, items, expected)
@@ -151,8 +151,8 @@ def test_an_asset_restored_at_any_points_goes_on_bit_for_bit(
     for index, happened in enumerate(life):
         if index in crashes:
             resumed = setting.asset(resumed.to_bytes())
-        want = msgspec.msgpack.encode(steady.process(item_of(index + 1, happened)))
-        assert msgspec.msgpack.encode(resumed.process(item_of(index + 1, happened))) == want
+        want = msgspec.msgpack.encode(processed(steady, item_of(index + 1, happened)))
+        assert msgspec.msgpack.encode(processed(resumed, item_of(index + 1, happened))) == want
     assert resumed.to_bytes() == steady.to_bytes()
 
 
@@ -166,7 +166,7 @@ def sent(asset: Asset, *life: Event | Record) -> list[Item]:
     """What the asset makes of the last record."""
     items: list[Item] = []
     for number, happened in enumerate(life, start=1):
-        items = asset.process(item_of(number, happened))
+        items = processed(asset, item_of(number, happened))
     return items
 
 

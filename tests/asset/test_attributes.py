@@ -43,7 +43,7 @@ from tests.asset.worlds import (
     reading,
     reason_in,
 )
-from tests.observations import parts_of
+from tests.observations import parts_of, processed
 
 
 @dataclass
@@ -131,7 +131,7 @@ class Oracle:
 
 
 def check(asset: Asset, oracle: Oracle, number: int, event: Event) -> None:
-    items = asset.process(item_of(number, event))
+    items = processed(asset, item_of(number, event))
     assert reason_in(items) == oracle.take(event)
     got = features_in(items)
     if got is not None:
@@ -233,7 +233,7 @@ def values(*events: Event, shape: Shape = HOURLY) -> dict[str, float] | None:
     asset = Asset("a", plans_of(shape), "pump")
     items: list[Item] = []
     for number, event in enumerate(events):
-        items = asset.process(item_of(number, event))
+        items = processed(asset, item_of(number, event))
     found = features_in(items)
     return None if found is None else dict(zip(shape.asset_class().features, found, strict=True))
 
@@ -258,14 +258,14 @@ def test_a_late_fault_in_a_window_revises_the_prediction() -> None:
 def test_a_fault_moves_the_watermark_and_late_telemetry_below_it_is_too_late() -> None:
     """Faults are the asset's own events: what is older than they allow is too late, unless it is on time."""
     asset = Asset("a", plans_of(HOURLY._replace(lateness=5)), "pump")
-    asset.process(item_of(1, reading(17)))
-    (seen,) = asset.process(item_of(2, fault(20)))
+    processed(asset, item_of(1, reading(17)))
+    (seen,) = processed(asset, item_of(2, fault(20)))
     assert isinstance(seen.body, Observation)
     assert (seen.body.watermark, seen.body.score) == (15, None)
-    assert reason_in(asset.process(item_of(3, reading(15)))) is None
-    assert reason_in(asset.process(item_of(4, reading(14)))) == "too_late"
-    assert reason_in(asset.process(item_of(5, fault(20)))) == "duplicate"
-    assert reason_in(asset.process(item_of(6, reading(20)))) is None
+    assert reason_in(processed(asset, item_of(3, reading(15)))) is None
+    assert reason_in(processed(asset, item_of(4, reading(14)))) == "too_late"
+    assert reason_in(processed(asset, item_of(5, fault(20)))) == "duplicate"
+    assert reason_in(processed(asset, item_of(6, reading(20)))) is None
 
 
 @pytest.mark.parametrize("lateness", [0, 5, 100])
@@ -274,16 +274,16 @@ def test_telemetry_that_codes_overtake_is_scored(lateness: int) -> None:
     asset = Asset("a", plans_of(HOURLY._replace(lateness=lateness)), "pump")
     scored, codes = [], []
     for number, time in enumerate(range(100, 200, 10)):
-        asset.process(item_of(2 * number, fault(time)))
+        processed(asset, item_of(2 * number, fault(time)))
         codes.append(time)
-        (seen,) = asset.process(item_of(2 * number + 1, reading(time - 40)))
+        (seen,) = processed(asset, item_of(2 * number + 1, reading(time - 40)))
         score = parts_of(seen.body)
         assert score.features is not None
         named = dict(zip(HOURLY.asset_class().features, np.frombuffer(score.features).tolist(), strict=True))
         # A code counts from its own time on, whenever it came.
         assert named["E1:count:0"] == sum((time - 40) // 3 * 3 - 6 < at <= time - 40 for at in codes)
         scored.append((score.time, score.revision, score.example))
-        assert reason_in(asset.process(item_of(2 * number + 1, reading(time - 40)))) == "duplicate"
+        assert reason_in(processed(asset, item_of(2 * number + 1, reading(time - 40)))) == "duplicate"
     assert scored == [(time - 40, 0, True) for time in range(100, 200, 10)]
 
 
@@ -304,25 +304,25 @@ def test_ids_are_compared_within_a_kind() -> None:
         Telemetry("a", 9, {"speed": 2.0}, "fault E1 9", None),
         fault(9, "E1"),
     ]
-    assert [reason_in(asset.process(item_of(number, event))) for number, event in enumerate(events)] == [
+    assert [reason_in(processed(asset, item_of(number, event))) for number, event in enumerate(events)] == [
         None
     ] * 5
-    again = [reason_in(asset.process(item_of(number, event))) for number, event in enumerate(events)]
+    again = [reason_in(processed(asset, item_of(number, event))) for number, event in enumerate(events)]
     assert again == ["duplicate"] * 5
 
 
 def test_a_repair_is_no_feature_before_its_time_and_censors_no_positive() -> None:
     """Recorded before the failure that it repaired, it neither shows in features nor hides the failure."""
     asset = Asset("a", plans_of(HOURLY._replace(mode="seal")), "pump")
-    asset.process(item_of(1, reading(10)))
-    early = asset.process(item_of(2, Maintenance("a", 20, "seal", None, None)))
+    processed(asset, item_of(1, reading(10)))
+    early = processed(asset, item_of(2, Maintenance("a", 20, "seal", None, None)))
     assert [parts_of(item.body).matured for item in early if isinstance(item.body, Observation)] == [()]
-    before = features_in(asset.process(item_of(3, reading(19))))
+    before = features_in(processed(asset, item_of(3, reading(19))))
     assert before is not None
     named = dict(zip(HOURLY.asset_class().features, before, strict=True))
     assert named["seal:count"] == 0
     assert math.isnan(named["seal:hours"])
-    (found,) = asset.process(item_of(4, Failure("a", 20, "seal", None, None)))
+    (found,) = processed(asset, item_of(4, Failure("a", 20, "seal", None, None)))
     assert [(one.time, one.label) for one in parts_of(found.body).matured] == [(10, 1), (19, 1)]
 
 
@@ -339,12 +339,12 @@ def test_a_dropped_asset_has_empty_windows_and_its_attributes() -> None:
     asset = Asset("a", plans_of(HOURLY), "pump")
     row = Registration("a", "pump", None, {"age": 3}, False, None)
     for number, event in enumerate([row, fault(10), reading(10)]):
-        asset.process(item_of(number, event))
-    items = asset.process(Item(4, 0, 90, 90, ("", 0, 0), ResolvedEvent(Expiry("a", 90, "ttl"), "pump")))
+        processed(asset, item_of(number, event))
+    items = processed(asset, Item(4, 0, 90, 90, ("", 0, 0), ResolvedEvent(Expiry("a", 90, "ttl"), "pump")))
     rows = [orjson.loads(item.body.data) for item in items if isinstance(item.body, Row)]
     assert [(found["change"], found["asset"]) for found in rows] == [("asset_dropped", "a")]
     assert [parts_of(item.body).forgotten for item in items if isinstance(item.body, Observation)] == [True]
-    after = features_in(asset.process(item_of(5, reading(11))))
+    after = features_in(processed(asset, item_of(5, reading(11))))
     assert after is not None
     named = dict(zip(HOURLY.asset_class().features, after, strict=True))
     assert (named["speed:count:0"], named["E1:count:0"], named["age"]) == (1, 0, 3)
@@ -353,10 +353,10 @@ def test_a_dropped_asset_has_empty_windows_and_its_attributes() -> None:
 def test_an_asset_dropped_and_heard_at_the_time_scored_before_revises() -> None:
     """It is the same asset and time, so the prediction counts on: no id is given twice."""
     asset = Asset("a", plans_of(HOURLY), "pump")
-    asset.process(item_of(1, reading(10)))
-    asset.process(Item(2, 0, 90, 90, ("", 0, 0), ResolvedEvent(Expiry("a", 90, "ttl"), "pump")))
+    processed(asset, item_of(1, reading(10)))
+    processed(asset, Item(2, 0, 90, 90, ("", 0, 0), ResolvedEvent(Expiry("a", 90, "ttl"), "pump")))
     asset = Asset("a", plans_of(HOURLY), "pump", asset.to_bytes())
-    found = [asset.process(item_of(number, reading(time, 5.0)))[0] for number, time in ((3, 10), (4, 11))]
+    found = [processed(asset, item_of(number, reading(time, 5.0)))[0] for number, time in ((3, 10), (4, 11))]
     scores = [one.body.score for one in found if isinstance(one.body, Observation)]
     assert [(one.time, one.revision) for one in scores if one is not None] == [
         (10, 1),
@@ -379,20 +379,22 @@ def test_copies_from_before_a_reset_are_duplicates() -> None:
     asset = Asset("a", plans, "pump")
     before = [reading(8), reading(9), Telemetry("a", 10, {"speed": 1.0}, "x", None), fault(9)]
     for number, event in enumerate([*before, Failure("a", 11, "seal", None, None)]):
-        asset.process(item_of(number, event))
+        processed(asset, item_of(number, event))
     for same in (asset, Asset("a", plans, "pump", asset.to_bytes())):
-        copies = [reason_in(same.process(item_of(number, event))) for number, event in enumerate(before, 9)]
+        copies = [
+            reason_in(processed(same, item_of(number, event))) for number, event in enumerate(before, 9)
+        ]
         assert copies == ["duplicate"] * 4
-        assert reason_in(same.process(item_of(20, reading(9, 5.0)))) == "too_late"
+        assert reason_in(processed(same, item_of(20, reading(9, 5.0)))) == "too_late"
 
 
 def test_copies_of_equal_readings_after_asset_ttl_are_duplicates() -> None:
     """Each time is remembered, not only the last with that content."""
     asset = Asset("a", plans_of(HOURLY._replace(lateness=9)), "pump")
     for time in (8, 9, 10):
-        asset.process(item_of(time, reading(time)))
-    asset.process(Item(4, 0, 90, 90, ("", 0, 0), ResolvedEvent(Expiry("a", 90, "ttl"), "pump")))
-    copies = [reason_in(asset.process(item_of(number, reading(number)))) for number in (8, 9, 10)]
+        processed(asset, item_of(time, reading(time)))
+    processed(asset, Item(4, 0, 90, 90, ("", 0, 0), ResolvedEvent(Expiry("a", 90, "ttl"), "pump")))
+    copies = [reason_in(processed(asset, item_of(number, reading(number)))) for number in (8, 9, 10)]
     assert copies == ["duplicate"] * 3
 
 
@@ -409,11 +411,11 @@ def test_a_failure_resets_what_it_repaired_and_served_examples_stay() -> None:
     """The window begins anew; the example from before it still gets its label."""
     asset = Asset("a", plans_of(HOURLY._replace(lateness=9, resets=("failure",))), "pump")
     for number, event in enumerate([reading(9), reading(10), fault(10)]):
-        asset.process(item_of(number, event))
-    (found,) = asset.process(item_of(4, Failure("a", 10, "seal", None, None)))
+        processed(asset, item_of(number, event))
+    (found,) = processed(asset, item_of(4, Failure("a", 10, "seal", None, None)))
     assert [one.time for one in parts_of(found.body).matured] == [9]
-    assert reason_in(asset.process(item_of(5, reading(10, 5.0)))) == "too_late"
-    after = features_in(asset.process(item_of(6, reading(11))))
+    assert reason_in(processed(asset, item_of(5, reading(10, 5.0)))) == "too_late"
+    after = features_in(processed(asset, item_of(6, reading(11))))
     assert after is not None
     named = dict(zip(HOURLY.asset_class().features, after, strict=True))
     assert (named["speed:count:0"], named["E1:count:0"]) == (1, 0)
@@ -442,9 +444,11 @@ def test_windows_of_sensors_alike_go_on_when_the_class_changes(
     for step in before:
         time += step
         times.append(time)
-        asset.process(item_of(time, both(time, float(time))))
+        processed(asset, item_of(time, both(time, float(time))))
     changed = time
-    (told, new) = asset.process(item_of(time, Registration("a", "fan", None, {}, False, None), "fan"))[::-1]
+    (told, new) = processed(asset, item_of(time, Registration("a", "fan", None, {}, False, None), "fan"))[
+        ::-1
+    ]
     for observed, cleared in ((new, None), (told, "class changed")):
         told = parts_of(observed.body)
         assert (told.target, told.cleared) == (
@@ -456,7 +460,7 @@ def test_windows_of_sensors_alike_go_on_when_the_class_changes(
     for step in after:
         time += step
         times.append(time)
-        items = asset.process(item_of(time, both(time, float(time)), "fan"))
+        items = processed(asset, item_of(time, both(time, float(time)), "fan"))
         got = features_in(items)
         assert got is not None
         named = dict(zip(FAN.asset_class().features, got, strict=True))
@@ -469,7 +473,7 @@ def test_windows_of_sensors_alike_go_on_when_the_class_changes(
             "fan/blade",
             "pump/seal",
         ]
-    found = asset.process(item_of(time, Failure("a", time + 1, "seal", None, None), "fan"))
+    found = processed(asset, item_of(time, Failure("a", time + 1, "seal", None, None), "fan"))
     matured = {
         item.body.target: parts_of(item.body).matured for item in found if isinstance(item.body, Observation)
     }
@@ -483,9 +487,9 @@ def test_a_former_target_is_forgotten_with_its_last_example(restart: bool) -> No
     targets = {"pump/seal": PUMP.target(), "fan/blade": target_of(SHORT)}
     plans = {shape.name: ClassPlan(shape.asset_class(), targets) for shape in (PUMP, FAN)}
     asset = Asset("a", plans, "pump")
-    asset.process(item_of(1, both(0, 1.0)))
-    asset.process(item_of(2, Registration("a", "fan", None, {}, False, None), "fan"))
-    items = asset.process(item_of(3, both(30_000, 1.0), "fan"))
+    processed(asset, item_of(1, both(0, 1.0)))
+    processed(asset, item_of(2, Registration("a", "fan", None, {}, False, None), "fan"))
+    items = processed(asset, item_of(3, both(30_000, 1.0), "fan"))
     released = {
         item.body.target: parts_of(item.body).released for item in items if isinstance(item.body, Observation)
     }
@@ -493,7 +497,8 @@ def test_a_former_target_is_forgotten_with_its_last_example(restart: bool) -> No
     if restart:
         asset = Asset("a", plans, "fan", asset.to_bytes())
     assert (
-        reason_in(asset.process(item_of(4, Failure("a", 29_900, "blade", None, None), "fan"))) == "unmatched"
+        reason_in(processed(asset, item_of(4, Failure("a", 29_900, "blade", None, None), "fan")))
+        == "unmatched"
     )
 
 
@@ -503,11 +508,13 @@ def test_a_former_target_without_examples_is_forgotten(restart: bool) -> None:
     targets = {"pump/seal": PUMP.target(), "fan/blade": target_of(SHORT)}
     plans = {shape.name: ClassPlan(shape.asset_class(), targets) for shape in (PUMP, FAN)}
     asset = Asset("a", plans, "pump")
-    asset.process(item_of(1, Registration("a", "fan", None, {}, False, None), "fan"))
-    asset.process(item_of(2, both(1_000, 1.0), "fan"))
+    processed(asset, item_of(1, Registration("a", "fan", None, {}, False, None), "fan"))
+    processed(asset, item_of(2, both(1_000, 1.0), "fan"))
     if restart:
         asset = Asset("a", plans, "fan", asset.to_bytes())
-    assert reason_in(asset.process(item_of(3, Failure("a", 900, "blade", None, None), "fan"))) == "unmatched"
+    assert (
+        reason_in(processed(asset, item_of(3, Failure("a", 900, "blade", None, None), "fan"))) == "unmatched"
+    )
 
 
 #: The times of an asset without telemetry.
@@ -589,7 +596,7 @@ def test_what_comes_without_telemetry_takes_bounded_space(kind: str) -> None:
             "failure": Failure("a", time, "seal", None, None),
             "maintenance": Maintenance("a", time, "seal", None, None),
         }[kind]
-        asset.process(item_of(number, event))
+        processed(asset, item_of(number, event))
         sizes.append(len(asset.to_bytes()) if number in (1_499, 2_999) else 0)
     before, after = (size for size in sizes if size)
     assert after < 40_000
@@ -601,10 +608,10 @@ def test_a_dropped_asset_keeps_no_maintenance() -> None:
 
     def dropped(services: int) -> int:
         asset = Asset("a", plans_of(HOURLY), "pump")
-        asset.process(item_of(0, reading(10)))
+        processed(asset, item_of(0, reading(10)))
         for number in range(services):
-            asset.process(item_of(1 + number, Maintenance("a", 11 + number, "seal", None, None)))
-        asset.process(Item(999, 0, 900, 900, ("", 0, 0), ResolvedEvent(Expiry("a", 900, "ttl"), "pump")))
+            processed(asset, item_of(1 + number, Maintenance("a", 11 + number, "seal", None, None)))
+        processed(asset, Item(999, 0, 900, 900, ("", 0, 0), ResolvedEvent(Expiry("a", 900, "ttl"), "pump")))
         return len(asset.to_bytes())
 
     assert dropped(300) <= dropped(1) + 16
@@ -613,7 +620,7 @@ def test_a_dropped_asset_keeps_no_maintenance() -> None:
 def test_attributes_outlive_an_internal_error() -> None:
     """The registry does not send its row again, so an asset that starts anew keeps it."""
     asset = Asset("a", plans_of(HOURLY), "pump")
-    asset.process(item_of(0, Registration("a", "pump", None, {"age": 3}, False, None)))
-    found = features_in(asset.restart("pump").process(item_of(1, reading(10))))
+    processed(asset, item_of(0, Registration("a", "pump", None, {"age": 3}, False, None)))
+    found = features_in(processed(asset.restart("pump"), item_of(1, reading(10))))
     assert found is not None
     assert dict(zip(HOURLY.asset_class().features, found, strict=True))["age"] == 3

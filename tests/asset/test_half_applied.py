@@ -18,6 +18,7 @@ from dataflows.events import Event, Failure, Maintenance, Registration, Retracti
 from dataflows.items import Row
 from dataflows.pipeline import InternalErrors, IsolatedAsset
 from tests.asset.worlds import Shape, fault, item_of, plans_of, reading
+from tests.observations import processed
 
 if TYPE_CHECKING:
     from dataflows.items import Item
@@ -31,9 +32,12 @@ STEPS = [
     (Windows, "add_fault"),
     (Windows, "reset"),
     (Windows, "carry"),
+    (Windows, "place_run"),
+    (Windows, "add_placed"),
     (RowBuffer, "append"),
+    (RowBuffer, "add_placed"),
     (Panes, "insert"),
-    (Panes, "insert_newest"),
+    (Panes, "extend"),
     (FaultFeatures, "add"),
     (FaultFeatures, "advance"),
     (Labels, "advance"),
@@ -45,7 +49,7 @@ STEPS = [
     (AttributeFeatures, "add"),
     (MaintenanceFeatures, "add"),
     (MaintenanceFeatures, "withdraw"),
-    (Asset, "_observations"),
+    (Asset, "_emit"),
 ]
 BEFORE: list[Event] = [
     Registration("a", "pump", None, {"age": 3}, False, None),
@@ -101,13 +105,13 @@ def test_a_record_on_which_an_asset_throws_leaves_nothing(
     """Marks, identities, revisions and attributes are those from before it, and it may be sent again."""
     asset = Asset("a", PLANS, "pump")
     for number, before in enumerate(BEFORE):
-        asset.process(item_of(number, before))
+        processed(asset, item_of(number, before))
     sealed, event = asset.to_bytes(), RECORDS[record]
     asset_class = event.asset_class if isinstance(event, Registration) else "pump"
     found, item = guarded(sealed), item_of(50, event, asset_class)
     with monkeypatch.context() as patched, capture_logs():
         thrown = throwing(step, patched, after=after)
-        out = found.process(item)
+        out = processed(found, item)
     if not thrown:
         # The record takes another way.
         assert outputs(out).count("changes") == 0
@@ -116,5 +120,5 @@ def test_a_record_on_which_an_asset_throws_leaves_nothing(
     expected = Asset("a", PLANS, "pump", sealed).restart(asset_class)
     assert found.to_bytes() == expected.to_bytes()
     again = item_of(51, event, asset_class)
-    assert found.process(again) == expected.process(again)
+    assert processed(found, again) == processed(expected, again)
     assert found.to_bytes() == expected.to_bytes()

@@ -21,6 +21,7 @@ from dataflows.fleet import FleetError
 from dataflows.items import Item, Observation, ResolvedEvent
 from dataflows.state.layouts import StateHistory, going_on
 from dataflows.testing import pump_fleet
+from tests.observations import processed
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -98,7 +99,7 @@ def served(asset: Asset, events: Sequence[Event], asset_class: str = "pump", sta
     found = []
     for sequence, event in enumerate(events, start):
         item = Item(sequence, 0, None, sequence, ("", 0, 0), ResolvedEvent(event, asset_class))
-        bodies = [made.body for made in asset.process(item)]
+        bodies = [made.body for made in processed(asset, item)]
         scores = [body.score for body in bodies if isinstance(body, Observation) and body.score is not None]
         found += [np.frombuffer(score.features).tolist() for score in scores]
     return found

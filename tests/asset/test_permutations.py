@@ -11,7 +11,7 @@ from dataflows.items import Late
 from tests.asset.lives import Record, Setting, check_observed, expected_of, item_of
 from tests.asset.oracle import CENSORED, NEGATIVE, POSITIVE, TargetShape
 from tests.asset.streams import HOUR, MINUTE, SENSORS, STARTS, Event, layouts, readings_of
-from tests.observations import parts_of
+from tests.observations import parts_of, processed
 
 #: Long enough that every example is remembered to the end.
 MEMORY = 10_000 * HOUR
@@ -91,7 +91,7 @@ def lived(setting: Setting, life: list[Event | Record]) -> dict[tuple[str, int],
     labels: dict[tuple[str, int], int] = {}
     examples = set()
     for number, event in enumerate(life, start=1):
-        items = [item for item in asset.process(item_of(number, event)) if not isinstance(item.body, Late)]
+        items = [item for item in processed(asset, item_of(number, event)) if not isinstance(item.body, Late)]
         expected = expected_of(oracle, event)
         assert not isinstance(expected, str), expected
         for item, want in zip(items, expected, strict=True):

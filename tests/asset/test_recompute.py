@@ -16,7 +16,7 @@ from dataflows.fleet.fleet import AssetClass, Window
 from dataflows.items import Expiry, Item, Observation, ResolvedEvent, lane_part
 from tests.asset.oracle import TargetShape
 from tests.asset.streams import HOUR, MINUTE, ClassLayout, Event, streams, target_of
-from tests.observations import Parts, parts_of
+from tests.observations import Parts, parts_of, processed
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -42,7 +42,7 @@ def told(asset: Asset, events: Iterable[Any]) -> list[Parts]:
     observations = []
     for number, event in enumerate(events, start=1):
         known = ResolvedEvent(event, "pump")
-        items = asset.process(Item(number, lane_part(0), None, 0, ("pumps", number, 0), known))
+        items = processed(asset, Item(number, lane_part(0), None, 0, ("pumps", number, 0), known))
         observations += [parts_of(item.body) for item in items if isinstance(item.body, Observation)]
     return observations
 

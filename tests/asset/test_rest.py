@@ -17,7 +17,7 @@ from dataflows.lane import Lane
 from tests.asset.oracle import TargetShape
 from tests.asset.streams import target_of
 from tests.asset.worlds import Rules
-from tests.observations import parts_of
+from tests.observations import parts_of, processed
 
 if TYPE_CHECKING:
     from dataflows.fleet.fleet import Fleet
@@ -150,7 +150,7 @@ class Feed:
             name = item.body.event.asset
             if name not in self.assets:
                 self.assets[name] = Asset(name, self.plans, item.body.asset_class)
-            bodies = [found.body for found in self.assets[name].process(item)]
+            bodies = [found.body for found in processed(self.assets[name], item)]
             for body in bodies:
                 if isinstance(body, Observation):
                     self.move(body, silent=isinstance(item.body.event, Expiry))

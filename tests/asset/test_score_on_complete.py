@@ -15,7 +15,7 @@ from dataflows.fleet.fleet import AssetClass, Window
 from dataflows.items import Expiry, Item, Late, Observation, ResolvedEvent, lane_part
 from tests.asset.oracle import TargetShape
 from tests.asset.streams import target_of
-from tests.observations import parts_of
+from tests.observations import parts_of, processed
 
 SENSORS = ("speed", "heat", "load")
 TARGET = target_of(TargetShape("pump/seal", "seal", "seal", 1_000, 0, 10_000))
@@ -52,7 +52,7 @@ def opened(sealed: bytes | None = None) -> Asset:
 
 def sent(asset: Asset, event: Event | Expiry, asset_class: str = "pump") -> list[Scored]:
     """The predictions that an event makes."""
-    items = asset.process(Item(1, lane_part(0), 7, 7, ("feed", 1, 0), ResolvedEvent(event, asset_class)))
+    items = processed(asset, Item(1, lane_part(0), 7, 7, ("feed", 1, 0), ResolvedEvent(event, asset_class)))
     assert [item.part for item in items] == [lane_part(0) + index * 2**20 for index in range(len(items))]
     bodies = [item.body for item in items]
     assert all(isinstance(body, Observation | Late) for body in bodies)
@@ -114,8 +114,8 @@ def test_a_copy_of_what_waits_ends_no_wait() -> None:
     """The same id with the same time and content is a duplicate, and no sign of a newer time."""
     asset = opened()
     sent(asset, message(10, "a", speed=1.0))
-    (item,) = asset.process(
-        Item(1, 0, 7, 7, ("feed", 1, 0), ResolvedEvent(message(10, "a", speed=1.0), "pump"))
+    (item,) = processed(
+        asset, Item(1, 0, 7, 7, ("feed", 1, 0), ResolvedEvent(message(10, "a", speed=1.0), "pump"))
     )
     assert not isinstance(item.body, Observation)
     assert short(sent(asset, message(10, "b", heat=1.0))) == [(10, 0, True)]
@@ -139,13 +139,15 @@ def test_silence_scores_what_waits(what: str) -> None:
     asset = opened()
     sent(asset, message(10, speed=1.0))
     asset = opened(asset.to_bytes())
-    items = asset.process(
-        Item(1, lane_part(1), 90, 90, ("", 0, 0), ResolvedEvent(Expiry("p", 90, what), "pump"))
+    items = processed(
+        asset, Item(1, lane_part(1), 90, 90, ("", 0, 0), ResolvedEvent(Expiry("p", 90, what), "pump"))
     )
     first, *others = [parts_of(item.body) for item in items if isinstance(item.body, Observation)]
     assert (first.time, first.revision, first.example, first.cleared) == (10, 0, True, None)
     assert [(body.time, body.cleared) for body in others] == [(None, "silent")]
-    (copy,) = asset.process(Item(2, 0, 91, 91, ("feed", 2, 0), ResolvedEvent(message(10, speed=1.0), "pump")))
+    (copy,) = processed(
+        asset, Item(2, 0, 91, 91, ("feed", 2, 0), ResolvedEvent(message(10, speed=1.0), "pump"))
+    )
     assert not isinstance(copy.body, Observation)
 
 
@@ -193,7 +195,7 @@ def test_an_asset_that_is_dropped_waits_for_nothing(restart: bool) -> None:
     """What waited is scored and dropped with the rest; its time is remembered, so that no copy is scored."""
     asset = opened()
     sent(asset, message(10, speed=1.0))
-    asset.process(Item(1, 0, 7, 7, ("", 0, 0), ResolvedEvent(Expiry("p", 99, "ttl"), "pump")))
+    processed(asset, Item(1, 0, 7, 7, ("", 0, 0), ResolvedEvent(Expiry("p", 99, "ttl"), "pump")))
     asset = opened(asset.to_bytes()) if restart else asset
     assert sent(asset, message(20, heat=1.0)) == []
     assert short(sent(asset, message(20, speed=1.0))) == [(20, 0, False)]

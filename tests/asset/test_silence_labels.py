@@ -15,7 +15,7 @@ from dataflows.items import Expiry, Item, LanePeriod, Observation, ResolvedEvent
 from dataflows.lane import Lane
 from tests.asset.oracle import CENSORED, NEGATIVE, POSITIVE, TargetShape
 from tests.asset.worlds import Rules
-from tests.observations import parts_of
+from tests.observations import parts_of, processed
 
 
 class Decided(NamedTuple):
@@ -66,7 +66,7 @@ class Subject:
             asset = self.assets.get(found.asset)
             if asset is None:
                 asset = self.assets[found.asset] = Asset(found.asset, self.plans, item.body.asset_class)
-            out += asset.process(item)
+            out += processed(asset, item)
         return expiries, out
 
 

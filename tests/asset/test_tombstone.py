@@ -14,6 +14,7 @@ from dataflows.events import Event, Failure, Maintenance, Registration, Telemetr
 from dataflows.items import Expiry, Item, Observation, ResolvedEvent
 from tests.asset.streams import HOUR, MINUTE
 from tests.asset.worlds import Shape, fault, features_in, item_of, plans_of, reading, reason_in
+from tests.observations import processed
 
 #: Times as they are in 2024, where each takes nine bytes.
 NOW = 1_704_067_200_000_000
@@ -23,7 +24,7 @@ PLANS = plans_of(SHAPE, SHAPE._replace(name="fan", lateness=3))
 
 def expiry(asset: Asset, what: str, due: int) -> list[Item]:
     expired = Expiry("a", due, what)  # type: ignore[arg-type]
-    return asset.process(Item(500, 0, due, due, ("", 0, 0), ResolvedEvent(expired, "pump")))
+    return processed(asset, Item(500, 0, due, due, ("", 0, 0), ResolvedEvent(expired, "pump")))
 
 
 def attributes_row(asset_class: str = "pump", **attributes: float) -> Registration:
@@ -33,7 +34,7 @@ def attributes_row(asset_class: str = "pump", **attributes: float) -> Registrati
 def dropped(*events: Event, sealed: bytes | None = None) -> Asset:
     asset = Asset("a", PLANS, "pump", sealed)
     for number, event in enumerate(events):
-        asset.process(item_of(number, event))
+        processed(asset, item_of(number, event))
     expiry(asset, "ttl", NOW + 10_000)
     return asset
 
@@ -46,13 +47,13 @@ def test_a_dropped_asset_takes_100_bytes() -> None:
     plans = {"pump": ClassPlan(hourly, {shape.target().name: shape.target()})}
     asset = Asset("a", plans, "pump")
     for number, event in enumerate(minutes):
-        asset.process(item_of(number, event))
+        processed(asset, item_of(number, event))
     awake = len(asset.to_bytes())
     expiry(asset, "ttl", NOW + 30 * HOUR)
     assert len(asset.to_bytes()) <= 100 < awake
     asset = Asset("a", plans, "pump", asset.to_bytes())
     assert len(asset.to_bytes()) <= 100
-    copies = [reason_in(asset.process(item_of(200 + at, minutes[at]))) for at in (96, 97, 98, 99)]
+    copies = [reason_in(processed(asset, item_of(200 + at, minutes[at]))) for at in (96, 97, 98, 99)]
     assert copies == ["duplicate"] * 4
 
 
@@ -88,7 +89,7 @@ def test_a_tombstone_goes_on_as_the_asset_would(
         expiry(written, "buried", NOW + 20_000)
     for number, event in enumerate(after, 100):
         written = Asset("a", PLANS, "pump", written.to_bytes())
-        assert written.process(item_of(number, event)) == kept.process(item_of(number, event))
+        assert processed(written, item_of(number, event)) == processed(kept, item_of(number, event))
     assert written.to_bytes() == kept.to_bytes()
 
 
@@ -103,7 +104,7 @@ def test_tombstones_that_were_written_in_full_are_read(before: list[Event], afte
     full = Asset("a", PLANS, "pump", sealed)
     assert full.to_bytes() == small.to_bytes()
     for number, event in enumerate(after, 100):
-        assert full.process(item_of(number, event)) == small.process(item_of(number, event))
+        assert processed(full, item_of(number, event)) == processed(small, item_of(number, event))
 
 
 def test_a_buried_asset_keeps_the_attributes_of_its_registry_row() -> None:
@@ -116,7 +117,7 @@ def test_a_buried_asset_keeps_the_attributes_of_its_registry_row() -> None:
     assert not asset.finished
     assert len(asset.to_bytes()) < 50
     asset = Asset("a", PLANS, "pump", asset.to_bytes())
-    out = asset.process(item_of(1, reading(NOW - 1_000)))
+    out = processed(asset, item_of(1, reading(NOW - 1_000)))
     found = features_in(out)
     assert found is not None
     assert dict(zip(SHAPE.asset_class().features, found, strict=True))["age"] == 3

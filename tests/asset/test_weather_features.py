@@ -14,7 +14,7 @@ from dataflows.events import AssetEvent, Failure, Registration, Telemetry
 from dataflows.fleet.fleet import AssetClass, Target, Weather, Window
 from dataflows.instants import HOUR
 from dataflows.items import Expiry, Item, Late, LateWeather, ResolvedEvent, Row, WeatherAsOf
-from tests.observations import parts_of
+from tests.observations import parts_of, processed
 
 TARGET = Target("pump/leak/1h", "pump", "leak", "leak", HOUR, 0, HOUR, "together", 0.5, "m", ())
 PUMP = AssetClass(
@@ -60,7 +60,7 @@ def take(
     weather: WeatherAsOf | None = None,
     kind: str = "pump",
 ) -> list[Item]:
-    return asset.process(Item(1, 0, None, 0, ("", 0, 0), ResolvedEvent(event, kind, weather)))
+    return processed(asset, Item(1, 0, None, 0, ("", 0, 0), ResolvedEvent(event, kind, weather)))
 
 
 def heat(

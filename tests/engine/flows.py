@@ -163,17 +163,19 @@ class Fan:
         self.last = int(sealed or 0)
         self.width = width
 
-    def process(self, each: Item) -> list[Item]:
-        if each.sequence <= self.last:
-            msg = f"{each.position}: after {self.last}"
-            raise AssertionError(msg)
-        self.last = each.sequence
+    def process(self, items: list[Item]) -> list[Item]:
+        for each in items:
+            if each.sequence <= self.last:
+                msg = f"{each.position}: after {self.last}"
+                raise AssertionError(msg)
+            self.last = each.sequence
         return [
             msgspec.structs.replace(
                 each,
                 part=asset_part(each.part, index),
                 position=(f"group-{index % GROUPS}", each.sequence, 0),
             )
+            for each in items
             for index in range(self.width)
         ]
 
@@ -196,10 +198,10 @@ def leaves_at_asset(each: Item) -> bool:
 
 def path(
     dataflow: Dataflow, source: AssetRecords, width: int, *, early: bool = False
-) -> tuple[op.KeyedStream[Item], Stream[Item]]:
+) -> tuple[op.KeyedStream[list[Item]], Stream[list[Item]]]:
     """lane, asset, fan-out: as in the real dataflow; and the items that leave early, if any do."""
     stream = op.input("source", dataflow, source)
-    by_lane = keyed("by_lane", stream, lambda _: "lane")
+    by_lane = keyed("by_lane", stream, lambda _: "lane", list)
     known = stateful_in_parts("lane", by_lane, Watchful, lambda _: "lane", 1)
     by_asset = keyed("by_asset", known, lambda each: None if early and leaves_at_lane(each) else key_of(each))
     observed = op.stateful_map("asset", by_asset, as_state(lambda _, sealed: Fan(sealed, width)))
@@ -209,10 +211,13 @@ def path(
         lambda each: None if early and leaves_at_asset(each) else key_of(each),
         fanned_out,
     )
-    of_lane = op.filter("of_lane", known, lambda each: early and leaves_at_lane(each))
-    of_assets = op.flat_map_batch("of_assets", observed, fanned_out)
-    of_assets = op.filter("only", of_assets, lambda each: early and leaves_at_asset(each))
-    return by_group, op.merge("left_early", of_lane, of_assets)
+    of_lane = op.map(
+        "of_lane", known, lambda batch: [each for each in batch if early and leaves_at_lane(each)]
+    )
+    of_assets = op.map(
+        "of_assets", observed, lambda made: [each for each in made[1] if early and leaves_at_asset(each)]
+    )
+    return by_group, op.filter("left_early", op.merge("both", of_lane, of_assets), bool)
 
 
 def ordered(source: AssetRecords, out: list[Item], *, width: int, early: bool = False) -> Dataflow:
@@ -223,19 +228,24 @@ def ordered(source: AssetRecords, out: list[Item], *, width: int, early: bool = 
     counted = keyed("counted", left_early, lambda _: "lane")
     periods = stateful_in_parts("periods", counted, Periods, lambda _: "lane", 0)
     by_output = keyed("by_output", op.merge("rows", scored, left_early, periods), lambda _: "rows")
-    op.output("out", op.key_rm("bare", in_order("order", by_output)), TestingSink(out))
+    op.output("out", one_by_one(op.key_rm("bare", in_order("order", by_output))), TestingSink(out))
     return dataflow
+
+
+def one_by_one(lists: Stream[list[Item]]) -> Stream[Item]:
+    return op.flatten("one_by_one", lists)
 
 
 def tally(source: AssetRecords, out: list[Item], *, parts: int = 8, size: int = 0) -> Dataflow:
     """One step in parts that counts."""
     dataflow = Dataflow("flow")
-    by_key = keyed("key", op.input("source", dataflow, source), key_of)
+    by_key = keyed("key", op.input("source", dataflow, source), key_of, list)
 
     def build(key: str, main: bytes | None, kept: dict[int, bytes]) -> Tally:
         return Tally(key, main, kept, size)
 
-    op.output("out", stateful_in_parts("step", by_key, build, key_of, parts), TestingSink(out))
+    worked = stateful_in_parts("step", by_key, build, key_of, parts)
+    op.output("out", one_by_one(worked), TestingSink(out))
     return dataflow
 
 
@@ -250,7 +260,7 @@ def snapshots(store: Path, step: str) -> list[tuple[int, bytes | None]]:
     return sorted(found, key=lambda row: row[0])
 
 
-class Count(DynamicSink[Item]):
+class Count(DynamicSink[list[Item]]):
     """Writes at the end how many items a worker received."""
 
     def __init__(self, folder: Path) -> None:
@@ -260,12 +270,12 @@ class Count(DynamicSink[Item]):
         return CountPart(self.folder / f"worker-{worker_index}-of-{worker_count}")
 
 
-class CountPart(StatelessSinkPartition[Item]):
+class CountPart(StatelessSinkPartition[list[Item]]):
     def __init__(self, path: Path) -> None:
         self.path, self.count = path, 0
 
-    def write_batch(self, items: list[Item]) -> None:
-        self.count += len(items)
+    def write_batch(self, items: list[list[Item]]) -> None:
+        self.count += sum(map(len, items))
 
     def close(self) -> None:
         self.path.write_text(str(self.count))

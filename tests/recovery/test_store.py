@@ -18,7 +18,7 @@ from bytewax.testing import TestingSink, run_main
 from rich.console import Console
 
 from dataflows.engine import runtime as runtimes
-from dataflows.engine.operators import stateful_in_parts
+from dataflows.engine.operators import keyed, stateful_in_parts
 from dataflows.engine.runtime import find_runtime, named_store, workers_of
 from dataflows.fleet import Fleet, load
 from dataflows.recovery import kinds
@@ -107,12 +107,12 @@ def test_each_file_of_a_store_holds_a_mark(tmp_path: Path, files: int) -> None:
     init_db_dir(tmp_path, files)
     flow = Dataflow("highwater")
     source = AssetRecords([item(number, "lane-0", b"0") for number in range(1, 5)], 1, set(), set())
-    keyed = op.key_on("by_lane", op.input("source", flow, source), lambda _: "lane-0")
+    by_lane = keyed("by_lane", op.input("source", flow, source), lambda _: "lane-0", list)
 
     def build(key: str, main: bytes | None, parts: dict[int, bytes]) -> Tally:
         return Tally(key, main, parts)
 
-    worked = stateful_in_parts("lane", keyed, build, lambda _: "lane-0", 1, MARKS)
+    worked = stateful_in_parts("lane", by_lane, build, lambda _: "lane-0", 1, MARKS)
     op.output("outputs", worked, TestingSink([]))
     run_main(flow, epoch_interval=timedelta(0), recovery_config=RecoveryConfig(tmp_path))
     parts = parts_of(tmp_path)

@@ -8,7 +8,7 @@ import orjson
 from hypothesis import strategies as st
 
 from dataflows.instants import format_instant
-from dataflows.items import Item, Observation
+from dataflows.items import Item, Observation, observations_of
 from dataflows.pipeline import Inline
 
 if TYPE_CHECKING:
@@ -56,5 +56,5 @@ def observed(fleet: Fleet, lines: list[bytes]) -> list[Item]:
     items: list[Item] = []
     for number, line in enumerate(lines, start=1):
         for known in stages.lane([Item(number, 0, None, 0, ("pumps", number, 0), line)]):
-            items += stages.asset(known)
+            items += [each for item in stages.asset(known) for each in observations_of(item)]
     return [item for item in items if isinstance(item.body, Observation)]
