@@ -506,7 +506,9 @@ class IntakeMetrics(OutputRow, frozen=True, kw_only=True, rename={"start": "from
     watermark: NoWatermark
 
 
-ModelEvent: TypeAlias = Literal["champion", "challenger", "removed", "put_aside", "tried_again", "rebuilt"]
+ModelEvent: TypeAlias = Literal[
+    "champion", "challenger", "removed", "put_aside", "tried_again", "rebuilt", "refit"
+]
 
 
 class ModelChange(OutputRow, frozen=True, kw_only=True):
@@ -520,7 +522,8 @@ class ModelChange(OutputRow, frozen=True, kw_only=True):
         About(
             "`champion`: its scores are published from now on; `challenger`: it is scored in shadow; "
             "`removed`: it is no longer configured; `put_aside`: it failed too often; `tried_again`: it is "
-            "scored again after that; `rebuilt`: the same, from nothing, since its weights were not finite"
+            "scored again after that; `rebuilt`: the same, from nothing, since its weights were not finite; "
+            "`refit`: it scores with another fit from now on"
         ),
     ]
     target: TargetName

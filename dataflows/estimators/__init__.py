@@ -4,6 +4,7 @@
 - `BayesianLogistic`: logistic regression without a step size, for a few hundred features.
 - `Calibration`: makes the scores of another model hold.
 - `Mixture`: makes one score of the scores of several models.
+- `Retrained`: fits a batch classifier again and again, at exact points of the stream.
 - `RobustScaler`: scales features, and recovers from wild values by itself.
 
 Each is written as versioned plain data, without pickle (`to_bytes`, `from_bytes`). Files and stores may name
@@ -14,6 +15,7 @@ from __future__ import annotations
 
 from dataflows.estimators.experts import Mixture
 from dataflows.estimators.online import BayesianLogistic, Calibration, Prior, RobustScaler
+from dataflows.estimators.retrained import Retrained
 from dataflows.estimators.stored import ESTIMATOR, FORMER_PATHS, from_stored, to_stored
 
 __all__ = [
@@ -23,6 +25,7 @@ __all__ = [
     "Calibration",
     "Mixture",
     "Prior",
+    "Retrained",
     "RobustScaler",
     "from_stored",
     "to_stored",

@@ -18,12 +18,12 @@ import inspect
 import pkgutil
 import re
 import zlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from river import base, compose
 
-from dataflows.estimators import FORMER_PATHS
+from dataflows.estimators import FORMER_PATHS, Retrained
 from dataflows.features import FeatureBlock
 from dataflows.fleet.problems import Loc, Problem, dotted, listed, nearest, shown
 
@@ -55,18 +55,39 @@ class PipelineStep:
 
 @dataclass(frozen=True, slots=True)
 class Blueprint:
-    """A pipeline to build, as data that can be pickled; each call builds a fresh estimator."""
+    """A pipeline to build, as data that can be pickled; each call builds a fresh estimator.
+
+    Attributes:
+        parts: its steps.
+        refit: keyword arguments of `Retrained`, empty for a model that learns example by example.
+    """
 
     parts: tuple[PipelineStep, ...]
+    refit: Mapping[str, Any] = field(default_factory=dict)
 
     def __call__(self) -> Any:  # noqa: ANN401 - as above
-        """Build the estimator itself if it is the only step, else River's pipeline of the steps."""
+        """Build the estimator itself if it is the only step, else the pipeline of the steps."""
         steps = [part.build() for part in self.parts]
+        if self.refit:
+            return Retrained(_batch(steps), **self.refit)
         return steps[0] if len(steps) == 1 else compose.Pipeline(*steps)
 
 
+def _batch(steps: list[Any]) -> Any:  # noqa: ANN401 - a classifier of any library
+    """Join steps of scikit-learn."""
+    if len(steps) == 1:
+        return steps[0]
+    from sklearn.pipeline import make_pipeline  # noqa: PLC0415 - an extra
+
+    return make_pipeline(*steps)
+
+
 def blueprint(
-    name: str, pipeline: Sequence[Mapping[str, Any]], at: Loc, problems: list[Problem]
+    name: str,
+    pipeline: Sequence[Mapping[str, Any]],
+    at: Loc,
+    problems: list[Problem],
+    refit: Mapping[str, Any] | None = None,
 ) -> Blueprint | None:
     """Draw the blueprint of a model and try it once; None, and at least one problem, if that fails.
 
@@ -75,6 +96,7 @@ def blueprint(
         pipeline: the steps as configured.
         at: the place of the pipeline in the document.
         problems: list to which problems are added.
+        refit: keyword arguments of `Retrained`, for a model that is fitted in batch.
     """
     found = len(problems)
     reader = _Reader(name, at, problems)
@@ -85,8 +107,17 @@ def blueprint(
     steps = [_try(part, (*at, index), problems) for index, part in enumerate(whole)]
     if len(problems) > found:
         return None
-    _check_protocol(steps, at, problems)
-    return Blueprint(whole) if len(problems) == found else None
+    if refit:
+        _check_batch(steps, at, problems)
+    else:
+        _check_protocol(steps, at, problems)
+    made = Blueprint(whole, refit or {})
+    if refit and len(problems) == found:
+        try:
+            made()
+        except ValueError as error:
+            problems.append(Problem(dotted((*at[:-1], "refit_every")), str(error)))
+    return made if len(problems) == found else None
 
 
 def seed_of(name: str, place: str) -> int:
@@ -259,7 +290,19 @@ def _check_protocol(steps: Sequence[Any], at: Loc, problems: list[Problem]) -> N
             problems.append(Problem(dotted((*at, index)), expected, type(step).__name__))
     if not _scores(steps[-1]):
         expected = "a model with learn_one and predict_proba_one or score_one as the last step"
-        problems.append(Problem(dotted((*at, len(steps) - 1)), expected, type(steps[-1]).__name__))
+        hint = "refit_every, which fits it in batch" if hasattr(steps[-1], "predict_proba") else None
+        problems.append(Problem(dotted((*at, len(steps) - 1)), expected, type(steps[-1]).__name__, hint))
+
+
+def _check_batch(steps: Sequence[Any], at: Loc, problems: list[Problem]) -> None:
+    """Check that each step but the last transforms, and the last is fitted and gives probabilities."""
+    for index, step in enumerate(steps):
+        last = index == len(steps) - 1
+        if hasattr(step, "fit") and hasattr(step, "predict_proba" if last else "transform"):
+            continue
+        expected = "a classifier with fit and predict_proba" if last else "a transformer with fit"
+        expected += ", since refit_every fits it in batch"
+        problems.append(Problem(dotted((*at, index)), expected, type(step).__name__))
 
 
 def _scores(model: Any) -> bool:  # noqa: ANN401 - anything a dotted path names

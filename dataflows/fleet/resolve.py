@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from functools import cached_property
 from itertools import product
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from dataflows.features import WEATHER_MORE, category_name, maintenance_names, weather_name
 from dataflows.fleet.expressions import ExpressionError, parse
@@ -47,7 +47,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from dataflows.fleet.document import CheckedDocument
-    from dataflows.fleet.schema import ClassTable, ConnectorTable, TargetTable, WindowTable
+    from dataflows.fleet.schema import ClassTable, ConnectorTable, ModelTable, TargetTable, WindowTable
     from dataflows.mapping.rules import Rule
 
 __all__ = [
@@ -382,6 +382,14 @@ class ClassLayout:
                 self._draft.refuse(maker.loc, expected, f"{twice} again")
 
 
+def refit_of(table: ModelTable) -> dict[str, Any]:
+    """Return the keys by which a model is fitted in batch; empty where it learns example by example."""
+    if table.refit_every is None:
+        return {}
+    lag = {} if table.refit_lag is None else {"lag": table.refit_lag}
+    return {"every": table.refit_every, "keep": table.keep, **lag}
+
+
 #: The model that a target may name without an entry in the catalogue: a mixture of all its models.
 MIXTURE = "mixture"
 # Later records correct nothing: the scores are forgotten by then.
@@ -398,7 +406,9 @@ class Catalogue:
         self.names = draft.names("models")
         self._tables = draft.document.models
         self._blueprints = {
-            name: blueprint(name, table.pipeline, ("models", name, "pipeline"), draft.problems)
+            name: blueprint(
+                name, table.pipeline, ("models", name, "pipeline"), draft.problems, refit_of(table)
+            )
             for name, table in self._tables.items()
             if not draft.is_broken("models", name, "pipeline")
         }
@@ -428,7 +438,7 @@ class Catalogue:
             for index, feature in enumerate(layout.features)
             if any(fnmatchcase(feature, glob) for glob in table.features)
         )
-        return Model(name, {"pipeline": table.pipeline}, seen, build)
+        return Model(name, {"pipeline": table.pipeline, **refit_of(table)}, seen, build)
 
     def _stacked(self, name: str, layout: ClassLayout, build: Blueprint) -> Model | None:
         """Resolve a model of scores; its spec contains those of the models below: it depends on them."""
@@ -452,6 +462,15 @@ class Catalogue:
         pipeline = [{"estimator": "dataflows.estimators.Mixture"}]
         build = blueprint(MIXTURE, pipeline, ("models", MIXTURE, "pipeline"), self._draft.problems)
         return None if build is None else _over(MIXTURE, pipeline, experts, build)
+
+    def check_refits(self) -> None:
+        """Refuse keys of a fit in batch where there is none, or with scores as features."""
+        for name, table in self._tables.items():
+            for key in ("keep", "refit_lag"):
+                if key in table.model_fields_set and table.refit_every is None:
+                    self._draft.refuse(("models", name, key), "no such key without refit_every")
+            if table.refit_every is not None and table.scores:
+                self._draft.refuse(("models", name, "refit_every"), "a model of features", "one of scores")
 
     def check_scores(self) -> None:
         """Refuse scores of unknown models, scores of models of scores, and globs together with scores."""
@@ -861,6 +880,7 @@ def expand(draft: CheckedDocument, path: Path) -> Fleet:
     made = _shared_alarms(made, document.false_drift_alarms_per_year)
     catalogue.check_globs(list(layouts.values()))
     catalogue.check_scores()
+    catalogue.check_refits()
     fleet = Fleet(
         name=document.name,
         path=path,

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias, get_args, 
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
+from dataflows.estimators.kept import MOST_KEPT
 from dataflows.fleet.values import (
     Category,
     Duration,
@@ -22,6 +23,8 @@ from dataflows.fleet.values import (
     Names,
     PipelineStep,
     PositiveDuration,
+    RefitEvery,
+    RefitLag,
     Rotation,
     Share,
     topic_name,
@@ -676,6 +679,27 @@ class ModelTable(Table):
         min_length=1,
         description='Estimators with their parameters, `{ estimator = "river.tree.HoeffdingTreeClassifier", '
         "max_depth = 8 }`; parameters may contain estimators. Several are joined as by River's `|`.",
+    )
+    refit_every: RefitEvery | None = Field(
+        default=None,
+        description="Makes it a model that is fitted in batch, again and again, on the matured examples so "
+        "far, as they were served: every so many examples, or whenever the target clock passes a multiple of "
+        "a duration. "
+        "Its `pipeline` is then of scikit-learn or LightGBM (extras `sklearn` and `lightgbm`). [Models]"
+        "(models.md#fitted-again-and-again) has more. Default: it learns example by example.",
+    )
+    keep: int = Field(
+        default=100_000,
+        gt=0,
+        le=MOST_KEPT,
+        description="With `refit_every`, the number of latest examples that a fit sees. The models of a "
+        "target share them; an example takes 8 bytes a feature of the class.",
+    )
+    refit_lag: RefitLag | None = Field(
+        default=None,
+        description="How long after the start of a fit it takes effect, in the unit of `refit_every`. Until "
+        "then it runs in a thread while the former fit scores; the stream waits for it only at that place. "
+        "Default: a tenth of `refit_every`.",
     )
 
 

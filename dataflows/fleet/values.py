@@ -23,6 +23,8 @@ __all__ = [
     "Names",
     "PipelineStep",
     "PositiveDuration",
+    "RefitEvery",
+    "RefitLag",
     "Rotation",
     "Share",
     "topic_name",
@@ -119,6 +121,23 @@ def _rotation(value: object) -> object:
     return size
 
 
+def _refit(value: object) -> object:
+    if isinstance(value, str):
+        _positive_duration(value)
+    elif not isinstance(value, int) or isinstance(value, bool) or value <= 0:
+        msg = "a number of examples, or a duration of event time such as '100h'"
+        raise ValueError(msg)
+    return value
+
+
+def _refit_lag(value: object) -> object:
+    if isinstance(value, str):
+        _duration(value)
+    elif value != 0 or value is False:
+        _refit(value)
+    return value
+
+
 def topic_name(value: str) -> str:
     """Return the value if it is a valid name of a Kafka topic.
 
@@ -172,6 +191,15 @@ Rotation = Annotated[
     BeforeValidator(_rotation),
     Form('`"daily"`, or size such as `"100MB"`'),
     _ROTATION_SCHEMA,
+]
+_REFIT_SCHEMA = WithJsonSchema(
+    {"anyOf": [{"type": "integer", "minimum": 0}, {"type": "string", "pattern": DURATION_PATTERN}]}
+)
+RefitEvery = Annotated[
+    int | str, BeforeValidator(_refit), Form("number of examples, or duration"), _REFIT_SCHEMA
+]
+RefitLag = Annotated[
+    int | str, BeforeValidator(_refit_lag), Form("number of examples, or duration"), _REFIT_SCHEMA
 ]
 Category = Annotated[str, AfterValidator(_category), Form("text")]
 Names = Annotated[

@@ -27,6 +27,7 @@ def kinds() -> Mapping[str, Kind[Any]]:
     from dataflows.connectors.ends import SINKS, SOURCES  # noqa: PLC0415
     from dataflows.engine.operators import MAIN, MARK, PART  # noqa: PLC0415
     from dataflows.estimators import ESTIMATOR  # noqa: PLC0415
+    from dataflows.estimators.kept import KEPT  # noqa: PLC0415
     from dataflows.lane.lane import HEARD, LANE  # noqa: PLC0415
     from dataflows.lane.metrics import LANE_METRICS  # noqa: PLC0415
     from dataflows.lane.registry import REGISTRY  # noqa: PLC0415
@@ -40,7 +41,7 @@ def kinds() -> Mapping[str, Kind[Any]]:
 
     engine = (MAIN, PART, MARK)
     lane = (LANE, LANE_METRICS, REGISTRY, HEARD, WEATHER, WHEREABOUTS)
-    target = (TARGET, LOG, FIGURES, EXAMPLES, PUBLISHED, WATCHED, MODELS, ESTIMATOR)
+    target = (TARGET, LOG, FIGURES, EXAMPLES, PUBLISHED, WATCHED, MODELS, ESTIMATOR, KEPT)
     sources = [source().kind for source in SOURCES.values()]
     sinks = [sink().kind for sink in SINKS.values()]
     every: list[Kind[Any]] = [*engine, *lane, ASSET, *target, *sources, *sinks]

@@ -22,6 +22,8 @@ from dataflows.state.snapshots import SnapshotError
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
+    from numpy.typing import NDArray
+
     from dataflows.fleet.fleet import Fleet, Window
 
 __all__ = [
@@ -72,6 +74,12 @@ class Refit:
         out = np.full(self._width, absent)
         out[self._new] = stored[self._old]
         return out.tobytes()
+
+    def rows(self, stored: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Convert feature vectors, an array (n, stored features)."""
+        out = np.full((len(stored), self._width), math.nan)
+        out[:, self._new] = stored[:, self._old]
+        return out
 
     def picks(self, stored: Sequence[int]) -> tuple[int, ...]:
         """Present indices of stored features, without removed ones."""

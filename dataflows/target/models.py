@@ -16,13 +16,14 @@ import importlib.metadata
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 import numpy as np
 import orjson
 import structlog
 
-from dataflows.estimators import FORMER_PATHS, from_stored, to_stored
+from dataflows.estimators import FORMER_PATHS, Retrained, from_stored, to_stored
+from dataflows.estimators.kept import KeptExamples
 from dataflows.items import in_words
 from dataflows.scoring import running_prior
 from dataflows.state.snapshots import UNSIGNED, Kind, SnapshotError, is_signed_by, sign
@@ -184,8 +185,15 @@ class ModelVersion:
         return running_prior(self.positives, self.learned)
 
     @property
+    def retrained(self) -> Retrained | None:
+        """The estimator, if it fits a batch classifier on kept examples."""
+        return self.estimator if isinstance(self.estimator, Retrained) else None
+
+    @property
     def is_ready(self) -> bool:
         """Whether it can score: it has learned both labels, if it learns from labels."""
+        if self.retrained is not None:
+            return self.retrained.model is not None
         if self.calls.pretrained:
             return True
         return 0 < self.positives < self.learned if self.calls.supervised else self.learned > 0
@@ -193,7 +201,7 @@ class ModelVersion:
     @property
     def big(self) -> bool:
         """Whether it is written rarely, with a log of learned examples in between."""
-        return len(self.pickled) > SMALL
+        return len(self.pickled) > SMALL and self.retrained is None
 
 
 def served_scores(model: ModelVersion, scores: Mapping[str, float | None]) -> dict[str, float]:
@@ -440,6 +448,9 @@ class ModelSet:
         refit: converts stored features to the present layout; None where that is the same.
         key: signs the models as they are stored; None: they are not signed.
         renew_after: a big model is written again after this number of learned examples.
+
+    Attributes:
+        kept: examples on which models are fitted in batch, see `restore_kept`; empty without such a model.
     """
 
     def __init__(  # noqa: PLR0913 - two of them are for stores that are signed, or small
@@ -495,6 +506,26 @@ class ModelSet:
                 model.names, model.indices = names, indices
         for model in self._versions.values():
             model.compiled = compiled_of(model.estimator, model.names or model.sees)
+        self._retrained = [model for model in self._versions.values() if model.retrained is not None]
+        self.kept = KeptExamples(len(features))
+        if main is None:
+            self.restore_kept({})
+
+    def restore_kept(self, parts: Mapping[int, bytes]) -> None:
+        """Read the kept examples of a stored target, for the models that are fitted on them.
+
+        Args:
+            parts: see `KeptExamples.restored`.
+
+        Raises:
+            SnapshotError: a part cannot be read.
+        """
+        converted = None if self._refit is None else self._refit.rows
+        self.kept = KeptExamples.restored(len(self._features), parts, converted)
+        for model in self._retrained:
+            cast("Retrained", model.retrained).share(self.kept, self._features, model.names)
+        if not self._retrained:
+            self.kept.drop_before(self.kept.count)
 
     def _open(
         self,
@@ -567,6 +598,8 @@ class ModelSet:
         self.log, self.log_start = log, log_start
         self.logged = {(asset, time) for asset, time, _ in log}
         for model in self._versions.values():
+            if model.retrained is not None:
+                continue  # its examples are kept
             for asset, time, label in log[max(0, model.pickled_at - log_start) :]:
                 features, scores = examples[asset, time]
                 if model.errors.aside or self._unscored(model, scores):
@@ -690,9 +723,13 @@ class ModelSet:
         # Before the first model learns: an example is learned by all models, or by none.
         given = [(members, dict_of(names, values[picks])) for names, picks, members in self._groups]
         given += [([name], served_scores(self._versions[name], scores)) for name in self._stacked]
+        if self._retrained:
+            self.kept.add(values, label, time)
         for members, x in given:
             for name in members:
                 self._learn(self._versions[name], x, label, scores)
+        if self._retrained:
+            self.kept.drop_before(min(cast("Retrained", model.retrained).needed for model in self._retrained))
         self.learned += 1
         self.positives += label
         self.log.append((asset, time, label))
@@ -709,6 +746,7 @@ class ModelSet:
             return
         if model.compiled is not None:
             model.compiled.learned()
+        fit = None if model.retrained is None else model.retrained.current
         try:
             model.learn(x, label)
         except Exception as error:  # noqa: BLE001 - a model is foreign code; the rest goes on
@@ -717,6 +755,33 @@ class ModelSet:
         model.errors.succeed(learning=True)
         model.learned += 1
         model.positives += label
+        if model.retrained is not None and model.retrained.current is not fit:
+            self._record_fit(model)
+
+    def reach(self, clock: int | None) -> None:
+        """Start fits that are due by event time, or let them take effect.
+
+        Args:
+            clock: of the target.
+        """
+        for model in self._retrained:
+            retrained = cast("Retrained", model.retrained)
+            if clock is None or not retrained.by_time or model.errors.aside:
+                continue
+            fit = retrained.current
+            try:
+                retrained.reach(clock)
+            except Exception as error:  # noqa: BLE001 - as in `_learn`
+                self._fail(model, in_words(error), learning=True)
+            if retrained.current is not fit:
+                self._record_fit(model)
+            if retrained.changed:
+                self._changed.add(model.part)
+
+    def _record_fit(self, model: ModelVersion) -> None:
+        """Record that a model scores with another fit from now on."""
+        self.events.append(("refit", model.label, str(cast("Retrained", model.retrained).current)))
+        _log.info("model refit", target=self._target, model=model.label, why=self.events[-1][2])
 
     def _unscored(self, model: ModelVersion, scores: Mapping[str, float | None]) -> bool:
         """Whether a model failed to score an example."""
@@ -734,6 +799,8 @@ class ModelSet:
         why = model.errors.why or ""
         if model.build is not None and model.is_broken():
             model.rebuild(model.build())
+            if model.retrained is not None:
+                model.retrained.share(self.kept, self._features, model.names)
             self._record_event("rebuilt", model, f"its weights are not finite; {why}")
         else:
             self._record_event("tried_again", model, why)
@@ -773,6 +840,8 @@ class ModelSet:
             model.errors.recent = 0
 
     def _due(self, model: ModelVersion) -> bool:
+        if model.retrained is not None:
+            return model.renew or model.retrained.changed
         since = self.learned - model.pickled_at
         return since > 0 and (not model.big or model.renew or since >= self._renew_after)
 
@@ -821,6 +890,8 @@ class ModelSet:
                 if not model.pickled or self._due(model):
                     model.pickled = model.to_pickle(self._target)
                     model.pickled_at = self.learned
+                    if model.retrained is not None:
+                        model.retrained.changed = False
                 model.renew = False
                 models[name] = (model.pickled_at, RIVER, model.version, model.pickled)
         return sealed_models(models, self._key)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
 import structlog
 from msgspec import UNSET, UnsetType
 
+from dataflows.estimators.kept import KEPT_PARTS
 from dataflows.events import Command
 from dataflows.instants import format_instant, period_end
 from dataflows.items import (
@@ -77,9 +78,11 @@ _FIGURES = MODEL_PARTS + 1
 _EXAMPLES = MODEL_PARTS + 2
 _PUBLISHED = _EXAMPLES + SEGMENTS
 _WATCHED = _PUBLISHED + BUCKETS
-#: Parts of a target: models, the log of learned examples, monitors, examples, last publications by asset, and
-#: what monitors hold by asset. Frozen: the store knows them by number.
-TARGET_PARTS = _WATCHED + BUCKETS
+_KEPT = _WATCHED + BUCKETS
+#: Parts of a target: models, the log of learned examples, monitors, examples, last publications by asset,
+#: what monitors hold by asset, and examples on which models are fitted. Frozen: the store knows them by
+#: number.
+TARGET_PARTS = _KEPT + KEPT_PARTS
 _log = structlog.get_logger()
 
 
@@ -218,7 +221,7 @@ class TargetStage:
             store_key=fleet.store_key,
         )
         watched = FIGURES.unseal(parts[_FIGURES]) if _FIGURES in parts else {}
-        buckets = _between(parts, _WATCHED, TARGET_PARTS)
+        buckets = _between(parts, _WATCHED, _KEPT)
         self._monitors = Monitors(monitors, context, watched, buckets, refit, self._rejected)
         self._compares = compares
         if refit is not None:
@@ -246,6 +249,8 @@ class TargetStage:
             key=fleet.store_key,
             renew_after=renew_after,
         )
+        if state is not None:
+            self._models.restore_kept(_between(parts, _KEPT, TARGET_PARTS))
         self._changes += self._models.changes
         self._champion = Champion(target, self._models, None if state is None else state["champion"], stored)
         clock = None if state is None else state["ledger"]["clock"]
@@ -348,7 +353,7 @@ class TargetStage:
                 rows.append(self._rejected(item, error))
                 continue
             if due is None:
-                return rows
+                return rows + self._attempt(item, partial(self._models.reach, self._ledger.clock))
             if due.learns:
                 rows += self._attempt(item, partial(self._learn, item, due.example))
             if due.settles:
@@ -580,6 +585,7 @@ class TargetStage:
         changed += [_EXAMPLES + segment for segment in self._examples.changed()]
         changed += [_PUBLISHED + bucket for bucket in self._publisher.changed()]
         changed += [_WATCHED + bucket for bucket in self._monitors.changed_buckets()]
+        changed += [_KEPT + part for part in self._models.kept.changed()]
         return changed
 
     def main_snapshot(self) -> bytes:
@@ -602,17 +608,19 @@ class TargetStage:
 
     def part_snapshot(self, part: int) -> bytes:
         """Return the snapshot of one part."""
-        if part < MODEL_PARTS:
-            return self._models.part(part)
         if part == _LOG:
             return LOG.seal((self._models.log, self._models.log_start))
         if part == _FIGURES:
             return FIGURES.seal(self._monitors.state())
-        if part < _PUBLISHED:
-            return self._examples.segment(part - _EXAMPLES)
-        if part < _WATCHED:
-            return self._publisher.part(part - _PUBLISHED)
-        return self._monitors.bucket(part - _WATCHED)
+        writers = (
+            (_KEPT, self._models.kept.part),
+            (_WATCHED, self._monitors.bucket),
+            (_PUBLISHED, self._publisher.part),
+            (_EXAMPLES, self._examples.segment),
+            (0, self._models.part),
+        )
+        first, write = next((first, write) for first, write in writers if part >= first)
+        return write(part - first)
 
     def finish(self) -> list[Item]:
         """Return the target's section of the summary, with the number of records that it rejected."""

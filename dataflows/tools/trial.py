@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from dataflows.estimators import Retrained
 from dataflows.fleet.models import path_key
 from dataflows.fleet.problems import FleetError, Problem
 from dataflows.target.compiled import calls_of
@@ -28,6 +29,8 @@ __all__ = ["Trial", "check_models", "try_models"]
 _LOW, _HIGH = 0.25, 0.75
 #: Number of times that both labels are learned.
 _ROUNDS = 3
+#: Number of rows on which a model that is fitted in batch is tried.
+_FITTED = 40
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +92,11 @@ def _try(model: Model, names: tuple[str, ...]) -> tuple[Problem | None, str | No
     step, low, high = "be built", dict.fromkeys(names, _LOW), dict.fromkeys(names, _HIGH)
     try:
         estimator = model.build()
+        if isinstance(estimator, Retrained):
+            step = "be fitted on a few rows"
+            estimator = Retrained(estimator.classifier, every=_FITTED, keep=_FITTED, lag=0)
+            for number in range(_FITTED):
+                estimator.learn_one(dict.fromkeys(names, _LOW if number % 2 else _HIGH), not number % 2)
         calls = calls_of(estimator)
         if calls.pretrained:
             step = "score a row"
