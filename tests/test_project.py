@@ -153,6 +153,12 @@ def pins(text: str) -> dict[str, tuple[str, frozenset[str]]]:
 PARTS_OF_PYDANTIC = {"annotated-types", "pydantic-core"}
 
 
+#: Extras of the package itself, not of studies or development.
+EXTRAS = ("parquet", "sklearn", "lightgbm")
+#: Packages that are imported under another name.
+IMPORTED_AS = {"sklearn": "scikit-learn"}
+
+
 def imported() -> set[str]:
     """Third-party packages that the package imports, spelt as package indexes compare them.
 
@@ -167,13 +173,14 @@ def imported() -> set[str]:
             elif isinstance(node, ast.ImportFrom) and not node.level:
                 names.add(node.module or "")
             if isinstance(node, ast.FunctionDef):
-                inside |= {
-                    alias.name.partition(".")[0]
-                    for each in ast.walk(node)
-                    if isinstance(each, ast.Import)
-                    for alias in each.names
-                }
-    extras = {canonical(needed) for needed in pyproject()["project"]["optional-dependencies"]["parquet"]}
+                for each in ast.walk(node):
+                    if isinstance(each, ast.Import):
+                        inside |= {alias.name.partition(".")[0] for alias in each.names}
+                    elif isinstance(each, ast.ImportFrom):
+                        inside.add((each.module or "").partition(".")[0])
+    optional = pyproject()["project"]["optional-dependencies"]
+    extras = {canonical(needed) for extra in EXTRAS for needed in optional[extra]}
+    extras |= {top for top, name in IMPORTED_AS.items() if name in extras}
     names -= {name for name in names if name.partition(".")[0] in inside & extras}
     tops = {name.partition(".")[0] for name in names} - set(sys.stdlib_module_names) - {"dataflows"}
     return {canonical(top) for top in tops}
