@@ -51,6 +51,8 @@ class Lines:
         path: the file; gzip is recognised by its first bytes.
         offset: byte of its unpacked contents at which a line begins, or at which the last one ended.
         growing: text without a line end is not yet a line, and the end of the file is not the end.
+        most: bytes of the longest line that is kept whole.
+        chunk: bytes that are read at once.
 
     Raises:
         InputError: the file is shorter than the offset.
@@ -59,8 +61,11 @@ class Lines:
         offset: offset of the next line.
     """
 
-    def __init__(self, path: str, offset: int, *, growing: bool = False) -> None:
+    def __init__(
+        self, path: str, offset: int, *, growing: bool = False, most: int = MAX_BYTES, chunk: int = _CHUNK
+    ) -> None:
         self._path = path
+        self._most, self._size = most, chunk
         self._growing = growing
         self._file, self._unended = _open(path, offset)
         self._chunk: list[bytes] = []
@@ -89,12 +94,16 @@ class Lines:
         self.offset = start + len(line) + self._skipped + (0 if last else 1)
         self._skipped = 0
         # The gathered length of an oversized line depends on the start of reading; the kept length must not.
-        return line[: MAX_BYTES + 1], start, self.offset
+        return line[: self._most + 1], start, self.offset
+
+    def is_record(self, line: bytes) -> bool:
+        """Whether a line that was read is a record: it is not blank, or too long to say so."""
+        return bool(line) and not (line.isspace() and len(line) <= self._most)
 
     def _fill(self) -> bool:
         """Read more; False if a growing file has nothing new."""
         try:
-            data = self._file.read(_CHUNK)
+            data = self._file.read(self._size)
         except (EOFError, zlib.error, gzip.BadGzipFile) as error:
             msg = f"{self._path} is damaged somewhere after byte {self.offset:,} of its contents: {error}"
             raise InputError(msg) from error
@@ -108,8 +117,8 @@ class Lines:
         self._rest = b"" if self._end else lines.pop()
         if self._end and lines == [b""]:
             lines = []
-        if len(self._rest) > MAX_BYTES + _CHUNK:
-            keep = MAX_BYTES + 1
+        if len(self._rest) > self._most + self._size:
+            keep = self._most + 1
             self._skipped += len(self._rest) - keep
             self._rest = self._rest[:keep]
         self._chunk, self._next = lines, 0
@@ -126,7 +135,7 @@ class Lines:
             raise InputError(msg)
         self._unended = False
         self.offset += 1
-        return data[1:] or self._file.read(_CHUNK)
+        return data[1:] or self._file.read(self._size)
 
     def check_still_there(self) -> None:
         """Refuse to wait for lines that will never come.

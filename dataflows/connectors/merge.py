@@ -23,7 +23,7 @@ import msgspec
 from dataflows.connectors.arrivals import LOOK_AHEAD, MAX_JUMP, NEVER, Arrivals
 from dataflows.connectors.lines import InputError, Lines, size_of
 from dataflows.connectors.order_journal import Run
-from dataflows.events import MAX_BYTES, Event, Registration, Reject, decode
+from dataflows.events import Event, Registration, Reject, decode
 from dataflows.items import Item
 
 if TYPE_CHECKING:
@@ -93,6 +93,7 @@ class _Feed:
         "_growing",
         "_lines",
         "_offset",
+        "_open_lines",
         "_read",
         "_seen",
         "_times",
@@ -102,8 +103,11 @@ class _Feed:
         "place",
     )
 
-    def __init__(self, path: str, place: FilePosition, *, growing: bool, max_jump: int) -> None:
+    def __init__(
+        self, path: str, place: FilePosition, *, growing: bool, max_jump: int, lines: Callable[..., Lines]
+    ) -> None:
         self.path = path
+        self._open_lines = lines
         self.place = place
         self.head: NextRecord | None = None
         self._arrivals = Arrivals(place.latest, max_jump)
@@ -127,7 +131,7 @@ class _Feed:
             if not self._growing and self.place.size >= 0 and size_of(self.path) == self.place.size:
                 self._read, self.ended = self.place.size, True
                 return None
-            self._lines = Lines(self.path, self._offset, growing=self._growing)
+            self._lines = self._open_lines(self.path, self._offset, growing=self._growing)
         return self._lines
 
     def check(self) -> None:
@@ -166,7 +170,7 @@ class _Feed:
         while (found := lines.read()) is not None:
             self._seen += 1
             raw, start, end = found
-            if raw and not (raw.isspace() and len(raw) <= MAX_BYTES):
+            if lines.is_record(raw):
                 self._ahead.append(_Line(raw, self._decoded(raw), start, end, self._seen))
                 return True
         return False
@@ -236,7 +240,7 @@ class _Feed:
                 break
             raw, start, _ = found
             seen += 1
-            if not raw or (raw.isspace() and len(raw) <= MAX_BYTES):
+            if not lines.is_record(raw):
                 continue
             sequence += 1
             room -= len(raw)
@@ -266,6 +270,7 @@ class Merge:
         max_jump: see `Arrivals`.
         registry: number of groups of registry files, at the beginning. Such a file may be exported again: if
             it changed since its reading began, it is read again from its beginning.
+        lines: opens the lines of a file.
 
     Raises:
         InputError: a file is shorter than its position.
@@ -281,6 +286,7 @@ class Merge:
         body: Callable[[NextRecord], bytes | Event | Reject] = attrgetter("event"),
         registry: int = 0,
         max_jump: int = MAX_JUMP,
+        lines: Callable[..., Lines] = Lines,
     ) -> None:
         self._feeds: list[_Feed] = []
         self._groups: list[list[int]] = []
@@ -291,7 +297,7 @@ class Merge:
                 place = places[number] if number < len(places) else FilePosition()
                 if index < registry:
                     place = _as_it_is(path, place)
-                self._feeds.append(_Feed(path, place, growing=growing, max_jump=max_jump))
+                self._feeds.append(_Feed(path, place, growing=growing, max_jump=max_jump, lines=lines))
             self._groups.append(list(range(first, len(self._feeds))))
         self._follow = follow
         self._plain = plain

@@ -87,6 +87,7 @@ class Journal:
         folder: created if missing.
         partitions: names of the partitions read; those of an older journal have to come first.
         keep: microseconds of the host's clock for which a file that no resume needs is kept.
+        file_bytes: length after which another file is begun.
 
     Raises:
         JournalError: it is damaged, or its partitions are others.
@@ -95,7 +96,10 @@ class Journal:
         next: number of the next entry.
     """
 
-    def __init__(self, folder: Path, partitions: Sequence[str], keep: int) -> None:
+    def __init__(
+        self, folder: Path, partitions: Sequence[str], keep: int, file_bytes: int = _FILE_BYTES
+    ) -> None:
+        self._file_bytes = file_bytes
         self._folder = folder
         self._partitions = tuple(partitions)
         self._keep = keep
@@ -148,7 +152,7 @@ class Journal:
         Only after `sync` does it survive a power cut too. Outputs that a resume can take back need no `sync`
         before the snapshot; other outputs have to wait for it.
         """
-        if self._file is None or self._length >= _FILE_BYTES:
+        if self._file is None or self._length >= self._file_bytes:
             self._begin()
         plain = chosen if isinstance(chosen, int) else [[*run] for run in chosen]
         self._write([self.next, sequence, plain])

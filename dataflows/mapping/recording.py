@@ -42,7 +42,7 @@ __all__ = [
 ]
 
 #: Events that are sorted in memory at once; more are sorted in files.
-_CHUNK = 400_000
+IN_MEMORY = 400_000
 #: Order of events of one time, without arrivals: registry and weather, records and faults, then telemetry.
 ORDER = {
     "asset": 0,
@@ -194,7 +194,11 @@ def _digest(data: bytes) -> str:
 
 
 def write_recording(
-    files: Sequence[str], rules: Sequence[Rule], path: Path, progress: Callable[[int], None] | None = None
+    files: Sequence[str],
+    rules: Sequence[Rule],
+    path: Path,
+    progress: Callable[[int], None] | None = None,
+    in_memory: int = IN_MEMORY,
 ) -> Recording:
     """Write the recording of files.
 
@@ -203,6 +207,7 @@ def write_recording(
         rules: rules, in order.
         path: path of the recording; its folder exists.
         progress: called with the number of rows read so far.
+        in_memory: number of events that are sorted in memory; more are sorted in files.
 
     Raises:
         MappingError: a file has no rule, or a rule names a field that the file does not have.
@@ -213,7 +218,7 @@ def write_recording(
         temporary = Path(stack.enter_context(tempfile.TemporaryDirectory(dir=path.parent)))
         whole = temporary / path.name
         with whole.open("wb") as out:
-            for line in _sorted(_lines(files, rules, recording, progress), temporary, stack):
+            for line in _sorted(_lines(files, rules, recording, progress), temporary, stack, in_memory):
                 out.write(line)
         whole.replace(path)
     return recording
@@ -374,14 +379,14 @@ def line_of(event: dict[str, Any]) -> bytes:
 
 
 def _sorted(
-    lines: Iterable[tuple[tuple[int, int], bytes]], folder: Path, stack: ExitStack
+    lines: Iterable[tuple[tuple[int, int], bytes]], folder: Path, stack: ExitStack, most: int
 ) -> Iterator[bytes]:
     """Yield lines by key; lines with equal keys keep their order. Chunks are sorted in files."""
     chunks: list[Path] = []
     chunk: list[tuple[tuple[int, int], bytes]] = []
     for each in lines:
         chunk.append(each)
-        if len(chunk) >= _CHUNK:
+        if len(chunk) >= most:
             chunks.append(_spill(chunk, folder / f"{len(chunks)}"))
             chunk = []
     chunk.sort(key=lambda each: each[0])

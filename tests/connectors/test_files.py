@@ -7,9 +7,10 @@ import json
 import re
 import tempfile
 import tracemalloc
+from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import Any
-from unittest import mock
 
 import bytewax.operators as op
 import pytest
@@ -18,10 +19,10 @@ from bytewax.testing import TestingSource, run_main
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from dataflows.connectors import lines, merge
 from dataflows.connectors.file_sink import length_of
 from dataflows.connectors.files import FileSink, FileSource
-from dataflows.connectors.lines import InputError, expand
+from dataflows.connectors.lines import InputError, Lines, expand
+from dataflows.connectors.merge import FilePosition, Merge
 from dataflows.connectors.sink import SUMMARY
 from dataflows.events import MAX_BYTES, Reject
 from dataflows.fleet.fleet import Input
@@ -138,18 +139,23 @@ def test_records_are_the_lines_wherever_chunks_end(
     assume(
         packed or not content.startswith(b"\x1f\x8b")
     )  # which says that it is gzip, and is no beginning of JSON
-    with (
-        tempfile.TemporaryDirectory() as folder,
-        mock.patch.object(lines, "_CHUNK", chunk),
-        mock.patch.object(lines, "MAX_BYTES", most),
-        mock.patch.object(merge, "MAX_BYTES", most),
-    ):
+    with tempfile.TemporaryDirectory() as folder:
         path = written(Path(folder), "a.jsonl.gz" if packed else "a.jsonl", content)
         expected = as_read(content, path, most)
-        found = steps(path, batch=1)
-        assert [item for _, items in found for item in items] == expected
-        for number, (before, _) in enumerate(found):
-            assert read(path, batch=2, resume=before) == expected[number:]
+
+        def left(places: list[FilePosition], sequence: int) -> list[list[Seen]]:
+            """The rest of the file, a record a batch, and the positions between them."""
+            with closing(Merge([[str(path)]], places, lines=partial(Lines, chunk=chunk, most=most))) as merge:
+                found = []
+                while items := merge.read_batch(1, sequence + len(found))[0]:
+                    found.append([*map(seen, items)])
+                    between.append(merge.places())
+                return found
+
+        between: list[list[FilePosition]] = []
+        assert [item for items in left([], 0) for item in items] == expected
+        for number, places in enumerate([*between], start=1):
+            assert [item for items in left(places, number) for item in items] == expected[number:]
 
 
 def test_a_resume_from_any_record_of_several_files_gives_the_same_rest(tmp_path: Path) -> None:

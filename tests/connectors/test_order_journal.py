@@ -11,7 +11,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dataflows.connectors import order_journal as module
 from dataflows.connectors.order_journal import Entry, Journal, JournalError, Run, delete_journal, entries_of
 
 DAY = 86_400_000_000
@@ -21,9 +20,9 @@ RUNS = st.builds(Run, st.integers(0, 1), st.integers(0, 2**40), st.integers(0, 2
 CHOSEN = st.lists(RUNS, min_size=1, max_size=3).map(tuple) | st.integers(-(2**50), 2**52)
 
 
-def made(folder: Path, chosen: list[tuple[Run, ...] | int], keep: int = DAY) -> list[Entry]:
+def made(folder: Path, chosen: list[tuple[Run, ...] | int], **sizes: int) -> list[Entry]:
     """Write entries; the records before each are 10 times its number."""
-    journal = Journal(folder, NAMES, keep)
+    journal = Journal(folder, NAMES, DAY, **sizes)
     first = journal.next
     for number, each in enumerate(chosen, start=first):
         journal.append(10 * number, each)
@@ -47,13 +46,12 @@ def test_what_was_chosen_comes_back_from_any_entry_on(
     """Over any number of processes and files, from the entry that a snapshot names."""
     with (
         tempfile.TemporaryDirectory() as name,
-        mock.patch.object(module, "_FILE_BYTES", size),
         # Thousands of times to the disk and back would take minutes where disks are slow.
         mock.patch("os.fdatasync"),
         mock.patch("os.fsync"),
     ):
         folder = Path(name) / "journal"
-        written = [entry for chosen in runs for entry in made(folder, chosen)]
+        written = [entry for chosen in runs for entry in made(folder, chosen, file_bytes=size)]
         for since in range(len(written) + 1):
             assert repeated(folder, since) == written[since:]
         if written:
@@ -91,8 +89,7 @@ def test_damage_is_refused(tmp_path: Path, line: int) -> None:
 
 def test_a_file_that_is_gone_is_missed(tmp_path: Path) -> None:
     """Neither a resume nor a replay steps over a gap, nor goes on where a journal lags behind its store."""
-    with mock.patch.object(module, "_FILE_BYTES", 1):
-        made(tmp_path, [1, 2, 3])
+    made(tmp_path, [1, 2, 3], file_bytes=1)
     first, second, _ = sorted(tmp_path.iterdir())
     kept = second.read_bytes()
     second.unlink()
@@ -124,8 +121,7 @@ def test_partitions_stay_and_new_ones_follow(tmp_path: Path) -> None:
 
 def test_what_no_resume_needs_is_deleted_when_it_is_old(tmp_path: Path) -> None:
     """A file goes if all its entries come before the snapshot's and its last is older than is kept."""
-    with mock.patch.object(module, "_FILE_BYTES", 1):
-        made(tmp_path, [1, 2, 3, 4])
+    made(tmp_path, [1, 2, 3, 4], file_bytes=1)
     paths = sorted(tmp_path.iterdir())
     old = paths[0].stat().st_mtime - 2 * DAY / 1e6
     for path in paths[:3]:

@@ -15,7 +15,6 @@ from hypothesis import strategies as st
 
 from dataflows.fleet import load
 from dataflows.instants import format_instant
-from dataflows.mapping import recording as recordings
 from dataflows.mapping.recording import with_recordings, write_recording
 from dataflows.mapping.rules import MappingError, Rule
 
@@ -166,9 +165,7 @@ def test_a_history_written_in_any_form_comes_back(write: Writer, events: list[Ev
     assert not made.unmatched
 
 
-def test_more_events_than_fit_into_memory_are_sorted_in_files(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_more_events_than_fit_into_memory_are_sorted_in_files(tmp_path: Path) -> None:
     """Chunks that were sorted in files give the same recording as one in memory."""
     rows = [["a", (n * 7919) % 1000, n] for n in range(1000)]
     _table(tmp_path / "a.csv", ["asset", "s", "volt"], rows)
@@ -178,9 +175,8 @@ def test_more_events_than_fit_into_memory_are_sorted_in_files(
         ]
     )
     whole = write_recording([str(tmp_path / "a.csv")], [rule], tmp_path / "whole.jsonl").path.read_bytes()
-    monkeypatch.setattr(recordings, "_CHUNK", 90)
-    parts = write_recording([str(tmp_path / "a.csv")], [rule], tmp_path / "parts.jsonl").path.read_bytes()
-    assert parts == whole
+    parts = write_recording([str(tmp_path / "a.csv")], [rule], tmp_path / "parts.jsonl", in_memory=90)
+    assert parts.path.read_bytes() == whole
 
 
 FLEET = """
