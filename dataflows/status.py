@@ -16,7 +16,7 @@ from collections import Counter, deque
 from collections.abc import Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal, TextIO, cast
+from typing import TYPE_CHECKING, Any, Literal, TextIO, cast
 
 import structlog
 
@@ -247,6 +247,30 @@ METRICS = {
             "log_loss_total",
             ("target", "role"),
         ),
+        Metric(
+            "notifications",
+            "counter",
+            "alerts",
+            "Beginnings, updates and ends of alerts that a receiver took (`sent`) or refused (`refused`).",
+            "notifications_total",
+            ("receiver", "result"),
+        ),
+        Metric(
+            "undelivered",
+            "counter",
+            "attempts",
+            "Attempts to deliver alerts that failed, and are repeated.",
+            "notification_failures_total",
+            ("receiver",),
+        ),
+        Metric(
+            "queued",
+            "gauge",
+            "changes",
+            "Changes of alerts that a receiver has not got yet; counted up to 1,000.",
+            "queued_notifications",
+            ("receiver",),
+        ),
         Metric("pending", "gauge", "examples", "Examples that wait for their label.", "pending_examples"),
         Metric(
             "behind",
@@ -267,7 +291,8 @@ class RunStatus:
 
     Attributes:
         stop: set it to end the input before its next batch, at an epoch boundary.
-        records, done, epochs, rejected, rows, errors, latency, pause, committed_at: see `METRICS`.
+        records, done, epochs, rejected, rows, errors, latency, pause, committed_at, notifications,
+            undelivered: see `METRICS`.
         alive: instant at which the source was last asked for records, by the monotonic clock; None before.
         began: records that earlier runs on the same store read.
         intake: what the lane used and refused.
@@ -285,6 +310,8 @@ class RunStatus:
         self.latency = Histogram(0.005, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 60.0)
         self.pause = Histogram(0.005, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 60.0)
         self.committed_at: float | None = None
+        self.notifications: Counter[tuple[str, str]] = Counter()
+        self.undelivered: Counter[str] = Counter()
         self.alive: float | None = None
         self.intake = Intake()
         self._paused: float | None = None
@@ -315,7 +342,7 @@ class RunStatus:
         """
         if name in self._gauges:
             return self._gauges[name]()
-        value: float | Counter[str] | Histogram | None = getattr(self, name, None)
+        value: float | Counter[Any] | Histogram | None = getattr(self, name, None)
         return dict(sorted(value.items())) if isinstance(value, Counter) else value
 
     def collect(self) -> Iterator[tuple[Metric, Value]]:

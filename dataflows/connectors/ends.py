@@ -4,19 +4,21 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from dataflows.connectors.committed import CommittedFiles
 from dataflows.connectors.files import FileSink, FileSource
 from dataflows.connectors.lines import InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
+    from dataflows.connectors.committed import CommittedRows
     from dataflows.connectors.sink import Sink
     from dataflows.connectors.source import LaneSource
     from dataflows.fleet.fleet import Connector, Fleet
     from dataflows.status import RunStatus
 
-__all__ = ["SINKS", "SOURCES", "sink_of", "source_of"]
+__all__ = ["SINKS", "SOURCES", "committed_of", "sink_of", "source_of"]
 
 
 def _kafka_source() -> type[LaneSource]:
@@ -84,6 +86,20 @@ def sink_of(fleet: Fleet, status: RunStatus, store: Path | None = None, *, alone
     """
     kind = _kind_of("output", fleet.output.connector, kafka=fleet.output.kafka is not None, known=[*SINKS])
     return SINKS[kind]().of(fleet, status, store, alone=alone)
+
+
+def committed_of(fleet: Fleet, outputs: Sequence[str]) -> CommittedRows:
+    """Make the reader of committed rows of a fleet's outputs, in files or topics.
+
+    Raises:
+        KafkaInputError: a secret is missing.
+    """
+    kafka = fleet.output.kafka
+    if kafka is None:
+        return CommittedFiles(fleet.output.folder, outputs)
+    from dataflows.connectors.kafka.committed import CommittedTopics  # noqa: PLC0415 - as above
+
+    return CommittedTopics(fleet.kafka, kafka.prefix, outputs)
 
 
 def _kind_of(table: str, connector: Connector | None, *, kafka: bool, known: list[str]) -> str:

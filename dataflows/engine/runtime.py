@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import atexit
 import re
 import shlex
 from contextlib import ExitStack
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dataflows.exporter import address_of, beside, served
+from dataflows.notify.delivery import delivered
 from dataflows.recovery.manifest import started, write_manifest
 from dataflows.recovery.sqlite_files import delete_unfinished, part_files
 from dataflows.recovery.store import check_store, locked, moved_state, past_in
@@ -88,6 +90,8 @@ def find_runtime(fleet: Fleet, arguments: Sequence[str], environ: Mapping[str, s
 def serve_until_exit(fleet: Fleet, runtime: Runtime, address: str | None) -> None:
     """Serve metrics and probes until this process ends, at the port of the address plus its number.
 
+    The first process delivers alerts too.
+
     Args:
         fleet: that runs.
         runtime: on which it runs.
@@ -95,7 +99,11 @@ def serve_until_exit(fleet: Fleet, runtime: Runtime, address: str | None) -> Non
 
     Raises:
         AddressError: nothing can listen there.
+        SecretError: a secret of a receiver of alerts is not there, or cannot be used.
     """
+    if runtime.process == 0 and fleet.notify:
+        _serving.enter_context(delivered(fleet, runtime.status))
+        atexit.register(_serving.close)
     if address:
         place = beside(address_of(address), runtime.process)
         _serving.enter_context(served(place, runtime.status, runtime.store, fleet.output.folder))

@@ -38,6 +38,7 @@ _STAND_INS: Mapping[str, Any] = {
     "values": ["-"],
     "max_age": "1h",
     "pipeline": [{"estimator": "-"}],
+    "kind": "alertmanager",
 }
 
 _EXPECTED = {

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from dataflows.instants import HOUR, MICROSECONDS
@@ -10,7 +12,6 @@ from dataflows.window_statistics import FAULT_STATISTICS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
-    from pathlib import Path
 
     from dataflows.mapping.rules import Rule
 
@@ -29,11 +30,18 @@ __all__ = [
     "Model",
     "Output",
     "OwnFeatures",
+    "Receiver",
     "Secret",
+    "SecretError",
     "Target",
     "Weather",
     "Window",
 ]
+
+
+class SecretError(RuntimeError):
+    """A secret that ``fleet.toml`` names is not there."""
+
 
 #: Records that can clear an asset's windows.
 RESETS = ("failure", "maintenance")
@@ -327,6 +335,29 @@ class Secret:
     env: str | None = None
     file: str | None = None
 
+    def read(self, key: str, table: str) -> str:
+        """Read the secret; a line end at the end of a file does not count.
+
+        Args:
+            key: of ``fleet.toml`` that names it, without ``_env`` or ``_file``; for errors.
+            table: of that key.
+
+        Raises:
+            SecretError: it is not there.
+        """
+        if self.env is not None:
+            value = os.environ.get(self.env)
+            if not value:
+                msg = f"the environment variable {self.env} ({key}_env under [{table}]) is not set"
+                raise SecretError(msg)
+            return value
+        try:
+            return Path(self.file or "").read_text(encoding="utf-8").removesuffix("\n")
+        except (OSError, UnicodeDecodeError) as failed:
+            why = getattr(failed, "strerror", None) or "it is not UTF-8"
+            msg = f"{self.file} ({key}_file under [{table}]) cannot be read: {why}"
+            raise SecretError(msg) from failed
+
 
 @dataclass(frozen=True, slots=True)
 class Kafka:
@@ -442,6 +473,37 @@ class Output:
 
 
 @dataclass(frozen=True, slots=True)
+class Receiver:
+    """A receiver of alerts; secrets are named, never held.
+
+    Attributes:
+        url: None where it is a secret.
+        url_secret: holds the URL.
+        about: subjects that it gets.
+        labels: of every alert to it, besides its own.
+        secret: key that signs webhooks.
+        token: bearer token.
+        ca_file: PEM; None for the system's authorities.
+        repost_every: microseconds after which alerts that are open are posted again.
+        expires_after: microseconds after the last post when an Alertmanager takes an open alert for resolved.
+        hold: microseconds for which an event, such as a promotion, is an active alert.
+    """
+
+    name: str
+    kind: Literal["alertmanager", "webhook"]
+    url: str | None
+    url_secret: Secret | None = None
+    about: tuple[str, ...] = ("failures", "drift", "promotions", "proposals")
+    labels: Mapping[str, str] = field(default_factory=dict)
+    secret: Secret | None = None
+    token: Secret | None = None
+    ca_file: str | None = None
+    repost_every: int = MICROSECONDS["m"]
+    expires_after: int = 30 * MICROSECONDS["m"]
+    hold: int = HOUR
+
+
+@dataclass(frozen=True, slots=True)
 class Fleet:
     """One fleet: its name, its streams, its classes and its targets.
 
@@ -453,6 +515,7 @@ class Fleet:
         targets: by name.
         max_internal_errors: number of records with a failed stage after which the run ends.
         kafka: connection to the cluster of Kafka inputs and outputs.
+        notify: receivers of alerts, by name.
         store_key: key that signs the models in the recovery store; None: they are not signed.
     """
 
@@ -467,6 +530,7 @@ class Fleet:
     targets: Mapping[str, Target]
     max_internal_errors: int = 100
     kafka: Kafka = field(default_factory=Kafka)
+    notify: Mapping[str, Receiver] = field(default_factory=dict)
     store_key: bytes | None = field(default=None, repr=False)
 
     def reach(self, asset_class: str) -> int:

@@ -30,6 +30,7 @@ from dataflows.fleet.fleet import (
     Output,
     OwnFeatures,
     Promotion,
+    Receiver,
     Secret,
     Target,
     Weather,
@@ -37,7 +38,7 @@ from dataflows.fleet.fleet import (
 )
 from dataflows.fleet.models import Blueprint, blueprint, own_block
 from dataflows.fleet.problems import Loc, dotted, listed, nearest, shown
-from dataflows.fleet.values import topic_name
+from dataflows.fleet.values import topic_name, url_problem
 from dataflows.instants import MICROSECONDS, format_duration
 from dataflows.mapping.rules import problems_of
 from dataflows.window_statistics import FAULT_STATISTICS, STATISTICS, feature_name
@@ -825,7 +826,7 @@ def made_kafka(draft: CheckedDocument, folder: Path) -> Kafka:
             if getattr(table, key) is not None and not wanted and not draft.is_broken("kafka", "security"):
                 given = shown(table.security)
                 draft.refuse(("kafka", key), f"no such key unless security is with {where}", given)
-    password = _secret(draft, "password", table.password_env, table.password_file, folder)
+    password = _secret(draft, ("kafka", "password"), table.password_env, table.password_file, folder)
     if with_login:
         for key, value in (("user", table.user), ("password_env", password)):
             if value is None and not draft.is_broken("kafka", key):
@@ -840,7 +841,9 @@ def made_kafka(draft: CheckedDocument, folder: Path) -> Kafka:
         ca_file=_path(folder, table.ca_file),
         certificate_file=_path(folder, table.certificate_file),
         key_file=_path(folder, table.key_file),
-        key_password=_secret(draft, "key_password", table.key_password_env, table.key_password_file, folder),
+        key_password=_secret(
+            draft, ("kafka", "key_password"), table.key_password_env, table.key_password_file, folder
+        ),
         mechanism=table.mechanism,
         user=table.user,
         password=password,
@@ -852,13 +855,54 @@ def _path(folder: Path, path: str | None) -> str | None:
 
 
 def _secret(
-    draft: CheckedDocument, what: str, env: str | None, file: str | None, folder: Path
+    draft: CheckedDocument, loc: Loc, env: str | None, file: str | None, folder: Path
 ) -> Secret | None:
+    *table, what = loc
     if env is not None and file is not None:
-        draft.refuse(("kafka", f"{what}_file"), f"none together with {what}_env: one of the two", shown(file))
+        draft.refuse((*table, f"{what}_file"), f"none together with {what}_env: one of the two", shown(file))
     if env is None and file is None:
         return None
     return Secret(env, _path(folder, file))
+
+
+def _receivers(draft: CheckedDocument, folder: Path) -> Iterator[Receiver]:
+    """Resolve the receivers of alerts; refuse keys that their kind does not use."""
+    written = draft.document.output
+    if draft.document.notify and written.connector is not None:
+        draft.refuse(("notify",), "outputs in files or topics, since alerts are read from them")
+    for name, table in draft.document.notify.items():
+        loc = ("notify", name)
+        known = not draft.is_broken(*loc, "kind")
+        if known and table.kind == "alertmanager":
+            for key in ("secret_env", "secret_file"):
+                if getattr(table, key) is not None:
+                    draft.refuse((*loc, key), 'no such key unless kind is "webhook"', shown(table.kind))
+        secret = _secret(draft, (*loc, "secret"), table.secret_env, table.secret_file, folder)
+        if known and table.kind == "webhook" and secret is None and not draft.is_broken(*loc, "secret_env"):
+            draft.refuse((*loc, "secret_env"), "this key or secret_file: every webhook is signed")
+        token = _secret(draft, (*loc, "token"), table.token_env, table.token_file, folder)
+        hidden = _secret(draft, (*loc, "url"), table.url_env, table.url_file, folder)
+        if (table.url is None) == (hidden is None) and not draft.is_broken(*loc):
+            draft.refuse((*loc, "url"), "exactly one of url, url_env and url_file")
+        if table.url is not None and (problem := url_problem(table.url, secret=token is not None)):
+            draft.refuse((*loc, "url"), problem, shown(table.url))
+        if table.expires_after < 3 * table.repost_every:
+            expected = f"at least three times repost_every, {format_duration(3 * table.repost_every)}"
+            draft.refuse((*loc, "expires_after"), expected, format_duration(table.expires_after))
+        yield Receiver(
+            name=name,
+            kind=table.kind,
+            url=table.url,
+            url_secret=hidden,
+            about=tuple(dict.fromkeys(table.about)),
+            labels=table.labels,
+            secret=secret,
+            token=token,
+            ca_file=_path(folder, table.ca_file),
+            repost_every=table.repost_every,
+            expires_after=table.expires_after,
+            hold=table.hold,
+        )
 
 
 # One record after a long pause waits for all of them.
@@ -893,6 +937,7 @@ def expand(draft: CheckedDocument, path: Path) -> Fleet:
         targets=made,
         max_internal_errors=document.max_internal_errors,
         kafka=made_kafka(draft, folder),
+        notify={receiver.name: receiver for receiver in _receivers(draft, folder)},
     )
     _check_expiries(draft, fleet)
     return fleet

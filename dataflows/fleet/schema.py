@@ -27,6 +27,7 @@ from dataflows.fleet.values import (
     RefitLag,
     Rotation,
     Share,
+    label_name,
     topic_name,
 )
 from dataflows.instants import MICROSECONDS
@@ -48,6 +49,7 @@ __all__ = [
     "KafkaOutputTable",
     "KafkaTable",
     "ModelTable",
+    "NotifyTable",
     "OutputTable",
     "Table",
     "TargetTable",
@@ -482,6 +484,70 @@ class OutputTable(Table):
     )
 
 
+Label = Annotated[str, AfterValidator(label_name), Form("name of a label")]
+
+
+class NotifyTable(Table):
+    """A receiver of alerts. The key is its name. [Alerts out](notify.md) says what it gets.
+
+    The file never contains secrets: it names the environment variable or the file that holds one.
+    """
+
+    kind: Literal["alertmanager", "webhook"] = Field(
+        description="An Alertmanager (API v2), which groups, silences and sends on; or any program that "
+        "takes a POST for each alert that begins or ends."
+    )
+    url: str | None = Field(
+        default=None,
+        min_length=1,
+        description="Its address: of an Alertmanager such as `http://127.0.0.1:9093`; of a webhook the whole "
+        "URL. Exactly one of `url`, `url_env` and `url_file` has to be there.",
+    )
+    url_env: str | None = Field(
+        default=None, min_length=1, description="Environment variable with a URL that is a secret itself."
+    )
+    url_file: FileName | None = Field(default=None, description="File with a URL that is a secret itself.")
+    about: list[Literal["failures", "drift", "promotions", "proposals"]] = Field(
+        default=["failures", "drift", "promotions", "proposals"],
+        min_length=1,
+        description="What it gets: alerts of failures (the rows of `alerts`), alarms of drift, changes of a "
+        'champion, and proposals that wait for a decision (with `promotion = "propose"`).',
+    )
+    labels: dict[Label, str] = Field(
+        default={}, description="Labels of every alert, besides those of its own, such as `plant`."
+    )
+    secret_env: str | None = Field(
+        default=None,
+        min_length=1,
+        description="With a webhook, environment variable with the key that signs each post; 16 bytes or "
+        "more, or `whsec_` and base64.",
+    )
+    secret_file: FileName | None = Field(default=None, description="File with that key.")
+    token_env: str | None = Field(
+        default=None, min_length=1, description="Environment variable with a bearer token for the receiver."
+    )
+    token_file: FileName | None = Field(default=None, description="File with that token.")
+    ca_file: FileName | None = Field(
+        default=None,
+        description="Authorities that may sign the receiver's certificate, as PEM. Default: the system's.",
+    )
+    repost_every: PositiveDuration = Field(
+        default=MICROSECONDS["m"],
+        description="With an Alertmanager, how often alerts that are open are posted again: it forgets them "
+        "when it is started anew.",
+    )
+    expires_after: PositiveDuration = Field(
+        default=30 * MICROSECONDS["m"],
+        description="With an Alertmanager, how long after the last post it takes an open alert for "
+        "resolved, in place of its `resolve_timeout`. Choose it longer than a restart of the run takes.",
+    )
+    hold: PositiveDuration = Field(
+        default=MICROSECONDS["h"],
+        description="With an Alertmanager, how long an event that has no end (an alarm of drift, a change of "
+        "champion) is an active alert.",
+    )
+
+
 class ClockTable(Table):
     """Check of clocks, as `clock = { tolerance = "10m" }` in `[assets]`; without it no clock is checked."""
 
@@ -746,3 +812,4 @@ class Document(Table):
     )
     targets: list[TargetTable] = Field(default=[], description="Prediction targets.")
     models: dict[Name, ModelTable] = Field(default={}, description="Catalogue of models, by name.")
+    notify: dict[Name, NotifyTable] = Field(default={}, description="Receivers of alerts, by name.")

@@ -6,6 +6,7 @@ import re
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Annotated, Literal
+from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
 
@@ -27,7 +28,9 @@ __all__ = [
     "RefitLag",
     "Rotation",
     "Share",
+    "label_name",
     "topic_name",
+    "url_problem",
 ]
 
 
@@ -44,6 +47,7 @@ _NAME = re.compile(r"[^\s/:*?\[\]]+(?: [^\s/:*?\[\]]+)*")
 _LONGEST_NAME = 120
 _SIZE = re.compile(r"(\d+(?:\.\d+)?) ?([kMG]B)", re.ASCII)
 _BYTES = {"kB": 1_000, "MB": 1_000_000, "GB": 1_000_000_000}
+_LABEL = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]{0,119}")
 _TOPIC = re.compile(r"[a-zA-Z0-9._-]{1,249}")
 
 
@@ -138,6 +142,18 @@ def _refit_lag(value: object) -> object:
     return value
 
 
+def label_name(value: str) -> str:
+    """Return the value if it is a valid name of a label of an alert.
+
+    Raises:
+        ValueError: it is not.
+    """
+    if _LABEL.fullmatch(value) is None:
+        msg = "the name of a label: letters, digits and '_', at most 120, and no digit first"
+        raise ValueError(msg)
+    return value
+
+
 def topic_name(value: str) -> str:
     """Return the value if it is a valid name of a Kafka topic.
 
@@ -148,6 +164,31 @@ def topic_name(value: str) -> str:
         msg = "the name of a topic: at most 249 of letters, digits, '.', '_' and '-'"
         raise ValueError(msg)
     return value
+
+
+def url_problem(value: str, *, secret: bool) -> str | None:
+    """Return what a URL of a receiver has to be, None if this one is fine.
+
+    Args:
+        value: the URL.
+        secret: whether a token is sent there, which nobody on the way may read.
+
+    >>> url_problem("http://127.0.0.1:9093", secret=True)
+    >>> url_problem("http://pager.example/hook", secret=True)
+    'https, since a token is sent there, or a loopback address'
+    """
+    expected = "a URL, such as http://127.0.0.1:9093"
+    try:
+        parts = urlsplit(value)
+        if parts.scheme not in {"http", "https"} or not parts.hostname or parts.port == 0:
+            return expected
+    except ValueError:
+        return expected
+    if parts.username is not None or parts.password is not None:
+        return "a URL without user and password: use token_env, or url_env for all of it"
+    if secret and parts.scheme == "http" and parts.hostname not in {"127.0.0.1", "::1", "localhost"}:
+        return "https, since a token is sent there, or a loopback address"
+    return None
 
 
 def _one_or_more(value: object) -> object:

@@ -21,8 +21,10 @@ from dataflows.fleet import (
     Window,
     load,
 )
+from dataflows.fleet.fleet import SecretError
 from dataflows.fleet.models import path_key
 from dataflows.instants import format_duration, shown_instant
+from dataflows.notify.receivers import sender_of
 from dataflows.tools.trial import check_models
 from dataflows.window_statistics import FAULT_STATISTICS, STATISTICS
 
@@ -48,9 +50,18 @@ def check(fleet: Fleet | Path | str, console: Console | None = None) -> bool:
         console.print(refusal(error))
         return False
     console.print(report(resolved))
-    for note in trial.notes:
+    for note in (*trial.notes, *_missing_secrets(resolved)):
         console.print(Text(f"Note: {note}"))
     return True
+
+
+def _missing_secrets(fleet: Fleet) -> Iterator[str]:
+    """Secrets of receivers without which a run would not start."""
+    for receiver in fleet.notify.values():
+        try:
+            sender_of(receiver)
+        except SecretError as error:
+            yield f"{error}; a run needs it"
 
 
 def report(fleet: Fleet) -> Group:
@@ -113,6 +124,9 @@ def _streams(fleet: Fleet) -> Iterator[tuple[str, str]]:
     if policy.clock is not None:
         kept = "; what such an asset sends is rejected" if policy.clock.quarantine else ""
         yield "clock health", f"a clock is wrong beyond {format_duration(policy.clock.tolerance)}{kept}"
+    for name, receiver in fleet.notify.items():
+        where = receiver.url or "a secret URL"
+        yield f"notify {name}", f"{receiver.kind} at {where}: {', '.join(receiver.about)}"
     yield "figures", "all" if fleet.figures_from is None else f"from {shown_instant(fleet.figures_from)}"
     yield "metrics", f"every {format_duration(fleet.metrics_every)}"
 

@@ -19,6 +19,7 @@ from rich.text import Text
 from dataflows.connectors.file_sink import files_of
 from dataflows.evaluation.reading import whole_rows
 from dataflows.instants import parse_instant, shown_instant
+from dataflows.notify.delivery import waiting
 from dataflows.tools.tables import plain_table
 
 if TYPE_CHECKING:
@@ -105,6 +106,7 @@ def findings(fleet: Fleet, store: Path, now: float) -> list[Finding]:
     return [
         *_run(fleet, now),
         *_disk({folder, store} if store.exists() else {folder}),
+        *_notifications(fleet, now),
         *_rejects(metrics),
         *_clocks(metrics),
         *_models(metrics),
@@ -157,6 +159,18 @@ def _disk(folders: set[Path]) -> Iterator[Finding]:
         level: Level = "failure" if free < _FULL else "warning" if free < _LOW else "ok"
         todo = "" if level == "ok" else "make room, or move finished outputs (`rotate`) away"
         yield Finding(level, "disk", f"{usage.free / 1e9:,.1f} GB free ({free:.0%}) at {folder}", todo)
+
+
+def _notifications(fleet: Fleet, now: float) -> Iterator[Finding]:
+    """Check whether receivers have got all alerts."""
+    for name, changes, since, why in waiting(fleet):
+        if not changes and since is None:
+            yield Finding("ok", f"notify {name}", "every alert is delivered")
+            continue
+        failing = "" if since is None else f"; it fails since {_in_words(max(0.0, now - since))}: {why}"
+        level: Level = "warning" if since is None or now - since < _STILL else "failure"
+        what = f"{changes:,} beginnings or ends of alerts are not delivered{failing}"
+        yield Finding(level, f"notify {name}", what, "is the receiver there, and a run to deliver them?")
 
 
 def _rejects(metrics: Sequence[dict[str, Any]]) -> Iterator[Finding]:

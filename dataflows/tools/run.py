@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import re
+import shutil
 import signal
 import threading
 from contextlib import contextmanager, nullcontext
@@ -25,6 +26,7 @@ from dataflows.exporter import beside, served
 from dataflows.failure_prediction import build
 from dataflows.fleet import load
 from dataflows.mapping.recording import delete_recordings, sentence, with_recordings
+from dataflows.notify.delivery import delivered
 from dataflows.outputs import OUTPUTS
 from dataflows.recovery.store import StoreError, moved_state, open_store, past_in, start_over, starts_over
 from dataflows.status import RunStatus, logged_to
@@ -100,6 +102,7 @@ def run(  # noqa: PLR0913 - one argument a wish of the command line
         StoreError: the store is in use, or new with outputs of an earlier run, or a model cannot be stored.
         ProcessError: one of several processes failed.
         AddressError: nothing can listen at the address of the metrics.
+        SecretError: a secret of a receiver of alerts is not there, or cannot be used.
         InputError: the input cannot be read, or cannot be resumed.
         UnusableInputError: no record could be used, or too many mix arrivals.
     """
@@ -132,6 +135,7 @@ def run(  # noqa: PLR0913 - one argument a wish of the command line
         opened as recovery,
         (folder / "log.jsonl").open("a", buffering=1) as log,
         logged_to(log),
+        delivered(fleet, status),
     ):
         fleet = _recorded(fleet, console)
         reading = source_of(fleet, status, store) if source is None else source(fleet, status)
@@ -297,6 +301,7 @@ def _delete_outputs(folder: Path) -> None:
     for path in (*_outputs(folder), folder / "summary.json", folder / "log.jsonl"):
         delete_output(path)
         committed_file(path).unlink(missing_ok=True)
+    shutil.rmtree(folder / "notify", ignore_errors=True)
     delete_recordings(folder)
 
 

@@ -1,65 +1,82 @@
-"""The length of an output that is final, told beside it."""
+"""Rows of files that no kill takes back, read from a place on."""
 
 from __future__ import annotations
 
+import random
 from typing import TYPE_CHECKING
 
 import pytest
 
-from dataflows.connectors.file_sink import OUTPUT, Committed, committed_file, length_of
-from dataflows.connectors.files import FileSink
-from dataflows.items import Item, Row
-from dataflows.state.snapshots import SnapshotError
-from dataflows.status import RunStatus
+from dataflows.connectors.committed import CommittedFiles, OtherRowsError
+from dataflows.connectors.file_sink import part_name
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 
-def row(data: bytes) -> Item:
-    return Item(1, 0, None, 0, ("", 0, 0), Row("alerts", data))
+def commit(path: Path, length: int) -> None:
+    path.with_suffix(".committed").write_text(f"{length}\n", encoding="ascii")
 
 
-def test_rows_are_final_when_the_epoch_after_them_ends(tmp_path: Path) -> None:
-    """Neither written nor snapshotted rows are called final before their epoch is known to be committed."""
-    status = RunStatus()
-    sink = FileSink(tmp_path, status).build_part("outputs", "alerts", None)
-    told = tmp_path / "alerts.committed"
-    assert told.read_text() == "0\n"
-    sink.write_batch([row(b"{}"), row(b"{}")])
-    status.committed()
-    assert told.read_text() == "0\n"
-    state = sink.snapshot()
-    assert told.read_text() == "0\n"
-    status.committed()
-    assert told.read_text() == "6\n"
-    sink.write_batch([row(b"{}")])
-    sink.snapshot()
-    sink.close()
-    # A kill, before that epoch is committed: the next run takes its row back.
-    FileSink(tmp_path, RunStatus()).build_part("outputs", "alerts", state).close()
-    assert told.read_text() == "6\n"
-    assert (tmp_path / "alerts.jsonl").read_bytes() == b"{}\n{}\n"
+def test_a_row_that_is_not_committed_is_not_read(tmp_path: Path) -> None:
+    """Nor half of one; what is there later is read from where the last chunk ended."""
+    path = tmp_path / "alerts.jsonl"
+    rows = CommittedFiles(tmp_path, ("alerts", "changes"))
+    assert rows.read({}, 10).rows == []
+    path.write_bytes(b"1\n22\n333\n")
+    assert rows.read({}, 10).rows == []
+    commit(path, 5)
+    first = rows.read({}, 10)
+    assert first.rows == [("alerts", b"1"), ("alerts", b"22")]
+    assert not first.more
+    commit(path, 9)
+    assert rows.read(first.place, 10).rows == [("alerts", b"333")]
 
 
-def test_a_length_is_only_written_when_it_changed(tmp_path: Path) -> None:
-    """Epochs without rows leave the file alone."""
-    status = RunStatus()
-    Committed(tmp_path / "late.jsonl", 7, status)
-    told = committed_file(tmp_path / "late.jsonl")
-    told.unlink()
-    status.committed()
-    assert not told.exists()
+def test_rows_are_read_once_whatever_the_sizes_of_chunks(tmp_path: Path) -> None:
+    """Over several outputs and over files that rotate."""
+    chance = random.Random(5)
+    lines = {
+        output: [f"{output}-{n}-{'x' * chance.randrange(60)}".encode() for n in range(60)]
+        for output in ("alerts", "changes")
+    }
+    for output, rows in lines.items():
+        path, start = tmp_path / f"{output}.jsonl", 0
+        for begin in range(0, 60, 7):
+            data = b"".join(row + b"\n" for row in rows[begin : begin + 7])
+            part_name(path, start, None, finished=begin + 7 < 60).write_bytes(data)
+            start += len(data)
+        commit(path, start)
+    found: list[tuple[str, bytes]] = []
+    reader, chunk = CommittedFiles(tmp_path, tuple(lines)), None
+    while chunk is None or chunk.more:
+        chunk = reader.read({} if chunk is None else chunk.place, chance.randrange(1, 20))
+        found += chunk.rows
+    assert {output: [row for of, row in found if of == output] for output in lines} == lines
 
 
-def test_lengths_of_every_store_are_read() -> None:
-    """A sealed length, the bare number of the first stores and none at all."""
-    assert [length_of(state) for state in (OUTPUT.seal(12), 12, None)] == [12, 12, 0]
+def test_files_that_were_moved_away_are_left_out(tmp_path: Path) -> None:
+    """The rows behind them are read."""
+    path = tmp_path / "alerts.jsonl"
+    first = part_name(path, 0, None, finished=True)
+    first.write_bytes(b"1\n2\n")
+    part_name(path, 4, None, finished=False).write_bytes(b"3\n")
+    commit(path, 6)
+    reader = CommittedFiles(tmp_path, ("alerts",))
+    chunk = reader.read({}, 1)
+    first.unlink()
+    assert reader.read(chunk.place, 10).rows == [("alerts", b"3")]
 
 
-def test_a_damaged_length_is_refused() -> None:
-    """Rows are never cut off by a number that was changed."""
-    sealed = bytearray(OUTPUT.seal(70_000))
-    sealed[-1] ^= 1
-    with pytest.raises(SnapshotError, match="CRC"):
-        length_of(bytes(sealed))
+@pytest.mark.parametrize("other", [b"1\n", b"1\nxx\n333\n", b""])
+def test_rows_of_another_run_are_told_apart(tmp_path: Path, other: bytes) -> None:
+    """By their length, or by the row before the place."""
+    path = tmp_path / "alerts.jsonl"
+    path.write_bytes(b"1\n22\n")
+    commit(path, 5)
+    reader = CommittedFiles(tmp_path, ("alerts",))
+    place = reader.read({}, 10).place
+    path.write_bytes(other)
+    commit(path, len(other))
+    with pytest.raises(OtherRowsError, match=r"alerts\.jsonl"):
+        reader.read(place, 10)

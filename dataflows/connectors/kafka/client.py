@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import logging
-import os
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import structlog
 from confluent_kafka import Consumer, KafkaError, KafkaException, Producer
 from confluent_kafka.admin import AdminClient
 from typing_extensions import override
+
+from dataflows.fleet.fleet import SecretError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -241,16 +241,7 @@ def patiently(
 
 
 def _read(secret: Secret | None, what: str) -> str | None:
-    if secret is None:
-        return None
-    if secret.env is not None:
-        value = os.environ.get(secret.env)
-        if not value:
-            msg = f"the environment variable {secret.env} ({what}_env under [kafka]) is not set"
-            raise KafkaInputError(msg)
-        return value
     try:
-        return Path(secret.file or "").read_text(encoding="utf-8").removesuffix("\n")
-    except OSError as failed:
-        msg = f"{secret.file} ({what}_file under [kafka]) cannot be read: {failed.strerror}"
-        raise KafkaInputError(msg) from failed
+        return None if secret is None else secret.read(what, "kafka")
+    except SecretError as failed:
+        raise KafkaInputError(str(failed)) from failed
