@@ -9,7 +9,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input --quiet
 
-.PHONY: help venv run test test-full chaos lint format lock manifests bench clean
+.PHONY: help venv run test test-full chaos lint format lock manifests docs bench clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -55,6 +55,10 @@ lock: $(VENV)/.ready ## bring the lock files up to pyproject.toml (LOCK_FLAGS=--
 manifests: $(VENV)/.ready ## write the dashboards of the chart, and render k8s/manifests from it
 	$(BIN)/python -m tests.k8s.dashboards
 	$(BIN)/python -m tests.k8s.manifests
+
+docs: $(VENV)/.ready ## build the documentation as a site into build/site
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
+	@echo "build/site/index.html"
 
 bench: $(VENV)/.ready ## run the benchmarks
 	$(BIN)/python -m benchmarks

@@ -330,14 +330,20 @@ def simulate(
         str | None, typer.Option(help="Time between messages of a driving truck, such as 15m.")
     ] = None,
     seed: Annotated[int | None, typer.Option(help="The same seed gives the same bytes.")] = None,
+    as_csv: Annotated[  # noqa: FBT002
+        bool,
+        typer.Option("--csv", help="Write readings.csv and orders.csv instead, as companies do."),
+    ] = False,
 ) -> None:
     """Write the recording of a simulated fleet of trucks, and beside it the truth that no sensor shows."""
     from dataflows.simulator import load_scenario, write
+    from dataflows.simulator import simulate as simulated
+    from dataflows.simulator.tables import write_tables
 
     with _explained():
         loaded = load_scenario(scenario, trucks=trucks, days=days, every=every, seed=seed)
         with _console.status(f"Simulating {loaded.trucks} trucks over {loaded.days} days ..."):
-            files = write(loaded, out)
+            files = tuple(write_tables(simulated(loaded), out) if as_csv else write(loaded, out))
     for path in files:
         _console.print(f"{path}  {path.stat().st_size / 1e6:,.1f} MB", highlight=False)
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from dataflows.mapping.rows import Row
 
-__all__ = ["ROWS", "Column", "Proposal", "propose"]
+__all__ = ["ROWS", "RUN_TO_FAILURE", "Column", "Proposal", "propose"]
 
 #: Number of rows of each file that are examined.
 ROWS = 20_000
@@ -39,7 +39,10 @@ _TIME = re.compile(r"time|date|stamp|^ts$|^at$|^t$|epoch|cycle|hour$|zeit|datum"
 _ARRIVED = re.compile(r"arriv|receiv|ingest|inserted", re.IGNORECASE)
 _FAILURE = re.compile(r"fail|broke|breakdown|fault_?label|ausfall|störung|stoerung", re.IGNORECASE)
 _FAULT = re.compile(r"error|alarm|fault|event|code", re.IGNORECASE)
-_MAINTENANCE = re.compile(r"maint|repair|service|work_?order|replac", re.IGNORECASE)
+_MAINTENANCE = re.compile(r"maint|repair|service|work_?order|replac|inspect|overhaul|wartung", re.IGNORECASE)
+_KINDS = {"failure": _FAILURE, "maintenance": _MAINTENANCE, "fault": _FAULT}
+#: Fields of an event that say what it is about.
+_ABOUT = {"failure": "mode", "fault": "code", "maintenance": "component"}
 _LABEL = re.compile(r"^(is_?)?(machine_?)?(fail(ure|ed)?|broken?|breakdown|label|target)$", re.IGNORECASE)
 #: A number with a decimal comma, and one whose commas may part thousands.
 _COMMA = re.compile(r"[+-]?\d+,\d+(e[+-]?\d+)?", re.IGNORECASE)
@@ -73,6 +76,11 @@ _FORMATS = (
 #: Least and largest of numbers that are likely an epoch of this unit: 2001 to 2065.
 _EPOCHS = {"s": 1.0, "ms": 1e3, "us": 1e6, "ns": 1e9}
 _EPOCH_FROM, _EPOCH_TO = 9.8e8, 3.0e9
+#: Question about a file whose machines seem to run until they fail.
+RUN_TO_FAILURE = (
+    "No file says what failed: the last row of each machine is taken as its failure (run to failure). If "
+    "that is not so, give a file of failures."
+)
 #: Instant from which a count of cycles starts.
 SINCE = "2020-01-01T00:00:00Z"
 
@@ -151,7 +159,7 @@ class Proposal:
 
     Attributes:
         files: paths.
-        rule: the rule, as a table of ``[[input.map]]``.
+        rule: the rule, as a table of ``[[input.map]]``; empty where no event is known to be in the files.
         kind: main kind of event in the files.
         asked: questions for a person to confirm, one sentence each.
         ignored: columns that no event uses.
@@ -224,6 +232,7 @@ class _Table:
         self.time, self.arrived = self._times()
         self.label = next((c for c in self._left() if _LABEL.search(c.name) and _is_flag(c)), None)
         self.asset = self._asset()
+        self.type, self.kinds = self._types()
         self.kind = self._kind()
         if any(
             "\ufffd" in text for column in self.columns.values() for text in (column.name, *column.distinct)
@@ -232,10 +241,10 @@ class _Table:
                 f"{Path(files[0]).name} is not UTF-8, so letters in it are lost: convert it, such as with "
                 "`iconv -f latin1 -t utf-8`, and run `init` on the result."
             )
-        if self.kind == "telemetry" and not self._readings() and self.label is None:
+        if self.kind == "unknown":
             self.asked.append(
-                f"{Path(files[0]).name} has times but no readings, and no name in it says failure, "
-                "maintenance or fault: set `kind` in its rule."
+                f"{Path(files[0]).name} has times but no readings, and no name or value in it says failure, "
+                "maintenance or fault: it is left out. If it matters, add it to `files`, and a rule."
             )
 
     def _left(self) -> Iterable[Column]:
@@ -286,19 +295,29 @@ class _Table:
         texts = [c for c in candidates if c.numbers == 0 and 1 < len(c.distinct) < len(self._rows) / 3]
         return max(texts, key=lambda column: len(column.distinct)) if texts else None
 
+    def _types(self) -> tuple[Column | None, dict[str, str]]:
+        """Find the column whose values say what each row is, and the kind of event of each value.
+
+        Several values of one kind are no types: they are modes, codes or components.
+        """
+        for column in self._texts():
+            kinds = {text: kind for text in column.distinct if (kind := _kind_in(text)) is not None}
+            if kinds and (
+                column.constant or len(set(kinds.values())) > 1 or len(kinds) < len(column.distinct)
+            ):
+                return column, kinds
+        return None, {}
+
     def _kind(self) -> str:
         if self.time is None:
             return "asset"
-        readings = self._readings()
+        if self._readings() or self.label is not None:
+            return "telemetry"
+        if self.type is not None:
+            return "failure" if "failure" in self.kinds.values() else next(iter(self.kinds.values()))
         words = " ".join([Path(self.files[0]).stem, *self.columns])
-        texts = self._texts()
-        if texts and not readings:
-            for kind, pattern in (("failure", _FAILURE), ("maintenance", _MAINTENANCE), ("fault", _FAULT)):
-                if pattern.search(words):
-                    return kind
-        if not readings and _FAILURE.search(words):
-            return "failure"
-        return "telemetry"
+        kind = _kind_in(words)
+        return kind if kind == "failure" or (kind is not None and self._texts()) else "unknown"
 
     def _readings(self) -> list[Column]:
         return [
@@ -340,6 +359,8 @@ class _Table:
         place = self._place()
         if self.kind == "telemetry":
             make, used = self._telemetry(place, labels=labels)
+        elif self.kind == "unknown":
+            return Proposal(self.files, {}, self.kind, self.asked)
         elif self.kind == "asset":
             used = {column.name for column in self.columns.values() if column is not self.asset}
             make = [{"kind": "asset", **place, "class": {"value": "machine"}, "attributes": sorted(used)}]
@@ -355,20 +376,35 @@ class _Table:
         return Proposal(self.files, rule, self.kind, self.asked, ignored)
 
     def _record(self, place: dict[str, Any]) -> tuple[list[dict[str, Any]], set[str]]:
-        """A failure, fault or maintenance record: its mode, code or component is a text of few values."""
-        field_of = {"failure": "mode", "fault": "code", "maintenance": "component"}[self.kind]
-        column = next(iter(self._texts()), None)
-        if column is not None:
-            names = _fit_for_names(column.distinct)
-            source: str | dict[str, Any] = column.name
-            if names:
-                source = {
-                    "field": column.name,
-                    "names": {text: names.get(text, text) for text in column.distinct},
-                }
-            return [{"kind": self.kind, **place, field_of: source}], {column.name}
-        what = {} if self.kind == "maintenance" else {field_of: {"value": "failure"}}
-        return [{"kind": self.kind, **place, **what}], set()
+        """Failures, faults and maintenance; their mode, code or component is a text of few values."""
+        about = next((column for column in self._texts() if column is not self.type), None)
+        if self.type is None:
+            return [self._event(self.kind, place, about)], {about.name} if about else set()
+        make = []
+        for kind in dict.fromkeys(self.kinds.values()):
+            texts = [text for text, each in self.kinds.items() if each == kind]
+            where = {self.type.name: texts[0] if len(texts) == 1 else texts}
+            make.append({**self._event(kind, place, about), "where": where})
+        unknown = [text for text in self.type.distinct if text not in self.kinds]
+        if unknown:
+            self.asked.append(
+                f"Rows whose `{self.type.name}` is {', '.join(map(repr, unknown[:5]))} make no event."
+            )
+        return make, {self.type.name, *([about.name] if about else [])}
+
+    def _event(self, kind: str, place: dict[str, Any], about: Column | None) -> dict[str, Any]:
+        """Return the rule of one record, about the text of a column."""
+        if about is None:
+            return {
+                "kind": kind,
+                **place,
+                **({} if kind == "maintenance" else {_ABOUT[kind]: {"value": "failure"}}),
+            }
+        names = _fit_for_names(about.distinct)
+        source: str | dict[str, Any] = about.name
+        if names:
+            source = {"field": about.name, "names": {text: names.get(text, text) for text in about.distinct}}
+        return {"kind": kind, **place, _ABOUT[kind]: source}
 
     def _telemetry(self, place: dict[str, Any], *, labels: bool) -> tuple[list[dict[str, Any]], set[str]]:
         varying = [column for column in self._readings() if not column.constant]
@@ -391,10 +427,7 @@ class _Table:
             self.asked.append(f"`{self.label.name}` = {flag} is taken as a failure right after that row.")
         elif not labels and self.asset is not None:
             make.append({**_later(failure), "when": "last"})
-            self.asked.append(
-                "No file says what failed: the last row of each machine is taken as its failure (run to "
-                "failure). If that is not so, give a file of failures."
-            )
+            self.asked.append(RUN_TO_FAILURE)
         return make, used
 
     def _attributes(self) -> list[str]:
@@ -429,6 +462,15 @@ def _fit_for_names(texts: Iterable[str]) -> dict[str, str]:
         names[text] = name if name not in taken else next(free)
         taken.add(names[text])
     return names
+
+
+def _kind_in(text: str) -> str | None:
+    """Return the kind of event that a text speaks of, failures first.
+
+    >>> _kind_in("Breakdown"), _kind_in("oil service"), _kind_in("note")
+    ('failure', 'maintenance', None)
+    """
+    return next((kind for kind, pattern in _KINDS.items() if pattern.search(text)), None)
 
 
 def _later(failure: dict[str, Any]) -> dict[str, Any]:

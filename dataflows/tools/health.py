@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import shutil
 import time
-from collections import defaultdict
+from collections import Counter, defaultdict
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -42,7 +42,7 @@ _STILL = 600
 _MANY, _MOST = 0.01, 0.2
 #: Shares of the disk that are free.
 _LOW, _FULL = 0.1, 0.02
-#: Periods of the metrics over which models are compared.
+#: Periods of the metrics that count, the last ones.
 _PERIODS = 4
 #: A gap without a positive label that has at most this probability is a finding.
 _UNLIKELY = 0.01
@@ -174,19 +174,20 @@ def _notifications(fleet: Fleet, now: float) -> Iterator[Finding]:
 
 
 def _rejects(metrics: Sequence[dict[str, Any]]) -> Iterator[Finding]:
-    """The share of refused records in the last period of the lane."""
-    lanes = [row for row in metrics if "lane" in row]
+    """The share of refused records in the last periods of the lane."""
+    lanes = [row for row in metrics if "lane" in row][-_PERIODS:]
     if not lanes:
         return
-    last = lanes[-1]
-    refused = sum(last.get("rejected", {}).values())
-    read = refused + sum(last.get("by_kind", {}).values())
+    reasons: Counter[str] = Counter()
+    for row in lanes:
+        reasons.update(row.get("rejected", {}))
+    refused = reasons.total()
+    read = refused + sum(sum(row.get("by_kind", {}).values()) for row in lanes)
     share = refused / read if read else 0.0
     level: Level = "failure" if share > _MOST else "warning" if share > _MANY else "ok"
-    reasons = ", ".join(f"{reason} {count:,}" for reason, count in last.get("rejected", {}).items())
-    what = f"{refused:,} of {read:,} records refused up to {_shown(last['to'])}" + (
-        f": {reasons}" if reasons else ""
-    )
+    since = f"from {_shown(lanes[0]['from'])} to {_shown(lanes[-1]['to'])}"
+    each = ", ".join(f"{reason} {count:,}" for reason, count in reasons.most_common())
+    what = f"{refused:,} of {read:,} records refused {since}" + (f": {each}" if each else "")
     yield Finding(level, "rejects", what, "" if level == "ok" else "see rejects.jsonl and docs/rejects.md")
 
 

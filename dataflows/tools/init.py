@@ -20,7 +20,7 @@ from rich.markup import escape
 from dataflows.connectors.lines import InputError, expand
 from dataflows.events import Failure, Fault, Maintenance, Registration, Reject, Telemetry, decode
 from dataflows.instants import MICROSECONDS, format_duration, shown_instant
-from dataflows.mapping.columns import propose
+from dataflows.mapping.columns import RUN_TO_FAILURE, propose
 from dataflows.mapping.recording import Recording, events_of, line_of
 from dataflows.mapping.rows import form_of
 from dataflows.mapping.rules import Rule
@@ -56,6 +56,9 @@ _NICE = (
     "12h",
     "24h",
     "2d",
+    "3d",
+    "4d",
+    "5d",
     "7d",
     "14d",
     "30d",
@@ -68,6 +71,10 @@ _REACHES = (
     (3 * MICROSECONDS["h"], "24h", "24h", "7d"),
     (1 << 62, "7d", "7d", "14d"),
 )
+#: How far a clock may run ahead of the arrival, microseconds: `max_future` of a fleet.
+_AHEAD = MICROSECONDS["h"]
+#: Share of the span of time at its end in which running machines still send.
+_SAME_END = 0.02
 _NAME = re.compile(r"[^\w.+ -]+")
 
 
@@ -108,8 +115,10 @@ class Survey:
         last: the latest time.
         intervals: how often each interval between two messages of one asset came, microseconds.
         lateness: arrival minus time of telemetry, microseconds, where there are arrivals.
+        reported: arrival minus time of failures.
         disorder: how far telemetry lies below the newest time of its asset in order of arrival.
         rejects: how often each reason for a reject came.
+        newest: the latest time of telemetry by asset.
     """
 
     sensors: dict[str, Sensor] = field(default_factory=dict)
@@ -123,8 +132,10 @@ class Survey:
     last: int = -(1 << 62)
     intervals: Counter[int] = field(default_factory=Counter)
     lateness: list[int] = field(default_factory=list)
+    reported: list[int] = field(default_factory=list)
     disorder: list[int] = field(default_factory=list)
     rejects: Counter[str] = field(default_factory=Counter)
+    newest: dict[str, int] = field(default_factory=dict)
 
     @property
     def cadence(self) -> int:
@@ -136,6 +147,14 @@ class Survey:
                 return interval
         return MICROSECONDS["h"]
 
+    @property
+    def end_together(self) -> bool:
+        """Whether most machines send until the end of the data, as running machines do."""
+        late = self.last - _SAME_END * (self.last - self.first)
+        return len(self.newest) > 1 and 2 * sum(time >= late for time in self.newest.values()) > len(
+            self.newest
+        )
+
 
 def survey(events: Iterator[Event | Reject]) -> Survey:
     """Count what is in events.
@@ -144,15 +163,13 @@ def survey(events: Iterator[Event | Reject]) -> Survey:
         events: in the order of their arrival, or of their time.
     """
     found = Survey()
-    newest: dict[str, int] = {}
     for event in events:
         if isinstance(event, Reject):
             found.rejects[event.detail[:80]] += 1
         elif isinstance(event, Telemetry):
-            _add_telemetry(found, event, newest)
+            _add_telemetry(found, event)
         elif isinstance(event, Failure):
-            found.modes[event.mode] += 1
-            found.failed[event.asset] += 1
+            _add_failure(found, event)
         elif isinstance(event, Fault):
             found.codes[event.code] += 1
         elif isinstance(event, Maintenance):
@@ -164,7 +181,15 @@ def survey(events: Iterator[Event | Reject]) -> Survey:
     return found
 
 
-def _add_telemetry(found: Survey, event: Telemetry, newest: dict[str, int]) -> None:
+def _add_failure(found: Survey, event: Failure) -> None:
+    found.modes[event.mode] += 1
+    found.failed[event.asset] += 1
+    if event.arrived is not None:
+        found.reported.append(event.arrived - event.time)
+
+
+def _add_telemetry(found: Survey, event: Telemetry) -> None:
+    newest = found.newest
     for name, value in event.readings.items():
         sensor = found.sensors.setdefault(name, Sensor())
         if value is None:
@@ -173,6 +198,8 @@ def _add_telemetry(found: Survey, event: Telemetry, newest: dict[str, int]) -> N
             sensor.count += 1
             sensor.least, sensor.largest = min(sensor.least, value), max(sensor.largest, value)
     found.assets[event.asset] += 1
+    if event.arrived is not None and event.time > event.arrived + _AHEAD:
+        return  # a wrong clock; the dataflow rejects it
     found.first, found.last = min(found.first, event.time), max(found.last, event.time)
     before = newest.get(event.asset)
     if before is not None and event.time > before:
@@ -209,7 +236,10 @@ def init(files: Sequence[str], out: Path, console: Console, *, force: bool = Fal
     with console.status("Reading ..."):
         ours = [path for path in paths if _holds_events(path)]
         proposals = propose([path for path in paths if path not in ours])
+        ruled = {*ours, *(path for proposal in proposals if proposal.rule for path in proposal.files)}
         found = survey(_events(ours, proposals))
+        if found.end_together and _assume_no_failures(proposals):
+            found = survey(_events(ours, proposals))
     if not found.assets or not (found.sensors or found.codes or found.components):
         if not ours and not proposals:
             msg = f"no rows that can be read in {', '.join(paths)}: give files that have a header and rows"
@@ -220,15 +250,28 @@ def init(files: Sequence[str], out: Path, console: Console, *, force: bool = Fal
             "docs/own-data.md explains how to write the rules by hand"
         )
         raise InitError(msg)
-    ruled = {*ours, *(path for proposal in proposals for path in proposal.files)}
+    seen = {*ours, *(path for proposal in proposals for path in proposal.files)}
     for path in paths:
-        if path not in ruled:
+        if path not in seen:
             console.print(f"{path} has no rows that can be read: left out.", highlight=False, markup=False)
     fleet = _Fleet(out, _without_empty(files, ruled), proposals, found)
     out.write_text(fleet.text(), encoding="utf-8")
     _show(found, console)
     _ask(found, proposals, fleet.horizon, console)
     console.print(f"\nWrote {out}. Next:\n  python -m dataflows run {out}", highlight=False, markup=False)
+
+
+def _assume_no_failures(proposals: Sequence[Proposal]) -> bool:
+    """Take away the rules that make a failure of each machine's last row; return whether there were any."""
+    changed = False
+    for proposal in proposals:
+        made = proposal.rule.get("make", [])
+        kept = [event for event in made if event.get("when") != "last"]
+        if len(kept) < len(made):
+            changed = True
+            proposal.rule["make"] = kept
+            proposal.asked.remove(RUN_TO_FAILURE)
+    return changed
 
 
 def _without_empty(files: Sequence[str], ruled: set[str]) -> list[str]:
@@ -256,6 +299,8 @@ def _events(ours: Sequence[str], proposals: Sequence[Proposal]) -> Iterator[Even
                 if line.strip():
                     yield decode(line.rstrip(b"\n"))
     for proposal in proposals:
+        if not proposal.rule:
+            continue
         rule = Rule.model_validate(proposal.rule)
         for path in proposal.files:
             for event in islice(events_of(path, [rule], Recording(Path(path))), _EVENTS):
@@ -310,7 +355,7 @@ class _Fleet:
         lines = [f"# To confirm: {asked}" for asked in proposal.asked]
         if proposal.ignored:
             lines.append(f"# Not used: {', '.join(proposal.ignored)}")
-        lines.append("[[input.map]]")
+        lines += ["[[input.map]]"] if proposal.rule else []
         for key, value in proposal.rule.items():
             if key == "make":
                 events = "".join(f"  {_toml(event)},\n" for event in value)
@@ -325,9 +370,9 @@ class _Fleet:
             "[classes.machine]",
             f"sensors = {_toml(self._sensors)}",
             "# How late a message may come and still correct its windows.",
-            f"allowed_lateness = {_quoted(_allowed(found))}",
+            f"allowed_lateness = {_quoted(_quantile(found.disorder, 0.999))}",
             "# How long after a failure its report may come.",
-            'label_delay = "0s"',
+            f"label_delay = {_quoted(_quantile(found.reported, 0.95))}",
             f"# One example a machine and {self._every} is kept for learning.",
             f"example_every = {_quoted(self._every)}",
         ]
@@ -393,12 +438,17 @@ pipeline = [{ estimator = "dataflows.estimators.Prior" }]
 """
 
 
-def _allowed(found: Survey) -> str:
-    """The lateness that 99.9 % of late messages do not exceed."""
-    if not found.disorder:
+def _quantile(delays: Sequence[int], share: float) -> str:
+    """The shortest usual duration that this share of delays do not exceed.
+
+    >>> _quantile([0, 40_000_000, 3_000_000_000], 0.6), _quantile([], 0.95)
+    ('1m', '0s')
+    """
+    if not delays:
         return "0s"
-    late = sorted(found.disorder)
-    return _nice(late[min(len(late) - 1, int(0.999 * len(late)))])
+    ordered = sorted(delays)
+    longest = ordered[min(len(ordered) - 1, int(share * len(ordered)))]
+    return _nice(longest) if longest > 0 else "0s"
 
 
 def _all_numbers(values: set[Any]) -> bool:

@@ -6,8 +6,10 @@ import csv
 import io
 import json
 import random
+import tomllib
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from rich.console import Console
@@ -17,6 +19,8 @@ from dataflows.fleet import load
 from dataflows.mapping.recording import with_recordings
 from dataflows.mapping.rows import RowsError
 from dataflows.pipeline import run_inline
+from dataflows.simulator import load_scenario, simulate
+from dataflows.simulator.tables import write_tables
 from dataflows.tools.init import InitError, init
 
 START = datetime(2020, 1, 1, tzinfo=UTC)
@@ -251,3 +255,85 @@ def test_machines_as_microsoft_delivers_them(tmp_path: Path, data_folder: Path) 
     assert made[0]["events"] == expected
     assert len(fleet.targets) == 4
     assert fleet.classes["machine"].attributes == ("age",)
+
+
+def test_tables_of_a_company_make_a_fleet(tmp_path: Path) -> None:
+    """Work orders whose type says failure or service: each kind of row makes its kind of event."""
+    scenario = load_scenario("field", trucks=6, days=40, every="1h")
+    tables = write_tables(simulate(scenario), tmp_path)
+    said = _init(*tables, out=tmp_path / "fleet.toml")
+    assert "Failures: " in said
+    assert "Maintenance: " in said
+    rules = {rule["files"][0]: rule["make"] for rule in _document(tmp_path)["input"]["map"]}
+    assert [(event["kind"], event["where"]) for event in rules["orders.csv"]] == [
+        ("failure", {"type": "failure"}),
+        ("maintenance", {"type": "maintenance"}),
+    ]
+    assert rules["orders.csv"][0]["mode"] == rules["orders.csv"][1]["component"] == "part"
+    load(tmp_path / "fleet.toml")
+
+
+def _document(folder: Path) -> dict[str, Any]:
+    return tomllib.loads((folder / "fleet.toml").read_text())
+
+
+def test_types_that_say_nothing_make_no_event(tmp_path: Path) -> None:
+    """They are named, so that a person can add a rule."""
+    readings, failures = _pumps(tmp_path)
+    rows = failures.read_text().splitlines()
+    typed = [f"{row},{'type' if not n else 'note' if n == 2 else 'breakdown'}" for n, row in enumerate(rows)]
+    failures.write_text("\n".join(typed))
+    assert "Rows whose `type` is 'note' make no event." in _init(
+        readings, failures, out=tmp_path / "fleet.toml"
+    )
+    (made,) = _document(tmp_path)["input"]["map"][1]["make"]
+    assert (made["kind"], made["mode"], made["where"]) == ("failure", "what", {"type": "breakdown"})
+
+
+def test_failures_are_not_made_up_of_running_machines(tmp_path: Path) -> None:
+    """Machines that send until the end of the data did not all fail then."""
+    readings, _ = _pumps(tmp_path)
+    said = _init(readings, out=tmp_path / "fleet.toml")
+    assert "run to failure" not in said
+    assert "No failures were found" in said
+    assert "targets" not in _document(tmp_path)
+
+
+def test_a_file_of_no_known_kind_is_left_out(tmp_path: Path) -> None:
+    """Times and texts alone are no readings, so no telemetry is made of them."""
+    readings, failures = _pumps(tmp_path)
+    visits = tmp_path / "visits.csv"
+    visits.write_text(
+        "pump,timestamp,who\n"
+        + "".join(f"pump-{n % 4},2020-01-0{n + 1} 00:00:00,w{n % 3}\n" for n in range(8))
+    )
+    said = _init(readings, failures, visits, out=tmp_path / "fleet.toml").replace("\n", " ")
+    assert "visits.csv has times but no readings" in said
+    assert str(_document(tmp_path)["input"]["files"]) == "['readings.csv', 'failures.csv']"
+
+
+def test_the_label_delay_follows_from_the_reports(tmp_path: Path) -> None:
+    """Nearly all failures are reported within it."""
+    readings, failures = _pumps(tmp_path)
+    for path, hours in ((readings, 0), (failures, 30)):
+        head, *rows = path.read_text().splitlines()
+        times = [datetime.fromisoformat(row.split(",")[1]) + timedelta(hours=hours) for row in rows]
+        path.write_text(
+            "\n".join([f"{head},received", *(f"{row},{at}" for row, at in zip(rows, times, strict=True))])
+        )
+    _init(readings, failures, out=tmp_path / "fleet.toml")
+    assert _document(tmp_path)["classes"]["machine"]["label_delay"] == "2d"
+
+
+def test_a_wild_stamp_makes_no_later_message_late(tmp_path: Path) -> None:
+    """Messages after a stamp far in the future are in order all the same."""
+    readings, failures = _pumps(tmp_path)
+    head, *rows = readings.read_text().splitlines()
+    times = [row.split(",")[1] for row in rows]
+    received = [f"{row},{at}" for row, at in zip(rows, times, strict=True)]
+    received[300] = received[300].replace(times[300], "2020-09-01 00:00:00", 1)
+    readings.write_text("\n".join([f"{head},received", *received]))
+    head, *rows = failures.read_text().splitlines()
+    failures.write_text("\n".join([f"{head},received", *(f"{row},{row.split(',')[1]}" for row in rows)]))
+    _init(readings, failures, out=tmp_path / "fleet.toml")
+    assert _document(tmp_path)["classes"]["machine"]["allowed_lateness"] == "0s"
