@@ -9,12 +9,19 @@ import math
 import re
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 __all__ = [
     "HOUR",
     "MICROSECONDS",
     "format_duration",
     "format_instant",
+    "format_instants",
     "parse_duration",
     "parse_instant",
     "period_end",
@@ -40,6 +47,8 @@ _RFC3339 = re.compile(
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)(us|ms|s|m|h|d|w)", re.ASCII)
 # Parsed texts are remembered, so none may be as long as a record.
 _LONGEST = 64
+#: So many instants are formatted one by one.
+_FEW = 8
 # 1900 to 2200. Epoch values beyond it are nearly always milliseconds read as seconds.
 _EARLIEST_SECOND = -2_208_988_800
 _LATEST_SECOND = 7_258_118_400
@@ -89,6 +98,19 @@ def format_instant(instant: int) -> str:
     One form, since readers such as pandas and Arrow take the form of a column from its first row.
     """
     return (_EPOCH + timedelta(microseconds=instant)).isoformat(timespec="microseconds")[:-6] + "Z"
+
+
+def format_instants(instants: Iterable[int]) -> dict[int, str]:
+    """`format_instant` of each distinct instant, much faster for many that were not asked for before.
+
+    >>> format_instants([1_577_973_600_000_000])
+    {1577973600000000: '2020-01-02T14:00:00.000000Z'}
+    """
+    distinct = list(dict.fromkeys(instants))
+    if len(distinct) < _FEW:
+        return {instant: format_instant(instant) for instant in distinct}
+    texts = np.datetime_as_string(np.array(distinct, dtype="M8[us]"), timezone="UTC")
+    return dict(zip(distinct, texts.tolist(), strict=True))
 
 
 def shown_instant(instant: int) -> str:

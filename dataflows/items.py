@@ -28,6 +28,7 @@ from dataflows.outputs import (
     RejectedRecord,
     UnusedRecord,
     encode,
+    encode_rows,
     time_or_none,
 )
 
@@ -60,6 +61,7 @@ __all__ = [
     "observations_of",
     "reject_row",
     "row_of",
+    "rows_of",
     "same_values",
     "summary_row",
     "target_part",
@@ -457,6 +459,22 @@ def row_of(row: OutputRow) -> Row:
     """Encode a row; from here on nobody looks into it."""
     key = None if row.key_field is None else getattr(row, row.key_field)
     return Row(row.output, encode(row), None, None, getattr(row, "id", None), key, row.identity)
+
+
+def rows_of(rows: list[OutputRow]) -> list[Row]:
+    """`row_of` of each, encoded together."""
+    return [
+        Row(
+            row.output,
+            data,
+            None,
+            None,
+            getattr(row, "id", None),
+            None if row.key_field is None else getattr(row, row.key_field),
+            row.identity,
+        )
+        for row, data in zip(rows, encode_rows(rows), strict=True)
+    ]
 
 
 def summary_row(sections: dict[str, Any]) -> Row:

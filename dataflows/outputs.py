@@ -56,6 +56,7 @@ __all__ = [
     "SkewMetrics",
     "UnusedRecord",
     "encode",
+    "encode_rows",
     "example_id",
     "fields_of",
     "identity",
@@ -791,6 +792,7 @@ def fields_of(row: OutputRow) -> dict[str, Any]:
 
 
 _encode = msgspec.json.Encoder().encode
+_encode_lines = msgspec.json.Encoder().encode_lines
 
 
 def encode(row: OutputRow) -> bytes:
@@ -809,6 +811,17 @@ def encode(row: OutputRow) -> bytes:
     if row.unbounded is None or getattr(row, row.unbounded) is UNSET:
         return _encode(row)
     return orjson.dumps(fields_of(row))
+
+
+def encode_rows(rows: list[OutputRow]) -> list[bytes]:
+    """Make the JSON lines of rows: `encode` of each, in one call where that is faster.
+
+    >>> encode_rows([AssetDropped(asset="pump-1", why="silent", sequence=sequence) for sequence in (7, 8)])[1]
+    b'{"change":"asset_dropped","asset":"pump-1","why":"silent","sequence":8}'
+    """
+    if all(row.unbounded is None or getattr(row, row.unbounded) is UNSET for row in rows):
+        return _encode_lines(rows).split(b"\n")[:-1]
+    return [encode(row) for row in rows]
 
 
 def prediction_id(asset: str, target: str, time: int, revision: int) -> str:

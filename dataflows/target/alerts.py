@@ -17,7 +17,7 @@ from dataflows.state.snapshots import Kind
 from dataflows.state.tables import Buckets
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
     from dataflows.fleet.fleet import Alert, Output, Target
 
@@ -142,6 +142,22 @@ class AlertBook:
             return []
         return [self._change(state, "cleared", why, time, state.last, None)]
 
+    def watches(self, assets: Sequence[str], scores: Sequence[float | None]) -> list[int]:
+        """Return which scores of a run, given to `score` one after the other, may change anything.
+
+        Args:
+            assets: of each score.
+            scores: None where there is none.
+        """
+        least, states = self._alert.open, self._states
+        warned: set[str] = set()
+        found = []
+        for number, (asset, score) in enumerate(zip(assets, scores, strict=True)):
+            if score is not None and (score >= least or asset in states or asset in warned):
+                warned.add(asset)
+                found.append(number)
+        return found
+
     def is_open(self, asset: str) -> bool:
         """Whether an alert is open for the asset."""
         state = self._states.get(asset)
@@ -238,6 +254,17 @@ class Publisher:
         if self._book.entry(asset) != before:
             self._buckets.touch(asset)
         return changes
+
+    def watches(self, assets: Sequence[str], scores: Sequence[float | None]) -> Iterable[int]:
+        """Return which scores of a run are not just written: they may change an alert, or what is written.
+
+        Args:
+            assets: of each score.
+            scores: None where the prior answered.
+        """
+        if self._policy != "all":
+            return range(len(assets))
+        return () if self._book is None else self._book.watches(assets, scores)
 
     def clear(self, asset: str, time: int, why: str) -> list[AlertChange]:
         """Clear the alert of an asset; see `AlertBook.clear`."""

@@ -24,7 +24,7 @@ from dataflows.target.evidence import losses
 from dataflows.target.monitors import Monitor
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -88,6 +88,11 @@ class Drift(Monitor):
     def refitted(state: Any, refit: Refit) -> Any:
         """Begin with nothing: the features of the class are others."""
         return None
+
+    @override
+    def watches(self, assets: Sequence[str], scores: Sequence[float | None]) -> Iterable[int]:
+        """Watch examples only."""
+        return ()
 
     @override
     def served(self, item: Item, served: Served) -> list[Row]:

@@ -66,6 +66,11 @@ class ErrorRate:
         """Whether the model is set aside."""
         return self._left > 0
 
+    @property
+    def is_sound(self) -> bool:
+        """Whether no error is remembered: then a successful call changes nothing."""
+        return not self._left and not any(self._rates)
+
     def succeed(self, *, learning: bool) -> None:
         """Count a successful call."""
         rate = self._rates[learning]

@@ -435,6 +435,11 @@ class Ledger:
         if clock is not None and (self.clock is None or clock > self.clock):
             self.clock = clock
 
+    @property
+    def due(self) -> int | None:
+        """The clock beyond which an example is learned or settled; None where none waits."""
+        return self._queue[0][0] + self._wait if self._queue else None
+
     def next_due(self) -> Due | None:
         """Remove and return the next example that the target clock passed; None after the last."""
         if self.clock is None:

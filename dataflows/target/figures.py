@@ -23,7 +23,7 @@ from dataflows.target.monitors import Monitor
 from dataflows.target.ranking import Ranking
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
     from dataflows.items import Item
     from dataflows.target.examples import Example, LabelChange
@@ -302,6 +302,20 @@ class Leads(Monitor):
         target = context.target
         threshold = target.threshold if target.alert is None else None
         return cls(context.figures_from, state, threshold=threshold, horizon=target.horizon)
+
+    @override
+    def watches(self, assets: Sequence[str], scores: Sequence[float | None]) -> list[int]:
+        """Watch where a warning begins or ends."""
+        threshold = self._threshold
+        if threshold is None:
+            return []
+        warned: dict[str, bool] = {}
+        found = []
+        for number, (asset, score) in enumerate(zip(assets, scores, strict=True)):
+            if score is not None and (score >= threshold) != warned.get(asset, asset in self._since):
+                warned[asset] = score >= threshold
+                found.append(number)
+        return found
 
     @override
     def served(self, item: Item, served: Served) -> Rows:

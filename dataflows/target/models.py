@@ -655,6 +655,94 @@ class ModelSet:
             answers[name] = self._ask_stacked(self._versions[name], answers)
         return {name: answers[name] for name in self._versions}
 
+    def asks_examples(self) -> bool:
+        """Whether an example is known to need an estimator that has to be asked; see `score_run`."""
+        return any(
+            not model.errors.is_sound or (model.is_ready and model.compiled is None)
+            for model in self._versions.values()
+        )
+
+    def score_run(
+        self, champion: str, rows: NDArray[np.float64], examples: Sequence[int]
+    ) -> tuple[list[Answer], dict[int, dict[str, Answer]]] | None:
+        """Score a run of rows, between which no model learns, as far as no estimator has to be asked.
+
+        Nothing changes by it: an estimator that is asked may fail, and what follows depends on that.
+
+        Args:
+            champion: scores every row.
+            rows: (n, features of the class).
+            examples: numbers of the rows that every model scores, ascending.
+
+        Returns:
+            The champion's answers, and the answers of every model by the number of the row, to the same as
+            `answer` and `answers`; up to before the first example, where the others have to be asked there.
+            None where the champion has to be asked.
+        """
+        lead = self._answer_alike(champion, rows, {})
+        if lead is None or not examples:
+            return None if lead is None else (lead, {})
+        some, made = rows[examples], {champion: [lead[number] for number in examples]}
+        every: dict[int, dict[str, Answer]] = {number: {} for number in examples}
+        for name in self._versions:
+            answers = self._answer_alike(name, some, made)
+            if answers is None:
+                return lead[: examples[0]], {}
+            for number, answer in zip(examples, answers, strict=True):
+                every[number][name] = answer
+        return lead, every
+
+    def _answer_alike(
+        self, name: str, rows: NDArray[np.float64], made: dict[str, list[Answer]]
+    ) -> list[Answer] | None:
+        """Return the answers of a model that are known without asking it, and change nothing.
+
+        Args:
+            name: of the model.
+            rows: (n, features of the class).
+            made: such answers by model; those of this model are added.
+
+        Returns:
+            None where the estimator has to be asked, or an error of it is remembered.
+        """
+        if name in made:
+            return made[name]
+        model = self._versions[name]
+        if not model.errors.is_sound:
+            return None
+        columns = self._columns(model, rows, made)
+        if columns is None:
+            return None
+        prior: Answer = self.prior, "prior"
+        # A model of scores has no opinion without one.
+        answers = [prior] * len(rows)
+        given = np.flatnonzero(~np.isnan(columns).all(axis=1)) if model.sees else np.arange(len(rows))
+        if not model.is_ready:
+            for number in given.tolist():
+                answers[number] = (model.prior, "prior") if model.learned else prior
+        elif len(given):
+            scores = None if model.compiled is None else model.compiled.score_rows(columns[given])
+            if scores is None or not all(0.0 <= score <= 1.0 for score in scores.tolist()):
+                return None
+            for number, score in zip(given.tolist(), scores.tolist(), strict=True):
+                answers[number] = score, "class"
+        made[name] = answers
+        return answers
+
+    def _columns(
+        self, model: ModelVersion, rows: NDArray[np.float64], made: dict[str, list[Answer]]
+    ) -> NDArray[np.float64] | None:
+        """Return the features of a model (n, features); None where a model below has to be asked."""
+        if not model.sees:
+            return rows[:, model.indices]
+        below = [self._answer_alike(of, rows, made) for of in model.sees]
+        scores = [
+            [score if link == "class" and score is not None else math.nan for score, link in answers]
+            for answers in below
+            if answers is not None
+        ]
+        return np.array(scores).T if len(scores) == len(below) else None
+
     def _ask_one(self, model: ModelVersion, features: bytes) -> Answer:
         values = np.frombuffer(features)[model.indices]
         score = self._computed(model, values)

@@ -10,6 +10,7 @@ The target calls the hooks in the order of effect:
 hook               when
 =================  =======================================================================================
 ``served``         the champion scored telemetry, or a revision of it; an example comes with all scores
+``watches``        a run of scores was made: at which of them ``served`` has to be called
 ``matured``        the label of an example became known, changed, or was withdrawn
 ``learned``        the models learned an example: in order of (time, asset), once each
 ``settled``        the target clock passed a labelled example that was not censored first: once each
@@ -166,6 +167,18 @@ class Monitor:
         """Watch a score of the champion."""
         return ()
 
+    def watches(self, assets: Sequence[str], scores: Sequence[float | None]) -> Iterable[int]:  # noqa: ARG002 - a hook
+        """Return at which scores of a run `served` has to be called; at the others it changes nothing.
+
+        A target scores many records together. For a score that is no example it calls `served` only here,
+        which costs little where a monitor needs few of them. It is called at every example anyway.
+
+        Args:
+            assets: of each score, in the order of effect.
+            scores: of the champion; None where the prior answered.
+        """
+        return range(len(assets))
+
     def matured(self, item: Item, change: LabelChange) -> Rows:  # noqa: ARG002 - a hook
         """Watch a label that became known or changed."""
         return ()
@@ -262,6 +275,7 @@ class Monitors:
         self._monitors = [monitor for monitor in opened if monitor is not None]
         self._rejected = rejected
         self._served = [each.served for each in self._monitors if _overrides(each, "served")]
+        self._watches = [each.watches for each in self._monitors if _overrides(each, "served")]
         self._matured = [each.matured for each in self._monitors if _overrides(each, "matured")]
         self._learned = [each.learned for each in self._monitors if _overrides(each, "learned")]
         self._settled = [each.settled for each in self._monitors if _overrides(each, "settled")]
@@ -280,6 +294,10 @@ class Monitors:
     def served(self, item: Item, served: Served) -> list[Row]:
         """Call `Monitor.served` of each."""
         return self._call(self._served, item, served)
+
+    def watches(self, assets: Sequence[str], scores: Sequence[float | None]) -> set[int]:
+        """Return at which scores of a run `served` has to be called; see `Monitor.watches`."""
+        return {number for watches in self._watches for number in watches(assets, scores)}
 
     def matured(self, item: Item, change: LabelChange) -> list[Row]:
         """Call `Monitor.matured` of each."""

@@ -69,6 +69,10 @@ class Promotions(Monitor):
         """The promotions of a target."""
         return cls(context, state)
 
+    def watches(self, assets: Sequence[str], scores: Sequence[float | None]) -> Iterable[int]:  # noqa: ARG002 - a hook
+        """Watch examples only."""
+        return ()
+
     def served(self, item: Item, served: Served) -> Sequence[Row]:
         """Wait for the label of an example."""
         if served.example is None or self.judge is None:

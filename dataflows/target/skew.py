@@ -19,7 +19,7 @@ from dataflows.target.moments import RunningMoments
 from dataflows.target.monitors import Monitor
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -167,6 +167,11 @@ class Skew(Monitor):
             for scope in ("period", "total")
         }
         return {"spread": [refit(found, 0.0) for found in state["spread"]], **tallies}
+
+    @override
+    def watches(self, assets: Sequence[str], scores: Sequence[float | None]) -> Iterable[int]:
+        """Watch examples only."""
+        return ()
 
     @override
     def served(self, item: Item, served: Served) -> Rows:

@@ -7,7 +7,7 @@ scored. Models learn, monitors watch, and every row is encoded here once.
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, cast
 
 import structlog
 from msgspec import UNSET, UnsetType
@@ -27,9 +27,10 @@ from dataflows.items import (
     Released,
     Row,
     ScoreRequest,
+    Scores,
     by_order,
-    observations_of,
     row_of,
+    rows_of,
     summary_row,
     target_part,
 )
@@ -50,14 +51,16 @@ from dataflows.target.models import LOG, MODEL_PARTS, RENEW_AFTER, ModelSet
 from dataflows.target.monitors import Context, Monitor, Monitors, Period, Served
 from dataflows.target.promotion import Promotions
 from dataflows.target.rows import alert, evaluation, prediction, served_example
+from dataflows.target.runs import ScoredRows
 from dataflows.target.skew import Skew
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from dataflows.fleet.fleet import AssetClass, Fleet
     from dataflows.outputs import Link, ModelEvent, MovedBy, OutputRow
     from dataflows.state.layouts import StateHistory
+    from dataflows.target.models import Answer
 
 __all__ = [
     "MONITORS",
@@ -263,24 +266,126 @@ class TargetStage:
             self._models.replay([tuple(line) for line in log], start, served)
 
     def process(self, items: list[Item]) -> list[Item]:
-        """Return the rows of some observations, which are put into the order of effect first."""
-        items = [each for item in items for each in observations_of(item)]
-        items.sort(key=by_order)
+        """Return the rows of blocks and observations, which are put into the order of effect first."""
+        rows = ScoredRows(self.name, [item.body for item in items if isinstance(item.body, Scores)])
+        observations = [item for item in items if isinstance(item.body, Observation)]
+        observations.sort(key=by_order)
         out: list[Item] = []
-        for item in items:
-            order = by_order(item)
-            if order > self._order:
-                self._order = order
+        at = 0
+        for item in observations:
+            stop = rows.before(by_order(item))
+            out += self._score_rows(rows, at, stop)
+            out += self._take(item)
+            at = stop
+        return out + self._score_rows(rows, at, len(rows))
+
+    def _take(self, item: Item) -> list[Item]:
+        """Return the rows of one observation."""
+        seen, order = item.body, by_order(item)
+        if order > self._order:
+            self._order = order
+        else:
+            self._out_of_order(order)
+        return [] if not isinstance(seen, Observation) else _placed(item, self._observe(item, seen))
+
+    def _score_rows(self, rows: ScoredRows, first: int, stop: int) -> list[Item]:
+        """Return the rows of a part of an activation, scored in runs in which no model can change."""
+        out: list[Item] = []
+        alone = stop - first > 1 and self._models.asks_examples()
+        while first < stop:
+            end = self._end_of_run(rows, first, stop)
+            if alone:
+                end = rows.before_example(first, end)
+            if end - first > 1:
+                reached, written = self._score_run(rows, first, end)
+                alone = alone or reached < end
+                first = reached
+                out += written
             else:
-                self._out_of_order(order)
-            seen = item.body
-            if isinstance(seen, Observation):
-                rows = self._observe(item, seen)
-                part = item.part
-                for index, row in enumerate(rows):
-                    at = target_part(part, index) if index else part
-                    out.append(Item(item.sequence, at, item.arrival, item.known, item.position, row))
+                out += self._take(rows.item(first))
+                first += 1
         return out
+
+    def _end_of_run(self, rows: ScoredRows, first: int, stop: int) -> int:
+        if self._period is None or self._changes or self._champion.change:
+            return first
+        ledger = self._ledger
+        return rows.run(first, stop, self._order, self._period[1], ledger.due, ledger.clock)
+
+    def _score_run(self, rows: ScoredRows, first: int, stop: int) -> tuple[int, list[Item]]:
+        """Score a run; return where it ended, and what is written of its rows.
+
+        It ends early before an example at which a model has to be asked, and where something changed that the
+        next row may see. Where a call for many rows raises, nothing has changed yet: each row is taken by
+        itself, and the one that raises is rejected alone.
+        """
+        champion = self._champion.label
+        try:
+            examples = [row - first for row in rows.examples(first, stop)]
+            scored = self._models.score_run(champion, rows.features[first:stop], examples)
+            answers, every = scored or ([], {})
+            special = self._special(rows, first, answers, every)
+            plain = sorted({*range(first, first + len(answers))}.difference(special))
+            predictions = rows.predictions(plain, answers, first, self._models.named(champion))
+            published = rows.placed(plain, rows_of(predictions))
+        except Exception as error:  # noqa: BLE001 - as in `_observe`
+            _log.warning("rows are taken one by one", target=self.name, rows=stop - first, exc_info=error)
+            scored = None
+        if scored is None:
+            return stop, [each for row in range(first, stop) for each in self._take(rows.item(row))]
+        out: list[Item] = []
+        written = 0
+        for count, row in enumerate(special):
+            until = row - first - count
+            out += published[written:until]
+            written = until
+            self._pass(rows, row)
+            item, answer = rows.item(row), {champion: answers[row - first]}
+            rows_of_item, changed = self._serve_alone(item, every.get(row - first, answer))
+            out += _placed(item, rows_of_item)
+            if changed:
+                return row + 1, out
+        if answers:
+            self._pass(rows, first + len(answers) - 1)
+        return first + len(answers), out + published[written:]
+
+    def _special(
+        self,
+        rows: ScoredRows,
+        first: int,
+        answers: Sequence[Answer],
+        every: Mapping[int, Mapping[str, Answer]],
+    ) -> list[int]:
+        """Return the rows of a run that are not just scored and written, in order."""
+        if self._write_features == "all":
+            return [*range(first, first + len(answers))]
+        scores = [score if link == "class" else None for score, link in answers]
+        assets = rows.assets[first : first + len(answers)]
+        special = {*every, *self._publisher.watches(assets, scores), *self._monitors.watches(assets, scores)}
+        return [first + number for number in sorted(special)]
+
+    def _pass(self, rows: ScoredRows, row: int) -> None:
+        """Move order, knowledge time and target clock to a row of a run, at which nothing is due."""
+        known, clock = rows.known(row), rows.clock(row)
+        self._order = rows.order(row)
+        if self._known is None or known > self._known:
+            self._known = known
+        self._ledger.advance(clock)
+
+    def _serve_alone(self, item: Item, answers: Mapping[str, Answer]) -> tuple[list[Row], bool]:
+        """Return what one row of a run becomes, and whether a model or the champion changed with it.
+
+        A row that raises is rejected.
+        """
+        seen = cast("Observation", item.body)
+        try:
+            rows = self._serve(item, seen, cast("ScoreRequest", seen.score), answers)
+        except Exception as error:  # noqa: BLE001 - as in `_observe`
+            rows = [self._rejected(item, error)]
+        changed = bool(self._models.events) or self._champion.change is not None
+        if self._models.events:
+            rows += self._attempt(item, partial(self._write_events, item))
+        return rows, changed
 
     def _out_of_order(self, order: tuple[int, int]) -> None:
         self._violations += 1
@@ -458,21 +563,26 @@ class TargetStage:
         return [row_of(row)], row.id
 
     def _score(self, item: Item, seen: Observation, request: ScoreRequest) -> list[Row]:
+        champion, features = self._champion.label, request.features
+        if request.example:
+            return self._serve(item, seen, request, self._models.answers(features))
+        return self._serve(item, seen, request, {champion: self._models.answer(champion, features)})
+
+    def _serve(
+        self, item: Item, seen: Observation, request: ScoreRequest, answers: Mapping[str, Answer]
+    ) -> list[Row]:
+        """Publish the score of the champion; store an example with those of all models."""
         time, features, example = request.time, request.features, None
         before = self._publisher.entry(seen.asset)
         champion = self._champion.label
+        score, link = answers[champion]
         try:
+            rows = self._publish(item, seen, request, score, link)
             if request.example:
-                answers = self._models.answers(features)
-                score, link = answers[champion]
-                rows = self._publish(item, seen, request, score, link)
                 scores = {label: answer for label, (answer, _) in answers.items()}
                 written: Literal["asset"] | None = None if self._write_features == "none" else "asset"
                 example = Example(seen.asset, time, features, scores, champion, written=written)
                 self._ledger.add(example)
-            else:
-                score, link = self._models.answer(champion, features)
-                rows = self._publish(item, seen, request, score, link)
         except Exception:
             # An alert changes, and a prediction counts as written, only with its row.
             self._publisher.restore(seen.asset, before)
@@ -640,6 +750,22 @@ class TargetStage:
         rejected = {"internal_error": self._errors} if self._errors else {}
         body = summary_row({"input": {"rejected": rejected}, "targets": targets})
         return [Item(*self._order, None, self._known or 0, ("", 0, 0), body)]
+
+
+def _placed(item: Item, rows: list[Row]) -> list[Item]:
+    """Return rows that an item became, each with its place."""
+    part = item.part
+    return [
+        Item(
+            item.sequence,
+            target_part(part, index) if index else part,
+            item.arrival,
+            item.known,
+            item.position,
+            row,
+        )
+        for index, row in enumerate(rows)
+    ]
 
 
 def _between(parts: Mapping[int, bytes], first: int, stop: int) -> dict[int, bytes]:

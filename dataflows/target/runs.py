@@ -1,0 +1,199 @@
+"""Runs: rows of several assets in the order of effect, which a target scores together.
+
+A target gets a block of rows from each asset. `ScoredRows` merges them by (sequence, part). Nearly every row
+only moves the label clock and is scored, so a run of them, in which no model can change, is scored with one
+call of a model, and its predictions are made together. Where anything else may happen, a row is taken as an
+observation of its own (`ScoredRows.item`).
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from itertools import chain
+from typing import TYPE_CHECKING, cast
+
+import numpy as np
+
+from dataflows.instants import format_instants
+from dataflows.items import ClockMoved, Item, Observation, ScoreRequest, asset_part
+from dataflows.outputs import Prediction, prediction_id
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from dataflows.items import Row, ScoredRow, Scores
+    from dataflows.outputs import OutputRow
+    from dataflows.target.models import Answer
+
+    Order = tuple[int, int]
+
+__all__ = ["ScoredRows"]
+
+#: Before every instant.
+_NEVER = np.iinfo(np.int64).min
+
+
+class ScoredRows:
+    """The rows of some blocks for one target, in the order of effect.
+
+    Args:
+        target: its name.
+        blocks: of the target; each is in order.
+
+    Attributes:
+        assets: name of the asset of each row.
+        features: float64 (rows, features of the class).
+    """
+
+    def __init__(self, target: str, blocks: Sequence[Scores]) -> None:
+        self._target = target
+        rows = list(chain.from_iterable(block.rows for block in blocks))
+        sizes = [len(block.rows) for block in blocks]
+        parts = np.array([row[1] for row in rows], dtype=np.int64)
+        parts += np.repeat(np.array([asset_part(0, block.index) for block in blocks], dtype=np.int64), sizes)
+        sequences = np.array([row[0] for row in rows], dtype=np.int64)
+        assets = list(
+            chain.from_iterable([block.asset] * size for block, size in zip(blocks, sizes, strict=True))
+        )
+        self.features = np.concatenate([block.features for block in blocks]) if blocks else np.empty((0, 0))
+        if len(blocks) > 1:
+            order = np.lexsort((parts, sequences))
+            places = order.tolist()
+            rows, assets = [rows[place] for place in places], [assets[place] for place in places]
+            parts, sequences = parts[order], sequences[order]
+            self.features = self.features[order]
+        self.assets = assets
+        self._rows: list[ScoredRow] = rows
+        self._parts: list[int] = parts.tolist()
+        self._sequences: list[int] = sequences.tolist()
+        #: Largest knowledge time and label clock up to each row.
+        self._known = np.maximum.accumulate(np.array([row[3] for row in rows], dtype=np.int64))
+        clocks = [_NEVER if row[6] is None else row[6] for row in rows]
+        self._clocks = np.maximum.accumulate(np.array(clocks, dtype=np.int64))
+        self._examples = [number for number, row in enumerate(rows) if row[10]]
+        self._rests = any(row[7] is not None for row in rows)
+        self._ascends = bool(
+            ((np.diff(sequences) > 0) | ((np.diff(sequences) == 0) & (np.diff(parts) > 0))).all()
+        )
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def order(self, row: int) -> Order:
+        """Return the place of a row in the order of effect."""
+        return self._sequences[row], self._parts[row]
+
+    def before(self, order: Order) -> int:
+        """Return the number of rows before a place in the order of effect."""
+        first, stop = 0, len(self._rows)
+        while first < stop:
+            middle = (first + stop) // 2
+            if self.order(middle) < order:
+                first = middle + 1
+            else:
+                stop = middle
+        return first
+
+    def item(self, row: int) -> Item:
+        """Return a row as an observation."""
+        _, _, arrival, known, position, watermark, clock, resting, time, revision, example = self._rows[row]
+        score = ScoreRequest(time, self.features[row].tobytes(), revision, example)
+        effects = (score,) if clock is None else (ClockMoved(clock), score)
+        body = Observation(self.assets[row], self._target, watermark, effects, resting)
+        return Item(self._sequences[row], self._parts[row], arrival, known, position, body)
+
+    def known(self, row: int) -> int:
+        """Return the largest knowledge time up to a row."""
+        return int(self._known[row])
+
+    def clock(self, row: int) -> int | None:
+        """Return the largest label clock up to a row, None where none has one."""
+        clock = int(self._clocks[row])
+        return None if clock == _NEVER else clock
+
+    def examples(self, first: int, stop: int) -> list[int]:
+        """Return the rows from ``first`` to before ``stop`` that are examples."""
+        return self._examples[bisect_left(self._examples, first) : bisect_left(self._examples, stop)]
+
+    def before_example(self, first: int, stop: int) -> int:
+        """Return the first example from a row on, or ``stop`` where there is none before it."""
+        return min([stop, *self.examples(first, stop)[:1]])
+
+    def run(self, first: int, stop: int, after: Order, known: int, due: int | None, clock: int | None) -> int:
+        """Return the end of the run that begins with a row: up to there, rows are only scored.
+
+        Args:
+            first: the row; returned where it is no run.
+            stop: the run ends before this row.
+            after: place of the last observation of the target.
+            known: knowledge time with which the period of the metrics ends.
+            due: label clock beyond which an example is learned; None where none waits.
+            clock: the target clock.
+        """
+        if not self._ascends or self.order(first) <= after:
+            return first
+        stop = min(stop, int(np.searchsorted(self._known, known, "right")))
+        if due is not None:
+            if clock is not None and clock > due:
+                return first
+            stop = min(stop, int(np.searchsorted(self._clocks, due, "right")))
+        if self._rests:
+            stop = self._until_resting(first, stop, clock)
+        return max(first, stop)
+
+    def _until_resting(self, first: int, stop: int, clock: int | None) -> int:
+        """Return the first row at which resting assets move the target clock."""
+        for row in range(first, stop):
+            resting = self._rows[row][7]
+            if resting is not None and (clock is None or resting > clock):
+                return row
+            its = self._rows[row][6]
+            if its is not None and (clock is None or its > clock):
+                clock = its
+        return stop
+
+    def predictions(
+        self, rows: Iterable[int], answers: Sequence[Answer], first: int, champion: tuple[str, int]
+    ) -> list[OutputRow]:
+        """Return the predictions of rows, all of which are published.
+
+        Args:
+            rows: their numbers.
+            answers: scores and links from row ``first`` on; these rows have a score.
+            first: see ``answers``.
+            champion: name and version of the model.
+        """
+        chosen = [(row, *self._rows[row]) for row in rows]
+        instants = (each for row in chosen for each in (row[3], row[6], row[9]) if each is not None)
+        shown = cast("dict[int | None, str]", format_instants(instants))
+        target, (model, version) = self._target, champion
+        made: list[OutputRow] = []
+        for number, sequence, _, arrival, _, _, watermark, _, _, time, revision, _ in chosen:
+            asset = self.assets[number]
+            score, link = answers[number - first]
+            made.append(
+                Prediction(
+                    id=prediction_id(asset, target, time, revision),
+                    asset=asset,
+                    target=target,
+                    time=shown[time],
+                    score=cast("float", score),
+                    model=model,
+                    version=version,
+                    link=link,
+                    revision=revision,
+                    revises=prediction_id(asset, target, time, revision - 1) if revision else None,
+                    sequence=sequence,
+                    arrival=shown.get(arrival),
+                    watermark=shown.get(watermark),
+                )
+            )
+        return made
+
+    def placed(self, rows: Sequence[int], bodies: Sequence[Row]) -> list[Item]:
+        """Return what is written of some rows, one each, at their places."""
+        made = []
+        for row, body in zip(rows, bodies, strict=True):
+            _, _, arrival, known, position, *_ = self._rows[row]
+            made.append(Item(self._sequences[row], self._parts[row], arrival, known, position, body))
+        return made
