@@ -224,6 +224,14 @@ class Retrained(Stored):
             self._reach(self._kept, time)
 
     @property
+    def due(self) -> int | None:
+        """The time at which `reach` does something next; None where it never does."""
+        if self._kept is None or not self.by_time:
+            return None
+        start = ((self.reached or 0) + 1) * _span(self.every)
+        return start if self.pending is None else min(start, self.pending.effect)
+
+    @property
     def by_time(self) -> bool:
         """Whether ``every`` is a duration."""
         return isinstance(self.every, str)

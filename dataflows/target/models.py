@@ -866,6 +866,12 @@ class ModelSet:
             if retrained.changed:
                 self._changed.add(model.part)
 
+    @property
+    def due(self) -> int | None:
+        """The clock of the target from which on `reach` changes a model; None where it never does."""
+        fits = (model.retrained for model in self._retrained if not model.errors.aside)
+        return min((fit.due for fit in fits if fit is not None and fit.due is not None), default=None)
+
     def _record_fit(self, model: ModelVersion) -> None:
         """Record that a model scores with another fit from now on."""
         self.events.append(("refit", model.label, str(cast("Retrained", model.retrained).current)))

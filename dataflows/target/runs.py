@@ -127,7 +127,7 @@ class ScoredRows:
             stop: the run ends before this row.
             after: place of the last observation of the target.
             known: knowledge time with which the period of the metrics ends.
-            due: label clock beyond which an example is learned; None where none waits.
+            due: label clock beyond which a model changes; None where none does.
             clock: the target clock.
         """
         if not self._ascends or self.order(first) <= after:

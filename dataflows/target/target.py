@@ -309,8 +309,11 @@ class TargetStage:
     def _end_of_run(self, rows: ScoredRows, first: int, stop: int) -> int:
         if self._period is None or self._changes or self._champion.change:
             return first
-        ledger = self._ledger
-        return rows.run(first, stop, self._order, self._period[1], ledger.due, ledger.clock)
+        # An example is learned when the clock is beyond it, a fit takes effect when the clock reaches it.
+        fit = self._models.due
+        dues = [due for due in (self._ledger.due, None if fit is None else fit - 1) if due is not None]
+        due, clock = min(dues, default=None), self._ledger.clock
+        return rows.run(first, stop, self._order, self._period[1], due, clock)
 
     def _score_run(self, rows: ScoredRows, first: int, stop: int) -> tuple[int, list[Item]]:
         """Score a run; return where it ended, and what is written of its rows.

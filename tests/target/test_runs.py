@@ -14,8 +14,9 @@ import pytest
 import structlog
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sklearn.linear_model import LogisticRegression
 
-from dataflows.estimators import BayesianLogistic, Calibration
+from dataflows.estimators import BayesianLogistic, Calibration, Retrained
 from dataflows.fleet.fleet import Alert, Fleet, Model, Output
 from dataflows.instants import HOUR
 from dataflows.items import ClockMoved, Item, Observation, Row, ScoreRequest, Scores
@@ -54,6 +55,12 @@ FLEETS: dict[str, Fleet] = {
     "only changes": made(model("linear"), output=Output(OUT, "examples", "changed", 0.05)),
     "the grid": made(model("bayes"), output=Output(OUT, "none", "grid"), alert=Alert(0.2, 0.1, HOUR, 0.01)),
     "all features": made(model("linear"), output=Output(OUT, "all")),
+    "fits by time": made(
+        model("fitted", lambda: Retrained(LogisticRegression(), "5h", 100, "1h")), model("linear")
+    ),
+    "fits by examples": made(
+        model("linear"), model("fitted", lambda: Retrained(LogisticRegression(), 4, 100, 1))
+    ),
     "a champion that fails": made(model("picky", Picky), model("linear")),
     "a challenger that fails": made(
         model("linear"), model("breaking", lambda: Breaking(2, "nan")), model("picky", Picky)
