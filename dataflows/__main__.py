@@ -435,6 +435,31 @@ def figures(
 
 
 @app.command()
+def report(
+    source: Annotated[
+        Path, typer.Argument(help="The fleet.toml, or else the folder of the outputs of a run.")
+    ],
+    out: Annotated[
+        Path | None, typer.Option(help="Folder of the outputs \\[default: the fleet's].", show_default=False)
+    ] = None,
+    to: Annotated[
+        Path | None,
+        typer.Option(help="The file \\[default: report.html in the folder].", show_default=False),
+    ] = None,
+    assets: Annotated[int, typer.Option(min=1, help="Assets with a timeline, those at risk first.")] = 100,
+) -> None:
+    """Write one page about a run: what is at risk, whether to believe it, assets, models, data, gaps."""
+    from dataflows.fleet import load
+    from dataflows.tools.report import write_report
+
+    with _explained():
+        fleet = None if source.is_dir() else load(source)
+        folder = out or (source if fleet is None else fleet.output.folder)
+        path = write_report(folder, fleet, to, assets=assets)
+    _console.print(f"{path}  {path.stat().st_size / 1e6:,.1f} MB", highlight=False, soft_wrap=True)
+
+
+@app.command()
 def estimate(
     fleet: FleetFile,
     target: Annotated[
@@ -492,6 +517,7 @@ def demo(fresh: Fresh = False) -> None:  # noqa: FBT002
     if not (data / "events.jsonl").exists():
         simulate(data)
     run(fleet, fresh=fresh)
+    report(fleet)
 
 
 class _explained:  # noqa: N801 - reads as what it does

@@ -7,15 +7,15 @@ names, such as ``scores.linear``. Lists stay as they are.
 from __future__ import annotations
 
 import importlib.util
-from collections import defaultdict
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import narwhals as nw
 
 from dataflows.connectors.file_sink import files_of
+from dataflows.evaluation.alert_lives import Labels, alert_lives
 from dataflows.evaluation.reading import whole_rows
-from dataflows.instants import HOUR, parse_duration, parse_instant
+from dataflows.instants import format_instant, parse_instant
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -141,43 +141,27 @@ class Outputs:
         """Return one row an alert, with what came of it.
 
         Columns: `id`, `asset`, `target`, `opened`, `cleared` (null while open), `why` it cleared, `score`
-        (the highest), `outcome` (``failure`` within the horizon, ``none``, or ``unknown`` yet) and `lead`,
-        hours from the opening to the failure.
+        (the highest), `outcome` (``failure`` within the horizon or while it was open, ``none``, or
+        ``unknown`` yet) and `lead`, hours from the opening to the failure.
         """
-        failures, decided = self._failures()
-        found: dict[str, dict[str, Any]] = {}
-        for row in self.rows("alerts"):
-            alert = found.setdefault(
-                row["id"],
-                {
-                    "id": row["id"],
-                    "asset": row["asset"],
-                    "target": row["target"],
-                    "opened": row["opened"],
-                    "cleared": None,
-                    "why": None,
-                    "score": 0.0,
-                },
-            )
-            alert["score"] = max(alert["score"], row["score"] or 0.0)
-            if row["state"] == "cleared":
-                alert["cleared"], alert["why"] = row["time"], row["why"]
-        for alert in found.values():
-            key = alert["asset"], alert["target"]
-            opened = parse_instant(alert["opened"])
-            end = opened + parse_duration(alert["target"].rpartition("/")[2])
-            came = [time for time in failures[key] if opened < time <= end]
-            alert["lead"] = (min(came) - opened) / HOUR if came else None
-            alert["outcome"] = "failure" if came else "none" if decided.get(key, 0) >= end else "unknown"
-        return frame(found.values(), self._backend)
-
-    def _failures(self) -> tuple[dict[tuple[str, str], set[int]], dict[tuple[str, str], int]]:
-        """Times of failures, and up to where labels are decided, by asset and target."""
-        failures: dict[tuple[str, str], set[int]] = defaultdict(set)
-        decided: dict[tuple[str, str], int] = {}
+        labels = Labels()
         for row in self.rows("evaluations"):
-            key = row["asset"], row["target"]
-            decided[key] = max(decided.get(key, 0), parse_instant(row["matured"]))
-            if row["label"] == "positive" and row["lead"] is not None:
-                failures[key].add(parse_instant(row["time"]) + round(row["lead"] * HOUR))
-        return failures, decided
+            time, matured = parse_instant(row["time"]), parse_instant(row["matured"])
+            lead = row["lead"] if row["label"] == "positive" else None
+            labels.add(row["asset"], row["target"], time, matured, lead)
+        lives = alert_lives(self.rows("alerts"), labels)
+        rows = [
+            {
+                "id": life.id,
+                "asset": life.asset,
+                "target": life.target,
+                "opened": format_instant(life.opened),
+                "cleared": None if life.cleared is None else format_instant(life.cleared),
+                "why": life.why,
+                "score": life.score,
+                "lead": life.lead,
+                "outcome": life.outcome,
+            }
+            for life in lives
+        ]
+        return frame(rows, self._backend)

@@ -33,8 +33,10 @@ __all__ = [
     "PredictionRow",
     "RowError",
     "ServedRow",
+    "instants",
     "labelled",
     "load_evaluations",
+    "rows_as",
     "whole_rows",
 ]
 
@@ -264,6 +266,48 @@ def whole_rows(folder: Path, output: str) -> Iterator[dict[str, Any]]:
     for line in lines_of(path) if files_of(path) else ():
         if line.endswith(b"\n"):
             yield orjson.loads(line)
+
+
+_Struct = TypeVar("_Struct", bound=msgspec.Struct)
+
+
+def rows_as(folder: Path, output: str, row: type[_Struct]) -> Iterator[_Struct]:
+    """Yield the rows of an output as a type with the fields that a caller needs; none where it has no file.
+
+    A last line without its end is left out: a run may still be writing it.
+
+    Args:
+        folder: folder of the outputs.
+        output: name of the output.
+        row: type of the rows; fields that it does not name are skipped.
+
+    Raises:
+        RowError: a line is no row of this output; names file and line.
+    """
+    path = folder / f"{output}.jsonl"
+    decode = msgspec.json.Decoder(row).decode
+    for number, line in enumerate(lines_of(path) if files_of(path) else (), start=1):
+        if not line.endswith(b"\n"):
+            return
+        try:
+            yield decode(line)
+        except (ValueError, msgspec.MsgspecError) as error:
+            msg = f"{path}, line {number}: expected a row of the {output}, got {error}"
+            raise RowError(msg) from None
+
+
+def instants(texts: Sequence[str]) -> NDArray[np.int64]:
+    """Microseconds since 1970 of many times in the form of the outputs.
+
+    Raises:
+        ValueError: one of them is not in that form.
+
+    >>> instants(["1970-01-01T00:00:01.500000Z"]).tolist()
+    [1500000]
+    """
+    if not all(text.endswith("Z") for text in texts):
+        return np.array([parse_instant(text) for text in texts], dtype=np.int64)
+    return np.array([text[:-1] for text in texts], dtype="datetime64[us]").astype(np.int64)
 
 
 EVALUATIONS = Output("evaluations", EvaluationRow)

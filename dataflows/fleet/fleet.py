@@ -22,6 +22,7 @@ __all__ = [
     "AssetClass",
     "AssetPolicy",
     "ClockPolicy",
+    "Costs",
     "Fleet",
     "Input",
     "Kafka",
@@ -134,6 +135,38 @@ class Promotion:
 
 
 @dataclass(frozen=True, slots=True)
+class Costs:
+    """Prices, in one unit.
+
+    Attributes:
+        missed: of a failure that nobody acted on.
+        false_alarm: of acting on a machine that would not have failed.
+        repair: of a planned repair.
+    """
+
+    missed: float
+    false_alarm: float
+    repair: float = 0.0
+
+    @property
+    def break_even(self) -> float:
+        """Precision from which acting on an alert is worth its price: the share of alerts that are right.
+
+        >>> Costs(missed=5000, false_alarm=300, repair=800).break_even
+        0.06666666666666667
+        """
+        return self.false_alarm / (self.false_alarm + self.missed - self.repair)
+
+    def act_now(self, risk: float) -> float:
+        """Expected price of acting on a machine that fails with this probability otherwise."""
+        return risk * self.repair + (1 - risk) * self.false_alarm
+
+    def wait(self, risk: float) -> float:
+        """Expected price of doing nothing."""
+        return risk * self.missed
+
+
+@dataclass(frozen=True, slots=True)
 class Target:
     """A prediction task: "this mode within this horizon", for one class of assets.
 
@@ -150,6 +183,8 @@ class Target:
         downtime: microseconds after a failure in which the machine is down, and the same mode is not new.
         promotion: how its champion is replaced; None: only by a command.
         drift_alarms: false alarms of drift a year that this target may have; None: drift is not watched.
+        advice: where to look when an asset is at risk.
+        costs: prices; None where nobody gave them.
     """
 
     name: str
@@ -168,6 +203,8 @@ class Target:
     downtime: int = 0
     promotion: Promotion | None = None
     drift_alarms: float | None = None
+    advice: str | None = None
+    costs: Costs | None = None
 
 
 @dataclass(frozen=True, slots=True)

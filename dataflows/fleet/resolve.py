@@ -20,6 +20,7 @@ from dataflows.fleet.fleet import (
     AssetPolicy,
     ClockPolicy,
     Connector,
+    Costs,
     Fleet,
     Input,
     Kafka,
@@ -550,6 +551,7 @@ def targets(
             _check_named(draft, loc, table, names, catalogue, "successor")
         _check_scores(draft, loc, names, catalogue)
         _check_alert(draft, loc, table)
+        _check_costs(draft, loc, table)
         layout = _layout(draft, loc, table, layouts)
         if layout is None:
             continue
@@ -592,6 +594,8 @@ def _product(
             downtime=layout.table.downtime,
             promotion=_promotion(table, horizon),
             drift_alarms=None if table.drift == "off" else 1.0,
+            advice=table.advice,
+            costs=_costs(table),
         )
 
 
@@ -637,6 +641,19 @@ def _alert(table: TargetTable) -> Alert | None:
     opened = table.threshold if table.alert.open is None else table.alert.open
     cleared = CLEAR_SHARE * opened if table.alert.clear is None else table.alert.clear
     return Alert(opened, cleared, table.alert.dwell, table.alert.update_by)
+
+
+def _costs(table: TargetTable) -> Costs | None:
+    """Resolve the prices of a target; None if it has none."""
+    given = table.costs
+    return None if given is None else Costs(given.missed, given.false_alarm, given.repair)
+
+
+def _check_costs(draft: CheckedDocument, loc: Loc, table: TargetTable) -> None:
+    """Refuse a planned repair that costs as much as the failure: acting would never be worth it."""
+    if table.costs is not None and table.costs.repair >= table.costs.missed:
+        expected = f"less than a failure costs, {table.costs.missed:g}"
+        draft.refuse((*loc, "costs", "repair"), expected, shown(table.costs.repair))
 
 
 def _check_alert(draft: CheckedDocument, loc: Loc, table: TargetTable) -> None:

@@ -647,6 +647,18 @@ class AlertTable(Table):
     )
 
 
+class CostsTable(Table):
+    """Prices, in one unit: what a failure, a planned repair and an inspection in vain cost."""
+
+    missed: float = Field(gt=0, description="Price of a failure that nobody acted on.")
+    false_alarm: float = Field(gt=0, description="Price of acting on a machine that would not have failed.")
+    repair: float = Field(
+        default=0.0,
+        ge=0,
+        description="Price of a planned repair, which prevents the failure; below `missed`.",
+    )
+
+
 class TargetTable(Table):
     """A prediction task: this mode within this horizon. Lists expand to the product mode x horizon."""
 
@@ -692,6 +704,15 @@ class TargetTable(Table):
         "`models`.",
     )
     alert: AlertTable | None = Field(default=None, description="Thresholds of alerts. Default: no alerts.")
+    advice: str | None = Field(
+        default=None,
+        min_length=1,
+        description="Where to look when an asset is at risk, in a sentence; the report shows it.",
+    )
+    costs: CostsTable | None = Field(
+        default=None,
+        description="Prices: the report says by them whether to act now, `thresholds` where alerts open.",
+    )
     promotion: Literal["off", "propose", "auto"] = Field(
         default="propose",
         description="What happens when a challenger is better than the champion beyond doubt. `auto`: it "

@@ -1,0 +1,319 @@
+"""What the facts of a run mean, in sentences: the answers that a report gives first, and its gaps."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from dataflows.evaluation.words import (
+    NARROW,
+    feature_in_words,
+    mode_in_words,
+    moment,
+    number,
+    percent,
+    plain,
+    span,
+    target_in_words,
+)
+from dataflows.instants import HOUR, MICROSECONDS, parse_instant
+from dataflows.lane.names import sentence as name_in_words
+from dataflows.report.reliability import bin_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from dataflows.fleet.fleet import Costs
+    from dataflows.report.facts import Facts, Failure, Record, Risk, TargetFacts
+
+__all__ = [
+    "Answer",
+    "Choice",
+    "act_or_wait",
+    "answers",
+    "belief",
+    "last_week",
+    "not_checked",
+    "record_in_words",
+    "risk_in_words",
+    "seen_before",
+]
+
+_WEEK = MICROSECONDS["w"]
+#: Failures from which a verdict about scores is given.
+_ENOUGH = 10
+_NAMES = 12
+
+
+class Answer(NamedTuple):
+    """A question of a reader, and its answer."""
+
+    question: str
+    answer: str
+    link: str
+
+
+class Choice(NamedTuple):
+    """Expected prices of acting now and of waiting a week, and what they advise."""
+
+    act: float
+    wait: float
+    risk: float
+    act_now: bool
+
+
+def answers(facts: Facts) -> list[Answer]:
+    """Return the four things that a reader wants to know within half a minute."""
+    first = facts.risks[0] if facts.risks else None
+    if first is None:
+        next_one = "None stands out: no latest score reaches its threshold, and no alert is open."
+        since = "There is nothing to see."
+    else:
+        others = len({risk.asset for risk in facts.risks}) - 1
+        more = f" {others} more {'is' if others == 1 else 'are'} at risk." if others else ""
+        next_one = f"{first.asset}: {percent(first.score)} for {target_in_words(first.target)}.{more}"
+        since = f"{first.asset} since {moment(first.since)}, {span(max(0, facts.known - first.since))} ago."
+    return [
+        Answer("Which asset fails next?", next_one, "risk"),
+        Answer("Since when is it visible?", since, "risk"),
+        Answer("Should I believe it?", _beliefs(facts), "belief"),
+        Answer("What changed in the last week?", " ".join(last_week(facts)), "models"),
+    ]
+
+
+def _beliefs(facts: Facts) -> str:
+    """Verdicts about all targets, those with one verdict together."""
+    found: dict[str, list[str]] = {}
+    for target in facts.targets.values():
+        found.setdefault(belief(target)[0], []).append(target_in_words(target.name))
+    if len(facts.targets) == 1:
+        return f"{next(iter(found))}."
+    return " ".join(f"{verdict}: {', '.join(names)}." for verdict, names in found.items())
+
+
+def belief(target: TargetFacts) -> tuple[str, list[str]]:
+    """Return whether to believe the scores of a target: a verdict, and the reasons."""
+    gain = target.gain
+    if not target.examples:
+        return "Not known yet", ["No example with a score has a label in the time that counts."]
+    if gain is None:
+        label = "none" if not target.positives else "every one"
+        return "Too early to say", [
+            f"Of {target.examples:,} examples {label} failed: there is nothing to judge by."
+        ]
+    guess, less = percent(target.positives / target.examples), "less" if gain.share > 0 else "more"
+    compared = (
+        f"A constant guess of {guess}, the share that failed, has a log loss of {gain.constant:.4f}; the "
+        f"scores have {gain.loss:.4f}: {percent(abs(gain.share))} {less} "
+        f"(95{NARROW}% interval over assets: {gain.least:.0%} to {gain.most:.0%} less)."
+    )
+    said = [compared]
+    off = [found for found in target.bins if found.verdict]
+    said += [
+        f"Scores of {percent(found.low)} to {percent(found.high)} are {found.verdict}: "
+        f"{percent(found.score)} on average, and {percent(found.share)} failed "
+        f"({percent(found.least)} to {percent(found.most)})."
+        for found in off
+    ]
+    if not off:
+        said.append("At no size of score do failures differ from what the scores say, beyond chance.")
+    if target.positives < _ENOUGH:
+        said.insert(
+            0, f"Only {target.positives} of {target.examples:,} examples failed: too few to judge by."
+        )
+        return "Too early to say", said
+    if gain.least <= 0:
+        return ("Not sure: perhaps no better than a constant guess" if gain.share > 0 else "No"), said
+    return ("Yes" if not off else "Mostly; not every size of score holds"), said
+
+
+def record_in_words(record: Record, target: str) -> str:
+    """Say what came of the alerts of a target: the worth of one more.
+
+    >>> from dataflows.report.facts import Record
+    >>> record_in_words(Record(16, 9, 5, 2, 30.0), "truck/coolant_leak/2d")
+    'Of 14 such alerts 9 led to a coolant leak; 2 are not decided yet.'
+    """
+    decided = record.failure + record.none
+    if not record.opened:
+        return ""
+    waiting = ""
+    if record.unknown:
+        waiting = f"; {record.unknown} {'is' if record.unknown == 1 else 'are'} not decided yet"
+    if not decided:
+        return f"No such alert is decided yet{waiting}."
+    if decided == 1:
+        came = f"led to a {mode_in_words(target)}" if record.failure else "led to none"
+        return f"The only such alert that is decided {came}{waiting}."
+    return f"Of {decided:,} such alerts {record.failure:,} led to a {mode_in_words(target)}{waiting}."
+
+
+def risk_in_words(risk: Risk, target: TargetFacts) -> list[str]:
+    """Say why an asset is at risk, and what such scores were worth."""
+    said = []
+    if risk.alert is not None and risk.alert.moved_by:
+        moved = [
+            feature_in_words(move["feature"], move["value"], move["usual"]) for move in risk.alert.moved_by
+        ]
+        said.append(f"When the alert opened: {'; '.join(moved)}.")
+    found = bin_of(target.bins, risk.score)
+    if found is not None:
+        said.append(
+            f"Of {found.examples:,} examples with a score of {percent(found.low)} to {percent(found.high)}, "
+            f"{percent(found.share)} failed ({percent(found.least)} to {percent(found.most)})."
+        )
+    if words := record_in_words(target.record, risk.target):
+        said.append(words)
+    return said
+
+
+def act_or_wait(risk: float, horizon: int, costs: Costs) -> Choice:
+    """Compare acting now with waiting a week, by expected price.
+
+    The probability of a failure within the week follows from the score, if the hazard stays as it is.
+
+    Args:
+        risk: probability of a failure within the horizon.
+        horizon: microseconds.
+        costs: prices.
+
+    >>> from dataflows.fleet.fleet import Costs
+    >>> act_or_wait(0.5, 7 * 24 * 3_600_000_000, Costs(missed=5000, false_alarm=300, repair=800))
+    Choice(act=550.0, wait=2500.0, risk=0.5, act_now=True)
+    """
+    week = 1 - (1 - min(risk, 1.0)) ** (_WEEK / horizon)
+    act, wait = costs.act_now(week), costs.wait(week)
+    return Choice(act, wait, week, act < wait)
+
+
+def seen_before(failure: Failure) -> str:
+    """Say since when a failure was visible."""
+    if failure.visible is None:
+        return "came unseen"
+    return f"visible {span(failure.time - failure.visible)} before"
+
+
+def last_week(facts: Facts) -> list[str]:
+    """Return what changed in the last week of knowledge time."""
+    since = facts.known - _WEEK
+    opened = sum(life.opened > since for life in facts.lives)
+    failed = {
+        (asset.name, failure.target, failure.time): failure
+        for asset in facts.assets
+        for failure in asset.failures
+        if failure.time > since
+    }
+    unseen = sum(failure.visible is None for failure in failed.values())
+    said = [f"{opened} alert{'' if opened == 1 else 's'} opened."]
+    if failed:
+        came = f" ({unseen} unseen)" if unseen else ""
+        said.append(f"{len(failed)} reported failure{'' if len(failed) == 1 else 's'}{came}.")
+    recent = [row for row in facts.changes if row.get("known") and parse_instant(row["known"]) > since]
+    said += [
+        change_in_words(row)
+        for row in recent
+        if row["change"] in {"champion", "put_aside", "drift", "verdict"}
+    ][:3]
+    clocks = {row["asset"] for row in recent if row["change"] == "clock" and row["state"] != "right"}
+    if clocks:
+        said.append(f"{len(clocks)} clock{' went' if len(clocks) == 1 else 's went'} wrong.")
+    models = [row for row in recent if row["change"] in {"champion", "put_aside", "verdict", "drift"}]
+    if not models:
+        said.append("No model and no drift alarm changed.")
+    return said
+
+
+def change_in_words(row: Mapping[str, Any]) -> str:
+    """Say what a row of the changes means."""
+    kind, target = row["change"], row.get("target")
+    about = f" for {target_in_words(target)}" if target else ""
+    if kind == "verdict":
+        return f"{row['model']}{about}: {row['why']}."
+    if kind == "drift":
+        moved = "up" if row["side"] == "up" else "down"
+        values = f"{number(row['value'])} from {number(row['reference'])}"
+        return f"Drift{about}: {plain(row['series'])} went {moved}, {values}."
+    if kind == "command":
+        obeyed = f", refused: {row['refused']}" if row["refused"] else ""
+        return f"Command {row['action']}{about} by {row['by']}{obeyed}."
+    if kind == "clock":
+        jumped = " after a jump" if row["jumped"] else ""
+        return f"The clock of {row['asset']} is {row['state']}{jumped} ({row['offset']:+,.0f} s)."
+    if "model" in row:
+        kind = "became champion" if kind == "champion" else kind
+        return f"{row['model']} {kind.replace('_', ' ')}{about}: {row['why']}."
+    return f"{row.get('asset') or row.get('name', '')}: {row.get('why', kind)}."
+
+
+def not_checked(facts: Facts) -> list[str]:
+    """Return what this report cannot say, and why."""
+    said = list(_about_labels(facts))
+    if facts.fleet is None:
+        said.append("No fleet.toml was given: thresholds are 0.5, and there is no advice and no price.")
+    if facts.unread:
+        said.append(f"Readings and late data were not looked at: {facts.unread}.")
+    elif facts.lateness is not None and not facts.lateness.delays:
+        said.append(
+            "The recording has no arrivals, so how late data came is not known, and clocks were not checked."
+        )
+    hidden = facts.assets_in_all - len(facts.assets)
+    if hidden > 0:
+        said.append(
+            f"{hidden:,} of {facts.assets_in_all:,} assets have no timeline here: those least at risk."
+        )
+    said += _about_settings(facts)
+    names = [text for row in facts.summary.get("input", {}).get("names", ()) if (text := name_in_words(row))]
+    said += [f"Matches nothing: {text}." for text in names[:_NAMES]]
+    if len(names) > _NAMES:
+        said.append(f"{len(names) - _NAMES} more names match nothing: summary.json.")
+    if not facts.summary:
+        said.append("There is no summary.json: the run has not ended, or was killed.")
+    said.append("Failures that nobody reported are counted as none, here as everywhere.")
+    return said
+
+
+def _about_labels(facts: Facts) -> Iterable[str]:
+    for target in facts.targets.values():
+        name = target_in_words(target.name)
+        if target.left_out:
+            reasons = ", ".join(f"{count:,} {reason}" for reason, count in target.left_out.items())
+            yield f"Examples outside the figures of {name}: {reasons}."
+        if not target.positives:
+            yield f"No example of {name} failed in the time that counts: nobody knows what an alert is worth."
+        if not target.record.opened:
+            yield f"No alert of {name} ever opened."
+    fleet = facts.fleet
+    for name in () if fleet is None else fleet.targets:
+        if name not in facts.targets:
+            yield f"{target_in_words(name)} has no prediction at all."
+
+
+def _about_settings(facts: Facts) -> Iterable[str]:
+    fleet = facts.fleet
+    if fleet is None:
+        return
+    for name, each in fleet.classes.items():
+        if not each.compare:
+            yield f"Class {name} sets no `compare`: what late data does to its features is not measured."
+        if each.idle_timeout is None:
+            yield f"Class {name} sets no `idle_timeout`: an asset that falls silent is not noticed."
+    if fleet.assets.clock is None:
+        yield "No `clock` under [assets]: wrong clocks are not looked for."
+    unwatched = [name for name, target in fleet.targets.items() if target.drift_alarms is None]
+    if unwatched:
+        yield f"Drift is not watched for {', '.join(map(target_in_words, unwatched))} (`drift` is off)."
+    unpriced = [name for name in facts.targets if (found := fleet.targets.get(name)) and found.costs is None]
+    if unpriced:
+        yield f"No prices for {', '.join(map(target_in_words, unpriced))}: whether to act now is not weighed."
+
+
+def quiet(facts: Facts) -> list[tuple[str, int]]:
+    """Return the assets last heard more than a day before the end, the latest first; failed ones are down."""
+    limit = facts.end - 24 * HOUR
+    found = [
+        (asset.name, asset.heard)
+        for asset in facts.assets
+        if asset.heard is not None
+        and asset.heard < limit
+        and not any(failure.time >= asset.heard for failure in asset.failures)
+    ]
+    return sorted(found, key=lambda each: -each[1])
