@@ -87,6 +87,15 @@ def run(
             show_default=False,
         ),
     ] = None,
+    metrics_assets: Annotated[
+        int,
+        typer.Option(
+            min=0,
+            max=1_000,
+            help="Show the scores of so many assets with open alerts in the metrics, by name.",
+            envvar="FLEET_METRICS_ASSETS",
+        ),
+    ] = 0,
     existing: Annotated[  # noqa: FBT002
         bool, typer.Option("--existing", help="Refuse to create a store: an emptied volume is no new start.")
     ] = False,
@@ -113,7 +122,7 @@ def run(
             epoch=interval,
             fresh=fresh,
             migrate=shlex.split(migrate),
-            deployment=Deployment(processes, existing, address),
+            deployment=Deployment(processes, existing, address, metrics_assets),
         )
 
 

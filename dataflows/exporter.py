@@ -26,7 +26,7 @@ from collections.abc import Mapping
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from importlib.metadata import version
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, cast
 
 from prometheus_client import CollectorRegistry, ProcessCollector
 from prometheus_client.core import (
@@ -52,13 +52,14 @@ if TYPE_CHECKING:
 
     from dataflows.status import Metric, RunStatus, Value
 
-__all__ = ["STUCK", "AddressError", "RunCollector", "address_of", "beside", "served"]
+__all__ = ["STUCK", "AddressError", "RunCollector", "address_of", "assets_of", "beside", "served"]
 
 #: Seconds without a request to the source after which the process counts as stuck.
 STUCK = 600.0
 #: Series of one metric; labels beyond are left out, and counted.
 SERIES = 2_000
 _PORTS = 65_535
+_MOST_ASSETS = 1_000
 _REQUESTS = 8
 _PATIENCE = 5.0
 #: Seconds for which sizes of folders are kept.
@@ -85,6 +86,18 @@ def address_of(text: str) -> tuple[str, int]:
     return host.strip("[]") or "127.0.0.1", int(port)
 
 
+def assets_of(text: str) -> int:
+    """Read the number of assets that may be a label, ``FLEET_METRICS_ASSETS``; 0 of an empty text.
+
+    Raises:
+        AddressError: it is none.
+    """
+    if not text or (text.isdecimal() and int(text) <= _MOST_ASSETS):
+        return int(text or 0)
+    msg = f"FLEET_METRICS_ASSETS: {text!r} is no number of assets; expected 0 to {_MOST_ASSETS:,}"
+    raise AddressError(msg)
+
+
 def beside(address: tuple[str, int], number: int) -> tuple[str, int]:
     """Address of a further process of a run; port 0, any free one, stays.
 
@@ -102,10 +115,11 @@ class RunCollector(Collector):
         status: of the run.
         store: folder of the recovery store, None without one.
         outputs: folder of the outputs.
+        assets: number of assets that may be a label.
     """
 
-    def __init__(self, status: RunStatus, store: Path | None, outputs: Path) -> None:
-        self._status, self._store, self._outputs = status, store, outputs
+    def __init__(self, status: RunStatus, store: Path | None, outputs: Path, assets: int = 0) -> None:
+        self._status, self._store, self._outputs, self._assets = status, store, outputs, assets
         self._sizes: tuple[float, dict[str, int]] = (float("-inf"), {})
 
     @override
@@ -114,6 +128,8 @@ class RunCollector(Collector):
         yield InfoMetricFamily("highwater_build", "Versions of the program and its engine.", _build())
         for name, metric in METRICS.items():
             value = self._read(name)
+            if "asset" in metric.labels:
+                value = _largest(value, self._assets)
             if isinstance(value, Mapping) and len(value) > SERIES:
                 left_out += len(value) - SERIES
             if value is not None:
@@ -159,6 +175,15 @@ _SIZE_HELP = {
     "store_free": "Free space on the disk of the recovery store.",
     "outputs_free": "Free space on the disk of the outputs.",
 }
+
+
+def _largest(value: Value, most: int) -> Value:
+    """The largest values of a metric; None where none may be there."""
+    if not most or not isinstance(value, Mapping):
+        return None
+    values = cast("Mapping[tuple[str, ...], float]", value)
+    found = sorted(values.items(), key=lambda each: (-each[1], each[0]))
+    return dict(found[: min(most, SERIES)])
 
 
 def _build() -> dict[str, str]:
@@ -288,7 +313,7 @@ class _Server(ThreadingHTTPServer):
 
 @contextmanager
 def served(
-    address: tuple[str, int] | None, status: RunStatus, store: Path | None, outputs: Path
+    address: tuple[str, int] | None, status: RunStatus, store: Path | None, outputs: Path, assets: int = 0
 ) -> Iterator[int | None]:
     """Serve metrics and probes of a run while the block runs.
 
@@ -297,6 +322,7 @@ def served(
         status: of the run.
         store: folder of the recovery store, None without one.
         outputs: folder of the outputs.
+        assets: number of assets that may be a label; 0 keeps names of assets out of the metrics.
 
     Yields:
         The port.
@@ -308,7 +334,7 @@ def served(
         yield None
         return
     registry = CollectorRegistry()
-    registry.register(RunCollector(status, store, outputs))
+    registry.register(RunCollector(status, store, outputs, assets))
     ProcessCollector(registry=registry)
     handler = type("Handler", (_Handler,), {"registry": registry, "status": status})
     try:
@@ -393,7 +419,8 @@ sum by (target, role) (increase(highwater_log_loss_total[7d]))
   / on (target) group_left sum by (target) (increase(highwater_examples_total[7d]))
 ```
 
-No metric has an asset as label. The lag of the watermark is
+No metric has an asset as label, unless `run --metrics-assets 10` (or `FLEET_METRICS_ASSETS`) asks for the ten
+assets whose open alerts have the highest scores. The lag of the watermark is
 `time() - highwater_last_event_timestamp_seconds`, that of arrivals
 `time() - highwater_last_arrival_timestamp_seconds`. Counters start at 0 with the process, but
 `highwater_records_total`, which goes on from the store. [runbooks.md](runbooks.md) says what to do when an

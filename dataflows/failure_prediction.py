@@ -83,7 +83,8 @@ def flow(fleet: str | Path | None = None) -> Dataflow:
     loaded, _ = with_recordings(load(fleet or os.environ.get("FLEET_CONFIG", "fleet.toml")))
     to_stderr_unless_configured()
     runtime = find_runtime(loaded, sys.argv[1:], os.environ)
-    serve_until_exit(loaded, runtime, os.environ.get("FLEET_METRICS"))
+    asked = os.environ.get("FLEET_METRICS"), os.environ.get("FLEET_METRICS_ASSETS", "")
+    serve_until_exit(loaded, runtime, *asked)
     if getattr(sys.modules["__main__"].__spec__, "name", None) == "bytewax.run":
         atexit.register(_exit_if_unusable, loaded, runtime)
     return build(loaded, runtime)

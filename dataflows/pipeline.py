@@ -7,6 +7,7 @@ of each step, the stage of each key (`Stages`), and what happens where a stage t
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
 import msgspec
@@ -42,7 +43,7 @@ from dataflows.status import RunStatus
 from dataflows.target import TargetStage
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from dataflows.fleet.fleet import Fleet
 
@@ -273,6 +274,34 @@ class PassedOn:
         return b""
 
 
+def _best(stage: TargetStage, figure: int) -> dict[str, float]:
+    """A figure of the best challenger, by its name."""
+    best = stage.best_challenger()
+    return {} if best is None else {best[0]: float(best[figure])}
+
+
+def _drift(stage: TargetStage) -> Mapping[str, float]:
+    watch = stage.drift()
+    return {} if watch is None else watch.evidence()
+
+
+def _alarms(stage: TargetStage) -> Mapping[str, float]:
+    watch = stage.drift()
+    return {} if watch is None else watch.alarms
+
+
+#: Metrics by target and one more label: how a target knows them.
+_BY_TARGET: dict[str, Callable[[TargetStage], Mapping[str, float]]] = {
+    "champions": lambda stage: {stage.champion(): 1},
+    "evidence": lambda stage: _best(stage, 1),
+    "advantage": lambda stage: _best(stage, 2),
+    "drift": _drift,
+    "alarms": _alarms,
+    "labels": lambda stage: stage.losses().last,
+    "riskiest": lambda stage: stage.open_scores(),
+}
+
+
 class Stages:
     """Builds the stages of a fleet.
 
@@ -303,6 +332,8 @@ class Stages:
         self._status.register("alerts", lambda: {each.name: each.open_alerts() for each in self._targets})
         self._status.register("losses", self._losses)
         self._status.register("examples", self._examples)
+        for name, of_target in _BY_TARGET.items():
+            self._status.register(name, partial(self._by_target, of_target))
         self._errors = InternalErrors(fleet.max_internal_errors, self._status)
         self._plans = {
             name: ClassPlan(
@@ -313,6 +344,14 @@ class Stages:
                 write_examples=fleet.output.features != "none",
             )
             for name, asset_class in fleet.classes.items()
+        }
+
+    def _by_target(
+        self, of_target: Callable[[TargetStage], Mapping[str, float]]
+    ) -> dict[tuple[str, ...], float]:
+        """A metric by target and one more label."""
+        return {
+            (each.name, label): value for each in self._targets for label, value in of_target(each).items()
         }
 
     def _pending(self) -> int:

@@ -19,7 +19,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from dataflows import exporter
 from dataflows.engine import runtime as engine_runtime
 from dataflows.engine.runtime import Runtime, serve_until_exit
-from dataflows.exporter import STUCK, AddressError, address_of, reference, served
+from dataflows.exporter import STUCK, AddressError, address_of, assets_of, reference, served
 from dataflows.fleet import load
 from dataflows.pipeline import LANE, Stages
 from dataflows.recovery.manifest import LAST_BACKUP
@@ -186,13 +186,34 @@ def test_a_taken_port_is_refused_before_the_run(tmp_path: Path) -> None:
 
 
 def test_the_reference_is_that_of_the_metrics() -> None:
-    """docs/metrics.md is what the exporter writes; every metric is in it, and no asset is a label."""
+    """docs/metrics.md is what the exporter writes; one metric has assets as label, if that is asked for."""
     assert (ROOT / "docs" / "metrics.md").read_text(encoding="utf-8") == reference()
     for metric in METRICS.values():
         assert f"`highwater_{metric.exported}`" in reference()
-        assert "asset" not in metric.labels
         assert metric.exported.endswith("_total") == (metric.kind == "counter")
         assert not re.search(r"micro|milli|_ms$|_us$", metric.exported)
+
+    assert [metric.name for metric in METRICS.values() if "asset" in metric.labels] == ["riskiest"]
+
+
+@pytest.mark.parametrize(("assets", "shown"), [(0, []), (2, ["b", "c"]), (9, ["a", "b", "c"])])
+def test_names_of_assets_are_shown_only_as_asked_for(tmp_path: Path, assets: int, shown: list[str]) -> None:
+    """As many as asked for, those with the highest scores."""
+    status = RunStatus()
+    scores = {("pump/seal/24h", "a"): 0.5, ("pump/seal/24h", "b"): 0.9, ("pump/seal/24h", "c"): 0.7}
+    status.register("riskiest", lambda: scores)
+    with served(ANY, status, tmp_path, tmp_path, assets) as port:
+        assert port is not None
+        found = samples(ask(port, "/metrics")[2])
+    named = [name for name in found if name.startswith("highwater_alert_score")]
+    assert sorted(re.findall(r"asset=(\w+)", " ".join(named))) == shown
+
+
+@pytest.mark.parametrize("text", ["-1", "many", "1001"])
+def test_what_is_no_number_of_assets_is_refused(text: str) -> None:
+    """With what was expected."""
+    with pytest.raises(AddressError, match="expected 0 to 1,000"):
+        assets_of(text)
 
 
 def listening(pid: int) -> set[str]:

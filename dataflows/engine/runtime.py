@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dataflows.exporter import address_of, beside, served
+from dataflows.exporter import address_of, assets_of, beside, served
 from dataflows.notify.delivery import delivered
 from dataflows.recovery.manifest import started, write_manifest
 from dataflows.recovery.sqlite_files import delete_unfinished, part_files
@@ -87,7 +87,7 @@ def find_runtime(fleet: Fleet, arguments: Sequence[str], environ: Mapping[str, s
     return Runtime(workers, store, past=past_in(store, fleet), moved=moved_state(store), process=number)
 
 
-def serve_until_exit(fleet: Fleet, runtime: Runtime, address: str | None) -> None:
+def serve_until_exit(fleet: Fleet, runtime: Runtime, address: str | None, assets: str = "") -> None:
     """Serve metrics and probes until this process ends, at the port of the address plus its number.
 
     The first process delivers alerts too.
@@ -96,6 +96,7 @@ def serve_until_exit(fleet: Fleet, runtime: Runtime, address: str | None) -> Non
         fleet: that runs.
         runtime: on which it runs.
         address: ``[HOST:]PORT``; None serves nothing.
+        assets: number of assets that may be a label of metrics; empty for none.
 
     Raises:
         AddressError: nothing can listen there.
@@ -106,7 +107,8 @@ def serve_until_exit(fleet: Fleet, runtime: Runtime, address: str | None) -> Non
         atexit.register(_serving.close)
     if address:
         place = beside(address_of(address), runtime.process)
-        _serving.enter_context(served(place, runtime.status, runtime.store, fleet.output.folder))
+        folder = fleet.output.folder
+        _serving.enter_context(served(place, runtime.status, runtime.store, folder, assets_of(assets)))
 
 
 def named_store(arguments: Sequence[str], environ: Mapping[str, str]) -> Path | None:

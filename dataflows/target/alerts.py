@@ -167,6 +167,10 @@ class AlertBook:
         """Number of open alerts."""
         return sum(state.id is not None for state in self._states.values())
 
+    def open_scores(self) -> dict[str, float]:
+        """Score in the last row of each open alert, by asset."""
+        return {asset: state.last for asset, state in self._states.items() if state.id is not None}
+
     def entry(self, asset: str) -> list[Any] | None:
         """Return the state of one asset as plain data, None where it has none."""
         state = self._states.get(asset)
@@ -291,6 +295,10 @@ class Publisher:
     def open_alerts(self) -> int:
         """Number of open alerts."""
         return 0 if self._book is None else self._book.open_count()
+
+    def open_scores(self) -> dict[str, float]:
+        """Score in the last row of each open alert, by asset."""
+        return {} if self._book is None else self._book.open_scores()
 
     def entry(self, asset: str) -> Entry | None:
         """Return the state of an asset as plain data, None where it has none."""

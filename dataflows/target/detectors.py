@@ -178,6 +178,11 @@ class Detectors:
             "evidence": evidence if math.isfinite(evidence) else None,
         }
 
+    def shares(self) -> Floats:
+        """Share of the needed evidence that each series has; 0 before a reference, or without evidence."""
+        logs = np.where(self._seen >= REFERENCE, self._evidence().max(axis=0), 0.0)
+        return np.maximum(logs, 0.0) / self.needed
+
     def state(self) -> dict[str, Any]:
         """Plain data."""
         return {

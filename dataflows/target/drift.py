@@ -10,6 +10,7 @@ them: a loss that moves together with the share of missing values is hardly a ch
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -73,6 +74,8 @@ class Drift(Monitor):
         #: By cell: sums, and number of values in each.
         self._served = _cells(kept.get("served", ()))
         self._settled = _cells(kept.get("settled", ()))
+        #: Alarms of this process, by rank.
+        self.alarms: Counter[str] = Counter({"page": 0, "warn": 0, "note": 0})
         #: Cells before these are complete.
         self._next: list[int | None] = [*kept.get("next", (None, None))]
 
@@ -190,6 +193,7 @@ class Drift(Monitor):
             arrival=time_or_none(item.arrival),
             watermark=None,
         )
+        self.alarms[row.rank] += 1
         _log.warning("drift", target=self._target.name, series=name, side=alarm.side, beside=row.beside)
         return row_of(row)
 
@@ -210,6 +214,14 @@ class Drift(Monitor):
                 **period.fields,
             )
         ]
+
+    def evidence(self) -> dict[str, float]:
+        """Share of the evidence for an alarm, by series; of features only the largest, as ``features``."""
+        shares = self._detectors.shares()
+        found = dict(zip(SERIES, shares.tolist(), strict=False))
+        if len(shares) > len(SERIES):
+            found["features"] = float(shares[len(SERIES) :].max())
+        return found
 
     def _shown(self, series: int) -> DriftSeries:
         return {"series": self._series[series], **self._detectors.shown(series)}  # type: ignore[typeddict-item]

@@ -17,10 +17,12 @@ from dataflows.target.monitors import Monitor
 
 if TYPE_CHECKING:
     from dataflows.items import Item
-    from dataflows.target.examples import Example
+    from dataflows.target.examples import Example, LabelChange
     from dataflows.target.monitors import Context, Rows
 
 __all__ = ["Losses", "expected_loss"]
+
+_LABELS = {1: "positive", 0: "negative", -1: "censored"}
 
 
 def expected_loss(score: float) -> float:
@@ -42,6 +44,7 @@ class Losses(Monitor):
     Attributes:
         sums: of log loss, by role.
         examples: number of examples, by label.
+        last: knowledge time of the last label of each kind, microseconds.
     """
 
     name: ClassVar[str] = "losses"
@@ -50,11 +53,19 @@ class Losses(Monitor):
         self._models = context.models
         self.sums = dict.fromkeys(("champion", "expected", "prior"), 0.0)
         self.examples: Counter[str] = Counter()
+        self.last: dict[str, int] = {}
 
     @classmethod
     @override
     def open(cls, context: Context, state: Any) -> Losses:
         return cls(context)
+
+    @override
+    def matured(self, item: Item, change: LabelChange) -> Rows:
+        label = change.matured.label
+        if label is not None:
+            self.last[_LABELS[label]] = item.known
+        return ()
 
     @override
     def settled(self, item: Item, example: Example) -> Rows:

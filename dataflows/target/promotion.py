@@ -247,6 +247,17 @@ class Promotions(Monitor):
         )
         return row_of(row)
 
+    def best(self) -> tuple[str, float, float] | None:
+        """Name of the challenger with the most evidence, its share of what is needed, and its advantage.
+
+        The advantage is the mean difference of the losses. None without a comparison.
+        """
+        if self.judge is None or not self.judge.comparisons:
+            return None
+        shares = [(each.log_e / each.needed, each) for each in self.judge.comparisons.values()]
+        share, best = max(shares, key=lambda found: found[0])
+        return self._models.named(best.challenger)[0], max(0.0, share), best.difference
+
     def summary(self) -> dict[str, Any]:
         """The evidence for each challenger, the proposal, and who froze the champion."""
         if self.judge is None:

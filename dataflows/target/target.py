@@ -679,6 +679,23 @@ class TargetStage:
         """Number of alerts that are open."""
         return self._publisher.open_alerts()
 
+    def open_scores(self) -> dict[str, float]:
+        """Score in the last row of each open alert, by asset."""
+        return self._publisher.open_scores()
+
+    def champion(self) -> str:
+        """Name of the model whose scores are published."""
+        return self._models.named(self._champion.label)[0]
+
+    def best_challenger(self) -> tuple[str, float, float] | None:
+        """As `Promotions.best`."""
+        found = self._monitors.of(Promotions)
+        return None if found is None else found.best()
+
+    def drift(self) -> Drift | None:
+        """The watch for drift, None where the target has none."""
+        return self._monitors.of(Drift)
+
     def losses(self) -> Losses:
         """Log loss and examples of this process, as counters."""
         found = self._monitors.of(Losses)

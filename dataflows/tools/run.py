@@ -64,11 +64,13 @@ class Deployment:
         processes: number of processes; targets and assets spread over them.
         existing: whether to refuse to create a store: its volume may have come back empty.
         metrics: host and port of metrics and probes, those of process i at port + i; None serves none.
+        metrics_assets: number of assets that may be a label of metrics.
     """
 
     processes: int = 1
     existing: bool = False
     metrics: tuple[str, int] | None = None
+    metrics_assets: int = 0
 
 
 def run(  # noqa: PLR0913 - one argument a wish of the command line
@@ -130,7 +132,7 @@ def run(  # noqa: PLR0913 - one argument a wish of the command line
     elif fresh:
         delete_outputs()
     with (
-        served(where.metrics, status, store, folder),
+        served(where.metrics, status, store, folder, where.metrics_assets),
         _explain_write_errors(fleet, store),
         opened as recovery,
         (folder / "log.jsonl").open("a", buffering=1) as log,
@@ -142,7 +144,7 @@ def run(  # noqa: PLR0913 - one argument a wish of the command line
         runtime = Runtime(where.processes, store, status, past_in(store, fleet), moved_state(store))
         dataflow = build(fleet, runtime, reading)
         with (
-            Cluster(where.processes, _run_helper, fleet.path, store, epoch, where.metrics) as cluster,
+            Cluster(where.processes, _run_helper, fleet.path, store, epoch, where) as cluster,
             signals(status, console),
             progress(fleet.name, reading.total, status, console),
         ):
@@ -190,7 +192,7 @@ def _run_helper(
     path: Path,
     store: Path | None,
     epoch: timedelta,
-    metrics: tuple[str, int] | None,
+    where: Deployment,
 ) -> tuple[Intake, Counter[str]]:
     """Run the dataflow as another process than the first, which opened the store; return what it counted."""
     fleet = load(path)
@@ -199,8 +201,9 @@ def _run_helper(
     status = RunStatus()
     recovery = None if store is None else RecoveryConfig(store)  # type: ignore[no-untyped-call]
     folder = fleet.output.folder
+    address = where.metrics and beside(where.metrics, number)
     with (
-        served(metrics and beside(metrics, number), status, store, folder),
+        served(address, status, store, folder, where.metrics_assets),
         (folder / "log.jsonl").open("a", buffering=1) as log,
         logged_to(log),
     ):

@@ -43,6 +43,14 @@ def _labelled() -> str:
     return f"sum by (target, label) (increase(highwater_examples_total{CHOSEN}[$window]))"
 
 
+def _positives() -> str:
+    positive = "highwater_examples_total" + CHOSEN.replace("}", ',label="positive"}')
+    return (
+        f"sum by (target) (increase({positive}[$window])) "
+        f"/ sum by (target) (increase(highwater_examples_total{CHOSEN}[$window]))"
+    )
+
+
 DASHBOARDS: dict[str, tuple[str, list[Panel]]] = {
     "data": (
         "Highwater: data and engine",
@@ -126,6 +134,35 @@ DASHBOARDS: dict[str, tuple[str, list[Panel]]] = {
                 {"{{instance}}": f"highwater_pending_examples{CHOSEN}"},
             ),
             Panel(
+                "Evidence of the best challenger (1: enough)",
+                "short",
+                {"{{target}} {{model}}": f"highwater_challenger_evidence_ratio{CHOSEN}"},
+            ),
+            Panel(
+                "Advantage of the best challenger (mean difference of losses)",
+                "short",
+                {"{{target}} {{model}}": f"highwater_challenger_advantage{CHOSEN}"},
+            ),
+            Panel("Champion", "short", {"{{target}} {{model}}": f"highwater_champion_info{CHOSEN}"}),
+            Panel(
+                "Since the last label",
+                "s",
+                {"{{target}} {{label}}": f"time() - highwater_last_label_timestamp_seconds{CHOSEN}"},
+            ),
+            Panel(
+                "Alerts not delivered",
+                "short",
+                {"{{receiver}}": f"highwater_queued_notifications{CHOSEN}"},
+            ),
+            Panel(
+                "Alerts delivered",
+                "ops",
+                {
+                    "{{receiver}} {{result}}": "sum by (receiver, result) "
+                    f"(rate(highwater_notifications_total{CHOSEN}[5m]))"
+                },
+            ),
+            Panel(
                 "Reports of failures and maintenance",
                 "short",
                 {
@@ -133,6 +170,33 @@ DASHBOARDS: dict[str, tuple[str, list[Panel]]] = {
                     '{job=~"$job",kind=~"failure|maintenance|retraction"}[$window]))'
                 },
             ),
+        ],
+    ),
+    "drift": (
+        "Highwater: drift",
+        [
+            Panel(
+                "Evidence of drift by series (1: alarm)",
+                "short",
+                {"{{target}} {{series}}": f"highwater_drift_evidence_ratio{CHOSEN}"},
+            ),
+            Panel(
+                "Alarms by rank",
+                "short",
+                {
+                    "{{target}} {{rank}}": "sum by (target, rank) "
+                    f"(increase(highwater_drift_alarms_total{CHOSEN}[$window]))"
+                },
+            ),
+            Panel("Log loss by role", "short", {"{{target}} {{role}}": _loss()}),
+            Panel("Share of positives", "percentunit", {"{{target}}": _positives()}),
+            Panel("Open alerts", "short", {"{{target}}": f"highwater_open_alerts{CHOSEN}"}),
+            Panel(
+                "Rejected and late by reason",
+                "ops",
+                {"{{reason}}": f"sum by (reason) (rate(highwater_rejected_total{CHOSEN}[5m]))"},
+            ),
+            Panel("Wrong clocks", "short", {"{{state}}": f"sum by (state) (highwater_wrong_clocks{CHOSEN})"}),
         ],
     ),
 }

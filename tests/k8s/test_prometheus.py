@@ -9,6 +9,7 @@ import sys
 import time
 import urllib.parse
 import urllib.request
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,7 @@ import yaml
 from tests.chaos.harness import FLEET, arguments, eventually, free_ports, prepare, recording
 from tests.k8s.charts import CHART
 from tests.k8s.dashboards import DASHBOARDS
+from tests.notify.worlds import serving
 from tests.processes import environment
 
 if TYPE_CHECKING:
@@ -47,7 +49,14 @@ def scraped(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[int, int
         pytest.skip("prometheus is not built; bash tests/k8s/tools.sh build prometheus promtool")
     folder = tmp_path_factory.mktemp("scraped")
     run_port, port = free_ports(2)
-    fleet = prepare(folder, recording(days=20)[:1_500], FLEET.replace("[input]", "[input]\nfollow = true"))
+    watched = 'champion = "linear"\ndrift = "log"\nalert = { open = 0.05, clear = 0.04 }'
+    drifting = FLEET.replace('champion = "linear"', watched)
+    stack = ExitStack()
+    pager = stack.enter_context(serving())
+    receiver = f'[notify.main]\nkind = "alertmanager"\nurl = "{pager.url}"\n'
+    fleet = prepare(
+        folder, recording(days=20)[:1_500], drifting.replace("[input]", "[input]\nfollow = true") + receiver
+    )
     config = {
         "global": {"scrape_interval": "1s"},
         "scrape_configs": [{"job_name": "fleet", "static_configs": [{"targets": [f"127.0.0.1:{run_port}"]}]}],
@@ -62,19 +71,20 @@ def scraped(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[int, int
             f"--web.listen-address=127.0.0.1:{port}",
         ],
     ]
-    with (folder / "log").open("ab") as log:
-        running = [subprocess.Popen(each, env=environment(), stdout=log, stderr=log) for each in commands]
-    try:
-        # All is read once the number of records has stood still.
-        eventually(
-            lambda: b"highwater_log_loss_total{" in fetched(f"http://127.0.0.1:{run_port}/metrics"),
-            running[0],
-        )
-        yield run_port, port
-    finally:
-        for process in running:
-            process.kill()
-            process.wait()
+    with stack:
+        with (folder / "log").open("ab") as log:
+            running = [subprocess.Popen(each, env=environment(), stdout=log, stderr=log) for each in commands]
+        try:
+            # All is read once the number of records has stood still.
+            eventually(
+                lambda: b"highwater_log_loss_total{" in fetched(f"http://127.0.0.1:{run_port}/metrics"),
+                running[0],
+            )
+            yield run_port, port
+        finally:
+            for process in running:
+                process.kill()
+                process.wait()
 
 
 def asked(port: int, expression: str) -> list[dict[str, Any]]:
