@@ -240,6 +240,37 @@ def command(
 
 
 @app.command()
+def verdict(
+    alert: Annotated[str, typer.Argument(help="Id of the alert.")],
+    verdict: Annotated[str, typer.Argument(help="confirmed, healthy or unclear.")],
+    by: Annotated[str, typer.Option(help="Who looked at the asset.")],
+    time: Annotated[str | None, typer.Option(help="When, as 2025-05-19T08:00:00Z \\[default: now].")] = None,
+    note: Annotated[str | None, typer.Option(help="What was found, in words.")] = None,
+    fleet: Annotated[Path, typer.Option(help="The fleet.toml.", envvar="FLEET_CONFIG")] = Path("fleet.toml"),
+    into: Annotated[
+        Path | None, typer.Option(help="File of the input to append it to; one that a run follows.")
+    ] = None,
+    topic: Annotated[str | None, typer.Option(help="Topic of the input to send it to.")] = None,
+) -> None:
+    """Say what was found after an alert: append a verdict to a file of the input, or send it to a topic."""
+    from dataflows.fleet import load
+    from dataflows.tools.command import append, send_command, verdict_of
+
+    if (into is None) == (topic is None):
+        msg = "expected a file (--into) or a topic (--topic), and not both"
+        raise typer.BadParameter(msg)
+    with _explained():
+        resolved = load(fleet)
+        record = verdict_of(resolved, alert, verdict, by, time, note)
+        if into is not None:
+            append(record, into)
+        elif topic is not None:
+            send_command(record, resolved, topic)
+    asset, target = record["asset"], record["target"]
+    _console.print(f"{verdict}: {asset}, {target}: sent to {into or topic}", highlight=False)
+
+
+@app.command()
 def status(
     fleet: FleetFile,
     recovery: Annotated[

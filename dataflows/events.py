@@ -55,13 +55,13 @@ REASONS = {
     "wrong_arrival": "`arrived` lies more than max_arrival_jump ahead, and nothing else confirms it",
     "unknown_asset": "no registry row names the asset, and the fleet rejects unknown assets or is full",
     "unknown_class": "a registry row names a class that the fleet does not have",
-    "unknown_target": "a command names a target that the fleet does not have",
+    "unknown_target": "a command or a verdict names a target that the fleet does not have",
     "future": "its time, or the issue of weather, lies more than max_future after its arrival: a wrong clock",
     "wrong_clock": "the clock of its asset was found wrong, and the fleet has `quarantine` on",
     "no_room": "weather: max_weather rows are held already",
     "duplicate": "the same id, or the same asset, kind, time and content, was seen before",
     "too_late": "below the watermark: later than the allowed lateness; weather: older than what is kept",
-    "unmatched": "a failure, maintenance or retraction record that no remembered example or record matches",
+    "unmatched": "a failure, maintenance, retraction or verdict that no remembered example or record matches",
     "internal_error": "a stage failed on it: the traceback is in the log, the state of its asset was reset",
 }
 
@@ -106,6 +106,34 @@ class Maintenance(msgspec.Struct, frozen=True, gc=False):
     arrived: int | None
 
 
+Finding = Literal["confirmed", "healthy", "unclear"]
+
+
+class Verdict(msgspec.Struct, frozen=True, gc=False):
+    """What a person found who looked at an asset after an alert.
+
+    Attributes:
+        time: of the finding.
+        target: name of the target that warned.
+        verdict: ``confirmed``: it would have failed by that mode; ``healthy``: it would not; ``unclear``.
+        by: who found it.
+        since: from when on the target warned, as `opened` of the alert; None: for a whole horizon.
+        alert: id of the alert, for people; it has no effect.
+        note: in words; it has no effect.
+    """
+
+    asset: str
+    time: int
+    target: str
+    verdict: Finding
+    by: str
+    since: int | None
+    alert: str | None
+    note: str | None
+    id: str | None
+    arrived: int | None
+
+
 class Fault(msgspec.Struct, frozen=True, gc=False):
     """A discrete error code of one asset at one time."""
 
@@ -117,7 +145,7 @@ class Fault(msgspec.Struct, frozen=True, gc=False):
 
 
 class Retraction(msgspec.Struct, frozen=True, gc=False):
-    """Withdraws the failure or maintenance record of this id, which was wrong."""
+    """Withdraws the failure or maintenance record, or the verdict, of this id, which was wrong."""
 
     asset: str
     id: str
@@ -179,7 +207,7 @@ class Command(msgspec.Struct, frozen=True, gc=False):
 
 
 #: Events of one asset.
-AssetEvent = Telemetry | Failure | Maintenance | Fault | Retraction | Registration
+AssetEvent = Telemetry | Failure | Maintenance | Fault | Retraction | Registration | Verdict
 Event = AssetEvent | Weather | Command
 #: Events that happened at a time of the asset's own.
 TimedEvent = Telemetry | Failure | Maintenance | Fault
@@ -307,6 +335,28 @@ def _maintenance(document: dict[str, Any]) -> Maintenance:
     )
 
 
+_FINDINGS: tuple[Finding, ...] = get_args(Finding)
+
+
+def _verdict(document: dict[str, Any]) -> Verdict:
+    verdict = document.get("verdict")
+    if verdict not in _FINDINGS:
+        msg = f"verdict: expected one of {', '.join(_FINDINGS)}, got {_shown(verdict)}"
+        raise _MalformedError(msg)
+    return Verdict(
+        _name(document, "asset"),
+        _time(document),
+        _name(document, "target"),
+        verdict,
+        _name(document, "by"),
+        None if document.get("since") is None else _time(document, "since"),
+        _optional(document, "alert"),
+        _optional(document, "note"),
+        _optional(document, "id"),
+        _arrived(document),
+    )
+
+
 def _fault(document: dict[str, Any]) -> Fault:
     return Fault(
         _name(document, "asset"),
@@ -393,6 +443,7 @@ _READERS: dict[str, Callable[[dict[str, Any]], Event]] = {
     "asset": _registration,
     "weather": _weather,
     "command": _command,
+    "verdict": _verdict,
 }
 
 

@@ -19,7 +19,7 @@ import orjson
 from msgspec import UNSET
 from numpy.typing import NDArray
 
-from dataflows.events import AssetEvent, Command, Event, Registration, Reject, Telemetry
+from dataflows.events import AssetEvent, Command, Event, Finding, Registration, Reject, Telemetry
 from dataflows.instants import format_instant
 from dataflows.outputs import (
     LATE_REASONS,
@@ -41,6 +41,7 @@ __all__ = [
     "Expiry",
     "Forgotten",
     "Item",
+    "Judged",
     "LanePeriod",
     "Late",
     "LateWeather",
@@ -236,6 +237,18 @@ class Cleared(msgspec.Struct, frozen=True, gc=False):
     time: int
 
 
+class Judged(msgspec.Struct, frozen=True, gc=False):
+    """A person looked at the asset after an alert of this target.
+
+    Attributes:
+        verdict: what was found.
+        time: of the finding.
+    """
+
+    verdict: Finding
+    time: int
+
+
 class ScoreRequest(msgspec.Struct, frozen=True, gc=False):
     """Telemetry to score.
 
@@ -267,7 +280,7 @@ class Forgotten(msgspec.Struct, frozen=True, gc=False):
 
 
 #: What a record does to one target of one asset.
-Effect = Matured | ClockMoved | Command | Compared | Cleared | ScoreRequest | Released | Forgotten
+Effect = Matured | ClockMoved | Command | Compared | Judged | Cleared | ScoreRequest | Released | Forgotten
 _Kind = TypeVar("_Kind", bound=Effect)
 
 
@@ -485,7 +498,7 @@ def summary_row(sections: dict[str, Any]) -> Row:
 def _sent(event: Event) -> dict[str, Any]:
     """An event in the form in which it came in, so that it can be sent again."""
     content = msgspec.structs.asdict(event)
-    for field in ("time", "issued", "arrived"):
+    for field in ("time", "issued", "since", "arrived"):
         if content.get(field) is not None:
             content[field] = format_instant(content[field])
     if isinstance(event, Telemetry) and event.site is None:

@@ -248,14 +248,16 @@ class Evaluation(OutputRow, frozen=True, kw_only=True):
         str,
         About(
             "the record or rule that decided: `failure`, `horizon passed`, `maintenance`, `down`, `silent`, "
-            "`retired` or `withdrawn`"
+            "`retired`, `withdrawn`; or the verdict: `confirmed`, `healthy`"
         ),
     ]
     matured: Annotated[Time, About("label clock of the asset at the decision")]
     known: Known
     lead: Annotated[
         float | None,
-        About("time from the example to the failure", "hours", null="unless the label is `positive`"),
+        About(
+            "time from the example to the failure", "hours", null="unless a failure made the label `positive`"
+        ),
     ]
     champion: Annotated[str, About("the model whose score was published, with its version if that is stored")]
     scores: Annotated[

@@ -44,6 +44,7 @@ __all__ = [
     "run_inline",
     "run_lines",
     "telemetry",
+    "verdict",
 ]
 
 Example = tuple[dict[str, float], bool]
@@ -79,6 +80,16 @@ def maintenance(asset: str, time: str | float, component: str | None = None, **m
 def fault(asset: str, time: str | float, code: str, **more: object) -> bytes:
     """A discrete error code."""
     return _record("fault", asset, time=time, code=code, **more)
+
+
+def verdict(asset: str, time: str | float, target: str, verdict: str, **more: object) -> bytes:
+    """What a person found who looked at an asset after an alert of a target.
+
+    >>> verdict("pump-1", 7200, "pump/leak/24h", "healthy", since=3600)[:66]
+    b'{"kind":"verdict","asset":"pump-1","time":7200,"target":"pump/leak'
+    """
+    more = {"by": "ada", **more}
+    return _record("verdict", asset, time=time, target=target, verdict=verdict, **more)
 
 
 def retraction(asset: str, identity: str, **more: object) -> bytes:

@@ -17,7 +17,17 @@ from dataflows.asset.recompute import RecomputedWindows
 from dataflows.asset.score_on_complete import HeldReadings
 from dataflows.asset.weather_features import WeatherFeatures
 from dataflows.event_time import Placement
-from dataflows.events import Failure, Fault, Maintenance, Registration, Reject, Retraction, Telemetry, kind_of
+from dataflows.events import (
+    Failure,
+    Fault,
+    Maintenance,
+    Registration,
+    Reject,
+    Retraction,
+    Telemetry,
+    Verdict,
+    kind_of,
+)
 from dataflows.instants import format_instant
 from dataflows.items import (
     Cleared,
@@ -26,6 +36,7 @@ from dataflows.items import (
     Expiry,
     Forgotten,
     Item,
+    Judged,
     Late,
     LateWeather,
     Matured,
@@ -86,8 +97,13 @@ def _as_tombstone(left: list[Any]) -> dict[str, Any]:
     }
 
 
-#: From older versions: those before version 4 gave layouts no numbers. A list is a tombstone.
-_OLDER = {3: lambda state: {**state, "layout": None}, 4: _with_latest}
+#: From older versions: those before version 4 gave layouts no numbers. A list is a tombstone. Version 5
+#: knew no verdicts, which are stored only where there are any.
+_OLDER: dict[int, Callable[[Any], Any]] = {
+    3: lambda state: {**state, "layout": None},
+    4: _with_latest,
+    5: lambda state: state,
+}
 
 
 class StoredAsset(NamedTuple):
@@ -109,7 +125,7 @@ def _stored(state: dict[str, Any] | list[Any]) -> StoredAsset:
 
 
 #: Snapshots of `Asset`.
-ASSET: Kind[StoredAsset] = Kind("asset", 5, _OLDER, describe=_stored)
+ASSET: Kind[StoredAsset] = Kind("asset", 6, _OLDER, describe=_stored)
 
 
 _NONE: Mapping[str, Any] = MappingProxyType({})
@@ -122,11 +138,13 @@ class _Ending(NamedTuple):
         cleared: why the alerts of a target are, by target.
         time: event time of that.
         forgotten: the state of the asset was dropped.
+        judged: a person's verdict, which ends the doubt; it concerns the target that it names.
     """
 
     cleared: Mapping[str, str]
     time: int
     forgotten: bool = False
+    judged: Verdict | None = None
 
 
 _NO_ENDING = _Ending(_NONE, 0)
@@ -139,6 +157,7 @@ class _RareEffects(NamedTuple):
         clock: the label clock, where it has begun.
         at_once: label of the example that is being scored, where it is known already.
         forgotten: the state of the asset was dropped.
+        judged: a person's verdict, for the target that it names.
     """
 
     matured: Decisions
@@ -148,12 +167,14 @@ class _RareEffects(NamedTuple):
     at_once: Mapping[str, Matured]
     released: Mapping[str, list[int]]
     forgotten: bool
+    judged: Verdict | None
 
     def concern(self, name: str) -> bool:
         """Whether one target has any of them but the clock."""
         return bool(
             self.forgotten
             or self.compared
+            or (self.judged is not None and self.judged.target == name)
             or name in self.matured
             or name in self.cleared
             or name in self.at_once
@@ -163,6 +184,8 @@ class _RareEffects(NamedTuple):
     def of_target(self, name: str, scores: tuple[ScoreRequest, ...]) -> tuple[Effect, ...]:
         """Return the effects on one target, in their order."""
         effects: list[Effect] = [*self.matured.get(name, ()), *self.clock, *self.compared]
+        if self.judged is not None and self.judged.target == name:
+            effects.append(Judged(self.judged.verdict, self.judged.time))
         if name in self.cleared:
             effects.append(self.cleared[name])
         effects += scores
@@ -722,8 +745,20 @@ class Asset:
                 _reject(item, made, event, "unmatched", unmatched)
             return
         for kind, time, what in withdrawn:
-            self._withdraw_from_blocks(kind, time, what)
+            if kind != "verdict":
+                self._withdraw_from_blocks(kind, time, what)
         self._emit(item, made, decided)
+
+    def _verdict(self, item: Item, made: Made, _: ResolvedEvent, event: Verdict) -> None:
+        known = event.target in self._labels.targets()
+        if not known or not self._labels.remembers(event.time, self._windows.largest):
+            _reject(item, made, event, "unmatched", "no example that it could label is remembered")
+            return
+        decided = self._labels.judge(event)
+        if decided is None:
+            _reject(item, made, event, "duplicate", "this verdict was seen before")
+            return
+        self._emit(item, made, decided, ending=_Ending(_NONE, event.time, judged=event))
 
     def _registration(self, item: Item, made: Made, body: ResolvedEvent, event: Registration) -> None:
         self._add_to_blocks(body)
@@ -853,7 +888,8 @@ class Asset:
         if features is None or rare or len(targets) > len(plan.targets):
             cleared = {name: Cleared(why, ending.time) for name, why in ending.cleared.items()}
             moved = () if clock is None else (ClockMoved(clock),)
-            effects = _RareEffects(matured, moved, compared, cleared, at_once, released, ending.forgotten)
+            ends = ending.forgotten, ending.judged
+            effects = _RareEffects(matured, moved, compared, cleared, at_once, released, *ends)
             score = None
             if features is not None:
                 score = ScoreRequest(windows.largest or 0, features.tobytes(), self._revision, example)
@@ -949,6 +985,7 @@ class Asset:
         Failure: _record,
         Maintenance: _record,
         Retraction: _retraction,
+        Verdict: _verdict,
         Registration: _registration,
         Expiry: _expiry,
         LateWeather: _late_weather,

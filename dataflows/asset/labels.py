@@ -9,6 +9,10 @@ failure is withdrawn before the label clock has passed is undecided again.
 
 Failures of one mode, each at most `downtime` after the one before it, are one failure: the machine is down,
 and its state is reported again. An example of the time from a failure to `downtime` after it is censored.
+
+A verdict is what a person found who looked at the asset. It gives a label to examples that maintenance would
+censor, if it lies in (t, t + H] too: *healthy* makes them negative, and *confirmed* makes those positive that
+were taken since the target warned. Of several verdicts that are not unclear the earliest counts.
 """
 
 from __future__ import annotations
@@ -22,8 +26,9 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, cast
 from dataflows.items import Matured
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
+    from dataflows.events import Finding, Verdict
     from dataflows.fleet.fleet import Target
 
 __all__ = [
@@ -35,12 +40,15 @@ __all__ = [
     "Labels",
     "RecordKind",
     "Replaced",
+    "WithdrawnKind",
     "from_version_4",
     "pending_in",
 ]
 
 POSITIVE, NEGATIVE, CENSORED = 1, 0, -1
 RecordKind = Literal["failure", "maintenance"]
+#: A record that can be withdrawn.
+WithdrawnKind = Literal["failure", "maintenance", "verdict"]
 #: Shared by the many assets without a record, so it cannot be written to.
 _NONE = cast("dict[str, Any]", MappingProxyType({}))
 #: Number of records that are kept for later telemetry, however old they are.
@@ -57,6 +65,20 @@ class Replaced(NamedTuple):
     time: int
 
 
+class Found(NamedTuple):
+    """What a person found.
+
+    Attributes:
+        time: of the finding.
+        since: from when on the target warned; None: for a whole horizon.
+        verdict: the finding.
+    """
+
+    time: int
+    since: int | None
+    verdict: Finding
+
+
 class AssetRecords:
     """The valid records of one asset, by time: those that no correction or retraction removed.
 
@@ -64,7 +86,7 @@ class AssetRecords:
         state: what `state` returned, None for a new asset.
     """
 
-    __slots__ = ("_failures", "_maintenance", "_oldest", "_seen")
+    __slots__ = ("_failures", "_maintenance", "_oldest", "_seen", "_verdicts")
 
     def __init__(self, state: dict[str, Any] | None = None) -> None:
         self._failures: Mapping[str, list[int]] = (state and state["failures"]) or _NONE
@@ -73,11 +95,55 @@ class AssetRecords:
         self._seen: dict[str, tuple[int, str]] = _NONE
         if state and state["seen"]:
             self._seen = {key: (time, what) for key, (time, what) in state["seen"].items()}
-        self._oldest = min((time for time, _ in self._seen.values()), default=0)
+        #: By target, then by identity: time, since when it warned, and what was found.
+        self._verdicts: dict[str, dict[str, Found]] = _NONE
+        if state and "verdicts" in state:
+            self._verdicts = {
+                target: {key: Found(*found) for key, found in of.items()}
+                for target, of in state["verdicts"].items()
+            }
+        self._oldest = self._first()
+
+    def _first(self, default: int = 0) -> int:
+        """Return the time of the earliest record."""
+        times = [time for time, _ in self._seen.values()]
+        times += [found.time for of in self._verdicts.values() for found in of.values()]
+        return min(times, default=default)
 
     def __bool__(self) -> bool:
         """Whether any record is known."""
-        return bool(self._seen)
+        return bool(self._seen or self._verdicts)
+
+    def judge(self, event: Verdict) -> tuple[int, ...] | None:
+        """Add a verdict; one of the same id, or without ids of the same time, is replaced.
+
+        Returns:
+            The times at which labels may change: its own, and that of the one that it replaces. None where it
+            was seen before.
+        """
+        key = str(event.time) if event.id is None else f"{_SEPARATOR}{event.id}"
+        new = Found(event.time, event.since, event.verdict)
+        before = self._verdicts.get(event.target, {}).get(key)
+        if before == new:
+            return None
+        self._oldest = min(self._oldest, event.time) if self else event.time
+        self._verdicts = {**self._verdicts, event.target: {**self._verdicts.get(event.target, {}), key: new}}
+        return (event.time,) if before is None else (before.time, event.time)
+
+    def _found(self, target: Target, time: int, until: int) -> Literal["confirmed", "healthy"] | None:
+        """Return what was found of an example; None where nobody looked, or it does not say."""
+        every = self._verdicts.get(target.name)
+        if not every:
+            return None
+        clear = [found for found in every.values() if found.verdict != "unclear"]
+        clear = [found for found in clear if time < found.time <= until]
+        if not clear:
+            return None
+        first = min(clear, key=lambda found: found.time)
+        if first.verdict == "healthy":
+            return "healthy"
+        since = first.time - target.horizon if first.since is None else first.since
+        return "confirmed" if time >= since else None
 
     def add(
         self, kind: RecordKind, time: int, what: str | None, identity: str | None, expired: int | None = None
@@ -121,9 +187,13 @@ class AssetRecords:
             self._times(kind, named).remove(time)
         self._seen[key] = (time, named)
 
-    def withdraw(self, identity: str) -> list[tuple[RecordKind, int, str | None]]:
-        """Remove the records of an id, which is free again; return their kind, time, mode or component."""
-        withdrawn: list[tuple[RecordKind, int, str | None]] = []
+    def withdraw(self, identity: str) -> list[tuple[WithdrawnKind, int, str | None]]:
+        """Remove the records of an id, which is free again.
+
+        Returns:
+            Of each its kind, its time, and its mode, component or target.
+        """
+        withdrawn: list[tuple[WithdrawnKind, int, str | None]] = []
         kinds: tuple[RecordKind, ...] = ("failure", "maintenance")
         for kind in kinds:
             begin = _SEPARATOR.join((kind, identity, ""))
@@ -131,7 +201,19 @@ class AssetRecords:
                 time, what = self._seen.pop(key)
                 self._times(kind, what).remove(time)
                 withdrawn.append((kind, time, what or None))
+        for target, of in self._verdicts.items():
+            found = of.get(f"{_SEPARATOR}{identity}")
+            if found is not None:
+                withdrawn.append(("verdict", found.time, target))
+        self._keep_verdicts(lambda key, _: key != f"{_SEPARATOR}{identity}")
         return withdrawn
+
+    def _keep_verdicts(self, keeps: Callable[[str, Found], bool]) -> None:
+        kept = {
+            target: {key: found for key, found in of.items() if keeps(key, found)}
+            for target, of in self._verdicts.items()
+        }
+        self._verdicts = {target: of for target, of in kept.items() if of} or _NONE
 
     def verdict(self, target: Target, time: int) -> tuple[int, int | None, str]:
         """Return label, lead and reason of an example whose horizon has passed."""
@@ -144,7 +226,10 @@ class AssetRecords:
             return CENSORED, None, "down"
         for component in (_WHOLE, target.component):
             if _first_after(self._maintenance.get(component), time, until) is not None:
-                return CENSORED, None, "maintenance"
+                found = self._found(target, time, until)
+                if found is None:
+                    return CENSORED, None, "maintenance"
+                return POSITIVE if found == "confirmed" else NEGATIVE, None, found
         return NEGATIVE, None, "horizon passed"
 
     def _is_down(self, time: int, downtime: int) -> bool:
@@ -156,7 +241,7 @@ class AssetRecords:
 
     def forget(self, before: int) -> None:
         """Drop records before an instant."""
-        if not self._seen or self._oldest >= before:
+        if not self or self._oldest >= before:
             return
         self._drop(before)
 
@@ -176,7 +261,8 @@ class AssetRecords:
             while times and times[0] < before:
                 del times[0]
         self._seen = {key: found for key, found in self._seen.items() if found[0] >= before}
-        self._oldest = min((time for time, _ in self._seen.values()), default=before)
+        self._keep_verdicts(lambda _, found: found.time >= before)
+        self._oldest = self._first(before)
 
     def _times(self, kind: RecordKind, named: str) -> list[int]:
         """Return the times of the records of one mode or component, as a list to change."""
@@ -191,11 +277,14 @@ class AssetRecords:
 
     def state(self) -> dict[str, Any]:
         """Plain data."""
-        return {
+        state: dict[str, Any] = {
             "failures": dict(self._failures),
             "maintenance": dict(self._maintenance),
             "seen": dict(self._seen),
         }
+        if self._verdicts:
+            state["verdicts"] = {target: dict(of) for target, of in self._verdicts.items()}
+        return state
 
 
 def _first_after(times: list[int] | None, after: int, until: int, downtime: int = 0) -> int | None:
@@ -419,7 +508,17 @@ class Labels:
             self._revise(kind, what, replaced.time, decided)
         return self._revise(kind, what, time, decided), replaced
 
-    def retract(self, identity: str) -> tuple[Decisions, list[tuple[RecordKind, int, str | None]]]:
+    def judge(self, event: Verdict) -> Decisions | None:
+        """Add a verdict; return what it decides or corrects, None for one that was seen before."""
+        times = self._records.judge(event)
+        if times is None:
+            return None
+        decided: Decisions = {}
+        for time in times:
+            self._revise("verdict", event.target, time, decided)
+        return decided
+
+    def retract(self, identity: str) -> tuple[Decisions, list[tuple[WithdrawnKind, int, str | None]]]:
         """Withdraw the records of an id; return what that corrects, and the records (none if unknown)."""
         withdrawn = self._records.withdraw(identity)
         decided: Decisions = {}
@@ -427,11 +526,13 @@ class Labels:
             self._revise(kind, what, time, decided)
         return decided, withdrawn
 
-    def affected(self, kind: RecordKind, what: str | None) -> list[str]:
+    def affected(self, kind: WithdrawnKind, what: str | None) -> list[str]:
         """Names of the targets that a record concerns."""
         return [labels.target.name for labels in self._affected(kind, what)]
 
-    def _affected(self, kind: RecordKind, what: str | None) -> list[_TargetLabels]:
+    def _affected(self, kind: WithdrawnKind, what: str | None) -> list[_TargetLabels]:
+        if kind == "verdict":
+            return [labels for name, labels in self._targets.items() if name == what]
         return [
             labels
             for labels in self._targets.values()
@@ -514,7 +615,7 @@ class Labels:
         """Examples that wait for their label, over all targets."""
         return sum(example.label is None for labels in self._targets.values() for example in labels.examples)
 
-    def _revise(self, kind: RecordKind, what: str | None, time: int, decided: Decisions) -> Decisions:
+    def _revise(self, kind: WithdrawnKind, what: str | None, time: int, decided: Decisions) -> Decisions:
         """Decide every example again that a record of this time can change; add the results."""
         affected: Iterable[_TargetLabels] = self._affected(kind, what)
         if self._downtime and kind == "failure":
@@ -545,7 +646,7 @@ class Labels:
             due: whether its horizon has passed; before that only a failure decides.
         """
         label, lead, why = self._records.verdict(labels.target, example.time)
-        if label == POSITIVE:
+        if label == POSITIVE and (due or why == "failure"):
             return label, lead, why
         if not due:
             return None, None, "withdrawn"

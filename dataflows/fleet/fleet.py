@@ -182,6 +182,7 @@ class Target:
         successor: the next champion if the present one is no longer among the models.
         downtime: microseconds after a failure in which the machine is down, and the same mode is not new.
         promotion: how its champion is replaced; None: only by a command.
+        verdict_weight: how often models learn an example that has its label from a verdict.
         drift_alarms: false alarms of drift a year that this target may have; None: drift is not watched.
         advice: where to look when an asset is at risk.
         costs: prices; None where nobody gave them.
@@ -205,6 +206,7 @@ class Target:
     drift_alarms: float | None = None
     advice: str | None = None
     costs: Costs | None = None
+    verdict_weight: int = 1
 
 
 @dataclass(frozen=True, slots=True)

@@ -596,6 +596,7 @@ def _product(
             drift_alarms=None if table.drift == "off" else 1.0,
             advice=table.advice,
             costs=_costs(table),
+            verdict_weight=table.verdict_weight,
         )
 
 

@@ -738,6 +738,14 @@ class TargetTable(Table):
         default=None,
         description="Time after a change of champion in which there is no promotion. Default: one horizon.",
     )
+    verdict_weight: int = Field(
+        default=1,
+        ge=0,
+        le=100,
+        description="How often the models learn an example that has its label from a verdict: [verdicts.md]"
+        "(verdicts.md). About 1 / share, where a share of the alerts that end in a repair is judged; 0: they "
+        "count in figures, and are not learned.",
+    )
     drift: Literal["off", "log"] = Field(
         default="off",
         description="`log`: loss, labels, alerts, scores, missing values and features are watched for drift, "

@@ -23,6 +23,7 @@ from dataflows.events import (
     Retraction,
     Telemetry,
     TimedEvent,
+    Verdict,
     Weather,
     kind_of,
 )
@@ -365,6 +366,9 @@ class Lane:
             self._counts.count(event)
             self._intake.registered += 1
             return
+        if isinstance(event, Verdict) and event.target not in self._names.targets:
+            out.append(self._reject(item, self._unknown_target(event.target, event.asset), event))
+            return
         asset_class = self._resolve(event, filed=filed)
         if isinstance(asset_class, Reject):
             if asset_class.reason == "unknown_asset":
@@ -508,12 +512,15 @@ class Lane:
             known = self._made_known(late, self.arrival)
             out.append(Item(item.sequence, self._next_part(), self.arrival, item.known, item.position, known))
 
+    def _unknown_target(self, target: str, asset: str | None) -> Reject:
+        near = nearest(target, self._names.targets)
+        detail = f"no target {target!r}" + (f"; did you mean {near!r}?" if near else "")
+        return Reject("unknown_target", detail, asset)
+
     def _send_command(self, item: Item, event: Command, out: list[Item]) -> None:
         """Send a command to its target."""
         if event.target not in self._names.targets:
-            near = nearest(event.target, self._names.targets)
-            detail = f"no target {event.target!r}" + (f"; did you mean {near!r}?" if near else "")
-            out.append(self._reject(item, Reject("unknown_target", detail), event))
+            out.append(self._reject(item, self._unknown_target(event.target, None), event))
             return
         self._counts.count(event)
         self._intake.used += 1

@@ -16,6 +16,7 @@ hook               when
 ``settled``        the target clock passed a labelled example that was not censored first: once each
 ``compared``       an example was computed again from complete data, or can not be
 ``cleared``        a record ended the alerts of an asset: failure, maintenance, silence, retirement
+``judged``         a person looked at an asset after an alert
 ``forgotten``      the state of an asset was dropped
 ``model_changed``  a model was set aside for its errors, or is tried again
 ``commanded``      a person decided about the champion
@@ -47,7 +48,7 @@ if TYPE_CHECKING:
 
     from dataflows.events import Command
     from dataflows.fleet.fleet import Target
-    from dataflows.items import Compared, Item, Row
+    from dataflows.items import Compared, Item, Judged, Row
     from dataflows.outputs import OutputRow, PeriodFields
     from dataflows.state.layouts import Refit
     from dataflows.target.champion import Champion
@@ -199,6 +200,10 @@ class Monitor:
         """Watch a record at an event time that clears alerts; one was open since ``opened``, or none was."""
         return ()
 
+    def judged(self, item: Item, judged: Judged) -> Rows:  # noqa: ARG002 - a hook
+        """Watch a person's verdict on an asset."""
+        return ()
+
     def forgotten(self, item: Item, asset: str) -> Rows:  # noqa: ARG002 - a hook
         """Watch an asset whose state was dropped."""
         return ()
@@ -281,6 +286,7 @@ class Monitors:
         self._settled = [each.settled for each in self._monitors if _overrides(each, "settled")]
         self._compared = [each.compared for each in self._monitors if _overrides(each, "compared")]
         self._cleared = [each.cleared for each in self._monitors if _overrides(each, "cleared")]
+        self._judged = [each.judged for each in self._monitors if _overrides(each, "judged")]
         self._forgotten = [each.forgotten for each in self._monitors if _overrides(each, "forgotten")]
         self._model_changed = [
             each.model_changed for each in self._monitors if _overrides(each, "model_changed")
@@ -318,6 +324,10 @@ class Monitors:
     def cleared(self, item: Item, asset: str, why: str, time: int, opened: int | None) -> list[Row]:
         """Call `Monitor.cleared` of each."""
         return self._call(self._cleared, item, asset, why, time, opened)
+
+    def judged(self, item: Item, judged: Judged) -> list[Row]:
+        """Call `Monitor.judged` of each."""
+        return self._call(self._judged, item, judged)
 
     def forgotten(self, item: Item, asset: str) -> list[Row]:
         """Call `Monitor.forgotten` of each."""

@@ -22,6 +22,7 @@ from dataflows.items import (
     Effect,
     Forgotten,
     Item,
+    Judged,
     Matured,
     Observation,
     Released,
@@ -53,6 +54,7 @@ from dataflows.target.promotion import Promotions
 from dataflows.target.rows import alert, evaluation, prediction, served_example
 from dataflows.target.runs import ScoredRows
 from dataflows.target.skew import Skew
+from dataflows.target.verdicts import JUDGED, Verdicts
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -74,7 +76,16 @@ __all__ = [
 ]
 
 #: Monitors of every target, in the order of their calls and of their sections in the summary.
-MONITORS: tuple[type[Monitor], ...] = (Leads, TargetFigures, Attribution, Skew, Promotions, Losses, Drift)
+MONITORS: tuple[type[Monitor], ...] = (
+    Leads,
+    TargetFigures,
+    Attribution,
+    Skew,
+    Promotions,
+    Losses,
+    Drift,
+    Verdicts,
+)
 
 _LOG = MODEL_PARTS
 _FIGURES = MODEL_PARTS + 1
@@ -469,7 +480,8 @@ class TargetStage:
 
     def _learn(self, item: Item, example: Example) -> list[Row]:
         label = example.label or 0
-        self._models.learn(example.asset, example.time, example.features, label, example.scores)
+        for _ in range(self._target.verdict_weight if example.why in JUDGED else 1):
+            self._models.learn(example.asset, example.time, example.features, label, example.scores)
         return self._monitors.learned(item, example)
 
     def _learn_at_once(self, item: Item, example: Example) -> list[Row]:
@@ -489,6 +501,9 @@ class TargetStage:
             raise
         opened = changes[0].opened if changes else None
         return rows + self._monitors.cleared(item, seen.asset, cleared.why, cleared.time, opened)
+
+    def _judge(self, item: Item, _: Observation, judged: Judged) -> list[Row]:
+        return self._monitors.judged(item, judged)
 
     def _release(self, _: Item, seen: Observation, released: Released) -> list[Row]:
         self._ledger.release(seen.asset, released.times, self._models.logged)
@@ -666,6 +681,7 @@ class TargetStage:
         Command: _command,
         Compared: _compare,
         Cleared: _clear,
+        Judged: _judge,
         ScoreRequest: _score,
         Released: _release,
         Forgotten: _forget,

@@ -1,4 +1,4 @@
-"""``python -m dataflows command``: append a decision about a champion to a file, or send it to a topic."""
+"""``python -m dataflows command`` and ``verdict``: append a decision or a finding to a file, or send it."""
 
 from __future__ import annotations
 
@@ -7,16 +7,19 @@ from typing import TYPE_CHECKING, Any, get_args
 
 import orjson
 
+from dataflows.connectors.file_sink import files_of
 from dataflows.connectors.kafka.client import Clients, KafkaOutputError
-from dataflows.events import Action
+from dataflows.evaluation.reading import ALERTS
+from dataflows.events import Action, Finding
 from dataflows.fleet.problems import listed, nearest
+from dataflows.instants import parse_instant
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from dataflows.fleet import Fleet
 
-__all__ = ["CommandError", "append", "command_of", "send_command"]
+__all__ = ["CommandError", "append", "command_of", "send_command", "verdict_of"]
 
 _PATIENCE = 30.0
 
@@ -48,8 +51,51 @@ def command_of(
     return {name: value for name, value in record.items() if value is not None}
 
 
+def verdict_of(
+    fleet: Fleet, alert: str, verdict: str, by: str, time: str | None = None, note: str | None = None
+) -> dict[str, Any]:
+    """Make the record of a verdict on an alert, which is looked up in the outputs of the fleet.
+
+    Args:
+        fleet: the fleet; its outputs are files.
+        alert: id of the alert.
+        verdict: ``confirmed``, ``healthy`` or ``unclear``.
+        by: who looked at the asset.
+        time: when, RFC 3339; None: now.
+        note: in words.
+
+    Raises:
+        CommandError: there is no such alert or verdict, or the time is none.
+    """
+    verdicts = get_args(Finding)
+    if verdict not in verdicts:
+        raise CommandError(_unknown("verdict", verdict, verdicts))
+    try:
+        parse_instant(time or 0)
+    except ValueError as error:
+        msg = f"time: {error}"
+        raise CommandError(msg) from None
+    path = fleet.output.folder / "alerts.jsonl"
+    row = next((row for row in ALERTS.rows(path) if row.id == alert), None) if files_of(path) else None
+    if row is None:
+        msg = f"no alert {alert!r} in {path}; expected the id of one of its rows"
+        raise CommandError(msg)
+    record = {
+        "kind": "verdict",
+        "asset": row.asset,
+        "target": row.target,
+        "verdict": verdict,
+        "by": by,
+        "time": time or datetime.now(UTC).isoformat(),
+        "since": row.opened,
+        "alert": alert,
+        "note": note,
+    }
+    return {name: value for name, value in record.items() if value is not None}
+
+
 def append(record: dict[str, Any], path: Path) -> None:
-    """Append a command to a file of the input, with an arrival where the first record of the file has one.
+    """Append a record to a file of the input, with an arrival where the first record of the file has one.
 
     Raises:
         CommandError: the file does not exist: a run would not read another one.
@@ -72,7 +118,7 @@ def append(record: dict[str, Any], path: Path) -> None:
 
 
 def send_command(record: dict[str, Any], fleet: Fleet, topic: str) -> None:
-    """Send a command to a topic of the input.
+    """Send a record to a topic of the input.
 
     Raises:
         KafkaOutputError: it cannot be delivered.
@@ -85,10 +131,10 @@ def send_command(record: dict[str, Any], fleet: Fleet, topic: str) -> None:
         if error is not None:
             failed.append(str(error))
 
-    producer.produce(topic, orjson.dumps(record), record["target"], on_delivery=note)
+    producer.produce(topic, orjson.dumps(record), record.get("asset", record["target"]), on_delivery=note)
     if producer.flush(_PATIENCE) or failed:
         why = failed[0] if failed else clients.away()
-        msg = f"the command was not delivered to {topic} at {clients.bootstrap}: {why}"
+        msg = f"the {record['kind']} was not delivered to {topic} at {clients.bootstrap}: {why}"
         raise KafkaOutputError(msg)
 
 

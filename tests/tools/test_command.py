@@ -9,7 +9,9 @@ import pytest
 from typer.testing import CliRunner
 
 from dataflows.__main__ import app
-from dataflows.events import Command, decode
+from dataflows.events import Command, Verdict, decode
+from dataflows.fleet import load
+from dataflows.instants import parse_instant
 from tests.chaos.harness import finish, prepare
 from tests.target.promotions import NAME, command, document, recording, with_commands
 
@@ -94,6 +96,32 @@ def test_what_the_fleet_cannot_obey_is_not_sent(
     assert code == 1
     assert said in " ".join(found.split())
     assert events.read_bytes() == b""
+
+
+def test_a_verdict_names_the_asset_and_the_beginning_of_its_alert(tmp_path: Path) -> None:
+    """They are looked up in the alerts of the fleet; an alert that is not there is refused."""
+    fleet, events = tmp_path / "fleet.toml", tmp_path / "events.jsonl"
+    fleet.write_text(document())
+    events.write_bytes(b"")
+    alerts = load(fleet).output.folder / "alerts.jsonl"
+    alerts.parent.mkdir(parents=True)
+    opened = {"id": "a1", "asset": "p-1", "target": NAME, "state": "opened", "why": "score", "score": 0.9}
+    times = {"opened": "2025-01-01T00:00:00.000000Z", "time": "2025-01-01T00:00:00.000000Z", "threshold": 0.5}
+    alerts.write_bytes(orjson.dumps({**opened, **times}) + b"\n")
+    at = ("--by", "ada", "--time", "2025-01-01T06:00:00Z", "--fleet", str(fleet), "--into", str(events))
+    code, said = ran("verdict", "a1", "healthy", *at)
+    assert code == 0, said
+    found = decode(events.read_bytes())
+    assert isinstance(found, Verdict)
+    assert (found.asset, found.target, found.verdict, found.alert) == ("p-1", NAME, "healthy", "a1")
+    assert found.since == parse_instant("2025-01-01T00:00:00Z")
+    for arguments, expected in (
+        (("verdict", "a2", "healthy"), "no alert 'a2' in"),
+        (("verdict", "a1", "ill"), "no verdict 'ill': expected one of confirmed"),
+    ):
+        code, said = ran(*arguments, *at)
+        assert code == 1
+        assert expected in " ".join(said.split())
 
 
 def test_a_file_that_is_not_there_is_refused(tmp_path: Path) -> None:
