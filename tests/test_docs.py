@@ -175,3 +175,18 @@ def test_the_steps_of_the_readme_lead_from_a_recording_to_an_audit(tmp_path: Pat
     run(tmp_path, "replay", "data/events.jsonl", "--fleet", "fleet.toml", "--out", "trial")
     outputs = [(tmp_path / folder / "predictions.jsonl").read_bytes() for folder in ("out", "trial")]
     assert outputs[0] == outputs[1]
+
+
+@pytest.mark.ci
+def test_the_commands_of_the_tutorial_lead_to_alerts(tmp_path: Path) -> None:
+    """Each command of the page, in its order, on fewer trucks than there."""
+    words = [each[3:] for each in commands("docs/tutorial.md") if each[:3] == ["python", "-m", "dataflows"]]
+    steps = list(dict.fromkeys(map(tuple, words)))
+    assert [step[0] for step in steps] == ["simulate", "init", "run", "status", "thresholds", "check", "audit"]
+    smaller = {"--trucks": "12", "--days": "40"}
+    for step in steps:
+        given = [smaller.get(before, word) for before, word in zip(("", *step), step, strict=False)]
+        said = run(tmp_path, *given, *(["--every", "1h"] if step[0] == "simulate" else []))
+        assert said
+    rows = (tmp_path / "out" / "evaluations.jsonl").read_bytes().splitlines()
+    assert any(b'"label":"positive"' in row for row in rows)
