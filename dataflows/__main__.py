@@ -357,6 +357,26 @@ def check(fleet: FleetFile) -> None:
 
 
 @app.command()
+def doctor(
+    fleet: Annotated[
+        Path | None,
+        typer.Argument(help="The fleet.toml \\[default: fleet.toml, if it is here].", show_default=False),
+    ] = None,
+    recovery: Annotated[
+        Path | None,
+        typer.Option(help="Folder of the recovery store \\[default: recovery/<name of the fleet>]."),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,  # noqa: FBT002
+) -> None:
+    """Check whether a fleet can run on this machine; end with 0 if it can, 1 with a warning, 2 if not."""
+    from dataflows.tools.doctor import examine
+    from dataflows.tools.health import show
+
+    path = fleet or (Path("fleet.toml") if Path("fleet.toml").exists() else None)
+    raise typer.Exit(show(examine(path, recovery), "Can it run here?", _console, as_json=as_json))
+
+
+@app.command()
 def simulate(
     out: Annotated[Path, typer.Option(help="Folder for the recording and the truth of it.")],
     scenario: Annotated[

@@ -182,7 +182,15 @@ def test_the_commands_of_the_tutorial_lead_to_alerts(tmp_path: Path) -> None:
     """Each command of the page, in its order, on fewer trucks than there."""
     words = [each[3:] for each in commands("docs/tutorial.md") if each[:3] == ["python", "-m", "dataflows"]]
     steps = list(dict.fromkeys(map(tuple, words)))
-    assert [step[0] for step in steps] == ["simulate", "init", "run", "status", "thresholds", "check", "audit"]
+    assert [step[0] for step in steps] == [
+        "simulate",
+        "init",
+        "run",
+        "status",
+        "thresholds",
+        "check",
+        "audit",
+    ]
     smaller = {"--trucks": "12", "--days": "40"}
     for step in steps:
         given = [smaller.get(before, word) for before, word in zip(("", *step), step, strict=False)]

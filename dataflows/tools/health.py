@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from dataflows.fleet.fleet import Fleet
 
-__all__ = ["Finding", "findings", "status"]
+__all__ = ["Finding", "disk_findings", "findings", "show", "status"]
 
 Level = Literal["ok", "warning", "failure"]
 _LEVELS: tuple[Level, ...] = ("ok", "warning", "failure")
@@ -77,12 +77,16 @@ def status(fleet: Fleet, store: Path, console: Console, *, as_json: bool = False
     Returns:
         0 if all is well, 1 with a warning, 2 with a failure.
     """
-    found = findings(fleet, store, time.time())
+    return show(findings(fleet, store, time.time()), f"{fleet.name}: is it well?", console, as_json=as_json)
+
+
+def show(found: Sequence[Finding], title: str, console: Console, *, as_json: bool) -> int:
+    """Show findings as a table, or one JSON object each; return 0, 1 or 2, as the worst of them."""
     if as_json:
         for each in found:
             console.print(orjson.dumps(asdict(each)).decode(), soft_wrap=True, highlight=False, markup=False)
     else:
-        table = plain_table(f"{fleet.name}: is it well?", "", "about", "found, and what to do", text=3)
+        table = plain_table(title, "", "about", "found, and what to do", text=3)
         for each in found:
             todo = f"\n{each.todo}" if each.todo else ""
             table.add_row(_MARKS[each.level], Text(each.about), Text(each.what + todo))
@@ -105,7 +109,7 @@ def findings(fleet: Fleet, store: Path, now: float) -> list[Finding]:
     metrics = list(whole_rows(folder, "metrics"))
     return [
         *_run(fleet, now),
-        *_disk({folder, store} if store.exists() else {folder}),
+        *disk_findings({folder, store} if store.exists() else {folder}),
         *_notifications(fleet, now),
         *_rejects(metrics),
         *_clocks(metrics),
@@ -151,7 +155,8 @@ def _shown(text: str) -> str:
     return shown_instant(parse_instant(text))
 
 
-def _disk(folders: set[Path]) -> Iterator[Finding]:
+def disk_findings(folders: set[Path]) -> Iterator[Finding]:
+    """Check the free space of the disks of folders that exist."""
     devices = {folder.stat().st_dev: folder for folder in folders}
     for folder in devices.values():
         usage = shutil.disk_usage(folder)
