@@ -24,10 +24,34 @@ if TYPE_CHECKING:
     from dataflows.fleet.fleet import Fleet
     from dataflows.state.layouts import StateHistory
 
-__all__ = ["Runtime", "find_runtime", "named_store", "serve_until_exit", "workers_of"]
+__all__ = ["Runtime", "StoreLocks", "find_runtime", "named_store", "serve_until_exit", "workers_of"]
 
-#: Locks of stores, held until this process ends.
-_guarded: dict[Path, ExitStack] = {}
+
+class StoreLocks:
+    """Locks of stores, held until `close`; a store that is held already is not locked again."""
+
+    def __init__(self) -> None:
+        self._held = ExitStack()
+        self._stores: set[Path] = set()
+
+    def hold(self, store: Path) -> None:
+        """Lock a store.
+
+        Raises:
+            StoreError: another run holds it.
+        """
+        if store.resolve() not in self._stores:
+            self._held.enter_context(locked(store))
+            self._stores.add(store.resolve())
+
+    def close(self) -> None:
+        """Release all of them."""
+        self._held.close()
+        self._stores.clear()
+
+
+#: Of Bytewax's own command: held until this process ends.
+_LOCKS = StoreLocks()
 #: Endpoints of metrics, open until this process ends.
 _serving = ExitStack()
 
@@ -53,7 +77,9 @@ class Runtime:
     process: int = 0
 
 
-def find_runtime(fleet: Fleet, arguments: Sequence[str], environ: Mapping[str, str]) -> Runtime:
+def find_runtime(
+    fleet: Fleet, arguments: Sequence[str], environ: Mapping[str, str], locks: StoreLocks = _LOCKS
+) -> Runtime:
     """Find what Bytewax's own command line and environment say, and prepare the store that they name.
 
     For ``python -m bytewax.run``, which opens the store by itself after the dataflow was built. The first
@@ -63,6 +89,7 @@ def find_runtime(fleet: Fleet, arguments: Sequence[str], environ: Mapping[str, s
         fleet: that goes on from the store.
         arguments: of the command, without its name.
         environ: environment variables; FLEET_MIGRATE names classes and targets that may lose state.
+        locks: hold the store; by default until this process ends.
 
     Raises:
         StoreError: another run holds the store, or it cannot be used.
@@ -73,10 +100,8 @@ def find_runtime(fleet: Fleet, arguments: Sequence[str], environ: Mapping[str, s
     # The engine reports missing files.
     if store is not None and part_files(store):
         first = number == 0
-        if first and store.resolve() not in _guarded:
-            lock = ExitStack()
-            lock.enter_context(locked(store))
-            _guarded[store.resolve()] = lock
+        if first:
+            locks.hold(store)
         migrate = shlex.split(environ.get("FLEET_MIGRATE", ""))
         manifest = check_store(store, fleet, whole=alone, adopt=first, migrate=migrate)
         if first and manifest is not None:

@@ -32,11 +32,13 @@ class Ranking:
 
     Args:
         state: what `state` returned, None for an empty one.
+        limit: distinct scores, or bins, that are held.
     """
 
-    __slots__ = ("_counts", "_level")
+    __slots__ = ("_counts", "_level", "_limit")
 
-    def __init__(self, state: Mapping[str, Any] | None = None) -> None:
+    def __init__(self, state: Mapping[str, Any] | None = None, limit: int = LIMIT) -> None:
+        self._limit = limit
         #: Bins are 2 ** -level wide; None while the scores themselves are the keys.
         self._level: int | None = None
         #: Negatives, positives and the sum of scores, by score or by number of the bin.
@@ -68,7 +70,7 @@ class Ranking:
         counts[2] += sign * score
         if not counts[0] and not counts[1]:
             del self._counts[key]
-        elif len(self._counts) > LIMIT:
+        elif len(self._counts) > self._limit:
             self._coarsen()
 
     def _nearest(self, key: float, label: int) -> float:
@@ -80,7 +82,7 @@ class Ranking:
         if self._level is None:
             self._level = _FINEST
             self._merge({score: _bin(score, _FINEST) for score in self._counts})
-        while len(self._counts) > LIMIT:
+        while len(self._counts) > self._limit:
             self._level -= 1
             self._merge({key: int(key) >> 1 for key in self._counts})
 

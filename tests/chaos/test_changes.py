@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import shutil
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
 
-from dataflows.engine import runtime as runtimes
-from dataflows.engine.runtime import find_runtime
+from dataflows.engine.runtime import StoreLocks, find_runtime
 from dataflows.fleet import load
 from dataflows.recovery.store import past_in
 from dataflows.state.layouts import FleetChangedError
@@ -337,21 +337,16 @@ def test_a_class_with_assets_cannot_go(live: Live, tmp_path: Path) -> None:
     assert "- truck: the class is gone. 18 assets of it would have no class; keep the class" in said
 
 
-def test_the_engines_own_command_asks_too(
-    live: Live, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_engines_own_command_asks_too(live: Live, tmp_path: Path) -> None:
     """FLEET_MIGRATE accepts for it; once one process has, no other has to ask."""
     fleet = load(live.changed(tmp_path, ('length = "6h"', 'length = "7h"')), environ={})
     store = tmp_path / "store"
     command = ["flow", "-r", str(store), "-s", "1", "-b", "0"]
-    monkeypatch.setattr(runtimes, "_guarded", {})
     consent = {"FLEET_MIGRATE": f"truck {TARGETS[0]}"}
-    try:
+    with closing(StoreLocks()) as locks:
         with pytest.raises(FleetChangedError, match="truck: other windows"):
-            find_runtime(fleet, command, {})
-        assert find_runtime(fleet, command, consent).store == store
-        assert find_runtime(fleet, [*command, "-i", "1", "-a", "here:1;here:2"], {}).store == store
-    finally:
-        for lock in runtimes._guarded.values():
-            lock.close()
+            find_runtime(fleet, command, {}, locks)
+        assert find_runtime(fleet, command, consent, locks).store == store
+        others = [*command, "-i", "1", "-a", "here:1;here:2"]
+        assert find_runtime(fleet, others, {}, locks).store == store
     assert [name for name, _ in past_in(store, fleet).migrated] == ["truck"]

@@ -9,8 +9,7 @@ import pytest
 import structlog
 from structlog.testing import capture_logs
 
-from dataflows.connectors.kafka import client, topics
-from dataflows.connectors.kafka.client import KafkaInputError
+from dataflows.connectors.kafka.client import KafkaInputError, Patience
 from tests.broker import PASSWORD, USER
 from tests.kafka.topics import drained, telemetry
 
@@ -49,20 +48,18 @@ def test_tls_with_an_authority_of_our_own(filled: Cluster) -> None:
     assert len(drained(filled.reading(**how))) == 1
 
 
-def test_an_authority_that_is_not_known_is_said(filled: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_authority_that_is_not_known_is_said(filled: Cluster) -> None:
     """Not only that nothing answered."""
-    monkeypatch.setattr(topics, "_TIMEOUT", 0.5)
-    monkeypatch.setattr(client, "START_PATIENCE", 1.0)
+    filled.patience = Patience(start=1.0, request=0.5)
     with pytest.raises(KafkaInputError, match="TLS failed: see ca_file"):
         filled.reading(bootstrap=str(filled.broker.tls), security='security = "tls"')
 
 
 def test_a_wrong_password_is_said_and_never_shown(
-    filled: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    filled: Cluster, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Neither in the error nor in any line of the log."""
-    monkeypatch.setattr(topics, "_TIMEOUT", 0.5)
-    monkeypatch.setattr(client, "START_PATIENCE", 1.0)
+    filled.patience = Patience(start=1.0, request=0.5)
     caplog.set_level(logging.DEBUG)
     (tmp_path / "secret").write_text("wrong-but-secret\n")
     login = f'security = "sasl"\nmechanism = "PLAIN"\nuser = "{USER}"\npassword_file = "secret"'

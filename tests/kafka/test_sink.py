@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 import pytest
 
-from dataflows.connectors.kafka import client, topics
-from dataflows.connectors.kafka.client import KafkaOutputError
+from dataflows.connectors.kafka.client import KafkaOutputError, Patience
 from dataflows.connectors.kafka.sink import KafkaSink
 from dataflows.events import Reject
 from dataflows.items import Item, Row, reject_row
@@ -44,7 +43,8 @@ class Writer:
     def run(
         self, resume: bytes | None = None, *, lineage: str = "mine", output: str = "predictions", **how: str
     ) -> Any:  # noqa: ANN401
-        self.sink = KafkaSink(self.cluster.fleet(**({"writing": MADE} | how)), RunStatus(), lambda: lineage)
+        fleet, patience = self.cluster.fleet(**({"writing": MADE} | how)), self.cluster.patience
+        self.sink = KafkaSink(fleet, RunStatus(), lambda: lineage, patience=patience)
         return self.sink.build_part("outputs", output, resume)
 
     def rows(self, output: str = "predictions", *, committed: bool = True) -> list[int]:
@@ -220,9 +220,8 @@ def test_a_broker_that_dies_and_comes_back_delays_a_commit(writer: Writer) -> No
     assert writer.rows() == list(range(200))
 
 
-def test_a_cluster_that_does_not_answer_is_named(writer: Writer, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_cluster_that_does_not_answer_is_named(writer: Writer) -> None:
     """After a while, before anything is read."""
-    monkeypatch.setattr(topics, "_TIMEOUT", 0.5)
-    monkeypatch.setattr(client, "START_PATIENCE", 0.3)
+    writer.cluster.patience = Patience(start=0.3, request=0.5)
     with pytest.raises(KafkaOutputError, match=r"no answer from Kafka at 127.0.0.1:9\D"):
         writer.run(bootstrap="127.0.0.1:9")

@@ -8,9 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 from confluent_kafka import Consumer, TopicPartition
 
-from dataflows.connectors.kafka import client, topics
-from dataflows.connectors.kafka.client import KafkaInputError
-from dataflows.connectors.kafka.partitions import TopicMonitor
+from dataflows.connectors.kafka.client import KafkaInputError, Patience
 from dataflows.connectors.kafka.source import KafkaSource
 from dataflows.events import Reject
 from dataflows.items import Tick
@@ -134,11 +132,9 @@ def test_a_deleted_topic_is_refused_at_a_resume(cluster: Cluster, *, again: bool
 
 
 @pytest.fixture
-def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A sentinel that looks at once, and little patience with brokers that are away."""
-    monkeypatch.setattr(TopicMonitor.__init__, "__defaults__", (0.05,))
-    monkeypatch.setattr(topics, "_TIMEOUT", 0.5)
-    monkeypatch.setattr(client, "START_PATIENCE", 0.3)
+def impatient(cluster: Cluster) -> None:
+    """Topics are checked at once, and brokers may not be away for long."""
+    cluster.patience = Patience(start=0.3, request=0.5, check=0.05)
 
 
 def refusal(part: LanePartition) -> str:

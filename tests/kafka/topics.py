@@ -10,6 +10,7 @@ import orjson
 from confluent_kafka import Consumer, KafkaError, Producer, TopicCollection, TopicPartition
 from confluent_kafka.admin import AdminClient, NewPartitions, NewTopic
 
+from dataflows.connectors.kafka.client import Patience
 from dataflows.connectors.kafka.source import KafkaSource
 from dataflows.fleet import load
 from dataflows.items import Item, Tick
@@ -67,6 +68,8 @@ class Cluster:
         self.events = f"{self.name}.events"
         self.admin = AdminClient({"bootstrap.servers": broker.bootstrap, "log_level": 0})
         self._parts: list[LanePartition] = []
+        #: With brokers; a test may have less.
+        self.patience = Patience()
 
     def make(self, topic: str | None = None, partitions: int = 4) -> None:
         config = {"retention.ms": "-1"}
@@ -126,7 +129,9 @@ class Cluster:
         """The source, new or resumed; the one before it is killed."""
         self.kill()
         folder = self.folder / "journal" if journal else None
-        source = KafkaSource(self.fleet(**how), RunStatus(), ticks=ticks, journal=folder)
+        source = KafkaSource(
+            self.fleet(**how), RunStatus(), ticks=ticks, journal=folder, patience=self.patience
+        )
         part = source.build_part("source", "lane-0", resume)
         self._parts.append(part)
         return part

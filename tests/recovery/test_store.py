@@ -17,9 +17,8 @@ from bytewax.recovery import RecoveryConfig, init_db_dir
 from bytewax.testing import TestingSink, run_main
 from rich.console import Console
 
-from dataflows.engine import runtime as runtimes
 from dataflows.engine.operators import keyed, stateful_in_parts
-from dataflows.engine.runtime import find_runtime, named_store, workers_of
+from dataflows.engine.runtime import StoreLocks, find_runtime, named_store, workers_of
 from dataflows.fleet import Fleet, load
 from dataflows.recovery import kinds
 from dataflows.recovery.manifest import read_manifest, write_manifest
@@ -143,8 +142,8 @@ def test_what_a_dead_run_did_not_finish_is_no_state_of_a_later_epoch(
         with open_store(tmp_path / "store", fleet):
             pass
     else:
-        find_runtime(fleet, ["-r", str(tmp_path / "store")], {})
-        runtimes._guarded.popitem()[1].close()
+        with closing(StoreLocks()) as locks:
+            find_runtime(fleet, ["-r", str(tmp_path / "store")], {}, locks)
     assert {part.marks for part in parts_of(tmp_path / "store")} == {frozenset({4})}
     assert resume_epoch(parts_of(tmp_path / "store")) == 5
 
@@ -177,32 +176,26 @@ def test_a_store_of_another_format_is_refused(tmp_path: Path, fleet: Fleet, vers
         pass
 
 
-def test_the_engines_own_command_is_guarded_too(
-    tmp_path: Path, fleet: Fleet, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_engines_own_command_is_guarded_too(tmp_path: Path, fleet: Fleet) -> None:
     """A store that the engine made gets a manifest, is held by the first process and checked by all."""
     store = tmp_path / "store"
     store.mkdir()
     init_db_dir(store, 2)
-    monkeypatch.setattr(runtimes, "_guarded", {})
     arguments = ["flow", "-r", str(store), "-s", "1", "-b", "0"]
-    try:
-        assert find_runtime(fleet, arguments, {}).store == store
+    with closing(StoreLocks()) as locks:
+        assert find_runtime(fleet, arguments, {}, locks).store == store
         manifest = read_manifest(store)
         assert manifest is not None
         assert manifest.partitions == 2
         with (store / "lock").open("a") as lock, pytest.raises(BlockingIOError):
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         # The second process of the cluster looks only.
-        runtime = find_runtime(fleet, [*arguments, "-i", "1", "-a", "here:1;here:2"], {})
+        runtime = find_runtime(fleet, [*arguments, "-i", "1", "-a", "here:1;here:2"], {}, locks)
         assert (runtime.store, runtime.workers) == (store, 2)
         with closing(sqlite3.connect(store / "part-1.sqlite3")) as connection:
             connection.execute("PRAGMA application_id = 5")
         with pytest.raises(StoreError, match=r"part-1\.sqlite3 is of another recovery store"):
-            find_runtime(fleet, arguments, {})
-    finally:
-        for lock_of in runtimes._guarded.values():
-            lock_of.close()
+            find_runtime(fleet, arguments, {}, locks)
 
 
 @pytest.mark.parametrize("left", [b"", bytes(512)])

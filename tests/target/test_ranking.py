@@ -9,8 +9,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import average_precision_score, roc_auc_score
 
-from dataflows.target import ranking
-from dataflows.target.ranking import Ranking
+from dataflows.target.ranking import LIMIT, Ranking
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -30,8 +29,8 @@ def served(
     return labels, scores
 
 
-def ranked(labels: NDArray[Any], scores: NDArray[Any]) -> Ranking:
-    found = Ranking()
+def ranked(labels: NDArray[Any], scores: NDArray[Any], limit: int = LIMIT) -> Ranking:
+    found = Ranking(limit=limit)
     for score, label in zip(scores.tolist(), labels.tolist(), strict=True):
         found.add(score, label)
     return found
@@ -60,17 +59,17 @@ def test_areas_of_a_long_run_are_within_a_thousandth(rate: float, shift: float, 
     labels, scores = served(2, 60_000, rate, shift, scale)
     found = ranked(labels, scores)
     assert not found.exact
-    assert found.table()[0].shape[1] <= ranking.LIMIT
+    assert found.table()[0].shape[1] <= LIMIT
     expected = roc_auc_score(labels, scores), average_precision_score(labels, scores)
     assert found.areas() == pytest.approx(expected, abs=1e-3)
 
 
-def test_what_is_taken_back_and_stored_is_as_if_it_never_came(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_is_taken_back_and_stored_is_as_if_it_never_came() -> None:
     """Also where bins had doubled in between, and through a snapshot."""
-    monkeypatch.setattr(ranking, "LIMIT", 64)
     labels, scores = served(3, 400, 0.3, -3.0, 2.0)
-    found = ranked(labels, scores)
-    found = Ranking(msgspec.msgpack.decode(msgspec.msgpack.encode(found.state()), type=dict[str, Any]))
+    found = ranked(labels, scores, limit=64)
+    stored = msgspec.msgpack.decode(msgspec.msgpack.encode(found.state()), type=dict[str, Any])
+    found = Ranking(stored, limit=64)
     for score, label in zip(scores[200:].tolist(), labels[200:].tolist(), strict=True):
         found.add(score, label, -1)
     assert found.table()[0].sum(axis=1).tolist() == [(labels[:200] == 0).sum(), labels[:200].sum()]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import structlog
 from confluent_kafka import Consumer, KafkaError, KafkaException, Producer
@@ -18,14 +18,40 @@ if TYPE_CHECKING:
 
     from dataflows.fleet.fleet import Kafka, Secret
 
-__all__ = ["Clients", "KafkaInputError", "KafkaOutputError", "code_of", "is_passing", "patiently"]
+__all__ = [
+    "PATIENCE",
+    "Clients",
+    "KafkaInputError",
+    "KafkaOutputError",
+    "Patience",
+    "code_of",
+    "is_passing",
+    "patiently",
+]
 
 _log = structlog.get_logger()
 _Result = TypeVar("_Result")
 _Client = TypeVar("_Client", AdminClient, Producer)
 
-#: Seconds that brokers may be away when a run starts.
-START_PATIENCE = 60.0
+
+class Patience(NamedTuple):
+    """Seconds to wait for brokers.
+
+    Attributes:
+        start: how long they may be away when a run starts.
+        request: for the answer to one question.
+        check: between two checks of the topics that are read.
+    """
+
+    start: float = 60.0
+    request: float = 5.0
+    check: float = 5.0
+
+
+#: As long as a person would wait.
+PATIENCE = Patience()
+
+
 #: Seconds between two equal log lines.
 _REMIND = 10.0
 _PROTOCOLS = {"none": "PLAINTEXT", "tls": "SSL", "sasl": "SASL_PLAINTEXT", "sasl_tls": "SASL_SSL"}
@@ -106,12 +132,14 @@ class Clients:
 
     Args:
         kafka: connection to the cluster.
+        patience: with its brokers.
 
     Raises:
         KafkaInputError: a secret is missing.
     """
 
-    def __init__(self, kafka: Kafka) -> None:
+    def __init__(self, kafka: Kafka, patience: Patience = PATIENCE) -> None:
+        self.patience = patience
         self.bootstrap = kafka.bootstrap
         self._reminder = _Reminder()
         self._made: list[AdminClient | Producer] = []
@@ -216,9 +244,9 @@ def patiently(
         what: description of the attempt, for the log and the error.
         attempt: makes one attempt, of at most a few seconds.
         error: raised after ``patience``.
-        patience: seconds, `START_PATIENCE` by default.
+        patience: seconds; None for those of a start.
     """
-    deadline = time.monotonic() + (START_PATIENCE if patience is None else patience)
+    deadline = time.monotonic() + (clients.patience.start if patience is None else patience)
     reminder = _Reminder()
     while True:
         try:

@@ -177,9 +177,7 @@ class TopicMonitor:
         every: seconds between checks of the topics.
     """
 
-    def __init__(
-        self, topics: Topics, expected: dict[str, Topic], tick_every: int, every: float = 5.0
-    ) -> None:
+    def __init__(self, topics: Topics, expected: dict[str, Topic], tick_every: int, every: float) -> None:
         self._topics = topics
         self._expected = expected
         self._every = every

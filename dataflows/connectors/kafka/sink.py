@@ -27,7 +27,14 @@ from bytewax.outputs import StatefulSinkPartition
 from confluent_kafka import KafkaError, KafkaException, TopicPartition
 from typing_extensions import override
 
-from dataflows.connectors.kafka.client import Clients, KafkaOutputError, is_passing, patiently
+from dataflows.connectors.kafka.client import (
+    PATIENCE,
+    Clients,
+    KafkaOutputError,
+    Patience,
+    is_passing,
+    patiently,
+)
 from dataflows.connectors.kafka.topics import Topics
 from dataflows.connectors.sink import Sink, SummaryPartition, lineage_of
 from dataflows.items import Item, Row
@@ -384,6 +391,7 @@ class KafkaSink(Sink):
         lineage: returns the name of all runs on one recovery store, which identifies their rows; called when
             the sink first needs it.
         alone: whether one worker writes every output.
+        patience: with the brokers.
 
     Raises:
         KafkaInputError: a secret is missing.
@@ -392,7 +400,13 @@ class KafkaSink(Sink):
     kind = TOPIC
 
     def __init__(
-        self, fleet: Fleet, status: RunStatus, lineage: Callable[[], str], *, alone: bool = True
+        self,
+        fleet: Fleet,
+        status: RunStatus,
+        lineage: Callable[[], str],
+        *,
+        alone: bool = True,
+        patience: Patience = PATIENCE,
     ) -> None:
         if fleet.output.kafka is None:
             msg = "the fleet's output is not Kafka"
@@ -404,7 +418,7 @@ class KafkaSink(Sink):
         self._alone = alone
         # Arrivals of a recording are old: brokers would delete such messages by age.
         self.with_arrival = fleet.input.kafka is not None
-        self.clients = Clients(fleet.kafka)
+        self.clients = Clients(fleet.kafka, patience)
         self.parts: list[_TopicPartition] = []
         #: Whether to stop waiting for absent brokers.
         self.given_up = False

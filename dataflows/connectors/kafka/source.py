@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Self, Unpack
 from typing_extensions import override
 
 from dataflows.connectors.arrivals import NEVER
-from dataflows.connectors.kafka.client import Clients, KafkaInputError
+from dataflows.connectors.kafka.client import PATIENCE, Clients, KafkaInputError, Patience
 from dataflows.connectors.kafka.partitions import (
     KAFKA,
     KafkaReading,
@@ -44,6 +44,7 @@ class KafkaSource(LaneSource):
         replayed: folder of an order journal to repeat; the input ends with it.
         speed: multiple of real time for playing messages, by their timestamps; None for as fast as
             possible.
+        patience: with the brokers.
 
     Raises:
         InputError: a registry file does not exist.
@@ -61,6 +62,7 @@ class KafkaSource(LaneSource):
         journal: Path | None = None,
         replayed: Path | None = None,
         speed: float | None = None,
+        patience: Patience = PATIENCE,
     ) -> None:
         if fleet.input.kafka is None:
             msg = "the fleet's input is not Kafka"
@@ -68,7 +70,7 @@ class KafkaSource(LaneSource):
         super().__init__(fleet.input, status, ticks=ticks, journal=journal, replayed=replayed, speed=speed)
         self._kafka: KafkaInput = fleet.input.kafka
         self._paths = expand(fleet.assets.registry) if fleet.assets.registry else []
-        self._clients = Clients(fleet.kafka)
+        self._clients = Clients(fleet.kafka, patience)
         self._max_jump = fleet.assets.max_arrival_jump
 
     @classmethod
@@ -93,7 +95,7 @@ class KafkaSource(LaneSource):
             Merge([[path] for path in self._paths] or [[]], places, plain=False, registry=len(self._paths)),
             self._paths,
             {name: topic.id for name, topic in expected.items()},
-            TopicMonitor(topics, expected, self.input.tick_every),
+            TopicMonitor(topics, expected, self.input.tick_every, self._clients.patience.check),
             follow=self.follow,
         )
         self.status.register("behind", reading.lag)

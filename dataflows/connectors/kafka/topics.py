@@ -21,8 +21,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Asked", "Name", "Topic", "Topics"]
 
-#: Seconds that one request may take.
-_TIMEOUT = 5.0
 #: A partition: its topic and its number there.
 Name = tuple[str, int]
 
@@ -90,16 +88,17 @@ class Topics:
         self._clients = clients
         self._error = error
         self._admin: AdminClient = clients.admin()
+        self._timeout = clients.patience.request
 
     def ask(self, names: Iterable[str]) -> Asked:
         """Ask for the existing topics."""
-        return Asked(self._admin.describe_topics(TopicCollection([*names]), request_timeout=_TIMEOUT))
+        return Asked(self._admin.describe_topics(TopicCollection([*names]), request_timeout=self._timeout))
 
     def ask_ends(self, parts: Iterable[Name]) -> Asked:
         """Ask for the ends of partitions for a reader of committed messages."""
         wanted = {TopicPartition(*part): OffsetSpec.latest() for part in parts}
         found = self._admin.list_offsets(
-            wanted, isolation_level=IsolationLevel.READ_COMMITTED, request_timeout=_TIMEOUT
+            wanted, isolation_level=IsolationLevel.READ_COMMITTED, request_timeout=self._timeout
         )
         return Asked(found)
 
@@ -113,7 +112,7 @@ class Topics:
         """Find topics; None for one that does not exist. Waits for absent brokers."""
 
         def attempt() -> dict[str, Topic | None]:
-            asked = self._admin.describe_topics(TopicCollection([*names]), request_timeout=_TIMEOUT)
+            asked = self._admin.describe_topics(TopicCollection([*names]), request_timeout=self._timeout)
             found: dict[str, Topic | None] = {}
             for name, future in asked.items():
                 try:
@@ -135,7 +134,7 @@ class Topics:
             specs = (OffsetSpec.earliest(), OffsetSpec.latest())
             asked = [
                 self._admin.list_offsets(
-                    {TopicPartition(*part): spec for part in parts}, request_timeout=_TIMEOUT
+                    {TopicPartition(*part): spec for part in parts}, request_timeout=self._timeout
                 )
                 for spec in specs
             ]
@@ -160,13 +159,13 @@ class Topics:
 
         def attempt() -> None:
             try:
-                self._admin.create_topics([topic], request_timeout=_TIMEOUT)[name].result()
+                self._admin.create_topics([topic], request_timeout=self._timeout)[name].result()
             except KafkaException as error:
                 if code_of(error) != KafkaError.TOPIC_ALREADY_EXISTS:
                     raise
 
         patiently(self._clients, f"make the topic {name}", attempt, self._error)
-        deadline = time.monotonic() + _TIMEOUT
+        deadline = time.monotonic() + self._timeout
         # A new topic is not yet known to every broker.
         while self.find([name])[name] is None and time.monotonic() < deadline:
             time.sleep(0.05)
