@@ -112,7 +112,7 @@ def test_sample_rows_have_the_fields_of_real_rows(
     written: dict[str, list[dict[str, Any]]], output: str, marker: str
 ) -> None:
     """Each field in its place, and of the type that it has in outputs."""
-    found = samples("README.md", marker)
+    found = samples("docs/records.md", marker)
     assert found
     for sample in found:
         assert list(sample) == list(written[output][0])
@@ -122,7 +122,7 @@ def test_sample_rows_have_the_fields_of_real_rows(
             assert key not in sample or re.fullmatch(r"[\d-]{10}T[\d:]{8}\.\d{6}Z", sample[key])
 
 
-@pytest.mark.parametrize("page", ["README.md", "docs/fleet.md"])
+@pytest.mark.parametrize("page", ["docs/records.md", "docs/fleet.md"])
 def test_sample_records_can_be_used(page: str) -> None:
     """Each is decoded into an event, as it stands."""
     found = samples(page, "kind")

@@ -58,7 +58,7 @@ def test_every_link_of_the_site_leads_somewhere(site: Path) -> None:
             anchor = unquote(parts.fragment)
             if not target.exists() or (anchor and target in pages and anchor not in pages[target].anchors):
                 broken.append(f"{page.relative_to(site)}: {link}")
-    assert sorted(broken) == []
+    assert "\n".join(sorted(broken)) == ""
 
 
 def test_the_site_has_every_command_and_public_name(site: Path) -> None:
