@@ -5,6 +5,8 @@
 - `Calibration`: makes the scores of another model hold.
 - `Mixture`: makes one score of the scores of several models.
 - `Retrained`: fits a batch classifier again and again, at exact points of the stream.
+- `AnomalyProbability`, `TimeToFailure`, `Rule`: make probabilities of anomaly scores, hours to failure, and
+  an expression.
 - `RobustScaler`: scales features, and recovers from wild values by itself.
 
 Each is written as versioned plain data, without pickle (`to_bytes`, `from_bytes`). Files and stores may name
@@ -16,17 +18,21 @@ from __future__ import annotations
 from dataflows.estimators.experts import Mixture
 from dataflows.estimators.online import BayesianLogistic, Calibration, Prior, RobustScaler
 from dataflows.estimators.retrained import Retrained
+from dataflows.estimators.scored import AnomalyProbability, Rule, TimeToFailure
 from dataflows.estimators.stored import ESTIMATOR, FORMER_PATHS, from_stored, to_stored
 
 __all__ = [
     "ESTIMATOR",
     "FORMER_PATHS",
+    "AnomalyProbability",
     "BayesianLogistic",
     "Calibration",
     "Mixture",
     "Prior",
     "Retrained",
     "RobustScaler",
+    "Rule",
+    "TimeToFailure",
     "from_stored",
     "to_stored",
 ]

@@ -429,6 +429,7 @@ class Calls:
         supervised: it learns from labels, and knows nothing before it has seen both.
         pretrained: it knows enough before it has learned anything.
         with_none: a missing feature is given to it as None; to all others it is absent.
+        learns_lead: its ``learn_one`` takes the hours to failure, ``lead``.
     """
 
     probabilities: Probabilities
@@ -436,6 +437,7 @@ class Calls:
     supervised: bool
     pretrained: bool
     with_none: bool
+    learns_lead: bool
 
 
 def calls_of(estimator: Any) -> Calls:  # noqa: ANN401 - River's protocol is by method names
@@ -457,6 +459,7 @@ def calls_of(estimator: Any) -> Calls:  # noqa: ANN401 - River's protocol is by 
         isinstance(
             next(chosen, None), _river_classes("river.preprocessing", "StatImputer", "PreviousImputer")
         ),
+        bool(getattr(last, "learns_lead", False)),
     )
 
 

@@ -24,6 +24,7 @@ import structlog
 
 from dataflows.estimators import FORMER_PATHS, Retrained, from_stored, to_stored
 from dataflows.estimators.kept import KeptExamples
+from dataflows.instants import HOUR
 from dataflows.items import in_words
 from dataflows.scoring import running_prior
 from dataflows.state.snapshots import UNSIGNED, Kind, SnapshotError, is_signed_by, sign
@@ -66,10 +67,16 @@ def _sizes(models: Mapping[str, tuple[int, str, int, bytes]]) -> dict[str, int]:
     return {label: len(pickled) for label, (_, _, _, pickled) in models.items()}
 
 
+def _with_leads(payload: list[Any]) -> list[Any]:
+    """Version 4 had no hours to failure: no estimator learned them."""
+    log, start = payload
+    return [[(*line, None) for line in log], start]
+
+
 #: Snapshots of some versions, see `sealed_models`. To read one is to run code, so a key may sign it.
 MODELS: Kind[dict[str, int]] = Kind("models", 1, describe=_sizes, signed=True)
 #: Snapshots of the log of examples that big models learned since they were written, see `ModelSet`.
-LOG: Kind[None] = Kind("log", 4, {2: lambda log: log, 3: lambda log: log})
+LOG: Kind[None] = Kind("log", 5, {2: lambda log: log, 3: lambda log: log, 4: _with_leads})
 RIVER = importlib.metadata.version("river")
 #: A pickle up to this size is written whole whenever its model learned.
 SMALL = 64 * 1024
@@ -137,9 +144,13 @@ class ModelVersion:
         """Return the probability of each label that it knows."""
         return self.calls.probabilities(self._given(x))
 
-    def learn(self, x: dict[str, float], label: int) -> None:
-        """Learn one example."""
-        self.calls.learn(self._given(x), bool(label))
+    def learn(self, x: dict[str, float], label: int, lead: int | None) -> None:
+        """Learn one example; ``lead`` is the microseconds to its failure."""
+        if self.calls.learns_lead:
+            hours = None if lead is None else lead / HOUR
+            self.estimator.learn_one(self._given(x), bool(label), lead=hours)
+        else:
+            self.calls.learn(self._given(x), bool(label))
 
     def is_broken(self) -> bool:
         """Whether it scores a row of zeros with a number that is not finite: then its weights are not either.
@@ -421,8 +432,8 @@ RENEW_AFTER = 1_000
 _ROUNDING = 1e-9
 _log = structlog.get_logger()
 
-#: One line of the log of what was learned: asset, time, label.
-Learned = tuple[str, int, int]
+#: One line of the log of what was learned: asset, time, label, microseconds to the failure.
+Learned = tuple[str, int, int, "int | None"]
 
 #: Score of a model, None where it failed or is set aside, and the source of the score: ``class`` is the
 #: model; ``prior`` is the prior of the target where the model learned nothing or gave no score, or the prior
@@ -596,11 +607,11 @@ class ModelSet:
         if log_start + len(log) < self.learned:
             return  # no model was big any more: the last examples are in the pickles
         self.log, self.log_start = log, log_start
-        self.logged = {(asset, time) for asset, time, _ in log}
+        self.logged = {(asset, time) for asset, time, *_ in log}
         for model in self._versions.values():
             if model.retrained is not None:
                 continue  # its examples are kept
-            for asset, time, label in log[max(0, model.pickled_at - log_start) :]:
+            for asset, time, label, lead in log[max(0, model.pickled_at - log_start) :]:
                 features, scores = examples[asset, time]
                 if model.errors.aside or self._unscored(model, scores):
                     continue
@@ -608,7 +619,7 @@ class ModelSet:
                 if not model.sees:
                     x = dict_of(model.names, np.frombuffer(features)[model.indices])
                 with contextlib.suppress(Exception):  # it failed the first time too, and was counted then
-                    model.learn(x, label)
+                    model.learn(x, label, lead)
 
     def named(self, label: str) -> tuple[str, int]:
         """Return the name of a model in the catalogue, and the version of its configuration."""
@@ -796,7 +807,13 @@ class ModelSet:
         return min(max(score, 0.0), 1.0), "class"
 
     def learn(
-        self, asset: str, time: int, features: bytes, label: int, scores: Mapping[str, float | None]
+        self,
+        asset: str,
+        time: int,
+        features: bytes,
+        label: int,
+        scores: Mapping[str, float | None],
+        lead: int | None = None,
     ) -> None:
         """Every model learns one example.
 
@@ -806,6 +823,7 @@ class ModelSet:
             features: as served.
             label: 1 or 0.
             scores: of every model, as served.
+            lead: microseconds to the failure, None without one.
         """
         values = np.frombuffer(features)
         # Before the first model learns: an example is learned by all models, or by none.
@@ -815,46 +833,53 @@ class ModelSet:
             self.kept.add(values, label, time)
         for members, x in given:
             for name in members:
-                self._learn(self._versions[name], x, label, scores)
+                self._learn(self._versions[name], x, (label, lead), scores)
         if self._retrained:
             self.kept.drop_before(min(cast("Retrained", model.retrained).needed for model in self._retrained))
         self.learned += 1
         self.positives += label
-        self.log.append((asset, time, label))
+        self.log.append((asset, time, label, lead))
         self.logged.add((asset, time))
         for model in self._versions.values():
             if self._due(model):
                 self._changed.add(model.part)
 
     def _learn(
-        self, model: ModelVersion, x: dict[str, float], label: int, scores: Mapping[str, float | None]
+        self,
+        model: ModelVersion,
+        x: dict[str, float],
+        outcome: tuple[int, int | None],
+        scores: Mapping[str, float | None],
     ) -> None:
-        """Let a model learn an example, unless it is set aside or failed to score this example."""
+        """Let a model learn an example, unless it is set aside or failed to score this example.
+
+        ``outcome`` is the label, and the microseconds to the failure.
+        """
         if model.errors.aside or self._unscored(model, scores):
             return
         if model.compiled is not None:
             model.compiled.learned()
         fit = None if model.retrained is None else model.retrained.current
         try:
-            model.learn(x, label)
+            model.learn(x, *outcome)
         except Exception as error:  # noqa: BLE001 - a model is foreign code; the rest goes on
             self._fail(model, in_words(error), learning=True)
             return
         model.errors.succeed(learning=True)
         model.learned += 1
-        model.positives += label
+        model.positives += outcome[0]
         if model.retrained is not None and model.retrained.current is not fit:
             self._record_fit(model)
 
-    def reach(self, clock: int | None) -> None:
+    def reach(self, clock: int) -> None:
         """Start fits that are due by event time, or let them take effect.
 
         Args:
-            clock: of the target.
+            clock: that the target's is about to pass.
         """
         for model in self._retrained:
             retrained = cast("Retrained", model.retrained)
-            if clock is None or not retrained.by_time or model.errors.aside:
+            if not retrained.by_time or model.errors.aside:
                 continue
             fit = retrained.current
             try:
@@ -945,7 +970,7 @@ class ModelSet:
         needed = min((model.pickled_at for model in big), default=self.learned)
         cut = needed - self.log_start
         trimmed, self.log = self.log[:cut], self.log[cut:]
-        self.logged.difference_update((asset, time) for asset, time, _ in trimmed)
+        self.logged.difference_update((asset, time) for asset, time, *_ in trimmed)
         self.log_start = needed
         return trimmed
 

@@ -463,7 +463,9 @@ class TargetStage:
 
     def _pass_clock(self, item: Item, clock: int) -> list[Row]:
         """Learn the examples that the target clock passes; one that raises is not tried again."""
-        rows: list[Row] = []
+        # Before what is due now is learned: positives come with the first asset that passes the clock, and
+        # the negatives of their time with the others.
+        rows = self._attempt(item, partial(self._models.reach, clock))
         self._ledger.advance(clock)
         while True:
             try:
@@ -472,7 +474,7 @@ class TargetStage:
                 rows.append(self._rejected(item, error))
                 continue
             if due is None:
-                return rows + self._attempt(item, partial(self._models.reach, self._ledger.clock))
+                return rows
             if due.learns:
                 rows += self._attempt(item, partial(self._learn, item, due.example))
             if due.settles:
@@ -480,15 +482,16 @@ class TargetStage:
 
     def _learn(self, item: Item, example: Example) -> list[Row]:
         label = example.label or 0
+        lead = example.lead if label else None
         for _ in range(self._target.verdict_weight if example.why in JUDGED else 1):
-            self._models.learn(example.asset, example.time, example.features, label, example.scores)
+            self._models.learn(example.asset, example.time, example.features, label, example.scores, lead)
         return self._monitors.learned(item, example)
 
     def _learn_at_once(self, item: Item, example: Example) -> list[Row]:
         return self._learn(item, example) if self._ledger.learns_at_once(example) else []
 
     def _trim(self) -> list[Row]:
-        self._ledger.trim((asset, time) for asset, time, _ in self._models.trim())
+        self._ledger.trim((asset, time) for asset, time, *_ in self._models.trim())
         return []
 
     def _clear(self, item: Item, seen: Observation, cleared: Cleared) -> list[Row]:

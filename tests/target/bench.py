@@ -62,7 +62,7 @@ class Bench:
         self.features["a", number] = features
         self.served["a", number] = scores or {}
         self.scorer.learn("a", number, features, label, scores or {})
-        for asset, time, _ in self.scorer.trim():
+        for asset, time, *_ in self.scorer.trim():
             del self.features[asset, time]
         self.awake.update(self.scorer.changed())
 

@@ -90,7 +90,7 @@ def test_a_big_model_is_written_now_and_then_and_its_log_in_between() -> None:
     bench.learn(RENEW_AFTER)
     assert bench.end_epoch()[0] > SMALL
     bench.learn(RENEW_AFTER + 1)
-    assert bench.end_epoch() == {-1: len(seal("log", 1, ([("a", RENEW_AFTER + 1, 1)], RENEW_AFTER)))}
+    assert bench.end_epoch() == {-1: len(seal("log", 1, ([("a", RENEW_AFTER + 1, 1, None)], RENEW_AFTER)))}
     assert len(bench.features) == 1, "examples that no model needs again are given back"
     bench.open()
     assert bench.scores() == untouched(bench.models, [*range(RENEW_AFTER - 1), RENEW_AFTER, RENEW_AFTER + 1])
