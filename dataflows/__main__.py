@@ -520,6 +520,38 @@ def report(
 
 
 @app.command()
+def asof(
+    source: Annotated[
+        Path, typer.Argument(help="The fleet.toml, or else the folder of the outputs of a run.")
+    ],
+    when: Annotated[str, typer.Argument(help="RFC 3339 with offset, or # and the number of a record.")],
+    as_json: Annotated[bool, typer.Option("--json", help="The rows, one JSON object a line.")] = False,  # noqa: FBT002
+    parquet: Annotated[
+        Path | None, typer.Option(help="A folder for one Parquet file an output.", show_default=False)
+    ] = None,
+) -> None:
+    """Show what was known at an instant: predictions with revisions, labels, models, alerts."""
+    from dataflows.tools.asof import cut_at, show_asof
+
+    with _explained():
+        show_asof(_outputs_of(source), cut_at(when), _console, as_json=as_json, parquet=parquet)
+
+
+@app.command()
+def explain(
+    fleet: FleetFile,
+    prediction: Annotated[str, typer.Argument(help="Id of a prediction.")],
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,  # noqa: FBT002
+) -> None:
+    """Explain one prediction: windows and their events, late data since, the model, each feature's part."""
+    from dataflows.fleet import load
+    from dataflows.tools.explain import show_explanation
+
+    with _explained():
+        show_explanation(load(fleet), prediction, _console, as_json=as_json)
+
+
+@app.command()
 def estimate(
     fleet: FleetFile,
     target: Annotated[
@@ -578,6 +610,13 @@ def demo(fresh: Fresh = False) -> None:  # noqa: FBT002
         simulate(data)
     run(fleet, fresh=fresh)
     report(fleet)
+
+
+def _outputs_of(source: Path) -> Path:
+    """Folder of the outputs: that of a fleet.toml, or the folder itself."""
+    from dataflows.fleet import load
+
+    return source if source.is_dir() else load(source).output.folder
 
 
 class _explained:  # noqa: N801 - reads as what it does

@@ -479,6 +479,11 @@ class Inline:
             self._targets[key] = self._stages.target(key, None, {})
         return self._targets[key].process([item])
 
+    def target(self, name: str) -> TargetStage | None:
+        """Return the stage of a target; None before its first item, or if it is not configured."""
+        stage = self._targets.get(name)
+        return stage if isinstance(stage, TargetStage) else None
+
     def finish(self) -> list[Item]:
         """Return the rows of the end of the input."""
         stages = (self._lane, *self._targets.values(), self._metrics)

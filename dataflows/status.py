@@ -33,6 +33,7 @@ __all__ = [
     "RunStatus",
     "Value",
     "logged_to",
+    "silenced",
     "to_stderr_unless_configured",
     "to_stream",
 ]
@@ -542,3 +543,14 @@ def to_stderr_unless_configured() -> None:
     """Log to standard error, unless the program that embeds the dataflow configured structlog itself."""
     if not structlog.is_configured():
         to_stream(sys.stderr)
+
+
+@contextmanager
+def silenced() -> Iterator[None]:
+    """Keep the log of a run in memory off the standard output, which holds what a tool says."""
+    before = structlog.get_config()
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
+    try:
+        yield
+    finally:
+        structlog.configure(**before)

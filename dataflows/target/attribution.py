@@ -75,6 +75,17 @@ class Attribution(Monitor):
         Returns:
             Up to three of name, value, usual value, and by how much it raised the score.
         """
+        effects = [move for move in self.effects(features, picks, score, ask) if move["raised_by"] > 0]
+        # Equal ones stay in the order of the features.
+        return sorted(effects, key=lambda move: -move["raised_by"])[:_SHOWN]
+
+    def effects(
+        self, features: bytes, picks: tuple[int, ...], score: float, ask: Callable[[bytes], float | None]
+    ) -> list[MovedBy]:
+        """Return what every feature did to a score, in order of the features; arguments as of `explain`.
+
+        What lowered the score has a negative ``raised_by``.
+        """
         values = np.frombuffer(features)
         effects = []
         for index in picks:
@@ -83,9 +94,8 @@ class Attribution(Monitor):
             changed = values.copy()
             changed[index] = self._usual.means[index]
             without = ask(changed.tobytes())
-            if without is not None and score - without > 0:
+            if without is not None:
                 effects.append((score - without, index))
-        effects.sort(key=lambda found: (-found[0], found[1]))
         return [
             {
                 "feature": self._features[index],
@@ -93,7 +103,7 @@ class Attribution(Monitor):
                 "usual": float(self._usual.means[index]),
                 "raised_by": effect,
             }
-            for effect, index in effects[:_SHOWN]
+            for effect, index in effects
         ]
 
     @staticmethod

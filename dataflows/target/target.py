@@ -642,6 +642,20 @@ class TargetStage:
         picks = self._models.picks(self._champion.label)
         return attribution.explain(features, picks, score, self._champion.ask)
 
+    def contributions(self, features: bytes, score: float) -> list[MovedBy]:
+        """Return what each feature did to a score of the champion, as it is now; the largest first.
+
+        Args:
+            features: float64 array (features of the class) as bytes, as served.
+            score: as served.
+        """
+        attribution = self._monitors.of(Attribution)
+        if attribution is None:
+            return []
+        picks = self._models.picks(self._champion.label)
+        moves = attribution.effects(features, picks, score, self._champion.ask)
+        return sorted(moves, key=lambda move: -abs(move["raised_by"]))
+
     def _compare(self, item: Item, seen: Observation, compared: Compared) -> list[Row]:
         """Score an example as served and from complete data, both by the present champion."""
         if not self._compares:

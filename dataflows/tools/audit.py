@@ -54,6 +54,7 @@ __all__ = [
     "audit",
     "differing",
     "explain",
+    "records_of",
 ]
 
 #: Which of the vectors that are computed were served: every one, or some, in the same order by asset and
@@ -538,7 +539,7 @@ class Audit:
         found = matching.differences
         mine = [one for one in found if (one.asset, one.target) == (found[0].asset, found[0].target)]
         first = min(mine, key=lambda one: (one.time, one.revision))
-        records = _records(self._source(RunStatus()))
+        records = records_of(self._source(RunStatus()))
         predictions = self._fleet.output.folder / "predictions.jsonl"
         why = explain(first, self._features[first.target], records, predictions)
         return Report(report.compared, report.assets, report.records, first, why)
@@ -554,7 +555,7 @@ class Audit:
         row = next(served, None)
         last = 0
         matching = self._matching
-        for batch in _records(source):
+        for batch in records_of(source):
             read = max((item.sequence for item in batch), default=status.records)
             for known in stages.lane(batch):
                 asset = asset_of(known)
@@ -635,8 +636,8 @@ def _has_features(path: Path) -> bool:
     return row is not None and row.features is not None
 
 
-def _records(source: FileSource) -> Iterator[list[Item]]:
-    """The recording in the order in which a run reads it."""
+def records_of(source: FileSource) -> Iterator[list[Item]]:
+    """Yield the records of a recording in the order in which a run reads it."""
     partition = source.build_part("audit", LANE, None)
     try:
         while True:

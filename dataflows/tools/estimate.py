@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import logging
 import tempfile
 from collections import defaultdict
-from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import orjson
-import structlog
 
 from dataflows.connectors.lines import expand
 from dataflows.evaluation.estimates import Estimate, estimate, true_loss
@@ -21,10 +18,11 @@ from dataflows.instants import parse_instant
 from dataflows.mapping.recording import ORDER, with_recordings
 from dataflows.outputs import OUTPUTS
 from dataflows.pipeline import run_lines
+from dataflows.status import silenced
 from dataflows.tools.tables import plain_table
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Sequence
 
     from numpy.typing import NDArray
     from rich.console import Console
@@ -109,20 +107,9 @@ def _target(fleet: Fleet, name: str | None) -> Target:
     return fleet.targets[name]
 
 
-@contextmanager
-def _silent() -> Iterator[None]:
-    """Keep the log of a run in memory off the standard output, which holds the estimates."""
-    before = structlog.get_config()
-    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
-    try:
-        yield
-    finally:
-        structlog.configure(**before)
-
-
 def _evaluations(fleet: Fleet, lines: Iterable[bytes], target: str) -> Evaluations:
     """The evaluations of one target, of a run in memory."""
-    with _silent():
+    with silenced():
         rows = run_lines(fleet, lines)
     if not rows["evaluations"]:
         msg = "no example got a label: the recording is too short, or holds no failures"
