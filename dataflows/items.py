@@ -170,6 +170,8 @@ class ResolvedEvent(msgspec.Struct, frozen=True, gc=False):
         weather: of telemetry, None where its class sees none or it has no site.
         resting: label clock of those assets of its class that have been silent for long, None where there are
             none.
+        relative: readings of telemetry relative to the operating condition, in the order of the class; None
+            where its class declares no conditions.
         withdrawn: a retraction already withdrew a record that had not been taken in yet.
     """
 
@@ -178,6 +180,7 @@ class ResolvedEvent(msgspec.Struct, frozen=True, gc=False):
     weather: WeatherAsOf | None = None
     resting: int | None = None
     withdrawn: bool = False
+    relative: tuple[float, ...] | None = None
 
 
 class LanePeriod(msgspec.Struct, frozen=True, gc=False):

@@ -496,7 +496,7 @@ class Asset:
         """Forget the identity of a record, so that it may be sent again."""
         event = body.event
         if isinstance(event, Telemetry):
-            weather = None if body.weather is None else body.weather.values
+            weather = self._plan.windows.joined(body)
             # A record that throws here threw before, too, and its identity was never stored.
             with suppress(Exception):
                 self._windows.forget_identity(event.time, event.readings, event.id, weather)
@@ -591,7 +591,7 @@ class Asset:
         for item in items:
             body = cast("ResolvedEvent", item.body)
             event = cast("Telemetry", body.event)
-            weather = None if body.weather is None else body.weather.values
+            weather = self._plan.windows.joined(body)
             try:
                 values, content = read(event.readings, weather)
             except Exception:
@@ -629,7 +629,7 @@ class Asset:
         return changes
 
     def _telemetry(self, item: Item, made: Made, body: ResolvedEvent, event: Telemetry) -> None:
-        weather = None if body.weather is None else body.weather.values
+        weather = self._plan.windows.joined(body)
         placed = self._windows.add(event.time, event.readings, event.id, weather)
         if placed is Placement.DUPLICATE or placed is Placement.TOO_LATE:
             _reject_placed(item, made, event, placed)

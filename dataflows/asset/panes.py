@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from dataflows.fleet.fleet import AssetClass
+    from dataflows.items import ResolvedEvent
 
 __all__ = ["Panes", "WindowPlan"]
 
@@ -51,10 +52,12 @@ class WindowPlan:
     def _plan_rows(self, asset_class: AssetClass) -> None:
         """Find the place of each reading and expression in a row."""
         self.readings = asset_class.sensors
-        #: Index of each channel: the sensors, then the expressions.
+        #: Index of each channel: the sensors, the expressions, then the relative readings.
         self.sensors = {name: index for index, name in enumerate(asset_class.channels)}
         weather = asset_class.weather.values if asset_class.weather is not None else ()
         self._no_weather = (math.nan,) * len(weather)
+        relative = () if asset_class.relative is None else asset_class.relative.channels
+        self._no_relative = (math.nan,) * len(relative)
         places = {f"weather.{name}": index for index, name in enumerate(weather, len(self.readings))}
         places |= {name: index for index, name in enumerate(self.readings)}
         parsed = [parse(text) for _, text in asset_class.expressions]
@@ -155,21 +158,39 @@ class WindowPlan:
         if values is None:
             values = [readings.get(name) for name in self.readings]
             content = None if readings.keys() == self._declared else _content(readings)
-        if self._evaluate is not None:
+        if self._evaluate is not None or self._no_relative:
             numbers = [math.nan if value is None else float(value) for value in values]
             values = self._with_expressions(numbers, weather)
         return values, content
 
     def _with_expressions(self, readings: list[float], weather: tuple[float, ...] | None) -> list[float]:
-        if self._evaluate is None:
-            return readings
-        return readings + self._evaluate([*readings, *(self._no_weather if weather is None else weather)])
+        """Append the expressions and the relative readings to readings."""
+        if weather is None:
+            weather = self._no_weather
+        of_weather = len(self._no_weather)
+        row = readings
+        if self._evaluate is not None:
+            row = readings + self._evaluate([*readings, *weather[:of_weather]])
+        if self._no_relative:
+            row = [*row, *(weather[of_weather:] or self._no_relative)]
+        return row
+
+    def joined(self, accepted: ResolvedEvent) -> tuple[float, ...] | None:
+        """Return what the lane joined to telemetry: weather, then relative readings; None for nothing."""
+        weather = None if accepted.weather is None else accepted.weather.values
+        if accepted.relative is None:
+            return weather
+        return (*(self._no_weather if weather is None else weather), *accepted.relative)
 
     def worked_out(self, row: NDArray[np.float64], weather: tuple[float, ...] | None) -> NDArray[np.float64]:
         """Compute the expressions of a row of readings and weather; return the row with them."""
         if self._evaluate is None:
             return row
-        return np.array(self._with_expressions(row[: len(self.readings)].tolist(), weather))
+        worked_out = np.array(self._with_expressions(row[: len(self.readings)].tolist(), weather))
+        if self._no_relative:
+            # They were joined when the event came.
+            worked_out[-len(self._no_relative) :] = row[-len(self._no_relative) :]
+        return worked_out
 
     def content(self, row: NDArray[np.float64]) -> bytes:
         """Content of an event whose row holds all of it."""

@@ -32,6 +32,7 @@ __all__ = [
     "Output",
     "OwnFeatures",
     "Receiver",
+    "Relative",
     "Secret",
     "SecretError",
     "Target",
@@ -225,6 +226,31 @@ class Weather:
 
 
 @dataclass(frozen=True, slots=True)
+class Relative:
+    """Readings relative to the operating condition, as channels of their own.
+
+    Attributes:
+        by: sensors that tell the condition, each with the width within which readings are of one condition.
+        sensors: that get a channel of relative readings, in the order of the class.
+        most: conditions that are told apart; further ones count as the nearest of them.
+    """
+
+    by: tuple[tuple[str, float], ...]
+    sensors: tuple[str, ...]
+    most: int
+
+    @property
+    def channels(self) -> tuple[str, ...]:
+        """Names of the channels."""
+        return tuple(f"{name}.relative" for name in self.sensors)
+
+    @property
+    def text(self) -> str:
+        """The declaration in words; other words are another channel."""
+        return f"relative by {', '.join(f'{name} within {width:g}' for name, width in self.by)}; {self.most}"
+
+
+@dataclass(frozen=True, slots=True)
 class Limits:
     """Plausible readings of one sensor.
 
@@ -289,6 +315,7 @@ class AssetClass:
         required: indices of the sensors that a time waits for until it is scored, ascending; None: it is
             scored with its first message.
         own: kinds of features of your own.
+        relative: readings relative to the operating condition; None where the class declares none.
         limits: of each sensor with limits: name, least and largest plausible reading, sentinels, unit.
     """
 
@@ -312,13 +339,21 @@ class AssetClass:
     compare: float = 0.0
     required: tuple[int, ...] | None = None
     own: tuple[OwnFeatures, ...] = ()
+    relative: Relative | None = None
     # Not part of the stored digest of the class.
     limits: tuple[Limits, ...] = field(default=(), repr=False)
 
     @property
     def channels(self) -> tuple[str, ...]:
-        """Channels of windows: the sensors, then the expressions."""
-        return (*self.sensors, *(name for name, _ in self.expressions))
+        """Channels of windows: the sensors, the expressions, then the relative readings."""
+        relative = () if self.relative is None else self.relative.channels
+        return (*self.sensors, *(name for name, _ in self.expressions), *relative)
+
+    @property
+    def texts(self) -> dict[str, str]:
+        """How each channel that is no sensor is made, by name."""
+        relative = {} if self.relative is None else dict.fromkeys(self.relative.channels, self.relative.text)
+        return dict(self.expressions) | relative
 
     @property
     def compared(self) -> float:

@@ -32,6 +32,7 @@ from dataflows.fleet.fleet import (
     OwnFeatures,
     Promotion,
     Receiver,
+    Relative,
     Secret,
     Target,
     Weather,
@@ -77,6 +78,7 @@ _MAKERS = (
     "attributes",
     "categories",
     "weather",
+    "conditions",
     "features",
 )
 
@@ -109,7 +111,9 @@ class ClassLayout:
         weather = self._weather()
         self.sensors = tuple(sensors)
         self.expressions = tuple(self._expressions())
-        self.channels = (*self.sensors, *(name for name, _ in self.expressions))
+        self.relative = self._relative()
+        relative = () if self.relative is None else self.relative.channels
+        self.channels = (*self.sensors, *(name for name, _ in self.expressions), *relative)
         self.faults = tuple(self._once((*self._loc, "faults"), table.faults))
         self.maintenance = tuple(maintenance)
         self.attributes = tuple(attributes)
@@ -125,6 +129,11 @@ class ClassLayout:
             *(
                 _Maker((*self._loc, "expressions", name), "an expression", (name,))
                 for name, _ in self.expressions
+                if table.values
+            ),
+            *(
+                _Maker((*self._loc, "conditions"), "a relative reading", (name,))
+                for name in relative
                 if table.values
             ),
             *(_Maker(loc, "a window", tuple(self._names(window))) for loc, window in windows),
@@ -192,6 +201,7 @@ class ClassLayout:
             weather=weather,
             compare=self.table.compare,
             required=self.required,
+            relative=self.relative,
         )
 
     def _own_features(self) -> Iterator[OwnFeatures]:
@@ -256,6 +266,26 @@ class ClassLayout:
             if whole and unknown is not None:
                 expected = f"names of sensors, or weather.<value> of the class's weather: {listed(known)}"
                 self._draft.refuse(loc, expected, shown(unknown), nearest(unknown, known))
+
+    def _relative(self) -> Relative | None:
+        """Resolve the operating conditions; their sensors must exist, and widths be positive."""
+        table, loc = self.table.conditions, (*self._loc, "conditions")
+        if table is None or self._draft.is_broken(*loc):
+            return None
+        whole = not self._draft.is_broken(*self._loc, "sensors")
+        for name, width in table.by.items():
+            if whole and name not in self.sensors:
+                expected = f"a sensor of the class, {listed(self.sensors)}"
+                self._draft.refuse((*loc, "by", name), expected, shown(name), nearest(name, self.sensors))
+            if not 0.0 < width < math.inf:
+                self._draft.refuse((*loc, "by", name), "a width above 0", shown(width))
+        others = [name for name in self.sensors if name not in table.by]
+        for place, name in self._draft.numbered((*loc, "sensors"), table.sensors or ()):
+            if whole and name not in others:
+                expected = f"a sensor that tells no condition, {listed(others)}"
+                self._draft.refuse(place, expected, shown(name), nearest(name, others))
+        chosen = others if table.sensors is None else [name for name in others if name in table.sensors]
+        return Relative(tuple(table.by.items()), tuple(chosen), table.most)
 
     def _required(self) -> tuple[int, ...] | None:
         """Indices of the sensors that a time waits for; None if it waits for none."""

@@ -43,6 +43,7 @@ __all__ = [
     "AssetsTable",
     "ClassTable",
     "ClockTable",
+    "ConditionsTable",
     "Document",
     "InputTable",
     "KafkaInputTable",
@@ -254,6 +255,27 @@ class WeatherTable(Table):
     )
 
 
+class ConditionsTable(Table):
+    """Operating conditions, found online; `<sensor>.relative` is a reading relative to its condition."""
+
+    by: dict[Name, float] = Field(
+        min_length=1,
+        description="Sensors that tell the condition, each with a width: `{ load = 5.0 }`. A reading further "
+        "than this from the first one of every known condition begins another condition. They have to come "
+        "in one message with the others.",
+    )
+    sensors: list[Name] | None = Field(
+        default=None,
+        min_length=1,
+        description="Sensors that get a channel `<sensor>.relative`, for windows and as a value: deviations "
+        "from the mean of the condition, over all assets of the class so far. Default: all but those of "
+        "`by`.",
+    )
+    most: int = Field(
+        default=16, ge=1, le=1_000, description="Conditions that are told apart; others count as the nearest."
+    )
+
+
 class LimitTable(Table):
     """Plausible readings of one sensor: `flow = { range = [0, 40], unit = "l/min", sentinels = [65535] }`."""
 
@@ -356,6 +378,9 @@ class ClassTable(Table):
         "example is lost. Default: never.",
     )
     weather: WeatherTable | None = Field(default=None, description="Weather that the class sees.")
+    conditions: ConditionsTable | None = Field(
+        default=None, description="Operating conditions to which readings are relative. Default: none."
+    )
     compare: Share = Field(
         default=0.0,
         description="Share of its assets, chosen by a hash of their names, whose examples are computed "

@@ -45,6 +45,7 @@ from dataflows.items import (
 )
 from dataflows.lane.arrival_clock import ArrivalClock, unlike
 from dataflows.lane.clock_health import ClockHealth, clock_row
+from dataflows.lane.conditions import Conditions
 from dataflows.lane.names import Names, nearest, sentence
 from dataflows.lane.plausibility import Plausible
 from dataflows.lane.registry import REGISTRY, Registry
@@ -179,9 +180,10 @@ _OLDER = {
         "names": None,
         "waiting": (state["largest"], 0),
     },
+    4: lambda state: {**state, "conditions": {}},
 }
 #: Snapshots of `Lane`. In a store without a manifest it has digests of the layouts, which `describe` returns.
-LANE: Kind[dict[str, str] | None] = Kind("lane", 4, _OLDER, describe=lambda state: state.get("shapes"))
+LANE: Kind[dict[str, str] | None] = Kind("lane", 5, _OLDER, describe=lambda state: state.get("shapes"))
 #: Buckets of silence, clock, signs of life and waiting records of an asset.
 HEARD: Kind[None] = Kind("heard", 2)
 
@@ -234,6 +236,7 @@ class Lane:
         state = {} if main is None else LANE.unseal(main)
         if state:
             self._restore(state, fleet)
+        self._conditions = Conditions(fleet.classes, state.get("conditions"))
         self._plausible = Plausible(fleet.classes, state.get("implausible"))
         self._weather_values = frozenset(fleet.weather)
         policy = fleet.assets.clock
@@ -410,7 +413,10 @@ class Lane:
         around = self._weather
         weather = None if around is None else around.join(event, asset_class)
         resting = self._silence.resting_clock(asset_class, self.arrival)
-        body = ResolvedEvent(event, asset_class, weather, resting, withdrawn)
+        relative = None
+        if isinstance(event, Telemetry):
+            relative = self._conditions.relative(asset_class, event.readings, learns=news is not None)
+        body = ResolvedEvent(event, asset_class, weather, resting, withdrawn, relative)
         if living and news is not None:
             self._add_sign_of_life(news, asset_class)
             self._restart_silence(event.asset, asset_class)
@@ -705,6 +711,7 @@ class Lane:
         return LANE.seal(
             {
                 "arrival": self.arrival,
+                "conditions": self._conditions.state(),
                 "with_arrivals": self._with_arrivals,
                 "largest": self._largest,
                 "sequence": self._sequence,

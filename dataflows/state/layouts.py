@@ -160,6 +160,7 @@ def layout_of(asset_class: AssetClass) -> AssetClass:
         weather=asset_class.weather,
         required=asset_class.required,
         own=asset_class.own,
+        relative=asset_class.relative,
     )
 
 
@@ -214,7 +215,7 @@ def faults_alike(before: AssetClass, after: AssetClass) -> set[str]:
 
 
 def _channels(layout: AssetClass) -> dict[str, tuple[str | None, set[tuple[int, int, tuple[str, ...]]]]]:
-    texts = dict(layout.expressions)
+    texts = layout.texts
     return {
         name: (
             texts.get(name),
@@ -245,7 +246,7 @@ def _lost(before: AssetClass, after: AssetClass) -> Iterator[str]:
     if gone:
         yield f"no longer there: {', '.join(gone)}"
     alike = {*windows_alike(before, after), *gone}
-    texts, now = dict(before.expressions), dict(after.expressions)
+    texts, now = before.texts, after.texts
     other = [name for name in before.channels if name not in alike]
     reworded = [name for name in other if texts.get(name) != now.get(name)]
     if reworded:

@@ -1,0 +1,169 @@
+"""Readings relative to the operating condition: found online, for every asset of a class together.
+
+A machine reads otherwise at high load than at low load, and wear is small beside that. A class may declare
+the sensors that tell the condition, each with a width. The first reading of a condition is its centre; a
+reading further from every centre than the width of any of these sensors begins another one (leader
+clustering: J. A. Hartigan, "Clustering Algorithms", 1975). Of each condition the running mean and deviation
+of the other sensors are kept. Telemetry gets its readings in deviations from the mean of its condition, as
+known from all telemetry of the class before it in the sequence. As of weather, an asset keeps what its event
+got: nothing later changes it.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numba import njit
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from numpy.typing import NDArray
+
+    from dataflows.fleet.fleet import AssetClass, Relative
+
+    Floats = NDArray[np.float64]
+
+__all__ = ["Conditions", "ConditionsOfClass"]
+
+#: Readings of a condition before it says what is usual.
+_FEWEST = 2
+#: From so many readings on, one further than so many deviations from the mean counts as if it were there.
+_SETTLED, _LIMIT = 32, 8.0
+
+
+@njit(cache=True)
+def _nearest(centres: Floats, widths: Floats, at: Floats, known: int) -> tuple[int, float]:
+    """Return the nearest centre, and its distance in widths along the sensor in which it is furthest."""
+    best, distance = -1, math.inf
+    for number in range(known):
+        furthest = 0.0
+        for i in range(len(at)):
+            furthest = max(furthest, abs(at[i] - centres[number, i]) / widths[i])
+        if furthest < distance:
+            best, distance = number, furthest
+    return best, distance
+
+
+@njit(cache=True)
+def _relative(moments: Floats, values: Floats, *, learns: bool) -> Floats:
+    """Return values in deviations from their means, and take them into the moments afterwards.
+
+    Args:
+        moments: (3, sensors) counts, means and variances; changed in place.
+        values: (sensors) NaN is missing.
+        learns: whether they are taken.
+    """
+    found = np.full(len(values), np.nan)
+    for i in range(len(values)):
+        value, count = values[i], moments[0, i]
+        if math.isnan(value):
+            continue
+        deviation = math.sqrt(moments[2, i])
+        if count >= _FEWEST and deviation > 0.0:
+            found[i] = (value - moments[1, i]) / deviation
+        if not learns:
+            continue
+        if count >= _SETTLED and deviation > 0.0:
+            reach = _LIMIT * deviation
+            value = min(max(value, moments[1, i] - reach), moments[1, i] + reach)
+        moments[0, i] = count + 1.0
+        before = moments[1, i]
+        moments[1, i] += (value - before) / moments[0, i]
+        moments[2, i] += ((value - before) * (value - moments[1, i]) - moments[2, i]) / moments[0, i]
+    return found
+
+
+class ConditionsOfClass:
+    """Operating conditions of one class, and what is usual in each.
+
+    Args:
+        declared: sensors that tell the condition, and sensors that get relative readings.
+        state: return value of `state`; None, or one of another declaration, begins with no condition.
+
+    Example:
+        >>> from dataflows.fleet.fleet import Relative
+        >>> pumps = ConditionsOfClass(Relative((("speed", 100.0),), ("flow",), 4))
+        >>> for flow in (1.0, 3.0, 1.0, 3.0):
+        ...     _ = pumps.relative({"speed": 900.0, "flow": flow})
+        >>> pumps.relative({"speed": 950.0, "flow": 4.0}), pumps.relative({"speed": 2000.0, "flow": 4.0})
+        ((2.0,), (nan,))
+    """
+
+    def __init__(self, declared: Relative, state: Mapping[str, Any] | None = None) -> None:
+        self._declared = declared
+        self._widths = np.array([width for _, width in declared.by])
+        self._centres = np.zeros((declared.most, len(declared.by)))
+        self._moments = np.zeros((declared.most, 3, len(declared.sensors)))
+        self._known = 0
+        if state is not None and state["declared"] == self._declaration():
+            self._known = state["known"]
+            self._centres[: self._known] = np.frombuffer(state["centres"]).reshape(self._known, -1)
+            self._moments[: self._known] = np.frombuffer(state["moments"]).reshape(self._known, 3, -1)
+
+    def relative(self, readings: Mapping[str, float | None], *, learns: bool = True) -> tuple[float, ...]:
+        """Return the readings relative to their condition, NaN where that is not known; then learn them.
+
+        Args:
+            readings: of one event, by sensor.
+            learns: whether the event is news.
+        """
+        by = [readings.get(name) for name, _ in self._declared.by]
+        at = np.array([math.nan if value is None else value for value in by], dtype=np.float64)
+        if np.isnan(at).any():
+            return (math.nan,) * len(self._declared.sensors)
+        number, distance = _nearest(self._centres, self._widths, at, self._known)
+        if distance > 1.0 and self._known < self._declared.most and learns:
+            number = self._known
+            self._centres[number] = at
+            self._known += 1
+        if number < 0:
+            return (math.nan,) * len(self._declared.sensors)
+        given = [readings.get(name) for name in self._declared.sensors]
+        values = np.array([math.nan if value is None else value for value in given], dtype=np.float64)
+        return tuple(_relative(self._moments[number], values, learns=learns).tolist())
+
+    def _declaration(self) -> list[Any]:
+        declared = self._declared
+        return [[[name, width] for name, width in declared.by], [*declared.sensors], declared.most]
+
+    def state(self) -> dict[str, Any]:
+        """Plain data."""
+        return {
+            "declared": self._declaration(),
+            "known": self._known,
+            "centres": self._centres[: self._known].tobytes(),
+            "moments": self._moments[: self._known].tobytes(),
+        }
+
+
+class Conditions:
+    """Operating conditions of each class that declares them.
+
+    Args:
+        classes: by name.
+        state: return value of `state`, None for a new lane.
+    """
+
+    def __init__(
+        self, classes: Mapping[str, AssetClass], state: Mapping[str, Mapping[str, Any]] | None = None
+    ) -> None:
+        stored = state or {}
+        self._of = {
+            name: ConditionsOfClass(found.relative, stored.get(name))
+            for name, found in classes.items()
+            if found.relative is not None
+        }
+
+    def relative(
+        self, asset_class: str, readings: Mapping[str, float | None], *, learns: bool
+    ) -> tuple[float, ...] | None:
+        """See `ConditionsOfClass.relative`; None for a class without conditions."""
+        found = self._of.get(asset_class)
+        return None if found is None else found.relative(readings, learns=learns)
+
+    def state(self) -> dict[str, Any]:
+        """Plain data."""
+        return {name: found.state() for name, found in self._of.items()}
