@@ -45,9 +45,11 @@ __all__ = [
     "LanePeriod",
     "Late",
     "LateWeather",
+    "Located",
     "Matured",
     "Observation",
     "Released",
+    "Replaced",
     "ResolvedEvent",
     "Row",
     "ScoreRequest",
@@ -282,8 +284,40 @@ class Forgotten(msgspec.Struct, frozen=True, gc=False):
     """The state of the asset was dropped, and with it every example."""
 
 
+class Located(msgspec.Struct, frozen=True, gc=False):
+    """The asset is at a site: the first that is known of it, or another one than before.
+
+    Attributes:
+        site: its name.
+    """
+
+    site: str
+
+
+class Replaced(msgspec.Struct, frozen=True, gc=False):
+    """A sensor of the asset was replaced or calibrated: maintenance of ``sensor:NAME``.
+
+    Attributes:
+        sensor: its name.
+    """
+
+    sensor: str
+
+
 #: What a record does to one target of one asset.
-Effect = Matured | ClockMoved | Command | Compared | Judged | Cleared | ScoreRequest | Released | Forgotten
+Effect = (
+    Matured
+    | ClockMoved
+    | Command
+    | Compared
+    | Judged
+    | Cleared
+    | ScoreRequest
+    | Released
+    | Forgotten
+    | Located
+    | Replaced
+)
 _Kind = TypeVar("_Kind", bound=Effect)
 
 
@@ -295,7 +329,8 @@ class Observation(msgspec.Struct, frozen=True, gc=False):
         target: its name, which is the key of the target step.
         watermark: the asset's watermark after this record, None before its first telemetry.
         effects: labels first, then the clock that learns them, then comparisons and the end of an alert; then
-            the score, and a label of that very example; at last what is forgotten.
+            a site or a replaced sensor, and the score, and a label of that very example; at last what is
+            forgotten.
         resting: label clock of those assets of the target that have been silent for long: their silence moves
             the clock of the target before this record, without observations of their own. None where there
             are none.

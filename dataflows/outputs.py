@@ -33,16 +33,24 @@ __all__ = [
     "AssetReset",
     "ClockChange",
     "Commanded",
+    "Confusion",
+    "DataMovement",
+    "DetectorMetrics",
     "DriftAlarm",
+    "DriftCause",
     "DriftMetrics",
+    "DriftPlace",
     "DriftSeries",
     "Evaluation",
     "Evidence",
+    "ExpectedLoss",
+    "ExpectedMetrics",
     "Gate",
     "IntakeMetrics",
     "Judgement",
     "LateRecord",
     "Link",
+    "Measure",
     "Migrated",
     "ModelChange",
     "ModelEvent",
@@ -449,7 +457,10 @@ class DriftSeries(TypedDict):
 
     series: Annotated[
         str,
-        About("`loss`, `positives`, `alerts`, `score`, `missing`: means over examples; or a feature"),
+        About(
+            "`loss`, `positives`, `gap` (log loss minus the loss that the scores expect), `score`, `alerts`, "
+            "`missing`: means over examples or assets; or a feature"
+        ),
     ]
     value: Annotated[float | None, About("of the latest block", null="before the first block")]
     reference: Annotated[float | None, About("mean of its reference", null="before it has a reference")]
@@ -458,6 +469,12 @@ class DriftSeries(TypedDict):
         About("of the value from the reference", "standard deviations", null="before it has a reference"),
     ]
     evidence: Annotated[float | None, About("log of its e-detector", null="before it has a reference")]
+    cost: Annotated[
+        float | None,
+        About(
+            "at its latest alarm: log loss that the shift costs", "nats", null="before an alarm; no feature"
+        ),
+    ]
 
 
 class DriftMetrics(OutputRow, frozen=True, kw_only=True, rename={"start": "from", "end": "to"}):
@@ -476,6 +493,75 @@ class DriftMetrics(OutputRow, frozen=True, kw_only=True, rename={"start": "from"
         About("the series of the target, and the five features furthest from their reference"),
     ]
     needed: Annotated[float, About("evidence at which a series raises an alarm")]
+    moved: Annotated[
+        list[str], About("what was unusual about the data of the latest block, as in `movement`")
+    ]
+    known: Known
+    sequence: Sequence
+    arrival: Arrival
+    watermark: NoWatermark
+
+
+class DetectorMetrics(OutputRow, frozen=True, kw_only=True, rename={"start": "from", "end": "to"}):
+    """A further detector of drift of the champion's loss, at the end of a period."""
+
+    output = "metrics"
+    key_field = "target"
+
+    kind: Literal["detector"] = "detector"
+    target: TargetName
+    detector: Annotated[str, About("its dotted path")]
+    start: PeriodStart
+    end: PeriodEnd
+    examples: Annotated[int, About("losses that it was given, ever")]
+    detected: Annotated[int, About("changes that it reported in the period")]
+    ever: Annotated[int, About("changes that it reported, ever")]
+    latest: Annotated[Time | None, About("time of the example of the latest one", null="before the first")]
+    statistics: Annotated[dict[str, float], About("its own numbers, by name")]
+    error: Annotated[str | None, About("what it raised last, in words", null="if it never did")]
+    known: Known
+    sequence: Sequence
+    arrival: Arrival
+    watermark: NoWatermark
+
+
+class ExpectedLoss(TypedDict):
+    """Log loss that scores expect of themselves, with what came of it."""
+
+    examples: Annotated[int, About("examples")]
+    expected: Annotated[float | None, About("mean log loss if the scores hold", "nats", null=_NONE_SUCH)]
+    low: Annotated[float | None, About("95 % interval of it: lower end", "nats", null=_NONE_SUCH)]
+    high: Annotated[float | None, About("upper end", "nats", null=_NONE_SUCH)]
+    realised: Annotated[
+        float | None,
+        About("mean log loss under the labels", "nats", null="without labels, as of open examples"),
+    ]
+
+
+class Confusion(TypedDict):
+    """One count at the threshold, expected of examples without a label."""
+
+    expected: Annotated[float, About("expected number")]
+    low: Annotated[float, About("95 % interval of it: lower end")]
+    high: Annotated[float, About("upper end")]
+
+
+class ExpectedMetrics(OutputRow, frozen=True, kw_only=True, rename={"start": "from", "end": "to"}):
+    """Error before labels: what the champion's scores expect of themselves."""
+
+    output = "metrics"
+    key_field = "target"
+
+    kind: Literal["expected"] = "expected"
+    target: TargetName
+    start: PeriodStart
+    end: PeriodEnd
+    open: Annotated[ExpectedLoss, About("of examples without a label at the end of the period")]
+    confusion: Annotated[
+        dict[str, Confusion],
+        About("`hits`, `false_alarms` and `missed` among these examples, at the threshold"),
+    ]
+    settled: Annotated[ExpectedLoss, About("of examples that the target clock passed in the period")]
     known: Known
     sequence: Sequence
     arrival: Arrival
@@ -510,7 +596,7 @@ class IntakeMetrics(OutputRow, frozen=True, kw_only=True, rename={"start": "from
 
 
 ModelEvent: TypeAlias = Literal[
-    "champion", "challenger", "removed", "put_aside", "tried_again", "rebuilt", "refit"
+    "champion", "challenger", "removed", "put_aside", "tried_again", "rebuilt", "refit", "reset"
 ]
 
 
@@ -620,6 +706,18 @@ class Commanded(OutputRow, frozen=True, kw_only=True):
     watermark: NoWatermark
 
 
+#: What explains an alarm of drift; see `dataflows.target.causes`.
+DriftCause: TypeAlias = Literal["data movement", "labels", "asset", "site", "sensor", "world"]
+
+
+class DriftPlace(TypedDict):
+    """Where a shift is: one asset, one site, or the whole class."""
+
+    asset: Annotated[str | None, About("the one asset that shifted", null="if it is not one asset")]
+    site: Annotated[str | None, About("the one site whose assets shifted", null="if it is not one site")]
+    share: Annotated[float, About("share of the shift that is there; 1 for the whole class", "0 to 1")]
+
+
 class DriftAlarm(OutputRow, frozen=True, kw_only=True):
     """The mean of a series of a target has moved beyond what chance explains."""
 
@@ -632,16 +730,75 @@ class DriftAlarm(OutputRow, frozen=True, kw_only=True):
     series: Annotated[str, About("as in the rows `drift` of `metrics`")]
     rank: Annotated[
         Literal["page", "warn", "note"],
-        About("`page`: the loss; `warn`: labels, alerts, scores, missing values; `note`: a feature"),
+        About(
+            "`page`: the loss grew; `warn`: labels, calibration, scores, alerts, missing values; `note`: a "
+            "feature, or a loss that shrank"
+        ),
     ]
     side: Annotated[Literal["up", "down"], About("where it moved")]
     value: Annotated[float, About("of the latest block")]
     reference: Annotated[float, About("mean of its reference, which ends now")]
     deviation: Annotated[float, About("of the value from the reference", "standard deviations")]
+    effect: Annotated[float, About("mean distance from the reference since the evidence began")]
     evidence: Annotated[float, About("log of its e-detector")]
     needed: Annotated[float, About("the evidence that raises an alarm")]
-    beside: Annotated[list[str], About("other series with at least half of the evidence that they need")]
+    cause: Annotated[
+        DriftCause,
+        About(
+            "the first explanation that holds: `data movement` (see `moved`); `labels`: failures are not "
+            "reported any more; `asset` and `site`: only there; `sensor`: only the features of one; `world`"
+        ),
+    ]
+    place: Annotated[DriftPlace, About("where the shift is")]
+    sensors: Annotated[list[str], About("sensors whose features moved in the same time")]
+    moved: Annotated[list[str], About("what was unusual about the data in its blocks, as in `movement`")]
+    beside: Annotated[
+        list[str],
+        About("other series with half of the evidence they need, or an alarm in the same time"),
+    ]
+    cost: Annotated[
+        float | None,
+        About(
+            "log loss that the champion would save on its latest examples without the shift, by its scores",
+            "nats",
+            null="if the series is no feature",
+        ),
+    ]
+    answer: Annotated[str | None, About("what was done", null="if nothing was")]
+    since: Annotated[Time, About("start of the block in which the evidence began, in event time")]
     time: Annotated[Time, About("start of the latest block, in event time")]
+    known: Known
+    sequence: Sequence
+    arrival: Arrival
+    watermark: NoWatermark
+
+
+#: What is measured of the way in which the data of a block came.
+Measure: TypeAlias = Literal["delay", "late", "missing", "ahead", "reporting", "labels"]
+
+
+class DataMovement(OutputRow, frozen=True, kw_only=True):
+    """The data of a target comes otherwise than usual, from this block on: this is no drift of the world."""
+
+    output = "changes"
+    key_field = "target"
+
+    change: Literal["movement"] = "movement"
+    target: TargetName
+    measure: Annotated[
+        Measure,
+        About(
+            "`delay`: mean hours from event to knowledge; `late`: share of revisions among examples and "
+            "revisions; shares of features that are `missing`, of examples `ahead` of their arrival, of "
+            "assets `reporting`; `labels`: blocks without a positive until now"
+        ),
+    ]
+    why: Annotated[str, About("the same in words")]
+    value: Annotated[float, About("of the block")]
+    usual: Annotated[
+        float, About("mean of the last thirty blocks that were usual; of `labels`, blocks between positives")
+    ]
+    time: Annotated[Time, About("start of the block, in event time")]
     known: Known
     sequence: Sequence
     arrival: Arrival
@@ -752,11 +909,14 @@ ROWS: tuple[type[OutputRow], ...] = (
     ModelMetrics,
     SkewMetrics,
     DriftMetrics,
+    DetectorMetrics,
+    ExpectedMetrics,
     IntakeMetrics,
     ModelChange,
     Judgement,
     Commanded,
     DriftAlarm,
+    DataMovement,
     ClockChange,
     AssetDropped,
     AssetReset,

@@ -39,9 +39,11 @@ from dataflows.items import (
     Judged,
     Late,
     LateWeather,
+    Located,
     Matured,
     Observation,
     Released,
+    Replaced,
     ResolvedEvent,
     Row,
     ScoredRow,
@@ -158,6 +160,7 @@ class _RareEffects(NamedTuple):
         at_once: label of the example that is being scored, where it is known already.
         forgotten: the state of the asset was dropped.
         judged: a person's verdict, for the target that it names.
+        noted: its site, or a sensor that was replaced.
     """
 
     matured: Decisions
@@ -168,6 +171,7 @@ class _RareEffects(NamedTuple):
     released: Mapping[str, list[int]]
     forgotten: bool
     judged: Verdict | None
+    noted: tuple[Effect, ...]
 
     def concern(self, name: str) -> bool:
         """Whether one target has any of them but the clock."""
@@ -175,6 +179,7 @@ class _RareEffects(NamedTuple):
             self.forgotten
             or self.compared
             or (self.judged is not None and self.judged.target == name)
+            or self.noted
             or name in self.matured
             or name in self.cleared
             or name in self.at_once
@@ -188,7 +193,7 @@ class _RareEffects(NamedTuple):
             effects.append(Judged(self.judged.verdict, self.judged.time))
         if name in self.cleared:
             effects.append(self.cleared[name])
-        effects += scores
+        effects += (*self.noted, *scores)
         if name in self.at_once:
             effects += [self.at_once[name], *self.clock]
         if name in self.released:
@@ -352,10 +357,12 @@ class Asset:
         "_labels",
         "_last_event",
         "_name",
+        "_noted",
         "_plan",
         "_plans",
         "_revision",
         "_scored",
+        "_site",
         "_weather",
         "_windows",
         "before",
@@ -381,6 +388,9 @@ class Asset:
         self.finished = False
         #: Event time of the last accepted event of any kind.
         self._last_event: int | None = state.get("last_event")
+        #: Its site, as far as targets know it, and what the next observations tell them.
+        self._site: str | None = state.get("site")
+        self._noted: tuple[Effect, ...] = ()
         self._windows = self._plan.new_windows(state.get("windows"))
         self._labels = Labels(plan.targets, state.get("labels"), plan.known)
         self._set_blocks(state)
@@ -453,6 +463,7 @@ class Asset:
                 "revision": self._revision,
                 "scored": self._scored,
                 "last_event": self._last_event,
+                "site": self._site,
                 "windows": self._windows.state(),
                 "labels": self._labels.state(),
                 "complete": None if self._complete is None else self._complete.state(),
@@ -567,6 +578,8 @@ class Asset:
                     self.before = self._before()
                 windows.add_placed(time, cast("Telemetry", body.event).id, contents[number])
                 self._note_time(time)
+                if plan.watches_drift:
+                    self._note_site(cast("Telemetry", body.event).site)
                 for index in plan.advanced:
                     self._blocks[index].advance(time)
                 if plan.sees_telemetry:
@@ -637,6 +650,8 @@ class Asset:
         self._note_time(event.time)
         if placed is Placement.ON_TIME:
             self._advance_blocks(event.time)
+        if placed in {Placement.ON_TIME, Placement.HELD}:
+            self._note_site(event.site)
         self._add_to_blocks(body)
         if self._complete is not None:
             self._complete.add(event.time, self._windows.row(event.time))
@@ -652,6 +667,11 @@ class Asset:
             self._score_again(item, made, matured)
             if placed is Placement.LATE:
                 made.add(item, Late())
+
+    def _note_site(self, site: str | None) -> None:
+        """Tell the targets where the asset is, where they watch for drift and do not know it yet."""
+        if site is not None and site != self._site and self._plan.watches_drift:
+            self._site, self._noted = site, (Located(site),)
 
     def _score_first(self, item: Item, made: Made, time: int, matured: Decisions) -> None:
         """Score a time that was not scored before, outside of a run."""
@@ -715,6 +735,10 @@ class Asset:
         if replaced is not None:
             self._withdraw_from_blocks(kind, replaced.time, what)
         self._add_to_blocks(body)
+        if isinstance(event, Maintenance) and self._plan.watches_drift:
+            head, _, sensor = (event.component or "").partition(":")
+            if head == "sensor" and sensor:
+                self._noted = (Replaced(sensor),)
         if kind in self._plan.resets:
             self._reset_windows(event.time)
         cleared = dict.fromkeys(labels.affected(kind, what), kind)
@@ -769,11 +793,13 @@ class Asset:
             self._labels.retarget(plan.targets)
             self._carry(plan)
             cleared = dict.fromkeys(before, "class changed")
+            self._site = None
         decided: Decisions = {}
         if event.retired:
             decided = self._labels.retire(item.known)
             cleared = dict.fromkeys([*before, *self._labels.targets()], "retired")
-        if decided or cleared:
+        self._note_site(event.site)
+        if decided or cleared or self._noted:
             self._emit(item, made, decided, ending=_Ending(cleared, item.known))
 
     def _carry(self, plan: ClassPlan, complete: dict[str, Any] | None = None) -> None:
@@ -884,11 +910,12 @@ class Asset:
         compared: tuple[Compared, ...] = ()
         if self._complete is not None:
             compared = self._recompute(features if example else None)
-        rare = matured or released or at_once or compared or ending is not _NO_ENDING
+        noted, self._noted = self._noted, ()
+        rare = matured or released or at_once or compared or noted or ending is not _NO_ENDING
         if features is None or rare or len(targets) > len(plan.targets):
             cleared = {name: Cleared(why, ending.time) for name, why in ending.cleared.items()}
             moved = () if clock is None else (ClockMoved(clock),)
-            ends = ending.forgotten, ending.judged
+            ends = ending.forgotten, ending.judged, noted
             effects = _RareEffects(matured, moved, compared, cleared, at_once, released, *ends)
             score = None
             if features is not None:

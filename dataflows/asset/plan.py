@@ -107,6 +107,8 @@ class ClassPlan:
         self.targets = tuple(targets[name] for name in asset_class.targets)
         self.target_names = tuple(asset_class.targets)
         self.known = targets
+        #: Whether a target has to know where its assets are, and which of their sensors are replaced.
+        self.watches_drift = any(target.drift is not None for target in self.targets)
         self.example_every = asset_class.example_every
         # Examples of a class without targets have no use.
         self.write_examples = write_examples and bool(self.targets)

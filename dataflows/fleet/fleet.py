@@ -168,6 +168,26 @@ class Costs:
 
 
 @dataclass(frozen=True, slots=True)
+class DriftPolicy:
+    """How a target is watched for drift, and what an alarm does.
+
+    Attributes:
+        alarms: false alarms a year that this target may have.
+        answer: to an alarm that is no data movement: ``log`` does nothing; ``challenger`` starts a fresh
+            version of a model; ``reset`` lets a challenger begin with nothing.
+        model: name of that model.
+        compare_with: a block is compared with the one so many microseconds before; None: with the reference.
+        detectors: further detectors, by name, whose statistics are reported: each builds one.
+    """
+
+    alarms: float
+    answer: Literal["log", "challenger", "reset"] = "log"
+    model: str = ""
+    compare_with: int | None = None
+    detectors: Mapping[str, Callable[[], Any]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
 class Target:
     """A prediction task: "this mode within this horizon", for one class of assets.
 
@@ -184,9 +204,9 @@ class Target:
         downtime: microseconds after a failure in which the machine is down, and the same mode is not new.
         promotion: how its champion is replaced; None: only by a command.
         verdict_weight: how often models learn an example that has its label from a verdict.
-        drift_alarms: false alarms of drift a year that this target may have; None: drift is not watched.
         advice: where to look when an asset is at risk.
         costs: prices; None where nobody gave them.
+        drift: how it is watched for drift; None: it is not.
     """
 
     name: str
@@ -204,10 +224,10 @@ class Target:
     successor: str | None = None
     downtime: int = 0
     promotion: Promotion | None = None
-    drift_alarms: float | None = None
     advice: str | None = None
     costs: Costs | None = None
     verdict_weight: int = 1
+    drift: DriftPolicy | None = None
 
 
 @dataclass(frozen=True, slots=True)

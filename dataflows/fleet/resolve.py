@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import pkgutil
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from functools import cached_property
@@ -21,6 +22,7 @@ from dataflows.fleet.fleet import (
     ClockPolicy,
     Connector,
     Costs,
+    DriftPolicy,
     Fleet,
     Input,
     Kafka,
@@ -46,8 +48,9 @@ from dataflows.mapping.rules import problems_of
 from dataflows.window_statistics import FAULT_STATISTICS, STATISTICS, feature_name
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
+    from typing import Any
 
     from dataflows.fleet.document import CheckedDocument
     from dataflows.fleet.schema import ClassTable, ConnectorTable, ModelTable, TargetTable, WindowTable
@@ -623,7 +626,7 @@ def _product(
             successor=table.successor,
             downtime=layout.table.downtime,
             promotion=_promotion(table, horizon),
-            drift_alarms=None if table.drift == "off" else 1.0,
+            drift=_drift(draft, loc, table, models),
             advice=table.advice,
             costs=_costs(table),
             verdict_weight=table.verdict_weight,
@@ -658,11 +661,47 @@ def _shared_level(made: Mapping[str, Target], level: float) -> dict[str, Target]
 
 def _shared_alarms(made: Mapping[str, Target], alarms: float) -> dict[str, Target]:
     """Share the false alarms of drift among the targets that are watched."""
-    sharing = sum(target.drift_alarms is not None for target in made.values())
+    sharing = sum(target.drift is not None for target in made.values())
     return {
-        name: target if target.drift_alarms is None else replace(target, drift_alarms=alarms / sharing)
+        name: target
+        if target.drift is None
+        else replace(target, drift=replace(target.drift, alarms=alarms / sharing))
         for name, target in made.items()
     }
+
+
+def _drift(
+    draft: CheckedDocument, loc: Loc, table: TargetTable, models: tuple[Model, ...]
+) -> DriftPolicy | None:
+    """Resolve how a target is watched for drift; its budget is the fleet's until all targets are known."""
+    if table.drift == "off":
+        return None
+    name, names = table.drift_model or table.champion, [model.name for model in models]
+    place = (*loc, "drift_model")
+    if table.drift_model is not None and name not in names:
+        draft.refuse(place, f"a model of this target, {listed(names)}", shown(name), nearest(name, names))
+    if table.drift == "reset" and name == table.champion:
+        found = "no `drift_model`" if table.drift_model is None else shown(name)
+        draft.refuse(place, "a challenger for `reset`, since a champion is never reset", found)
+    detectors = _drift_detectors(draft, loc, table)
+    return DriftPolicy(1.0, table.drift, name, table.compare_with, detectors)
+
+
+def _drift_detectors(draft: CheckedDocument, loc: Loc, table: TargetTable) -> dict[str, Callable[[], Any]]:
+    """Find the classes of the further detectors."""
+    found: dict[str, Callable[[], Any]] = {}
+    for place, path in draft.numbered((*loc, "drift_detectors"), table.drift_detectors):
+        try:
+            kind = pkgutil.resolve_name(path)
+            detector = kind()
+        except Exception as error:  # noqa: BLE001 - foreign code, and any way in which it can fail
+            expected = "the dotted path of a detector, such as `river.drift.ADWIN`"
+            draft.refuse(place, expected, f"{shown(path)}: {error}")
+            continue
+        if not hasattr(detector, "update") or not hasattr(detector, "drift_detected"):
+            draft.refuse(place, "a detector with `update` and `drift_detected`, as River's", shown(path))
+        found[path] = kind
+    return found
 
 
 def _alert(table: TargetTable) -> Alert | None:

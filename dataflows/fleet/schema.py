@@ -771,10 +771,27 @@ class TargetTable(Table):
         "(verdicts.md). About 1 / share, where a share of the alerts that end in a repair is judged; 0: they "
         "count in figures, and are not learned.",
     )
-    drift: Literal["off", "log"] = Field(
+    drift: Literal["off", "log", "challenger", "reset"] = Field(
         default="off",
         description="`log`: loss, labels, alerts, scores, missing values and features are watched for drift, "
-        "with rows in `metrics` and alarms in `changes`.",
+        "with rows in `metrics` and alarms in `changes`. `challenger`: after an alarm a fresh version of "
+        "`drift_model` starts as a challenger, which learns what came since the change. `reset`: the "
+        "challenger `drift_model` begins with nothing.",
+    )
+    drift_model: Name | None = Field(
+        default=None,
+        description="Model that starts or is reset after an alarm of drift. Default: the `champion`, whose "
+        "fresh version is a challenger.",
+    )
+    compare_with: PositiveDuration | None = Field(
+        default=None,
+        description="Compare each day with the one so long before, such as `7d` or `365d`, so that what "
+        "comes back is no drift. Default: with a reference of thirty days.",
+    )
+    drift_detectors: Annotated[list[str], Form("list of dotted paths")] = Field(
+        default=[],
+        description="Further detectors of the champion's loss, such as `river.drift.ADWIN`; their statistics "
+        "are in the rows `drift` of `metrics`, and they raise no alarms.",
     )
 
 

@@ -46,7 +46,13 @@ class Names:
         for name, found in fleet.classes.items():
             targets = [fleet.targets[target] for target in found.targets if target in fleet.targets]
             self._modes[name] = frozenset(target.mode for target in targets)
-            self._components[name] = frozenset([*found.maintenance, *(t.component for t in targets)])
+            self._components[name] = frozenset(
+                [
+                    *found.maintenance,
+                    *(t.component for t in targets),
+                    *(f"sensor:{of}" for of in found.sensors),
+                ]
+            )
         #: By use and class: count of each name.
         self._unknown: dict[tuple[str, str], Counter[str]] = {}
         #: By use and class: count of names beyond the limit.

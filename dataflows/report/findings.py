@@ -298,7 +298,7 @@ def _about_settings(facts: Facts) -> Iterable[str]:
             yield f"Class {name} sets no `idle_timeout`: an asset that falls silent is not noticed."
     if fleet.assets.clock is None:
         yield "No `clock` under [assets]: wrong clocks are not looked for."
-    unwatched = [name for name, target in fleet.targets.items() if target.drift_alarms is None]
+    unwatched = [name for name, target in fleet.targets.items() if target.drift is None]
     if unwatched:
         yield f"Drift is not watched for {', '.join(map(target_in_words, unwatched))} (`drift` is off)."
     unpriced = [name for name in facts.targets if (found := fleet.targets.get(name)) and found.costs is None]

@@ -121,6 +121,11 @@ class Champion:
         """Return the score of a vector, float64 (features of the class) as bytes; None without one."""
         return self._models.answer(self.label, features)[0]
 
+    def labels(self) -> set[str]:
+        """Labels that serve, will serve next, or whose scores these see."""
+        serving = {self.label} | ({self._next[0]} if self._next is not None else set())
+        return serving.union(*(self._models.sees(label) for label in serving))
+
     @property
     def change(self) -> Change | None:
         """The promotion that `begin` will carry out, as a row of the changes; None without one."""

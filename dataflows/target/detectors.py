@@ -14,6 +14,10 @@ depend on each other (e-d-Bonferroni). Variance and tolerance grow with the auto
 since neighbouring blocks are alike, and a short reference misses the mean by more. After an alarm the series
 gets a new reference.
 
+The evidence of a side began after the last block in which the sum of z - tolerance, never below 0, was 0.
+The *effect* is the mean distance from the reference since then. An alarm needs an effect of at least the
+floor of its series, too: what is beyond doubt may be too small to matter.
+
 The assumption is an approximation, because mean and deviation are estimates; `python -m studies drift` holds
 it against autocorrelated and heavy-tailed series.
 
@@ -59,6 +63,8 @@ class Alarm(NamedTuple):
         evidence: log of the e-detector.
         reference: mean of the reference.
         deviation: of the last value, in standard deviations of the reference.
+        effect: mean distance from the reference since the evidence began.
+        blocks: since the evidence began.
     """
 
     series: int
@@ -66,6 +72,8 @@ class Alarm(NamedTuple):
     evidence: float
     reference: float
     deviation: float
+    effect: float
+    blocks: int
 
 
 class Detectors:
@@ -75,6 +83,7 @@ class Detectors:
         count: of the series.
         alpha: false alarms that are expected a block at most, of all series together.
         state: what `state` returned, None for new ones.
+        floors: (count) least effect of an alarm; None: any effect is enough.
 
     >>> detectors = Detectors(1, alpha=1 / 365)
     >>> chance = np.random.default_rng(1)
@@ -84,18 +93,32 @@ class Detectors:
     (False, ['up'])
     """
 
-    def __init__(self, count: int, alpha: float, state: Mapping[str, Any] | None = None) -> None:
-        self._count = count
+    def __init__(
+        self,
+        count: int,
+        alpha: float,
+        state: Mapping[str, Any] | None = None,
+        floors: Floats | None = None,
+    ) -> None:
+        self._floors = np.zeros(count) if floors is None else floors
         self.needed = math.log(2.0 * count / alpha)
         self._values = np.full((REFERENCE, count), np.nan)
         self._seen = np.zeros(count, dtype=np.int64)
         #: Mean, standard deviation, variance and tolerance of each series.
         self._reference = np.zeros((4, count))
         self._m = np.zeros((2, len(_STAKES), count))
+        #: By side, since the evidence began: sum of z - tolerance, blocks, sum of distances from the mean.
+        self._since = np.zeros((2, 3, count))
         self._last = np.full(count, np.nan)
         if state is not None:
             self._seen[:] = state["seen"]
-            for name, array in (("values", self._values), ("reference", self._reference), ("m", self._m)):
+            arrays = {
+                "values": self._values,
+                "reference": self._reference,
+                "m": self._m,
+                "since": self._since,
+            }
+            for name, array in arrays.items():
                 array[...] = np.frombuffer(state[name]).reshape(array.shape)
             self._last[:] = np.frombuffer(state["last"])
 
@@ -121,27 +144,46 @@ class Detectors:
                 stakes * (signed - tolerance) - stakes * stakes * variance / 2
             )
             self._m[side] = np.where(ready, np.minimum(grown, 1e300), self._m[side])
-        evidence = self._evidence()
-        alarms = []
-        for series in np.flatnonzero(ready & (evidence.max(axis=0) >= self.needed)).tolist():
-            side = int(evidence[:, series].argmax())
-            alarms.append(
-                Alarm(
-                    series,
-                    "down" if side else "up",
-                    float(evidence[side, series]),
-                    float(mean[series]),
-                    float((values[series] - mean[series]) / deviation[series]),
-                )
-            )
+            since = self._since[side] + (signed - tolerance, np.ones(len(z)), values - mean)
+            since[:, since[0] <= 0.0] = 0.0
+            self._since[side] = np.where(ready, since, self._since[side])
+        alarms = [
+            self._alarm(series, side, values)
+            for series, side in self._beyond(ready)
+            if self._effect(series, side) >= self._floors[series]
+        ]
         for alarm in alarms:
             self.restart(alarm.series)
         return alarms
+
+    def _beyond(self, ready: NDArray[np.bool_]) -> list[tuple[int, int]]:
+        """Return the series with enough evidence, and the side of it."""
+        evidence = self._evidence()
+        found = np.flatnonzero(ready & (evidence.max(axis=0) >= self.needed)).tolist()
+        return [(series, int(evidence[:, series].argmax())) for series in found]
+
+    def _effect(self, series: int, side: int) -> float:
+        blocks, distance = map(float, self._since[side, 1:, series])
+        return abs(distance) / max(blocks, 1.0)
+
+    def _alarm(self, series: int, side: int, values: Floats) -> Alarm:
+        mean, deviation = self._reference[:2, series].tolist()
+        effect = self._effect(series, side)
+        return Alarm(
+            series,
+            "down" if side else "up",
+            float(self._evidence()[side, series]),
+            mean,
+            (float(values[series]) - mean) / deviation,
+            -effect if side else effect,
+            int(self._since[side, 1, series]),
+        )
 
     def restart(self, series: int) -> None:
         """Begin a new reference of a series."""
         self._seen[series] = 0
         self._m[:, :, series] = 0.0
+        self._since[:, :, series] = 0.0
 
     def _fix_reference(self, done: NDArray[np.intp]) -> None:
         """Compute the reference of series that have enough values."""
@@ -155,13 +197,19 @@ class Detectors:
         correlation = (off[1:] * off[:-1]).sum(axis=0) / square + 2.0 / REFERENCE
         alike = np.clip(correlation, 0.0, _MOST_CORRELATED)
         factor = (1.0 + alike) / (1.0 - alike)
-        deviation = np.maximum(np.sqrt(square / (REFERENCE - 1)), _LEAST)
+        least = np.maximum(self._floors[done] / 5.0, _LEAST)
+        deviation = np.maximum(np.sqrt(square / (REFERENCE - 1)), least)
         self._reference[:, done] = (mean, deviation, _VARIANCE * factor, _TOLERANCE * np.sqrt(factor))
 
     def _evidence(self) -> Floats:
         with np.errstate(divide="ignore"):
             logs: Floats = np.log(self._m.mean(axis=1))
         return logs
+
+    def evidence(self) -> list[float]:
+        """Log of the larger e-detector of both sides, of each series."""
+        found: list[float] = self._evidence().max(axis=0).tolist()
+        return found
 
     def shown(self, series: int) -> dict[str, float | None]:
         """Last value, mean of the reference, deviation from it and evidence; None before a reference."""
@@ -190,5 +238,6 @@ class Detectors:
             "values": self._values.tobytes(),
             "reference": self._reference.tobytes(),
             "m": self._m.tobytes(),
+            "since": self._since.tobytes(),
             "last": self._last.tobytes(),
         }

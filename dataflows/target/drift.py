@@ -1,15 +1,24 @@
-"""Watch for drift of loss, share of positives, share of alerts, scores, missing values and features.
+"""Watch for drift of loss, positives and calibration, and without labels of scores and features.
 
-A block is a cell of event time, a horizon long, of the whole fleet; its value is a mean over the examples of
-the target. Values of what is served (scores, features) are complete when an example of the cell after the
-next is served; those of labels, when one is settled. `dataflows.target.detectors` looks at them.
+A *block* is a day of event time of the whole fleet, for what follows from labels a horizon if that is longer.
+`dataflows.target.detectors` looks at one value a block for each series.
 
-An alarm that stands alone is one of its series. Where others have half of their evidence too, its row names
-them: a loss that moves together with the share of missing values is hardly a change of the world.
+A series of scores or features is free of changes in *which* assets are there: its value is the mean over
+assets of the distance from the asset's own reference, its first five blocks. An asset without a reference
+does not count yet; `maintenance` of ``sensor:NAME`` begins the asset's reference for that sensor again.
+Blocks in which the data came otherwise than usual (`dataflows.target.movement`) are no evidence about the
+world, and are left out of these series. Series of labels are means over examples.
+
+With ``compare_with`` the value of a block is compared with that of the block so long before, so that what
+comes back every week or year is no drift.
+
+An alarm says where the change comes from (`dataflows.target.causes`), and what it costs: the log loss that
+the champion would save on the latest examples if the feature had not shifted, by its own scores.
 """
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -19,38 +28,226 @@ from typing_extensions import override
 
 from dataflows.instants import HOUR, format_instant
 from dataflows.items import row_of
-from dataflows.outputs import DriftAlarm, DriftMetrics, time_or_none
+from dataflows.outputs import DataMovement, DriftAlarm, DriftMetrics, time_or_none
+from dataflows.scoring import CLIP, log_loss
+from dataflows.target.causes import Place, cause_of, place_of, sensors_of
 from dataflows.target.detectors import Detectors
 from dataflows.target.evidence import losses
+from dataflows.target.losses import expected_loss
 from dataflows.target.monitors import Monitor
+from dataflows.target.movement import MEASURES, LabelSilence, Moved, Movement
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from numpy.typing import NDArray
 
+    from dataflows.fleet.fleet import DriftPolicy
     from dataflows.items import Item, Row
-    from dataflows.outputs import DriftSeries, OutputRow
+    from dataflows.outputs import DriftSeries, Measure, OutputRow
     from dataflows.state.layouts import Refit
+    from dataflows.target.causes import Cause
     from dataflows.target.detectors import Alarm
     from dataflows.target.examples import Example
     from dataflows.target.monitors import Context, Period, Served
 
     Floats = NDArray[np.float64]
 
-__all__ = ["SERIES", "Drift"]
+__all__ = ["LABELLED", "UNLABELLED", "Drift"]
 
-#: Series of every target, before those of its features; the first two are known with the labels.
-SERIES = ("loss", "positives", "alerts", "score", "missing")
+#: Series that follow from labels, and those of every target that do not; after these come the features. Each
+#: has the least effect that is worth an alarm.
+LABELLED = {"loss": 0.002, "positives": 0.002, "gap": 0.005}
+UNLABELLED = {"score": 0.002, "alerts": 0.002, "missing": 0.02}
 #: Series that depend on which model is champion.
-_OF_CHAMPION = (0, 2, 3)
-#: How much an alarm of a series matters.
-_RANK = {"loss": "page", "positives": "warn", "alerts": "warn", "score": "warn", "missing": "warn"}
-_LABELS = 2
-_YEAR = 365.25 * 24 * HOUR
+_OF_CHAMPION = {"loss", "gap", "score", "alerts"}
+_DAY, _YEAR = 24 * HOUR, 365.25 * 24 * HOUR
+#: Blocks of an asset's reference.
+_REFERENCE = 5
+#: Weight of a block in the recent mean of an asset.
+_RECENT = 0.3
 #: Features in a row of the metrics: those that are furthest from their reference.
 _SHOWN = 5
+#: Latest examples from which the cost of a shift is estimated.
+_ASKED = 200
 _log = structlog.get_logger()
+
+
+class _Board:
+    """Series that are watched together, with one value of each a block.
+
+    Args:
+        names: of the series.
+        cell: length of a block, in microseconds.
+        alarms: false alarms a year of all its series.
+        floors: least effects, by name.
+        lag: blocks between a block and the one that it is compared with; None compares with the reference.
+        state: what `state` returned, None for a new one.
+        history: what `history` returned.
+    """
+
+    def __init__(
+        self,
+        names: Sequence[str],
+        cell: int,
+        alarms: float,
+        floors: Mapping[str, float],
+        lag: int | None,
+        state: Mapping[str, Any] | None,
+        history: Iterable[tuple[int, bytes]],
+    ) -> None:
+        kept: Mapping[str, Any] = state or {}
+        self.names, self.cell = tuple(names), cell
+        least = np.array([floors.get(name, 0.0) for name in names])
+        self.detectors = Detectors(len(names), alarms * cell / _YEAR, kept.get("detectors"), least)
+        self._lag = lag
+        #: Values of former blocks, oldest first.
+        self._history = {block: np.frombuffer(values).copy() for block, values in history}
+        #: Blocks before this one have ended.
+        self.next: int | None = kept.get("next")
+        #: Subtracted from the latest value: the mean reference of its assets is its level.
+        self._level = np.frombuffer(kept["level"]).copy() if kept else np.zeros(len(names))
+        #: By series, the last block of an alarm; and the last cost in log loss.
+        self.alarmed: dict[str, int] = dict(kept.get("alarmed", {}))
+        self.costs: dict[str, float | None] = dict(kept.get("costs", {}))
+
+    def ends(self, time: int, cells: Iterable[int]) -> list[int]:
+        """Return the blocks that have ended where something of a time is known, in their order."""
+        before = time // self.cell - 1
+        if self.next is not None and before <= self.next:
+            return []
+        self.next = before
+        return sorted(cell for cell in cells if cell < before)
+
+    def is_over(self, cell: int) -> bool:
+        """Whether a block has ended, so that what still comes of it is left out."""
+        return self.next is not None and cell < self.next
+
+    def add(self, cell: int, values: Floats, level: Floats) -> list[Alarm]:
+        """Add the values of a block; return the alarms.
+
+        Args:
+            cell: the block.
+            values: distances from ``level``; NaN where a series has none.
+            level: what a value of 0 means.
+        """
+        self._level = np.where(np.isnan(level), self._level, level)
+        given = values
+        if self._lag is not None:
+            before = self._history.get(cell - self._lag)
+            given = np.full(len(values), np.nan) if before is None else values - before
+            self._history[cell] = values
+            for old in [block for block in self._history if block <= cell - self._lag]:
+                del self._history[old]
+        alarms = self.detectors.add(given)
+        for alarm in alarms:
+            for former in self._history.values():
+                former[alarm.series] += alarm.effect  # what is usual now is compared with what is usual now
+            self.alarmed[self.names[alarm.series]] = cell
+        return alarms
+
+    def evident(self, cell: int, blocks: int) -> list[str]:
+        """Series that have half of the evidence they need, or had an alarm in the blocks before one."""
+        half = self.detectors.needed / 2
+        evidence = self.detectors.evidence()
+        found = {name for name, each in zip(self.names, evidence, strict=True) if each >= half}
+        found |= {name for name, at in self.alarmed.items() if at >= cell - blocks}
+        return [name for name in self.names if name in found]
+
+    def level(self, series: int) -> float:
+        """What a value of 0 of a series means."""
+        return float(self._level[series])
+
+    def shown(self, series: int) -> DriftSeries:
+        """What the metrics show of a series."""
+        found = self.detectors.shown(series)
+        for field in ("value", "reference") if self._lag is None else ():
+            distance = found[field]
+            if distance is not None:
+                found[field] = distance + self.level(series)
+        name = self.names[series]
+        return {"series": name, **found, "cost": self.costs.get(name)}  # type: ignore[typeddict-item]
+
+    def history(self) -> list[tuple[int, bytes]]:
+        """Plain data of former blocks."""
+        return [(block, values.tobytes()) for block, values in sorted(self._history.items())]
+
+    def state(self) -> dict[str, Any]:
+        """Plain data, without the history."""
+        return {
+            "detectors": self.detectors.state(),
+            "next": self.next,
+            "level": self._level.tobytes(),
+            "alarmed": self.alarmed,
+            "costs": self.costs,
+        }
+
+
+class _Asset:
+    """What is known of one asset: sums of its open blocks, its reference, its recent means.
+
+    Args:
+        width: number of series.
+        state: what `state` returned, None for a new asset.
+
+    Attributes:
+        cells: by open block, sums and numbers of values, (2, width).
+        reference: sums and numbers of block means, (2, width).
+        recent: (width) recent means, NaN where there is none.
+        site: where it is, None where nothing said so.
+    """
+
+    __slots__ = ("cells", "recent", "reference", "site")
+
+    def __init__(self, width: int, state: Sequence[Any] | None = None) -> None:
+        self.cells: dict[int, Floats] = {}
+        self.reference = np.zeros((2, width))
+        self.recent = np.full(width, np.nan)
+        self.site: str | None = None
+        if state is not None:
+            cells, reference, recent, self.site = state
+            self.cells = {cell: np.frombuffer(sums).reshape(2, -1).copy() for cell, sums in cells}
+            self.reference = np.frombuffer(reference).reshape(2, -1).copy()
+            self.recent = np.frombuffer(recent).copy()
+
+    def add(self, cell: int, values: Floats) -> None:
+        """Add the values of an example; NaN is none."""
+        sums = self.cells.get(cell)
+        if sums is None:
+            sums = self.cells[cell] = np.zeros((2, len(values)))
+        missing = np.isnan(values)
+        if missing.any():
+            sums[0] += np.where(missing, 0.0, values)
+            sums[1] += ~missing
+        else:
+            sums += (values, np.ones(len(values)))
+
+    def means(self) -> Floats:
+        """Its reference, NaN where that is not complete."""
+        sums, blocks = self.reference
+        with np.errstate(invalid="ignore", divide="ignore"):
+            return np.where(blocks >= _REFERENCE, sums / blocks, np.nan)
+
+    def learn(self, values: Floats) -> None:
+        """Add the means of a block to reference and recent means."""
+        given = ~np.isnan(values)
+        learning = given & (self.reference[1] < _REFERENCE)
+        self.reference[0, learning] += values[learning]
+        self.reference[1, learning] += 1.0
+        former = np.where(np.isnan(self.recent), values, self.recent)
+        self.recent = np.where(given, (1.0 - _RECENT) * former + _RECENT * values, self.recent)
+
+    def restart(self, columns: Sequence[int]) -> None:
+        """Begin the reference of some series again, with what comes from now on."""
+        self.reference[:, columns] = 0.0
+        self.recent[columns] = np.nan
+        for sums in self.cells.values():
+            sums[:, columns] = 0.0
+
+    def state(self) -> tuple[Any, ...]:
+        """Plain data."""
+        cells = [(cell, sums.tobytes()) for cell, sums in sorted(self.cells.items())]
+        return cells, self.reference.tobytes(), self.recent.tobytes(), self.site
 
 
 class Drift(Monitor):
@@ -59,32 +256,52 @@ class Drift(Monitor):
     Args:
         context: what it may read.
         state: what `state` returned, None for a new target.
-        budget: false alarms a year.
+        policy: how the target is watched.
     """
 
     name: ClassVar[str] = "drift"
 
-    def __init__(self, context: Context, state: Mapping[str, Any] | None, budget: float) -> None:
+    def __init__(self, context: Context, state: Mapping[str, Any] | None, policy: DriftPolicy) -> None:
+        self._context, self._policy = context, policy
         self._target = context.target
-        self._series = (*SERIES, *context.features)
         kept: Mapping[str, Any] = state or {}
-        alpha = budget * context.target.horizon / _YEAR
-        self._detectors = Detectors(len(self._series), alpha, kept.get("detectors"))
+        entries = dict(context.entries.get(self.name, {}))
+        histories = entries.pop("", {})
+
+        def board(key: str, floors: Mapping[str, float], names: Sequence[str], cell: int) -> _Board:
+            lag = None if policy.compare_with is None else max(1, round(policy.compare_with / cell))
+            half = policy.alarms / 2.0
+            return _Board(names, cell, half, floors, lag, kept.get(key), histories.get(key, ()))
+
+        columns = (*UNLABELLED, *context.features)
+        self._served = board("served", UNLABELLED, columns, _DAY)
+        self._settled = board("settled", LABELLED, [*LABELLED], max(_DAY, context.target.horizon))
+        self._assets = {asset: _Asset(len(columns), entry) for asset, entry in entries.items()}
+        self._touched: set[str] = set()
         self._champion: str | None = kept.get("champion")
-        #: By cell: sums, and number of values in each.
-        self._served = _cells(kept.get("served", ()))
-        self._settled = _cells(kept.get("settled", ()))
+        #: Knowledge time of the latest answer: what changed before it is answered.
+        self._answered: int | None = kept.get("answered")
+        self._movement = Movement(kept.get("movement"))
+        self._silence = LabelSilence(kept.get("silence"))
+        #: By block of scores, what moved in it.
+        self._moved: dict[int, list[Moved]] = {
+            cell: [Moved(*each) for each in moved] for cell, moved in kept.get("moved", ())
+        }
+        #: By open block: examples, revisions, sum of delays in hours, examples ahead of arrival.
+        self._counts: dict[int, list[float]] = {cell: [*counts] for cell, counts in kept.get("counts", ())}
+        #: By open block of labels: sums and number of values of each series.
+        self._labels: dict[int, Floats] = {
+            cell: np.frombuffer(sums).reshape(2, -1).copy() for cell, sums in kept.get("labels", ())
+        }
         #: Alarms of this process, by rank.
         self.alarms: Counter[str] = Counter({"page": 0, "warn": 0, "note": 0})
-        #: Cells before these are complete.
-        self._next: list[int | None] = [*kept.get("next", (None, None))]
 
     @override
     @classmethod
     def open(cls, context: Context, state: Any) -> Drift | None:
         """Return the watch of a target, None where its drift is not watched."""
-        budget = context.target.drift_alarms
-        return None if budget is None else cls(context, state, budget)
+        policy = context.target.drift
+        return None if policy is None else cls(context, state, policy)
 
     @override
     @staticmethod
@@ -94,149 +311,402 @@ class Drift(Monitor):
 
     @override
     def watches(self, assets: Sequence[str], scores: Sequence[float | None]) -> Iterable[int]:
-        """Watch examples only."""
+        """Watch examples and revisions only."""
         return ()
 
     @override
+    @staticmethod
+    def refitted_entry(entry: Any, refit: Refit) -> Any:
+        """Begin with nothing, as the state does."""
+        return None
+
+    @override
     def served(self, item: Item, served: Served) -> list[Row]:
-        """Add the score and features of an example to its cell."""
-        if served.example is None:
+        """Add the score and features of an example to its block; count a revision."""
+        cell, board = served.time // _DAY, self._served
+        if board.is_over(cell) or (served.example is None and not served.revision):
             return []
         self.changed = True
-        if served.champion != self._champion:
-            self._champion = served.champion
-            for series in _OF_CHAMPION:
-                self._detectors.restart(series)
-        cell = served.time // self._target.horizon
-        rows = self._close(item, 0, self._served, cell)
-        features = np.frombuffer(served.features)
-        missing = np.isnan(features)
-        values = np.full(len(self._series), np.nan)
-        if served.score is not None:
-            values[2:4] = served.score >= self._target.threshold, served.score
-        values[4] = missing.mean() if len(missing) else np.nan
-        values[len(SERIES) :] = features
-        self._add(0, self._served, cell, values)
+        rows: list[Row] = []
+        if served.example is not None:
+            self._follow_champion(served.champion)
+            for ended in board.ends(served.time, self._counts):
+                rows += self._end_served(item, ended)
+        counts = self._counts.setdefault(cell, [0, 0, 0.0, 0])
+        if served.example is None:
+            counts[1] += 1
+            return rows
+        counts[0] += 1
+        counts[2] += (item.known - served.time) / HOUR
+        counts[3] += item.arrival is not None and served.time > item.arrival
+        self._add_example(cell, served)
         return rows
+
+    def _follow_champion(self, champion: str) -> None:
+        if champion == self._champion:
+            return
+        self._champion = champion
+        columns = [self._served.names.index(name) for name in UNLABELLED if name in _OF_CHAMPION]
+        for board in (self._served, self._settled):
+            for series, name in enumerate(board.names):
+                if name in _OF_CHAMPION:
+                    board.detectors.restart(series)
+        for asset, known in self._assets.items():
+            known.restart(columns)
+            self._touched.add(asset)
+
+    def _add_example(self, cell: int, served: Served) -> None:
+        asset = self._assets.get(served.asset)
+        if asset is None:
+            asset = self._assets[served.asset] = _Asset(len(self._served.names))
+        features = np.frombuffer(served.features)
+        first = len(UNLABELLED)
+        values = np.empty(first + len(features))
+        values[first:] = features
+        score = math.nan if served.score is None else served.score
+        alerts = math.nan if served.score is None else float(score >= self._target.threshold)
+        missing = np.count_nonzero(np.isnan(features)) / max(1, len(features))
+        values[:first] = score, alerts, missing
+        asset.add(cell, values)
+        self._touched.add(served.asset)
+
+    def _end_served(self, item: Item, cell: int) -> list[Row]:
+        """Give the detectors a block of scores and features that ended."""
+        there = sorted(asset for asset, known in self._assets.items() if cell in known.cells)
+        sums = np.array([self._assets[asset].cells.pop(cell) for asset in there])
+        self._touched.update(there)
+        counts = self._counts.pop(cell)
+        if not len(sums):
+            return []
+        with np.errstate(invalid="ignore", divide="ignore"):
+            means = sums[:, 0] / sums[:, 1]
+        rows = self._add_movement(item, cell, counts, means)
+        references = np.array([self._assets[asset].means() for asset in there])
+        level = _mean_over_assets(np.where(np.isnan(means), np.nan, references))
+        values = _mean_over_assets(means - references)
+        explained = self._moved.get(cell)
+        if explained:  # only what is missing itself is looked at
+            keep = self._served.names.index("missing")
+            values[np.arange(len(values)) != keep] = np.nan
+        alarms = self._served.add(cell, values, level)
+        for asset, mean in zip(there, means, strict=True):
+            known = self._assets[asset]
+            if explained:
+                mean = np.full(len(mean), np.nan)  # noqa: PLW2901 - moved data is nobody's reference
+            known.learn(mean)
+        if self._policy.compare_with is not None:
+            self._touched.add("")
+        return rows + [self._alarm(item, self._served, alarm, cell, values) for alarm in alarms]
+
+    def _add_movement(self, item: Item, cell: int, counts: Sequence[float], means: Floats) -> list[Row]:
+        """Note how the data of a block came; return a row for each measure that has just moved."""
+        examples, revised, delay, ahead = counts
+        missing = means[:, self._served.names.index("missing")]
+        values: dict[Measure, float] = {
+            "delay": delay / examples if examples else math.nan,
+            "late": revised / (examples + revised),
+            "missing": float(np.mean(missing)),
+            "ahead": ahead / examples if examples else math.nan,
+            "reporting": len(means) / len(self._assets),
+        }
+        moved = self._movement.add(values)
+        if moved:
+            self._moved[cell] = moved
+        for old in [each for each in self._moved if each < cell - 2 * self._settled.cell // _DAY - 60]:
+            del self._moved[old]
+        return [
+            self._movement_row(item, each, MEASURES[each.measure][1], cell * _DAY)
+            for each in moved
+            if self._movement.begun(each.measure)
+        ]
+
+    def _add_labels(self, item: Item, cell: int, *, positive: bool) -> list[Row]:
+        """Note whether a block has a positive; return a row where positives have just stopped."""
+        before = self._silence.silent
+        if not self._silence.add(positive=positive) or before:
+            return []
+        moved = Moved("labels", self._silence.since, self._silence.usual)
+        return [
+            self._movement_row(item, moved, "no failures are reported any more", cell * self._settled.cell)
+        ]
+
+    def _movement_row(self, item: Item, moved: Moved, why: str, time: int) -> Row:
+        row = DataMovement(
+            target=self._target.name,
+            measure=moved.measure,
+            why=why,
+            value=moved.value,
+            usual=moved.usual,
+            time=format_instant(time),
+            **_place(item),
+        )
+        _log.warning("data movement", target=row.target, measure=row.measure, value=row.value)
+        return row_of(row)
 
     @override
     def settled(self, item: Item, example: Example) -> list[Row]:
-        """Add the loss of the champion and the label of an example to its cell."""
-        if example.label not in {0, 1}:
+        """Add the loss of the champion and the label of an example to its block."""
+        label, board = example.label, self._settled
+        cell = example.time // board.cell
+        if label not in {0, 1} or board.is_over(cell):
             return []
         self.changed = True
-        cell = example.time // self._target.horizon
-        rows = self._close(item, 1, self._settled, cell)
-        values = np.full(_LABELS, np.nan)
+        rows: list[Row] = []
+        for ended in board.ends(example.time, self._labels):
+            sums = self._labels.pop(ended)
+            with np.errstate(invalid="ignore", divide="ignore"):
+                values = sums[0] / sums[1]
+            rows += self._add_labels(item, ended, positive=bool(sums[0, 1]))
+            alarms = board.add(ended, values, np.zeros(len(values)))
+            if self._policy.compare_with is not None:
+                self._touched.add("")
+            rows += [self._alarm(item, board, alarm, ended, values) for alarm in alarms]
         score = example.scores.get(example.champion)
+        values = np.full(len(LABELLED), np.nan)
+        values[1] = label
         if score is not None and example.champion == self._champion:
-            values[0] = losses(score, "brier")[example.label]
-        values[1] = example.label
-        self._add(1, self._settled, cell, values)
-        return rows
-
-    def _add(self, kind: int, cells: dict[int, Floats], cell: int, values: Floats) -> None:
-        first = self._next[kind]
-        if first is not None and cell < first:
-            return  # its cell has ended
-        sums = cells.setdefault(cell, np.zeros((2, len(values))))
+            values[0] = losses(score, "brier")[label]
+            values[2] = log_loss(score, label) - expected_loss(score)
+        sums = self._labels.setdefault(cell, np.zeros((2, len(values))))
         given = ~np.isnan(values)
         sums[0, given] += values[given]
         sums[1, given] += 1.0
-
-    def _close(self, item: Item, kind: int, cells: dict[int, Floats], cell: int) -> list[Row]:
-        """Give the detectors the cells that ended more than a cell ago, in their order."""
-        rows: list[Row] = []
-        first = self._next[kind]
-        if first is not None and cell - 1 <= first:
-            return rows
-        self._next[kind] = cell - 1
-        for ended in sorted(each for each in cells if each < cell - 1):
-            sums = cells.pop(ended)
-            values = np.full(len(self._series), np.nan)
-            with np.errstate(invalid="ignore"):
-                means = sums[0] / sums[1]
-            if kind:
-                values[:_LABELS] = means
-            else:
-                values[_LABELS:] = means[_LABELS:]
-            evidence = [self._detectors.shown(series)["evidence"] for series in range(len(self._series))]
-            rows += [
-                self._alarm(item, alarm, ended, float(values[alarm.series]), evidence)
-                for alarm in self._detectors.add(values)
-            ]
         return rows
 
-    def _alarm(
-        self, item: Item, alarm: Alarm, cell: int, value: float, evidence: Sequence[float | None]
-    ) -> Row:
-        name, half = self._series[alarm.series], self._detectors.needed / 2
-        beside = [
-            self._series[series]
-            for series, each in enumerate(evidence)
-            if each is not None and each >= half and series != alarm.series
+    @override
+    def forgotten(self, item: Item, asset: str) -> list[Row]:
+        """Drop what is known of an asset."""
+        if self._assets.pop(asset, None) is not None:
+            self._touched.add(asset)
+        return []
+
+    @override
+    def located(self, item: Item, asset: str, site: str) -> list[Row]:
+        """Note the site of an asset."""
+        known = self._assets.get(asset)
+        if known is None:
+            known = self._assets[asset] = _Asset(len(self._served.names))
+        if known.site != site:
+            known.site = site
+            self._touched.add(asset)
+        return []
+
+    @override
+    def replaced(self, item: Item, asset: str, sensor: str) -> list[Row]:
+        """Begin the reference of one sensor of one asset again."""
+        known = self._assets.get(asset)
+        if known is not None:
+            known.restart(self._columns(sensor))
+            self._touched.add(asset)
+        return []
+
+    def _columns(self, sensor: str) -> list[int]:
+        """Series of the features of a sensor."""
+        names = self._served.names
+        return [
+            at for at, name in enumerate(names) if name.split(":")[0] == sensor and name not in UNLABELLED
         ]
+
+    def _alarm(self, item: Item, board: _Board, alarm: Alarm, cell: int, values: Floats) -> Row:
+        """Return the row of an alarm, with its cause and cost."""
+        name = board.names[alarm.series]
+        since = (cell - max(0, alarm.blocks - 1)) * board.cell
+        cause, moved = self._explain(board, alarm, since, cell)
+        cost = None
+        if board is self._served and name not in UNLABELLED:
+            cost = self._cost(alarm.series - len(UNLABELLED), alarm.effect)
+            board.costs[name] = cost
+        level = board.level(alarm.series)
         row = DriftAlarm(
             target=self._target.name,
             series=name,
-            rank=_RANK.get(name, "note"),  # type: ignore[arg-type]
+            rank=_rank(name, alarm),
             side=alarm.side,
-            value=value,
-            reference=alarm.reference,
+            value=float(values[alarm.series]) + level,
+            reference=alarm.reference + level,
             deviation=alarm.deviation,
+            effect=alarm.effect,
             evidence=alarm.evidence,
-            needed=self._detectors.needed,
-            beside=beside[:_SHOWN],
-            time=format_instant(cell * self._target.horizon),
-            known=format_instant(item.known),
-            sequence=item.sequence,
-            arrival=time_or_none(item.arrival),
-            watermark=None,
+            needed=board.detectors.needed,
+            cause=cause.name,
+            place={"asset": cause.place.asset, "site": cause.place.site, "share": cause.place.share},
+            sensors=list(cause.sensors),
+            moved=[each.measure for each in moved],
+            beside=[each for each in self._beside(cell, board) if each != name][:_SHOWN],
+            cost=cost,
+            answer=self._answer(item, cause, alarm, name, since),
+            since=format_instant(since),
+            time=format_instant(cell * board.cell),
+            **_place(item),
+        )
+        _log.warning(
+            "drift",
+            target=row.target,
+            series=name,
+            rank=row.rank,
+            side=row.side,
+            effect=row.effect,
+            cause=row.cause,
+            place=row.place,
+            sensors=row.sensors,
         )
         self.alarms[row.rank] += 1
-        _log.warning("drift", target=self._target.name, series=name, side=alarm.side, beside=row.beside)
         return row_of(row)
+
+    def _answer(self, item: Item, cause: Cause, alarm: Alarm, name: str, since: int) -> str | None:
+        """Adapt the models to a change of the world; return what was done, None for nothing."""
+        policy, models = self._policy, self._context.models
+        if policy.answer == "log" or cause.name in {"data movement", "labels", "asset"}:
+            return None
+        if _rank(name, alarm) == "note" or (self._answered is not None and since < self._answered):
+            return None
+        label = models.label(policy.model)
+        why = f"drift of {name} since {format_instant(since)}"
+        if policy.answer == "challenger":
+            fresh = models.start_fresh(label, since, why, keep=self._context.champion.labels())
+            done = f"{fresh} starts as a challenger"
+        elif label in self._context.champion.labels():
+            return f"nothing: {label} is champion, which is never reset"
+        else:
+            models.reset(label, since, why)
+            done = f"{label} begins with nothing"
+        self._answered = item.known
+        return done
+
+    def _beside(self, cell: int, board: _Board) -> list[str]:
+        """Other series with evidence in the same time."""
+        day = cell * board.cell // _DAY
+        found = self._settled.evident(cell * board.cell // self._settled.cell, 1)
+        return found + self._served.evident(day, max(1, board.cell // _DAY) + 1)
+
+    def _explain(self, board: _Board, alarm: Alarm, since: int, cell: int) -> tuple[Cause, list[Moved]]:
+        """Return the cause of an alarm, and what moved in its blocks."""
+        name = board.names[alarm.series]
+        first, last = since // _DAY, ((cell + 1) * board.cell - 1) // _DAY
+        found = [each for day, moved in sorted(self._moved.items()) if first <= day <= last for each in moved]
+        moved = list({each.measure: each for each in found}.values())
+        of_labels = board is self._settled
+        beside = [*self._beside(cell, board)]
+        features = [each for each in (*beside, name) if each not in UNLABELLED and each not in LABELLED]
+        sensors = sensors_of(dict.fromkeys(features), self._context.sensors)
+        place = Place() if of_labels else self._place_of(alarm)
+        if name == "missing" and not moved:
+            moved = [Moved("missing", alarm.reference + alarm.effect, alarm.reference)]
+        cause = cause_of(moved, sensors, place, silent=self._silence.silent, of_labels=of_labels)
+        return cause, moved
+
+    def _place_of(self, alarm: Alarm) -> Place:
+        shifts, sites = {}, {}
+        for asset, known in sorted(self._assets.items()):
+            shift = float(known.recent[alarm.series] - known.means()[alarm.series])
+            if not math.isnan(shift):
+                shifts[asset] = shift - alarm.reference
+                if known.site is not None:
+                    sites[asset] = known.site
+        return place_of(shifts, sites)
+
+    def _cost(self, feature: int, effect: float) -> float | None:
+        """Log loss that the champion would save on its latest examples without the shift of a feature."""
+        latest = sorted(self._context.examples, key=lambda example: (example.time, example.asset))[-_ASKED:]
+        saved = []
+        for example in latest:
+            values = np.frombuffer(example.features).copy()
+            with_shift = self._context.champion.ask(example.features)
+            values[feature] -= effect
+            without = self._context.champion.ask(values.tobytes())
+            if with_shift is not None and without is not None:
+                saved.append(_divergence(without, with_shift))
+        return math.fsum(saved) / len(saved) if saved else None
 
     @override
     def period_rows(self, period: Period) -> Sequence[OutputRow]:
         """Return one row: the series of the target, and the features furthest from their reference."""
-        shown = [self._shown(series) for series in range(len(self._series))]
-        if all(each["value"] is None for each in shown):
+        served = [self._served.shown(series) for series in range(len(self._served.names))]
+        settled = [self._settled.shown(series) for series in range(len(self._settled.names))]
+        if all(each["value"] is None for each in (*served, *settled)):
             return []
         features = sorted(
-            shown[len(SERIES) :], key=lambda each: (-abs(each["deviation"] or 0.0), each["series"])
+            served[len(UNLABELLED) :], key=lambda each: (-abs(each["deviation"] or 0.0), each["series"])
         )
+        latest = max(self._moved, default=None)
+        moved = [] if latest is None or latest + 1 != self._served.next else self._moved[latest]
         return [
             DriftMetrics(
                 target=period.target,
-                series=[*shown[: len(SERIES)], *features[:_SHOWN]],
-                needed=self._detectors.needed,
+                series=[*settled, *served[: len(UNLABELLED)], *features[:_SHOWN]],
+                needed=self._served.detectors.needed,
+                moved=[each.measure for each in moved],
                 **period.fields,
             )
         ]
 
     def evidence(self) -> dict[str, float]:
         """Share of the evidence for an alarm, by series; of features only the largest, as ``features``."""
-        shares = self._detectors.shares()
-        found = dict(zip(SERIES, shares.tolist(), strict=False))
-        if len(shares) > len(SERIES):
-            found["features"] = float(shares[len(SERIES) :].max())
+        found: dict[str, float] = {}
+        for board in (self._settled, self._served):
+            shares = board.detectors.shares().tolist()
+            own = [name for name in board.names if name in LABELLED or name in UNLABELLED]
+            found |= dict(zip(own, shares, strict=False))
+            if len(shares) > len(own):
+                found["features"] = max(shares[len(own) :])
         return found
 
-    def _shown(self, series: int) -> DriftSeries:
-        return {"series": self._series[series], **self._detectors.shown(series)}  # type: ignore[typeddict-item]
+    @override
+    def touched(self) -> set[str]:
+        """Assets whose entry changed; the empty name holds the values of former blocks."""
+        touched, self._touched = self._touched, set()
+        return touched
+
+    @override
+    def entry(self, asset: str) -> Any:
+        """Plain data of one asset, or of former blocks."""
+        if not asset:
+            history = {"served": self._served.history(), "settled": self._settled.history()}
+            return history if any(history.values()) else None
+        known = self._assets.get(asset)
+        return None if known is None else known.state()
 
     @override
     def state(self) -> dict[str, Any]:
         """Return plain data."""
         return {
             "champion": self._champion,
-            "detectors": self._detectors.state(),
-            "served": [(cell, sums.tobytes()) for cell, sums in sorted(self._served.items())],
-            "settled": [(cell, sums.tobytes()) for cell, sums in sorted(self._settled.items())],
-            "next": list(self._next),
+            "answered": self._answered,
+            "served": self._served.state(),
+            "settled": self._settled.state(),
+            "movement": self._movement.state(),
+            "silence": self._silence.state(),
+            "moved": [(cell, [tuple(each) for each in moved]) for cell, moved in sorted(self._moved.items())],
+            "counts": sorted(self._counts.items()),
+            "labels": [(cell, sums.tobytes()) for cell, sums in sorted(self._labels.items())],
         }
 
 
-def _cells(kept: Sequence[tuple[int, bytes]]) -> dict[int, Floats]:
-    return {cell: np.frombuffer(sums).reshape(2, -1).copy() for cell, sums in kept}
+def _mean_over_assets(values: Floats) -> Floats:
+    """Mean over the rows that have a value, NaN where none has."""
+    given = ~np.isnan(values)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        means: Floats = np.where(given, values, 0.0).sum(axis=0) / given.sum(axis=0)
+    return means
+
+
+def _rank(name: str, alarm: Alarm) -> Any:  # noqa: ANN401 - one of three texts
+    if name == "loss":
+        return "page" if alarm.side == "up" else "note"
+    return "warn" if name in LABELLED or name in UNLABELLED else "note"
+
+
+def _divergence(right: float, served: float) -> float:
+    """Mean log loss of a score beyond the least, where ``right`` is the probability: both clipped."""
+    p, q = (min(max(each, CLIP), 1.0 - CLIP) for each in (right, served))
+    return p * math.log(p / q) + (1.0 - p) * math.log((1.0 - p) / (1.0 - q))
+
+
+def _place(item: Item) -> dict[str, Any]:
+    """Fields of a row that say where it is in the order of effect."""
+    return {
+        "known": format_instant(item.known),
+        "sequence": item.sequence,
+        "arrival": time_or_none(item.arrival),
+        "watermark": None,
+    }

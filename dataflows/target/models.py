@@ -32,7 +32,7 @@ from dataflows.target.compiled import Calls, Compiled, calls_of, compiled_of
 from dataflows.target.error_rate import ErrorRate
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 
     from numpy.typing import NDArray
 
@@ -110,6 +110,7 @@ class ModelVersion:
         names: of its features; empty for a model of scores.
         indices: `picks` as an array.
         build: makes a new estimator of the configuration; None of a former version.
+        since: it learns examples from this time on; None: all. A version with it was started at a drift.
     """
 
     name: str
@@ -130,6 +131,7 @@ class ModelVersion:
     indices: NDArray[np.intp] | None = None
     positives: int = 0
     build: Callable[[], Any] | None = None
+    since: int | None = None
     calls: Calls = field(init=False)
 
     def __post_init__(self) -> None:
@@ -315,6 +317,13 @@ class ActiveVersions:
         self.labels: dict[str, str] = {}
         self.changes: list[tuple[ModelEvent, str, int, str]] = []
         kept = {*_needed(champion, known)}
+        specs = {model.name: spec_digest(model, features) for model in models}
+        # Started at a drift, by a model that is configured as it was then.
+        kept |= {
+            label
+            for label, found in known.items()
+            if found["since"] is not None and found["spec"] == specs.get(found["name"]) and ":" in label
+        }
         versions = {}
         for model in models:
             self.labels[model.name], versions[model.name] = self._label(model, features, known, kept)
@@ -509,6 +518,15 @@ class ModelSet:
         #: Without this, a part whose models are all removed would come back at each resume.
         self._changed.update(kept["part"] for label, kept in known.items() if label not in self._versions)
         self._labels = active.labels
+        #: Name and version of versions that ended in this run.
+        self._ended: dict[str, tuple[str, int]] = {}
+        self._arrange()
+        self.kept = KeptExamples(len(features))
+        if main is None:
+            self.restore_kept({})
+
+    def _arrange(self) -> None:
+        """Group the versions for scoring, after some were opened."""
         self._groups = self._by_features()
         #: Models of scores; the others are asked first.
         self._stacked = [label for label, model in self._versions.items() if model.sees]
@@ -518,9 +536,6 @@ class ModelSet:
         for model in self._versions.values():
             model.compiled = compiled_of(model.estimator, model.names or model.sees)
         self._retrained = [model for model in self._versions.values() if model.retrained is not None]
-        self.kept = KeptExamples(len(features))
-        if main is None:
-            self.restore_kept({})
 
     def restore_kept(self, parts: Mapping[int, bytes]) -> None:
         """Read the kept examples of a stored target, for the models that are fitted on them.
@@ -564,6 +579,7 @@ class ModelSet:
             model = ModelVersion.of(member, picks, from_stored(pickled), part)
             model.learned, model.positives = stored["learned"], stored["positives"]
             model.errors = self.error_rate(stored["errors"])
+            model.since = stored["since"]
             model.pickled, model.pickled_at = pickled, at
         model.label = label
         model.build = None if member.model is None else member.model.build
@@ -613,7 +629,7 @@ class ModelSet:
                 continue  # its examples are kept
             for asset, time, label, lead in log[max(0, model.pickled_at - log_start) :]:
                 features, scores = examples[asset, time]
-                if model.errors.aside or self._unscored(model, scores):
+                if model.errors.aside or self._unlearned(model, time, scores):
                     continue
                 x = served_scores(model, scores)
                 if not model.sees:
@@ -623,8 +639,14 @@ class ModelSet:
 
     def named(self, label: str) -> tuple[str, int]:
         """Return the name of a model in the catalogue, and the version of its configuration."""
+        if label in self._ended and label not in self._versions:
+            return self._ended[label]
         model = self._versions[label]
         return model.name, model.version
+
+    def sees(self, label: str) -> tuple[str, ...]:
+        """Return the labels of the models whose scores a model sees; empty for a model of features."""
+        return self._versions[label].sees
 
     def picks(self, label: str) -> tuple[int, ...]:
         """Return the indices of a model's features among those of the class."""
@@ -833,7 +855,7 @@ class ModelSet:
             self.kept.add(values, label, time)
         for members, x in given:
             for name in members:
-                self._learn(self._versions[name], x, (label, lead), scores)
+                self._learn(self._versions[name], time, x, (label, lead), scores)
         if self._retrained:
             self.kept.drop_before(min(cast("Retrained", model.retrained).needed for model in self._retrained))
         self.learned += 1
@@ -847,15 +869,16 @@ class ModelSet:
     def _learn(
         self,
         model: ModelVersion,
+        time: int,
         x: dict[str, float],
         outcome: tuple[int, int | None],
         scores: Mapping[str, float | None],
     ) -> None:
-        """Let a model learn an example, unless it is set aside or failed to score this example.
+        """Let a model learn an example, unless it is set aside, or does not learn this one.
 
         ``outcome`` is the label, and the microseconds to the failure.
         """
-        if model.errors.aside or self._unscored(model, scores):
+        if model.errors.aside or self._unlearned(model, time, scores):
             return
         if model.compiled is not None:
             model.compiled.learned()
@@ -902,9 +925,10 @@ class ModelSet:
         self.events.append(("refit", model.label, str(cast("Retrained", model.retrained).current)))
         _log.info("model refit", target=self._target, model=model.label, why=self.events[-1][2])
 
-    def _unscored(self, model: ModelVersion, scores: Mapping[str, float | None]) -> bool:
-        """Whether a model failed to score an example."""
-        return scores.get(model.label, 0.0) is None
+    @staticmethod
+    def _unlearned(model: ModelVersion, time: int, scores: Mapping[str, float | None]) -> bool:
+        """Whether a model does not learn an example: it failed to score it, or begins after it."""
+        return scores.get(model.label, 0.0) is None or (model.since is not None and time < model.since)
 
     def _fail(self, model: ModelVersion, why: str, *, learning: bool) -> None:
         """Count an error of a model; one that fails too often is set aside."""
@@ -918,8 +942,7 @@ class ModelSet:
         why = model.errors.why or ""
         if model.build is not None and model.is_broken():
             model.rebuild(model.build())
-            if model.retrained is not None:
-                model.retrained.share(self.kept, self._features, model.names)
+            self._share(model)
             self._record_event("rebuilt", model, f"its weights are not finite; {why}")
         else:
             self._record_event("tried_again", model, why)
@@ -939,6 +962,68 @@ class ModelSet:
             errors=model.errors.total,
             why=why,
         )
+
+    def start_fresh(self, label: str, since: int, why: str, keep: Collection[str]) -> str:
+        """Start a fresh version of a model, which learns examples from a time on; return its label.
+
+        The models whose scores it sees start with it. Fresh versions of former drifts end.
+
+        Args:
+            label: of a configured model.
+            since: microseconds of event time.
+            why: for the rows of the changes.
+            keep: labels of versions that must not end, since they serve.
+        """
+        for former in [of for of, model in self._versions.items() if model.since is not None]:
+            if former not in keep and ":" in former:
+                self._end(former, why)
+        fresh = self._copy(self._versions[label], since, why)
+        self._arrange()
+        for name in (fresh, *self._versions[fresh].sees):
+            self._share(self._versions[name])
+        return fresh
+
+    def _share(self, model: ModelVersion) -> None:
+        """Let a new estimator that is fitted on kept examples see those."""
+        if model.retrained is not None:
+            model.retrained.share(self.kept, self._features, model.names)
+
+    def _copy(self, of: ModelVersion, since: int, why: str) -> str:
+        if of.build is None:
+            msg = f"target {self._target!r}: model {of.label!r} is not configured, so it cannot start again"
+            raise ValueError(msg)
+        sees = tuple(self._copy(self._versions[below], since, why) for below in of.sees)
+        version = 1 + max(model.version for model in self._versions.values() if model.name == of.name)
+        label = f"{of.name}:{version}"
+        part = self._free_part([model.part for model in self._versions.values()])
+        model = ModelVersion(of.name, of.spec, of.picks, sees, of.build(), part, version)
+        model.label, model.build, model.since, model.pickled_at = label, of.build, since, self.learned
+        model.errors = self.error_rate(None)
+        self._versions[label] = model
+        self._changed.add(part)
+        self.events.append(("challenger", label, why))
+        return label
+
+    def _end(self, label: str, why: str) -> None:
+        model = self._versions.pop(label)
+        self._ended[label] = model.name, model.version
+        self._changed.add(model.part)
+        self.events.append(("removed", label, why))
+
+    def reset(self, label: str, since: int, why: str) -> None:
+        """Let a model begin with nothing, as a new version that learns examples from a time on."""
+        model = self._versions[label]
+        if model.build is None:
+            msg = (
+                f"target {self._target!r}: model {label!r} is not configured any more, so it cannot be reset"
+            )
+            raise ValueError(msg)
+        model.rebuild(model.build())
+        self._share(model)
+        model.version += 1
+        model.since, model.pickled_at, model.errors = since, self.learned, self.error_rate(None)
+        self._changed.add(model.part)
+        self.events.append(("reset", label, why))
 
     def errors(self) -> dict[str, int]:
         """Return the number of errors of each model that had any."""
@@ -996,6 +1081,7 @@ class ModelSet:
                     "learned": model.learned,
                     "positives": model.positives,
                     "errors": model.errors.state(),
+                    "since": model.since,
                 }
                 for label, model in self._versions.items()
             },

@@ -18,8 +18,10 @@ hook               when
 ``cleared``        a record ended the alerts of an asset: failure, maintenance, silence, retirement
 ``judged``         a person looked at an asset after an alert
 ``forgotten``      the state of an asset was dropped
-``model_changed``  a model was set aside for its errors, or is tried again
+``model_changed``  a model was set aside for its errors, or tried again; or a drift started, ended or reset it
 ``commanded``      a person decided about the champion
+``located``        an asset is at a site: the first that is known, or another one than before
+``replaced``       maintenance of ``sensor:NAME``: the readings of a sensor are not what they were
 ``period_rows``    a period of the metrics ends; ``begin_period`` follows once its rows are written
 ``summary``        the input ended
 =================  =======================================================================================
@@ -172,7 +174,8 @@ class Monitor:
         """Return at which scores of a run `served` has to be called; at the others it changes nothing.
 
         A target scores many records together. For a score that is no example it calls `served` only here,
-        which costs little where a monitor needs few of them. It is called at every example anyway.
+        which costs little where a monitor needs few of them. It is called at every example and every
+        revision anyway.
 
         Args:
             assets: of each score, in the order of effect.
@@ -209,11 +212,19 @@ class Monitor:
         return ()
 
     def model_changed(self, item: Item, change: str, label: str, why: str) -> Rows:  # noqa: ARG002 - a hook
-        """Watch a model that is set aside for its errors, or tried again."""
+        """Watch a model that is set aside for its errors or tried again, or that a drift started or reset."""
         return ()
 
     def commanded(self, item: Item, command: Command) -> Rows:  # noqa: ARG002 - a hook
         """Watch a command to the target."""
+        return ()
+
+    def located(self, item: Item, asset: str, site: str) -> Rows:  # noqa: ARG002 - a hook
+        """Watch the site of an asset, where that became known or another one."""
+        return ()
+
+    def replaced(self, item: Item, asset: str, sensor: str) -> Rows:  # noqa: ARG002 - a hook
+        """Watch maintenance of one sensor of an asset: it was replaced or calibrated."""
         return ()
 
     def period_rows(self, period: Period) -> Sequence[OutputRow]:  # noqa: ARG002 - a hook
@@ -292,6 +303,8 @@ class Monitors:
             each.model_changed for each in self._monitors if _overrides(each, "model_changed")
         ]
         self._commanded = [each.commanded for each in self._monitors if _overrides(each, "commanded")]
+        self._located = [each.located for each in self._monitors if _overrides(each, "located")]
+        self._replaced = [each.replaced for each in self._monitors if _overrides(each, "replaced")]
 
     def of(self, kind: type[_Kind]) -> _Kind | None:
         """Return the monitor of a kind, None where the target has none."""
@@ -340,6 +353,14 @@ class Monitors:
     def commanded(self, item: Item, command: Command) -> list[Row]:
         """Call `Monitor.commanded` of each."""
         return self._call(self._commanded, item, command)
+
+    def located(self, item: Item, asset: str, site: str) -> list[Row]:
+        """Call `Monitor.located` of each."""
+        return self._call(self._located, item, asset, site)
+
+    def replaced(self, item: Item, asset: str, sensor: str) -> list[Row]:
+        """Call `Monitor.replaced` of each."""
+        return self._call(self._replaced, item, asset, sensor)
 
     def close_period(self, item: Item, period: Period, written: Callable[[OutputRow], Row]) -> list[Row]:
         """Close the period of each monitor, with its rows.

@@ -157,7 +157,12 @@ class Promotions(Monitor):
         self.proposal = None
 
     def model_changed(self, item: Item, change: str, label: str, why: str) -> Sequence[Row]:  # noqa: ARG002 - a hook
-        """Promote the former champion at once where the present one is set aside for its errors."""
+        """Promote the former champion at once where the present one is set aside for its errors.
+
+        Models that a drift started, ended or reset are compared from the next example on.
+        """
+        if change in {"challenger", "removed", "reset"}:
+            self._began = False
         former = self.former()
         if change != "put_aside" or label != self._champion.label or self._champion.change is not None:
             return ()

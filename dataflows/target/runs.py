@@ -71,6 +71,7 @@ class ScoredRows:
         clocks = [_NEVER if row[6] is None else row[6] for row in rows]
         self._clocks = np.maximum.accumulate(np.array(clocks, dtype=np.int64))
         self._examples = [number for number, row in enumerate(rows) if row[10]]
+        self._revisions = [number for number, row in enumerate(rows) if row[9]]
         self._rests = any(row[7] is not None for row in rows)
         self._ascends = bool(
             ((np.diff(sequences) > 0) | ((np.diff(sequences) == 0) & (np.diff(parts) > 0))).all()
@@ -114,6 +115,10 @@ class ScoredRows:
     def examples(self, first: int, stop: int) -> list[int]:
         """Return the rows from ``first`` to before ``stop`` that are examples."""
         return self._examples[bisect_left(self._examples, first) : bisect_left(self._examples, stop)]
+
+    def revisions(self, first: int, stop: int) -> list[int]:
+        """Return the rows from ``first`` to before ``stop`` that are scored again."""
+        return self._revisions[bisect_left(self._revisions, first) : bisect_left(self._revisions, stop)]
 
     def before_example(self, first: int, stop: int) -> int:
         """Return the first example from a row on, or ``stop`` where there is none before it."""

@@ -23,9 +23,11 @@ from dataflows.items import (
     Forgotten,
     Item,
     Judged,
+    Located,
     Matured,
     Observation,
     Released,
+    Replaced,
     Row,
     ScoreRequest,
     Scores,
@@ -46,11 +48,13 @@ from dataflows.target.champion import Champion, ChampionError, Term
 from dataflows.target.drift import Drift
 from dataflows.target.error_rate import ErrorRate
 from dataflows.target.examples import SEGMENTS, SMALLEST, Example, ExampleStore, Ledger
+from dataflows.target.expected import Expected
 from dataflows.target.figures import FIGURES, Leads, TargetFigures
 from dataflows.target.losses import Losses
 from dataflows.target.models import LOG, MODEL_PARTS, RENEW_AFTER, ModelSet
 from dataflows.target.monitors import Context, Monitor, Monitors, Period, Served
 from dataflows.target.promotion import Promotions
+from dataflows.target.river_detectors import RiverDetectors
 from dataflows.target.rows import alert, evaluation, prediction, served_example
 from dataflows.target.runs import ScoredRows
 from dataflows.target.skew import Skew
@@ -85,6 +89,8 @@ MONITORS: tuple[type[Monitor], ...] = (
     Losses,
     Drift,
     Verdicts,
+    RiverDetectors,
+    Expected,
 )
 
 _LOG = MODEL_PARTS
@@ -148,9 +154,18 @@ def _with_history(state: dict[str, Any]) -> dict[str, Any]:
     return {**state, "champion": {"label": state["champion"], "history": [], "next": None}}
 
 
+def _with_starts(state: dict[str, Any]) -> dict[str, Any]:
+    """Version 5 knew no model that starts at a drift."""
+    models = {label: {"since": None, **model} for label, model in state["scorer"]["models"].items()}
+    return {**state, "scorer": {**state["scorer"], "models": models}}
+
+
 #: Snapshots of a target: clocks, counts, champion, and what models and ledger write in every epoch.
 TARGET: Kind[StoredTarget] = Kind(
-    "group", 5, {2: _with_labels, 3: _with_errors, 4: _with_history}, describe=_stored
+    "group",
+    6,
+    {2: _with_labels, 3: _with_errors, 4: _with_history, 5: _with_starts},
+    describe=_stored,
 )
 
 
@@ -376,7 +391,8 @@ class TargetStage:
         scores = [score if link == "class" else None for score, link in answers]
         assets = rows.assets[first : first + len(answers)]
         special = {*every, *self._publisher.watches(assets, scores), *self._monitors.watches(assets, scores)}
-        return [first + number for number in sorted(special)]
+        revised = rows.revisions(first, first + len(answers))
+        return sorted({*(first + number for number in special), *revised})
 
     def _pass(self, rows: ScoredRows, row: int) -> None:
         """Move order, knowledge time and target clock to a row of a run, at which nothing is due."""
@@ -516,6 +532,12 @@ class TargetStage:
         rows = self._attempt(item, partial(self._ledger.forget, seen.asset, self._models.logged))
         self._publisher.forget(seen.asset)
         return rows + self._monitors.forgotten(item, seen.asset)
+
+    def _locate(self, item: Item, seen: Observation, located: Located) -> list[Row]:
+        return self._monitors.located(item, seen.asset, located.site)
+
+    def _replace(self, item: Item, seen: Observation, replaced: Replaced) -> list[Row]:
+        return self._monitors.replaced(item, seen.asset, replaced.sensor)
 
     def _write_events(self, item: Item) -> list[Row]:
         """Return a row for each model that was set aside, or is tried again."""
@@ -702,6 +724,8 @@ class TargetStage:
         ScoreRequest: _score,
         Released: _release,
         Forgotten: _forget,
+        Located: _locate,
+        Replaced: _replace,
     }
 
     def pending(self) -> int:

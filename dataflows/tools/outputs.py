@@ -220,6 +220,7 @@ def _fleet(champion: str = "bayesian", drift: str = "off", **tables: object) -> 
         "champion": champion,
         "alert": alert,
         "drift": drift,
+        "drift_detectors": ["river.drift.ADWIN"] if drift != "off" else [],
     }
     assets = {
         "unknown": "adopt",
@@ -267,12 +268,16 @@ def _rare(fleet: Fleet) -> list[bytes]:
 
 
 def _turned() -> list[bytes]:
-    """Ten more days of a pump that has another flow."""
-    times = [parse_instant("2025-01-21T00:00:00Z") + hour * HOUR for hour in range(0, 240, 2)]
-    readings = {"pressure": 5.0, "flow": 90.0}
-    return [
-        telemetry("pump-1", format_instant(time), readings, arrived=format_instant(time)) for time in times
-    ]
+    """Forty more days of a pump: after twenty, it has another flow, which arrives late on the last days."""
+    start, draw = parse_instant("2025-01-21T00:00:00Z"), random.Random(2)  # noqa: S311 - nothing secret
+    records = []
+    for hour in range(0, 960, 2):
+        time, turned = start + hour * HOUR, hour >= 480  # noqa: PLR2004 - as the docstring says
+        readings = {"pressure": 5.0, "flow": round(draw.gauss(60.0 if turned else 30.0, 2), 1)}
+        delay = 900 if hour >= 912 else draw.choice([1, 1, 1, 1, 1, 1, 1, 80, 300])  # noqa: PLR2004 - likewise
+        arrived = format_instant(time + delay * MICROSECONDS["m"])
+        records.append(telemetry("pump-1", format_instant(time), readings, arrived=arrived))
+    return sorted(records, key=lambda record: orjson.loads(record)["arrived"])
 
 
 def _decisions() -> tuple[list[bytes], list[bytes]]:
@@ -281,9 +286,9 @@ def _decisions() -> tuple[list[bytes], list[bytes]]:
     accept = {"kind": "command", "target": "pump/leak/12h", "action": "accept", "by": "ada", "why": "as seen"}
     fleet = _fleet("prior", drift="log", wrong_promotions=0.5, false_drift_alarms_per_year=100.0)
     made = run_lines(fleet, [*lines, orjson.dumps(accept), lines[-1]])
-    wanted = {"verdict", "command", "drift"}
-    return [row for row in made["changes"] if orjson.loads(row)["change"] in wanted], [
-        row for row in made["metrics"] if orjson.loads(row)["kind"] == "drift"
+    changes, metrics = {"verdict", "command", "drift", "movement"}, {"drift", "detector", "expected"}
+    return [row for row in made["changes"] if orjson.loads(row)["change"] in changes], [
+        row for row in made["metrics"] if orjson.loads(row)["kind"] in metrics
     ]
 
 

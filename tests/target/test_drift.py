@@ -1,77 +1,226 @@
-"""Drift in the stream: series a block of the fleet, alarms in the changes, and figures in the metrics."""
+"""Drift in the stream: what moved, where, what it costs, and what is done about it."""
 
 from __future__ import annotations
 
 import random
-from typing import Any
+from functools import cache
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from dataflows.instants import HOUR, format_instant
 from dataflows.pipeline import run_inline
-from dataflows.target.drift import SERIES
-from dataflows.testing import failure, pump_fleet, telemetry
+from dataflows.target.drift import LABELLED, UNLABELLED
+from dataflows.target.target import TargetStage
+from dataflows.testing import failure, maintenance, pump_fleet, telemetry
+from tests.target.fleets import PartStore
+from tests.target.streams import observed
+from tests.target.worlds import decoded, encoded, raised
 
-PUMPS, HOURS, TURN = 8, 24 * 60, 24 * 40
+if TYPE_CHECKING:
+    from dataflows.fleet.fleet import Fleet
+
+DAY = 24 * HOUR
+PUMPS, DAYS, TURN = 8, 60, 45
 TARGET = {"class": "pump", "mode": "leak", "horizon": "12h", "champion": "bayes", "promotion": "off"}
 MODELS = {"bayes": {"features": ["flow"], "pipeline": [{"estimator": "river.naive_bayes.GaussianNB"}]}}
+ROOM = {"north": {"pump-0", "pump-1", "pump-2"}}
 
 
-def fleet(drift: str = "log") -> Any:  # noqa: ANN401
+def fleet(drift: str = "log", **more: object) -> Any:  # noqa: ANN401
     """Pumps whose drift is watched, with windows left out, so that series are few."""
     classes = {"pump": {"sensors": ["flow", "pressure"], "allowed_lateness": "1h", "example_every": "3h"}}
-    return pump_fleet(MODELS, classes=classes, targets=[{**TARGET, "drift": drift}], metrics_every="10d")
+    return pump_fleet(
+        MODELS, classes=classes, targets=[{**TARGET, "drift": drift, **more}], metrics_every="10d"
+    )
 
 
-def recording(change: str = "none") -> list[bytes]:
-    """Sixty days of pumps that leak after high flow; after forty days something changes."""
-    rows: list[tuple[int, bytes]] = []
+def _reading(change: str, name: str, chance: random.Random, *, high: bool) -> dict[str, float | None]:
+    """Readings after the turn."""
+    flow: float | None = chance.gauss(9 if high else 2, 1)
+    pressure = chance.gauss(5, 1)
+    if change == "flow":
+        flow = (flow or 0.0) + 6
+    elif change == "missing" and chance.random() < 0.6:
+        flow = None
+    elif change == "both":
+        flow, pressure = (flow or 0.0) + 6, pressure + 6
+    elif change in {"one", "maintained"} and name == "pump-3":
+        pressure += 40
+    elif change == "north" and name in ROOM["north"]:
+        pressure += 12
+    return {"flow": flow, "pressure": pressure}
+
+
+def recording(change: str = "none", days: int = DAYS, arrivals: bool = False) -> list[bytes]:
+    """Sixty days of pumps that leak after high flow; after forty-five days something changes."""
+    rows: list[tuple[int, int, bytes]] = []
     for number in range(PUMPS):
         chance, name, high = random.Random(number), f"pump-{number}", 0
-        for hour in range(0, HOURS, 3):
+        site = "north" if name in ROOM["north"] else "south"
+        for hour in range(0, days * 24, 3):
             if not high and chance.random() < 0.05:
                 high = 4
-            changed = hour >= TURN
-            flow: float | None = chance.gauss(9 if high else 2, 1) + 6 * (changed and change == "flow")
-            if changed and change == "missing" and chance.random() < 0.6:
-                flow = None
-            time = hour * HOUR
-            readings = {"flow": flow, "pressure": chance.gauss(5, 1)}
-            rows.append((time, telemetry(name, format_instant(time), readings)))
+            time, changed = hour * HOUR, hour >= TURN * 24
+            if change == "gone" and changed and site == "north":
+                continue
+            readings = _reading(change if changed else "none", name, chance, high=bool(high))
+            arrived = time + HOUR // 60
+            if change == "backlog" and TURN * 24 <= hour < TURN * 24 + 30:
+                arrived = (TURN * 24 + 30) * HOUR + hour * 1000
+            more = {"arrived": format_instant(arrived)} if arrivals else {}
+            rows.append((arrived, time, telemetry(name, format_instant(time), readings, site=site, **more)))
             leaks = chance.random() < (0.9 if high == 1 else 0.0)
             if leaks and not (changed and change == "silent"):
-                rows.append((time + HOUR, failure(name, format_instant(time + HOUR), "leak")))
+                at = time + HOUR
+                more = {"arrived": format_instant(max(at, arrived))} if arrivals else {}
+                rows.append((max(at, arrived), at, failure(name, format_instant(at), "leak", **more)))
             high = max(0, high - 1)
-    return [line for _, line in sorted(rows, key=lambda row: row[0])]
+    if change == "maintained":
+        at = TURN * 24 * HOUR
+        rows.append((at, at - 1, maintenance("pump-3", format_instant(at), "sensor:pressure")))
+    return [line for *_, line in sorted(rows, key=lambda row: row[:2])]
 
 
-def alarms(change: str) -> list[dict[str, Any]]:
-    return [row for row in run_inline(fleet(), recording(change))["changes"] if row["change"] == "drift"]
+def opened(of: Fleet, *, main: bytes | None = None, parts: dict[int, bytes] | None = None) -> TargetStage:
+    return TargetStage(of, *of.targets, strict=True, on_error=raised, main=main, parts=parts or {})
+
+
+@cache
+def rows_of(change: str, drift: str = "log", days: int = DAYS, arrivals: bool = False) -> Any:  # noqa: ANN401
+    rows = run_inline(fleet(drift), recording(change, days, arrivals))
+    assert not rows.get("rejects")
+    return rows
+
+
+def changes(change: str, *kinds: str, **more: Any) -> list[dict[str, Any]]:  # noqa: ANN401
+    rows = rows_of(change, **more)
+    return [row for row in rows.get("changes", []) if row["change"] in (kinds or ("drift",))]
 
 
 def test_without_a_change_there_is_no_alarm() -> None:
     """A stationary world of sixty days raises none; its series are in the metrics with their reference."""
-    rows = run_inline(fleet(), recording())
-    assert not [row for row in rows["changes"] if row["change"] == "drift"]
+    rows = rows_of("none")
+    assert not changes("none", "drift", "movement")
     watched = [row for row in rows["metrics"] if row["kind"] == "drift"]
     shown = [each["series"] for each in watched[-1]["series"]]
-    assert shown[: len(SERIES)] == [*SERIES]
-    assert {*shown[len(SERIES) :]} == {"flow", "pressure"}
+    own = [*LABELLED, *UNLABELLED]
+    assert shown[: len(own)] == own
+    assert {*shown[len(own) :]} == {"flow", "pressure"}
     assert all(each["reference"] is not None for each in watched[-1]["series"])
 
 
 @pytest.mark.parametrize(
-    ("change", "series", "side"),
-    [("flow", "flow", "up"), ("missing", "missing", "up")],
+    ("change", "series", "cause", "where"),
+    [
+        ("flow", "flow", "sensor", (None, None, ["flow"])),
+        ("both", "flow", "world", (None, None, ["flow", "pressure"])),
+        ("one", "pressure", "asset", ("pump-3", None, ["pressure"])),
+        ("north", "pressure", "site", (None, "north", ["pressure"])),
+        ("missing", "missing", "data movement", (None, None, [])),
+        ("silent", "gap", "labels", (None, None, [])),
+    ],
 )
-def test_what_changes_is_named(change: str, series: str, side: str) -> None:
-    """The series that moved raises an alarm on its side soon after the change, and none does before it."""
-    found = alarms(change)
-    assert all(row["time"] >= format_instant(TURN * HOUR - 12 * HOUR) for row in found)
+def test_a_change_is_found_and_has_its_cause(
+    change: str, series: str, cause: str, where: tuple[str | None, str | None, list[str]]
+) -> None:
+    """The series that moved raises an alarm soon after the change, with where it is, and none before it."""
+    found = changes(change)
+    assert all(row["time"] >= format_instant((TURN - 1) * DAY) for row in found)
     named = [row for row in found if row["series"] == series]
-    assert [row["side"] for row in named] == [side]
-    assert named[0]["time"] <= format_instant((TURN + 24 * 10) * HOUR)
+    assert [row["cause"] for row in named] == [cause]
+    place = named[0]["place"]
+    assert (place["asset"], place["site"], named[0]["sensors"]) == where
+    assert named[0]["time"] <= format_instant((TURN + 10) * DAY)
     assert named[0]["evidence"] >= named[0]["needed"]
+    assert format_instant((TURN - 3) * DAY) <= named[0]["since"] <= named[0]["time"]
+
+
+def test_a_loss_pages_and_a_feature_is_a_note_with_its_cost() -> None:
+    """What costs most ranks first: the loss grew, and the feature says how much of it is its own."""
+    found = {row["series"]: row for row in changes("flow")}
+    assert found["loss"]["rank"] == "page"
+    assert found["score"]["rank"] == found["alerts"]["rank"] == "warn"
+    assert found["flow"]["rank"] == "note"
+    assert found["flow"]["cost"] > 0.1
+    assert found["loss"]["cost"] is None
+
+
+def test_a_calibrated_sensor_restarts_its_reference_only() -> None:
+    """The same step as of one asset raises no alarm where `maintenance` of ``sensor:NAME`` was recorded."""
+    assert changes("one")
+    assert not changes("maintained")
+
+
+def test_assets_that_are_gone_are_no_drift() -> None:
+    """A site whose assets send nothing more moves no series: each asset is compared with itself."""
+    assert not changes("gone", "drift")
+
+
+def test_a_backlog_is_data_movement_and_no_drift() -> None:
+    """Thirty hours that arrive at their end are reported once as data movement; nothing is called drift."""
+    found = changes("backlog", "drift", "movement", arrivals=True)
+    assert [(row["change"], row["measure"]) for row in found] == [("movement", "delay")]
+    assert found[0]["time"] == format_instant(TURN * DAY)
+
+
+def test_labels_that_stop_are_reported() -> None:
+    """Where no failure is reported any more, a row says so long before a loss could."""
+    (row,) = changes("silent", "movement")
+    assert row["measure"] == "labels"
+    assert row["time"] <= format_instant((TURN + 5) * DAY)
+
+
+def test_what_comes_back_each_week_is_no_drift() -> None:
+    """Compared with the block a week before, one high week-day is none; a change still is."""
+
+    def weekly(change: bool) -> list[bytes]:
+        rows = []
+        for day in range(100):
+            for hour in (0, 6, 12, 18):
+                for number in range(4):
+                    chance = random.Random(f"{day} {hour} {number}")
+                    flow = chance.gauss(2, 1) + 8 * (day % 7 > 3) + 6 * (change and day >= 80)
+                    time = format_instant((day * 24 + hour) * HOUR)
+                    rows.append(telemetry(f"pump-{number}", time, {"flow": flow, "pressure": 1.0}))
+        return rows
+
+    def alarms(*, change: bool, **more: object) -> list[str]:
+        rows = run_inline(fleet(**more), weekly(change)).get("changes", [])
+        return [row["series"] for row in rows if row["change"] == "drift"]
+
+    assert not alarms(change=False, compare_with="7d")
+    assert alarms(change=True, compare_with="7d") == ["flow"]
+
+
+def test_a_fresh_challenger_starts_at_the_drift() -> None:
+    """With `challenger` a fresh version of the champion's model learns what came since, and is better."""
+    rows = rows_of("flow", "challenger", 90)
+    answers = [row["answer"] for row in rows["changes"] if row["change"] == "drift" and row["answer"]]
+    assert answers == ["bayes:2 starts as a challenger"]
+    added = [row for row in rows["changes"] if row["change"] == "challenger" and row["version"] == 2]
+    assert [row["model"] for row in added] == ["bayes"]
+    models = {row["model"]: row for row in rows["metrics"] if row["kind"] == "model"}
+    assert models["bayes"]["champion"]
+    assert models["bayes:2"]["log_loss"] < 0.7 * models["bayes"]["log_loss"]
+
+
+def test_a_challenger_is_reset_and_the_champion_never() -> None:
+    """With `reset` the named challenger begins with nothing, as a new version; the champion goes on."""
+    models = {**MODELS, "other": {"features": ["flow"], "pipeline": MODELS["bayes"]["pipeline"]}}
+    targets = [{**TARGET, "drift": "reset", "drift_model": "other", "models": ["bayes", "other"]}]
+    classes = {"pump": {"sensors": ["flow", "pressure"], "allowed_lateness": "1h", "example_every": "3h"}}
+    of = pump_fleet(models, classes=classes, targets=targets, metrics_every="10d")
+    rows = run_inline(of, recording("flow", days=80))
+    reset = [(row["model"], row["version"]) for row in rows["changes"] if row["change"] == "reset"]
+    assert reset == [("other", 2)]
+    last = {row["model"]: row for row in rows["metrics"] if row["kind"] == "model"}
+    assert last["other"]["log_loss"] < last["bayes"]["log_loss"]
+
+
+def test_moved_data_starts_no_challenger() -> None:
+    """An answer is for a change of the world: missing values have none."""
+    assert not [row for row in changes("missing", drift="challenger") if row["answer"]]
 
 
 def test_drift_that_is_not_watched_leaves_no_row() -> None:
@@ -79,3 +228,32 @@ def test_drift_that_is_not_watched_leaves_no_row() -> None:
     rows = run_inline(fleet("off"), recording("flow")[:2_000])
     assert not [row for row in rows["changes"] if row["change"] == "drift"]
     assert {row["kind"] for row in rows["metrics"]} == {"model", "lane"}
+
+
+def test_further_detectors_report_their_statistics() -> None:
+    """ADWIN sees the same losses: its changes and width are in the metrics, and raise no alarm."""
+    names = ["river.drift.ADWIN", "river.drift.PageHinkley"]
+    rows = run_inline(fleet(drift_detectors=names), recording("flow"))
+    found = [row for row in rows["metrics"] if row["kind"] == "detector"]
+    assert {row["detector"] for row in found} == {*names}
+    last = {row["detector"]: row for row in found}["river.drift.ADWIN"]
+    assert last["ever"] >= 1
+    assert last["latest"] >= format_instant(TURN * DAY)
+    assert last["statistics"]["width"] > 0
+
+
+def test_a_watch_goes_on_from_its_snapshots() -> None:
+    """Killed every 40 records and opened from what was written, a target writes the same rows to the byte."""
+    of = fleet("challenger", drift_detectors=["river.drift.ADWIN"], compare_with="7d", promotion="auto")
+    items = observed(of, recording("flow"))
+    whole = opened(of).process([*items])
+    store, stage, out = PartStore(), opened(of), []
+    for start in range(0, len(items), 40):
+        out += stage.process(items[start : start + 40])
+        store.after_batch(stage)
+        store.end_epoch(stage)
+        main, parts = store.crash()
+        stage = opened(of, main=main, parts=parts)
+    assert encoded(out) == encoded(whole)
+    rows = decoded(out)
+    assert "drift" in {row["change"] for row in rows["changes"]}
