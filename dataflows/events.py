@@ -213,9 +213,12 @@ Event = AssetEvent | Weather | Command
 TimedEvent = Telemetry | Failure | Maintenance | Fault
 
 
+_KINDS: dict[type, str] = {kind: kind.__name__.lower() for kind in get_args(Event)}
+
+
 def kind_of(event: Event) -> str:
     """Name under which an event is counted: that of its type, in small letters."""
-    return type(event).__name__.lower()
+    return _KINDS[type(event)]
 
 
 class Reject(msgspec.Struct, frozen=True, gc=False):

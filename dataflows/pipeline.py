@@ -219,7 +219,9 @@ class IsolatedAsset:
                 self._asset.process_into(items, made)
             except Exception as error:  # noqa: BLE001 - whatever it is, the rest of the fleet goes on
                 made.take_back()
+                made.begin()
                 self._reset(items[made.done], error, made)
+                made.end()
                 made.done += 1
         return made.items()
 

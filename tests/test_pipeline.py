@@ -47,17 +47,22 @@ def reading(time: int, value: float = 1.0, asset: str = "a") -> Telemetry:
 @pytest.fixture
 def poisoned(monkeypatch: pytest.MonkeyPatch) -> None:
     """From here on every asset throws on a reading of 13."""
-    emit: Callable[..., bool] = Asset._emit
+    for name in ("_emit", "_row"):
+        monkeypatch.setattr(Asset, name, throwing(getattr(Asset, name)))
 
-    def throws(asset: Asset, item: Item, *arguments: object, **named: object) -> bool:
-        out = emit(asset, item, *arguments, **named)
+
+def throwing(method: Callable[..., Any]) -> Callable[..., Any]:
+    """The method of an asset, which throws after it worked on a reading of 13 or an expiry."""
+
+    def throws(asset: Asset, item: Item, *arguments: object, **named: object) -> object:
+        out = method(asset, item, *arguments, **named)
         event = item.body.event if isinstance(item.body, ResolvedEvent) else None
         if (isinstance(event, Telemetry) and event.readings["x"] == 13.0) or isinstance(event, Expiry):
             msg = "out of luck"
             raise ArithmeticError(msg)
         return out
 
-    monkeypatch.setattr(Asset, "_emit", throws)
+    return throws
 
 
 def rows(items: list[Item]) -> dict[str, dict[str, Any]]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from itertools import groupby
+from operator import attrgetter
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, cast
 
@@ -57,7 +59,7 @@ from dataflows.outputs import AssetDropped, ServedExample, example_id, named, ti
 from dataflows.state.snapshots import Kind
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -230,7 +232,7 @@ class Before(NamedTuple):
 class Made:
     """What an asset makes of its records of one activation: rows to score, and items.
 
-    What a record makes is numbered from 0: an observation for each target, then rows of outputs.
+    What one record makes is numbered from 0: an observation for each target, then rows of outputs.
 
     Args:
         asset: its name.
@@ -239,100 +241,93 @@ class Made:
         done: number of records of the activation that were processed.
     """
 
-    __slots__ = (
-        "_asset",
-        "_features",
-        "_index",
-        "_items",
-        "_observed",
-        "_rows",
-        "_start",
-        "_targets",
-        "done",
-    )
+    __slots__ = ("_asset", "_blocks", "_items", "_number", "_start", "done")
 
     def __init__(self, asset: str) -> None:
         self._asset = asset
         self._items: list[Item] = []
-        #: Targets of the rows, and the rows with their features since the targets changed.
-        self._targets: tuple[str, ...] = ()
-        self._rows: list[ScoredRow] = []
-        self._features: list[NDArray[np.float64]] = []
-        #: Rows that a target gets as an observation instead, by target.
-        self._observed: dict[str, set[int]] = {}
-        #: Numbers of items, rows and arrays of features before the present record, and what it made so far.
-        self._start = (0, 0, 0)
-        self._index = 0
+        self._blocks: list[_Rows] = []
+        #: Numbers of items and blocks before the present record, None between records; and how much it made.
+        self._start: tuple[int, int] | None = None
+        self._number = 0
         self.done = 0
 
     def begin(self) -> None:
         """Begin a record."""
-        self._start = len(self._items), len(self._rows), len(self._features)
-        self._index = 0
+        self._start, self._number = (len(self._items), len(self._blocks)), 0
+
+    def end(self) -> None:
+        """End a record: it is not taken back any more."""
+        self._start = None
 
     def take_back(self) -> None:
-        """Take back what the record that was begun last made so far."""
-        items, rows, arrays = self._start
-        del self._items[items:], self._rows[rows:], self._features[arrays:]
-        for observed in self._observed.values():
-            observed.difference_update([row for row in observed if row >= rows])
+        """Take back what a record made that did not end."""
+        if self._start is not None:
+            items, blocks = self._start
+            del self._items[items:], self._blocks[blocks:]
 
     def add(self, item: Item, body: Observation | Row | Late | Counted) -> None:
         """Add an item that a record makes."""
-        part = asset_part(item.part, self._index)
+        part = asset_part(item.part, self.number(1))
         self._items.append(Item(item.sequence, part, item.arrival, item.known, item.position, body))
-        self._index += 1
-
-    def rows(self, targets: tuple[str, ...]) -> list[ScoredRow]:
-        """Return the rows for these targets, to which one can be appended; `add_features` follows."""
-        if targets != self._targets:
-            self._close()
-            self._targets = targets
-        return self._rows
-
-    def add_features(self, features: NDArray[np.float64]) -> None:
-        """Add the features (rows, features) of the rows that were appended."""
-        if len(features):
-            self._features.append(features)
-
-    def leave_out(self, target: str) -> None:
-        """Leave out the last row for a target, which gets an observation instead."""
-        self._observed.setdefault(target, set()).add(len(self._rows) - 1)
 
     def number(self, count: int) -> int:
         """Return the first of some numbers of what the present record makes, and use them up."""
-        self._index += count
-        return self._index - count
+        self._number += count
+        return self._number - count
+
+    def add_rows(self, rows: _Rows) -> None:
+        """Add rows; all places are after those that were added before."""
+        self._blocks.append(rows)
 
     def items(self) -> list[Item]:
-        """Return everything, the rows in a block for each target; in no order."""
-        self._close()
-        return self._items
-
-    def _close(self) -> None:
-        """Make blocks of the rows."""
-        if not self._rows:
-            return
-        rows = self._rows
-        features = self._features[0] if len(self._features) == 1 else np.concatenate(self._features)
-        for index, target in enumerate(self._targets):
-            observed = self._observed.get(target)
-            if observed:
-                kept = [row for row in range(len(rows)) if row not in observed]
+        """Return everything, the rows in blocks, one for each target; in no order."""
+        items, blocks = self._items, self._blocks
+        for targets, rows, features, observed in blocks if len(blocks) < 2 else _joined(blocks):  # noqa: PLR2004
+            for index, target in enumerate(targets):
+                if observed is None:
+                    items.append(self._block(target, index, rows, features))
+                    continue
+                kept = [number for number, without in enumerate(observed) if target not in without]
                 if kept:
-                    self._add_block(target, index, [rows[row] for row in kept], features[kept])
-            else:
-                self._add_block(target, index, rows, features)
-        self._rows, self._features = [], []
-        self._observed.clear()
-        self._start = len(self._items), 0, 0
+                    of_target = [rows[number] for number in kept]
+                    items.append(self._block(target, index, of_target, features[kept]))
+        return items
 
-    def _add_block(
-        self, target: str, index: int, rows: list[ScoredRow], features: NDArray[np.float64]
-    ) -> None:
+    def _block(self, target: str, index: int, rows: list[ScoredRow], features: NDArray[np.float64]) -> Item:
         sequence, part, arrival, known, position, *_ = rows[0]
         block = Scores(self._asset, target, index, rows, features)
-        self._items.append(Item(sequence, asset_part(part, index), arrival, known, position, block))
+        return Item(sequence, asset_part(part, index), arrival, known, position, block)
+
+
+class _Rows(NamedTuple):
+    """Rows for the targets of a class.
+
+    Attributes:
+        targets: of the class.
+        rows: ascending by (sequence, part).
+        features: float64 (rows, features).
+        observed: of each row, targets that get an observation instead; None where there are none at all.
+    """
+
+    targets: tuple[str, ...]
+    rows: list[ScoredRow]
+    features: NDArray[np.float64]
+    observed: list[frozenset[str]] | None = None
+
+
+_NOBODY: frozenset[str] = frozenset()
+
+
+def _joined(blocks: list[_Rows]) -> Iterator[_Rows]:
+    """Join rows for the same targets that follow each other."""
+    for targets, group in groupby(blocks, key=attrgetter("targets")):
+        parts = list(group)
+        observed = None
+        if any(part.observed for part in parts):
+            observed = [each for part in parts for each in part.observed or [_NOBODY] * len(part.rows)]
+        rows = [row for part in parts for row in part.rows]
+        yield _Rows(targets, rows, np.concatenate([part.features for part in parts]), observed)
 
 
 class Asset:
@@ -538,21 +533,21 @@ class Asset:
             run = self._run(items, made.done)
             if run:
                 self._process_run(run, made)
-            else:
-                made.begin()
-                self.before = self._before()
-                self._process_one(items[made.done], made)
-                made.done += 1
-                if self.finished:
-                    return
+                continue
+            self.before = self._before()
+            made.begin()
+            self._process_one(items[made.done], made)
+            made.end()
+            made.done += 1
+            if self.finished:
+                return
 
     def _run(self, items: list[Item], first: int) -> list[Item]:
         """Return the telemetry from an item on, as far as each is newer than all before it."""
         windows = self._windows
-        if isinstance(windows, HeldReadings):
+        if self._plan.holds:
             return []
-        end = windows.end
-        stop = first
+        end, stop = windows.end, first
         for item in items if first == 0 else items[first:]:
             body = item.body
             event = body.event if type(body) is ResolvedEvent else None
@@ -565,35 +560,92 @@ class Asset:
     def _process_run(self, items: list[Item], made: Made) -> None:
         """Process telemetry, each newer than all before it: windows at once, then record by record."""
         windows, plan, labels = self._windows, self._plan, self._labels
-        self.before = self._before()
-        times, rows, contents = self._read(items)
-        readings = windows.place_run(times, rows)
+        self.before = None
+        times, values, contents = self._read(items)
+        readings = windows.place_run(times, values)
         features = readings if plan.only_readings else self._with_readings(readings)
-        scored: list[int] = []
+        usual = bool(plan.targets) and self._complete is None
+        rows: list[ScoredRow] = []
+        #: Numbers of the records with a row; and targets that get an observation instead, by number.
+        numbers: list[int] = []
+        observed: dict[int, frozenset[str]] = {}
+        done, before = 0, (self._revision, self._scored, windows.newest, windows.latest)
         try:
-            for number, (item, time) in enumerate(zip(items, times, strict=False)):
-                made.begin()
+            for item, time, content in zip(items, times, contents, strict=False):
                 body = cast("ResolvedEvent", item.body)
-                if number:
-                    self.before = self._before()
-                windows.add_placed(time, cast("Telemetry", body.event).id, contents[number])
-                self._note_time(time)
+                before = self._revision, self._scored, windows.newest, windows.latest
+                mark = windows.add_placed(time, cast("Telemetry", body.event).id, content)
                 if plan.watches_drift:
                     self._note_site(cast("Telemetry", body.event).site)
-                for index in plan.advanced:
-                    self._blocks[index].advance(time)
-                if plan.sees_telemetry:
-                    self._add_to_blocks(body)
-                if self._complete is not None:
-                    self._complete.add(time, windows.row(time))
-                matured = labels.advance(windows.watermark)
-                if plan.written:
-                    self._write_blocks(time, features[number])
-                if self._first_score(item, made, features[number], time, matured):
-                    scored.append(number)
-                made.done += 1
+                if plan.follows or not usual:
+                    self._follow(body, time, features[done])
+                matured, example = labels.advance(mark), self._begin_score(time)
+                without = _NOBODY
+                if usual and not (matured or example or self._noted) and labels.is_quiet:
+                    row: ScoredRow | None = self._row(item, item.part, mark)
+                else:
+                    made.begin()
+                    at_once = labels.add(time) if example else _NONE
+                    vector = features[done]
+                    row, without = self._emit(item, made, matured, vector, example=example, at_once=at_once)
+                    made.end()
+                if row is not None:
+                    rows.append(row)
+                    numbers.append(done)
+                    if without:
+                        observed[done] = without
+                done += 1
+        except Exception:
+            revision, scored, newest, latest = before
+            marks = newest, latest, *windows.marks()[2:]
+            self.before = Before(plan, revision, scored, marks, self._attributes.known)
+            raise
         finally:
-            made.add_features(features if len(scored) == len(features) else features[scored])
+            made.done += done
+            if rows:
+                of_rows = features if len(rows) == len(features) else features[numbers]
+                left_out = [observed.get(number, _NOBODY) for number in numbers] if observed else None
+                made.add_rows(_Rows(plan.target_names, rows, of_rows, left_out))
+
+    def _follow(self, accepted: ResolvedEvent, time: int, vector: NDArray[np.float64]) -> None:
+        """Add telemetry of a run to the blocks, and write their features into its vector."""
+        plan = self._plan
+        for index in plan.advanced:
+            self._blocks[index].advance(time)
+        if plan.sees_telemetry:
+            self._add_to_blocks(accepted)
+        if self._complete is not None:
+            self._complete.add(time, self._windows.row(time))
+        if plan.written:
+            self._write_blocks(time, vector)
+
+    def _begin_score(self, time: int) -> bool:
+        """Begin to score a time that was not scored before; return whether it is an example."""
+        # An asset that asset_ttl dropped may come back at the very time that was scored before.
+        self._revision = self._revision + 1 if time == self._scored else 0
+        self._scored = time
+        cell = time // self._plan.example_every
+        # A revision is no example, even in windows that were dropped together with the cell.
+        if cell == self._cell or self._revision:
+            return False
+        self._cell = cell
+        return True
+
+    def _row(self, item: Item, part: int, watermark: int | None, *, example: bool = False) -> ScoredRow:
+        """Return the row of a score of the time that is scored."""
+        return (
+            item.sequence,
+            part,
+            item.arrival,
+            item.known,
+            item.position,
+            watermark,
+            self._labels.clock,
+            cast("ResolvedEvent", item.body).resting,
+            self._windows.largest or 0,
+            self._revision,
+            example,
+        )
 
     def _read(self, items: list[Item]) -> tuple[list[int], list[Sequence[float | None]], list[bytes | None]]:
         """Return time, row and content of each event of a run, up to one that cannot be read."""
@@ -675,31 +727,30 @@ class Asset:
 
     def _score_first(self, item: Item, made: Made, time: int, matured: Decisions) -> None:
         """Score a time that was not scored before, outside of a run."""
-        features = self._features()
-        if self._first_score(item, made, features, time, matured):
-            made.add_features(features.reshape(1, -1))
-
-    def _first_score(
-        self, item: Item, made: Made, features: NDArray[np.float64], time: int, matured: Decisions
-    ) -> bool:
-        """Score a time that was not scored before; return whether it made a row."""
-        # An asset that asset_ttl dropped may come back at the very time that was scored before.
-        self._revision = self._revision + 1 if time == self._scored else 0
-        self._scored = time
-        cell = time // self._plan.example_every
-        # A revision is no example, even in windows that were dropped together with the cell.
-        if cell == self._cell or self._revision:
-            return self._emit(item, made, matured, features)
-        self._cell = cell
-        at_once = self._labels.add(time)
-        return self._emit(item, made, matured, features, example=True, at_once=at_once)
+        example = self._begin_score(time)
+        at_once = self._labels.add(time) if example else _NONE
+        self._score(item, made, matured, example=example, at_once=at_once)
 
     def _score_again(self, item: Item, made: Made, matured: Decisions) -> None:
         """Score the latest time again: something changed its features."""
         self._revision += 1
+        self._score(item, made, matured)
+
+    def _score(
+        self,
+        item: Item,
+        made: Made,
+        matured: Decisions,
+        *,
+        example: bool = False,
+        at_once: Mapping[str, Matured] = _NONE,
+    ) -> None:
+        """Score the time that is scored, outside of a run."""
         features = self._features()
-        if self._emit(item, made, matured, features):
-            made.add_features(features.reshape(1, -1))
+        row, without = self._emit(item, made, matured, features, example=example, at_once=at_once)
+        if row is not None:
+            left_out = [without] if without else None
+            made.add_rows(_Rows(self._plan.target_names, [row], features.reshape(1, -1), left_out))
 
     def _fault(self, item: Item, made: Made, body: ResolvedEvent, event: Fault) -> None:
         windows = self._windows
@@ -886,7 +937,7 @@ class Asset:
         example: bool = False,
         at_once: Mapping[str, Matured] = _NONE,
         ending: _Ending = _NO_ENDING,
-    ) -> bool:
+    ) -> tuple[ScoredRow | None, frozenset[str]]:
         """Make what a record means for each target, former ones with examples too.
 
         That is a row for the targets on which a score and the label clock are its only effects, and an
@@ -894,7 +945,7 @@ class Asset:
 
         Args:
             item: the record.
-            made: takes what it makes.
+            made: takes the observations, and the row of the example.
             matured: labels that it decides.
             features: of the time to be scored, None where nothing is.
             example: whether that is an example.
@@ -902,7 +953,7 @@ class Asset:
             ending: what it ends.
 
         Returns:
-            Whether there is a row: the caller adds its features.
+            The row, None where there is none; and the targets of the class that get an observation instead.
         """
         windows, labels, plan = self._windows, self._labels, self._plan
         clock, targets = labels.clock, labels.targets()
@@ -910,77 +961,33 @@ class Asset:
         compared: tuple[Compared, ...] = ()
         if self._complete is not None:
             compared = self._recompute(features if example else None)
+        cleared = {name: Cleared(why, ending.time) for name, why in ending.cleared.items()}
+        moved = () if clock is None else (ClockMoved(clock),)
         noted, self._noted = self._noted, ()
-        rare = matured or released or at_once or compared or noted or ending is not _NO_ENDING
-        if features is None or rare or len(targets) > len(plan.targets):
-            cleared = {name: Cleared(why, ending.time) for name, why in ending.cleared.items()}
-            moved = () if clock is None else (ClockMoved(clock),)
-            ends = ending.forgotten, ending.judged, noted
-            effects = _RareEffects(matured, moved, compared, cleared, at_once, released, *ends)
-            score = None
-            if features is not None:
+        ends = ending.forgotten, ending.judged, noted
+        effects = _RareEffects(matured, moved, compared, cleared, at_once, released, *ends)
+        names = (*dict.fromkeys((*targets, *cleared)),)
+        active, first = len(plan.targets), made.number(0)
+        score, row = None, None
+        without = frozenset(names[:active])
+        if features is not None:
+            without = frozenset(name for name in names[:active] if effects.concern(name))
+            if len(without) < active:
+                part = asset_part(item.part, first)
+                row = self._row(item, part, windows.watermark, example=example)
+            if without:
                 score = ScoreRequest(windows.largest or 0, features.tobytes(), self._revision, example)
-            has_row = self._observe(item, made, targets, effects, score)
-        else:
-            self._add_row(item, made, len(targets), example=example)
-            has_row = bool(targets)
-        if example and features is not None and plan.write_examples:
-            made.add(item, self._served_example(item, features))
-        return has_row
-
-    def _add_row(self, item: Item, made: Made, numbers: int, *, example: bool) -> None:
-        """Add a row for the targets of the class; ``numbers`` of the items of its record are observations."""
-        windows, first = self._windows, made.number(numbers)
-        if self._plan.targets:
-            made.rows(self._plan.target_names).append(
-                (
-                    item.sequence,
-                    asset_part(item.part, first),
-                    item.arrival,
-                    item.known,
-                    item.position,
-                    windows.watermark,
-                    self._labels.clock,
-                    cast("ResolvedEvent", item.body).resting,
-                    windows.largest or 0,
-                    self._revision,
-                    example,
-                )
-            )
-
-    def _observe(
-        self,
-        item: Item,
-        made: Made,
-        targets: tuple[str, ...],
-        effects: _RareEffects,
-        score: ScoreRequest | None,
-    ) -> bool:
-        """Make observations, and a row where a score and the clock are all; return whether there is one."""
-        names = (*dict.fromkeys((*targets, *effects.cleared)),)
-        active = len(self._plan.targets)
         resting = cast("ResolvedEvent", item.body).resting
-        plain = () if score is None else [name for name in names[:active] if not effects.concern(name)]
-        if plain and score is not None:
-            self._add_row(item, made, 0, example=score.example)
         for index, name in enumerate(names):
-            if name in plain:
+            if index < active and name not in without:
                 made.number(1)
                 continue
-            own = score if index < active else None
-            if plain and own is not None:
-                made.leave_out(name)
-            made.add(
-                item,
-                Observation(
-                    self._name,
-                    name,
-                    self._windows.watermark,
-                    effects.of_target(name, () if own is None else (own,)),
-                    resting if index < active else None,
-                ),
-            )
-        return bool(plain)
+            told = effects.of_target(name, () if score is None or index >= active else (score,))
+            own = resting if index < active else None
+            made.add(item, Observation(self._name, name, windows.watermark, told, own))
+        if example and features is not None and plan.write_examples:
+            made.add(item, self._served_example(item, features))
+        return row, without
 
     def _recompute(self, example: NDArray[np.float64] | None) -> tuple[Compared, ...]:
         """Advance the windows of complete data, with a new example; return the examples computed again."""

@@ -581,6 +581,13 @@ class Labels:
             self._records.forget_surplus(self._own_clock - self._memory - self._downtime)
         return released
 
+    @property
+    def is_quiet(self) -> bool:
+        """Whether `release` would change nothing, and no former target has an example."""
+        if len(self._targets) > len(self._active):
+            return False
+        return self.clock is None or (self.clock <= self._stale and not self._records)
+
     def remembers(self, time: int, largest: int | None) -> bool:
         """Whether a record of this time can still change a label.
 

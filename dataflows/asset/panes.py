@@ -73,7 +73,7 @@ class WindowPlan:
         """Find the panes of the windows, and the place of each of their statistics."""
         hops = sorted({window.hop for window in asset_class.windows})
         self.hops = np.array(hops, dtype=np.int64)
-        self._longest_hop = max(hops, default=0)
+        self.longest_hop = max(hops, default=0)
         #: How far back a window reaches at most, where a record may drop part of it; 0 where none does.
         self._resettable = 0
         if asset_class.reset_windows_on:
@@ -129,7 +129,7 @@ class WindowPlan:
 
         Quicker than `pane_start` and `window_start`, and a little earlier than both.
         """
-        return min(mark - self._longest_hop, scored - self._resettable)
+        return min(mark - self.longest_hop, scored - self._resettable)
 
     def row(
         self, readings: dict[str, float | None], weather: tuple[float, ...] | None = None

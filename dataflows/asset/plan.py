@@ -117,7 +117,9 @@ class ClassPlan:
         self.compared = asset_class.compared
         #: How far back a feature may look, in microseconds.
         self.reach = max((window.length + window.hop for window in asset_class.windows), default=0)
-        self._windows_kind = Windows if asset_class.required is None else HeldReadings
+        #: Whether a time may wait until all of its sensors have come.
+        self.holds = asset_class.required is not None
+        self._windows_kind = HeldReadings if self.holds else Windows
         self._place_features(asset_class, asset_class.own if goes_on is None else goes_on)
 
     def _place_features(self, asset_class: AssetClass, goes_on: Sequence[OwnFeatures]) -> None:
@@ -161,6 +163,8 @@ class ClassPlan:
             index for index, placed in enumerate(blocks) if placed.kind.advance is not FeatureBlock.advance
         )
         self.sees_telemetry = any(Telemetry in placed.kind.uses for placed in blocks)
+        #: Whether telemetry concerns any block.
+        self.follows = bool(self.advanced or self.sees_telemetry or self.written)
         used = {event for placed in blocks for event in placed.kind.uses}
         #: By type of event: indices of the blocks that use it.
         self.users = {

@@ -104,17 +104,21 @@ class RowBuffer:
         Returns:
             The table (capacity, 1 + sensors), and the index of the first of them.
         """
-        if self._end + len(rows) > len(self._table):
+        first = self._end
+        if first + len(rows) > len(self._table):
             self._make_room(len(rows))
-        at = self._end
+            first = self._end
+        table, pack, at = self._table, self._pack, first
+        data = table.data
         for time, row in zip(times, rows, strict=True):
             try:
-                self._pack.pack_into(self._table.data, at * self._pack.size, time, *row)
+                # Four times as fast as an assignment to a row of the table.
+                pack.pack_into(data, at * pack.size, time, *row)
             except struct.error:
-                # A missing reading.
-                self._table[at] = (time, *row)
+                # A reading is missing.
+                table[at] = (time, *row)
             at += 1
-        return self._table, self._end
+        return table, first
 
     def add_placed(self, time: int) -> None:
         """Add the next row that `place` wrote, which is of this time."""
@@ -140,6 +144,17 @@ class RowBuffer:
             table = np.empty((size, table.shape[1]))
         table[: len(held)] = held
         self._table, self._first, self._end = table, 0, len(held)
+
+    def drop_until(self, time: int, kept: int | None) -> list[int]:
+        """Drop the first rows that are of times up to an instant, one time apart; return their times."""
+        times = self._table[self._first : self._end, 0]
+        stop = times > time
+        if kept is not None:
+            stop |= times == kept
+        dropped: list[int] = times[: int(stop.argmax()) if stop.any() else len(times)].astype(int).tolist()
+        self._first += len(dropped)
+        self._find_oldest()
+        return dropped
 
     def drop_oldest(self) -> None:
         """Drop the first row."""
@@ -317,9 +332,9 @@ class Windows:
         self._panes.extend(table, first, features)
         return features
 
-    def add_placed(self, time: int, identity: str | None, content: bytes | None) -> None:
-        """Add the next time of a run: it is the one that is scored."""
-        self._advance(time)
+    def add_placed(self, time: int, identity: str | None, content: bytes | None) -> int:
+        """Add the next time of a run: it is the one that is scored. Return the watermark."""
+        mark = self._advance(time)
         self._rows.add_placed(time)
         self.largest = time
         if self._ahead:
@@ -328,6 +343,7 @@ class Windows:
             self._features = None
         if identity is not None or content is not None:
             self._remember_telemetry(identity, time, self._rows.last, content)
+        return mark
 
     def _score_latest(self, time: int) -> Placement:
         """Score the latest time, whose readings were merged before it was scored."""
@@ -335,12 +351,15 @@ class Windows:
         self._enter(time, self._rows[time].copy())
         return Placement.ON_TIME
 
-    def _advance(self, time: int) -> None:
-        """Make this the latest time of telemetry."""
+    def _advance(self, time: int) -> int:
+        """Make this the latest time of telemetry; return the watermark."""
         self.latest = time
-        if self.newest is None or time > self.newest:
-            self.newest = time
-        self._forget()
+        newest = self.newest
+        if newest is None or time > newest:
+            self.newest = newest = time
+        self._forget(newest)
+        mark = newest - self._plan.lateness
+        return mark if self._floor is None else max(mark, self._floor)
 
     def _enter(self, time: int, row: NDArray[np.float64]) -> None:
         """Make this the time that is scored; late telemetry that waited for it enters the panes first."""
@@ -410,7 +429,7 @@ class Windows:
             return placed
         if placed is Placement.ON_TIME:
             self.newest = time
-            self._forget()
+            self._forget(time)
         self._ids[key] = time
         return placed
 
@@ -651,16 +670,16 @@ class Windows:
         if first and content is not None:
             self._contents[time] = (_digest(content),)
 
-    def _forget(self) -> None:
+    def _forget(self, newest: int) -> None:
         """Drop rows that no pane needs, and identities that are too late to be accepted."""
-        if self.newest is None:
+        plan, rows, ids, contents = self._plan, self._rows, self._ids, self._contents
+        mark = watermark = newest - plan.lateness
+        if self.latest is not None and self.latest < mark:
+            mark = self.latest
+        if rows.oldest <= mark - plan.longest_hop or len(rows) > MOST_ROWS:
+            self._drop_rows(mark, mark if self.largest is None else min(mark, self.largest))
+        if not ids and not contents:
             return
-        watermark = self.newest - self._plan.lateness
-        mark = watermark if self.latest is None else min(watermark, self.latest)
-        scored = mark if self.largest is None else min(mark, self.largest)
-        if self._rows.oldest <= self._plan.surely_unneeded(mark, scored) or len(self._rows) > MOST_ROWS:
-            self._drop_rows(mark, scored)
-        ids, contents = self._ids, self._contents
         for _ in range(len(ids)):
             first = next(iter(ids))
             if ids[first] >= watermark:
@@ -674,7 +693,14 @@ class Windows:
 
     def _drop_rows(self, mark: int, scored: int) -> None:
         """Drop the oldest rows that neither late telemetry nor, unless they are many, a reset needs."""
-        rows, merges, resets = self._rows, self._plan.pane_start(mark), self._plan.window_start(scored)
+        rows, plan = self._rows, self._plan
+        if rows.oldest > plan.surely_unneeded(mark, scored) and len(rows) <= MOST_ROWS:
+            return
+        merges, resets = plan.pane_start(mark), plan.window_start(scored)
+        if not self._ahead:
+            # Nearly always that is all, and most of the table at once.
+            for at in rows.drop_until(min(merges, mark - 1, resets), self.largest):
+                self._unbegun.pop(at, None)
         while (at := rows.oldest) != NEVER:
             if at > merges or at >= mark or at == self.largest or at in self._ahead:
                 break

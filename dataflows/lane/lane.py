@@ -7,7 +7,7 @@ changed fleet (`Migrations`).
 from __future__ import annotations
 
 from collections import Counter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast, get_args
 
 import structlog
 
@@ -66,6 +66,8 @@ if TYPE_CHECKING:
 __all__ = ["HEARD", "LANE", "LANE_PARTS", "Counts", "Lane", "Migrations"]
 
 _NEVER_BEGUN = -(2**63)
+_EVENTS = frozenset(get_args(Event))
+_TIMED = frozenset(get_args(TimedEvent))
 
 
 class Counts:
@@ -305,8 +307,8 @@ class Lane:
                     self._on_error(item, RuntimeError(body.detail), "decode")
                 out.append(self._reject(item, body, None))
                 self._made = 0
-            elif isinstance(body, Event):
-                self._process_or_reject(item, body, out)
+            elif type(body) in _EVENTS:
+                self._process_or_reject(item, cast("Event", body), out)
                 if unpublished:
                     rows = enumerate(self._migrations.publish(item), _MIGRATED)
                     out += [self._before_record(item, place, row) for place, row in rows]
@@ -332,12 +334,17 @@ class Lane:
             out.append(Item(item.sequence, lane_part(0), item.arrival, item.known, item.position, row))
 
     def _process(self, item: Item, event: Event, out: list[Item]) -> None:
-        mixed = self._check_arrivals(event)
-        if mixed is not None:
-            out.append(self._reject(item, mixed, event))
-            self._made = 0
-            return
-        if not self._arrivals.believes(item, event, self.arrival):
+        arrived = event.arrived
+        # Each condition leaves out a call that would change nothing.
+        if (arrived is not None) is not self._with_arrivals:
+            mixed = self._check_arrivals(event)
+            if mixed is not None:
+                out.append(self._reject(item, mixed, event))
+                self._made = 0
+                return
+        if (arrived is not None or self._arrivals.claims) and not self._arrivals.believes(
+            item, event, self.arrival
+        ):
             wild = (
                 "`arrived` lies more than max_arrival_jump after that of the record before it, and no other "
                 "asset or source has confirmed it"
@@ -346,7 +353,8 @@ class Lane:
             out.append(self._reject(item, Reject("wrong_arrival", wild, asset), event))
             self._made = 0
             return
-        self._expire(event.arrived, out)
+        if arrived is not None and self._waits:
+            self._expire(arrived, out)
         self._move_time(item, event)
         if self._weather is not None and self._now is not None:
             self._issue(self._now, out)
@@ -372,7 +380,8 @@ class Lane:
         if isinstance(event, Verdict) and event.target not in self._names.targets:
             out.append(self._reject(item, self._unknown_target(event.target, event.asset), event))
             return
-        asset_class = self._resolve(event, filed=filed)
+        known = None if isinstance(event, Registration) else self._registry.class_of(event.asset)
+        asset_class = self._resolve(event, filed=filed) if known is None else known
         if isinstance(asset_class, Reject):
             if asset_class.reason == "unknown_asset":
                 self._names.unknown_asset(event.asset)
@@ -382,7 +391,9 @@ class Lane:
             if not self._defers(item, event, asset_class, out):
                 self._accept(item, event, event, asset_class, out)
             return
-        checked = self._plausible.check(event, asset_class)
+        checked: Telemetry | Reject = event
+        if event.unusable is not None or self._plausible.has_limits:
+            checked = self._plausible.check(event, asset_class)
         if isinstance(checked, Reject):
             out.append(self._reject(item, checked, None))
             return
@@ -392,36 +403,63 @@ class Lane:
         self, item: Item, sent: AssetEvent, event: AssetEvent, asset_class: str, out: list[Item]
     ) -> None:
         """Process an event of a known asset, as sent and without the readings that its class excludes."""
+        arrival = self.arrival
         # Telemetry or a fault that is not a copy.
         news: Telemetry | Fault | None = None
-        if isinstance(event, Telemetry | Fault) and not self._is_copy(event, asset_class):
+        if isinstance(event, Telemetry | Fault) and not (
+            arrival is not None and self._signs.is_copy(event, asset_class)
+        ):
             news = event
-        if news is not None and self._clocks is not None and self.arrival is not None:
-            self._check_clock(self._clocks, item, news, self.arrival, out)
-        refused = self._refused(event)
-        if refused is not None:
-            out.append(self._reject(item, refused, event))
-            return
-        living = news is not None and self.arrival is not None and self._signs.is_timely(news, asset_class)
-        if living and self.arrival is not None:
-            missed = self._silence.missed(event.asset, self.arrival)
-            if missed is not None:
-                self._emit(missed, self.arrival, out)
-        withdrawn = False
-        if self._with_arrivals is False:
-            withdrawn = self._release_waiting(item, event, out)
-        around = self._weather
-        weather = None if around is None else around.join(event, asset_class)
-        resting = self._silence.resting_clock(asset_class, self.arrival)
+        living = resting = None
+        if arrival is not None:
+            refused, living = self._check(item, event, news, asset_class, arrival, out)
+            if refused is not None:
+                out.append(self._reject(item, refused, event))
+                return
+            resting = self._silence.resting_clock(asset_class, arrival)
+        withdrawn = self._with_arrivals is False and self._release_waiting(item, event, out)
+        weather = None if self._weather is None else self._weather.join(event, asset_class)
         relative = None
         if isinstance(event, Telemetry):
             relative = self._conditions.relative(asset_class, event.readings, learns=news is not None)
         body = ResolvedEvent(event, asset_class, weather, resting, withdrawn, relative)
-        if living and news is not None:
-            self._add_sign_of_life(news, asset_class)
+        if living is not None:
+            self._add_sign_of_life(living, asset_class)
             self._restart_silence(event.asset, asset_class)
         self._count(sent, asset_class)
-        out.append(Item(item.sequence, lane_part(0), self.arrival, item.known, item.position, body))
+        out.append(Item(item.sequence, 0, arrival, item.known, item.position, body))
+
+    def _check(
+        self,
+        item: Item,
+        event: AssetEvent,
+        news: Telemetry | Fault | None,
+        asset_class: str,
+        arrival: int,
+        out: list[Item],
+    ) -> tuple[Reject | None, Telemetry | Fault | None]:
+        """Check an event against its arrival.
+
+        Args:
+            item: its record.
+            event: the event.
+            news: it, if it is telemetry or a fault and not a copy.
+            asset_class: class of its asset.
+            arrival: of the lane.
+            out: takes what the check finds, and the expiry that its asset missed.
+
+        Returns:
+            Why it is refused, None if it is not; and the event if it is a sign of life.
+        """
+        if news is not None and self._clocks is not None:
+            self._check_clock(self._clocks, item, news, arrival, out)
+        refused = self._refused(event, arrival)
+        if refused is not None or news is None or not self._signs.is_timely(news, asset_class):
+            return refused, None
+        missed = self._silence.missed(event.asset, arrival)
+        if missed is not None:
+            self._emit(missed, arrival, out)
+        return None, news
 
     def _defers(self, item: Item, event: AssetEvent, asset_class: str, out: list[Item]) -> bool:
         """Whether an event waits for telemetry, or is rejected since an equal one waits."""
@@ -461,24 +499,17 @@ class Lane:
                 out.append(Item(self._sequence, self._next_part(), None, item.known, record.position, body))
         return False
 
-    def _refused(self, event: AssetEvent) -> Reject | None:
+    def _refused(self, event: AssetEvent, arrival: int) -> Reject | None:
         """Reason not to believe the clock of an event's asset; None if there is none."""
-        if self._is_future(event):
+        if isinstance(event, TimedEvent) and event.time > arrival + self._max_future:
             return Reject("future", "its time lies more than max_future after its arrival", event.asset)
         if self._quarantine and self._is_quarantined(event):
             wrong = "the clock of its asset is wrong; `changes` tells since when and by how much"
             return Reject("wrong_clock", wrong, event.asset)
-        if (
-            self.arrival is not None
-            and isinstance(event, Telemetry | Fault)
-            and event.time < self.arrival - self._max_past
-        ):
+        if isinstance(event, Telemetry | Fault) and event.time < arrival - self._max_past:
             old = "its time lies more than max_past before its arrival: a clock that began anew"
             return Reject("too_late", old, event.asset)
         return None
-
-    def _is_copy(self, event: Telemetry | Fault, asset_class: str) -> bool:
-        return self.arrival is not None and self._signs.is_copy(event, asset_class)
 
     def _add_sign_of_life(self, event: Telemetry | Fault, asset_class: str) -> None:
         if self._waits or self._clocks is not None:
@@ -637,9 +668,11 @@ class Lane:
         """
         if event.arrived is not None and (self.arrival is None or event.arrived > self.arrival):
             self.arrival = event.arrived
-        waits = self._with_arrivals is False and self._waiting.is_ahead(event)
-        if isinstance(event, TimedEvent) and not waits:
-            self._largest = event.time if self._largest is None else max(self._largest, event.time)
+        time, largest = getattr(event, "time", None) if type(event) in _TIMED else None, self._largest
+        if time is not None and (largest is None or time > largest):
+            waits = self._with_arrivals is False and self._waiting.is_ahead(event)
+            if not waits:
+                self._largest = time
         item.known = self._known()
 
     @property
@@ -665,24 +698,17 @@ class Lane:
         return self._now or 0
 
     def _resolve(self, event: AssetEvent, *, filed: bool) -> str | Reject:
+        """Class of a registry row, or of an asset that is not known yet."""
         if isinstance(event, Registration):
             before = self._registry.class_of(event.asset)
             found = self._registry.register(event, filed=filed)
             if before is not None and not isinstance(found, Reject) and found != before:
                 self._leave(event.asset, before)
         else:
-            known = self._registry.class_of(event.asset)
-            if known is not None:
-                return known
             found = self._registry.adopt(event.asset)
         if not isinstance(found, Reject):
             self._registered.touch(event.asset)
         return found
-
-    def _is_future(self, event: AssetEvent) -> bool:
-        if self.arrival is None or not isinstance(event, TimedEvent):
-            return False
-        return event.time > self.arrival + self._max_future
 
     def _restart_silence(self, asset: str, asset_class: str) -> None:
         if self.arrival is not None and self._silence.restart(asset, asset_class, self.arrival):

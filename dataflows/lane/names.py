@@ -60,6 +60,8 @@ class Names:
         #: Declared sensors and codes that have not come yet, by class.
         self._missing_sensors = {name: set(found) for name, found in self._sensors.items()}
         self._missing_codes = {name: set(found) for name, found in self._codes.items()}
+        #: Names of readings that are all declared, of the latest such telemetry of each class.
+        self._usual: dict[str, tuple[str, ...]] = {}
         #: Classes with telemetry: sensors and codes of other classes cannot be judged.
         self._with_telemetry: set[str] = set()
         if state is not None:
@@ -110,8 +112,14 @@ class Names:
             missing.difference_update(
                 [name for name, value in event.readings.items() if value is not None and name in missing]
             )
+        # Nearly all telemetry of a class has the names of the telemetry before it.
+        names = tuple(event.readings)
+        if names == self._usual.get(asset_class):
+            return
         declared = self._sensors[asset_class]
-        if not event.readings.keys() <= declared:
+        if event.readings.keys() <= declared:
+            self._usual[asset_class] = names
+        else:
             for name in event.readings.keys() - declared:
                 self._count("sensor", asset_class, name)
 

@@ -26,11 +26,13 @@ class Plausible:
 
     Attributes:
         counts: number of readings replaced by missing, by ``class/sensor``.
+        has_limits: whether any sensor has limits.
     """
 
     def __init__(self, classes: Mapping[str, AssetClass], counts: Mapping[str, int] | None = None) -> None:
         self._sensors = {name: frozenset(found.sensors) for name, found in classes.items()}
         self._limits = {name: found.limits for name, found in classes.items() if found.limits}
+        self.has_limits = bool(self._limits)
         self.counts: Counter[str] = Counter(counts)
 
     def check(self, event: Telemetry, asset_class: str) -> Telemetry | Reject:

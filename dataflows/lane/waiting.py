@@ -14,7 +14,7 @@ import msgspec
 from dataflows.events import Failure, Maintenance
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
     from dataflows.events import Event
 
@@ -118,10 +118,13 @@ class Waiting:
         return bool(found)
 
     def advance(self, time: int) -> Iterable[WaitingRecord]:
-        """Note the time of telemetry; yield the records that it reaches, by time, then by sequence."""
+        """Note the time of telemetry; return the records that it reaches, by time, then by sequence."""
         until = time + self._max_future if self._reach is None else time
         if self._reach is None or time > self._reach:
             self._reach = time
+        return self._reached(until) if self._order else ()
+
+    def _reached(self, until: int) -> Iterator[WaitingRecord]:
         while self._order and self._order[0][0] <= until:
             _, sequence, asset, identity = heapq.heappop(self._order)
             found = self._held.get(asset, {}).get(identity)
