@@ -9,7 +9,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input --quiet
 
-.PHONY: help venv run test test-full chaos lint format lock manifests docs bench clean
+.PHONY: help venv run test test-full chaos lint audit format lock manifests docs bench clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -39,6 +39,9 @@ lint: $(VENV)/.ready ## check style, format, types and the borders between packa
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+audit: $(VENV)/.ready ## ask PyPI for known vulnerabilities of what the package needs, and write build/sbom.json
+	$(BIN)/python .ci/audit.py
 
 format: $(VENV)/.ready ## mend what ruff can mend
 	$(BIN)/ruff check --fix

@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import threading
+import urllib.request
 from collections import Counter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 import orjson
 import pytest
 
+from tests.chaos.harness import free_ports
 from tests.processes import ROOT, environment
 from tests.tables import LEAK
 
@@ -54,6 +57,8 @@ app(sys.argv[1:], standalone_mode=False)
 with open("/proc/self/status") as status:
     print(*(line for line in status if line.startswith("VmHWM:")))
 """
+#: So many a page of metrics has at most, whatever comes in.
+SERIES = 100
 GIGABYTE = 10**9 // 1024  # in KB of 1,024 bytes, as the kernel counts
 TIME = 1_735_689_600
 #: Without a record that can be used, a run ends after the first thousand.
@@ -122,6 +127,41 @@ def _kinds() -> list[tuple[bytes, str | None]]:
     ]
 
 
+class Scraper:
+    """Reads the metrics of a run again and again while the block runs.
+
+    Attributes:
+        series: the most series of a page.
+        bytes: length of the longest page.
+        pages: how many were read.
+    """
+
+    def __init__(self, port: int) -> None:
+        self.series = self.bytes = self.pages = 0
+        self._url = f"http://127.0.0.1:{port}/metrics"
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._run)
+
+    def _run(self) -> None:
+        while not self._ended.wait(0.2):
+            try:
+                with urllib.request.urlopen(self._url, timeout=10) as answer:  # noqa: S310 - an address of ours
+                    page = answer.read()
+            except OSError:
+                continue
+            self.pages += 1
+            self.bytes = max(self.bytes, len(page))
+            self.series = max(self.series, sum(not line.startswith(b"#") for line in page.splitlines()))
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._ended.set()
+        self._thread.join()
+
+
 def account(folder: Path, records: int) -> tuple[Counter[int], Counter[str]]:
     """How many rows each sequence has among predictions, rejects and late; and how many each reason has."""
     sequences = Counter(range(1, records + 1))
@@ -146,7 +186,7 @@ def account(folder: Path, records: int) -> tuple[Counter[int], Counter[str]]:
 def test_hostile_input_takes_bounded_memory_and_is_accounted_for(
     tmp_path: Path, policy: str, megabytes: int, names: int, longest: int
 ) -> None:
-    """The process stays within 1 GB, and each line is one row, whether unknown assets are adopted or not."""
+    """The process stays within 1 GB and few series, and each line is one row, adopted assets or not."""
     expected: list[str | None] = []
     with (tmp_path / "events.jsonl").open("wb") as file:
         for line, reason in KNOWN if policy == "reject" else ():
@@ -158,9 +198,12 @@ def test_hostile_input_takes_bounded_memory_and_is_accounted_for(
     fleet = tmp_path / "fleet.toml"
     fleet.write_text(FLEET.replace("POLICY", policy).replace("MOST", str(names // OVERFILL)))
     command = [sys.executable, "-c", PROGRAM, "run", str(fleet), "--recovery", str(tmp_path / "store")]
-    ran = subprocess.run(
-        command, env=environment(), cwd=ROOT, capture_output=True, text=True, timeout=3_000, check=False
-    )
+    (port,) = free_ports(1)
+    command += ["--metrics", str(port), "--metrics-assets", "10"]
+    with Scraper(port) as scraper:
+        ran = subprocess.run(
+            command, env=environment(), cwd=ROOT, capture_output=True, text=True, timeout=3_000, check=False
+        )
     assert ran.returncode == 0, (ran.stdout + ran.stderr)[-5_000:]
     most = int(ran.stdout.split("VmHWM:")[1].split()[0])
     sequences, reasons = account(tmp_path, len(expected))
@@ -177,3 +220,6 @@ def test_hostile_input_takes_bounded_memory_and_is_accounted_for(
         assert reasons["scored"] == scored - reasons["duplicate"]
     assert set(sequences.values()) == {2}, "each sequence once, beside the one it was counted from"
     assert most < GIGABYTE, f"{most:,} KB"
+    assert scraper.pages
+    assert scraper.series < SERIES
+    assert scraper.bytes < 200 * SERIES
