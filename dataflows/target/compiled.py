@@ -52,10 +52,26 @@ def _river_classes(module: str, *names: str) -> tuple[Any, ...]:
 
 
 class Compiled(Protocol):
-    """The fast form of one estimator."""
+    """The fast form of one estimator.
+
+    What it learns it writes into the estimator when it is told to, by `flush`: before anybody reads, asks or
+    teaches the estimator itself.
+    """
 
     def learned(self) -> None:
-        """Note that the estimator learned: what was read from it is of the past."""
+        """Note that the estimator itself learned: what was read from it is of the past."""
+        ...
+
+    def flush(self) -> None:
+        """Write what was learned into the estimator."""
+        ...
+
+    def learn(self, row: Floats, label: bool) -> bool:  # noqa: FBT001 - as River's
+        """Learn one example (features that the model sees; NaN is missing), to the last bit as the estimator.
+
+        Returns:
+            Whether it did; where not, the estimator itself has to learn.
+        """
         ...
 
     def score_rows(self, rows: Floats) -> Floats | None:
@@ -79,6 +95,13 @@ class _Own:
 
     def learned(self) -> None:
         """Do nothing: nothing is copied."""
+
+    def flush(self) -> None:
+        """Do nothing: the estimator learns itself."""
+
+    def learn(self, row: Floats, label: bool) -> bool:  # noqa: ARG002, FBT001 - as `Compiled.learn`
+        """Return False: the estimator learns itself."""
+        return False
 
     def score_rows(self, rows: Floats) -> Floats | None:
         """As `Compiled.score_rows`."""
@@ -122,10 +145,11 @@ def _path(kind: type) -> str:
 
 
 @njit(cache=True)
-def _logits(rows: Floats, known: Floats, intercept: float) -> Floats:
+def _logits(rows: Floats, known: Floats) -> Floats:
     """(n) dot products of weights and scaled values; NaN where a value is given that the model never saw.
 
-    ``known`` (3, features that the model sees) are means, deviations and weights.
+    ``known`` (3, features and 1) are means, deviations and weights; the two latter are NaN
+    for a feature that it never saw. The last weight is the intercept.
     """
     logits = np.empty(rows.shape[0])
     for row in range(rows.shape[0]):
@@ -136,13 +160,15 @@ def _logits(rows: Floats, known: Floats, intercept: float) -> Floats:
                 deviation = known[1, index]
                 if deviation != 0.0:
                     total += known[2, index] * ((value - known[0, index]) / deviation)
-        total += intercept
+        total += known[2, rows.shape[1]]
         logits[row] = total if math.isfinite(total) else math.nan
     return logits
 
 
 #: River's ``sigmoid`` is 0 or 1 beyond this.
 _STEEPEST = 30.0
+#: The gradient of River's log loss has another form beyond this.
+_CERTAIN = 18.0
 
 
 @njit(cache=True)
@@ -160,10 +186,71 @@ def _sigmoids(logits: Floats) -> Floats:
     return scores
 
 
+@njit(cache=True)
+def _learn_linear(  # noqa: C901, PLR0912 - compiled: one call for one example
+    row: Floats, positive: int, moments: Floats, weights: Floats, rates: Floats, scales: int, half: float
+) -> bool:
+    """Learn one example in place, as River's scaler and regression do; return False where River has to.
+
+    Args:
+        row: (features) NaN where missing.
+        positive: its label, 0 or 1.
+        moments: (3, features) counts, means and variances.
+        weights: (features + 1) NaN for a feature that was never learned; the intercept is last.
+        rates: of the weights and of the intercept; limit of a gradient; weights of positives and negatives.
+        scales: 0 without a scaler, 1 if it only centres, 2 if it divides by the deviation too.
+        half: 0.5, which is not written here, since a compiler makes a root of the power that Python computes.
+    """
+    size = len(row)
+    scaled = np.zeros(size)
+    new = moments.copy()
+    logit = 0.0
+    for i in range(size):
+        value = row[i]
+        if math.isnan(value):
+            continue
+        if scales > 0:
+            new[0, i] += 1.0
+            before = new[1, i]
+            new[1, i] += (value - before) / new[0, i]
+            if scales > 1:
+                new[2, i] += ((value - before) * (value - new[1, i]) - new[2, i]) / new[0, i]
+                variance = new[2, i]
+                if variance < 0.0:
+                    return False
+                scaled[i] = (value - new[1, i]) / math.pow(variance, half) if variance != 0.0 else 0.0
+            else:
+                scaled[i] = value - new[1, i]
+        else:
+            scaled[i] = value
+        logit += weights[i] * scaled[i]
+    logit += weights[size]
+    if not math.isfinite(logit):  # a feature is new, or a weight is
+        return False
+    sign = 1.0 if positive else -1.0
+    weight = rates[3] if positive else rates[4]
+    margin = logit * sign
+    if margin > _CERTAIN:
+        gradient = weight * math.exp(-margin) * -sign
+    elif margin < -_CERTAIN:
+        gradient = weight * -sign
+    else:
+        gradient = weight * -sign / (math.exp(margin) + 1.0)
+    gradient = max(min(gradient, rates[2]), -rates[2])
+    moments[:] = new
+    for i in range(size):
+        if not math.isnan(row[i]):
+            weights[i] -= scaled[i] * gradient * rates[0]
+    weights[size] -= rates[1] * gradient
+    return True
+
+
 class _Linear:
     """River's ``StandardScaler | LogisticRegression``, or the regression alone.
 
-    Its weights are read into arrays while it learns nothing.
+    Its numbers are read into arrays when they are first needed. As long as no new feature comes, it learns
+    there, if its optimizer is plain gradient descent at a constant rate. A regression that is trained
+    otherwise is read once more after each example.
     """
 
     def __init__(self, steps: list[Any], names: tuple[str, ...]) -> None:
@@ -174,32 +261,100 @@ class _Linear:
         self._mean = None if type(loss).mean_func is binary.mean_func else loss.mean_func
         self._names = names
         self._asked = 0
+        #: Counts, means and variances of the scaler; weights, with the intercept.
+        self._moments: Floats = np.zeros((3, len(names)))
+        self._weights: Floats | None = None
+        #: Means, deviations and weights, as `_logits` takes them; None where they are to be computed.
         self._known: Floats | None = None
+        #: Examples that the arrays learned and the estimator did not yet.
+        self._ahead = 0
+        self._scales = 0 if self._scaler is None else 1 + bool(self._scaler.with_std)
+        self._rates = _rates_of(self._regression)
+        self._trusted = False
         self._differs = False
 
     def learned(self) -> None:
-        """Discard the arrays: the model learned since they were read."""
-        self._known = None
+        """As `Compiled.learned`."""
+        self._weights = self._known = None
         self._asked = 0
 
+    def flush(self) -> None:
+        """As `Compiled.flush`."""
+        if not self._ahead or self._weights is None:
+            return
+        weights = self._weights.tolist()
+        learned = [index for index, weight in enumerate(weights[:-1]) if not math.isnan(weight)]
+        names = [self._names[index] for index in learned]
+        if self._scaler is not None:
+            counts, means, variances = self._moments[:, learned].tolist()
+            # A counter's own update would add.
+            dict.update(self._scaler.counts, zip(names, map(int, counts), strict=True))
+            self._scaler.means.update(zip(names, means, strict=True))
+            if self._scaler.with_std:
+                self._scaler.vars.update(zip(names, variances, strict=True))
+        for index in learned:
+            self._regression._weights[self._names[index]] = weights[index]  # noqa: SLF001 - no way in
+        self._regression.intercept = weights[-1]
+        self._regression.optimizer.n_iterations += self._ahead
+        self._ahead = 0
+
+    def learn(self, row: Floats, label: bool) -> bool:  # noqa: FBT001 - as `Compiled.learn`
+        """As `Compiled.learn`; the first example is learned by River too, and the results are compared."""
+        if self._rates is None or self._differs:
+            return False
+        weights = self._read() if self._weights is None else self._weights
+        if not _learn_linear(row, int(label), self._moments, weights, self._rates, self._scales, 0.5):
+            return False
+        self._known = None
+        if self._trusted:
+            self._ahead += 1
+        else:
+            self._compare(row, label, weights)
+        return True
+
+    def _compare(self, row: Floats, label: bool, weights: Floats) -> None:  # noqa: FBT001 - as above
+        """Let River learn what the arrays just learned, and trust them where both are equal."""
+        learned = self._moments, weights
+        x = {
+            name: value
+            for name, value in zip(self._names, row.tolist(), strict=True)
+            if not math.isnan(value)
+        }
+        scaled = x
+        if self._scaler is not None:
+            self._scaler.learn_one(x)
+            scaled = self._scaler.transform_one(x)
+        self._regression.learn_one(scaled, label)
+        found = self._read(), self._moments
+        self._trusted = np.array_equal(learned[1], found[0], equal_nan=True) and np.array_equal(
+            learned[0], found[1]
+        )
+        self._distrust(not self._trusted)
+
+    def _distrust(self, differs: bool) -> None:  # noqa: FBT001 - a finding
+        if differs:
+            self._differs = True
+            self.learned()
+            _log.warning("a linear model is read wrongly, so River is asked for every score")
+
     def score_rows(self, rows: Floats) -> Floats | None:
-        """As `Compiled.score_rows`; None for the first rows after the model learned."""
+        """As `Compiled.score_rows`; None for the first rows after the model itself learned."""
         if self._known is not None:
             return self._compute(rows, self._known)
-        self._asked += len(rows)
-        if self._asked < PATIENCE or self._differs:
-            return None
-        known = self._read()
+        fresh = self._weights is None
+        if fresh:
+            self._asked += len(rows)
+            if self._asked < PATIENCE or self._differs:
+                return None
+            self._read()
+        known = self._known = self._scaling()
         scores = self._compute(rows, known)
-        self._differs = not math.isnan(scores[-1]) and scores[-1] != self._score_by_river(rows[-1])
-        if self._differs:
-            _log.warning("a linear model is read wrongly, so River is asked for every score")
-            return None
-        self._known = known
-        return scores
+        if fresh and not math.isnan(scores[-1]):
+            self._distrust(scores[-1] != self._score_by_river(rows[-1]))
+        return None if self._differs else scores
 
     def _compute(self, rows: Floats, known: Floats) -> Floats:
-        logits: Floats = _logits(rows, known, float(self._regression.intercept))
+        logits: Floats = _logits(rows, known)
         if self._mean is None:
             scores: Floats = _sigmoids(logits)
             return scores
@@ -212,18 +367,47 @@ class _Linear:
         scaled = x if self._scaler is None else self._scaler.transform_one(x)
         return float(self._regression.predict_proba_one(scaled)[True])
 
+    def _scaling(self) -> Floats:
+        """Return what `_logits` takes."""
+        known = np.ones((3, len(self._names) + 1))
+        known[0, :-1] = self._moments[1]
+        known[2] = self._read() if self._weights is None else self._weights
+        if self._scales > 1:
+            known[1, :-1] = [variance**0.5 for variance in self._moments[2].tolist()]
+        known[1, np.isnan(known[2])] = math.nan
+        return known
+
     def _read(self) -> Floats:
-        """Means, deviations and weights as they are now; NaN for a feature that the model never saw."""
+        """Fill the arrays with the numbers of the estimator, and return the weights."""
         weights = self._regression.weights
         scaler = self._scaler
-        columns = [(math.nan,) * 3] * len(self._names)
+        self._moments = np.zeros((3, len(self._names)))
+        self._weights = np.full(len(self._names) + 1, math.nan)
+        self._weights[-1] = self._regression.intercept
         for index, name in enumerate(self._names):
             # A scaler that is asked before it learned holds zeros for a feature; a regression does not.
             if name in weights:
-                mean = 0.0 if scaler is None else scaler.means[name]
-                deviation = scaler.vars[name] ** 0.5 if scaler is not None and scaler.with_std else 1.0
-                columns[index] = (mean, deviation, weights[name])
-        return np.array(columns).reshape(-1, 3).T.copy()
+                self._weights[index] = weights[name]
+                if scaler is not None:
+                    variance = scaler.vars[name] if scaler.with_std else 0.0
+                    self._moments[:, index] = scaler.counts[name], scaler.means[name], variance
+        return self._weights
+
+
+def _rates_of(regression: Any) -> Floats | None:  # noqa: ANN401 - of River
+    """Return the rates of `_learn_linear`; None where River's regression learns in another way."""
+    optimizer, loss, intercept = regression.optimizer, regression.loss, regression.intercept_lr
+    plain = (
+        _path(type(optimizer)) == "river.optim.sgd.SGD"
+        and _path(type(loss)) == "river.optim.losses.Log"
+        and _path(type(optimizer.lr)) == _path(type(intercept)) == "river.optim.schedulers.Constant"
+        and not regression.l1
+        and not regression.l2
+    )
+    if not plain:
+        return None
+    rates = (optimizer.lr.learning_rate, intercept.learning_rate, regression.clip_gradient)
+    return np.array([*rates, loss.weight_pos, loss.weight_neg], dtype=np.float64)
 
 
 _SCALER = "river.preprocessing.scale.StandardScaler"
@@ -285,41 +469,105 @@ def _shares(logs: Floats, positive: int) -> Floats:
     return scores
 
 
+@njit(cache=True)
+def _learn_gaussians(row: Floats, gaussians: Floats) -> bool:
+    """Learn one example of a label in place, as River's ``Var``; return False where a feature is new.
+
+    Args:
+        row: (features) NaN where missing.
+        gaussians: (features, 3) of the label: count, mean, sum of squares; the count is 0 for a new feature.
+    """
+    for i in range(len(row)):
+        if not math.isnan(row[i]) and gaussians[i, 0] == 0.0:
+            return False
+    for i in range(len(row)):
+        value = row[i]
+        if not math.isnan(value):
+            gaussians[i, 0] += 1.0
+            before = gaussians[i, 1]
+            gaussians[i, 1] += (1.0 / gaussians[i, 0]) * (value - before)
+            gaussians[i, 2] += 1.0 * (value - before) * (value - gaussians[i, 1])
+    return True
+
+
 class _NaiveBayes:
-    """River's ``GaussianNB``: its means and deviations are read into arrays while it learns nothing."""
+    """River's ``GaussianNB``: its Gaussians are read into arrays, and learn there while no feature is new."""
 
     def __init__(self, steps: list[Any], names: tuple[str, ...]) -> None:
         self._estimator: Any = steps[0]
         self._names = names
+        #: By label, as `_learn_gaussians` takes them; and examples by label, those of the arrays too.
+        self._gaussians: dict[Any, Floats] | None = None
+        self._counts: dict[Any, int] = {}
+        #: As `_likelihoods` takes them, and the place of the label True; None where they are to be computed.
         self._known: tuple[Floats, Floats, int] | None = None
+        self._ahead = False
 
     def learned(self) -> None:
-        """Discard the arrays: the model learned since they were read."""
-        self._known = None
+        """As `Compiled.learned`."""
+        self._gaussians = self._known = None
+
+    def flush(self) -> None:
+        """As `Compiled.flush`."""
+        if not self._ahead or self._gaussians is None:
+            return
+        for label, gaussians in self._gaussians.items():
+            known = self._estimator.gaussians.get(label, {})
+            for name, (count, mean, squares) in zip(self._names, gaussians.tolist(), strict=True):
+                if count:
+                    variance = known[name]._var  # noqa: SLF001 - no way in
+                    variance.mean.n, variance.mean._mean, variance._S = count, mean, squares  # noqa: SLF001
+        dict.update(self._estimator.class_counts, self._counts)
+        self._ahead = False
+
+    def learn(self, row: Floats, label: bool) -> bool:  # noqa: FBT001 - as `Compiled.learn`
+        """As `Compiled.learn`."""
+        gaussians = self._read().get(label)
+        if gaussians is None or not _learn_gaussians(row, gaussians):
+            return False
+        self._counts[label] += 1
+        self._ahead, self._known = True, None
+        return True
 
     def score_rows(self, rows: Floats) -> Floats | None:
         """As `Compiled.score_rows`; None where it never saw a label that is True."""
-        if True not in self._estimator.class_counts:
+        self._read()
+        if True not in self._counts:
             return None
-        self._known = self._known or self._read()
+        self._known = self._known or self._compute()
         gaussians, priors, positive = self._known
         scores: Floats = _shares(_likelihoods(rows, gaussians, priors), positive)
         return scores
 
-    def _read(self) -> tuple[Floats, Floats, int]:
-        """Gaussians and priors as they are now (see `_likelihoods`), and the place of the label True."""
-        estimator = self._estimator
-        labels = [*estimator.class_counts]
-        gaussians = np.zeros((len(labels), len(self._names), 2))
+    def _compute(self) -> tuple[Floats, Floats, int]:
+        """Means, deviations and priors (see `_likelihoods`), and the place of the label True."""
+        every, labels, total = self._read(), [*self._counts], sum(self._counts.values())
+        known = np.zeros((len(labels), len(self._names), 2))
         for place, label in enumerate(labels):
-            known = estimator.gaussians.get(label, {})
+            gaussians = every[label]
+            # As River's density: one value has no deviation, nor have equal ones.
+            with np.errstate(invalid="ignore"):
+                variances = gaussians[:, 2] / gaussians[:, 0]
+            known[place, :, 0] = gaussians[:, 1]
+            known[place, :, 1] = np.sqrt(np.where(variances > 0.0, variances, 0.0))
+        priors = np.array([math.log(count / total) for count in self._counts.values()])
+        return known, priors, labels.index(True)
+
+    def _read(self) -> dict[Any, Floats]:
+        """Return the Gaussians by label, which are those of the estimator until they learn."""
+        if self._gaussians is not None:
+            return self._gaussians
+        self._counts = dict(self._estimator.class_counts)
+        self._gaussians = {}
+        for label in self._counts:
+            gaussians = self._gaussians[label] = np.zeros((len(self._names), 3))
+            known = self._estimator.gaussians.get(label, {})
             for index, name in enumerate(self._names):
                 gaussian = known.get(name)
-                # As River's density: one value has no deviation, nor have equal ones.
-                if gaussian is not None and gaussian.n_samples > 0 and gaussian.sigma > 0:
-                    gaussians[place, index] = gaussian.mu, math.sqrt(gaussian._var.get())  # noqa: SLF001 - River's own power of 0.5 may differ
-        priors = np.array([math.log(estimator.p_class(label)) for label in labels])
-        return gaussians, priors, labels.index(True)
+                if gaussian is not None:
+                    variance = gaussian._var  # noqa: SLF001 - as above
+                    gaussians[index] = variance.mean.n, variance.mean._mean, variance._S  # noqa: SLF001
+        return self._gaussians
 
 
 _adapts("river.naive_bayes.gaussian.GaussianNB")(_NaiveBayes)
@@ -365,9 +613,16 @@ class _Tree:
         self._asked = 0
 
     def learned(self) -> None:
-        """Discard the arrays: the tree learned since they were read."""
+        """As `Compiled.learned`."""
         self._known = None
         self._asked = 0
+
+    def flush(self) -> None:
+        """Do nothing: the tree learns itself."""
+
+    def learn(self, row: Floats, label: bool) -> bool:  # noqa: ARG002, FBT001 - as `Compiled.learn`
+        """Return False: the tree learns itself."""
+        return False
 
     def score_rows(self, rows: Floats) -> Floats | None:
         """As `Compiled.score_rows`; None for the first rows after the tree learned."""

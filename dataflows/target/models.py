@@ -144,15 +144,29 @@ class ModelVersion:
 
     def probabilities(self, x: dict[str, float]) -> dict[Any, float]:
         """Return the probability of each label that it knows."""
+        self._flush()
         return self.calls.probabilities(self._given(x))
 
     def learn(self, x: dict[str, float], label: int, lead: int | None) -> None:
         """Learn one example; ``lead`` is the microseconds to its failure."""
+        self._flush()
+        if self.compiled is not None:
+            self.compiled.learned()
         if self.calls.learns_lead:
             hours = None if lead is None else lead / HOUR
             self.estimator.learn_one(self._given(x), bool(label), lead=hours)
         else:
             self.calls.learn(self._given(x), bool(label))
+
+    def learn_row(self, row: NDArray[np.float64], label: int, lead: int | None) -> None:
+        """Learn one example: values of `names`, or scores of the models that it `sees`; NaN is missing."""
+        if self.compiled is None or not self.compiled.learn(row, bool(label)):
+            self.learn(dict_of(self.names or self.sees, row), label, lead)
+
+    def _flush(self) -> None:
+        """Write what its fast form learned into the estimator."""
+        if self.compiled is not None:
+            self.compiled.flush()
 
     def is_broken(self) -> bool:
         """Whether it scores a row of zeros with a number that is not finite: then its weights are not either.
@@ -178,6 +192,7 @@ class ModelVersion:
         Raises:
             ModelError: it cannot be pickled.
         """
+        self._flush()
         try:
             return to_stored(self.estimator)
         except Exception as error:
@@ -221,6 +236,11 @@ def served_scores(model: ModelVersion, scores: Mapping[str, float | None]) -> di
     """Return the features of a model of scores: the scores of the others as served."""
     given = {name: scores.get(name) for name in model.sees}
     return {name: score for name, score in given.items() if score is not None}
+
+
+def _row_of(given: Mapping[str, float], names: tuple[str, ...]) -> NDArray[np.float64]:
+    """Return values by name as a row; NaN where one is missing."""
+    return np.array([given.get(name, math.nan) for name in names])
 
 
 def dict_of(names: tuple[str, ...], values: NDArray[np.float64]) -> dict[str, float]:
@@ -801,7 +821,7 @@ class ModelSet:
         given = {name: score for name, (score, link) in seen.items() if link == "class" and score is not None}
         if not given and not model.errors.aside:
             return self.prior, "prior"
-        score = self._computed(model, np.array([given.get(name, math.nan) for name in model.sees]))
+        score = self._computed(model, _row_of(given, model.sees))
         if score is not None:
             model.errors.succeed(learning=False)
             return score, "class"
@@ -849,13 +869,15 @@ class ModelSet:
         """
         values = np.frombuffer(features)
         # Before the first model learns: an example is learned by all models, or by none.
-        given = [(members, dict_of(names, values[picks])) for names, picks, members in self._groups]
-        given += [([name], served_scores(self._versions[name], scores)) for name in self._stacked]
+        given = [(members, values[picks]) for _, picks, members in self._groups]
+        for name in self._stacked:
+            model = self._versions[name]
+            given.append(([name], _row_of(served_scores(model, scores), model.sees)))
         if self._retrained:
             self.kept.add(values, label, time)
-        for members, x in given:
+        for members, row in given:
             for name in members:
-                self._learn(self._versions[name], time, x, (label, lead), scores)
+                self._learn(self._versions[name], time, row, (label, lead), scores)
         if self._retrained:
             self.kept.drop_before(min(cast("Retrained", model.retrained).needed for model in self._retrained))
         self.learned += 1
@@ -870,7 +892,7 @@ class ModelSet:
         self,
         model: ModelVersion,
         time: int,
-        x: dict[str, float],
+        row: NDArray[np.float64],
         outcome: tuple[int, int | None],
         scores: Mapping[str, float | None],
     ) -> None:
@@ -880,11 +902,9 @@ class ModelSet:
         """
         if model.errors.aside or self._unlearned(model, time, scores):
             return
-        if model.compiled is not None:
-            model.compiled.learned()
         fit = None if model.retrained is None else model.retrained.current
         try:
-            model.learn(x, *outcome)
+            model.learn_row(row, *outcome)
         except Exception as error:  # noqa: BLE001 - a model is foreign code; the rest goes on
             self._fail(model, in_words(error), learning=True)
             return

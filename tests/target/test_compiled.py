@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from river import base, compose, linear_model, naive_bayes, optim, preprocessing, tree
 
 from dataflows.estimators import BayesianLogistic, Calibration, Prior, from_stored, to_stored
+from dataflows.target import compiled as module
 from dataflows.target.compiled import PATIENCE, calls_of, compiled_of, probabilities_of
 
 if TYPE_CHECKING:
@@ -136,6 +137,97 @@ def test_a_model_that_learned_is_read_once_more(form: str) -> None:
     assert before != after
     for score, row in zip(after, rows, strict=True):
         assert math.isnan(score) or score == calls_of(estimator).probabilities(given_of(names, row))[True]
+
+
+#: Estimators that learn in their fast form.
+LEARNERS: dict[str, Callable[[], Any]] = {
+    "scaled": FORMS["linear"],
+    "centred": lambda: preprocessing.StandardScaler(with_std=False) | linear_model.LogisticRegression(),
+    "plain": lambda: linear_model.LogisticRegression(optim.SGD(0.003), intercept_init=-4.6),
+    "naive Bayes": naive_bayes.GaussianNB,
+}
+
+
+def content(estimator: Any) -> Any:  # noqa: ANN401 - of River
+    """All numbers of an estimator."""
+    if isinstance(estimator, naive_bayes.GaussianNB):
+        gaussians = {
+            label: {
+                name: (each._var.mean.n, each._var.mean._mean, each._var._S) for name, each in known.items()
+            }
+            for label, known in estimator.gaussians.items()
+        }
+        return dict(estimator.class_counts), gaussians
+    steps = [*estimator.steps.values()] if isinstance(estimator, compose.Pipeline) else [estimator]
+    last = steps[-1]
+    scaler = [[*table.items()] for step in steps[:-1] for table in (step.counts, step.means, step.vars)]
+    return [*last.weights.items()], last.intercept, last.optimizer.n_iterations, scaler
+
+
+@settings(max_examples=40, deadline=None)
+@given(form=st.sampled_from(sorted(LEARNERS)), seed=st.integers(0, 2**16))
+def test_an_estimator_learns_in_its_fast_form_what_it_learns_itself(form: str, seed: int) -> None:
+    """To the last bit, with missing, late and constant features, and through snapshots."""
+    chance = np.random.default_rng(seed)
+    itself, fast = LEARNERS[form](), LEARNERS[form]()
+    compiled, count = compiled_of(fast, NAMES), 0
+    for number in range(80):
+        row = chance.normal(size=len(NAMES)) * 10.0 ** chance.integers(-3, 4, len(NAMES))
+        row[3] = 5.0
+        row[chance.random(len(NAMES)) < (0.2 if number > 5 else 0.6)] = np.nan
+        x, label = given_of(NAMES, row), bool(chance.random() < 0.4)
+        itself.learn_one(x, label)
+        assert compiled is not None
+        if compiled.learn(row, label):
+            count += 1
+        else:
+            compiled.flush()
+            compiled.learned()
+            fast.learn_one(x, label)
+        if chance.random() < 0.1:
+            compiled.flush()
+            assert content(fast) == content(itself)
+            if chance.random() < 0.5:
+                fast = from_stored(to_stored(fast))
+                compiled = compiled_of(fast, NAMES)
+    assert compiled is not None
+    compiled.flush()
+    assert content(fast) == content(itself)
+    assert count > 50
+
+
+@pytest.mark.parametrize(
+    "estimator",
+    [
+        linear_model.LogisticRegression(l2=0.01),
+        linear_model.LogisticRegression(optim.AdaGrad()),
+        linear_model.LogisticRegression(optim.SGD(optim.schedulers.InverseScaling(0.1))),
+        linear_model.LogisticRegression(loss=optim.losses.Hinge()),
+        BayesianLogistic(),
+    ],
+    ids=str,
+)
+def test_an_estimator_that_learns_otherwise_learns_itself(estimator: Any) -> None:  # noqa: ANN401 - River's
+    """Only plain gradient descent at a constant rate has a fast form of learning."""
+    compiled = compiled_of(estimator, ("a",))
+    assert compiled is not None
+    estimator.learn_one({"a": 1.0}, True)
+    assert not compiled.learn(np.array([1.0]), True)
+
+
+def test_what_is_learned_wrongly_once_is_left_to_the_estimator(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Should River learn otherwise one day, its own numbers stand: the first example is learned twice."""
+    itself, fast = FORMS["linear"](), FORMS["linear"]()
+    compiled = compiled_of(fast, ("a",))
+    assert compiled is not None
+    for estimator in (itself, fast):
+        estimator.learn_one({"a": 2.0}, True)
+        estimator.learn_one({"a": 4.0}, False)
+    monkeypatch.setattr(module, "_learn_linear", lambda *_: True)
+    itself.learn_one({"a": 1.0}, True)
+    assert compiled.learn(np.array([1.0]), True)
+    assert content(fast) == content(itself)
+    assert not compiled.learn(np.array([1.0]), True)
 
 
 def test_a_row_of_one_label_or_of_a_kind_without_adapter_is_the_estimators() -> None:
