@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from dataflows.fleet.catalogue import expanded, included
 from dataflows.fleet.document import draft
 from dataflows.fleet.problems import FleetError, Problem, shown
 from dataflows.fleet.resolve import expand
@@ -45,7 +46,7 @@ def load(
     path = Path(path)
     problems: list[Problem] = []
     environ = os.environ if environ is None else environ
-    document = _merged(_read(path), _from_environment(environ, problems))
+    document = _merged(included(_read(path), path, _read), _from_environment(environ, problems))
     fleet = from_document(_merged(document, overrides or {}), path, problems)
     key = environ.get("HIGHWATER_STORE_KEY")
     return replace(fleet, store_key=key.encode()) if key else fleet
@@ -63,7 +64,7 @@ def from_document(document: Mapping[str, Any], path: str | Path, problems: Itera
         FleetError: it describes no valid fleet; it lists every problem.
     """
     path, found = Path(path), [*problems]
-    fleet = expand(draft(copy.deepcopy(dict(document)), found), path)
+    fleet = expand(draft(expanded(copy.deepcopy(dict(document)), found), found), path)
     if found:
         raise FleetError(str(path), found)
     return fleet

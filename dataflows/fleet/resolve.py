@@ -12,6 +12,7 @@ from itertools import product
 from typing import TYPE_CHECKING, Any
 
 from dataflows.features import WEATHER_MORE, category_name, maintenance_names, weather_name
+from dataflows.fleet.catalogue import grid_of
 from dataflows.fleet.expressions import ExpressionError, parse
 from dataflows.fleet.fleet import (
     CLEAR_SHARE,
@@ -323,7 +324,7 @@ class ClassLayout:
             if delay is None:
                 delay, at = self.table.label_delay, self._loc
             broken = [(*loc, "class"), (*loc, "horizon"), (*loc, "label_delay"), (*at, "label_delay")]
-            if target.asset_class == self.name and not any(self._draft.is_broken(*place) for place in broken):
+            if self.name in target.asset_class and not any(self._draft.is_broken(*place) for place in broken):
                 yield f"horizon and label delay of {dotted(loc)}", max(target.horizon) + delay
 
     def _names(self, window: Window) -> Iterator[str]:
@@ -445,8 +446,11 @@ class Catalogue:
                 name, table.pipeline, ("models", name, "pipeline"), draft.problems, refit_of(table)
             )
             for name, table in self._tables.items()
-            if not draft.is_broken("models", name, "pipeline")
+            if table.pipeline and not draft.is_broken("models", name, "pipeline")
         }
+        for name, table in self._tables.items():
+            if not table.pipeline and not draft.is_broken("models", name, "pipeline"):
+                draft.refuse(("models", name, "pipeline"), "this key, which has no default")
 
     def below(self, name: str) -> Sequence[str]:
         """Names of the models whose scores are the input of a model."""
@@ -574,7 +578,7 @@ def _with_mixture(
 def targets(
     draft: CheckedDocument, layouts: Mapping[str, ClassLayout], catalogue: Catalogue
 ) -> dict[str, Target]:
-    """Expand every entry to the product mode x horizon, by name, in configured order."""
+    """Expand every entry to the product class x mode x horizon, by name, in configured order."""
     made: dict[str, Target] = {}
     first: dict[str, Loc] = {}
     for loc, table in draft.numbered(("targets",), draft.document.targets):
@@ -585,20 +589,20 @@ def targets(
         _check_scores(draft, loc, names, catalogue)
         _check_alert(draft, loc, table)
         _check_costs(draft, loc, table)
-        layout = _layout(draft, loc, table, layouts)
-        if layout is None:
-            continue
-        models = tuple(
-            model for name in names if (model := _sighted(draft, loc, layout, catalogue, name)) is not None
-        )
-        if _has_mixture(table, catalogue):
-            models = _with_mixture(draft, loc, models, catalogue)
-        for target in _product(draft, loc, table, layout, models):
-            if target.name in made:
-                expected = f"a class, mode or horizon other than in {dotted(first[target.name])}"
-                draft.refuse(loc, expected, f"{target.name} again")
-            made[target.name] = target
-            first.setdefault(target.name, loc)
+        for layout in _layouts(draft, loc, table, layouts):
+            models = tuple(
+                model
+                for name in names
+                if (model := _sighted(draft, loc, layout, catalogue, name)) is not None
+            )
+            if _has_mixture(table, catalogue):
+                models = _with_mixture(draft, loc, models, catalogue)
+            for target in _product(draft, loc, table, layout, models):
+                if target.name in made:
+                    expected = f"a class, mode or horizon other than in {dotted(first[target.name])}"
+                    draft.refuse(loc, expected, f"{target.name} again")
+                made[target.name] = target
+                first.setdefault(target.name, loc)
     return made
 
 
@@ -747,6 +751,8 @@ def _model_names(draft: CheckedDocument, loc: Loc, table: TargetTable, catalogue
             names[name] = None
         elif name == MIXTURE:
             continue
+        elif grid := grid_of(catalogue.names, name):
+            names.update(dict.fromkeys(grid))
         elif not draft.is_refused("models"):
             expected = f"a model, {listed(catalogue.names)}"
             draft.refuse(place, expected, shown(name), nearest(name, catalogue.names))
@@ -762,7 +768,7 @@ def _check_named(
     named = getattr(table, key)
     # A name that the catalogue does not know is refused where it is listed; it may be the misspelt champion.
     misspelt = len(names) < len({*(table.models or ())} - {MIXTURE})
-    if named in (table.models or names) or (misspelt and named in catalogue.names):
+    if named in names or (misspelt and named in catalogue.names):
         return
     if named == MIXTURE and _has_mixture(table, catalogue):
         return
@@ -780,27 +786,23 @@ def _check_scores(draft: CheckedDocument, loc: Loc, names: Sequence[str], catalo
             draft.refuse((*loc, "models"), expected, listed(names))
 
 
-def _layout(
+def _layouts(
     draft: CheckedDocument, loc: Loc, table: TargetTable, layouts: Mapping[str, ClassLayout]
-) -> ClassLayout | None:
-    """Resolve the class of a target; None, and a problem, if it is unknown or has no features."""
+) -> Iterator[ClassLayout]:
+    """Yield the classes of a target; one that is unknown or has no features is a problem."""
     if draft.is_broken(*loc, "class"):
-        return None
-    place, known = (*loc, "class"), draft.names("classes")
-    layout = layouts.get(table.asset_class)
-    if layout is None:
-        if table.asset_class not in known and not draft.is_refused("classes"):
-            draft.refuse(
-                place,
-                f"a class, {listed(known)}",
-                shown(table.asset_class),
-                nearest(table.asset_class, known),
-            )
-        return None
-    if layout.is_whole and not layout.features:
-        expected = "a class with features, as sensors, faults, maintenance and attributes make them"
-        draft.refuse(place, expected, f"{layout.name}, which has none")
-    return layout
+        return
+    known = draft.names("classes")
+    for place, name in draft.numbered((*loc, "class"), table.asset_class):
+        layout = layouts.get(name)
+        if layout is None:
+            if name not in known and not draft.is_refused("classes"):
+                draft.refuse(place, f"a class, {listed(known)}", shown(name), nearest(name, known))
+            continue
+        if layout.is_whole and not layout.features:
+            expected = "a class with features, as sensors, faults, maintenance and attributes make them"
+            draft.refuse(place, expected, f"{layout.name}, which has none")
+        yield layout
 
 
 def _sighted(

@@ -54,6 +54,7 @@ __all__ = [
     "OutputTable",
     "Table",
     "TargetTable",
+    "TemplateTable",
     "WeatherTable",
     "WindowTable",
     "key_of",
@@ -685,9 +686,11 @@ class CostsTable(Table):
 
 
 class TargetTable(Table):
-    """A prediction task: this mode within this horizon. Lists expand to the product mode x horizon."""
+    """A prediction task: this mode within this horizon. Lists expand to class x mode x horizon."""
 
-    asset_class: Name = Field(alias="class", description="Class of the predicted assets.")
+    asset_class: Names = Field(
+        alias="class", description="Class of the predicted assets. Several have a target each."
+    )
     mode: Names = Field(description="Failure mode, as in failure records.")
     horizon: Durations = Field(description="How far ahead: positive means t < failure time <= t + horizon.")
     component: Name | None = Field(
@@ -720,7 +723,8 @@ class TargetTable(Table):
     models: list[Name] | None = Field(
         default=None,
         min_length=1,
-        description="Models that score and learn the examples. Default: the whole catalogue.",
+        description="Models that score and learn the examples; the name of an entry with a grid stands for "
+        "all of its models. Default: the whole catalogue.",
     )
     successor: Name | None = Field(
         default=None,
@@ -813,9 +817,11 @@ class ModelTable(Table):
         "several, weighs them against each other.",
     )
     pipeline: Annotated[list[dict[str, Any]], Form("list of estimators")] = Field(
+        default=[],
         min_length=1,
         description='Estimators with their parameters, `{ estimator = "river.tree.HoeffdingTreeClassifier", '
-        "max_depth = 8 }`; parameters may contain estimators. Several are joined as by River's `|`.",
+        "max_depth = 8 }`; parameters may contain estimators. Several are joined as by River's `|`. It has "
+        "no default but that of a template.",
     )
     refit_every: RefitEvery | None = Field(
         default=None,
@@ -832,11 +838,34 @@ class ModelTable(Table):
         description="With `refit_every`, the number of latest examples that a fit sees. The models of a "
         "target share them; an example takes 8 bytes a feature of the class.",
     )
+    template: Names | None = Field(
+        default=None,
+        description="A template whose keys it takes over where it has none itself: one of `templates`, or of "
+        "those that [Models](models.md#templates-and-grids) lists. A list makes a model of each, named by "
+        "this entry and the template: `all-linear`.",
+    )
+    values_set: Annotated[dict[Name, Any], Form("table")] = Field(
+        default={}, alias="set", description="Values of parameters, which `$name` in it stands for."
+    )
+    grid: Annotated[dict[Name, list[Any]], Form("table of lists")] = Field(
+        default={},
+        description="Values of parameters, or of `features`, `refit_every`, `keep`, `refit_lag` and "
+        "`scores`. Each combination is a model, named by this entry and its values: `tree-max_depth=4`. A "
+        "value that no name can hold is named by its place.",
+    )
     refit_lag: RefitLag | None = Field(
         default=None,
         description="How long after the start of a fit it takes effect, in the unit of `refit_every`. Until "
         "then it runs in a thread while the former fit scores; the stream waits for it only at that place. "
         "Default: a tenth of `refit_every`.",
+    )
+
+
+class TemplateTable(ModelTable):
+    """A part of a model; `$name` in it stands for the parameter `name`. The key is its name."""
+
+    parameters: Annotated[dict[Name, Any], Form("table")] = Field(
+        default={}, description="Values of the parameters, where a model does not `set` them."
     )
 
 
@@ -883,4 +912,12 @@ class Document(Table):
     )
     targets: list[TargetTable] = Field(default=[], description="Prediction targets.")
     models: dict[Name, ModelTable] = Field(default={}, description="Catalogue of models, by name.")
+    templates: dict[Name, TemplateTable] = Field(
+        default={}, description="Templates of models, by name; they go before those that come with Highwater."
+    )
+    include: Annotated[list[FileName], Form("list of paths")] = Field(
+        default=[],
+        description="Files of the same form, relative to this one, whose tables are merged under its own: a "
+        "key of this file wins, and a later file wins over an earlier one. Of `targets` all entries count.",
+    )
     notify: dict[Name, NotifyTable] = Field(default={}, description="Receivers of alerts, by name.")

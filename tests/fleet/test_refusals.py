@@ -302,7 +302,7 @@ def test_the_message_has_one_line_a_problem(refused: Refused, pumps: Path) -> No
         (
             "  asset: expected one of name, figures_from, metrics_every, wrong_promotions, "
             "false_drift_alarms_per_year, max_internal_errors, kafka, input, output, assets, classes, "
-            "targets, models, notify, got an unknown key; did you mean assets?"
+            "targets, models, templates, include, notify, got an unknown key; did you mean assets?"
         ),
         "  name: expected text, got 3",
     ]
