@@ -552,6 +552,53 @@ def explain(
 
 
 @app.command()
+def tradeoff(
+    fleet: FleetFile,
+    target: Annotated[
+        str | None, typer.Option(help="The target \\[default: the only one].", show_default=False)
+    ] = None,
+    lateness: Annotated[
+        str,
+        typer.Option(help="Allowed latenesses, with commas \\[default: some that fit].", show_default=False),
+    ] = "",
+    example_every: Annotated[
+        str, typer.Option(help="Grids of examples \\[default: the class's].", show_default=False)
+    ] = "",
+    label_delay: Annotated[
+        str, typer.Option(help="Label delays \\[default: the target's].", show_default=False)
+    ] = "",
+    lead: Annotated[str, typer.Option(help="How long it takes to act.")] = "12h",
+    missed_cost: Annotated[
+        float | None, typer.Option(min=0.0, help="What a failure costs \\[default: `costs` of the target].")
+    ] = None,
+    false_alarm_cost: Annotated[float | None, typer.Option(min=0.0, help="What a false alarm costs.")] = None,
+    repair_cost: Annotated[float, typer.Option(min=0.0, help="What a planned repair costs.")] = 0.0,
+    plot: Annotated[Path | None, typer.Option(help="An SVG file of the costs.", show_default=False)] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,  # noqa: FBT002
+) -> None:
+    """Serve one recording in several ways: latenesses, on arrival or waiting, and compare what each costs."""
+    from dataflows.fleet import load
+    from dataflows.tools.tradeoff import prices, show_tradeoff
+
+    def listed(option: str, texts: str) -> list[int]:
+        return [_duration(option, text) for text in texts.split(",") if text.strip()]
+
+    with _explained():
+        show_tradeoff(
+            load(fleet),
+            _console,
+            target=target,
+            lateness=listed("--lateness", lateness),
+            example_every=listed("--example-every", example_every),
+            label_delay=listed("--label-delay", label_delay),
+            lead=_duration("--lead", lead),
+            costs=prices(missed_cost, false_alarm_cost, repair_cost),
+            plot=plot,
+            as_json=as_json,
+        )
+
+
+@app.command()
 def estimate(
     fleet: FleetFile,
     target: Annotated[

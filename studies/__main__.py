@@ -19,6 +19,7 @@ STUDIES = {
     "served": "a recording run from the prior as champion, with promotions: when, and what they are worth",
     "experts": "mixtures of the models of a run, replayed on its served scores, beside each model",
     "drift": "false alarms of the detectors of drift, and how soon a shift is found; simulated",
+    "tradeoff": "the lateness that `tradeoff` recommends against the best of a fine grid; simulated trucks",
     "audit": "a million events: features served compared with the recording's; honest, and tampered with",
 }
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from dataflows.report.reliability import Bin
     from dataflows.report.timelines import Grid, Series
 
-__all__ = ["Line", "bars", "lines", "reliability_chart", "timeline"]
+__all__ = ["Line", "bars", "lines", "reliability_chart", "standalone_bars", "timeline"]
 
 _WIDTH = 640
 _LEFT, _RIGHT, _TOP, _BOTTOM = 52, 12, 12, 30
@@ -186,6 +186,19 @@ def bars(counts: Sequence[tuple[str, float]], label: str, *, unit: Callable[[flo
         )
         body.append(_text(left + long + 6, y + 16, unit(value)))
     return _svg(_WIDTH, row * len(counts) + 4, label, "".join(body))
+
+
+#: Colours of a chart that stands alone; in the page its style sheet sets them.
+_STYLE = (
+    "<style>text{font:12px sans-serif;fill:#52606d}.bar{fill:#0072b2}@media(prefers-color-scheme:dark)"
+    "{text{fill:#a8b5c2}.bar{fill:#56b4e9}}</style>"
+)
+
+
+def standalone_bars(counts: Sequence[tuple[str, float]], label: str) -> str:
+    """Return `bars` as an SVG file of its own."""
+    alone = str(bars(counts, label)).replace("<svg ", '<svg xmlns="http://www.w3.org/2000/svg" ', 1)
+    return alone.replace(">", f">{_STYLE}", 1)
 
 
 def timeline(asset: AssetFacts, grid: Grid, thresholds: dict[str, float]) -> Markup:
