@@ -12,6 +12,7 @@ from dataflows.fleet import load
 from dataflows.instants import parse_instant
 from dataflows.items import Row
 from dataflows.pipeline import Inline, _numbered
+from dataflows.target.drift import LABELLED, UNLABELLED
 from tests.chaos.harness import FLEET, prepare, recording
 
 if TYPE_CHECKING:
@@ -92,5 +93,5 @@ def test_labels_alarms_and_alerts_are_those_of_the_rows(
     assert open_scores
     assert status.read("riskiest") == open_scores
     drift = status.read("drift")
-    assert {series for _, series in drift} == {"loss", "positives", "alerts", "score", "missing", "features"}
+    assert {series for _, series in drift} == {*LABELLED, *UNLABELLED, "features"}
     assert all(value >= 0 for value in drift.values())

@@ -132,11 +132,14 @@ class Notices:
 
     def _drift(self, row: Mapping[str, Any]) -> Change:
         found = _hash("drift", row["target"], row["series"], row["side"], row["sequence"])
-        labels = {"series": row["series"], "side": row["side"]}
+        place = row["place"]
+        labels = {"series": row["series"], "side": row["side"], "cause": row["cause"]}
+        labels |= {name: place[name] for name in ("asset", "site") if place[name] is not None}
         moved = f"{row['value']:.4g}, {row['deviation']:.3g} sd from {row['reference']:.4g}"
         notes = {"summary": f"{row['series']} of {row['target']} has moved {row['side']}: {moved}"}
-        if row["beside"]:
-            notes["description"] = f"Moving too: {', '.join(row['beside'])}"
+        told = {"Cause": row["cause"], "Sensors": ", ".join(row["sensors"]), "Done": row["answer"]}
+        told["Moving too"] = ", ".join(row["beside"])
+        notes["description"] = "; ".join(f"{what}: {text}" for what, text in told.items() if text)
         severity = _SEVERITIES.get(row["rank"], "info")
         notice = self._notice("HighwaterDriftAlarm", severity, row, found, labels, notes)
         return Change(found, "event", row["known"], notice)

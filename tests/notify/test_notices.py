@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import orjson
 import pytest
 
 from dataflows.notify.notices import Change, Notices, sites_of
+from dataflows.outputs import ROWS, DriftAlarm, OutputRow
+from dataflows.tools.outputs import sample_rows
 from tests.notify.worlds import TARGET, alert, alertmanager, change, drift, fleet_of, verdict
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+real_rows = cache(sample_rows)
 ALL = ("failures", "drift", "promotions", "proposals")
 
 
@@ -68,6 +72,17 @@ def test_an_alarm_of_drift_is_as_severe_as_its_rank(notices: Notices) -> None:
     assert second.notice is not None
     assert (first.notice.labels["severity"], second.notice.labels["severity"]) == ("critical", "info")
     assert first.notice.id != second.notice.id
+
+
+@pytest.mark.parametrize("kind", [row for row in ROWS if row.output in {"alerts", "changes"}])
+def test_real_rows_of_every_kind_are_understood(notices: Notices, kind: type[OutputRow]) -> None:
+    """Those of docs/outputs.md; a row without meaning for anybody makes nothing."""
+    found = notices.of(kind.output, real_rows()[kind])
+    assert len(found) <= 2
+    if kind is DriftAlarm:
+        assert found[0].notice is not None
+        assert found[0].notice.labels["cause"] == "sensor"
+        assert found[0].notice.annotations["description"] == "Cause: sensor; Sensors: flow"
 
 
 def test_the_first_champion_is_no_news(notices: Notices) -> None:

@@ -84,7 +84,8 @@ def change(what: str, number: int = 0, **more: object) -> dict[str, Any]:
 def drift(number: int = 0, **more: object) -> dict[str, Any]:
     """An alarm of drift."""
     found = {"series": "loss", "rank": "page", "side": "up", "value": 0.3, "reference": 0.1}
-    return change("drift", number, **{**found, "deviation": 4.5, "beside": ["score"], **more})
+    found |= {"deviation": 4.5, "beside": ["score"], "cause": "world", "sensors": [], "answer": None}
+    return change("drift", number, **{**found, "place": {"asset": None, "site": None, "share": 1.0}, **more})
 
 
 def verdict(number: int = 0, found: str = "better", **more: object) -> dict[str, Any]:
