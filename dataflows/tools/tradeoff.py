@@ -149,7 +149,7 @@ def only(fleet: Fleet, name: str | None) -> Fleet:
             kept.append(model)
             needed += model.scores
     ordered = tuple(model for model in target.models if model in kept)
-    target = replace(target, models=ordered, promotion=None, drift_alarms=None)
+    target = replace(target, models=ordered, promotion=None, drift=None)
     layout = replace(fleet.classes[target.asset_class], targets=(name,), compare=0.0)
     others = {each: replace(other, targets=()) for each, other in fleet.classes.items()}
     return replace(
