@@ -46,6 +46,7 @@ __all__ = [
     "ExpectedLoss",
     "ExpectedMetrics",
     "Gate",
+    "HoursToFailure",
     "IntakeMetrics",
     "Judgement",
     "LateRecord",
@@ -135,8 +136,21 @@ class OutputRow(msgspec.Struct, frozen=True, gc=False, kw_only=True):
         return None
 
 
+_BEYOND = "beyond the horizon"
+
 #: Who answered: the model, or the prior of its target.
 Link: TypeAlias = Literal["class", "prior"]
+
+
+class HoursToFailure(TypedDict):
+    """When it fails, as far as that is within the horizon; the interval covers 80 %."""
+
+    low: Annotated[float | None, About("lower end of the interval", "hours", null=_BEYOND)]
+    median: Annotated[float | None, About("median", "hours", null=_BEYOND)]
+    high: Annotated[float | None, About("upper end of the interval", "hours", null=_BEYOND)]
+
+
+_NO_HOURS = "where the prior answers, and until a failure was learned"
 
 
 class Prediction(OutputRow, frozen=True, kw_only=True):
@@ -163,6 +177,19 @@ class Prediction(OutputRow, frozen=True, kw_only=True):
     sequence: Sequence
     arrival: Arrival
     watermark: Watermark
+    hours: Annotated[
+        HoursToFailure | UnsetType | None,
+        About("hours to failure", null=_NO_HOURS, absent="unless the target has `hours`"),
+    ] = UNSET
+    within: Annotated[
+        dict[str, float] | UnsetType | None,
+        About(
+            "probability of a failure within shorter horizons, which ascends up to the score",
+            "0 to 1",
+            null=_NO_HOURS,
+            absent="unless the target has `within`",
+        ),
+    ] = UNSET
     features: Annotated[
         Features | UnsetType, About("the feature vector, by name", absent='unless `features = "all"`')
     ] = UNSET

@@ -3,6 +3,7 @@
 - `Prior`: the share of failures so far, which every model must beat.
 - `BayesianLogistic`: logistic regression without a step size, for a few hundred features.
 - `Calibration`: makes the scores of another model hold.
+- `Hazard`: when within the horizon an asset fails.
 - `Mixture`: makes one score of the scores of several models.
 - `Retrained`: fits a batch classifier again and again, at exact points of the stream.
 - `AnomalyProbability`, `TimeToFailure`, `Rule`: make probabilities of anomaly scores, hours to failure, and
@@ -16,6 +17,7 @@ them by their former paths, see `FORMER_PATHS`.
 from __future__ import annotations
 
 from dataflows.estimators.experts import Mixture
+from dataflows.estimators.hazard import Hazard
 from dataflows.estimators.online import BayesianLogistic, Calibration, Prior, RobustScaler
 from dataflows.estimators.retrained import Retrained
 from dataflows.estimators.scored import AnomalyProbability, Rule, TimeToFailure
@@ -27,6 +29,7 @@ __all__ = [
     "AnomalyProbability",
     "BayesianLogistic",
     "Calibration",
+    "Hazard",
     "Mixture",
     "Prior",
     "Retrained",

@@ -44,7 +44,7 @@ from dataflows.fleet.fleet import (
 from dataflows.fleet.models import Blueprint, blueprint, own_block
 from dataflows.fleet.problems import Loc, dotted, listed, nearest, shown
 from dataflows.fleet.values import topic_name, url_problem
-from dataflows.instants import MICROSECONDS, format_duration
+from dataflows.instants import HOUR, MICROSECONDS, format_duration
 from dataflows.mapping.rules import problems_of
 from dataflows.window_statistics import FAULT_STATISTICS, STATISTICS, feature_name
 
@@ -606,6 +606,33 @@ def targets(
     return made
 
 
+def _within(
+    draft: CheckedDocument, loc: Loc, table: TargetTable, horizon: int, models: Sequence[Model]
+) -> tuple[int, ...]:
+    """Resolve the shorter horizons of a target, and refuse a model that tells no hours to failure."""
+    within = tuple(sorted({*(table.within or ())}))
+    if table.hours is None:
+        if within:
+            draft.refuse((*loc, "hours"), "the model that tells the hours to failure, for `within`")
+        return within
+    named = {model.name: model.build() for model in models}
+    telling = {name: made.horizon * HOUR for name, made in named.items() if hasattr(made, "time_left")}
+    if draft.is_broken(*loc, "models") or draft.is_refused("models"):
+        return within
+    if table.hours not in telling:
+        expected = (
+            "a model of the target that tells the hours to failure, as dataflows.estimators.Hazard does"
+        )
+        draft.refuse((*loc, "hours"), expected, shown(table.hours), nearest(table.hours, telling))
+    elif telling[table.hours] != horizon:
+        hours = f"horizon = {horizon / HOUR:g} in the model {table.hours}, as of the target"
+        draft.refuse((*loc, "hours"), hours, f"{telling[table.hours] / HOUR:g}")
+    if within and within[-1] >= horizon:
+        expected = f"durations below the horizon, {format_duration(horizon)}"
+        draft.refuse((*loc, "within"), expected, format_duration(within[-1]))
+    return within
+
+
 def _product(
     draft: CheckedDocument, loc: Loc, table: TargetTable, layout: ClassLayout, models: tuple[Model, ...]
 ) -> Iterator[Target]:
@@ -634,6 +661,8 @@ def _product(
             advice=table.advice,
             costs=_costs(table),
             verdict_weight=table.verdict_weight,
+            hours=table.hours,
+            within=_within(draft, loc, table, horizon, models),
         )
 
 

@@ -767,6 +767,18 @@ class TargetTable(Table):
         default=None,
         description="Time after a change of champion in which there is no promotion. Default: one horizon.",
     )
+    hours: Name | None = Field(
+        default=None,
+        description="Model of the target that tells when within the horizon a failure comes, as "
+        "`dataflows.estimators.Hazard` does: predictions get `hours`, the median of the hours to failure with "
+        "an interval that covers 80 %. Default: none.",
+    )
+    within: Durations | None = Field(
+        default=None,
+        description="With `hours`, shorter horizons: predictions get the probability `within` each. They "
+        "ascend with the horizon up to the score, always; targets of their own have models of their own, "
+        "which may disagree.",
+    )
     verdict_weight: int = Field(
         default=1,
         ge=0,

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from dataflows.estimators.hazard import TimeLeft
     from dataflows.fleet.fleet import Model
     from dataflows.outputs import Link, ModelEvent
     from dataflows.state.layouts import Refit
@@ -697,6 +698,25 @@ class ModelSet:
             below = {of: self._ask_one(self._versions[of], features) for of in model.sees}
             return self._ask_stacked(model, below)
         return self._ask_one(model, features)
+
+    def time_left(self, name: str, features: bytes) -> TimeLeft | None:
+        """Return when within the horizon a failure comes, if one does; None where the model cannot say.
+
+        Args:
+            name: of a configured model that tells the hours to failure.
+            features: float64 array (features of the class) as bytes.
+        """
+        model = self._versions[self._labels[name]]
+        if model.errors.aside or not model.is_ready:
+            return None
+        try:
+            left: TimeLeft | None = model.estimator.time_left(
+                dict_of(model.names, np.frombuffer(features)[model.indices])
+            )
+        except Exception as error:  # noqa: BLE001 - a model is foreign code; the rest goes on
+            self._fail(model, in_words(error), learning=False)
+            return None
+        return left
 
     def answers(self, features: bytes) -> dict[str, Answer]:
         """Return score and link of every model; see `answer`."""

@@ -7,14 +7,16 @@ scored. Models learn, monitors watch, and every row is encoded here once.
 from __future__ import annotations
 
 from functools import partial
+from itertools import accumulate
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, cast
 
+import msgspec
 import structlog
 from msgspec import UNSET, UnsetType
 
 from dataflows.estimators.kept import KEPT_PARTS
 from dataflows.events import Command
-from dataflows.instants import format_instant, period_end
+from dataflows.instants import HOUR, format_duration, format_instant, period_end
 from dataflows.items import (
     Cleared,
     ClockMoved,
@@ -386,7 +388,7 @@ class TargetStage:
         every: Mapping[int, Mapping[str, Answer]],
     ) -> list[int]:
         """Return the rows of a run that are not just scored and written, in order."""
-        if self._write_features == "all":
+        if self._write_features == "all" or self._target.hours is not None:
             return [*range(first, first + len(answers))]
         scores = [score if link == "class" else None for score, link in answers]
         assets = rows.assets[first : first + len(answers)]
@@ -649,6 +651,8 @@ class TargetStage:
         revises = self._publisher.written(seen.asset, time, request.revision)
         shown = self._features if self._write_features == "all" else None
         row = prediction(item, seen, request, score, revises, self._models.named(champion), link, shown)
+        if self._target.hours is not None:
+            row = msgspec.structs.replace(row, **self._outlook(features, score, link))
         rows = [row_of(row)]
         for change in changes:
             moved_by: list[MovedBy] | UnsetType = UNSET
@@ -656,6 +660,20 @@ class TargetStage:
                 moved_by = self._moved_by(features, score)
             rows.append(row_of(alert(item, seen, change, moved_by)))
         return rows
+
+    def _outlook(self, features: bytes, score: float, link: Link) -> dict[str, Any]:
+        """Return hours to failure, and probabilities within shorter horizons, as fields of a prediction."""
+        target = self._target
+        left = None
+        if target.hours is not None and link == "class":
+            left = self._models.time_left(target.hours, features)
+        if left is None:
+            return {"hours": None, "within": None if target.within else UNSET}
+        low, median, high = left.interval(score)
+        within = [min(left.within(span / HOUR, score), score) for span in target.within]
+        # Interpolation may round otherwise on either side of the end of a part.
+        ascending = dict(zip(map(format_duration, target.within), accumulate(within, max), strict=True))
+        return {"hours": {"low": low, "median": median, "high": high}, "within": ascending or UNSET}
 
     def _moved_by(self, features: bytes, score: float) -> list[MovedBy]:
         attribution = self._monitors.of(Attribution)

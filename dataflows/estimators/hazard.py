@@ -1,0 +1,178 @@
+"""When an asset will fail: probabilities of a failure within parts of the horizon, and hours to failure."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from dataflows.estimators.online import BayesianLogistic
+from dataflows.estimators.stored import Stored
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from numpy.typing import NDArray
+
+    Floats = NDArray[np.float64]
+
+__all__ = ["Hazard", "TimeLeft"]
+
+#: Shares of the failures below the lower end, the median and the upper end of the interval of 80 %.
+_LOW, _MEDIAN, _HIGH = 0.1, 0.5, 0.9
+#: Step by which one failure moves the levels of the interval.
+_STEP = 0.005
+
+
+class TimeLeft(NamedTuple):
+    """Distribution of the hours to a failure, given that there is one within the horizon.
+
+    Attributes:
+        hours: ends of the parts of the horizon, ascending from 0 to the horizon.
+        shares: probability of a failure up to each, ascending from 0 to 1.
+        levels: probabilities of a failure before the lower and the upper end of an interval that covers 80 %.
+    """
+
+    hours: tuple[float, ...]
+    shares: tuple[float, ...]
+    levels: tuple[float, float] = (_LOW, _HIGH)
+
+    def within(self, hours: float, score: float) -> float:
+        """Probability of a failure within some hours, where that within the horizon is the score.
+
+        >>> TimeLeft((0.0, 10.0, 30.0), (0.0, 0.5, 1.0)).within(10.0, 0.8)
+        0.4
+        """
+        return score * float(np.interp(hours, self.hours, self.shares))
+
+    def quantile(self, share: float, score: float) -> float | None:
+        """Hours within which it fails with a probability; None where they are beyond the horizon.
+
+        >>> left = TimeLeft((0.0, 10.0, 30.0), (0.0, 0.5, 1.0))
+        >>> left.quantile(0.4, 0.8), left.quantile(0.9, 0.8)
+        (10.0, None)
+        """
+        return None if score < share else float(np.interp(share / score, self.shares, self.hours))
+
+    def interval(self, score: float) -> tuple[float | None, float | None, float | None]:
+        """Lower end, median and upper end of the hours to failure."""
+        low, high = self.levels
+        return self.quantile(low, score), self.quantile(_MEDIAN, score), self.quantile(high, score)
+
+
+class Hazard(Stored):
+    """Discrete-time hazard: when within the horizon an asset fails, by a chain of logistic regressions.
+
+    When to use it: as the model ``hours`` of a target, which gives its predictions the hours to failure and
+    the probabilities ``within`` shorter horizons; it may compete as a model, too. One regression learns
+    whether there is a failure within the horizon, from every example. For each part of the horizon another
+    one learns, from positives alone, whether a failure that came by the end of the next part came by the end
+    of this one (D. R. Cox, "Regression models and life-tables", JRSS-B 34, 1972, in discrete time). So the
+    probabilities ascend with the hours, for any features. The levels of the interval follow the failures, so
+    that in the long run a tenth of them lies on each side, whatever the model gets wrong (adaptive conformal
+    inference: I. Gibbs and E. Candes, NeurIPS 2021).
+
+    Args:
+        horizon: hours; that of the target.
+        parts: number of parts of the horizon.
+        variance: prior variance of a weight, see `BayesianLogistic`.
+        memory: about how many examples back each regression remembers.
+        limit: see `BayesianLogistic`.
+
+    Raises:
+        ValueError: a parameter is not positive.
+
+    Example:
+        >>> model = Hazard(horizon=30, parts=3)
+        >>> for number in range(600):
+        ...     left = 60 - number % 60
+        ...     model.learn_one({"wear": -left}, left <= 30, lead=left if left <= 30 else None)
+        >>> left = model.time_left({"wear": -8.0})
+        >>> low, median, high = left.interval(1.0)
+        >>> low < median < high, 5 < median < 12
+        (True, True)
+    """
+
+    _STATE = ("horizon", "parts", "low", "high", "dated", "regressions")
+    #: `learn_one` gets the hours to failure.
+    learns_lead = True
+
+    def __init__(
+        self, horizon: float, parts: int = 8, variance: float = 0.1, memory: int = 30_000, limit: float = 8.0
+    ) -> None:
+        if not (horizon > 0 and parts >= 1):
+            msg = f"expected horizon > 0 and parts >= 1, got {horizon} and {parts}"
+            raise ValueError(msg)
+        self.horizon = float(horizon)
+        self.parts = parts
+        #: Levels of the interval, see `TimeLeft`.
+        self.low, self.high = _LOW, _HIGH
+        #: Positives whose hours were known.
+        self.dated = 0
+        self._failing = BayesianLogistic(variance, memory, limit)
+        self._by = [BayesianLogistic(variance, memory, limit) for _ in range(parts - 1)]
+
+    @property
+    def regressions(self) -> list[bytes]:
+        """All regressions as they are stored: whether it fails, then by the end of each part but the last."""
+        return [each.to_bytes() for each in (self._failing, *self._by)]
+
+    @regressions.setter
+    def regressions(self, stored: Sequence[bytes]) -> None:
+        self._failing, *self._by = (BayesianLogistic.from_bytes(each) for each in stored)
+
+    @property
+    def ends(self) -> tuple[float, ...]:
+        """Ends of the parts in hours, from 0."""
+        return tuple(self.horizon * number / self.parts for number in range(self.parts + 1))
+
+    def learn_one(self, x: Mapping[str, float], y: bool, lead: float | None = None) -> None:  # noqa: FBT001 - River's signature
+        """Learn whether it failed within the horizon, and when.
+
+        Args:
+            x: features.
+            y: whether it failed.
+            lead: hours to the failure, None where they are not known.
+        """
+        features = dict(x)
+        if y and lead is not None and self.dated:
+            self._follow(features, lead)
+        self._failing.learn_one(features, y)
+        if not y or lead is None:
+            return
+        self.dated += 1
+        for by, (end, after) in zip(self._by, pairwise(self.ends[1:]), strict=True):
+            if lead <= after:
+                by.learn_one(features, lead <= end)
+
+    def predict_proba_one(self, x: Mapping[str, float]) -> dict[bool, float]:
+        """Probability of a failure within the horizon."""
+        return self._failing.predict_proba_one(dict(x))
+
+    def score_rows(self, rows: Floats, names: tuple[str, ...]) -> Floats:
+        """As `predict_proba_one`, of many rows; see `BayesianLogistic.score_rows`."""
+        return self._failing.score_rows(rows, names)
+
+    def time_left(self, x: Mapping[str, float]) -> TimeLeft | None:
+        """Distribution of the hours to a failure within the horizon; None before one was learned."""
+        if not self.dated:
+            return None
+        return TimeLeft(self.ends, tuple(self._shares(dict(x)).tolist()), (self.low, self.high))
+
+    def _follow(self, x: dict[str, float], lead: float) -> None:
+        """Move the levels of the interval by a failure, if the interval before it had both ends."""
+        left, score = self.time_left(x), self.predict_proba_one(x)[True]
+        low, _, high = (None, None, None) if left is None else left.interval(score)
+        if low is None or high is None:
+            return
+        self.low = min(max(self.low + _STEP * (_LOW - (lead <= low)), 0.001), 0.49)
+        self.high = min(max(self.high - _STEP * (_LOW - (lead > high)), 0.51), 0.999)
+
+    def _shares(self, x: dict[str, float]) -> Floats:
+        """Probability of a failure up to the end of each part, given one within the horizon."""
+        shares = np.ones(self.parts + 1)
+        for number in range(self.parts - 1, 0, -1):
+            shares[number] = shares[number + 1] * self._by[number - 1].predict_proba_one(x)[True]
+        shares[0] = 0.0
+        return shares
