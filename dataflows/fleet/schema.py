@@ -770,7 +770,7 @@ class TargetTable(Table):
     hours: Name | None = Field(
         default=None,
         description="Model of the target that tells when within the horizon a failure comes, as "
-        "`dataflows.estimators.Hazard` does: predictions get `hours`, the median of the hours to failure with "
+        "`dataflows.estimators.Hazard` does: predictions get `hours`, the median of the hours to failure and "
         "an interval that covers 80 %. Default: none.",
     )
     within: Durations | None = Field(
