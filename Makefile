@@ -60,7 +60,7 @@ manifests: $(VENV)/.ready ## write the dashboards of the chart, and render k8s/m
 	$(BIN)/python -m tests.k8s.manifests
 
 docs: $(VENV)/.ready ## build the documentation as a site into build/site
-	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
 	@echo "build/site/index.html"
 
 bench: $(VENV)/.ready ## run the benchmarks
