@@ -617,19 +617,11 @@ def estimate(
 ) -> None:
     """Estimate a model's error in five ways, and show what the way data moved does to each."""
     from dataflows.fleet import load
-    from dataflows.tools.estimate import show_estimates
+    from dataflows.tools.estimate import Question, show_estimates
 
     with _explained():
-        show_estimates(
-            load(fleet),
-            _console,
-            target=target,
-            model=model,
-            split=split,
-            seed=seed,
-            truth=truth,
-            as_json=as_json,
-        )
+        question = Question(target, model, split, seed, truth)
+        show_estimates(load(fleet), _console, question, as_json=as_json)
 
 
 @app.command()

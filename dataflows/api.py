@@ -19,12 +19,25 @@ from dataflows.fleet import Fleet
 from dataflows.fleet import load as load_fleet
 from dataflows.instants import parse_duration
 from dataflows.mapping.recording import with_recordings
-from dataflows.status import RunStatus
+from dataflows.status import RunStatus, silenced
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-__all__ = ["Outputs", "Result", "Run", "check", "features", "load", "read", "run", "simulate", "start"]
+__all__ = [
+    "Outputs",
+    "Result",
+    "Run",
+    "check",
+    "estimate",
+    "features",
+    "init",
+    "load",
+    "read",
+    "run",
+    "simulate",
+    "start",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +55,24 @@ class Result:
     summary: Mapping[str, Any]
     outputs: Outputs
     text: str
+
+
+def init(files: Sequence[str | Path], out: str | Path = "fleet.toml", *, force: bool = False) -> str:
+    """Write a ``fleet.toml`` for files of any form, and return what was found in them.
+
+    Args:
+        files: paths and globs of CSV, text, JSON, Parquet or Arrow files.
+        out: path of the ``fleet.toml``.
+        force: replace a file that is there.
+
+    Raises:
+        InitError: the files hold no telemetry, or the file is there already.
+    """
+    from dataflows.tools.init import init as init_fleet  # noqa: PLC0415
+
+    printed = io.StringIO()
+    init_fleet([str(path) for path in files], Path(out), Console(file=printed, width=78), force=force)
+    return printed.getvalue()
 
 
 def load(path: str | Path, overrides: Mapping[str, Any] | None = None) -> Fleet:
@@ -212,10 +243,46 @@ def features(
         fleet = replace(fleet, input=replace(fleet.input, files=tuple(map(str, files)), rules=()))
     fleet, _ = with_recordings(replace(fleet, output=replace(fleet.output, features="examples")))
     lines = (line for path in expand(fleet.input.files) for line in Path(path).read_bytes().splitlines())
-    rows = run_inline(fleet, lines)
+    with silenced():
+        rows = run_inline(fleet, lines)
     served = {row["id"]: row["features"] for row in rows["examples"]}
     first = (row for row in rows["evaluations"] if row["correction"] == 0)
     return frame(({**row, "features": served[row["example"]]} for row in first), backend)
+
+
+def estimate(
+    fleet: Fleet | str | Path,
+    *,
+    target: str | None = None,
+    model: str | None = None,
+    split: float = 0.5,
+    seed: int = 0,
+    truth: str | Path | None = None,
+    backend: Backend | None = None,
+) -> Any:  # noqa: ANN401 - a frame of any library
+    """Return five estimates of the log loss of a model: a row each, as of the command ``estimate``.
+
+    Columns: `name`, `examples`, `positives`, `log_loss` and its 95 % interval, `low` and `high`.
+
+    Args:
+        fleet: a fleet, or the path of its file, whose input is a finished recording.
+        target: name of the target; None for the only one.
+        model: a model that learns from features; None for the champion.
+        split: share of the span of time that is for training.
+        seed: of the random split and the intervals.
+        truth: truth of a simulated recording, ``truth.jsonl``.
+        backend: library of the frame.
+
+    Raises:
+        EstimateError: target or model cannot be chosen.
+    """
+    from dataclasses import asdict  # noqa: PLC0415
+
+    from dataflows.tools.estimate import Question, estimates_of  # noqa: PLC0415
+
+    fleet = fleet if isinstance(fleet, Fleet) else load(fleet)
+    question = Question(target, model, split, seed, None if truth is None else Path(truth))
+    return frame(map(asdict, estimates_of(fleet, question)), backend)
 
 
 def simulate(
@@ -226,6 +293,7 @@ def simulate(
     days: int | None = None,
     every: str | None = None,
     seed: int | None = None,
+    as_csv: bool = False,
 ) -> list[Path]:
     """Write the recording of a simulated fleet of trucks and the truth about it; return the files.
 
@@ -236,8 +304,11 @@ def simulate(
         days: number of days.
         every: time between messages of a driving truck, such as ``"15m"``.
         seed: the same seed gives the same bytes.
+        as_csv: write readings.csv and orders.csv instead, as companies do.
     """
     from dataflows.simulator import load_scenario, write  # noqa: PLC0415
+    from dataflows.simulator import simulate as simulated  # noqa: PLC0415
+    from dataflows.simulator.tables import write_tables  # noqa: PLC0415
 
     loaded = load_scenario(scenario, trucks=trucks, days=days, every=every, seed=seed)
-    return list(write(loaded, Path(out)))
+    return list(write_tables(simulated(loaded), Path(out)) if as_csv else write(loaded, Path(out)))

@@ -20,7 +20,20 @@ if not hasattr(dataflows, "__version__") or not dataflows.__doc__ or "Highwater"
     raise ImportError(msg)
 
 from dataflows import __version__
-from dataflows.api import Outputs, Result, Run, check, features, load, read, run, simulate, start
+from dataflows.api import (
+    Outputs,
+    Result,
+    Run,
+    check,
+    estimate,
+    features,
+    init,
+    load,
+    read,
+    run,
+    simulate,
+    start,
+)
 from dataflows.fleet import Fleet, FleetError
 
 __all__ = [
@@ -31,7 +44,9 @@ __all__ = [
     "Run",
     "__version__",
     "check",
+    "estimate",
     "features",
+    "init",
     "load",
     "read",
     "run",

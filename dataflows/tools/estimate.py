@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections import defaultdict
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from dataflows.fleet.fleet import Fleet, Target
 
-__all__ = ["EstimateError", "in_event_time", "show_estimates"]
+__all__ = ["EstimateError", "Question", "estimates_of", "in_event_time", "show_estimates"]
 
 _WHY = {
     "random": "rows of one failure are in training and in test",
@@ -45,57 +45,74 @@ class EstimateError(RuntimeError):
     """The estimates cannot be made; the message says what is missing."""
 
 
-def show_estimates(
-    fleet: Fleet,
-    console: Console,
-    *,
-    target: str | None = None,
-    model: str | None = None,
-    split: float = 0.5,
-    seed: int = 0,
-    truth: Path | None = None,
-    as_json: bool = False,
-) -> None:
-    """Print five estimates of the log loss of a model.
+@dataclass(frozen=True, slots=True)
+class Question:
+    """Model whose error is estimated, and how.
 
-    Args:
-        fleet: the fleet, whose input is a finished recording.
-        console: for the table.
+    Attributes:
         target: name of the target; None for the only one.
         model: a model that learns from features; None for the champion.
         split: share of the span of time that is for training.
         seed: of the random split and the intervals.
         truth: truth of a simulated recording, ``truth.jsonl``.
+    """
+
+    target: str | None = None
+    model: str | None = None
+    split: float = 0.5
+    seed: int = 0
+    truth: Path | None = None
+
+
+def show_estimates(fleet: Fleet, console: Console, question: Question, *, as_json: bool = False) -> None:
+    """Print five estimates of the log loss of a model; errors as of `estimates_of`.
+
+    Args:
+        fleet: the fleet, whose input is a finished recording.
+        console: for the table.
+        question: what is estimated.
         as_json: print one JSON object an estimate.
+    """
+    with console.status("Running the recording as it arrived, and in order of event time ..."):
+        estimates = estimates_of(fleet, question)
+    if as_json:
+        for each in estimates:
+            console.print(orjson.dumps(asdict(each)).decode(), soft_wrap=True, highlight=False, markup=False)
+        return
+    chosen = _target(fleet, question.target)
+    console.print(_table(chosen.name, question.model or chosen.champion, estimates))
+    console.print(_sentence(estimates), highlight=False)
+
+
+def estimates_of(fleet: Fleet, question: Question) -> list[Estimate]:
+    """Return five estimates of the log loss of a model, and the true one where the truth is given.
+
+    Args:
+        fleet: the fleet, whose input is a finished recording. It runs twice in memory.
+        question: what is estimated.
 
     Raises:
         EstimateError: target or model cannot be chosen.
         MappingError: the rules of the input do not fit its files.
     """
-    chosen = _target(fleet, target)
-    name = model or chosen.champion
+    chosen = _target(fleet, question.target)
+    name = question.model or chosen.champion
     found = next((each for each in chosen.models if each.name == name), None)
     if found is None or found.scores:
         names = ", ".join(each.name for each in chosen.models if not each.scores)
         msg = f"{name} does not learn from features; choose one with --model: {names}"
         raise EstimateError(msg)
-    with console.status("Running the recording as it arrived, and in order of event time ..."):
-        fleet, _ = with_recordings(replace(fleet, output=replace(fleet.output, features="examples")))
-        lines = [line for path in expand(fleet.input.files) for line in Path(path).read_bytes().splitlines()]
-        served = _evaluations(fleet, lines, chosen.name)
-        complete = _evaluations(fleet, in_event_time(lines), chosen.name)
-        features = [fleet.classes[chosen.asset_class].features[index] for index in found.features]
-        how: dict[str, Any] = {"split": split, "seed": seed}
-        estimates = estimate(served, complete, found.build, features, name, chosen.horizon, **how)
-        if truth is not None:
-            failures = _failures(truth, chosen.mode)
-            estimates.append(true_loss(served, name, chosen.horizon, failures, **how))
-    if as_json:
-        for each in estimates:
-            console.print(orjson.dumps(asdict(each)).decode(), soft_wrap=True, highlight=False, markup=False)
-        return
-    console.print(_table(chosen.name, name, estimates))
-    console.print(_sentence(estimates), highlight=False)
+    fleet, _ = with_recordings(replace(fleet, output=replace(fleet.output, features="examples")))
+    lines = [line for path in expand(fleet.input.files) for line in Path(path).read_bytes().splitlines()]
+    served = _evaluations(fleet, lines, chosen.name)
+    complete = _evaluations(fleet, in_event_time(lines), chosen.name)
+    features = [fleet.classes[chosen.asset_class].features[index] for index in found.features]
+    how: dict[str, Any] = {"split": question.split, "seed": question.seed}
+    estimates = estimate(served, complete, found.build, features, name, chosen.horizon, **how)
+    if question.truth is not None:
+        failures = _failures(question.truth, chosen.mode)
+        estimates.append(true_loss(served, name, chosen.horizon, failures, **how))
+    return estimates
 
 
 def _target(fleet: Fleet, name: str | None) -> Target:

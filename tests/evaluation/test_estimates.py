@@ -18,7 +18,7 @@ from dataflows.evaluation.estimates import prequential
 from dataflows.fleet import load
 from dataflows.instants import format_instant, parse_instant
 from dataflows.pipeline import run_inline
-from dataflows.tools.estimate import EstimateError, in_event_time, show_estimates
+from dataflows.tools.estimate import EstimateError, Question, in_event_time, show_estimates
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -197,7 +197,7 @@ def _estimates(folder: Path, lines: list[bytes], delay: str, **options: Any) -> 
     fleet = _fleet(folder, delay)
     (folder / "events.jsonl").write_bytes(b"\n".join(lines) + b"\n")
     printed = io.StringIO()
-    show_estimates(fleet, Console(file=printed, width=300), as_json=True, **options)
+    show_estimates(fleet, Console(file=printed, width=300), Question(**options), as_json=True)
     rows = [orjson.loads(line) for line in printed.getvalue().splitlines() if line.startswith("{")]
     return {row["name"]: row for row in rows}
 
