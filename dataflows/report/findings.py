@@ -20,7 +20,7 @@ from dataflows.lane.names import sentence as name_in_words
 from dataflows.report.reliability import bin_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
     from dataflows.fleet.fleet import Costs
     from dataflows.report.facts import Facts, Failure, Record, Risk, TargetFacts
@@ -30,6 +30,7 @@ __all__ = [
     "Choice",
     "act_or_wait",
     "answers",
+    "before_labels",
     "belief",
     "last_week",
     "not_checked",
@@ -124,6 +125,29 @@ def belief(target: TargetFacts) -> tuple[str, list[str]]:
     if gain.least <= 0:
         return ("Not sure: perhaps no better than a constant guess" if gain.share > 0 else "No"), said
     return ("Yes" if not off else "Mostly; not every size of score holds"), said
+
+
+def before_labels(rows: Sequence[Mapping[str, Any]], target: str) -> list[str]:
+    """Say what error the scores expect of examples without a label, and how such expectations came true.
+
+    Args:
+        rows: rows ``expected`` of the metrics.
+        target: its name.
+    """
+    mine = [row for row in rows if row["target"] == target]
+    said = []
+    if mine and mine[-1]["open"]["expected"] is not None:
+        latest = mine[-1]["open"]
+        said.append(
+            f"{latest['examples']:,} examples still wait for their label; if the scores hold, their log loss "
+            f"will be {latest['expected']:.4f} ({latest['low']:.4f} to {latest['high']:.4f})."
+        )
+    settled = [row["settled"] for row in mine if row["settled"]["realised"] is not None]
+    if settled:
+        inside = sum(row["low"] <= row["realised"] <= row["high"] for row in settled)
+        came = "whose labels are in, the loss lay where the scores had expected it in"
+        said.append(f"Of {len(settled)} periods {came} {inside}.")
+    return said
 
 
 def record_in_words(record: Record, target: str) -> str:

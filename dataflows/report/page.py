@@ -78,6 +78,7 @@ def render(facts: Facts) -> str:
         data=Markup(to_json(_script_data(facts))),  # noqa: S704 - no text in it ends the element
         answers=findings.answers(facts),
         belief=findings.belief,
+        before_labels=findings.before_labels,
         risk_in_words=findings.risk_in_words,
         seen_before=findings.seen_before,
         choice=_choice,

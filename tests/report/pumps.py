@@ -47,6 +47,7 @@ champion = "linear"
 threshold = 0.3
 alert = { open = 0.3 }
 advice = "the seal"
+drift = "log"
 costs = { missed = 5000, false_alarm = 300, repair = 800 }
 
 [models.linear]

@@ -22,7 +22,7 @@ from dataflows.fleet import FleetError, load
 from dataflows.fleet.fleet import Costs
 from dataflows.instants import HOUR, format_instant
 from dataflows.report.facts import ReportError, gather
-from dataflows.report.findings import act_or_wait, answers, belief, not_checked
+from dataflows.report.findings import act_or_wait, answers, before_labels, belief, not_checked
 from dataflows.report.page import render
 from dataflows.tools.report import write_report
 from tests.report.pumps import FLEET, START, pumps
@@ -333,3 +333,17 @@ def test_a_browser_runs_the_script_without_an_error(tmp_path: Path, page: str) -
     assert opened == 2
     assert sum(attributes.get("class") == "tools" for attributes in drawn.tags("div")) == opened
     assert sum(attributes.get("class") == "chart live" for attributes in drawn.tags("svg")) == opened
+
+
+def test_the_error_before_labels_is_told_with_how_it_came_true(fleet: Fleet) -> None:
+    """What the scores expect of examples without a label, and how often the loss lay there."""
+    facts = gather(fleet.output.folder, fleet)
+    rows = facts.metrics["expected"]
+    waits, came = before_labels(rows, "pump/leak/12h")
+    assert f"{rows[-1]['open']['examples']} examples still wait" in waits
+    settled = [row["settled"] for row in rows if row["settled"]["realised"] is not None]
+    inside = sum(row["low"] <= row["realised"] <= row["high"] for row in settled)
+    assert f"Of {len(settled)} periods" in came
+    assert came.endswith(f"{inside}.")
+    assert before_labels(rows, "pump/other/12h") == []
+    assert waits in " ".join("".join(Elements(render(facts)).text).split())
