@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import hashlib
 from operator import attrgetter
-from typing import Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import msgspec
 import numpy as np
@@ -31,6 +31,9 @@ from dataflows.outputs import (
     encode_rows,
     time_or_none,
 )
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 __all__ = [
     "Cleared",
@@ -512,19 +515,15 @@ def row_of(row: OutputRow) -> Row:
     return Row(row.output, encode(row), None, None, getattr(row, "id", None), key, row.identity)
 
 
-def rows_of(rows: list[OutputRow]) -> list[Row]:
-    """`row_of` of each, encoded together."""
+def rows_of(rows: Sequence[OutputRow]) -> list[Row]:
+    """`row_of` of each of some rows of one kind with an id and a key, encoded together."""
+    key = None if not rows else rows[0].key_field
+    if key is None:
+        return [row_of(row) for row in rows]
+    ids, keys = map(attrgetter("id"), rows), map(attrgetter(key), rows)
     return [
-        Row(
-            row.output,
-            data,
-            None,
-            None,
-            getattr(row, "id", None),
-            None if row.key_field is None else getattr(row, row.key_field),
-            row.identity,
-        )
-        for row, data in zip(rows, encode_rows(rows), strict=True)
+        Row(row.output, data, None, None, of, about, row.identity)
+        for row, data, of, about in zip(rows, encode_rows(rows), ids, keys, strict=True)
     ]
 
 

@@ -12,7 +12,8 @@ from __future__ import annotations
 
 import hashlib
 from functools import cache
-from typing import Annotated, Any, ClassVar, Literal, NamedTuple, TypeAlias, TypedDict
+from operator import attrgetter
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, NamedTuple, TypeAlias, TypedDict
 
 import msgspec
 import numpy as np
@@ -20,6 +21,10 @@ import orjson
 from msgspec import UNSET, UnsetType
 
 from dataflows.instants import format_instant
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from collections.abc import Sequence as Sequenced
 
 __all__ = [
     "IDENTIFIED",
@@ -71,6 +76,7 @@ __all__ = [
     "identity",
     "named",
     "prediction_id",
+    "prediction_ids",
     "time_or_none",
 ]
 
@@ -1002,13 +1008,14 @@ def encode(row: OutputRow) -> bytes:
     return orjson.dumps(fields_of(row))
 
 
-def encode_rows(rows: list[OutputRow]) -> list[bytes]:
-    """Make the JSON lines of rows: `encode` of each, in one call where that is faster.
+def encode_rows(rows: Sequenced[OutputRow]) -> list[bytes]:
+    """Make the JSON lines of rows of one kind: `encode` of each, in one call where that is faster.
 
     >>> encode_rows([AssetDropped(asset="pump-1", why="silent", sequence=sequence) for sequence in (7, 8)])[1]
     b'{"change":"asset_dropped","asset":"pump-1","why":"silent","sequence":8}'
     """
-    if all(row.unbounded is None or getattr(row, row.unbounded) is UNSET for row in rows):
+    unbounded = rows[0].unbounded if rows else None
+    if unbounded is None or all(value is UNSET for value in map(attrgetter(unbounded), rows)):
         return _encode_lines(rows).split(b"\n")[:-1]
     return [encode(row) for row in rows]
 
@@ -1016,6 +1023,21 @@ def encode_rows(rows: list[OutputRow]) -> list[bytes]:
 def prediction_id(asset: str, target: str, time: int, revision: int) -> str:
     """Id of a prediction: the same for the same asset, target, time and revision, in every run."""
     return _hash(f"{asset}\x1f{target}\x1f{time}\x1f{revision}")
+
+
+def prediction_ids(
+    assets: Iterable[str], target: str, times: Iterable[int], revisions: Iterable[int]
+) -> list[str]:
+    """`prediction_id` of each.
+
+    >>> prediction_ids(["pump-1"], "leak", [60], [0]) == [prediction_id("pump-1", "leak", 60, 0)]
+    True
+    """
+    texts = [
+        f"{asset}\x1f{target}\x1f{time}\x1f{revision}".encode()
+        for asset, time, revision in zip(assets, times, revisions, strict=True)
+    ]
+    return [hashlib.blake2b(text, digest_size=12).hexdigest() for text in texts]
 
 
 def example_id(asset: str, time: int) -> str:

@@ -187,6 +187,20 @@ def _sigmoids(logits: Floats) -> Floats:
 
 
 @njit(cache=True)
+def _scaling(moments: Floats, weights: Floats, scales: int, half: float) -> Floats:
+    """Return what `_logits` takes; the arguments are those of `_learn_linear`."""
+    known = np.ones((3, len(weights)))
+    for i in range(moments.shape[1]):
+        known[0, i] = moments[1, i]
+        if math.isnan(weights[i]):
+            known[1, i] = math.nan
+        elif scales > 1:
+            known[1, i] = math.pow(moments[2, i], half)
+    known[2] = weights
+    return known
+
+
+@njit(cache=True)
 def _learn_linear(  # noqa: C901, PLR0912 - compiled: one call for one example
     row: Floats, positive: int, moments: Floats, weights: Floats, rates: Floats, scales: int, half: float
 ) -> bool:
@@ -369,12 +383,8 @@ class _Linear:
 
     def _scaling(self) -> Floats:
         """Return what `_logits` takes."""
-        known = np.ones((3, len(self._names) + 1))
-        known[0, :-1] = self._moments[1]
-        known[2] = self._read() if self._weights is None else self._weights
-        if self._scales > 1:
-            known[1, :-1] = [variance**0.5 for variance in self._moments[2].tolist()]
-        known[1, np.isnan(known[2])] = math.nan
+        weights = self._read() if self._weights is None else self._weights
+        known: Floats = _scaling(self._moments, weights, self._scales, 0.5)
         return known
 
     def _read(self) -> Floats:

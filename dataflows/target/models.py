@@ -556,6 +556,7 @@ class ModelSet:
                 model.names, model.indices = names, indices
         for model in self._versions.values():
             model.compiled = compiled_of(model.estimator, model.names or model.sees)
+        self._whole = tuple(range(len(self._features)))
         self._retrained = [model for model in self._versions.values() if model.retrained is not None]
 
     def restore_kept(self, parts: Mapping[int, bytes]) -> None:
@@ -786,28 +787,33 @@ class ModelSet:
         columns = self._columns(model, rows, made)
         if columns is None:
             return None
-        prior: Answer = self.prior, "prior"
         # A model of scores has no opinion without one.
-        answers = [prior] * len(rows)
         given = np.flatnonzero(~np.isnan(columns).all(axis=1)) if model.sees else np.arange(len(rows))
-        if not model.is_ready:
-            for number in given.tolist():
-                answers[number] = (model.prior, "prior") if model.learned else prior
-        elif len(given):
-            scores = None if model.compiled is None else model.compiled.score_rows(columns[given])
-            if scores is None or not all(0.0 <= score <= 1.0 for score in scores.tolist()):
-                return None
-            for number, score in zip(given.tolist(), scores.tolist(), strict=True):
-                answers[number] = score, "class"
+        answers = self._known(model, columns if len(given) == len(rows) else columns[given])
+        if answers is None:
+            return None
+        if len(given) < len(rows):
+            known = dict(zip(given.tolist(), answers, strict=True))
+            prior: Answer = self.prior, "prior"
+            answers = [known.get(number, prior) for number in range(len(rows))]
         made[name] = answers
         return answers
+
+    def _known(self, model: ModelVersion, columns: NDArray[np.float64]) -> list[Answer] | None:
+        """Return a model's answers to rows with features, None where its estimator has to be asked."""
+        if not model.is_ready or not len(columns):
+            return [(model.prior if model.learned else self.prior, "prior")] * len(columns)
+        scores = None if model.compiled is None else model.compiled.score_rows(columns)
+        if scores is None or not np.logical_and(scores >= 0.0, scores <= 1.0).all():
+            return None
+        return [(score, "class") for score in scores.tolist()]
 
     def _columns(
         self, model: ModelVersion, rows: NDArray[np.float64], made: dict[str, list[Answer]]
     ) -> NDArray[np.float64] | None:
         """Return the features of a model (n, features); None where a model below has to be asked."""
         if not model.sees:
-            return rows[:, model.indices]
+            return rows if model.picks == self._whole else rows[:, model.indices]
         below = [self._answer_alike(of, rows, made) for of in model.sees]
         scores = [
             [score if link == "class" and score is not None else math.nan for score, link in answers]

@@ -16,13 +16,12 @@ import numpy as np
 
 from dataflows.instants import format_instants
 from dataflows.items import ClockMoved, Item, Observation, ScoreRequest, asset_part
-from dataflows.outputs import Prediction, prediction_id
+from dataflows.outputs import Prediction, prediction_id, prediction_ids
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
 
     from dataflows.items import Row, ScoredRow, Scores
-    from dataflows.outputs import OutputRow
     from dataflows.target.models import Answer
 
     Order = tuple[int, int]
@@ -49,12 +48,11 @@ class ScoredRows:
         self._target = target
         rows = list(chain.from_iterable(block.rows for block in blocks))
         sizes = [len(block.rows) for block in blocks]
+        shifts = {index: asset_part(0, index) for index in {block.index for block in blocks}}
         parts = np.array([row[1] for row in rows], dtype=np.int64)
-        parts += np.repeat(np.array([asset_part(0, block.index) for block in blocks], dtype=np.int64), sizes)
+        parts += np.repeat(np.array([shifts[block.index] for block in blocks], dtype=np.int64), sizes)
         sequences = np.array([row[0] for row in rows], dtype=np.int64)
-        assets = list(
-            chain.from_iterable([block.asset] * size for block, size in zip(blocks, sizes, strict=True))
-        )
+        assets = [block.asset for block in blocks for _ in block.rows]
         self.features = np.concatenate([block.features for block in blocks]) if blocks else np.empty((0, 0))
         if len(blocks) > 1:
             order = np.lexsort((parts, sequences))
@@ -158,8 +156,8 @@ class ScoredRows:
         return stop
 
     def predictions(
-        self, rows: Iterable[int], answers: Sequence[Answer], first: int, champion: tuple[str, int]
-    ) -> list[OutputRow]:
+        self, rows: Sequence[int], answers: Sequence[Answer], first: int, champion: tuple[str, int]
+    ) -> list[Prediction]:
         """Return the predictions of rows, all of which are published.
 
         Args:
@@ -168,37 +166,49 @@ class ScoredRows:
             first: see ``answers``.
             champion: name and version of the model.
         """
-        chosen = [(row, *self._rows[row]) for row in rows]
-        instants = (each for row in chosen for each in (row[3], row[6], row[9]) if each is not None)
-        shown = cast("dict[int | None, str]", format_instants(instants))
+        chosen = [self._rows[row] for row in rows]
+        assets = [self.assets[row] for row in rows]
+        instants = {row[8] for row in chosen} | {row[5] for row in chosen} | {row[2] for row in chosen}
+        shown = cast("dict[int | None, str]", format_instants(each for each in instants if each is not None))
         target, (model, version) = self._target, champion
-        made: list[OutputRow] = []
-        for number, sequence, _, arrival, _, _, watermark, _, _, time, revision, _ in chosen:
-            asset = self.assets[number]
-            score, link = answers[number - first]
-            made.append(
-                Prediction(
-                    id=prediction_id(asset, target, time, revision),
-                    asset=asset,
-                    target=target,
-                    time=shown[time],
-                    score=cast("float", score),
-                    model=model,
-                    version=version,
-                    link=link,
-                    revision=revision,
-                    revises=prediction_id(asset, target, time, revision - 1) if revision else None,
-                    sequence=sequence,
-                    arrival=shown.get(arrival),
-                    watermark=shown.get(watermark),
-                )
+        revisions = [row[9] for row in chosen]
+        ids = prediction_ids(assets, target, [row[8] for row in chosen], revisions)
+        return [
+            Prediction(
+                id=identity,
+                asset=asset,
+                target=target,
+                time=shown[time],
+                score=cast("float", score),
+                model=model,
+                version=version,
+                link=link,
+                revision=revision,
+                revises=prediction_id(asset, target, time, revision - 1) if revision else None,
+                sequence=sequence,
+                arrival=shown.get(arrival),
+                watermark=shown.get(watermark),
             )
-        return made
+            for identity, asset, (score, link), (
+                sequence,
+                _,
+                arrival,
+                _,
+                _,
+                watermark,
+                _,
+                _,
+                time,
+                revision,
+                _,
+            ) in zip(ids, assets, [answers[row - first] for row in rows], chosen, strict=True)
+        ]
 
     def placed(self, rows: Sequence[int], bodies: Sequence[Row]) -> list[Item]:
         """Return what is written of some rows, one each, at their places."""
-        made = []
-        for row, body in zip(rows, bodies, strict=True):
-            _, _, arrival, known, position, *_ = self._rows[row]
-            made.append(Item(self._sequences[row], self._parts[row], arrival, known, position, body))
-        return made
+        sequences, parts = self._sequences, self._parts
+        based = [self._rows[row] for row in rows]
+        return [
+            Item(sequences[row], parts[row], each[2], each[3], each[4], body)
+            for row, each, body in zip(rows, based, bodies, strict=True)
+        ]
