@@ -354,6 +354,9 @@ class RunStatus:
             undelivered: see `METRICS`.
         alive: instant at which the source was last asked for records, by the monotonic clock; None before.
         began: records that earlier runs on the same store read.
+        commits: how often `committed` was called.
+        lag: commits by which this process hears of a snapshot too early to know that it is committed; 0 where
+            the source is in this process.
         intake: what the lane used and refused.
     """
 
@@ -376,6 +379,8 @@ class RunStatus:
         self._paused: float | None = None
         #: Last sequence of a batch, and when it was read; of the latest batches.
         self._reads: deque[tuple[int, float]] = deque(maxlen=256)
+        self.commits = 0
+        self.lag = 0
         self._gauges: dict[str, Callable[[], Value]] = {}
         self._on_commit: list[Callable[[], None]] = []
 
@@ -448,6 +453,7 @@ class RunStatus:
 
     def committed(self) -> None:
         """Tell every function of `on_commit` that all that was snapshotted so far is committed."""
+        self.commits += 1
         if self.epochs:
             self.committed_at = time.time()
         for call in self._on_commit:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections import deque
 from contextlib import suppress
 from typing import TYPE_CHECKING, BinaryIO, Literal, NamedTuple, cast
 
@@ -200,7 +201,8 @@ class Committed:
     """Write the committed length of one output.
 
     The source takes its snapshot at the end of each epoch, and no epoch begins before the last is committed:
-    the length in the output's snapshot by then is final.
+    the length in the output's snapshot by then is final. A process without the source hears of its snapshots
+    with some delay (`RunStatus.lag`).
 
     Args:
         output: the file.
@@ -215,15 +217,20 @@ class Committed:
         self._path = committed_file(output)
         self.written = -1
         self._length = length
+        self._status = status
+        #: Noted lengths with the number of commits by which they are final.
+        self._noted: deque[tuple[int, int]] = deque()
         status.on_commit(self.write)
         self.write()
 
     def snapshot(self, length: int) -> None:
         """Note a length that is final once its epoch is committed."""
-        self._length = length
+        self._noted.append((self._status.commits + self._status.lag, length))
 
     def write(self) -> None:
-        """Write the noted length; call this only when its epoch is committed."""
+        """Write the latest noted length that is final; call this only when an epoch is committed."""
+        while self._noted and (not self._status.lag or self._noted[0][0] <= self._status.commits):
+            self._length = self._noted.popleft()[1]
         if self._length == self.written:
             return
         # The former length is final too: a power cut may bring it back, and a full disk may leave it, until

@@ -11,23 +11,27 @@ import signal
 import socket
 import threading
 import traceback
-from contextlib import suppress
+from contextlib import contextmanager, suppress
+from ctypes import c_ulonglong
 from multiprocessing import connection, get_context, parent_process
 from typing import TYPE_CHECKING, Any
 
 import structlog
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from multiprocessing.connection import Connection
     from multiprocessing.context import SpawnProcess
     from types import TracebackType
     from typing import Self
 
-__all__ = ["Cluster", "ProcessError"]
+__all__ = ["Cluster", "Counter", "ProcessError", "counter", "followed"]
 
 #: Seconds for a process to end by itself after another one ended.
 _GRACE = 10.0
+#: Seconds between two looks at a counter.
+_LOOK = 0.1
+Counter = c_ulonglong
 _log = structlog.get_logger()
 
 
@@ -125,6 +129,32 @@ class Cluster:
             return
         _log.error("process_ended", why=self._why(failed))
         os._exit(1)
+
+
+@contextmanager
+def followed(counter: Counter, call: Callable[[], None]) -> Iterator[None]:
+    """Call a function, in a thread, whenever another process has raised a counter, while the block runs."""
+    over = threading.Event()
+
+    def follow() -> None:
+        seen = counter.value
+        while not over.wait(_LOOK):
+            if counter.value != seen:
+                seen = counter.value
+                call()
+
+    thread = threading.Thread(target=follow, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
+
+
+def counter() -> Counter:
+    """Make a counter that one process of a cluster raises, and the others read."""
+    return get_context("spawn").RawValue(Counter, 0)
 
 
 def _help(

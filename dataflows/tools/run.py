@@ -9,6 +9,7 @@ import signal
 import threading
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 from bytewax.recovery import RecoveryConfig
@@ -20,7 +21,7 @@ from dataflows.connectors.file_sink import committed_file, delete_output, end_of
 from dataflows.connectors.lines import STDIN, InputError, expand, size_of
 from dataflows.connectors.order_journal import delete_journal
 from dataflows.connectors.sink import delete_lineage
-from dataflows.engine.cluster import Cluster
+from dataflows.engine.cluster import Cluster, counter, followed
 from dataflows.engine.runtime import Runtime
 from dataflows.exporter import beside, served
 from dataflows.failure_prediction import build
@@ -47,12 +48,16 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from dataflows.connectors.source import LaneSource
+    from dataflows.engine.cluster import Counter as EpochCounter
     from dataflows.fleet import Fleet
     from dataflows.status import Intake
 
 __all__ = ["Deployment", "bytes_of", "progress", "run", "signals"]
 
 _REFRESH = 0.2
+#: The number of commits after which a length that a process without the source noted is final: it may have
+#: noted it an epoch before the source's own snapshot, and hears of commits up to two calls too late.
+_LAG = 4
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
@@ -143,8 +148,10 @@ def run(  # noqa: PLR0913 - one argument a wish of the command line
         reading = source_of(fleet, status, store) if source is None else source(fleet, status)
         runtime = Runtime(where.processes, store, status, past_in(store, fleet), moved_state(store))
         dataflow = build(fleet, runtime, reading)
+        epochs = counter()
+        status.on_commit(partial(_raise, epochs))
         with (
-            Cluster(where.processes, _run_helper, fleet.path, store, epoch, where) as cluster,
+            Cluster(where.processes, _run_helper, fleet.path, store, epoch, where, epochs) as cluster,
             signals(status, console),
             progress(fleet.name, reading.total, status, console),
         ):
@@ -186,6 +193,10 @@ def _recorded(fleet: Fleet, console: Console) -> Fleet:
     return recorded
 
 
+def _raise(epochs: EpochCounter) -> None:
+    epochs.value += 1
+
+
 def _run_helper(
     number: int,
     addresses: list[str],
@@ -193,6 +204,7 @@ def _run_helper(
     store: Path | None,
     epoch: timedelta,
     where: Deployment,
+    epochs: EpochCounter,
 ) -> tuple[Intake, Counter[str]]:
     """Run the dataflow as another process than the first, which opened the store; return what it counted."""
     fleet = load(path)
@@ -209,7 +221,10 @@ def _run_helper(
     ):
         past = past_in(store, fleet)
         dataflow = build(fleet, Runtime(len(addresses), store, status, past, moved_state(store), number))
-        _execute(dataflow, number, addresses, epoch, recovery)
+        status.lag = _LAG
+        with followed(epochs, status.committed):
+            _execute(dataflow, number, addresses, epoch, recovery)
+        status.lag = 0
         status.committed()
     return status.intake, status.rejected
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import signal
+import subprocess
+import sys
 import time
 from typing import TYPE_CHECKING
 
@@ -93,6 +95,40 @@ def test_runs_that_are_killed_deliver_every_alert(tmp_path: Path) -> None:
         assert {len(each) for each in bodies.values()} == {1}
     # Rejects name the file that they come from, which is another one here.
     assert_same(found, {**inline_outputs(plain), "rejects": found["rejects"], "late": found["late"]})
+
+
+def test_outputs_of_every_process_become_final_during_the_run(tmp_path: Path) -> None:
+    """So alerts go out whichever process writes them: what `.committed` counts is what is there, at rest."""
+    live = ALERTING.replace("[input]", "[input]\nfollow = true")
+    fleet = prepare(tmp_path, recording(days=6), live)
+    folder = tmp_path / "out"
+
+    def started() -> subprocess.Popen[bytes]:
+        command = [sys.executable, "-m", "dataflows", *arguments(fleet, "--processes", "2")]
+        with (tmp_path / "run.log").open("ab") as log:
+            return subprocess.Popen(command, env=environment(), stdout=log, stderr=log)
+
+    def final() -> bool:
+        sizes = {path.stem: path.stat().st_size for path in folder.glob("*.jsonl") if path.stem != "log"}
+        found = {path.stem: int(path.read_text() or 0) for path in folder.glob("*.committed")}
+        return found == sizes and found.get("alerts", 0) > 0 and found.get("predictions", 0) > 0
+
+    process = started()
+    try:
+        eventually(final, process)
+        before = {path.name: path.read_bytes() for path in folder.glob("*.jsonl") if path.stem != "log"}
+    finally:
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    # What was final stays: the killed run is resumed.
+    process = started()
+    try:
+        eventually(final, process)
+        for name, data in before.items():
+            assert (folder / name).read_bytes().startswith(data)
+    finally:
+        process.kill()
+        process.wait()
 
 
 def test_status_tells_of_a_receiver_that_fails(tmp_path: Path) -> None:
