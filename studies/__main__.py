@@ -17,6 +17,8 @@ STUDIES = {
     "clocks": "how soon wrong clocks are found, and how many honest ones are accused",
     "promotion": "how often a challenger is promoted wrongly, and how soon a better one is; simulated",
     "served": "a recording run from the prior as champion, with promotions: when, and what they are worth",
+    "hours": "hours to failure on the examples of a run: horizons that agree, intervals that cover",
+    "verdicts": "trucks that are repaired after alerts: figures and models with and without verdicts",
     "experts": "mixtures of the models of a run, replayed on its served scores, beside each model",
     "drift": "false alarms of the detectors of drift, and how soon a shift is found; simulated",
     "tradeoff": "the lateness that `tradeoff` recommends against the best of a fine grid; simulated trucks",
