@@ -154,7 +154,7 @@ PARTS_OF_PYDANTIC = {"annotated-types", "pydantic-core"}
 
 
 #: Extras of the package itself, not of studies or development.
-EXTRAS = ("parquet", "sklearn", "lightgbm")
+EXTRAS = ("parquet", "sklearn", "lightgbm", "onnx", "skops")
 #: Packages that are imported under another name.
 IMPORTED_AS = {"sklearn": "scikit-learn"}
 

@@ -4,6 +4,7 @@
 - `BayesianLogistic`: logistic regression without a step size, for a few hundred features.
 - `Calibration`: makes the scores of another model hold.
 - `Hazard`: when within the horizon an asset fails.
+- `Frozen`: a model that was fitted elsewhere, by file and digest.
 - `Mixture`: makes one score of the scores of several models.
 - `Retrained`: fits a batch classifier again and again, at exact points of the stream.
 - `AnomalyProbability`, `TimeToFailure`, `Rule`: make probabilities of anomaly scores, hours to failure, and
@@ -17,6 +18,7 @@ them by their former paths, see `FORMER_PATHS`.
 from __future__ import annotations
 
 from dataflows.estimators.experts import Mixture
+from dataflows.estimators.frozen import Frozen
 from dataflows.estimators.hazard import Hazard
 from dataflows.estimators.online import BayesianLogistic, Calibration, Prior, RobustScaler
 from dataflows.estimators.retrained import Retrained
@@ -29,6 +31,7 @@ __all__ = [
     "AnomalyProbability",
     "BayesianLogistic",
     "Calibration",
+    "Frozen",
     "Hazard",
     "Mixture",
     "Prior",

@@ -165,6 +165,8 @@ class Rule(Stored):
     """
 
     _STATE = ("expression", "pretrained", "calibration")
+    #: It sees exactly its `features`.
+    names_features = True
 
     def __init__(self, score: str, *, calibrate: bool = True, memory: int = 30_000) -> None:
         self.expression = score

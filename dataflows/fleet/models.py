@@ -23,12 +23,13 @@ from typing import TYPE_CHECKING, Any
 
 from river import base, compose
 
-from dataflows.estimators import FORMER_PATHS, Retrained
+from dataflows.estimators import FORMER_PATHS, Frozen, Retrained
 from dataflows.features import FeatureBlock
 from dataflows.fleet.problems import Loc, Problem, dotted, listed, nearest, shown
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from pathlib import Path
     from types import ModuleType
 
 __all__ = ["Blueprint", "blueprint", "locate_block", "own_block", "path_key", "seed_of"]
@@ -71,6 +72,27 @@ class Blueprint:
         if self.refit:
             return Retrained(_batch(steps), **self.refit)
         return steps[0] if len(steps) == 1 else compose.Pipeline(*steps)
+
+    @property
+    def names_features(self) -> bool:
+        """Whether its last step names the features that it sees."""
+        return bool(getattr(self.parts[-1].estimator, "names_features", False))
+
+    def features(self) -> tuple[str, ...]:
+        """Names of the features that the last step sees; only with `names_features`."""
+        names: tuple[str, ...] = self.parts[-1].build().features
+        return names
+
+
+def from_folder(pipeline: Sequence[Mapping[str, Any]], folder: Path) -> list[dict[str, Any]]:
+    """Return a pipeline in which the files of frozen models are those of a folder."""
+    frozen = f"{Frozen.__module__.rpartition('.')[0]}.{Frozen.__name__}"
+    return [
+        {**step, "file": str(folder / step["file"])}
+        if step.get("estimator") == frozen and isinstance(step.get("file"), str)
+        else dict(step)
+        for step in pipeline
+    ]
 
 
 def _batch(steps: list[Any]) -> Any:  # noqa: ANN401 - a classifier of any library

@@ -41,7 +41,7 @@ from dataflows.fleet.fleet import (
     Weather,
     Window,
 )
-from dataflows.fleet.models import Blueprint, blueprint, own_block
+from dataflows.fleet.models import Blueprint, blueprint, from_folder, own_block
 from dataflows.fleet.problems import Loc, dotted, listed, nearest, shown
 from dataflows.fleet.values import topic_name, url_problem
 from dataflows.instants import HOUR, MICROSECONDS, format_duration
@@ -435,7 +435,7 @@ _HORIZONS_REMEMBERED = 3
 class Catalogue:
     """Models by name, each built once as a check, and their input for each class."""
 
-    def __init__(self, draft: CheckedDocument) -> None:
+    def __init__(self, draft: CheckedDocument, folder: Path) -> None:
         self._draft = draft
         self._seen: dict[tuple[str, str], Model | None] = {}
         self._users: dict[str, list[ClassLayout]] = {}
@@ -443,7 +443,11 @@ class Catalogue:
         self._tables = draft.document.models
         self._blueprints = {
             name: blueprint(
-                name, table.pipeline, ("models", name, "pipeline"), draft.problems, refit_of(table)
+                name,
+                from_folder(table.pipeline, folder),
+                ("models", name, "pipeline"),
+                draft.problems,
+                refit_of(table),
             )
             for name, table in self._tables.items()
             if table.pipeline and not draft.is_broken("models", name, "pipeline")
@@ -477,7 +481,23 @@ class Catalogue:
             for index, feature in enumerate(layout.features)
             if any(fnmatchcase(feature, glob) for glob in table.features)
         )
+        if build.names_features:
+            seen = self._named(name, layout, build, seen)
         return Model(name, {"pipeline": table.pipeline, **refit_of(table)}, seen, build)
+
+    def _named(
+        self, name: str, layout: ClassLayout, build: Blueprint, seen: tuple[int, ...]
+    ) -> tuple[int, ...]:
+        """Resolve the features of an estimator that names them itself; an unknown name is refused."""
+        known = [layout.features[index] for index in seen]
+        needed = build.features()
+        if layout.is_whole:
+            for feature in needed:
+                if feature not in known:
+                    expected = f"features of {layout.name} that it sees, {listed(known, most=6)}"
+                    place = ("models", name, "pipeline")
+                    self._draft.refuse(place, expected, shown(feature), nearest(feature, known))
+        return tuple(index for index in seen if layout.features[index] in needed)
 
     def _stacked(self, name: str, layout: ClassLayout, build: Blueprint) -> Model | None:
         """Resolve a model of scores; its spec contains those of the models below: it depends on them."""
@@ -1037,7 +1057,7 @@ def expand(draft: CheckedDocument, path: Path) -> Fleet:
     document, folder = draft.document, path.parent
     layouts = {name: ClassLayout(draft, name, table) for name, table in document.classes.items()}
     assets = _asset_policy(draft, folder)
-    catalogue = Catalogue(draft)
+    catalogue = Catalogue(draft, folder)
     made = _shared_level(targets(draft, layouts, catalogue), document.wrong_promotions)
     made = _shared_alarms(made, document.false_drift_alarms_per_year)
     catalogue.check_globs(list(layouts.values()))
