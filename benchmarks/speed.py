@@ -24,7 +24,8 @@ everything is committed. An epoch is 10 s, the engine's default, in both; ``--ep
 machine the ratio of processor times is steadier than that of the wall clock, which is the one that counts on
 an idle one.
 
-``--profile`` tells where the time goes instead, by step.
+``--profile`` tells where the time goes instead, by step. ``--targets 100`` gives the class so many targets,
+of up to ten modes and ten horizons, each with these three models; a failing asset has one of the modes.
 """
 
 from __future__ import annotations
@@ -59,7 +60,7 @@ from dataflows.recovery.store import open_store
 from dataflows.status import RunStatus
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
 __all__ = ["floor", "main", "ours", "record", "summary"]
 
@@ -140,8 +141,15 @@ STEPS = {
         "dataflows.asset.labels:Labels.record",
     ],
     "asset: items": ["dataflows.asset.asset:Asset.process"],
-    "group: order": ["dataflows.target.target:TargetStage.process"],
-    "group: scores": ["dataflows.target.models:ModelSet.answer", "dataflows.target.models:ModelSet.answers"],
+    "group: order": [
+        "dataflows.target.target:TargetStage.process",
+        "dataflows.target.runs:ScoredRows.__init__",
+    ],
+    "group: scores": [
+        "dataflows.target.models:ModelSet.answer",
+        "dataflows.target.models:ModelSet.answers",
+        "dataflows.target.models:ModelSet.score_run",
+    ],
     "group: learning": ["dataflows.target.models:ModelSet.learn"],
     "group: ledger": [
         "dataflows.target.examples:Ledger.add",
@@ -155,8 +163,12 @@ STEPS = {
         "dataflows.target.target:prediction",
         "dataflows.target.target:evaluation",
         "dataflows.target.target:row_of",
+        "dataflows.target.target:rows_of",
+        "dataflows.target.runs:ScoredRows.predictions",
+        "dataflows.target.runs:ScoredRows.placed",
     ],
     "group: monitors": [
+        "dataflows.target.monitors:Monitors.watches",
         "dataflows.target.monitors:Monitors.served",
         "dataflows.target.monitors:Monitors.settled",
         "dataflows.target.monitors:Monitors.learned",
@@ -210,7 +222,23 @@ class Clock(RunStatus):
         }
 
 
-def record(path: Path, hours: int, seed: int = 11) -> int:
+#: Modes and horizons of the fleet with the most targets.
+_MODES, _HORIZONS = 10, [f"{hours}h" for hours in range(24, 4, -2)]
+
+
+def modes_of(targets: int) -> list[str]:
+    """Return the modes of a fleet with so many targets, at least one for each horizon."""
+    return ["wear", *(f"mode-{number}" for number in range(1, min(targets, _MODES)))]
+
+
+def fleet_of(targets: int) -> str:
+    """Return the fleet with so many targets: 1 to 10, or a multiple of 10 up to 100."""
+    horizons = _HORIZONS[: max(1, targets // _MODES)]
+    expanded = f"mode = {modes_of(targets)}\nhorizon = {horizons}\n".replace("'", '"')
+    return FLEET if targets == 1 else FLEET.replace('mode = "wear"\nhorizon = "24h"\n', expanded)
+
+
+def record(path: Path, hours: int, seed: int = 11, modes: Sequence[str] = ("wear",)) -> int:
     """Write the recording; return the number of records in its warm-up.
 
     Each asset sends at its own second of the minute; one event of 200 lacks a reading. Sixty assets wear from
@@ -236,7 +264,7 @@ def record(path: Path, hours: int, seed: int = 11) -> int:
                 lines.write(_line("telemetry", asset, _at(minute, seconds[asset]), readings=readings))
             failed = np.flatnonzero((fails > last) & (fails <= minute)).tolist()
             for asset in failed:
-                lines.write(_line("failure", asset, _at(minute, 60), mode="wear"))
+                lines.write(_line("failure", asset, _at(minute, 60), mode=modes[asset % len(modes)]))
             last = minute
             if minute < -_WARM[0]:
                 warm += ASSETS + len(failed)
@@ -311,12 +339,14 @@ def ours(folder: Path, warm: int, epoch: timedelta, *, profile: bool = False) ->
     }
 
 
-def _run(what: str, recording: Path, warm: int, epoch: float, *, profile: bool = False) -> Measured:
+def _run(
+    what: str, recording: Path, warm: int, epoch: float, *, targets: int = 1, profile: bool = False
+) -> Measured:
     """One run in a fresh process and folder."""
     with tempfile.TemporaryDirectory(dir=recording.parent) as name:
         folder = Path(name)
         (folder / "recording.jsonl").symlink_to(recording)
-        (folder / "fleet.toml").write_text(FLEET)
+        (folder / "fleet.toml").write_text(fleet_of(targets))
         command = [sys.executable, "-m", "benchmarks.speed", "--child", what, str(folder)]
         command += ["--warm", str(warm), "--epoch", str(epoch), *(["--profile"] if profile else [])]
         done = subprocess.run(command, check=True, stdout=subprocess.PIPE)
@@ -360,16 +390,22 @@ def _show_pairs(pairs: list[tuple[Measured, Measured]], console: Console) -> Non
     console.print(f"{medians['learned']:,} examples matured and were learned in each timed part.")
 
 
-def _show_profile(run: Measured, console: Console) -> None:
+def _show_profile(run: Measured, console: Console, targets: int) -> None:
     events = run["events"]
-    table = Table("step", "µs an event", "calls an event", title=f"{events:,.0f} events")
-    table.columns[1].justify = table.columns[2].justify = "right"
+    title = f"{events:,.0f} events, {targets} target{'s' if targets > 1 else ''}"
+    table = Table("step", "µs an event", "an event and target", "calls an event", title=title)
+    for column in table.columns[1:]:
+        column.justify = "right"
+
+    def add(label: str, seconds: float, calls: str = "", **style: str) -> None:
+        each = seconds / events * 1e6
+        table.add_row(label, f"{each:.2f}", f"{each / targets:.2f}", calls, **style)
+
     for label, seconds in run["steps"].items():
-        table.add_row(label, f"{seconds / events * 1e6:.2f}", f"{run['calls'][label] / events:.2f}")
-    rest = run["seconds"] - sum(run["steps"].values())
-    table.add_row("engine, and the rest", f"{rest / events * 1e6:.2f}", "")
+        add(label, seconds, f"{run['calls'][label] / events:.2f}")
+    add("engine, and the rest", run["seconds"] - sum(run["steps"].values()))
     table.add_section()
-    table.add_row("all", f"{run['seconds'] / events * 1e6:.2f}", "", style="bold")
+    add("all", run["seconds"], style="bold")
     console.print(table)
     watches = sum(run["calls"].values()) / events * run["watch"] * 1e6
     console.print(f"The stopwatches themselves take {watches:.1f} µs of that, most of it in the rest.")
@@ -384,6 +420,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--hours", type=int, default=5, help="of event time that are timed (default 5)")
     parser.add_argument("--epoch", type=float, default=10.0, help="seconds between snapshots (default 10)")
     parser.add_argument("--profile", action="store_true", help="instead, one run of ours by step")
+    parser.add_argument("--targets", type=int, default=1, help="of the fleet: 1 to 10, 20, 30 ... 100")
     parser.add_argument("--json", action="store_true", help="one JSON object")
     parser.add_argument("--child", nargs=2, help=argparse.SUPPRESS)
     parser.add_argument("--warm", type=int, help=argparse.SUPPRESS)
@@ -398,16 +435,19 @@ def main(arguments: list[str] | None = None) -> None:
     console = Console(stderr=given.json)
     with tempfile.TemporaryDirectory() as name:
         recording = Path(name) / "recording.jsonl"
-        warm = record(recording, given.hours)
+        warm = record(recording, given.hours, modes=modes_of(given.targets))
         if given.profile:
-            profiled = _run("ours", recording, warm, given.epoch, profile=True)
-            _show_profile(profiled, console)
+            profiled = _run("ours", recording, warm, given.epoch, targets=given.targets, profile=True)
+            _show_profile(profiled, console, given.targets)
             result = profiled
         else:
             pairs = []
             for number in range(given.pairs):
                 with console.status(f"pair {number + 1} of {given.pairs}"):
-                    both = [_run(what, recording, warm, given.epoch) for what in ("floor", "ours")]
+                    both = [
+                        _run(what, recording, warm, given.epoch, targets=given.targets)
+                        for what in ("floor", "ours")
+                    ]
                 pairs.append((both[0], both[1]))
             _show_pairs(pairs, console)
             result = summary(pairs)

@@ -62,6 +62,17 @@ def test_the_fleet_is_the_one_that_is_described(tmp_path: Path) -> None:
     assert [model.name for model in fleet.targets["machine/wear/24h"].models] == ["linear", "bayes", "prior"]
 
 
+@pytest.mark.parametrize("targets", [1, 3, 20, 100])
+def test_a_fleet_has_as_many_targets_as_asked_for(targets: int, tmp_path: Path) -> None:
+    """Of up to ten modes and ten horizons, each with a champion and two challengers."""
+    path = tmp_path / "fleet.toml"
+    path.write_text(speed.fleet_of(targets))
+    found = load(path).targets.values()
+    assert len(found) == targets
+    assert {each.mode for each in found} == {*speed.modes_of(targets)}
+    assert {len(each.models) for each in found} == {3}
+
+
 def test_a_stopwatch_counts_each_functions_own_time(monkeypatch: pytest.MonkeyPatch) -> None:
     """What an inner measured function takes is not counted to the outer one."""
     now = [0.0]
