@@ -348,10 +348,24 @@ def init(
 
 
 @app.command()
-def check(fleet: FleetFile) -> None:
+def check(
+    fleet: FleetFile,
+    against: Annotated[
+        list[str] | None,
+        typer.Option(help="Files or globs: compare the fleet with this sample instead.", show_default=False),
+    ] = None,
+) -> None:
     """Print what a fleet.toml expands to: sensors, features, targets, models. Runs nothing."""
     from dataflows.tools.check import check as check_fleet
 
+    if against:
+        from dataflows.fleet import load
+        from dataflows.tools.fit import fit
+        from dataflows.tools.health import show
+
+        with _explained():
+            found = fit(load(fleet), against)
+        raise typer.Exit(show(found, "Does the fleet fit the sample?", _console, as_json=False))
     if not check_fleet(fleet, _console):
         raise typer.Exit(1)
 

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from dataflows.fleet.fleet import Fleet
 
-__all__ = ["Finding", "disk_findings", "findings", "show", "status"]
+__all__ = ["Finding", "Level", "disk_findings", "findings", "show", "status"]
 
 Level = Literal["ok", "warning", "failure"]
 _LEVELS: tuple[Level, ...] = ("ok", "warning", "failure")

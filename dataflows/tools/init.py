@@ -6,10 +6,7 @@ From that it writes a ``fleet.toml`` that runs, with comments, and says what a p
 
 from __future__ import annotations
 
-import math
 import re
-from collections import Counter, defaultdict
-from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,12 +15,13 @@ import orjson
 from rich.markup import escape
 
 from dataflows.connectors.lines import InputError, expand
-from dataflows.events import Failure, Fault, Maintenance, Registration, Reject, Telemetry, decode
+from dataflows.events import Reject, decode
 from dataflows.instants import MICROSECONDS, format_duration, shown_instant
 from dataflows.mapping.columns import RUN_TO_FAILURE, propose
 from dataflows.mapping.recording import Recording, events_of, line_of
 from dataflows.mapping.rows import form_of
 from dataflows.mapping.rules import Rule
+from dataflows.tools.survey import ENOUGH, Survey, quantile, survey
 from dataflows.tools.tables import plain_table
 
 if TYPE_CHECKING:
@@ -34,12 +32,10 @@ if TYPE_CHECKING:
     from dataflows.events import Event
     from dataflows.mapping.columns import Proposal
 
-__all__ = ["InitError", "Survey", "init", "survey"]
+__all__ = ["InitError", "init"]
 
 #: Events of one file that are counted.
 _EVENTS = 300_000
-#: Failures of a mode below which figures say little.
-_ENOUGH = 20
 _NICE = (
     "1s",
     "5s",
@@ -71,144 +67,11 @@ _REACHES = (
     (3 * MICROSECONDS["h"], "24h", "24h", "7d"),
     (1 << 62, "7d", "7d", "14d"),
 )
-#: How far a clock may run ahead of the arrival, microseconds: `max_future` of a fleet.
-_AHEAD = MICROSECONDS["h"]
-#: Share of the span of time at its end in which running machines still send.
-_SAME_END = 0.02
 _NAME = re.compile(r"[^\w.+ -]+")
 
 
 class InitError(RuntimeError):
     """No fleet can be made of the files; the message says what is missing."""
-
-
-@dataclass(slots=True)
-class Sensor:
-    """Readings of one sensor.
-
-    Attributes:
-        count: readings.
-        missing: missing ones, of the messages that name it.
-        least: least reading.
-        largest: largest reading.
-    """
-
-    count: int = 0
-    missing: int = 0
-    least: float = math.inf
-    largest: float = -math.inf
-
-
-@dataclass(slots=True)
-class Survey:
-    """What is in the events.
-
-    Attributes:
-        sensors: by name.
-        assets: number of messages by asset.
-        modes: number of failures by mode.
-        failed: number of failures by asset.
-        codes: number of faults by code.
-        components: number of maintenance records by component.
-        attributes: values by attribute.
-        first: the earliest time, microseconds.
-        last: the latest time.
-        intervals: how often each interval between two messages of one asset came, microseconds.
-        lateness: arrival minus time of telemetry, microseconds, where there are arrivals.
-        reported: arrival minus time of failures.
-        disorder: how far telemetry lies below the newest time of its asset in order of arrival.
-        rejects: how often each reason for a reject came.
-        newest: the latest time of telemetry by asset.
-    """
-
-    sensors: dict[str, Sensor] = field(default_factory=dict)
-    assets: Counter[str] = field(default_factory=Counter)
-    modes: Counter[str] = field(default_factory=Counter)
-    failed: Counter[str] = field(default_factory=Counter)
-    codes: Counter[str] = field(default_factory=Counter)
-    components: Counter[str] = field(default_factory=Counter)
-    attributes: dict[str, set[str | float | bool | None]] = field(default_factory=lambda: defaultdict(set))
-    first: int = 1 << 62
-    last: int = -(1 << 62)
-    intervals: Counter[int] = field(default_factory=Counter)
-    lateness: list[int] = field(default_factory=list)
-    reported: list[int] = field(default_factory=list)
-    disorder: list[int] = field(default_factory=list)
-    rejects: Counter[str] = field(default_factory=Counter)
-    newest: dict[str, int] = field(default_factory=dict)
-
-    @property
-    def cadence(self) -> int:
-        """The median interval between two messages of an asset, microseconds; an hour without any."""
-        half, seen = sum(self.intervals.values()) / 2, 0
-        for interval, count in sorted(self.intervals.items()):
-            seen += count
-            if seen >= half:
-                return interval
-        return MICROSECONDS["h"]
-
-    @property
-    def end_together(self) -> bool:
-        """Whether most machines send until the end of the data, as running machines do."""
-        late = self.last - _SAME_END * (self.last - self.first)
-        return len(self.newest) > 1 and 2 * sum(time >= late for time in self.newest.values()) > len(
-            self.newest
-        )
-
-
-def survey(events: Iterator[Event | Reject]) -> Survey:
-    """Count what is in events.
-
-    Args:
-        events: in the order of their arrival, or of their time.
-    """
-    found = Survey()
-    for event in events:
-        if isinstance(event, Reject):
-            found.rejects[event.detail[:80]] += 1
-        elif isinstance(event, Telemetry):
-            _add_telemetry(found, event)
-        elif isinstance(event, Failure):
-            _add_failure(found, event)
-        elif isinstance(event, Fault):
-            found.codes[event.code] += 1
-        elif isinstance(event, Maintenance):
-            found.components[event.component or ""] += 1
-        elif isinstance(event, Registration):
-            for name, value in event.attributes.items():
-                if len(found.attributes[name]) < _ENOUGH:
-                    found.attributes[name].add(value)
-    return found
-
-
-def _add_failure(found: Survey, event: Failure) -> None:
-    found.modes[event.mode] += 1
-    found.failed[event.asset] += 1
-    if event.arrived is not None:
-        found.reported.append(event.arrived - event.time)
-
-
-def _add_telemetry(found: Survey, event: Telemetry) -> None:
-    newest = found.newest
-    for name, value in event.readings.items():
-        sensor = found.sensors.setdefault(name, Sensor())
-        if value is None:
-            sensor.missing += 1
-        else:
-            sensor.count += 1
-            sensor.least, sensor.largest = min(sensor.least, value), max(sensor.largest, value)
-    found.assets[event.asset] += 1
-    if event.arrived is not None and event.time > event.arrived + _AHEAD:
-        return  # a wrong clock; the dataflow rejects it
-    found.first, found.last = min(found.first, event.time), max(found.last, event.time)
-    before = newest.get(event.asset)
-    if before is not None and event.time > before:
-        found.intervals[event.time - before] += 1
-    elif before is not None and event.time < before:
-        found.disorder.append(before - event.time)
-    newest[event.asset] = event.time if before is None else max(before, event.time)
-    if event.arrived is not None:
-        found.lateness.append(event.arrived - event.time)
 
 
 def init(files: Sequence[str], out: Path, console: Console, *, force: bool = False) -> None:
@@ -370,9 +233,9 @@ class _Fleet:
             "[classes.machine]",
             f"sensors = {_toml(self._sensors)}",
             "# How late a message may come and still correct its windows.",
-            f"allowed_lateness = {_quoted(_quantile(found.disorder, 0.999))}",
+            f"allowed_lateness = {_quoted(_covering(found.disorder, 0.999))}",
             "# How long after a failure its report may come.",
-            f"label_delay = {_quoted(_quantile(found.reported, 0.95))}",
+            f"label_delay = {_quoted(_covering(found.reported, 0.95))}",
             f"# One example a machine and {self._every} is kept for learning.",
             f"example_every = {_quoted(self._every)}",
         ]
@@ -389,7 +252,7 @@ class _Fleet:
         texts = {
             name: sorted(str(value) for value in values)
             for name, values in found.attributes.items()
-            if not _all_numbers(values) and 1 < len(values) < _ENOUGH
+            if not _all_numbers(values) and 1 < len(values) < ENOUGH
         }
         if texts:
             lines.append(f"categories = {_toml(texts)}")
@@ -438,16 +301,13 @@ pipeline = [{ estimator = "dataflows.estimators.Prior" }]
 """
 
 
-def _quantile(delays: Sequence[int], share: float) -> str:
+def _covering(delays: Sequence[int], share: float) -> str:
     """The shortest usual duration that this share of delays do not exceed.
 
-    >>> _quantile([0, 40_000_000, 3_000_000_000], 0.6), _quantile([], 0.95)
+    >>> _covering([0, 40_000_000, 3_000_000_000], 0.6), _covering([], 0.95)
     ('1m', '0s')
     """
-    if not delays:
-        return "0s"
-    ordered = sorted(delays)
-    longest = ordered[min(len(ordered) - 1, int(share * len(ordered)))]
+    longest = quantile(delays, share)
     return _nice(longest) if longest > 0 else "0s"
 
 
@@ -531,10 +391,10 @@ def _ask(found: Survey, proposals: Sequence[Proposal], horizon: str, console: Co
             f"A machine with telemetry is {next(iter(found.assets))!r}; "
             "`names` or `text` in a rule makes names equal."
         )
-    few = [mode for mode, count in found.modes.items() if count < _ENOUGH]
+    few = [mode for mode, count in found.modes.items() if count < ENOUGH]
     if few:
         questions.append(
-            f"Fewer than {_ENOUGH} failures of {', '.join(few)}: figures of such a mode say little."
+            f"Fewer than {ENOUGH} failures of {', '.join(few)}: figures of such a mode say little."
         )
     if found.modes:
         questions.append(

@@ -1,0 +1,163 @@
+"""Count what is in events: sensors, cadence, lateness, failures and their reports; for `init` and `check`."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter, defaultdict
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from dataflows.events import Failure, Fault, Maintenance, Registration, Reject, Telemetry
+from dataflows.instants import MICROSECONDS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from dataflows.events import Event
+
+__all__ = ["ENOUGH", "Sensor", "Survey", "quantile", "survey"]
+
+#: Failures of a mode below which figures say little.
+ENOUGH = 20
+#: How far a clock may run ahead of the arrival, microseconds: `max_future` of a fleet.
+_AHEAD = MICROSECONDS["h"]
+#: Share of the span of time at its end in which running machines still send.
+_SAME_END = 0.02
+
+
+def quantile(values: Sequence[int], share: float) -> int:
+    """Return the value that this share of the values does not exceed; 0 without any.
+
+    >>> quantile([5, 1, 9], 0.5), quantile([], 0.95)
+    (5, 0)
+    """
+    return sorted(values)[min(len(values) - 1, int(share * len(values)))] if values else 0
+
+
+@dataclass(slots=True)
+class Sensor:
+    """Readings of one sensor.
+
+    Attributes:
+        count: readings.
+        missing: missing ones, of the messages that name it.
+        least: least reading.
+        largest: largest reading.
+    """
+
+    count: int = 0
+    missing: int = 0
+    least: float = math.inf
+    largest: float = -math.inf
+
+
+@dataclass(slots=True)
+class Survey:
+    """What is in the events.
+
+    Attributes:
+        sensors: by name.
+        assets: number of messages by asset.
+        modes: number of failures by mode.
+        failed: number of failures by asset.
+        codes: number of faults by code.
+        components: number of maintenance records by component.
+        attributes: values by attribute.
+        first: the earliest time, microseconds.
+        last: the latest time.
+        intervals: how often each interval between two messages of one asset came, microseconds.
+        lateness: arrival minus time of telemetry, microseconds, where there are arrivals.
+        reported: arrival minus time of failures.
+        disorder: how far telemetry lies below the newest time of its asset in order of arrival.
+        rejects: how often each reason for a reject came.
+        newest: the latest time of telemetry by asset.
+    """
+
+    sensors: dict[str, Sensor] = field(default_factory=dict)
+    assets: Counter[str] = field(default_factory=Counter)
+    modes: Counter[str] = field(default_factory=Counter)
+    failed: Counter[str] = field(default_factory=Counter)
+    codes: Counter[str] = field(default_factory=Counter)
+    components: Counter[str] = field(default_factory=Counter)
+    attributes: dict[str, set[str | float | bool | None]] = field(default_factory=lambda: defaultdict(set))
+    first: int = 1 << 62
+    last: int = -(1 << 62)
+    intervals: Counter[int] = field(default_factory=Counter)
+    lateness: list[int] = field(default_factory=list)
+    reported: list[int] = field(default_factory=list)
+    disorder: list[int] = field(default_factory=list)
+    rejects: Counter[str] = field(default_factory=Counter)
+    newest: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def cadence(self) -> int:
+        """The median interval between two messages of an asset, microseconds; an hour without any."""
+        half, seen = sum(self.intervals.values()) / 2, 0
+        for interval, count in sorted(self.intervals.items()):
+            seen += count
+            if seen >= half:
+                return interval
+        return MICROSECONDS["h"]
+
+    @property
+    def end_together(self) -> bool:
+        """Whether most machines send until the end of the data, as running machines do."""
+        late = self.last - _SAME_END * (self.last - self.first)
+        return len(self.newest) > 1 and 2 * sum(time >= late for time in self.newest.values()) > len(
+            self.newest
+        )
+
+
+def survey(events: Iterator[Event | Reject]) -> Survey:
+    """Count what is in events.
+
+    Args:
+        events: in the order of their arrival, or of their time.
+    """
+    found = Survey()
+    for event in events:
+        if isinstance(event, Reject):
+            found.rejects[event.detail[:80]] += 1
+        elif isinstance(event, Telemetry):
+            _add_telemetry(found, event)
+        elif isinstance(event, Failure):
+            _add_failure(found, event)
+        elif isinstance(event, Fault):
+            found.codes[event.code] += 1
+        elif isinstance(event, Maintenance):
+            found.components[event.component or ""] += 1
+        elif isinstance(event, Registration):
+            for name, value in event.attributes.items():
+                if len(found.attributes[name]) < ENOUGH:
+                    found.attributes[name].add(value)
+    return found
+
+
+def _add_failure(found: Survey, event: Failure) -> None:
+    found.modes[event.mode] += 1
+    found.failed[event.asset] += 1
+    if event.arrived is not None:
+        found.reported.append(event.arrived - event.time)
+
+
+def _add_telemetry(found: Survey, event: Telemetry) -> None:
+    newest = found.newest
+    for name, value in event.readings.items():
+        sensor = found.sensors.setdefault(name, Sensor())
+        if value is None:
+            sensor.missing += 1
+        else:
+            sensor.count += 1
+            sensor.least, sensor.largest = min(sensor.least, value), max(sensor.largest, value)
+    found.assets[event.asset] += 1
+    if event.arrived is not None and event.time > event.arrived + _AHEAD:
+        return  # a wrong clock; the dataflow rejects it
+    found.first, found.last = min(found.first, event.time), max(found.last, event.time)
+    before = newest.get(event.asset)
+    if before is not None and event.time > before:
+        found.intervals[event.time - before] += 1
+    elif before is not None and event.time < before:
+        found.disorder.append(before - event.time)
+    newest[event.asset] = event.time if before is None else max(before, event.time)
+    if event.arrived is not None:
+        found.lateness.append(event.arrived - event.time)
