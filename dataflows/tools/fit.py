@@ -161,8 +161,6 @@ def _lateness(layout: AssetClass, late: int, count: int) -> Iterator[Finding]:
 def _windows(layout: AssetClass, cadence: int) -> Iterator[Finding]:
     for window in layout.windows:
         if window.length < 2 * cadence:
-            what = (
-                f"a window of {format_duration(window.length)} of {layout.name} holds less than two messages, one "
-                f"every {format_duration(cadence)}"
-            )
+            length, every = format_duration(window.length), format_duration(cadence)
+            what = f"a window of {length} of {layout.name} holds less than two messages, one every {every}"
             yield Finding("warning", "windows", what, "lengthen it")
