@@ -205,7 +205,7 @@ def test_an_estimator_learns_in_its_fast_form_what_it_learns_itself(form: str, s
         linear_model.LogisticRegression(loss=optim.losses.Hinge()),
         BayesianLogistic(),
     ],
-    ids=str,
+    ids=lambda estimator: type(estimator).__name__,
 )
 def test_an_estimator_that_learns_otherwise_learns_itself(estimator: Any) -> None:  # noqa: ANN401 - River's
     """Only plain gradient descent at a constant rate has a fast form of learning."""
