@@ -17,7 +17,7 @@ from dataflows.fleet import load
 from dataflows.instants import format_instant
 from tests.chaos.harness import free_ports
 from tests.notify.worlds import alert, commit, drift, serving, verdict
-from tests.processes import PATIENCE, environment, start
+from tests.processes import PATIENCE, ROOT, environment, start
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -69,11 +69,11 @@ receivers:
 class Manager:
     """An Alertmanager whose notifications a server gets."""
 
-    def __init__(self, folder: Path, pager: Server) -> None:
+    def __init__(self, folder: Path, pager: Server, config: str = CONFIG) -> None:
         self._folder, self._pager = folder, pager
         (self.port,) = free_ports(1)
         self.url = f"http://127.0.0.1:{self.port}"
-        (folder / "alertmanager.yml").write_text(CONFIG.replace("URL", pager.url), encoding="utf-8")
+        (folder / "alertmanager.yml").write_text(config.replace("URL", pager.url), encoding="utf-8")
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
@@ -135,9 +135,9 @@ def manager(tmp_path: Path) -> Iterator[Manager]:
 
 
 @contextmanager
-def running(folder: Path) -> Iterator[Manager]:
+def running(folder: Path, config: str = CONFIG) -> Iterator[Manager]:
     with serving() as pager:
-        found = Manager(folder, pager)
+        found = Manager(folder, pager, config)
         found.start()
         try:
             yield found
@@ -158,6 +158,24 @@ def deliver(folder: Path, kill: int = 0) -> None:
     )
     code = process.wait(PATIENCE)
     assert code == (-9 if kill else 0), (folder / "deliver.log").read_text(encoding="utf-8")
+
+
+def test_the_alertmanager_of_compose_groups_alerts_of_a_run(tmp_path: Path) -> None:
+    """By name, fleet, site, class and mode, with the file that compose.yaml mounts."""
+    if not TOOL.exists():
+        pytest.skip("alertmanager is not built; bash tests/k8s/tools.sh build alertmanager")
+    config = (ROOT / "k8s" / "compose" / "alertmanager.yml").read_text(encoding="utf-8")
+    with running(tmp_path, config) as manager:
+        fleet = fleet_of(tmp_path, manager)
+        deliver(tmp_path)
+        commit(fleet, "alerts", row("a", "opened"), row("b", "opened"))
+        commit(fleet, "changes", drift(1))
+        deliver(tmp_path)
+        until(lambda: len(manager.ask("/api/v2/alerts/groups") or ()) == 2)
+        found = [(each["labels"], len(each["alerts"])) for each in manager.ask("/api/v2/alerts/groups")]
+    shared = {"fleet": "pumps", "class": "pump", "mode": "seal"}
+    assert ({"alertname": "HighwaterFailurePredicted", **shared}, 2) in found
+    assert ({"alertname": "HighwaterDriftAlarm", **shared}, 1) in found
 
 
 def row(name: str, state: str, asset: str | None = None) -> dict[str, Any]:
