@@ -613,6 +613,19 @@ def tradeoff(
 
 
 @app.command()
+def export(
+    fleet: FleetFile,
+    to: Annotated[Path, typer.Option(help="Folder of the tables and their manifest.")] = Path("export"),
+) -> None:
+    """Write matured examples as Parquet, with features as served, for training elsewhere."""
+    from dataflows.fleet import load
+    from dataflows.tools.export import export as export_examples
+
+    with _explained():
+        export_examples(load(fleet), to, _console)
+
+
+@app.command()
 def estimate(
     fleet: FleetFile,
     target: Annotated[
