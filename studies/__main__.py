@@ -20,8 +20,10 @@ STUDIES = {
     "hours": "hours to failure on the examples of a run: horizons that agree, intervals that cover",
     "verdicts": "trucks that are repaired after alerts: figures and models with and without verdicts",
     "experts": "mixtures of the models of a run, replayed on its served scores, beside each model",
-    "drift": "false alarms of the detectors of drift, and how soon a shift is found; simulated",
     "tradeoff": "the lateness that `tradeoff` recommends against the best of a fine grid; simulated trucks",
+    "drift": "drift: false alarms, what moved data does, how soon changes are found, and their causes",
+    "adaptation": "examples until a model is right again after a drift, with a fresh challenger and without",
+    "before_labels": "realised log loss of a recording against the interval that its scores expected",
     "audit": "a million events: features served compared with the recording's; honest, and tampered with",
 }
 

@@ -100,7 +100,7 @@ def sensors_of(features: Iterable[str], sensors: Sequence[str]) -> tuple[str, ..
 
 
 def cause_of(
-    moved: Sequence[Moved], sensors: tuple[str, ...], place: Place, *, silent: bool, of_labels: bool
+    moved: Sequence[Moved], sensors: tuple[str, ...], place: Place, *, silent: bool, features: bool
 ) -> Cause:
     """Return the first explanation that holds, see the module.
 
@@ -108,17 +108,17 @@ def cause_of(
         moved: measures of data movement that are unusual in the same blocks.
         sensors: whose features moved.
         place: of the shift.
-        silent: whether positives have stopped.
-        of_labels: whether the series is one of labels, which no asset or site explains.
+        silent: whether positives have stopped, and the alarm is of labels.
+        features: whether a score or a feature shifted, which has a place.
     """
     name: DriftCause = "world"
     if moved:
         name = "data movement"
-    elif silent and of_labels:
+    elif silent:
         name = "labels"
-    elif place.asset is not None and not of_labels:
+    elif features and place.asset is not None:
         name = "asset"
-    elif place.site is not None and not of_labels:
+    elif features and place.site is not None:
         name = "site"
     elif len(sensors) == 1:
         name = "sensor"

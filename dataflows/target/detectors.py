@@ -44,7 +44,7 @@ __all__ = ["REFERENCE", "Alarm", "Detectors"]
 #: Blocks of a reference.
 REFERENCE = 30
 #: In standard deviations of a block, of a series without autocorrelation.
-_TOLERANCE = 1.0
+_TOLERANCE = 0.8
 #: Instead of 1, since the standard deviation is an estimate.
 _VARIANCE = 1.5
 _CLIP = 5.0
@@ -225,6 +225,18 @@ class Detectors:
             "deviation": None if value is None else (value - mean) / deviation,
             "evidence": evidence if math.isfinite(evidence) else None,
         }
+
+    def distances(self, means: Floats, blocks: int) -> Floats:
+        """How far means over blocks are from the references, in their standard errors; NaN without one."""
+        mean, deviation, variance, _ = self._reference
+        factor = variance / _VARIANCE
+        with np.errstate(divide="ignore", invalid="ignore"):
+            found = (means - mean) / (deviation * np.sqrt(factor * (1.0 / blocks + 1.0 / REFERENCE)))
+        return np.where(self._seen >= REFERENCE, found, np.nan)
+
+    def mean(self, series: int) -> float:
+        """Mean of the latest reference of a series; 0 before the first."""
+        return float(self._reference[0, series])
 
     def shares(self) -> Floats:
         """Share of the needed evidence that each series has; 0 before a reference, or without evidence."""

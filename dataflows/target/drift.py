@@ -19,7 +19,7 @@ the champion would save on the latest examples if the feature had not shifted, b
 from __future__ import annotations
 
 import math
-from collections import Counter
+from collections import Counter, deque
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -68,6 +68,8 @@ _REFERENCE = 5
 _RECENT = 0.3
 #: Features in a row of the metrics: those that are furthest from their reference.
 _SHOWN = 5
+#: Latest blocks in which a series may have moved with another, and standard errors that say that it did.
+_LATEST, _FAR = 14, 4.0
 #: Latest examples from which the cost of a shift is estimated.
 _ASKED = 200
 _log = structlog.get_logger()
@@ -101,6 +103,10 @@ class _Board:
         least = np.array([floors.get(name, 0.0) for name in names])
         self.detectors = Detectors(len(names), alarms * cell / _YEAR, kept.get("detectors"), least)
         self._lag = lag
+        #: What the detectors were given of the latest blocks.
+        self._recent = deque(
+            ((cell, np.frombuffer(values)) for cell, values in kept.get("recent", ())), _LATEST
+        )
         #: Values of former blocks, oldest first.
         self._history = {block: np.frombuffer(values).copy() for block, values in history}
         #: Blocks before this one have ended.
@@ -139,6 +145,7 @@ class _Board:
             self._history[cell] = values
             for old in [block for block in self._history if block <= cell - self._lag]:
                 del self._history[old]
+        self._recent.append((cell, given))
         alarms = self.detectors.add(given)
         for alarm in alarms:
             for former in self._history.values():
@@ -146,13 +153,29 @@ class _Board:
             self.alarmed[self.names[alarm.series]] = cell
         return alarms
 
-    def evident(self, cell: int, blocks: int) -> list[str]:
-        """Series that have half of the evidence they need, or had an alarm in the blocks before one."""
-        half = self.detectors.needed / 2
-        evidence = self.detectors.evidence()
-        found = {name for name, each in zip(self.names, evidence, strict=True) if each >= half}
-        found |= {name for name, at in self.alarmed.items() if at >= cell - blocks}
-        return [name for name in self.names if name in found]
+    def moved(self, since: int) -> dict[str, float]:
+        """Series that moved in the blocks from one on, and by how many standard errors, the most first.
+
+        These have half of the evidence that they need, or had an alarm, or are further from their reference
+        than chance explains for any of them.
+        """
+        half, evidence = self.detectors.needed / 2, self.detectors.evidence()
+        found = {name: 0.0 for name, each in zip(self.names, evidence, strict=True) if each >= half}
+        found |= {name: 0.0 for name, at in self.alarmed.items() if at >= since}
+        rows = [values for cell, values in self._recent if cell >= since] or [
+            values for _, values in list(self._recent)[-1:]
+        ]
+        if rows:
+            given = ~np.isnan(np.array(rows))
+            with np.errstate(invalid="ignore"):
+                means = np.where(given, rows, 0.0).sum(axis=0) / given.sum(axis=0)
+            far = np.nan_to_num(np.abs(self.detectors.distances(means, len(rows))))
+            found |= {
+                name: each
+                for name, each in zip(self.names, far.tolist(), strict=True)
+                if each >= _FAR or name in found
+            }
+        return dict(sorted(found.items(), key=lambda each: -each[1]))
 
     def level(self, series: int) -> float:
         """What a value of 0 of a series means."""
@@ -178,6 +201,7 @@ class _Board:
             "detectors": self.detectors.state(),
             "next": self.next,
             "level": self._level.tobytes(),
+            "recent": [(cell, values.tobytes()) for cell, values in self._recent],
             "alarmed": self.alarmed,
             "costs": self.costs,
         }
@@ -511,7 +535,7 @@ class Drift(Monitor):
         """Return the row of an alarm, with its cause and cost."""
         name = board.names[alarm.series]
         since = (cell - max(0, alarm.blocks - 1)) * board.cell
-        cause, moved = self._explain(board, alarm, since, cell)
+        cause, moved, beside = self._explain(board, alarm, since, cell)
         cost = None
         if board is self._served and name not in UNLABELLED:
             cost = self._cost(alarm.series - len(UNLABELLED), alarm.effect)
@@ -532,7 +556,7 @@ class Drift(Monitor):
             place={"asset": cause.place.asset, "site": cause.place.site, "share": cause.place.share},
             sensors=list(cause.sensors),
             moved=[each.measure for each in moved],
-            beside=[each for each in self._beside(cell, board) if each != name][:_SHOWN],
+            beside=beside[:_SHOWN],
             cost=cost,
             answer=self._answer(item, cause, alarm, name, since),
             since=format_instant(since),
@@ -573,37 +597,46 @@ class Drift(Monitor):
         self._answered = item.known
         return done
 
-    def _beside(self, cell: int, board: _Board) -> list[str]:
-        """Other series with evidence in the same time."""
-        day = cell * board.cell // _DAY
-        found = self._settled.evident(cell * board.cell // self._settled.cell, 1)
-        return found + self._served.evident(day, max(1, board.cell // _DAY) + 1)
+    def _beside(self, since: int) -> dict[str, float]:
+        """Series that moved from a time on."""
+        found = self._settled.moved(since // self._settled.cell - 1)
+        return found | self._served.moved(since // _DAY - 1)
 
-    def _explain(self, board: _Board, alarm: Alarm, since: int, cell: int) -> tuple[Cause, list[Moved]]:
-        """Return the cause of an alarm, and what moved in its blocks."""
+    def _explain(
+        self, board: _Board, alarm: Alarm, since: int, cell: int
+    ) -> tuple[Cause, list[Moved], list[str]]:
+        """Return the cause of an alarm, and what moved in its blocks: measures of the data, and series."""
         name = board.names[alarm.series]
         first, last = since // _DAY, ((cell + 1) * board.cell - 1) // _DAY
         found = [each for day, moved in sorted(self._moved.items()) if first <= day <= last for each in moved]
         moved = list({each.measure: each for each in found}.values())
         of_labels = board is self._settled
-        beside = [*self._beside(cell, board)]
-        features = [each for each in (*beside, name) if each not in UNLABELLED and each not in LABELLED]
-        sensors = sensors_of(dict.fromkeys(features), self._context.sensors)
-        place = Place() if of_labels else self._place_of(alarm)
+        beside = self._beside(since)
+        features = [each for each in beside if each not in UNLABELLED and each not in LABELLED]
+        if not of_labels and name not in UNLABELLED and name not in features:
+            features.append(name)
+        sensors = sensors_of(sorted(features, key=self._served.names.index), self._context.sensors)
+        shifted = name if not of_labels else next((each for each in beside if each in features), None)
+        place = Place() if shifted is None else self._place_of(shifted)
         if name == "missing" and not moved:
             moved = [Moved("missing", alarm.reference + alarm.effect, alarm.reference)]
-        cause = cause_of(moved, sensors, place, silent=self._silence.silent, of_labels=of_labels)
-        return cause, moved
+        cause = cause_of(
+            moved, sensors, place, silent=self._silence.silent and of_labels, features=bool(shifted)
+        )
+        return cause, moved, [each for each in beside if each != name]
 
-    def _place_of(self, alarm: Alarm) -> Place:
+    def _place_of(self, name: str) -> Place:
+        """Return where a series of scores or features shifted."""
+        series = self._served.names.index(name)
         shifts, sites = {}, {}
         for asset, known in sorted(self._assets.items()):
-            shift = float(known.recent[alarm.series] - known.means()[alarm.series])
+            shift = float(known.recent[series] - known.means()[series])
             if not math.isnan(shift):
-                shifts[asset] = shift - alarm.reference
+                shifts[asset] = shift
                 if known.site is not None:
                     sites[asset] = known.site
-        return place_of(shifts, sites)
+        usual = self._served.detectors.mean(series)
+        return place_of({asset: shift - usual for asset, shift in shifts.items()}, sites)
 
     def _cost(self, feature: int, effect: float) -> float | None:
         """Log loss that the champion would save on its latest examples without the shift of a feature."""

@@ -554,7 +554,8 @@ class ModelSet:
         for names, indices, members in self._groups:
             for model in map(self._versions.__getitem__, members):
                 model.names, model.indices = names, indices
-        for model in self._versions.values():
+        # A compiled form holds what it learned since it was last written, so it stays.
+        for model in (each for each in self._versions.values() if each.compiled is None):
             model.compiled = compiled_of(model.estimator, model.names or model.sees)
         self._whole = tuple(range(len(self._features)))
         self._retrained = [model for model in self._versions.values() if model.retrained is not None]
