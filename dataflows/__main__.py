@@ -432,6 +432,10 @@ def thresholds(
     false_alarms_per_asset_day: Annotated[
         float | None, typer.Option(min=0.0, help="Instead of costs: how many false alarms are borne.")
     ] = None,
+    inspections_per_week: Annotated[
+        float | None, typer.Option(min=0.0, help="Instead of costs: alerts a week, of the whole fleet.")
+    ] = None,
+    repair_cost: Annotated[float, typer.Option(min=0.0, help="What a planned repair costs.")] = 0.0,
     lead: Annotated[str, typer.Option(help="How long before a failure a warning has to stand.")] = "12h",
     evaluations: Annotated[
         Path | None,
@@ -443,13 +447,23 @@ def thresholds(
     ] = None,
     write: Annotated[bool, typer.Option("--write", help="Write the thresholds into the fleet.toml.")] = False,  # noqa: FBT002
 ) -> None:
-    """Choose where alerts open, by cost or by a budget of false alarms, from scores that were served."""
+    """Choose where alerts open, by cost or within a budget, from scores that were served.
+
+    Without a criterion, the `costs` of each target are taken.
+    """
+    from functools import partial
+
     from dataflows.fleet import load
-    from dataflows.tools.thresholds import Wish, choose
+    from dataflows.tools.thresholds import Wish, choose, priced
 
     before = _duration("--lead", lead)
+    given = (false_alarm_cost, missed_cost, false_alarms_per_asset_day)
     with _explained():
-        wish = Wish(false_alarm_cost, missed_cost, false_alarms_per_asset_day, before)
+        wish = (
+            partial(priced, lead=before)
+            if (*given, inspections_per_week) == (None,) * 4
+            else Wish(*given, before, repair_cost, inspections_per_week)
+        )
         resolved = load(fleet)
         source = evaluations or resolved.output.folder / "evaluations.jsonl"
         found = choose(resolved, source, wish, _console, predictions=predictions, write_chosen=write)

@@ -64,6 +64,7 @@ class Outcome:
         failures: failures with a score within the horizon before them.
         warned: failures with an alert open at least ``lead`` before them.
         asset_days: days with scores of which it is known what came, over all assets.
+        days: of them, those of the calendar.
     """
 
     threshold: float
@@ -72,15 +73,30 @@ class Outcome:
     failures: int
     warned: int
     asset_days: float
+    days: float = 0.0
 
     @property
     def false_per_asset_day(self) -> float:
         """False alarms an asset and day."""
         return self.false / self.asset_days if self.asset_days else 0.0
 
-    def cost(self, false_alarm: float, missed: float) -> float:
-        """What the threshold would have cost."""
-        return self.false * false_alarm + (self.failures - self.warned) * missed
+    @property
+    def opened_per_week(self) -> float:
+        """Alerts a week, of the whole fleet: so many machines have to be looked at.
+
+        >>> Outcome(0.3, 20, 11, 12, 9, asset_days=700.0, days=70.0).opened_per_week
+        2.0
+        """
+        return self.opened / self.days * 7 if self.days else 0.0
+
+    @property
+    def precision(self) -> float | None:
+        """Share of alerts that a failure followed; None without alerts."""
+        return 1 - self.false / self.opened if self.opened else None
+
+    def cost(self, false_alarm: float, missed: float, repair: float = 0.0) -> float:
+        """What the threshold would have cost, with planned repairs of what it warned of."""
+        return self.false * false_alarm + self.warned * repair + (self.failures - self.warned) * missed
 
 
 class Labels:
@@ -193,6 +209,7 @@ def outcomes(target: Target, scored: list[Scored], lead: int) -> list[Outcome]:
         assets[each.asset].append(each)
     failures = {(each.asset, each.failure) for each in scored if each.failure is not None}
     days = {(each.asset, each.time // MICROSECONDS["d"]) for each in scored if each.known}
+    calendar = float(len({day for _, day in days}))
     highest = {asset: max(each.score for each in lived) for asset, lived in assets.items()}
     found = []
     for at in candidates:
@@ -203,7 +220,7 @@ def outcomes(target: Target, scored: list[Scored], lead: int) -> list[Outcome]:
                 if highest[asset] >= at:
                     alerts = _alerts(book, lived, lead)
                     opened, false, warned = opened + alerts[0], false + alerts[1], warned + alerts[2]
-            found.append(Outcome(float(at), opened, false, len(failures), warned, float(len(days))))
+            found.append(Outcome(float(at), opened, false, len(failures), warned, float(len(days)), calendar))
     return found
 
 

@@ -21,7 +21,7 @@ from dataflows.instants import format_duration, parse_duration
 from dataflows.tools.tables import plain_table
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
     from rich.console import Console
@@ -34,8 +34,10 @@ __all__ = [
     "Wish",
     "best_by_budget",
     "best_by_cost",
+    "best_by_inspections",
     "choose",
     "in_words",
+    "priced",
     "reason_against",
     "table",
     "write",
@@ -48,40 +50,74 @@ class ThresholdsError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Wish:
-    """Criterion for a threshold: the least cost, or the most warnings within a budget of false alarms.
+    """Criterion for a threshold: the least cost, or the most warnings within a budget.
 
     Attributes:
         false_alarm: cost of one.
         missed: cost of a failure that no alert warned of in time.
         budget: false alarms an asset and day, in place of the costs.
         lead: microseconds before its failure by which a warning has to be open.
+        repair: cost of a planned repair, beside the other costs.
+        inspections: alerts a week, of the whole fleet, in place of the costs.
 
     Raises:
-        ThresholdsError: neither both costs nor a budget, or all of them.
+        ThresholdsError: neither both costs nor a budget, or more than one of them.
     """
 
     false_alarm: float | None
     missed: float | None
     budget: float | None
     lead: int
+    repair: float = 0.0
+    inspections: float | None = None
 
     def __post_init__(self) -> None:
         costs = [cost is not None for cost in (self.false_alarm, self.missed)]
-        if (self.budget is None) != all(costs) or any(costs) != all(costs):
-            msg = "expected --false-alarm-cost and --missed-cost, or else --false-alarms-per-asset-day"
+        given = [all(costs), self.budget is not None, self.inspections is not None]
+        if sum(given) != 1 or any(costs) != all(costs):
+            msg = (
+                "expected --false-alarm-cost and --missed-cost, or else --false-alarms-per-asset-day, or "
+                "--inspections-per-week"
+            )
             raise ThresholdsError(msg)
+
+    @property
+    def break_even(self) -> float | None:
+        """Precision from which acting on an alert pays; None without costs."""
+        if self.false_alarm is None or self.missed is None or self.missed <= self.repair:
+            return None
+        return self.false_alarm / (self.false_alarm + self.missed - self.repair)
 
     def best(self, found: list[Outcome]) -> Outcome | None:
         """Return the best outcome by the criterion; None if none is within the budget."""
         if self.budget is not None:
             return best_by_budget(found, self.budget)
-        return best_by_cost(found, self.false_alarm or 0.0, self.missed or 0.0) if found else None
+        if self.inspections is not None:
+            return best_by_inspections(found, self.inspections)
+        if not found:
+            return None
+        return best_by_cost(found, self.false_alarm or 0.0, self.missed or 0.0, self.repair)
+
+
+def priced(target: Target, lead: int) -> Wish:
+    """Return the wish that the prices of a target make.
+
+    Raises:
+        ThresholdsError: it has none.
+    """
+    if target.costs is None:
+        msg = (
+            f"{target.name} has no `costs`; give them, or --false-alarm-cost and --missed-cost, or "
+            "--false-alarms-per-asset-day, or --inspections-per-week"
+        )
+        raise ThresholdsError(msg)
+    return Wish(target.costs.false_alarm, target.costs.missed, None, lead, target.costs.repair)
 
 
 def choose(
     fleet: Fleet,
     evaluations: Path,
-    wish: Wish,
+    wished: Wish | Callable[[Target], Wish],
     console: Console,
     *,
     predictions: Path | None = None,
@@ -92,7 +128,7 @@ def choose(
     Args:
         fleet: the fleet.
         evaluations: of a run, with the labels of its examples.
-        wish: the criterion.
+        wished: the criterion, or what makes that of a target.
         console: where to print.
         predictions: of the same run: every score; None for those in the folder of the evaluations.
         write_chosen: the thresholds go into the fleet's file.
@@ -123,6 +159,7 @@ def choose(
     scored = read_scores(source, fleet, labels)
     for name in labels:
         target = fleet.targets[name]
+        wish = wished if isinstance(wished, Wish) else wished(target)
         found = [] if wish.lead > target.horizon else outcomes(target, scored.get(name, []), wish.lead)
         best = wish.best(found)
         why = reason_against(target, found, best, wish)
@@ -132,7 +169,7 @@ def choose(
             continue
         chosen[name] = best
         console.print(table(target, found, best))
-        console.print(in_words(name, best, wish.lead), highlight=False)
+        console.print(in_words(name, best, wish), highlight=False)
     if write_chosen:
         for line in write(fleet, chosen):
             console.print(line, highlight=False)
@@ -161,23 +198,32 @@ def reason_against(target: Target, found: list[Outcome], best: Outcome | None, w
     elif not any(outcome.warned for outcome in found):
         came = _failures(found[0].failures)
         why = f"No threshold warns of any of {came} {lead} before; ask for a shorter --lead"
+    elif best is None and wish.inspections is not None:
+        why = f"No threshold has so few as {wish.inspections:g} alerts a week"
     elif best is None:
         why = f"No threshold is within {wish.budget:g} false alarms an asset and day"
     elif not best.warned and wish.budget is not None:
         why = f"No threshold within {wish.budget:g} false alarms an asset and day warns of any failure"
+    elif not best.warned and wish.inspections is not None:
+        why = f"No threshold with {wish.inspections:g} alerts a week warns of any failure"
     elif not best.warned:
         why = "At these costs no warning is worth its false alarms"
     return why
 
 
-def in_words(name: str, outcome: Outcome, lead: int) -> str:
-    """The choice for a target, in a sentence."""
+def in_words(name: str, outcome: Outcome, wish: Wish) -> str:
+    """The choice for a target, in sentences."""
+    pays = ""
+    if wish.break_even is not None and outcome.precision is not None:
+        pays = f" Of its alerts {outcome.precision:.0%} are right; acting pays from {wish.break_even:.1%} on."
+    before = format_duration(wish.lead)
     return (
         f"{name}: chosen is open at {outcome.threshold:.4f}, "
         f"clear below {outcome.threshold * CLEAR_SHARE:.4f}. "
-        f"It warns of {outcome.warned:,} of {_failures(outcome.failures)} at least {format_duration(lead)} "
+        f"It warns of {outcome.warned:,} of {_failures(outcome.failures)} at least {before} "
         f"before, with {outcome.false:,} false alarm{'' if outcome.false == 1 else 's'} in "
-        f"{outcome.asset_days:,.0f} asset-days ({outcome.false_per_asset_day:.5f} an asset and day)."
+        f"{outcome.asset_days:,.0f} asset-days ({outcome.false_per_asset_day:.5f} an asset and day). "
+        f"That is {outcome.opened_per_week:.1f} alerts a week.{pays}"
     )
 
 
@@ -185,9 +231,15 @@ def _failures(count: int) -> str:
     return f"{count:,} failure{'' if count == 1 else 's'}"
 
 
-def best_by_cost(found: list[Outcome], false_alarm: float, missed: float) -> Outcome:
+def best_by_cost(found: list[Outcome], false_alarm: float, missed: float, repair: float = 0.0) -> Outcome:
     """The cheapest threshold; of equal ones the highest."""
-    return min(found, key=lambda outcome: (outcome.cost(false_alarm, missed), -outcome.threshold))
+    return min(found, key=lambda outcome: (outcome.cost(false_alarm, missed, repair), -outcome.threshold))
+
+
+def best_by_inspections(found: list[Outcome], per_week: float) -> Outcome | None:
+    """The threshold with so many alerts a week that warns of most failures; None if none has so few."""
+    within = [outcome for outcome in found if outcome.opened_per_week <= per_week]
+    return max(within, key=lambda outcome: (outcome.warned, outcome.threshold), default=None)
 
 
 def best_by_budget(found: list[Outcome], false_per_asset_day: float) -> Outcome | None:

@@ -131,8 +131,8 @@ def test_outcomes_tell_alerts_false_ones_and_failures_warned_in_time(path: Path,
     rows = [*life("a", 40), *life("b", None), *life("c", None)]
     examples = served(path, rows, load(path, environ={}))[LEAK]
     found = {outcome.threshold: outcome for outcome in outcomes(leak, examples, 12 * HOUR)}
-    assert found[0.4] == Outcome(0.4, 4, 3, 1, 1, 6.0)
-    assert found[0.8] == Outcome(0.8, 1, 0, 1, 1, 6.0)
+    assert found[0.4] == Outcome(0.4, 4, 3, 1, 1, 6.0, 2.0)
+    assert found[0.8] == Outcome(0.8, 1, 0, 1, 1, 6.0, 2.0)
     assert found[0.4].false_per_asset_day == 0.5
     assert {outcome.warned for outcome in outcomes(leak, examples, 20 * HOUR)} == {1}
     assert outcomes(leak, examples, 20 * HOUR + 1)[-1].warned == 0

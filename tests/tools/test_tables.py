@@ -18,7 +18,7 @@ from dataflows.tools.check import report
 from dataflows.tools.skew import skew_table
 from dataflows.tools.summary import show
 from dataflows.tools.tables import WIDTH
-from dataflows.tools.thresholds import Outcome, in_words, table
+from dataflows.tools.thresholds import Outcome, Wish, in_words, table
 from tests.processes import ROOT
 
 if TYPE_CHECKING:
@@ -131,7 +131,7 @@ def test_thresholds_mark_their_choice_with_a_sign(tmp_path: Path) -> None:
     text = printed(table(target, found, found[2]))
     assert_whole(text, TARGET, "false /", "asset-day")
     assert len([line for line in text.splitlines() if line.lstrip().startswith("> 0.3")]) == 1
-    assert "chosen is open at 0.3" in in_words(TARGET, found[2], 3_600_000_000)
+    assert "chosen is open at 0.3" in in_words(TARGET, found[2], Wish(1.0, 9.0, None, 3_600_000_000))
 
 
 def test_features_that_late_data_changed_are_named_whole() -> None:

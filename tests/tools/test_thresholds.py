@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -15,12 +17,23 @@ from dataflows.evaluation.outcomes import Outcome
 from dataflows.evaluation.reading import RowError
 from dataflows.fleet import load
 from dataflows.instants import HOUR, parse_instant
-from dataflows.tools.thresholds import ThresholdsError, Wish, best_by_budget, best_by_cost, choose, write
+from dataflows.tools.thresholds import (
+    ThresholdsError,
+    Wish,
+    best_by_budget,
+    best_by_cost,
+    best_by_inspections,
+    choose,
+    priced,
+    write,
+)
 from tests.evaluation.pumps import BLOCK, FLEET, LEAK, LONG, life, saved
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from pathlib import Path
+
+    from dataflows.fleet.fleet import Target
 
 
 @pytest.fixture
@@ -31,7 +44,9 @@ def path(tmp_path: Path) -> Path:
     return path
 
 
-def said(path: Path, rows: Sequence[dict[str, Any]], wish: Wish) -> tuple[dict[str, Outcome], str]:
+def said(
+    path: Path, rows: Sequence[dict[str, Any]], wish: Wish | Callable[[Target], Wish]
+) -> tuple[dict[str, Outcome], str]:
     """What is chosen from rows, and what is printed."""
     console = Console(record=True, width=200)
     return choose(load(path, environ={}), saved(path.parent, rows), wish, console), console.export_text()
@@ -234,3 +249,37 @@ def test_the_command_explains_a_wish_that_is_half_told(path: Path) -> None:
     """One line, and exit code 1."""
     shown = CliRunner().invoke(app, ["thresholds", str(path), "--missed-cost", "9"])
     assert shown.exit_code == 1
+
+
+@given(found_outcomes, st.floats(0, 20))
+def test_inspections_are_kept(found: list[Outcome], per_week: float) -> None:
+    """Among thresholds with so few alerts a week, the one that warns of most failures."""
+    found = [replace(outcome, days=70.0) for outcome in found]
+    within = [outcome for outcome in found if outcome.opened <= per_week * 10 + 1e-9]
+    best = best_by_inspections(found, per_week)
+    assert (best is None) == (not within)
+    assert best is None or best.warned == max(each.warned for each in within)
+
+
+def test_planned_repairs_count_among_the_costs() -> None:
+    """A repair that costs nearly as much as the failure makes warnings worth less than their false alarms."""
+    few, many = Outcome(0.5, 2, 0, 10, 2, 100.0), Outcome(0.1, 40, 31, 10, 9, 100.0)
+    assert best_by_cost([few, many], 1.0, 10.0) is many
+    assert best_by_cost([few, many], 1.0, 10.0, repair=9.0) is few
+
+
+def test_the_break_even_precision_is_said(tmp_path: Path) -> None:
+    """From the prices of the target, where the command gives none; without prices it says what to give."""
+    path = tmp_path / "fleet.toml"
+    priced_fleet = FLEET.replace(
+        'mode = ["leak", "block"]',
+        'mode = ["leak", "block"]\ncosts = { missed = 9, false_alarm = 1, repair = 0.5 }',
+    ).replace('mode = "leak"', 'mode = "leak"\ncosts = { missed = 9, false_alarm = 1 }')
+    path.write_text(priced_fleet)
+    found, words = said(path, [*life("a", 40), *life("b", None)], partial(priced, lead=12 * HOUR))
+    assert LEAK in found
+    assert "acting pays from 10.5% on" in words
+    assert "alerts a week" in words
+    path.write_text(FLEET)
+    with pytest.raises(ThresholdsError, match="has no `costs`"):
+        said(path, [*life("a", 40), *life("b", None)], partial(priced, lead=12 * HOUR))
