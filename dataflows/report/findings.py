@@ -250,22 +250,29 @@ def change_in_words(row: Mapping[str, Any]) -> str:
     """Say what a row of the changes means."""
     kind, target = row["change"], row.get("target")
     about = f" for {target_in_words(target)}" if target else ""
+    if kind in {"drift", "movement", "clock"}:
+        return _data_in_words(row, about)
     if kind == "verdict":
         return f"{row['model']}{about}: {row['why']}."
-    if kind == "drift":
-        moved = "up" if row["side"] == "up" else "down"
-        values = f"{number(row['value'])} from {number(row['reference'])}"
-        return f"Drift{about}: {plain(row['series'])} went {moved}, {values}."
     if kind == "command":
         obeyed = f", refused: {row['refused']}" if row["refused"] else ""
         return f"Command {row['action']}{about} by {row['by']}{obeyed}."
-    if kind == "clock":
-        jumped = " after a jump" if row["jumped"] else ""
-        return f"The clock of {row['asset']} is {row['state']}{jumped} ({row['offset']:+,.0f} s)."
     if "model" in row:
         kind = "became champion" if kind == "champion" else kind
         return f"{row['model']} {kind.replace('_', ' ')}{about}: {row['why']}."
     return f"{row.get('asset') or row.get('name', '')}: {row.get('why', kind)}."
+
+
+def _data_in_words(row: Mapping[str, Any], about: str) -> str:
+    """Say what changed in the data, or in a clock."""
+    if row["change"] == "clock":
+        jumped = " after a jump" if row["jumped"] else ""
+        return f"The clock of {row['asset']} is {row['state']}{jumped} ({row['offset']:+,.0f} s)."
+    if row["change"] == "movement":
+        return f"Data{about}: {row['why']}, {number(row['value'])}, usually {number(row['usual'])}."
+    values = f"{number(row['value'])} from {number(row['reference'])}"
+    cause = f" Probable cause: {plain(row['cause'])}." if row.get("cause") else ""
+    return f"Drift{about}: {plain(row['series'])} went {row['side']}, {values}.{cause}"
 
 
 def not_checked(facts: Facts) -> list[str]:

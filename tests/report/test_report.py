@@ -22,9 +22,17 @@ from dataflows.fleet import FleetError, load
 from dataflows.fleet.fleet import Costs
 from dataflows.instants import HOUR, format_instant
 from dataflows.report.facts import ReportError, gather
-from dataflows.report.findings import act_or_wait, answers, before_labels, belief, not_checked
+from dataflows.report.findings import (
+    act_or_wait,
+    answers,
+    before_labels,
+    belief,
+    change_in_words,
+    not_checked,
+)
 from dataflows.report.page import render
 from dataflows.tools.report import write_report
+from tests.processes import ROOT
 from tests.report.pumps import FLEET, START, pumps
 
 if TYPE_CHECKING:
@@ -347,3 +355,17 @@ def test_the_error_before_labels_is_told_with_how_it_came_true(fleet: Fleet) -> 
     assert came.endswith(f"{inside}.")
     assert before_labels(rows, "pump/other/12h") == []
     assert waits in " ".join("".join(Elements(render(facts)).text).split())
+
+
+def test_every_kind_of_change_is_told_in_words() -> None:
+    """The rows of the reference, which are real: none is shown as raw data, or as nothing."""
+    reference = (ROOT / "docs" / "outputs.md").read_text()
+    rows = [orjson.loads(line) for line in reference.splitlines() if line.startswith('{"change":')]
+    kinds = {row["change"] for row in rows}
+    assert {"champion", "verdict", "command", "drift", "clock", "asset_dropped", "migrated"} <= kinds
+    for row in rows:
+        words = change_in_words(row)
+        assert words.endswith(".")
+        assert not words.startswith(":")
+        assert "{" not in words
+        assert "None" not in words
