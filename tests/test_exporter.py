@@ -255,6 +255,29 @@ def test_a_run_listens_on_loopback_only(tmp_path: Path, options: list[str]) -> N
     assert bool(found) == ("--metrics" in options)
 
 
+@pytest.mark.parametrize(
+    ("address", "expected"), [("", set()), ("PORT", {"0100007F"}), ("0.0.0.0:PORT", {"00000000"})]
+)
+def test_under_the_engines_command_only_what_is_configured_listens(
+    tmp_path: Path, address: str, expected: set[str]
+) -> None:
+    """Nothing by itself, loopback with a port, and other addresses only where the setting names one."""
+    path = prepare(tmp_path, recording(days=2), FLEET.replace("[input]", "[input]\nfollow = true"))
+    command = [sys.executable, "-m", "bytewax.run", f"dataflows.failure_prediction:flow('{path}')"]
+    (port,) = free_ports(1)
+    metrics = address.replace("PORT", str(port))
+    with (tmp_path / "run.log").open("ab") as log:
+        process = subprocess.Popen(command, env=environment(FLEET_METRICS=metrics), stdout=log, stderr=log)
+    try:
+        out = tmp_path / "out" / "predictions.jsonl"
+        eventually(lambda: out.exists() and out.stat().st_size > 0, process)
+        found = listening(process.pid)
+    finally:
+        process.kill()
+        process.wait()
+    assert found == expected
+
+
 def test_every_metric_of_the_stages_can_be_read(status: RunStatus, port: int, tmp_path: Path) -> None:
     """Targets have open alerts, examples and losses before anything is known of them."""
     fleet = load(prepare(tmp_path, []), environ={})

@@ -101,15 +101,14 @@ class _Killed(BaseException):
     """A kill, as far as one process can show it."""
 
 
-ROWS = st.lists(
-    st.one_of(
-        st.tuples(
-            st.just("alerts"), st.sampled_from("abc"), st.sampled_from(["opened", "updated", "cleared"])
-        ),
-        st.tuples(st.just("changes"), st.sampled_from(["drift", "champion", "verdict", "undecided"])),
-    ),
-    max_size=20,
+#: Mostly alerts of few assets, so that one opens and clears within a few rows.
+ALERTS = st.tuples(
+    st.just("alerts"),
+    st.sampled_from("ab"),
+    st.sampled_from(["opened", "opened", "cleared", "cleared", "updated"]),
 )
+CHANGES = st.tuples(st.just("changes"), st.sampled_from(["drift", "champion", "verdict", "undecided"]))
+ROWS = st.lists(st.one_of(ALERTS, ALERTS, ALERTS, CHANGES), min_size=3, max_size=20)
 
 
 def rows_of(steps: list[tuple[str, ...]]) -> list[tuple[str, dict[str, Any]]]:
