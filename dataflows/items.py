@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import hashlib
 from operator import attrgetter
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar
 
 import msgspec
 import numpy as np
@@ -60,6 +60,7 @@ __all__ = [
     "Scores",
     "Tick",
     "WeatherAsOf",
+    "Withdrawn",
     "asset_part",
     "by_order",
     "in_words",
@@ -68,8 +69,8 @@ __all__ = [
     "reject_row",
     "row_of",
     "rows_of",
-    "same_values",
     "summary_row",
+    "supersedes",
     "target_part",
 ]
 
@@ -156,9 +157,33 @@ class WeatherAsOf(msgspec.Struct, frozen=True, gc=False):
     values: tuple[float, ...]
 
 
-def same_values(one: tuple[float, ...], other: tuple[float, ...]) -> bool:
-    """Whether two rows say the same; a value missing in both is the same."""
-    return all(a == b or (a != a and b != b) for a, b in zip(one, other, strict=True))  # noqa: PLR0124
+class KnownWeather(Protocol):
+    """A row of weather that is known; see `WeatherAsOf`."""
+
+    @property
+    def time(self) -> int | None: ...
+    @property
+    def issued(self) -> int: ...
+    @property
+    def values(self) -> tuple[float, ...]: ...
+
+
+def supersedes(row: KnownWeather, held: KnownWeather) -> bool:
+    """Whether a row takes the place of another, where an event could be joined with either.
+
+    The later valid time wins, then the later issue; of one time and one issue, a row with other values.
+
+    >>> old, new = WeatherAsOf("north", 3, 2, (1.0,)), WeatherAsOf("north", 3, 4, (1.0,))
+    >>> supersedes(new, old), supersedes(old, new), supersedes(old, old)
+    (True, False, False)
+    """
+    if held.time is None or row.time is None:
+        return row.time is not None
+    if (row.time, row.issued) != (held.time, held.issued):
+        return (row.time, row.issued) > (held.time, held.issued)
+    # A value missing in both is the same.
+    pairs = zip(row.values, held.values, strict=True)
+    return not all(new == old or (new != new and old != old) for new, old in pairs)  # noqa: PLR0124 - NaN
 
 
 class LateWeather(msgspec.Struct, frozen=True, gc=False):
@@ -245,6 +270,16 @@ class Cleared(msgspec.Struct, frozen=True, gc=False):
     time: int
 
 
+class Withdrawn(msgspec.Struct, frozen=True, gc=False):
+    """A failure of the target's mode never was: it is retracted, or its record was corrected.
+
+    Attributes:
+        time: event time of that failure.
+    """
+
+    time: int
+
+
 class Judged(msgspec.Struct, frozen=True, gc=False):
     """A person looked at the asset after an alert of this target.
 
@@ -313,6 +348,7 @@ Effect = (
     | ClockMoved
     | Command
     | Compared
+    | Withdrawn
     | Judged
     | Cleared
     | ScoreRequest
@@ -331,9 +367,9 @@ class Observation(msgspec.Struct, frozen=True, gc=False):
         asset: its name; empty for a command, which is to the target as a whole.
         target: its name, which is the key of the target step.
         watermark: the asset's watermark after this record, None before its first telemetry.
-        effects: labels first, then the clock that learns them, then comparisons and the end of an alert; then
-            a site or a replaced sensor, and the score, and a label of that very example; at last what is
-            forgotten.
+        effects: labels first, then the clock that learns them, then comparisons, a failure that is withdrawn and
+            the end of an alert; then a site or a replaced sensor, and the score, and a label of that very
+            example; at last what is forgotten.
         resting: label clock of those assets of the target that have been silent for long: their silence moves
             the clock of the target before this record, without observations of their own. None where there
             are none.

@@ -15,6 +15,7 @@ from dataflows.items import (
     Observation,
     Released,
     ScoreRequest,
+    Withdrawn,
     by_order,
     observations_of,
 )
@@ -32,13 +33,14 @@ _LETTERS: dict[type[Effect], str] = {
     Matured: "m",
     ClockMoved: "t",
     Compared: "c",
+    Withdrawn: "w",
     Cleared: "e",
     ScoreRequest: "s",
     Released: "r",
     Forgotten: "f",
 }
 #: The one order of effects, see `Observation`; a label after the score is that of the example just scored.
-_ORDER = re.compile("m*t?c*e?(s(mt)?)?r?f?")
+_ORDER = re.compile("m*t?c*w?e?(s(mt)?)?r?f?")
 
 
 @dataclass(frozen=True)
@@ -117,10 +119,13 @@ def observation(
     released: tuple[int, ...] = (),
     forgotten: bool = False,
     resting: int | None = None,
+    withdrawn: int | None = None,
 ) -> Observation:
     """An observation of these parts."""
     moved = [] if clock is None else [ClockMoved(clock)]
     effects: list[Effect] = [*matured, *moved, *compared]
+    if withdrawn is not None:
+        effects.append(Withdrawn(withdrawn))
     if cleared is not None:
         effects.append(Cleared(cleared, cleared_at))
     if time is not None and features is not None:

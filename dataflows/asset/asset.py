@@ -51,6 +51,7 @@ from dataflows.items import (
     ScoredRow,
     ScoreRequest,
     Scores,
+    Withdrawn,
     asset_part,
     reject_row,
     row_of,
@@ -143,12 +144,14 @@ class _Ending(NamedTuple):
         time: event time of that.
         forgotten: the state of the asset was dropped.
         judged: a person's verdict, which ends the doubt; it concerns the target that it names.
+        withdrawn: time of the failure that never was, by target.
     """
 
     cleared: Mapping[str, str]
     time: int
     forgotten: bool = False
     judged: Verdict | None = None
+    withdrawn: Mapping[str, int] = _NONE
 
 
 _NO_ENDING = _Ending(_NONE, 0)
@@ -163,6 +166,7 @@ class _RareEffects(NamedTuple):
         forgotten: the state of the asset was dropped.
         judged: a person's verdict, for the target that it names.
         noted: its site, or a sensor that was replaced.
+        withdrawn: time of the failure that never was, by target.
     """
 
     matured: Decisions
@@ -174,6 +178,7 @@ class _RareEffects(NamedTuple):
     forgotten: bool
     judged: Verdict | None
     noted: tuple[Effect, ...]
+    withdrawn: Mapping[str, int]
 
     def concern(self, name: str) -> bool:
         """Whether one target has any of them but the clock."""
@@ -184,6 +189,7 @@ class _RareEffects(NamedTuple):
             or self.noted
             or name in self.matured
             or name in self.cleared
+            or name in self.withdrawn
             or name in self.at_once
             or name in self.released
         )
@@ -191,6 +197,8 @@ class _RareEffects(NamedTuple):
     def of_target(self, name: str, scores: tuple[ScoreRequest, ...]) -> tuple[Effect, ...]:
         """Return the effects on one target, in their order."""
         effects: list[Effect] = [*self.matured.get(name, ()), *self.clock, *self.compared]
+        if name in self.withdrawn:
+            effects.append(Withdrawn(self.withdrawn[name]))
         if self.judged is not None and self.judged.target == name:
             effects.append(Judged(self.judged.verdict, self.judged.time))
         if name in self.cleared:
@@ -792,8 +800,11 @@ class Asset:
                 self._noted = (Replaced(sensor),)
         if kind in self._plan.resets:
             self._reset_windows(event.time)
-        cleared = dict.fromkeys(labels.affected(kind, what), kind)
-        self._emit(item, made, decided, ending=_Ending(cleared, event.time))
+        affected = labels.affected(kind, what)
+        cleared, withdrawn = dict.fromkeys(affected, kind), _NONE
+        if replaced is not None and kind == "failure":
+            withdrawn = dict.fromkeys(affected, replaced.time)
+        self._emit(item, made, decided, ending=_Ending(cleared, event.time, withdrawn=withdrawn))
         if replaced is not None:
             made.add(item, Counted("corrections"))
 
@@ -819,10 +830,13 @@ class Asset:
                 unmatched = "no failure or maintenance record of this id stands"
                 _reject(item, made, event, "unmatched", unmatched)
             return
+        failures: dict[str, int] = {}
         for kind, time, what in withdrawn:
             if kind != "verdict":
                 self._withdraw_from_blocks(kind, time, what)
-        self._emit(item, made, decided)
+            if kind == "failure":
+                failures |= dict.fromkeys(self._labels.affected(kind, what), time)
+        self._emit(item, made, decided, ending=_Ending(_NONE, 0, withdrawn=failures))
 
     def _verdict(self, item: Item, made: Made, _: ResolvedEvent, event: Verdict) -> None:
         known = event.target in self._labels.targets()
@@ -964,7 +978,7 @@ class Asset:
         cleared = {name: Cleared(why, ending.time) for name, why in ending.cleared.items()}
         moved = () if clock is None else (ClockMoved(clock),)
         noted, self._noted = self._noted, ()
-        ends = ending.forgotten, ending.judged, noted
+        ends = ending.forgotten, ending.judged, noted, ending.withdrawn
         effects = _RareEffects(matured, moved, compared, cleared, at_once, released, *ends)
         names = (*dict.fromkeys((*targets, *cleared)),)
         active, first = len(plan.targets), made.number(0)

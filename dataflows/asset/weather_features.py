@@ -12,7 +12,7 @@ from dataflows.event_time import is_current
 from dataflows.events import Telemetry
 from dataflows.features import WEATHER_MORE, FeatureBlock, weather_name
 from dataflows.instants import HOUR
-from dataflows.items import LateWeather, WeatherAsOf, same_values
+from dataflows.items import LateWeather, WeatherAsOf, supersedes
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -117,10 +117,7 @@ class WeatherFeatures(FeatureBlock):
             return False
         if not is_current(late.time, time, self._max_age):
             return False
-        if before.time is not None and (late.time, late.issued) < (before.time, before.issued):
-            return False
-        equal = (late.time, late.issued) == (before.time, before.issued)
-        return not (equal and same_values(late.values, before.values))
+        return supersedes(late, before)
 
     @override
     def write(self, time: int, out: NDArray[Any]) -> None:

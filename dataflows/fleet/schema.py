@@ -217,8 +217,9 @@ class WindowTable(Table):
         default=[*STATISTICS],
         min_length=1,
         description=f"Each is one feature a sensor: {_meanings(MEANINGS)}. In another order of arrival "
-        "a slope may differ in its last digits: by 1e-6 of it with readings a millisecond "
-        "apart, by 1e-3 with readings a microsecond apart, where the hop is a day.",
+        "a slope may differ by 1e-6 of its largest term, where readings are at least 10 microseconds "
+        "apart for each hour of the hop; n times closer together, by n times as much, since times are kept "
+        "as hours from the start of a pane.",
     )
     sensors: list[Name] | None = Field(
         default=None,

@@ -17,7 +17,7 @@ import structlog
 from dataflows.event_time import Placement, is_current, place
 from dataflows.events import AssetEvent, Fault, Reject, Telemetry
 from dataflows.events import Weather as Row
-from dataflows.items import Expiry, LateWeather, WeatherAsOf, same_values
+from dataflows.items import Expiry, LateWeather, WeatherAsOf, supersedes
 from dataflows.state.snapshots import Kind
 from dataflows.state.tables import BUCKETS, Buckets
 
@@ -188,18 +188,16 @@ class WeatherRows:
             site.rows.insert(index, WeatherRow(row.time, row.issued, row.values))
             return True
         held, values = site.rows[index], row.values
-        if row.issued < held.issued:
-            return False
-        if row.issued == held.issued:
+        again = row.issued == held.issued
+        if again:
             # Messages of one time and one issue are one row: NaN is a value that a message lacks.
-            values = tuple(
-                old if new != new else new  # noqa: PLR0124 - NaN
-                for old, new in zip(held.values, values, strict=True)
-            )
-            if same_values(values, held.values):
-                return Reject("duplicate", "this weather was seen before")
-        site.rows[index] = WeatherRow(row.time, row.issued, values)
-        return True
+            pairs = zip(held.values, values, strict=True)
+            values = tuple(old if new != new else new for old, new in pairs)  # noqa: PLR0124 - NaN
+        found = WeatherRow(row.time, row.issued, values)
+        if supersedes(found, held):
+            site.rows[index] = found
+            return True
+        return Reject("duplicate", "this weather was seen before") if again else False
 
     def sweep(self) -> list[str]:
         """Drop rows before the mark, at intervals; return the changed sites."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -272,9 +273,12 @@ class Leads(Monitor):
         state: return value of `state`, None for a new target.
         threshold: of the warnings of a target without alerts; None for a target with alerts.
         horizon: microseconds; a report from longer than this before a warning does not end it.
+        entries: return values of `entry`, by asset.
     """
 
     name = "leads"
+    #: Number of failures of one asset that can still be withdrawn.
+    _REMEMBERED = 16
     #: Leads are counted by their leading bits: to 1 %, and in a bounded number of steps.
     _BITS = 7
 
@@ -285,8 +289,14 @@ class Leads(Monitor):
         *,
         threshold: float | None = None,
         horizon: int = 0,
+        entries: Mapping[str, Iterable[tuple[int, int]]] = MappingProxyType({}),
     ) -> None:
         self._from = figures_from
+        #: Time and lead of the latest failures that were counted, by asset.
+        self._counted = {asset: [tuple(each) for each in entry] for asset, entry in entries.items()}
+        self._touched: set[str] = set()
+        #: Sequence, asset and beginning of the warning of the failure that was withdrawn last.
+        self._withdrawn: tuple[int, str, int] | None = None
         self._threshold = threshold
         self._horizon = horizon
         self._counts: Counter[int] = Counter({} if state is None else state["counts"])
@@ -301,7 +311,13 @@ class Leads(Monitor):
         """As `Monitor.open`."""
         target = context.target
         threshold = target.threshold if target.alert is None else None
-        return cls(context.figures_from, state, threshold=threshold, horizon=target.horizon)
+        return cls(
+            context.figures_from,
+            state,
+            threshold=threshold,
+            horizon=target.horizon,
+            entries=context.entries.get(cls.name, {}),
+        )
 
     @override
     def watches(self, assets: Sequence[str], scores: Sequence[float | None]) -> list[int]:
@@ -333,31 +349,57 @@ class Leads(Monitor):
     @override
     def cleared(self, item: Item, asset: str, why: str, time: int, opened: int | None) -> Rows:
         """End the warning of an asset, and count it before a failure; ignore a report from long before it."""
-        if self._threshold is not None:
+        if why == "failure" and self._withdrawn is not None and self._withdrawn[:2] == (item.sequence, asset):
+            # The record of a failure came again with another time.
+            opened = self._withdrawn[2]
+        elif self._threshold is not None:
             opened = self._since.get(asset)
             if opened is None or (why in REPORTS and time <= opened - self._horizon):
                 return ()
             self._end(asset)
-        if opened is not None and why == "failure":
-            self.count(opened, time)
+        if opened is not None and why == "failure" and (lead := self.count(opened, time)):
+            self._counted[asset] = [*self._counted.get(asset, ()), (time, lead)][-self._REMEMBERED :]
+            self._touched.add(asset)
+        return ()
+
+    @override
+    def withdrawn(self, item: Item, asset: str, time: int) -> Rows:
+        """Take back the lead of a failure that never was."""
+        counted = self._counted.get(asset, [])
+        lead = next((lead for failure, lead in counted if failure == time), None)
+        if lead is not None:
+            step = self._step(lead)
+            self._counts[step] -= 1
+            if not self._counts[step]:
+                del self._counts[step]
+            counted.remove((time, lead))
+            if not counted:
+                del self._counted[asset]
+            self._touched.add(asset)
+            self.changed = True
+            self._withdrawn = item.sequence, asset, time - lead
         return ()
 
     @override
     def forgotten(self, item: Item, asset: str) -> Rows:
-        """End the warning of an asset whose state was dropped."""
+        """End the warning of an asset whose state was dropped; its failures stand."""
         self._end(asset)
+        if self._counted.pop(asset, None) is not None:
+            self._touched.add(asset)
         return ()
 
     def _end(self, asset: str) -> None:
         if self._since.pop(asset, None) is not None:
             self.changed = True
 
-    def count(self, since: int, failure: int) -> None:
-        """Count a failure whose warning began at a time before it."""
+    def count(self, since: int, failure: int) -> int:
+        """Count a failure whose warning began before it; return the lead, 0 if it is not counted."""
         lead = failure - since
-        if lead > 0 and (self._from is None or since >= self._from):
-            self._counts[lead >> self._shift(lead) << self._shift(lead)] += 1
-            self.changed = True
+        if lead <= 0 or (self._from is not None and since < self._from):
+            return 0
+        self._counts[self._step(lead)] += 1
+        self.changed = True
+        return lead
 
     @override
     def summary(self) -> dict[str, Any]:
@@ -378,6 +420,21 @@ class Leads(Monitor):
     def state(self) -> dict[str, Any]:
         """Return plain data."""
         return {"counts": dict(sorted(self._counts.items())), "since": dict(self._since)}
+
+    @override
+    def entry(self, asset: str) -> list[tuple[int, ...]] | None:
+        """Return time and lead of its failures that may be withdrawn."""
+        return self._counted.get(asset)
+
+    @override
+    def touched(self) -> set[str]:
+        """As `Monitor.touched`."""
+        touched, self._touched = self._touched, set()
+        return touched
+
+    @classmethod
+    def _step(cls, lead: int) -> int:
+        return lead >> cls._shift(lead) << cls._shift(lead)
 
     @classmethod
     def _shift(cls, lead: int) -> int:

@@ -16,6 +16,7 @@ hook               when
 ``settled``        the target clock passed a labelled example that was not censored first: once each
 ``compared``       an example was computed again from complete data, or can not be
 ``cleared``        a record ended the alerts of an asset: failure, maintenance, silence, retirement
+``withdrawn``      a failure of an asset is withdrawn: it never was
 ``judged``         a person looked at an asset after an alert
 ``forgotten``      the state of an asset was dropped
 ``model_changed``  a model was set aside for its errors, or tried again; or a drift started, ended or reset it
@@ -203,6 +204,10 @@ class Monitor:
         """Watch a record at an event time that clears alerts; one was open since ``opened``, or none was."""
         return ()
 
+    def withdrawn(self, item: Item, asset: str, time: int) -> Rows:  # noqa: ARG002 - a hook
+        """Watch the withdrawal of a failure of an asset at an event time."""
+        return ()
+
     def judged(self, item: Item, judged: Judged) -> Rows:  # noqa: ARG002 - a hook
         """Watch a person's verdict on an asset."""
         return ()
@@ -297,6 +302,7 @@ class Monitors:
         self._settled = [each.settled for each in self._monitors if _overrides(each, "settled")]
         self._compared = [each.compared for each in self._monitors if _overrides(each, "compared")]
         self._cleared = [each.cleared for each in self._monitors if _overrides(each, "cleared")]
+        self._withdrawn = [each.withdrawn for each in self._monitors if _overrides(each, "withdrawn")]
         self._judged = [each.judged for each in self._monitors if _overrides(each, "judged")]
         self._forgotten = [each.forgotten for each in self._monitors if _overrides(each, "forgotten")]
         self._model_changed = [
@@ -337,6 +343,10 @@ class Monitors:
     def cleared(self, item: Item, asset: str, why: str, time: int, opened: int | None) -> list[Row]:
         """Call `Monitor.cleared` of each."""
         return self._call(self._cleared, item, asset, why, time, opened)
+
+    def withdrawn(self, item: Item, asset: str, time: int) -> list[Row]:
+        """Call `Monitor.withdrawn` of each."""
+        return self._call(self._withdrawn, item, asset, time)
 
     def judged(self, item: Item, judged: Judged) -> list[Row]:
         """Call `Monitor.judged` of each."""

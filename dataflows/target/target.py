@@ -33,6 +33,7 @@ from dataflows.items import (
     Row,
     ScoreRequest,
     Scores,
+    Withdrawn,
     by_order,
     row_of,
     rows_of,
@@ -523,6 +524,9 @@ class TargetStage:
         opened = changes[0].opened if changes else None
         return rows + self._monitors.cleared(item, seen.asset, cleared.why, cleared.time, opened)
 
+    def _withdraw(self, item: Item, seen: Observation, withdrawn: Withdrawn) -> list[Row]:
+        return self._monitors.withdrawn(item, seen.asset, withdrawn.time)
+
     def _judge(self, item: Item, _: Observation, judged: Judged) -> list[Row]:
         return self._monitors.judged(item, judged)
 
@@ -738,6 +742,7 @@ class TargetStage:
         Command: _command,
         Compared: _compare,
         Cleared: _clear,
+        Withdrawn: _withdraw,
         Judged: _judge,
         ScoreRequest: _score,
         Released: _release,

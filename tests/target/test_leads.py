@@ -14,11 +14,13 @@ from hypothesis import strategies as st
 from dataflows.fleet.fleet import Alert, Fleet, Output
 from dataflows.instants import HOUR
 from dataflows.items import Item, Row
+from dataflows.pipeline import run_lines
 from dataflows.state.snapshots import seal
 from dataflows.target import TargetStage
 from dataflows.target.figures import Leads
 from tests.observations import observation
 from tests.target.fleets import PartStore, fleet, model, target, vector
+from tests.target.learners import Ready
 from tests.target.worlds import Echo, raised
 
 #: Opens at 0.5 without a dwell, as the threshold of the target without alerts.
@@ -59,6 +61,9 @@ class Served:
 
     def end(self, hour: float, why: str) -> None:
         self._observe(hour, cleared=why, cleared_at=round(hour * HOUR))
+
+    def withdraw(self, hour: float) -> None:
+        self._observe(hour, withdrawn=round(hour * HOUR))
 
     def lead(self) -> dict[str, Any]:
         (item,) = self.group.finish()
@@ -102,6 +107,55 @@ def test_a_failure_before_the_opening_gives_no_lead(alert: Alert | None) -> None
     served.score(10, 0.9)
     served.end(9, "failure")
     assert served.lead() == {"warned": 0, "median": None}
+
+
+@pytest.mark.parametrize("alert", [ALERT, None])
+@pytest.mark.parametrize("restart", [False, True])
+def test_a_failure_that_is_withdrawn_takes_its_lead_back(alert: Alert | None, restart: bool) -> None:
+    """The other failures of the asset stand, and one that was not counted takes nothing."""
+    served = Served(alert)
+    for opened, failure in ((1, 11), (20, 40)):
+        served.score(opened, 0.9)
+        served.end(failure, "failure")
+        served.score(failure + 1, 0.1)
+    if restart:
+        served.restart()
+    served.withdraw(12)
+    assert served.lead() == {"warned": 2, "median": pytest.approx(10, rel=0.01)}
+    served.withdraw(11)
+    served.withdraw(11)
+    if restart:
+        served.restart()
+    assert served.lead() == {"warned": 1, "median": pytest.approx(20, rel=0.01)}
+    served.withdraw(40)
+    assert served.lead() == {"warned": 0, "median": None}
+
+
+@pytest.mark.parametrize(
+    ("last", "warned", "median"),
+    [
+        ({"kind": "failure", "time": 30 * HOUR, "mode": "leak", "id": "W1"}, 1, 30),
+        ({"kind": "failure", "time": 20 * HOUR, "mode": "leak", "id": "W1"}, 1, 20),
+        ({"kind": "retraction", "id": "W1"}, 0, None),
+    ],
+)
+@pytest.mark.parametrize("alert", [ALERT, None])
+def test_the_lead_is_that_of_the_record_that_stands(
+    last: dict[str, Any], warned: int, median: float | None, alert: Alert | None
+) -> None:
+    """A failure that comes again with another time, or is retracted, has the lead of the last word."""
+    of = fleet(target([model("ready", Ready)], alert=alert), figures_from=None, metrics_every=1_000 * HOUR)
+    records: list[dict[str, Any]] = [
+        {"kind": "telemetry", "time": hour * HOUR / 1e6, "readings": {"x": 0.5, "y": 0.0}}
+        for hour in range(30)
+    ]
+    records += [{"kind": "failure", "time": 30 * HOUR / 1e6, "mode": "leak", "id": "W1"}]
+    if "time" in last:
+        last = last | {"time": last["time"] / 1e6}
+    lines = [orjson.dumps({"asset": "a", **each}) for each in [*records, last]]
+    sections = [orjson.loads(row).get("targets", {}) for row in run_lines(of, lines)["summary"]]
+    (found,) = [each["lead"] for section in sections for each in section.values()]
+    assert found == {"warned": warned, "median": median and pytest.approx(median, rel=0.01)}
 
 
 leads = st.lists(st.integers(1, 10**13), max_size=30)
