@@ -409,7 +409,7 @@ def simulate(
         typer.Option("--csv", help="Write readings.csv and orders.csv instead, as companies do."),
     ] = False,
 ) -> None:
-    """Write the recording of a simulated fleet of trucks, and beside it the truth that no sensor shows."""
+    """Write the recording of a simulated fleet of trucks, and the truth that no sensor shows."""
     from dataflows.simulator import load_scenario, write
     from dataflows.simulator import simulate as simulated
     from dataflows.simulator.tables import write_tables
@@ -430,7 +430,7 @@ def thresholds(
         float | None, typer.Option(min=0.0, help="What a failure without warning costs, in the same unit.")
     ] = None,
     false_alarms_per_asset_day: Annotated[
-        float | None, typer.Option(min=0.0, help="Instead of costs: how many false alarms are borne.")
+        float | None, typer.Option(min=0.0, help="Instead of costs: how many false alarms are acceptable.")
     ] = None,
     inspections_per_week: Annotated[
         float | None, typer.Option(min=0.0, help="Instead of costs: alerts a week, of the whole fleet.")
@@ -443,7 +443,7 @@ def thresholds(
     ] = None,
     predictions: Annotated[
         Path | None,
-        typer.Option(help="Predictions of the same run \\[default: those beside the evaluations]."),
+        typer.Option(help="Predictions of the same run \\[default: those in the folder of the evaluations]."),
     ] = None,
     write: Annotated[bool, typer.Option("--write", help="Write the thresholds into the fleet.toml.")] = False,  # noqa: FBT002
 ) -> None:

@@ -271,7 +271,7 @@ def _decode(raw: bytes) -> Event | Reject:
 
 def _of_no_kind(document: dict[str, Any], kind: object, raw: bytes) -> Reject:
     if kind == "unusable":
-        # A row of the user's own file, of which no event could be made: `dataflows.mapping` wrote it.
+        # A row of the user's own file that makes no event: `dataflows.mapping` wrote it.
         why = f"{document.get('source')}, line {document.get('line')}: {document.get('why')}"
         return Reject("malformed", why[:1_000], raw=str(document.get("raw")).encode())
     return Reject("malformed", f"kind: expected one of {', '.join(_READERS)}, got {_shown(kind)}", raw=raw)

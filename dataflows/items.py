@@ -367,8 +367,8 @@ class Observation(msgspec.Struct, frozen=True, gc=False):
         asset: its name; empty for a command, which is to the target as a whole.
         target: its name, which is the key of the target step.
         watermark: the asset's watermark after this record, None before its first telemetry.
-        effects: labels first, then the clock that learns them, then comparisons, a failure that is withdrawn and
-            the end of an alert; then a site or a replaced sensor, and the score, and a label of that very
+        effects: labels first, then the clock that learns them, then comparisons, a failure that is withdrawn
+            and the end of an alert; then a site or a replaced sensor, and the score, and a label of that very
             example; at last what is forgotten.
         resting: label clock of those assets of the target that have been silent for long: their silence moves
             the clock of the target before this record, without observations of their own. None where there

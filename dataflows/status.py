@@ -42,7 +42,7 @@ __all__ = [
 PROGRESS_EVERY = 60.0
 #: After so many records without a usable one a run ends: they are not what the fleet was made for.
 _HOPELESS = 1_000
-#: Kinds of refusals of which an example is kept.
+#: Kinds of refusals; an example of each is kept.
 _EXAMPLES = 32
 _NUMBERS = re.compile(r"[\d.,]+|'[^']*'")
 _log = structlog.get_logger()

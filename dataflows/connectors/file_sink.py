@@ -381,8 +381,8 @@ class RotatingPartition(StatefulSinkPartition[Item, bytes]):
                 return [OutputFile(0, self._path.rename(first), None, finished=False)]
             if self._path.stat().st_size:
                 msg = (
-                    f"{self._path} is a file, and {parts[-1].path.name} is there too: of which of them are "
-                    "the outputs of this store? Move the others away"
+                    f"{self._path} is a file, and {parts[-1].path.name} is there too: only one of them has "
+                    "the outputs of this store. Move the other away"
                 )
                 raise InputError(msg)
         return parts

@@ -205,9 +205,9 @@ class FileSource(LaneSource):
             offset = FilePosition(*place).offset
             if before and fingerprint(path, offset) != before:
                 msg = (
-                    f"{path} is another file than the one of which {offset:,} bytes were read before: it was "
+                    f"{path} is not the file whose first {offset:,} bytes were read before: it was "
                     "written again under the same name. Put the former file back, give the new one another "
-                    "name beside it, or read everything from the beginning (--fresh)"
+                    "name, or read everything from the beginning (--fresh)"
                 )
                 raise InputError(msg)
 

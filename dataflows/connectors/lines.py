@@ -36,7 +36,7 @@ def expand(patterns: tuple[str, ...]) -> list[str]:
             raise InputError(msg)
         paths += found
     if STDIN in paths and len(paths) > 1:
-        msg = "standard input ('-') cannot be read beside other files"
+        msg = "standard input ('-') cannot be read together with other files"
         raise InputError(msg)
     if not paths:
         msg = "no input: set `files` under [input] in fleet.toml, or FLEET_INPUT"

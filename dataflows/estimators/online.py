@@ -10,8 +10,8 @@ as a normal distribution, and each example moves its mean and covariance by Lapl
 Spiegelhalter and S. L. Lauritzen, "Sequential updating of conditional probabilities on directed graphical
 structures", Networks 20, 1990). There is no step size to choose, and features that go together are told
 apart, for which gradient descent needs many passes. To follow a changing world the covariance is divided by
-a forgetting factor below 1, but no weight's variance grows beyond its prior's, so what is not heard of for
-long does not blow up.
+a forgetting factor below 1, but no weight's variance grows beyond its prior's, so a feature that is long
+missing does not blow up.
 
 The sums are written out instead of left to a BLAS, whose last bits depend on where arrays lie in memory: a
 resumed run gives the very scores of one that was never stopped.

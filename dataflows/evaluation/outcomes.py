@@ -59,12 +59,12 @@ class Outcome:
 
     Attributes:
         threshold: from which score on an alert opens.
-        opened: alerts at times of which it is known what came.
+        opened: alerts at times whose outcome is known.
         false: those of them that opened with no failure within the horizon.
         failures: failures with a score within the horizon before them.
         warned: failures with an alert open at least ``lead`` before them.
-        asset_days: days with scores of which it is known what came, over all assets.
-        days: of them, those of the calendar.
+        asset_days: days with scores whose outcome is known, over all assets.
+        days: those of the calendar among them.
     """
 
     threshold: float

@@ -561,7 +561,7 @@ class NotifyTable(Table):
     repost_every: PositiveDuration = Field(
         default=MICROSECONDS["m"],
         description="With an Alertmanager, how often alerts that are open are posted again: it forgets them "
-        "when it is started anew.",
+        "when it is started again.",
     )
     expires_after: PositiveDuration = Field(
         default=30 * MICROSECONDS["m"],

@@ -507,7 +507,7 @@ class Lane:
             wrong = "the clock of its asset is wrong; `changes` tells since when and by how much"
             return Reject("wrong_clock", wrong, event.asset)
         if isinstance(event, Telemetry | Fault) and event.time < arrival - self._max_past:
-            old = "its time lies more than max_past before its arrival: a clock that began anew"
+            old = "its time lies more than max_past before its arrival: a clock that was reset"
             return Reject("too_late", old, event.asset)
         return None
 

@@ -258,8 +258,8 @@ def _lost(before: AssetClass, after: AssetClass) -> Iterator[str]:
         same = _spans(before.windows) == _spans(after.windows)
         yield f"other windows for {', '.join([*rewound, *codes])}" + ("" if same else f" (were {spans})")
     features = [name for name in before.features if name not in after.features]
-    told = (*gone, *other, *codes)
-    rest = [name for name in features if name.split(":")[0] not in told]
+    named = (*gone, *other, *codes)
+    rest = [name for name in features if name.split(":")[0] not in named]
     if rest:
         yield f"features that are gone: {', '.join(rest)}"
     now_own = {own.name: own for own in after.own}

@@ -158,7 +158,7 @@ class ScoredRows:
     def predictions(
         self, rows: Sequence[int], answers: Sequence[Answer], first: int, champion: tuple[str, int]
     ) -> list[Prediction]:
-        """Return the predictions of rows, all of which are published.
+        """Return the predictions of rows; all of them are published.
 
         Args:
             rows: their numbers.

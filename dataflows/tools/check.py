@@ -177,7 +177,7 @@ def _class_facts(asset_class: AssetClass) -> Iterator[tuple[str, str]]:
         yield "scored", "when there are " + "  ".join(asset_class.sensors[at] for at in asset_class.required)
     yield "examples", f"every {format_duration(asset_class.example_every)}"
     if asset_class.reset_windows_on:
-        yield "windows start anew", "after " + " and ".join(asset_class.reset_windows_on)
+        yield "windows start empty", "after " + " and ".join(asset_class.reset_windows_on)
     if asset_class.idle_timeout is not None:
         yield "silence", f"moves the label clock every {format_duration(asset_class.idle_timeout)}"
     if asset_class.asset_ttl is not None:

@@ -207,9 +207,7 @@ def _places(fleet: Fleet, store: Path | None, console: Console) -> None:
         path = folder / f"{name}.jsonl"
         if size := sum(file.stat().st_size for file in files_of(path)):
             files = len(parts_of(path))
-            where = (
-                "" if files <= 1 else f" in {files:,} files, {path.stem}.*.jsonl*, of which it is the newest"
-            )
+            where = "" if files <= 1 else f" in {files:,} files, {path.stem}.*.jsonl*, the newest of them"
             console.print(f"  {_shown(path)}  {decimal(size)}{where}", highlight=False, soft_wrap=True)
     console.print(f"  {_shown(folder / 'summary.json')}", highlight=False, soft_wrap=True)
     if fleet.output.kafka is not None:

@@ -68,7 +68,7 @@ class Message(NamedTuple):
     fate: str
 
 
-class Told(NamedTuple):
+class Found(NamedTuple):
     """What one pass over the recording gives.
 
     Attributes:
@@ -96,19 +96,19 @@ def main(arguments: list[str] | None = None) -> None:
     options.pictures.mkdir(parents=True, exist_ok=True)
     mpl.use("Agg")
     mpl.rcParams.update({"font.size": 9, "axes.spines.top": False, "axes.spines.right": False})
-    told = read(options.data, options.out)
+    found = read(options.data, options.out)
     draw = {
-        "arrivals": arrivals(told.messages),
-        "lateness": lateness(told.behind, console),
-        "weather": weather(told.weather),
+        "arrivals": arrivals(found.messages),
+        "lateness": lateness(found.behind, console),
+        "weather": weather(found.weather),
         "labels": labels(options.out, console),
     }
-    morning(told.own, here / "fleet.toml", console)
+    morning(found.own, here / "fleet.toml", console)
     for name, figure in draw.items():
         figure.savefig(options.pictures / f"{name}.png", dpi=110, metadata={"Software": None})
 
 
-def read(data: Path, out: Path) -> Told:
+def read(data: Path, out: Path) -> Found:
     """One pass over the recording, with what the run refused of it."""
     refused = {row["line"]: row["reason"] for row in _refused(out)}
     arrival, newest = 0, dict[str, int]()
@@ -134,7 +134,7 @@ def read(data: Path, out: Path) -> Told:
             if asset == TRUCK:
                 fate = reason.replace("_", " ") if reason else "late" if lag else "on time"
                 messages.append(Message(line, arrival, time, fate))
-    return Told(np.array(behind), messages, own, rows)
+    return Found(np.array(behind), messages, own, rows)
 
 
 def _refused(out: Path) -> Iterator[dict[str, Any]]:

@@ -85,7 +85,7 @@ def test_kills_change_no_byte_and_no_finished_file(
     assert_same(joined(out), inline_outputs(whole))
     ran = dataflows(*arguments(whole))
     files = len(parts_of(whole.parent / "out" / "predictions.jsonl"))
-    assert f" in {files} files, predictions.*.jsonl*, of which it is the newest" in ran.stdout
+    assert f" in {files} files, predictions.*.jsonl*, the newest of them" in ran.stdout
     assert "Most at risk" in ran.stdout
     for name in OUTPUTS:
         assert places(out, name) == places(whole.parent / "out", name)

@@ -231,7 +231,7 @@ def test_a_stop_ends_the_input_before_the_next_batch(tmp_path: Path) -> None:
     [
         (("missing.jsonl",), "missing.jsonl': no such file"),
         (("*.nothing",), r"\*.nothing': no such file"),
-        (("-", "a.jsonl"), "cannot be read beside other files"),
+        (("-", "a.jsonl"), "cannot be read together with other files"),
         ((), "no input"),
     ],
 )

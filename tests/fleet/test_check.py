@@ -131,7 +131,7 @@ def test_what_else_a_class_has_is_told(printed: Printed) -> None:
         "maintenance 1: shaft",
         "attributes 1: power",
         "values of model 2: P1 P2",
-        "windows start anew after failure and maintenance",
+        "windows start empty after failure and maintenance",
         "silence moves the label clock every 5d",
         "forgotten after 30d of silence",
         "weather 1: rain",
