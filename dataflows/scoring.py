@@ -21,12 +21,22 @@ __all__ = ["CLIP", "brier_score", "log_loss", "log_losses", "running_prior"]
 CLIP = 1e-4
 
 
-def running_prior(positives: int, learned: int) -> float:
+def running_prior(positives: int, learned: int, assumed: float | None = None) -> float:
     """The share of positives among the examples learned so far, which is never 0 or 1.
 
+    Args:
+        positives: learned so far.
+        learned: examples learned so far.
+        assumed: share of positives that is expected before any example; it counts as one positive among as
+            many examples as that takes. None: a half, which counts as one example.
+
+    >>> running_prior(0, 0, 0.01), running_prior(1, 100, 0.01), running_prior(0, 900, 0.01)
+    (0.01, 0.01, 0.001)
     >>> running_prior(0, 0), running_prior(1, 3), running_prior(0, 99)
     (0.5, 0.375, 0.005)
     """
+    if assumed is not None:
+        return (positives + 1) / (learned + 1 / assumed)
     return (positives + 0.5) / (learned + 1)
 
 

@@ -21,8 +21,9 @@ __all__ = ["Hazard", "TimeLeft"]
 
 #: Shares of the failures below the lower end, the median and the upper end of the interval of 80 %.
 _LOW, _MEDIAN, _HIGH = 0.1, 0.5, 0.9
-#: Step by which one failure moves the levels of the interval.
+#: Step by which one failure moves the levels of the interval, and where each stays.
 _STEP = 0.005
+_BOUNDS = (0.001, 0.3), (0.3, 0.7), (0.7, 0.999)
 
 
 class TimeLeft(NamedTuple):
@@ -31,12 +32,13 @@ class TimeLeft(NamedTuple):
     Attributes:
         hours: ends of the parts of the horizon, ascending from 0 to the horizon.
         shares: probability of a failure up to each, ascending from 0 to 1.
-        levels: probabilities of a failure before the lower and the upper end of an interval that covers 80 %.
+        levels: shares before the lower end, the median and the upper end of an interval that covers 80 % of
+            the failures.
     """
 
     hours: tuple[float, ...]
     shares: tuple[float, ...]
-    levels: tuple[float, float] = (_LOW, _HIGH)
+    levels: tuple[float, float, float] = (_LOW, _MEDIAN, _HIGH)
 
     def within(self, hours: float, score: float) -> float:
         """Probability of a failure within some hours, where that within the horizon is the score.
@@ -56,9 +58,17 @@ class TimeLeft(NamedTuple):
         return None if score < share else float(np.interp(share / score, self.shares, self.hours))
 
     def interval(self, score: float) -> tuple[float | None, float | None, float | None]:
-        """Lower end, median and upper end of the hours to failure."""
-        low, high = self.levels
-        return self.quantile(low, score), self.quantile(_MEDIAN, score), self.quantile(high, score)
+        """Lower end, median and upper end of the hours to failure.
+
+        >>> TimeLeft((0.0, 10.0, 30.0), (0.0, 0.5, 1.0)).interval(0.95)[::2]
+        (2.0, 26.0)
+        >>> TimeLeft((0.0, 10.0, 30.0), (0.0, 0.5, 1.0)).interval(0.2)
+        (10.0, None, None)
+        """
+        if score < _HIGH:
+            return self.quantile(_LOW, score), self.quantile(_MEDIAN, score), None
+        low, median, high = (float(np.interp(level, self.shares, self.hours)) for level in self.levels)
+        return low, median, high
 
 
 class Hazard(Stored):
@@ -94,7 +104,7 @@ class Hazard(Stored):
         (True, True)
     """
 
-    _STATE = ("horizon", "parts", "low", "high", "dated", "regressions")
+    _STATE = ("horizon", "parts", "levels", "dated", "regressions")
     #: `learn_one` gets the hours to failure.
     learns_lead = True
 
@@ -106,8 +116,8 @@ class Hazard(Stored):
             raise ValueError(msg)
         self.horizon = float(horizon)
         self.parts = parts
-        #: Levels of the interval, see `TimeLeft`.
-        self.low, self.high = _LOW, _HIGH
+        #: See `TimeLeft`.
+        self.levels = [_LOW, _MEDIAN, _HIGH]
         #: Positives whose hours were known.
         self.dated = 0
         self._failing = BayesianLogistic(variance, memory, limit)
@@ -158,16 +168,18 @@ class Hazard(Stored):
         """Distribution of the hours to a failure within the horizon; None before one was learned."""
         if not self.dated:
             return None
-        return TimeLeft(self.ends, tuple(self._shares(dict(x)).tolist()), (self.low, self.high))
+        low, median, high = self.levels
+        return TimeLeft(self.ends, tuple(self._shares(dict(x)).tolist()), (low, median, high))
 
     def _follow(self, x: dict[str, float], lead: float) -> None:
         """Move the levels of the interval by a failure, if the interval before it had both ends."""
         left, score = self.time_left(x), self.predict_proba_one(x)[True]
-        low, _, high = (None, None, None) if left is None else left.interval(score)
-        if low is None or high is None:
-            return
-        self.low = min(max(self.low + _STEP * (_LOW - (lead <= low)), 0.001), 0.49)
-        self.high = min(max(self.high - _STEP * (_LOW - (lead > high)), 0.51), 0.999)
+        ends = (None, None, None) if left is None else left.interval(score)
+        for place, (share, end) in enumerate(zip((_LOW, _MEDIAN, _HIGH), ends, strict=True)):
+            least, most = _BOUNDS[place]
+            if None not in ends and end is not None:
+                level = self.levels[place] + _STEP * (share - (lead <= end))
+                self.levels[place] = min(max(level, least), most)
 
     def _shares(self, x: dict[str, float]) -> Floats:
         """Probability of a failure up to the end of each part, given one within the horizon."""

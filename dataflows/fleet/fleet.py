@@ -203,6 +203,7 @@ class Target:
         successor: the next champion if the present one is no longer among the models.
         downtime: microseconds after a failure in which the machine is down, and the same mode is not new.
         promotion: how its champion is replaced; None: only by a command.
+        prior: share of positives that is expected before any example; None: nothing is known.
         hours: model that gives predictions the hours to failure; None: they have none.
         within: shorter horizons whose probability predictions have too, microseconds, ascending.
         verdict_weight: how often models learn an example that has its label from a verdict.
@@ -229,6 +230,7 @@ class Target:
     advice: str | None = None
     costs: Costs | None = None
     verdict_weight: int = 1
+    prior: float | None = None
     hours: str | None = None
     within: tuple[int, ...] = ()
     drift: DriftPolicy | None = None

@@ -681,6 +681,7 @@ def _product(
             advice=table.advice,
             costs=_costs(table),
             verdict_weight=table.verdict_weight,
+            prior=table.prior,
             hours=table.hours,
             within=_within(draft, loc, table, horizon, models),
         )

@@ -768,6 +768,13 @@ class TargetTable(Table):
         default=None,
         description="Time after a change of champion in which there is no promotion. Default: one horizon.",
     )
+    prior: PipelineStep | None = Field(
+        default=None,
+        description="Share of positives that is expected before any example, as of a class that joins: "
+        "until a model has learned both labels the prior answers, from the first event on. It counts as one "
+        "positive among as many examples as that takes, 0.01 as one among a hundred. Default: a half, "
+        "which counts as one example.",
+    )
     hours: Name | None = Field(
         default=None,
         description="Model of the target that tells when within the horizon a failure comes, as "

@@ -208,10 +208,9 @@ class ModelVersion:
         """Return features in the form that it accepts; imputers expect a missing one as None."""
         return {name: x.get(name) for name in self.names} if self.calls.with_none else x
 
-    @property
-    def prior(self) -> float:
+    def prior(self, assumed: float | None) -> float:
         """The share of positives among the examples that it learned, see `running_prior`."""
-        return running_prior(self.positives, self.learned)
+        return running_prior(self.positives, self.learned, assumed)
 
     @property
     def retrained(self) -> Retrained | None:
@@ -489,6 +488,7 @@ class ModelSet:
         refit: converts stored features to the present layout; None where that is the same.
         key: signs the models as they are stored; None: they are not signed.
         renew_after: a big model is written again after this number of learned examples.
+        assumed: share of positives that is expected before any example, see `running_prior`.
 
     Attributes:
         kept: examples on which models are fitted in batch, see `restore_kept`; empty without such a model.
@@ -506,8 +506,10 @@ class ModelSet:
         refit: Refit | None = None,
         key: bytes | None = None,
         renew_after: int = RENEW_AFTER,
+        assumed: float | None = None,
     ) -> None:
         self._target = target
+        self._assumed = assumed
         self._renew_after = renew_after
         self._key = key
         self._features = features
@@ -686,7 +688,7 @@ class ModelSet:
     @property
     def prior(self) -> float:
         """The share of positives among the examples that were learned, see `running_prior`."""
-        return running_prior(self.positives, self.learned)
+        return running_prior(self.positives, self.learned, self._assumed)
 
     def answer(self, name: str, features: bytes) -> Answer:
         """Return score and link of one model.
@@ -803,7 +805,7 @@ class ModelSet:
     def _known(self, model: ModelVersion, columns: NDArray[np.float64]) -> list[Answer] | None:
         """Return a model's answers to rows with features, None where its estimator has to be asked."""
         if not model.is_ready or not len(columns):
-            return [(model.prior if model.learned else self.prior, "prior")] * len(columns)
+            return [(model.prior(self._assumed) if model.learned else self.prior, "prior")] * len(columns)
         scores = None if model.compiled is None else model.compiled.score_rows(columns)
         if scores is None or not np.logical_and(scores >= 0.0, scores <= 1.0).all():
             return None
@@ -860,7 +862,7 @@ class ModelSet:
                 self._try_again(model)
             return None, "prior"
         if not model.is_ready:
-            return model.prior if model.learned else self.prior, "prior"
+            return model.prior(self._assumed) if model.learned else self.prior, "prior"
         try:
             probabilities = model.probabilities(x)
             score = float(probabilities.get(True, 0.0)) if probabilities else None

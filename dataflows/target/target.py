@@ -280,6 +280,7 @@ class TargetStage:
             refit=refit,
             key=fleet.store_key,
             renew_after=renew_after,
+            assumed=target.prior,
         )
         if state is not None:
             self._models.restore_kept(_between(parts, _KEPT, TARGET_PARTS))
