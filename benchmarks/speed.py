@@ -50,7 +50,7 @@ from rich.table import Table
 
 from benchmarks.stopwatch import Stopwatch
 from dataflows.connectors.files import FileSink, FileSource
-from dataflows.engine.runtime import Runtime
+from dataflows.engine.runtime import Runtime, collecting_rarely
 from dataflows.failure_prediction import build
 from dataflows.fleet import load
 from dataflows.fleet.fleet import Input
@@ -132,15 +132,19 @@ STEPS = {
     "source": ["dataflows.connectors.source:LanePartition.next_batch"],
     "decode": ["dataflows.failure_prediction:decoded"],
     "lane": ["dataflows.lane.lane:Lane.process"],
-    "asset: windows": ["dataflows.asset.windows:Windows.add"],
-    "asset: features": ["dataflows.asset.windows:Windows.features"],
+    "asset: windows": [
+        "dataflows.asset.windows:Windows.place_run",
+        "dataflows.asset.windows:Windows.add_placed",
+        "dataflows.asset.windows:Windows.add",
+        "dataflows.asset.windows:Windows.features",
+    ],
     "asset: labels": [
         "dataflows.asset.labels:Labels.advance",
         "dataflows.asset.labels:Labels.add",
         "dataflows.asset.labels:Labels.release",
         "dataflows.asset.labels:Labels.record",
     ],
-    "asset: items": ["dataflows.asset.asset:Asset.process"],
+    "asset: rows": ["dataflows.pipeline:IsolatedAsset.process"],
     "group: order": [
         "dataflows.target.target:TargetStage.process",
         "dataflows.target.runs:ScoredRows.__init__",
@@ -320,7 +324,7 @@ def ours(folder: Path, warm: int, epoch: timedelta, *, profile: bool = False) ->
                 watch.put_on(label, place)
     clock = Clock(warm, watch.reset)
     fleet = load(folder / "fleet.toml")
-    with open_store(folder / "recovery", fleet) as recovery:
+    with open_store(folder / "recovery", fleet) as recovery, collecting_rarely():
         cli_main(build(fleet, Runtime(status=clock)), epoch_interval=epoch, recovery_config=recovery)
     result = clock.result()
     learned = 0

@@ -3,7 +3,8 @@
     python -m bytewax.run "dataflows.failure_prediction:flow('examples/trucks/fleet.toml')"
 
 Without an argument, ``flow`` reads the file that the environment variable ``FLEET_CONFIG`` names, else
-``fleet.toml``. Every item keeps its place in one order, (sequence, part)::
+``fleet.toml``. A list of items for each key travels between two steps, and every item keeps its place in one
+order, (sequence, part)::
 
     source - decode - lane --- asset --- fan_out - group --- order - outputs
                           |          |                    |
@@ -17,8 +18,8 @@ step          key             what it does
 source        -               reads records, registry rows first, and numbers them; live, ticks between them
 decode        -               makes events of them, or rejects
 lane          the one lane    arrival and silence; finds the class, site and weather of each asset
-asset         asset           windows and labels; an observation for every target of the asset
-fan_out       -               the observations one by one
+asset         asset           windows and labels; for each target a block of rows to score, and observations
+fan_out       -               blocks and observations by target
 group         target          evaluates, learns, scores; writes rows, alerts among them
 lane_metrics  the one lane    counts rejects and late events; writes the lane's rows of the metrics
 order         output          sorts what arrives together by (sequence, part)
@@ -33,6 +34,7 @@ from __future__ import annotations
 import atexit
 import os
 import sys
+from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 import bytewax.operators as op
@@ -41,7 +43,7 @@ from bytewax.dataflow import Dataflow
 from dataflows import steps
 from dataflows.connectors.ends import sink_of, source_of
 from dataflows.engine.operators import Unlisted, as_state, in_order, keyed, stateful_in_parts
-from dataflows.engine.runtime import Runtime, find_runtime, serve_until_exit
+from dataflows.engine.runtime import Runtime, collecting_rarely, find_runtime, serve_until_exit
 from dataflows.fleet import Fleet, load
 from dataflows.lane.lane import LANE_PARTS
 from dataflows.mapping.recording import with_recordings
@@ -87,6 +89,9 @@ def flow(fleet: str | Path | None = None) -> Dataflow:
     serve_until_exit(loaded, runtime, *asked)
     if getattr(sys.modules["__main__"].__spec__, "name", None) == "bytewax.run":
         atexit.register(_exit_if_unusable, loaded, runtime)
+        until_exit = ExitStack()
+        until_exit.enter_context(collecting_rarely())
+        atexit.register(until_exit.close)
     return build(loaded, runtime)
 
 

@@ -32,6 +32,11 @@ if TYPE_CHECKING:
 __all__ = ["LaneOptions", "LanePartition", "LaneSource", "Reading", "StoredInput"]
 
 
+#: Most records of a batch: at first, and in a long backlog. What a step costs for a key is shared by all its
+#: records in a batch, and what waits in a backlog waits anyway.
+_FEWEST, _MOST = 1_000, 8_000
+
+
 class LaneOptions(TypedDict):
     """How a source runs in its lane; see `LaneSource`."""
 
@@ -162,7 +167,8 @@ class LanePartition(StatefulSourcePartition[Item, bytes]):
         self._kind = source.kind
         self._status = status
         self._progress = ProgressLog(status)
-        self._batch = given.batch
+        #: Most records of the next batch; and whether that was given.
+        self._batch, self._fixed = given.batch or _FEWEST, given.batch is not None
         self._sequence, self._entry = begun
         status.began = status.records = self._sequence
         self._ticks = 0
@@ -227,6 +233,9 @@ class LanePartition(StatefulSourcePartition[Item, bytes]):
         asked = now()
         until = None if self._pace is None else self._pace.until(self._reading.due())
         items, runs = self._reading.read_batch(self._batch, self._sequence, until)
+        if not self._fixed:
+            # A full batch is a sign of a backlog.
+            self._batch = min(2 * self._batch, _MOST) if len(items) == self._batch else _FEWEST
         if items:
             self._write(tuple(runs))
             if self._ticker is not None:

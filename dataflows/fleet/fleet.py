@@ -530,7 +530,7 @@ class Input:
 
     Attributes:
         files: paths or globs; ``-`` is standard input.
-        batch: number of records that the source emits at once.
+        batch: most records that the source emits at once; None where it chooses by its backlog.
         follow: read the files as they grow.
         tick_every: microseconds from one tick to the next, while nothing arrives.
         tick_slack: microseconds by which ticks lag behind, for records on their way.
@@ -541,7 +541,7 @@ class Input:
     """
 
     files: tuple[str, ...]
-    batch: int
+    batch: int | None
     follow: bool = False
     tick_every: int = MICROSECONDS["s"]
     tick_slack: int = 5 * MICROSECONDS["s"]

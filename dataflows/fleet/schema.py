@@ -433,11 +433,12 @@ class InputTable(Table):
         description="JSON Lines files, plain or gzip, relative to this file; `-` is standard input. "
         "`FLEET_INPUT` overrides it: paths or globs separated by spaces, relative to the working directory.",
     )
-    batch: int = Field(
-        default=1000,
+    batch: int | None = Field(
+        default=None,
         gt=0,
-        description="Number of records that the source emits at once. It changes the speed, never the "
-        "outputs. `FLEET_BATCH` overrides it.",
+        description="Most records that the source emits at once. Left out, the source chooses: up to 1,000, "
+        "and up to 8,000 while it is behind its input. It changes the speed, never the outputs. "
+        "`FLEET_BATCH` overrides it.",
     )
     follow: bool = Field(
         default=False,

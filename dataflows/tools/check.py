@@ -110,7 +110,7 @@ def _streams(fleet: Fleet) -> Iterator[tuple[str, str]]:
     topics = [] if kafka is None else [f"topic {name}" for name in kafka.topics]
     read = [source.kind] if source is not None else topics or fleet.input.files
     yield "input", "  ".join(read) + (", followed" if fleet.input.follow else "")
-    yield "batch", f"{fleet.input.batch:,} records"
+    yield "batch", "chosen by the backlog" if fleet.input.batch is None else f"{fleet.input.batch:,} records"
     written = fleet.output.folder if fleet.output.kafka is None else f"topics {fleet.output.kafka.prefix}*"
     written = written if sink is None else sink.kind
     yield "output", f"{written}, features in {_CARRIERS[fleet.output.features]}"

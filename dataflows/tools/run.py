@@ -22,7 +22,7 @@ from dataflows.connectors.lines import STDIN, InputError, expand, size_of
 from dataflows.connectors.order_journal import delete_journal
 from dataflows.connectors.sink import delete_lineage
 from dataflows.engine.cluster import Cluster, counter, followed
-from dataflows.engine.runtime import Runtime
+from dataflows.engine.runtime import Runtime, collecting_rarely
 from dataflows.exporter import beside, served
 from dataflows.failure_prediction import build
 from dataflows.fleet import load
@@ -232,13 +232,14 @@ def _run_helper(
 def _execute(
     dataflow: Dataflow, number: int, addresses: list[str] | None, epoch: timedelta, recovery: object
 ) -> None:
-    cli_main(  # type: ignore[no-untyped-call]
-        dataflow,
-        process_id=None if addresses is None else number,
-        addresses=addresses,
-        epoch_interval=epoch,
-        recovery_config=recovery,
-    )
+    with collecting_rarely():
+        cli_main(  # type: ignore[no-untyped-call]
+            dataflow,
+            process_id=None if addresses is None else number,
+            addresses=addresses,
+            epoch_interval=epoch,
+            recovery_config=recovery,
+        )
 
 
 def _show_nothing_new(fleet: Fleet, status: RunStatus, console: Console) -> None:

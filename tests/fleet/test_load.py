@@ -120,7 +120,7 @@ def test_the_rest_has_its_defaults(expanded: Expanded) -> None:
     """Everything that the small file leaves out is filled in."""
     fleet = expanded()
     assert (fleet.figures_from, fleet.metrics_every) == (None, 7 * DAY)
-    assert (fleet.input.batch, fleet.output.features) == (1000, "examples")
+    assert (fleet.input.batch, fleet.output.features) == (None, "examples")
     pump = fleet.classes["pump"]
     assert (pump.allowed_lateness, pump.example_every, pump.values) == (0, HOUR, True)
     assert (fleet.assets.unknown, fleet.assets.max_assets) == ("adopt", 100_000)
