@@ -85,6 +85,7 @@ def render(facts: Facts) -> str:
         reliability_of=_reliability,
         standing=_standing,
         losses=_losses,
+        expectations=_expectations,
         evidence=_evidence,
         history=[_history(row) for row in facts.changes],
         health=_health(facts),
@@ -221,6 +222,20 @@ def _losses(facts: Facts, name: str) -> tuple[Markup, list[str]] | None:
     ]
     label = f"Log loss of each model over time, {words.target_in_words(name)}; lower is better"
     return charts.lines(found, label, marks=marks, bold=champion), [line.name for line in found]
+
+
+def _expectations(facts: Facts, name: str) -> tuple[Markup, list[str]] | None:
+    """Chart of the loss that scores expected before labels, and of what it turned out to be."""
+    rows = [row for row in facts.metrics["expected"] if row["target"] == name]
+    settled = [row for row in rows if row["settled"]["realised"] is not None]
+    if len(settled) < 2:  # noqa: PLR2004 - a line
+        return None
+    found = [
+        charts.Line(what, [(parse_instant(row["to"]), row["settled"][key]) for row in settled])
+        for what, key in (("expected before labels", "expected"), ("turned out", "realised"))
+    ]
+    label = f"Log loss expected before labels and as it turned out, {words.target_in_words(name)}"
+    return charts.lines(found, label), [line.name for line in found]
 
 
 def _evidence(facts: Facts, name: str) -> tuple[Markup | None, list[str], list[str]] | None:

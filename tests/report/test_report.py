@@ -354,6 +354,8 @@ def test_the_error_before_labels_is_told_with_how_it_came_true(fleet: Fleet) -> 
     assert f"Of {len(settled)} periods" in came
     assert came.endswith(f"{inside}.")
     assert before_labels(rows, "pump/other/12h") == []
+    drawn = [attributes.get("aria-label") for attributes in Elements(render(facts)).tags("svg")]
+    assert "Log loss expected before labels and as it turned out, leak within 12 hours" in drawn
     assert waits in " ".join("".join(Elements(render(facts)).text).split())
 
 
