@@ -49,6 +49,8 @@ MOST = 1_000
 _RETRY = (1.0, 2.0, 5.0, 10.0, 30.0, 60.0)
 #: Seconds between two looks at the outputs.
 _LOOK = 1.0
+#: Seconds of posts between two looks: reading takes a second where outputs are topics.
+_AT_ONCE = 10.0
 #: Seconds for which a run that ends waits for its last alerts to be delivered.
 _LAST = 5.0
 _log = structlog.get_logger()
@@ -225,7 +227,7 @@ class Delivery:
             self.begin()
             more = self._take()
             self.queued = len(self._queue)
-            posted = self._deliver(now)
+            posted = self._deliver_all(now)
             if not posted:
                 self._repost(now)
         except Exception as error:  # noqa: BLE001 - whatever it is, it is tried again, and the run goes on
@@ -287,6 +289,13 @@ class Delivery:
             if ends is None and slot not in standing
         ]
         self._queue.take([*over, *standing.values()], place, again=True)
+
+    def _deliver_all(self, now: float) -> bool:
+        """Post what is queued, for some seconds at most; return whether there was anything."""
+        began, posted = time.monotonic(), False
+        while time.monotonic() - began < _AT_ONCE and self._deliver(now):
+            posted = True
+        return posted
 
     def _deliver(self, now: float) -> bool:
         """Post the first changes of the queue; return whether there were any."""

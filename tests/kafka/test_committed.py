@@ -5,11 +5,18 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
+import orjson
 import pytest
 from confluent_kafka import Producer
 
 from dataflows.connectors.committed import OtherRowsError
 from dataflows.connectors.ends import committed_of
+from dataflows.fleet import load
+from dataflows.notify.delivery import waiting
+from tests.chaos.harness import finish
+from tests.kafka.topics import telemetry
+from tests.notify.worlds import SECRET, serving
+from tests.tables import LEAK
 
 if TYPE_CHECKING:
     from dataflows.connectors.committed import CommittedRows, Place
@@ -78,6 +85,35 @@ def test_rows_of_an_aborted_transaction_are_not_read(cluster: Cluster) -> None:
         found, place = read(rows, place, 1)
         assert found == [value]
     rows.close()
+
+
+def test_a_run_on_topics_delivers_each_alert(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
+    """From the messages that are committed: those of the topic, once each."""
+    cluster.make(partitions=1)
+    fleet = cluster.fleet(follow="false", writing="partitions = 1").path
+    alerting = LEAK.replace('horizon = "12h"', 'horizon = "1h"\nalert = { open = 0.3, clear = 0.2 }')
+    monkeypatch.setenv("PAGER_SECRET", SECRET)
+    with serving() as pager:
+        receiver = f'[notify.pager]\nkind = "webhook"\nurl = "{pager.url}"\nsecret_env = "PAGER_SECRET"\n'
+        fleet.write_text(fleet.read_text() + alerting + receiver + 'about = ["failures"]\n')
+        events = [
+            (0, telemetry(f"p{number % 3}", number, 60.0 * number), 60_000 * number + 1)
+            for number in range(80)
+        ]
+        for number in (20, 50):
+            failed = {"kind": "failure", "asset": "p1", "mode": "leak", "time": 60.0 * number}
+            events.insert(number, (0, orjson.dumps(failed), 60_000 * number))
+        cluster.send(*events)
+        finish(fleet, PAGER_SECRET=SECRET)
+        for _ in range(5):  # a run that ends waits a few seconds only; the next one delivers the rest
+            finish(fleet, PAGER_SECRET=SECRET)
+            if not any(each.changes for each in waiting(load(fleet, environ={}))):
+                break
+    rows = [orjson.loads(message.value()) for message in cluster.rows(f"{cluster.name}.alerts")]
+    names = {"opened": "firing", "cleared": "resolved"}
+    expected = [f"{row['id']}.{names[row['state']]}" for row in rows if row["state"] in names]
+    assert expected
+    assert sorted(post.headers["Webhook-Id"] for post in pager.posts) == sorted(expected)
 
 
 def test_a_topic_that_was_made_anew_holds_other_rows(cluster: Cluster) -> None:
