@@ -502,7 +502,9 @@ class Audit:
         self._chosen = chosen
         self._journal = journal
         self._path, share = _served_in(fleet)
-        self._examples = share == "any"
+        #: Whether only examples were served; and whether only those that lived until they had a label.
+        self._examples = self._path.stem != "predictions"
+        self._labelled = share == "any"
         self._matching = Matching(share)
         self._forgotten: list[tuple[str, str]] = []
         #: Name under which what is computed for a target is served.
@@ -591,7 +593,7 @@ class Audit:
             if score is not None and (score.example or not self._examples):
                 made = Made(item.sequence, score.features)
                 self._matching.make(seen.asset, served_as, (score.time, score.revision), made)
-            if seen.of(Forgotten) and self._examples:
+            if seen.of(Forgotten) and self._labelled:
                 self._forgotten.append((seen.asset, served_as))
 
     def _served(self) -> Iterator[Served]:
@@ -620,10 +622,13 @@ def _served_in(fleet: Fleet) -> tuple[Path, Share]:
     predictions, examples = folder / "predictions.jsonl", folder / "examples.jsonl"
     if _has_features(predictions):
         return predictions, "every" if fleet.output.publish == "all" else "some"
-    # Former releases wrote the features into the evaluations.
-    for path in (examples, folder / "evaluations.jsonl"):
-        if _has_features(path):
-            return path, "any"
+    # Former releases wrote the features into the evaluations; the examples that waited for their label then
+    # were written with it, and not when they were served.
+    evaluations = folder / "evaluations.jsonl"
+    if _has_features(examples):
+        return examples, "any" if _has_features(evaluations) else "every"
+    if _has_features(evaluations):
+        return evaluations, "any"
     msg = (
         f"neither {predictions} nor {examples} holds features; run with `features` under [output] set to "
         '"examples" or "all", or name another folder with --out'

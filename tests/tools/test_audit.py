@@ -226,6 +226,21 @@ def test_an_event_that_the_run_never_saw_is_noticed(everything: Served) -> None:
     assert (report.difference.asset, report.difference.time) == (event["asset"], parse_instant(more["time"]))
 
 
+@pytest.mark.parametrize("number", [3, -3])
+def test_a_missing_row_of_the_examples_is_named(recorded: list[Event], tmp_path: Path, number: int) -> None:
+    """A served example without its row is a difference, wherever the row was."""
+    run = Served(tmp_path, recorded, "examples", "all")
+    path = run.fleet.output.folder / "examples.jsonl"
+    rows = path.read_bytes().splitlines(keepends=True)
+    removed = orjson.loads(rows.pop(number))
+    path.write_bytes(b"".join(rows))
+    report = run.audited(run.events)
+    assert report.difference is not None
+    assert report.difference.what == "extra"
+    found = report.difference.asset, format_instant(report.difference.time)
+    assert found == (removed["asset"], removed["time"])
+
+
 def test_an_event_after_the_last_of_its_asset_is_noticed(everything: Served) -> None:
     """Also where nothing of that asset is served afterwards, but something of others."""
     last = {row["asset"]: row for row in everything.predictions if not row["revision"]}
