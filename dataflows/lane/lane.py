@@ -424,8 +424,7 @@ class Lane:
             relative = self._conditions.relative(asset_class, event.readings, learns=news is not None)
         body = ResolvedEvent(event, asset_class, weather, resting, withdrawn, relative)
         if living is not None:
-            self._add_sign_of_life(living, asset_class)
-            self._restart_silence(event.asset, asset_class)
+            self._add_sign_of_life(living, asset_class, arrival)
         self._count(sent, asset_class)
         out.append(Item(item.sequence, 0, arrival, item.known, item.position, body))
 
@@ -511,9 +510,13 @@ class Lane:
             return Reject("too_late", old, event.asset)
         return None
 
-    def _add_sign_of_life(self, event: Telemetry | Fault, asset_class: str) -> None:
-        if self._waits or self._clocks is not None:
+    def _add_sign_of_life(self, event: Telemetry | Fault, asset_class: str, arrival: int | None) -> None:
+        counts = self._waits or self._clocks is not None
+        if counts:
             self._signs.add(event, asset_class)
+        if arrival is not None and self._silence.restart(event.asset, asset_class, arrival):
+            counts = True
+        if counts:
             self._by_asset.touch(event.asset)
 
     def _count(self, event: AssetEvent, asset_class: str) -> None:
@@ -709,10 +712,6 @@ class Lane:
         if not isinstance(found, Reject):
             self._registered.touch(event.asset)
         return found
-
-    def _restart_silence(self, asset: str, asset_class: str) -> None:
-        if self.arrival is not None and self._silence.restart(asset, asset_class, self.arrival):
-            self._by_asset.touch(asset)
 
     def _leave(self, asset: str, asset_class: str) -> None:
         if self.arrival is not None and self._silence.leave(asset, asset_class, self.arrival):

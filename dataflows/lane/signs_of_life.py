@@ -94,13 +94,12 @@ class SignsOfLife:
 
 def _digest(event: Telemetry | Fault, asset_class: AssetClass) -> bytes:
     """Digest of id, time and content, eight bytes; it covers only declared readings."""
+    named = b"" if event.id is None else event.id.encode()
     if isinstance(event, Fault):
-        content = event.code.encode()
+        content = b"Fault\x1f%d\x1f%b\x1f%b" % (event.time, named, event.code.encode())
     else:
-        readings = event.readings
-        values = [readings.get(sensor) for sensor in asset_class.sensors]
+        get = event.readings.get
         # Adding 0.0 turns -0.0 into 0.0.
-        content = array("d", [nan if value is None else value + 0.0 for value in values]).tobytes()
-    named = "" if event.id is None else event.id
-    head = f"{type(event).__name__}\x1f{event.time}\x1f{named}\x1f".encode()
-    return hashlib.blake2b(head + content, digest_size=_DIGEST).digest()
+        values = [nan if (value := get(name)) is None else value + 0.0 for name in asset_class.sensors]
+        content = b"Telemetry\x1f%d\x1f%b\x1f%b" % (event.time, named, array("d", values).tobytes())
+    return hashlib.blake2b(content, digest_size=_DIGEST).digest()
