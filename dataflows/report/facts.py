@@ -499,7 +499,9 @@ def _ages(target: TargetFacts, rows: Sequence[_Label], scores: _Scores, groups: 
             continue
         values: dict[int, list[tuple[int, float]]] = defaultdict(list)
         for row in group.tolist():
-            values[int(scores.times[row])].append((int(scores.revisions[row]), float(scores.values[row])))
+            if np.isfinite(scores.values[row]):
+                revision = int(scores.revisions[row])
+                values[int(scores.times[row])].append((revision, float(scores.values[row])))
         for time, found in values.items():
             if len(found) > 1 and (asset, time) in labels:
                 label = labels[asset, time]

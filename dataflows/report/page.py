@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -87,6 +88,7 @@ def render(facts: Facts) -> str:
         losses=_losses,
         expectations=_expectations,
         evidence=_evidence,
+        progress=_progress,
         history=[_history(row) for row in facts.changes],
         health=_health(facts),
         delays=_delays(facts),
@@ -240,8 +242,6 @@ def _expectations(facts: Facts, name: str) -> tuple[Markup, list[str]] | None:
 
 def _evidence(facts: Facts, name: str) -> tuple[Markup | None, list[str], list[str]] | None:
     """Curve of the evidence for challengers, names of its lines, and where the evidence stands."""
-    import math  # noqa: PLC0415
-
     section = facts.summary.get("targets", {}).get(name, {}).get("promotion") or {}
     verdicts = [row for row in facts.changes if row["change"] == "verdict" and row.get("target") == name]
     said = [
@@ -258,7 +258,8 @@ def _evidence(facts: Facts, name: str) -> tuple[Markup | None, list[str], list[s
             for row in verdicts
             if row["model"] == model
         ]
-        found.append(charts.Line(model, points))
+        if len(points) > 1:
+            found.append(charts.Line(model, points))
     chart = None
     if found:
         needed = math.log10(verdicts[-1]["evidence"]["needed"])
@@ -269,6 +270,20 @@ def _evidence(facts: Facts, name: str) -> tuple[Markup | None, list[str], list[s
             limit=(needed, "needed"),
         )
     return chart, [line.name for line in found], said
+
+
+def _progress(facts: Facts, name: str) -> Markup | None:
+    """Bars of how far the evidence for each challenger is on its way; None without challengers."""
+    section = facts.summary.get("targets", {}).get(name, {}).get("promotion") or {}
+    found = [
+        (model, min(1.0, max(0.0, math.log(max(1e-9, _strength(row))) / math.log(row["needed"]))))
+        for model, row in section.get("challengers", {}).items()
+        if row["needed"] > 1
+    ]
+    label = (
+        f"Evidence for each challenger, as a share of what a promotion needs, {words.target_in_words(name)}"
+    )
+    return charts.bars(found, label, unit=words.percent) if found else None
 
 
 def _strength(evidence: Mapping[str, Any]) -> float:

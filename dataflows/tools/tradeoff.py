@@ -13,9 +13,9 @@ import orjson
 
 from dataflows.connectors.lines import expand
 from dataflows.evaluation.tradeoff import Option, Outcome, judge, recommend, served, waiting
-from dataflows.evaluation.words import number, percent, span
+from dataflows.evaluation.words import number, percent
 from dataflows.fleet.fleet import Costs
-from dataflows.instants import MICROSECONDS, format_duration, parse_duration, parse_instant
+from dataflows.instants import HOUR, MICROSECONDS, format_duration, parse_duration, parse_instant
 from dataflows.mapping.recording import with_recordings
 from dataflows.pipeline import run_lines
 from dataflows.report.charts import standalone_bars
@@ -283,7 +283,7 @@ def _table(target: str, outcomes: Sequence[Outcome], best: Outcome) -> Any:  # n
         "log\nloss",
         "missed",
         "lead,\nh",
-        "false\nalerts",
+        "false",
         "cost",
         text=1,
         caption=f"{outcomes[0].examples:,} examples, {outcomes[0].failures:,} failures. Later by: from "
@@ -295,9 +295,9 @@ def _table(target: str, outcomes: Sequence[Outcome], best: Outcome) -> Any:  # n
             f"{'> ' if outcome is best else ''}{'arrival' if outcome.option.serve == 'arrival' else 'wait'}",
             format_duration(outcome.option.lateness),
             *extra,
-            percent(outcome.used),
-            f"{outcome.revisions:.1f} %",
-            span(outcome.added[1]) if outcome.added[1] else "0",
+            f"{outcome.used:.1%}",
+            f"{outcome.revisions:.1f}%",
+            f"{outcome.added[1] / HOUR:.1f}h" if outcome.added[1] else "0",
             f"{outcome.log_loss:.4f}",
             f"{outcome.missed} of {outcome.failures}",
             "-" if outcome.lead is None else f"{outcome.lead:.1f}",

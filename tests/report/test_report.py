@@ -371,3 +371,12 @@ def test_every_kind_of_change_is_told_in_words() -> None:
         assert not words.startswith(":")
         assert "{" not in words
         assert "None" not in words
+
+
+def test_revised_examples_are_told_by_their_first_and_latest_score(fleet: Fleet) -> None:
+    """Over the same examples, without those that the prior answered."""
+    [target] = gather(fleet.output.folder, fleet).targets.values()
+    first, latest = target.ages
+    assert first.examples == latest.examples > 0
+    assert first.loss > 0
+    assert latest.loss > 0
