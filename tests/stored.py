@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from structlog.testing import capture_logs
 
 from dataflows.engine.operators import _Main, _Mark, _Part, _Shelf, as_state
-from dataflows.items import Item, Row
+from dataflows.items import Item, Row, by_order
 from dataflows.lane.lane import LANE_PARTS
 from dataflows.pipeline import LANE, Stages, asset_of, lane_of, output_of, target_of
 from dataflows.state.layouts import StateHistory, going_on
@@ -61,7 +61,7 @@ class _Step:
     def process(self, key: str, items: list[Item]) -> list[Item]:
         """One activation."""
         main = self._mains.get(key) or self._mains.setdefault(key, self._build())
-        return self._sorted(key, main.on_batch(items)[0])
+        return self._sorted(key, main.on_batch([items])[0])
 
     def finish(self) -> list[Item]:
         """The end of the input, which wakes every key."""
@@ -69,10 +69,10 @@ class _Step:
 
     def _sorted(self, key: str, out: Iterable[Any]) -> list[Item]:
         self._awake.add((key, _MAIN_SNAPSHOT))
-        items = []
+        items: list[Item] = []
         for each in out:
-            if isinstance(each, Item):
-                items.append(each)
+            if isinstance(each, list):
+                items += each
                 continue
             _, part = each
             woken = self._woken.get((key, part)) or self._woken.setdefault((key, part), self._new(part, None))
@@ -134,8 +134,8 @@ class MemoryStore:
                 if key is None:
                     send(item)
                     continue
-                assets[key], out = mapper(assets.get(key), item)
-                for each in out:
+                assets[key], out = mapper(assets.get(key), [item])
+                for each in sorted(out, key=by_order):
                     send(each)
         for step in (lane, target, metrics):
             step.finish()
