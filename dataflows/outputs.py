@@ -149,7 +149,7 @@ Link: TypeAlias = Literal["class", "prior"]
 
 
 class HoursToFailure(TypedDict):
-    """When it fails, as far as that is within the horizon; the interval covers 80 %."""
+    """When it fails, as far as that is within the horizon: percentiles 10, 50 and 90."""
 
     low: Annotated[float | None, About("lower end of the interval", "hours", null=_BEYOND)]
     median: Annotated[float | None, About("median", "hours", null=_BEYOND)]

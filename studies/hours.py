@@ -12,6 +12,7 @@ import argparse
 import math
 import sys
 from collections import deque
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -58,7 +59,7 @@ class Found(NamedTuple):
         said: examples at which the model could say when.
         contradictory: those of them at which a longer horizon was less probable.
         contradictory_alone: the same, of regressions for each horizon alone.
-        closed: examples of failures after an interval with both ends.
+        closed: examples with an interval that has both ends.
         covered: those of them whose failure came within it.
         before: those of them whose failure came before it.
         width: mean hours of these intervals.
@@ -75,17 +76,27 @@ class Found(NamedTuple):
     losses: dict[float, tuple[float, float]]
 
 
-def asked_in(output: Path, target: str) -> list[Asked]:
-    """Examples of a finished run whose first label was positive or negative, in order of (time, asset)."""
+def asked_in(output: Path, target: str, globs: Sequence[str] = ("*",)) -> list[Asked]:
+    """Examples of a finished run whose first label was positive or negative, in order of (time, asset).
+
+    Args:
+        output: folder of the outputs.
+        target: its name.
+        globs: of the features that are given to the model.
+    """
     features = {row.id: row.features for row in EXAMPLES.rows(output / "examples.jsonl")}
     found = []
+    chosen: set[str] = set()
     for row in EVALUATIONS.rows(output / "evaluations.jsonl"):
         score = row.scores[row.champion]
         if row.target != target or row.correction or row.label not in {"positive", "negative"}:
             continue
         if row.example is None or score is None or (row.label == "positive" and row.lead is None):
             continue
-        given = {name: value for name, value in features[row.example].items() if value is not None}
+        named = features[row.example]
+        if not chosen:
+            chosen = {name for name in named for glob in globs if fnmatchcase(name, glob)}
+        given = {name: value for name, value in named.items() if value is not None and name in chosen}
         found.append(Asked(row.instant / HOUR, row.asset, given, row.label == "positive", row.lead, score))
     return sorted(found, key=lambda each: each[:2])
 
@@ -142,10 +153,10 @@ def replayed(
             label = int(example.lead is not None and example.lead <= each.hours)
             each.losses.append((log_loss(score, label), log_loss(other, label)))
         low, _, high = left.interval(example.score)
-        if example.lead is not None and low is not None and high is not None:
+        if low is not None and high is not None:
             widths.append(high - low)
-            covered += low < example.lead <= high
-            before += example.lead <= low
+            covered += example.lead is not None and low < example.lead <= high
+            before += example.lead is not None and example.lead <= low
     losses = {
         each.hours: (_mean([loss for loss, _ in each.losses]), _mean([loss for _, loss in each.losses]))
         for each in alone
@@ -165,9 +176,9 @@ def _rows(found: Found) -> Mapping[str, str]:
         "examples at which the model could say when": f"{found.said:,}",
         "of these with a longer horizon less probable": f"{found.contradictory:,}",
         "the same, of regressions for each horizon alone": f"{found.contradictory_alone:,}",
-        "failures after an interval with both ends": f"{found.closed:,}",
-        "of these within it": f"{found.covered / closed:.3f}",
-        "of these before it": f"{found.before / closed:.3f}",
+        "intervals with both ends": f"{found.closed:,}",
+        "of these with the failure within": f"{found.covered / closed:.3f}",
+        "of these with the failure before": f"{found.before / closed:.3f}",
         "mean width, hours": f"{found.width:.1f}",
         **{
             f"log loss within {hours:g} h, and of a regression for it alone": f"{mine:.4f}, {other:.4f}"
@@ -185,6 +196,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument(
         "--within", type=float, nargs="+", help="hours (default: a sixth and 0.4 of the horizon)"
     )
+    parser.add_argument("--features", nargs="+", default=["*"], help="globs of those of the model")
     parser.add_argument("--share", type=float, default=0.2, help="of the time span that is left out at first")
     parser.add_argument("--json", action="store_true", help="one JSON object")
     given = parser.parse_args(arguments)
@@ -192,7 +204,7 @@ def main(arguments: list[str] | None = None) -> None:
     name = given.target or next(iter(fleet.targets))
     target = fleet.targets[name]
     horizon, delay = target.horizon / HOUR, target.label_delay / HOUR
-    examples = asked_in(given.output, name)
+    examples = asked_in(given.output, name, given.features)
     first, last = examples[0].time, examples[-1].time
     start = first + given.share * (last - first)
     within = sorted(given.within or (horizon / 6, 0.4 * horizon))

@@ -21,9 +21,6 @@ __all__ = ["Hazard", "TimeLeft"]
 
 #: Shares of the failures below the lower end, the median and the upper end of the interval of 80 %.
 _LOW, _MEDIAN, _HIGH = 0.1, 0.5, 0.9
-#: Step by which one failure moves the levels of the interval, and where each stays.
-_STEP = 0.005
-_BOUNDS = (0.001, 0.3), (0.3, 0.7), (0.7, 0.999)
 
 
 class TimeLeft(NamedTuple):
@@ -32,13 +29,10 @@ class TimeLeft(NamedTuple):
     Attributes:
         hours: ends of the parts of the horizon, ascending from 0 to the horizon.
         shares: probability of a failure up to each, ascending from 0 to 1.
-        levels: shares before the lower end, the median and the upper end of an interval that covers 80 % of
-            the failures.
     """
 
     hours: tuple[float, ...]
     shares: tuple[float, ...]
-    levels: tuple[float, float, float] = (_LOW, _MEDIAN, _HIGH)
 
     def within(self, hours: float, score: float) -> float:
         """Probability of a failure within some hours, where that within the horizon is the score.
@@ -60,14 +54,10 @@ class TimeLeft(NamedTuple):
     def interval(self, score: float) -> tuple[float | None, float | None, float | None]:
         """Lower end, median and upper end of the hours to failure.
 
-        >>> TimeLeft((0.0, 10.0, 30.0), (0.0, 0.5, 1.0)).interval(0.95)[::2]
-        (2.0, 26.0)
         >>> TimeLeft((0.0, 10.0, 30.0), (0.0, 0.5, 1.0)).interval(0.2)
         (10.0, None, None)
         """
-        if score < _HIGH:
-            return self.quantile(_LOW, score), self.quantile(_MEDIAN, score), None
-        low, median, high = (float(np.interp(level, self.shares, self.hours)) for level in self.levels)
+        low, median, high = (self.quantile(share, score) for share in (_LOW, _MEDIAN, _HIGH))
         return low, median, high
 
 
@@ -79,9 +69,7 @@ class Hazard(Stored):
     whether there is a failure within the horizon, from every example. For each part of the horizon another
     one learns, from positives alone, whether a failure that came by the end of the next part came by the end
     of this one (D. R. Cox, "Regression models and life-tables", JRSS-B 34, 1972, in discrete time). So the
-    probabilities ascend with the hours, for any features. The levels of the interval follow the failures, so
-    that in the long run a tenth of them lies on each side, whatever the model gets wrong (adaptive conformal
-    inference: I. Gibbs and E. Candes, NeurIPS 2021).
+    probabilities ascend with the hours, for any features.
 
     Args:
         horizon: hours; that of the target.
@@ -104,7 +92,7 @@ class Hazard(Stored):
         (True, True)
     """
 
-    _STATE = ("horizon", "parts", "levels", "dated", "regressions")
+    _STATE = ("horizon", "parts", "dated", "regressions")
     #: `learn_one` gets the hours to failure.
     learns_lead = True
 
@@ -116,8 +104,6 @@ class Hazard(Stored):
             raise ValueError(msg)
         self.horizon = float(horizon)
         self.parts = parts
-        #: See `TimeLeft`.
-        self.levels = [_LOW, _MEDIAN, _HIGH]
         #: Positives whose hours were known.
         self.dated = 0
         self._failing = BayesianLogistic(variance, memory, limit)
@@ -146,8 +132,6 @@ class Hazard(Stored):
             lead: hours to the failure, None where they are not known.
         """
         features = dict(x)
-        if y and lead is not None and self.dated:
-            self._follow(features, lead)
         self._failing.learn_one(features, y)
         if not y or lead is None:
             return
@@ -168,18 +152,7 @@ class Hazard(Stored):
         """Distribution of the hours to a failure within the horizon; None before one was learned."""
         if not self.dated:
             return None
-        low, median, high = self.levels
-        return TimeLeft(self.ends, tuple(self._shares(dict(x)).tolist()), (low, median, high))
-
-    def _follow(self, x: dict[str, float], lead: float) -> None:
-        """Move the levels of the interval by a failure, if the interval before it had both ends."""
-        left, score = self.time_left(x), self.predict_proba_one(x)[True]
-        ends = (None, None, None) if left is None else left.interval(score)
-        for place, (share, end) in enumerate(zip((_LOW, _MEDIAN, _HIGH), ends, strict=True)):
-            least, most = _BOUNDS[place]
-            if None not in ends and end is not None:
-                level = self.levels[place] + _STEP * (share - (lead <= end))
-                self.levels[place] = min(max(level, least), most)
+        return TimeLeft(self.ends, tuple(self._shares(dict(x)).tolist()))
 
     def _shares(self, x: dict[str, float]) -> Floats:
         """Probability of a failure up to the end of each part, given one within the horizon."""

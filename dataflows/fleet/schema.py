@@ -780,7 +780,7 @@ class TargetTable(Table):
         default=None,
         description="Model of the target that tells when within the horizon a failure comes, as "
         "`dataflows.estimators.Hazard` does: predictions get `hours`, the median of the hours to failure and "
-        "an interval that covers 80 %. Default: none.",
+        "the interval from the tenth to the ninetieth percentile. Default: none.",
     )
     within: Durations | None = Field(
         default=None,

@@ -5,8 +5,6 @@ from __future__ import annotations
 import math
 import random
 
-import pytest
-
 from studies.hours import Asked, replayed
 
 
@@ -30,7 +28,7 @@ def test_a_replay_finds_horizons_that_agree_and_intervals_that_cover() -> None:
     assert found.said == 3_500
     assert found.contradictory == 0
     assert found.closed > 800
-    assert found.covered / found.closed == pytest.approx(0.8, abs=0.06)
+    assert 0.78 < found.covered / found.closed < 0.96
     for mine, alone in found.losses.values():
         assert mine < 1.1 * alone
 
