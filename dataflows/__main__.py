@@ -354,10 +354,19 @@ def check(
         list[str] | None,
         typer.Option(help="Files or globs: compare the fleet with this sample instead.", show_default=False),
     ] = None,
+    costs: Annotated[  # noqa: FBT002
+        bool, typer.Option("--costs", help="Add the time and memory of every model, measured here.")
+    ] = False,
+    as_json: Annotated[  # noqa: FBT002
+        bool, typer.Option("--json", help="Print every model with its costs, as one JSON object.")
+    ] = False,
 ) -> None:
     """Print what a fleet.toml expands to: sensors, features, targets, models. Runs nothing."""
     from dataflows.tools.check import check as check_fleet
+    from dataflows.tools.check import show_json
 
+    if as_json:
+        raise typer.Exit(0 if show_json(fleet, _console) else 1)
     if against:
         from dataflows.fleet import load
         from dataflows.tools.fit import fit
@@ -366,7 +375,7 @@ def check(
         with _explained():
             found = fit(load(fleet), against)
         raise typer.Exit(show(found, "Does the fleet fit the sample?", _console, as_json=False))
-    if not check_fleet(fleet, _console):
+    if not check_fleet(fleet, _console, with_costs=costs):
         raise typer.Exit(1)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import orjson
 from rich.columns import Columns
 from rich.console import Console, Group
 from rich.padding import Padding
@@ -25,7 +26,7 @@ from dataflows.fleet.fleet import SecretError
 from dataflows.fleet.models import path_key
 from dataflows.instants import format_duration, shown_instant
 from dataflows.notify.receivers import sender_of
-from dataflows.tools.trial import check_models
+from dataflows.tools.trial import check_models, costs
 from dataflows.window_statistics import FAULT_STATISTICS, STATISTICS
 
 if TYPE_CHECKING:
@@ -34,13 +35,18 @@ if TYPE_CHECKING:
 
     from rich.console import RenderableType
 
-__all__ = ["check", "refusal", "report"]
+__all__ = ["check", "listed_as_json", "models_of", "refusal", "report", "show_json"]
 
 
-def check(fleet: Fleet | Path | str, console: Console | None = None) -> bool:
+def check(fleet: Fleet | Path | str, console: Console | None = None, *, with_costs: bool = False) -> bool:
     """Print the fleet of a file; if it is refused, print the problems and return False.
 
     Every model is tried on a few rows, so that an accepted fleet runs.
+
+    Args:
+        fleet: the fleet, or its file.
+        console: where to print.
+        with_costs: measure every model, and add what it costs.
     """
     console = console or Console()
     try:
@@ -50,6 +56,8 @@ def check(fleet: Fleet | Path | str, console: Console | None = None) -> bool:
         console.print(refusal(error))
         return False
     console.print(report(resolved))
+    if with_costs:
+        console.print(_cost_table(models_of(resolved)))
     for note in (*trial.notes, *_missing_secrets(resolved)):
         console.print(Text(f"Note: {note}"))
     return True
@@ -62,6 +70,89 @@ def _missing_secrets(fleet: Fleet) -> Iterator[str]:
             sender_of(receiver)
         except SecretError as error:
             yield f"{error}; a run needs it"
+
+
+def models_of(fleet: Fleet) -> list[dict[str, Any]]:
+    """List every model of every target, with what it sees and what it costs on this machine.
+
+    Of a model that is fitted in batch the cost is that before its first fit; `kept` is the largest number of
+    bytes of the examples that its target keeps.
+    """
+    measured = costs(fleet)
+    found = []
+    for target in fleet.targets.values():
+        features = fleet.classes[target.asset_class].features
+        for model in target.models:
+            names = model.scores or tuple(features[index] for index in model.features)
+            cost = measured[model.name, names]
+            row: dict[str, Any] = {
+                "target": target.name,
+                "model": model.name,
+                "champion": model.name == target.champion,
+                "estimator": _pipeline(model),
+                "features": 0 if model.scores else len(names),
+                "scores": list(model.scores),
+                "score_us": round(cost.score, 1),
+                "learn_us": round(cost.learn, 1),
+                "bytes": cost.size,
+            }
+            if "every" in model.spec:
+                row |= {"refit_every": model.spec["every"], "keep": model.spec["keep"]}
+                row["kept"] = model.spec["keep"] * (8 * len(features) + 9)
+            found.append(row)
+    return found
+
+
+def _cost_table(models: list[dict[str, Any]]) -> Table:
+    """Print models by what they cost, those of one name and cost once."""
+    table = _table(
+        "model", "features", "score", "learn", "stored", right=("features", "score", "learn", "stored")
+    )
+    seen = {}
+    for each in models:
+        cells = (
+            f"{each['score_us']:,.1f} µs",
+            f"{each['learn_us']:,.1f} µs",
+            f"{each['bytes'] / 1e3:,.1f} kB",
+        )
+        seen[each["model"], each["features"], cells] = None
+    for name, features, cells in seen:
+        table.add_row(Text(name), str(features), *cells)
+    return table
+
+
+def show_json(fleet: Path | str, console: Console) -> bool:
+    """Print the models of a fleet as one JSON object, or its problems; return whether it is accepted."""
+    try:
+        found = listed_as_json(fleet)
+    except FleetError as error:
+        console.print(refusal(error))
+        return False
+    console.print(orjson.dumps(found).decode(), soft_wrap=True, highlight=False, markup=False)
+    return True
+
+
+def listed_as_json(fleet: Fleet | Path | str) -> dict[str, Any]:
+    """Return the models of a fleet, with totals; see `models_of`.
+
+    Raises:
+        FleetError: the fleet is refused.
+    """
+    resolved = fleet if isinstance(fleet, Fleet) else load(fleet)
+    trial = check_models(resolved)
+    models = models_of(resolved)
+    return {
+        "fleet": resolved.name,
+        "classes": len(resolved.classes),
+        "targets": len(resolved.targets),
+        "models": models,
+        "notes": trial.notes,
+        "totals": {
+            "models": len(models),
+            "example_us": round(sum(each["score_us"] + each["learn_us"] for each in models), 1),
+            "bytes": sum(each["bytes"] for each in models),
+        },
+    }
 
 
 def report(fleet: Fleet) -> Group:

@@ -6,16 +6,17 @@ import importlib
 import inspect
 import math
 import pickle
+import time
 import warnings
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from dataflows.estimators import Retrained
+from dataflows.estimators import Retrained, to_stored
 from dataflows.fleet.models import path_key
 from dataflows.fleet.problems import FleetError, Problem
-from dataflows.target.compiled import calls_of
+from dataflows.target.compiled import calls_of, compiled_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from dataflows.fleet import Fleet, Model
     from dataflows.target.compiled import Calls
 
-__all__ = ["Trial", "check_models", "try_models"]
+__all__ = ["Cost", "Trial", "check_models", "costs", "try_models"]
 
 #: Values of the rows that are tried: between 0 and 1, as scores and scaled readings are.
 _LOW, _HIGH = 0.25, 0.75
@@ -86,6 +87,60 @@ def _models(fleet: Fleet) -> Iterator[tuple[str, Model, tuple[str, ...]]]:
             if (model.name, names) not in known:
                 known.add((model.name, names))
                 yield model.name, model, names
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """What a model costs on this machine, measured on made-up examples.
+
+    Attributes:
+        score: microseconds of processor time a score.
+        learn: the same to learn an example; a fit in batch is left out.
+        size: bytes in the recovery store after the examples; trees, forests and neighbours grow.
+    """
+
+    score: float
+    learn: float
+    size: int
+
+
+def costs(fleet: Fleet, examples: int = 60) -> dict[tuple[str, tuple[str, ...]], Cost]:
+    """Measure every model once for each set of features that it sees.
+
+    Args:
+        fleet: whose models can run, see `check_models`.
+        examples: that are learned and scored, after as many that are not measured.
+
+    Returns:
+        By name, and names of its features.
+    """
+    return {(name, features): _cost(model, features, examples) for name, model, features in _models(fleet)}
+
+
+def _cost(model: Model, names: tuple[str, ...], examples: int) -> Cost:
+    estimator = model.build()
+    calls, compiled = calls_of(estimator), compiled_of(estimator, names)
+    chance = np.random.default_rng(0)
+    rows = chance.random((2 * examples, len(names)))
+    given = [dict(zip(names, row, strict=True)) for row in rows.tolist()]
+    spent, taken = [0, 0], 0
+    with warnings.catch_warnings(), np.errstate(all="ignore"):
+        warnings.simplefilter("ignore")
+        for number, (row, x) in enumerate(zip(rows, given, strict=True)):
+            start = time.process_time_ns()
+            scores = None if compiled is None else compiled.score_rows(row[np.newaxis])
+            if scores is None or math.isnan(scores[0]):
+                calls.probabilities(x)
+            scored = time.process_time_ns()
+            if compiled is not None:
+                compiled.learned()
+            calls.learn(x, number % 4 == 0)
+            learned = time.process_time_ns()
+            if number >= examples:
+                spent = [spent[0] + scored - start, spent[1] + learned - scored]
+                taken += 1
+    size = len(to_stored(estimator))
+    return Cost(spent[0] / taken / 1_000, spent[1] / taken / 1_000, size)
 
 
 def _try(model: Model, names: tuple[str, ...]) -> tuple[Problem | None, str | None]:
