@@ -108,7 +108,7 @@ def _cost_table(models: list[dict[str, Any]]) -> Table:
     table = _table(
         "model", "features", "score", "learn", "stored", right=("features", "score", "learn", "stored")
     )
-    seen = {}
+    seen: dict[tuple[Any, ...], None] = {}
     for each in models:
         cells = (
             f"{each['score_us']:,.1f} µs",
