@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from sklearn.linear_model import LogisticRegression
 
 from dataflows.estimators import BayesianLogistic, Calibration, Retrained
-from dataflows.fleet.fleet import Alert, Fleet, Model, Output
+from dataflows.fleet.fleet import Alert, DriftPolicy, Fleet, Model, Output
 from dataflows.instants import HOUR
 from dataflows.items import ClockMoved, Item, Observation, Row, ScoreRequest, Scores
 from dataflows.target import TargetStage
@@ -61,6 +61,7 @@ FLEETS: dict[str, Fleet] = {
     "fits by examples": made(
         model("linear"), model("fitted", lambda: Retrained(LogisticRegression(), 4, 100, 1))
     ),
+    "drift": made(model("linear"), model("prior"), drift=DriftPolicy(1e6, "challenger", "linear")),
     "a champion that fails": made(model("picky", Picky), model("linear")),
     "a challenger that fails": made(
         model("linear"), model("breaking", lambda: Breaking(2, "nan")), model("picky", Picky)
