@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from itertools import chain
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
@@ -53,27 +53,32 @@ class ScoredRows:
         parts += np.repeat(np.array([shifts[block.index] for block in blocks], dtype=np.int64), sizes)
         sequences = np.array([row[0] for row in rows], dtype=np.int64)
         assets = [block.asset for block in blocks for _ in block.rows]
-        self.features = np.concatenate([block.features for block in blocks]) if blocks else np.empty((0, 0))
+        vectors = [block.features for block in blocks]
         if len(blocks) > 1:
             order = np.lexsort((parts, sequences))
             places = order.tolist()
             rows, assets = [rows[place] for place in places], [assets[place] for place in places]
             parts, sequences = parts[order], sequences[order]
-            self.features = self.features[order]
+            # Blocks of one row each are put into order before they are copied, not after that.
+            alone = len(rows) == len(blocks)
+            vectors = [vectors[place] for place in places] if alone else [np.concatenate(vectors)[order]]
+        self.features = np.concatenate(vectors) if len(vectors) > 1 else (vectors or [np.empty((0, 0))])[0]
         self.assets = assets
         self._rows: list[ScoredRow] = rows
         self._parts: list[int] = parts.tolist()
         self._sequences: list[int] = sequences.tolist()
+        columns: list[tuple[Any, ...]] = [*zip(*rows, strict=True)] or [()] * 11
         #: Largest knowledge time and label clock up to each row.
-        self._known = np.maximum.accumulate(np.array([row[3] for row in rows], dtype=np.int64))
-        clocks = [_NEVER if row[6] is None else row[6] for row in rows]
+        self._known = np.maximum.accumulate(np.array(columns[3], dtype=np.int64))
+        clocks = columns[6]
+        if None in clocks:
+            clocks = tuple(_NEVER if clock is None else clock for clock in clocks)
         self._clocks = np.maximum.accumulate(np.array(clocks, dtype=np.int64))
-        self._examples = [number for number, row in enumerate(rows) if row[10]]
-        self._revisions = [number for number, row in enumerate(rows) if row[9]]
-        self._rests = any(row[7] is not None for row in rows)
-        self._ascends = bool(
-            ((np.diff(sequences) > 0) | ((np.diff(sequences) == 0) & (np.diff(parts) > 0))).all()
-        )
+        self._rests = columns[7].count(None) < len(rows)
+        self._revisions: list[int] = np.flatnonzero(columns[9]).tolist()
+        self._examples: list[int] = np.flatnonzero(columns[10]).tolist()
+        ascends = (np.diff(sequences) > 0) | ((np.diff(sequences) == 0) & (np.diff(parts) > 0))
+        self._ascends = bool(ascends.all())
 
     def __len__(self) -> int:
         return len(self._rows)
