@@ -12,50 +12,21 @@ import orjson
 import pytest
 
 import highwater as hw
-from dataflows import testing
 from dataflows.evaluation.frames import frame
+from tests.leaking_pump import leaking_pump
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-FLEET = """
-name = "pumps"
-[input]
-files = ["events.jsonl"]
-[classes.pump]
-sensors = ["pressure"]
-[[classes.pump.windows]]
-length = "6h"
-[[targets]]
-class = "pump"
-mode = "leak"
-horizon = "12h"
-champion = "linear"
-alert = { open = 0.5 }
-[models.linear]
-pipeline = [
-  { estimator = "river.preprocessing.StandardScaler" },
-  { estimator = "dataflows.estimators.BayesianLogistic" },
-]
-[models.prior]
-pipeline = [{ estimator = "dataflows.estimators.Prior" }]
-"""
-HOUR = 3600
+
+PRIOR = """[models.prior]
+pipeline = [{ estimator = "dataflows.estimators.Prior" }]"""
 
 
 @pytest.fixture
 def fleet(tmp_path: Path) -> hw.Fleet:
-    """A pump that leaks every two days, and whose pressure falls for half a day before."""
-    (tmp_path / "fleet.toml").write_text(FLEET, encoding="utf-8")
-    lines = []
-    for hour in range(1, 500):
-        left = 48 - hour % 48
-        pressure = 4.0 - max(0, 12 - left) / 4
-        lines.append(testing.telemetry("pump-1", hour * HOUR, {"pressure": pressure}))
-        if left == 1:
-            lines.append(testing.failure("pump-1", hour * HOUR + HOUR // 2, "leak"))
-    (tmp_path / "events.jsonl").write_bytes(b"\n".join(lines) + b"\n")
-    return hw.load(tmp_path / "fleet.toml")
+    """A pump that leaks, with alerts and two models."""
+    return hw.load(leaking_pump(tmp_path, 500, target="alert = { open = 0.5 }", models=PRIOR))
 
 
 def test_a_run_returns_its_summary_and_its_rows_as_frames(fleet: hw.Fleet) -> None:
@@ -124,9 +95,9 @@ def test_an_error_in_the_background_is_raised_by_wait(tmp_path: Path) -> None:
 
 def test_check_returns_the_problems(tmp_path: Path) -> None:
     """Each problem is one text; a fleet that can run has none."""
-    (tmp_path / "good.toml").write_text(FLEET, encoding="utf-8")
-    (tmp_path / "bad.toml").write_text(FLEET.replace("champion", "champoin"), encoding="utf-8")
-    assert hw.check(tmp_path / "good.toml") == []
+    good = leaking_pump(tmp_path, 2)
+    (tmp_path / "bad.toml").write_text(good.read_text().replace("champion", "champoin"), encoding="utf-8")
+    assert hw.check(good) == []
     assert any("champoin" in problem for problem in hw.check(tmp_path / "bad.toml"))
 
 

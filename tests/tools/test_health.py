@@ -9,50 +9,19 @@ import orjson
 from rich.console import Console
 
 import highwater as hw
-from dataflows import testing
 from dataflows.tools.health import Finding, findings, status
+from tests.leaking_pump import leaking_pump
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     import pytest
 
-HOUR = 3600
-FLEET = """
-name = "pumps"
-metrics_every = "2d"
-[input]
-files = ["events.jsonl"]
-[classes.pump]
-sensors = ["pressure"]
-[[classes.pump.windows]]
-length = "6h"
-[[targets]]
-class = "pump"
-mode = "leak"
-horizon = "12h"
-champion = "linear"
-[models.linear]
-pipeline = [
-  { estimator = "river.preprocessing.StandardScaler" },
-  { estimator = "dataflows.estimators.BayesianLogistic" },
-]
-"""
 
-
-def _run(folder: Path, *, reported: int = 1000, spoilt: int = 0) -> hw.Fleet:
-    """A pump that leaks every two days; leaks are reported up to an hour, and records are spoilt."""
-    (folder / "fleet.toml").write_text(FLEET, encoding="utf-8")
-    lines = []
-    for hour in range(1, 1000):
-        left = 48 - hour % 48
-        pressure = 4.0 - max(0, 12 - left) / 4
-        lines.append(testing.telemetry("pump-1", hour * HOUR, {"pressure": pressure}))
-        if left == 1 and hour < reported:
-            lines.append(testing.failure("pump-1", hour * HOUR + HOUR // 2, "leak"))
-        lines += [b"{}"] * (hour % spoilt == 0 if spoilt else 0)
-    (folder / "events.jsonl").write_bytes(b"\n".join(lines) + b"\n")
-    fleet = hw.load(folder / "fleet.toml")
+def _run(folder: Path, *, reported: int | None = None, spoilt: int = 0) -> hw.Fleet:
+    """A pump that leaks; leaks are reported up to an hour, and records are spoilt."""
+    head = 'metrics_every = "2d"'
+    fleet = hw.load(leaking_pump(folder, 1000, head=head, reported=reported, spoilt=spoilt))
     hw.run(fleet, fresh=True)
     return fleet
 
@@ -106,9 +75,8 @@ def test_a_live_run_that_stands_still_is_a_failure(tmp_path: Path) -> None:
 
 def test_without_outputs_it_says_what_to_do_first(tmp_path: Path) -> None:
     """One JSON object a finding, and the exit code of a failure."""
-    (tmp_path / "fleet.toml").write_text(FLEET, encoding="utf-8")
     printed = io.StringIO()
-    fleet = hw.load(tmp_path / "fleet.toml")
+    fleet = hw.load(leaking_pump(tmp_path, 2))
     assert status(fleet, tmp_path, Console(file=printed, width=78), as_json=True) == 2
     row = orjson.loads(printed.getvalue())
     assert row["level"] == "failure"
