@@ -24,6 +24,7 @@ STUDIES = {
     "drift": "drift: false alarms, what moved data does, how soon changes are found, and their causes",
     "adaptation": "examples until a model is right again after a drift, with a fresh challenger and without",
     "before_labels": "realised log loss of a recording against the interval that its scores expected",
+    "catalogue": "what an event and an example cost, with 5, 15 and 525 models",
     "audit": "a million events: features served compared with the recording's; honest, and tampered with",
 }
 
