@@ -171,10 +171,23 @@ def reliability_chart(bins: Sequence[Bin], label: str) -> Markup:
     return _svg(side, side, label, "".join(body), css="chart square")
 
 
-def bars(counts: Sequence[tuple[str, float]], label: str, *, unit: Callable[[float], str] = number) -> Markup:
-    """Return horizontal bars, one a row, with the value beside each."""
+def bars(
+    counts: Sequence[tuple[str, float]],
+    label: str,
+    *,
+    unit: Callable[[float], str] = number,
+    full: float | None = None,
+) -> Markup:
+    """Return horizontal bars, one a row, with the value beside each.
+
+    Args:
+        counts: names and values.
+        label: what a screen reader says.
+        unit: makes the text of a value.
+        full: value of the longest possible bar; None for the largest value.
+    """
     row, left = 24, 150
-    most = max([value for _, value in counts] + [1e-9])
+    most = full or max([value for _, value in counts] + [1e-9])
     room = _WIDTH - left - 90
     body = []
     for place, (name, value) in enumerate(counts):

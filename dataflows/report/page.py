@@ -283,7 +283,7 @@ def _progress(facts: Facts, name: str) -> Markup | None:
     label = (
         f"Evidence for each challenger, as a share of what a promotion needs, {words.target_in_words(name)}"
     )
-    return charts.bars(found, label, unit=words.percent) if found else None
+    return charts.bars(found, label, unit=words.percent, full=1.0) if found else None
 
 
 def _strength(evidence: Mapping[str, Any]) -> float:
