@@ -135,7 +135,7 @@ def test_figures_of_the_engines_agree_between_readme_and_example() -> None:
     """The README rounds those of the example to three places."""
     readme, example = read("README.md"), read("examples/cmapss/README.md")
     names = {
-        "champion": "calibrated, the champion",
+        "champion": "mixture, the champion",
         "River": "linear, by gradient descent",
         "gradient boosting": "gradient boosting",
         "the running prior": "prior",
