@@ -17,7 +17,7 @@ from dataflows.events import Reject, decode
 from dataflows.fleet import load
 from dataflows.pipeline import run_lines
 from dataflows.simulator import load_scenario, write
-from tests.commands import assert_parses, read
+from tests.commands import assert_parses, commands, fenced, read
 from tests.processes import ROOT
 
 if TYPE_CHECKING:
@@ -39,27 +39,6 @@ PAGES = sorted(
         if path.name != "CHANGELOG.md"
     }
 )
-#: In a command that is not whole.
-OPEN = re.compile(r"\.\.\.")
-
-
-def fenced(text: str, language: str) -> list[str]:
-    """Contents of the fenced blocks of a language."""
-    return re.findall(rf"^```{language}\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
-
-
-def commands(page: str) -> list[list[str]]:
-    """Words of every command of ours on a page: `python -m ...` and `make ...`, in blocks and in text."""
-    text = read(page)
-    lines = [line for block in fenced(text, "sh") for line in block.replace("\\\n", " ").splitlines()]
-    outside = re.sub(r"^```.*?^```", "", text, flags=re.MULTILINE | re.DOTALL)
-    lines += [found.replace("\n", " ") for found in re.findall(r"`((?:python -m|make) [^`]+)`", outside)]
-    found = []
-    for line in lines:
-        command = line[line.index("python -m") :] if "python -m" in line else line.strip()
-        if command.startswith(("python -m", "make ")) and not OPEN.search(command):
-            found.append(shlex.split(re.split(r"\s>\s|\s&&\s|\s&$", command)[0], comments=True))
-    return found
 
 
 @pytest.mark.parametrize(

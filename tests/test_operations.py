@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.chaos.harness import FLEET, prepare, recording
+from tests.commands import commands
 from tests.processes import PATIENCE, ROOT, environment
-from tests.test_docs import commands
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -13,7 +13,7 @@ from dataflows.instants import HOUR
 from dataflows.pipeline import run_inline
 from dataflows.scoring import log_loss
 from dataflows.target.expected import Outlook, positive_still
-from tests.target.test_drift import fleet, recording
+from tests.target.moving import fleet, recording
 
 
 def test_expectation_and_interval_are_those_of_all_outcomes() -> None:
