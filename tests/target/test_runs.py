@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.linear_model import LogisticRegression
 
-from dataflows.estimators import BayesianLogistic, Calibration, Retrained
+from dataflows.estimators import BayesianLogistic, Calibration, Mixture, Retrained
 from dataflows.fleet.fleet import Alert, DriftPolicy, Fleet, Model, Output
 from dataflows.instants import HOUR
 from dataflows.items import ClockMoved, Item, Observation, Row, ScoreRequest, Scores
@@ -35,6 +35,10 @@ if TYPE_CHECKING:
 
 def of_scores(name: str, below: str) -> Model:
     return Model(name, {"name": name}, tuple(range(len(FEATURES))), lambda: Calibration(2), (below,))
+
+
+def mixture(*below: str) -> Model:
+    return Model("mixture", {"name": "mixture"}, tuple(range(len(FEATURES))), Mixture, below)
 
 
 def made(*models: Model, output: Output | None = None, **changes: object) -> Fleet:
@@ -61,6 +65,10 @@ FLEETS: dict[str, Fleet] = {
     "fits by examples": made(
         model("linear"), model("fitted", lambda: Retrained(LogisticRegression(), 4, 100, 1))
     ),
+    "a mixture": made(
+        mixture("linear", "bayes"), model("linear"), model("bayes"), alert=Alert(0.2, 0.1, 0, 0.01)
+    ),
+    "a mixture as challenger": made(model("linear"), mixture("linear", "bayes"), model("bayes")),
     "drift": made(model("linear"), model("prior"), drift=DriftPolicy(1e6, "challenger", "linear")),
     "a champion that fails": made(model("picky", Picky), model("linear")),
     "a challenger that fails": made(
