@@ -1,7 +1,8 @@
 """What many models cost: an event that is no example, and an example, with 5 models and with 500.
 
-``python -m studies catalogue`` runs five classes with three modes in this process, without the engine and without
-a recovery store, and measures processor time. The first days are left out: models are compiled, and learn.
+``python -m studies catalogue`` runs five classes with three modes in this process, without the engine and
+without a recovery store, and measures processor time. The first days are left out: models are compiled, and
+learn.
 """
 
 from __future__ import annotations
@@ -105,7 +106,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     for fleet in (few, same, hundreds):
         models = sum(len(target.models) for target in fleet.targets.values())
         plain, example = measure(fleet, given.assets, given.days)
+        daily = DAY * 1e6 / plain * len(fleet.targets) / len(CLASSES)
         print(
             f"{models} models of {len(fleet.targets)} targets: an event {plain:.0f} µs, "
-            f"an example {example:,.0f} µs; {DAY * 1e6 / plain * len(fleet.targets) / 5:,.0f} predictions a day"
+            f"an example {example:,.0f} µs; {daily:,.0f} predictions a day"
         )

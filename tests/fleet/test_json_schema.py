@@ -21,6 +21,8 @@ SCHEMA = ROOT / "dataflows" / "fleet" / "fleet.schema.json"
 EXAMPLES = sorted((ROOT / "examples").glob("*/fleet.toml"))
 #: Tables whose keys are names of the user's own, and lists of estimators with parameters of their own.
 OPEN = {"classes", "models", "expressions", "categories", "limits", "pipeline", "where", "names"}
+#: Keys that take a number as well as a text.
+EITHER = {"refit_every", "refit_lag"}
 
 
 def _document(path: Path) -> dict[str, Any]:
@@ -38,7 +40,7 @@ def _places(value: Any, at: tuple[str | int, ...] = ()) -> list[tuple[str | int,
     named = at and at[-1] in OPEN
     found = [] if named else [(*at, key) for key in value]
     for key, inner in value.items():
-        if key not in {"pipeline", "expressions", "categories", "where", "names"}:
+        if key not in {"pipeline", "expressions", "categories", "where", "names", "set", "grid"}:
             found += _places(inner, (*at, key))
     return found
 
@@ -54,6 +56,9 @@ def _mutated(document: dict[str, Any], chance: random.Random) -> tuple[dict[str,
     if chance.random() < 0.5:
         table[f"{key}x"] = value
         return document, f"{[*above, key]} misspelt"
+    if key in EITHER:
+        table[key] = True
+        return document, f"{[*above, key]} = true instead of {value!r}"
     table[key] = 5 if isinstance(value, str) else "five" if isinstance(value, int | float | bool) else 7
     return document, f"{[*above, key]} = {table[key]!r} instead of {value!r}"
 
