@@ -1,0 +1,71 @@
+"""The study of drift: changes are found with their cause, and data that moves is not called drift."""
+
+from __future__ import annotations
+
+import pytest
+
+from studies.adaptation import adapted
+from studies.drift import confusion, plot
+from studies.drift_world import CAUSES, MOVEMENTS, World, run
+
+
+@pytest.mark.parametrize(
+    ("kind", "size"),
+    [
+        ("sensor of all", 3.0),
+        ("two sensors", 3.0),
+        ("a site", 8.0),
+        ("sensor of one asset", 30.0),
+        ("other failures", 2.0),
+        ("labels stop", 1.0),
+    ],
+)
+def test_a_change_is_found_with_its_cause(kind: str, size: float) -> None:
+    """Of three worlds that change much, at least two name the right cause last, and none alarms before."""
+    right = 0
+    for seed in range(3):
+        world = World(kind, size, seed=seed)
+        found = run(world)
+        rows = [*found.alarms, *found.moved]
+        assert all(row["time"] >= "1970-02-19" for row in rows)
+        causes = [row["cause"] for row in found.alarms]
+        stopped = any(row["measure"] == "labels" for row in found.moved)
+        right += (causes[-1:] == [CAUSES[kind]]) or (kind == "labels stop" and stopped)
+    assert right >= 2
+
+
+@pytest.mark.parametrize("kind", MOVEMENTS)
+def test_moved_data_is_reported_and_is_no_drift(kind: str) -> None:
+    """Late, missing and wrongly stamped data is a row `movement`; no alarm has another cause."""
+    for seed in range(2):
+        found = run(World(kind, 1.0, seed=seed))
+        assert found.moved
+        assert {row["cause"] for row in found.alarms} <= {"data movement"}
+
+
+def test_a_yearly_season_is_no_drift_when_compared_with_the_year_before() -> None:
+    """Two years of a season raise alarms against a fixed reference, and none against a year before."""
+    season = {"days": 800, "turn": 800, "seed": 1, "assets": 9, "daily": 1, "season": 2.0}
+    assert run(World(**season)).alarms  # type: ignore[arg-type]
+    assert not run(World(compare_with=365, **season)).alarms  # type: ignore[arg-type]
+
+
+def test_examples_until_a_model_is_right_again_are_counted() -> None:
+    """The last window above the bound decides; a model that never gets there has no number."""
+    best = [0.1] * 100
+    assert adapted([0.5] * 30 + [0.1] * 70, best, 10) == 40
+    assert adapted([0.5] * 100, best, 10) is None
+    assert adapted([0.1] * 100, best, 10) == 10
+
+
+def test_the_table_and_the_picture_hold_every_change() -> None:
+    """Causes are counted by change, and the picture has a line for each change with several sizes."""
+    rows = [
+        {"change": kind, "size": size, "found": 0.5, "causes": {cause: 4, "world": 1}}
+        for kind, cause in CAUSES.items()
+        for size in (1.0, 2.0)
+    ]
+    table = {row["change"]: row for row in confusion(rows)}
+    assert table["a site"]["site"] == 8
+    assert table["a site"]["right"] == pytest.approx(0.8)
+    assert plot(rows).count("<path") == 3 + 6
