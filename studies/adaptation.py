@@ -1,7 +1,7 @@
 """Examples until a model is right again after the world changed, with a fresh challenger and without.
 
-``python -m studies adaptation`` simulates pumps that leak after high flow, whose flow sensors are all replaced
-on one day: they show more from then on. A Bayes classifier, which never forgets, is the champion. The
+``python -m studies adaptation`` simulates pumps that leak after high flow. On one day all their flow sensors
+are replaced, and show more from then on. A Bayes classifier, which never forgets, is the champion. The
 recording is run with ``drift = "log"``, and with ``drift = "challenger"`` and ``promotion = "auto"``. For
 comparison the same model learns only what came after the change. Shown is the log loss of what was served,
 over the latest examples, and how many examples it takes until that is within 5 % of the model that knows

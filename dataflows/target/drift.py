@@ -256,8 +256,9 @@ class _Asset:
         """Add the means of a block to reference and recent means."""
         given = ~np.isnan(values)
         learning = given & (self.reference[1] < _REFERENCE)
-        self.reference[0, learning] += values[learning]
-        self.reference[1, learning] += 1.0
+        if learning.any():
+            self.reference[0, learning] += values[learning]
+            self.reference[1, learning] += 1.0
         former = np.where(np.isnan(self.recent), values, self.recent)
         self.recent = np.where(given, (1.0 - _RECENT) * former + _RECENT * values, self.recent)
 
@@ -313,10 +314,8 @@ class Drift(Monitor):
         }
         #: By open block: examples, revisions, sum of delays in hours, examples ahead of arrival.
         self._counts: dict[int, list[float]] = {cell: [*counts] for cell, counts in kept.get("counts", ())}
-        #: By open block of labels: sums and number of values of each series.
-        self._labels: dict[int, Floats] = {
-            cell: np.frombuffer(sums).reshape(2, -1).copy() for cell, sums in kept.get("labels", ())
-        }
+        #: By open block of labels: sums of loss, positives and gap, and number of values of each.
+        self._labels: dict[int, list[float]] = {cell: [*sums] for cell, sums in kept.get("labels", ())}
         #: Alarms of this process, by rank.
         self.alarms: Counter[str] = Counter({"page": 0, "warn": 0, "note": 0})
 
@@ -477,24 +476,23 @@ class Drift(Monitor):
         self.changed = True
         rows: list[Row] = []
         for ended in board.ends(example.time, self._labels):
-            sums = self._labels.pop(ended)
+            of_block = np.array(self._labels.pop(ended)).reshape(2, -1)
             with np.errstate(invalid="ignore", divide="ignore"):
-                values = sums[0] / sums[1]
-            rows += self._add_labels(item, ended, positive=bool(sums[0, 1]))
+                values = of_block[0] / of_block[1]
+            rows += self._add_labels(item, ended, positive=bool(of_block[0, 1]))
             alarms = board.add(ended, values, np.zeros(len(values)))
             if self._policy.compare_with is not None:
                 self._touched.add("")
             rows += [self._alarm(item, board, alarm, ended, values) for alarm in alarms]
         score = example.scores.get(example.champion)
-        values = np.full(len(LABELLED), np.nan)
-        values[1] = label
+        sums = self._labels.setdefault(cell, [0.0] * 6)
+        sums[1] += label
+        sums[4] += 1.0
         if score is not None and example.champion == self._champion:
-            values[0] = losses(score, "brier")[label]
-            values[2] = log_loss(score, label) - expected_loss(score)
-        sums = self._labels.setdefault(cell, np.zeros((2, len(values))))
-        given = ~np.isnan(values)
-        sums[0, given] += values[given]
-        sums[1, given] += 1.0
+            sums[0] += losses(score, "brier")[label]
+            sums[2] += log_loss(score, label) - expected_loss(score)
+            sums[3] += 1.0
+            sums[5] += 1.0
         return rows
 
     @override
@@ -711,7 +709,7 @@ class Drift(Monitor):
             "silence": self._silence.state(),
             "moved": [(cell, [tuple(each) for each in moved]) for cell, moved in sorted(self._moved.items())],
             "counts": sorted(self._counts.items()),
-            "labels": [(cell, sums.tobytes()) for cell, sums in sorted(self._labels.items())],
+            "labels": sorted(self._labels.items()),
         }
 
 

@@ -5,7 +5,8 @@ the standard deviation sqrt(p (1-p)) |ln(p / (1-p))|. So the loss of examples wi
 interval; where the realised loss leaves it, the scores are no probabilities any more.
 
 Examples of one asset within a horizon share their labels. So the standard deviations of a *block*, the
-examples of one asset in one horizon, are added up, and the variances of blocks.
+examples of one asset in one horizon, are added up, and the variances of blocks. A failure makes positives in
+up to two neighbouring blocks, so that variance is doubled.
 
 Without a label an example is not as likely a positive as its score says: failures are reported with time. An
 example of age a without a report is positive with probability
@@ -43,6 +44,8 @@ __all__ = ["Expected", "Outlook", "positive_still"]
 
 #: 95 % of the normal distribution.
 _Z = 1.959964
+#: Of the standard deviation, since neighbouring blocks share labels too.
+_NEIGHBOURS = math.sqrt(2.0)
 _BINS = 64
 #: So many positives make a distribution of delays.
 _FEWEST = 20
@@ -79,7 +82,8 @@ class _Spread(NamedTuple):
         for block, mean, deviation in parts:
             means.append(mean)
             blocks[block] = blocks.get(block, 0.0) + deviation
-        return cls(math.fsum(means), math.sqrt(math.fsum(each * each for each in blocks.values())))
+        deviation = math.sqrt(math.fsum(each * each for each in blocks.values()))
+        return cls(math.fsum(means), _NEIGHBOURS * deviation)
 
 
 def _loss(score: float, positive: float) -> tuple[float, float]:
@@ -250,7 +254,7 @@ class Expected(Monitor):
         """Return one row."""
         outlook = self.outlook()
         examples, expected, realised = self._sums
-        deviation = math.sqrt(math.fsum(each * each for each in self._blocks.values()))
+        deviation = _NEIGHBOURS * math.sqrt(math.fsum(each * each for each in self._blocks.values()))
         opened = outlook.loss()
         if not opened["examples"] and not examples:
             return []

@@ -17,7 +17,7 @@ from tests.target.moving import fleet, recording
 
 
 def test_expectation_and_interval_are_those_of_all_outcomes() -> None:
-    """Of four independent examples, loss and counts have mean and variance over all sixteen outcomes."""
+    """Of four independent blocks, loss and counts have the mean, and twice the variance, of all outcomes."""
     scores = [0.9, 0.6, 0.2, 0.05]
     outlook = Outlook([(f"{number}", 0, p, p) for number, p in enumerate(scores)], HOUR, 0.5)
     losses, hits, weights = [], [], []
@@ -29,7 +29,7 @@ def test_expectation_and_interval_are_those_of_all_outcomes() -> None:
     deviation = math.sqrt(np.average((np.array(losses) - mean) ** 2, weights=weights))
     found = outlook.loss()
     assert found["expected"] == pytest.approx(mean, rel=1e-12)
-    assert found["high"] == pytest.approx(mean + 1.959964 * deviation, rel=1e-9)
+    assert found["high"] == pytest.approx(mean + 1.959964 * math.sqrt(2.0) * deviation, rel=1e-9)
     assert outlook.confusion()["hits"]["expected"] == pytest.approx(np.average(hits, weights=weights))
 
 
