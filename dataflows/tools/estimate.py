@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from rich.console import Console
 
-    from dataflows.fleet.fleet import Fleet, Target
+    from dataflows.fleet.fleet import Fleet, Model, Target
 
 __all__ = ["EstimateError", "Question", "estimates_of", "in_event_time", "show_estimates"]
 
@@ -51,7 +51,7 @@ class Question:
 
     Attributes:
         target: name of the target; None for the only one.
-        model: a model that learns from features; None for the champion.
+        model: a model that learns from features; None for the champion, or the model below it.
         split: share of the span of time that is for training.
         seed: of the random split and the intervals.
         truth: truth of a simulated recording, ``truth.jsonl``.
@@ -80,7 +80,7 @@ def show_estimates(fleet: Fleet, console: Console, question: Question, *, as_jso
             console.print(orjson.dumps(asdict(each)).decode(), soft_wrap=True, highlight=False, markup=False)
         return
     chosen = _target(fleet, question.target)
-    console.print(_table(chosen.name, question.model or chosen.champion, estimates))
+    console.print(_table(chosen.name, _model(chosen, question.model).name, estimates))
     console.print(_sentence(estimates), highlight=False)
 
 
@@ -96,12 +96,8 @@ def estimates_of(fleet: Fleet, question: Question) -> list[Estimate]:
         MappingError: the rules of the input do not fit its files.
     """
     chosen = _target(fleet, question.target)
-    name = question.model or chosen.champion
-    found = next((each for each in chosen.models if each.name == name), None)
-    if found is None or found.scores:
-        names = ", ".join(each.name for each in chosen.models if not each.scores)
-        msg = f"{name} does not learn from features; choose one with --model: {names}"
-        raise EstimateError(msg)
+    found = _model(chosen, question.model)
+    name = found.name
     fleet, _ = with_recordings(replace(fleet, output=replace(fleet.output, features="examples")))
     lines = [line for path in expand(fleet.input.files) for line in Path(path).read_bytes().splitlines()]
     served = _evaluations(fleet, lines, chosen.name)
@@ -122,6 +118,19 @@ def _target(fleet: Fleet, name: str | None) -> Target:
         msg = f"choose one target with --target: {', '.join(fleet.targets)}"
         raise EstimateError(msg)
     return fleet.targets[name]
+
+
+def _model(target: Target, name: str | None) -> Model:
+    """Return the model to estimate: for a champion that reads scores, the first model that it reads."""
+    models = {each.name: each for each in target.models}
+    found = models.get(name or target.champion)
+    while name is None and found is not None and found.scores:
+        found = models.get(found.scores[0])
+    if found is None or found.scores:
+        names = ", ".join(each.name for each in target.models if not each.scores)
+        msg = f"{name or target.champion} does not learn from features; choose one with --model: {names}"
+        raise EstimateError(msg)
+    return found
 
 
 def _evaluations(fleet: Fleet, lines: Iterable[bytes], target: str) -> Evaluations:

@@ -18,7 +18,7 @@ from dataflows.evaluation.estimates import prequential
 from dataflows.fleet import load
 from dataflows.instants import format_instant, parse_instant
 from dataflows.pipeline import run_inline
-from dataflows.tools.estimate import EstimateError, Question, in_event_time, show_estimates
+from dataflows.tools.estimate import EstimateError, Question, estimates_of, in_event_time, show_estimates
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -240,3 +240,15 @@ def test_the_target_and_model_must_be_clear(tmp_path: Path) -> None:
     """A model that does not exist is refused with those that do."""
     with pytest.raises(EstimateError, match="linear, bayes, tree"):
         _estimates(tmp_path, _pumps(6), "0s", model="none")
+
+
+def test_a_champion_that_reads_scores_stands_for_the_model_below_it(tmp_path: Path) -> None:
+    """Its estimates are those of the model that learns from features."""
+    calibrated = FLEET.replace('champion = "linear"', 'champion = "calibrated"').replace("DELAY", "0s") + (
+        '[models.calibrated]\nscores = ["linear"]\n'
+        'pipeline = [{ estimator = "dataflows.estimators.Calibration" }]\n'
+    )
+    (tmp_path / "fleet.toml").write_text(calibrated, encoding="utf-8")
+    (tmp_path / "events.jsonl").write_bytes(b"\n".join(_pumps(6)) + b"\n")
+    fleet = load(tmp_path / "fleet.toml")
+    assert estimates_of(fleet, Question()) == estimates_of(fleet, Question(model="linear"))
