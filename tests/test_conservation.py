@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 from collections import Counter
 from typing import TYPE_CHECKING, Any
@@ -14,6 +15,7 @@ from dataflows.pipeline import run_lines
 from tests.chaos.harness import arguments, dataflows, finish
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
 FLEET = """
@@ -60,11 +62,95 @@ def odd_record(chance: random.Random, now: int) -> dict[str, Any]:
     return record
 
 
+NAMES = [
+    "p",
+    "é",
+    "日本",
+    "\u0000",
+    "\n",
+    "a" * 5_000,
+    "",
+    " ",
+    "💥",
+    "\u202e",
+    "p\u0301",
+    "null",
+    "../x",
+    "{",
+    "%s",
+]
+VALUES = ["NaN", "inf", 10**30, -0.0, True, [], {}, "1,5", 1e308, 1e15, 1.1e15, 5e-324, None, "", [[1]]]
+ARRIVALS = [
+    "2025-05-01",
+    "",
+    None,
+    "2025-05-01T00:00:00+25:00",
+    "9999-12-31T23:59:59Z",
+    1.5e308,
+    -1,
+    True,
+    [1],
+]
+
+
+def reading(number: int, **changes: object) -> dict[str, Any]:
+    now = START + 60 * number
+    return {
+        "kind": "telemetry",
+        "asset": "p",
+        "time": now,
+        "arrived": now,
+        "readings": {"flow": 1.0},
+        **changes,
+    }
+
+
+def odd_name(chance: random.Random, number: int) -> bytes:
+    readings = {chance.choice(["flow", *NAMES]): 1.5}
+    name, identity = chance.choice(NAMES), chance.choice(NAMES)
+    return orjson.dumps(reading(number, asset=name, id=identity, readings=readings))
+
+
+def odd_value(chance: random.Random, number: int) -> bytes:
+    values = {"flow": chance.choice(VALUES), "other": chance.choice(VALUES)}
+    return json.dumps(reading(number, readings=values)).encode()
+
+
+def odd_arrival(chance: random.Random, number: int) -> bytes:
+    jump = START + 60 * number + chance.choice([0, 0, 0, -3_600, -(10**7), 10**8, 10**12])
+    return json.dumps(reading(number, arrived=chance.choice([jump, jump, chance.choice(ARRIVALS)]))).encode()
+
+
+def torn(chance: random.Random, number: int) -> bytes:
+    """A line that was cut, joined with the next, or damaged."""
+    line = orjson.dumps(reading(number, asset="é日"))
+    at = chance.randrange(1, len(line))
+    return chance.choice(
+        [
+            line,
+            line[:at],
+            b"\xef\xbb\xbf" + line,
+            line + line,
+            b"[" * 5_000 + line,
+            line[:at] + b"\x00\xff" + line[at:],
+            line.replace(b'"asset"', b'"asset":"q","asset"'),
+            chance.choice([b"null", b"[]", b"1", b"{}", b"\xff\xfe", bytes(50)]),
+        ]
+    )
+
+
+def mixed(chance: random.Random, number: int) -> bytes:
+    return orjson.dumps(odd_record(chance, START + 60 * number))
+
+
 @pytest.mark.parametrize("seed", range(5))
-def test_totals_account_for_every_record(tmp_path: Path, seed: int) -> None:
+@pytest.mark.parametrize("made", [mixed, odd_name, odd_value, odd_arrival, torn])
+def test_totals_account_for_every_record(
+    tmp_path: Path, seed: int, made: Callable[[random.Random, int], bytes]
+) -> None:
     """Each is counted by kind or refused with a reason and its place, and no asset is locked out."""
     chance = random.Random(seed)
-    lines = [orjson.dumps(odd_record(chance, START + 60 * number)) for number in range(300)]
+    lines = [made(chance, number) for number in range(300)]
     end = START + 60 * 300
     last = {"kind": "telemetry", "asset": "z", "time": end, "arrived": end, "readings": {"flow": 1}}
     lines.append(orjson.dumps(last))
