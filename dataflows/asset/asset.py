@@ -583,6 +583,8 @@ class Asset:
                 body = cast("ResolvedEvent", item.body)
                 before = self._revision, self._scored, windows.newest, windows.latest
                 mark = windows.add_placed(time, cast("Telemetry", body.event).id, content)
+                if self._last_event is None or time > self._last_event:
+                    self._last_event = time
                 if plan.watches_drift:
                     self._note_site(cast("Telemetry", body.event).site)
                 if plan.follows or not usual:
