@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dataflows.events import Telemetry
-from dataflows.items import Counted, Item, Late, Row
+from dataflows.items import Counted, Expiry, Item, Late, ResolvedEvent, Row
 from dataflows.state.snapshots import SnapshotError, seal
 from tests.asset.lives import Record, Setting, check_observed, expected_of, item_of
 from tests.asset.oracle import (
@@ -275,3 +275,19 @@ def test_a_snapshot_of_something_else_is_refused() -> None:
         PUMP.asset(seal("group", 1, {}))
     with pytest.raises(SnapshotError, match="version 99"):
         PUMP.asset(seal("asset", 99, {}))
+
+
+def test_silence_does_not_censor_what_telemetry_of_a_run_saw_to_its_end() -> None:
+    """The last event is that of the run, also where one before it came by another way."""
+    layout = ClassLayout(("speed",), (), 0, values=True, required=None)
+    shape = TargetShape("pump/seal", "seal", "seal", HOUR // 2, 5 * HOUR, 5 * HOUR)
+    asset = Setting(layout, (shape,), HOUR).asset()
+    # The second is merged into the time of the first.
+    for number, (time, speed) in enumerate([(0, 1.0), (0, 2.0), (HOUR, 1.0)], start=1):
+        processed(asset, item_of(number, Event(time, {"speed": speed}, None)))
+    silent = ResolvedEvent(Expiry("pump 1", 10 * HOUR, "silent"), "pump")
+    (seen,) = processed(asset, Item(4, 0, 10 * HOUR, 10 * HOUR, ("", 0, 0), silent))
+    assert [(each.time, each.why) for each in parts_of(seen.body).matured] == [
+        (0, "horizon passed"),
+        (HOUR, "silent"),
+    ]
