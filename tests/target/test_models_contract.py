@@ -48,7 +48,7 @@ def test_every_example_fleet_is_held_to_the_contract() -> None:
 def test_every_model_of_the_examples_keeps_the_contract(
     key: str, check: Callable[[object, Examples], None]
 ) -> None:
-    """Each check of `dataflows.testing`, on what the model sees; one that is fitted by time, by count instead."""
+    """Each check of `dataflows.testing`, on what the model sees; what is fitted by time, by count."""
     model, seen = CATALOGUE[key]
     estimator = model.build()
     if isinstance(estimator, Retrained):
