@@ -31,7 +31,14 @@ def write(name: str) -> Path:
     """Write the golden store of this name; returns its path."""
     text = FLEET.replace("[[classes.truck.windows]]", SEEN + "[[classes.truck.windows]]", 1)
     text = text.replace('label_delay = "12h"', 'label_delay = "12h"\nidle_timeout = "6h"')
-    text = text.replace('champion = "linear"', 'champion = "linear"\nalert = { open = 0.5, clear = 0.4 }')
+    text = text.replace(
+        'champion = "linear"', 'champion = "linear"\nalert = { open = 0.5, clear = 0.4 }\ndrift = "log"'
+    )
+    text += (
+        "[models.refit]\nrefit_every = 60\nrefit_lag = 30\n"
+        'pipeline = [{ estimator = "sklearn.tree.DecisionTreeClassifier", max_depth = 3, '
+        "random_state = 0 }]\n"
+    )
     text = text.replace("cells = 16_384", "cells = 8_300")
     lines = with_weather(recording(days=11, trucks=6, seed=7))
     with tempfile.TemporaryDirectory() as folder:
