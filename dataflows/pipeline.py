@@ -512,9 +512,10 @@ def run_lines(fleet: Fleet, lines: Iterable[bytes | Tick], source: str = "inline
                 out[item.body.output].append(item.body.data)
 
     for record in _numbered(lines, source):
-        for known in stages.lane([record]):
-            for seen in stages.asset(known):
-                write(stages.rows(seen))
+        # What a block makes for one target comes together; the places put the targets' rows in order.
+        seen = (item for known in stages.lane([record]) for item in stages.asset(known))
+        made = (row for item in seen for row in stages.rows(item))
+        write(sorted(made, key=by_order))
     write(stages.finish())
     return out
 

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 import pytest
 
-from dataflows.asset.asset import Asset
-from dataflows.events import REASONS, Telemetry
+from dataflows.asset.panes import WindowPlan
+from dataflows.events import REASONS
 from dataflows.fleet import load
-from dataflows.items import Item, ResolvedEvent
 from dataflows.outputs import LATE_REASONS
 from dataflows.pipeline import run_lines
 from tests.processes import ROOT
@@ -43,7 +42,7 @@ def test_an_example_is_what_the_dataflow_makes(
 ) -> None:
     """The lines of an example become the one row that stands below them, and no other reject."""
     if reason == "internal_error":
-        monkeypatch.setattr(Asset, "process", _failing(Asset.process))
+        monkeypatch.setattr(WindowPlan, "read", _failing)
     fleet = tmp_path / "fleet.toml"
     fleet.write_text(PAGE.split("```toml\n")[1].split("```")[0], encoding="utf-8")
     lines, row = re.findall(r"```json\n(.*?)\n```", SECTIONS[reason], re.DOTALL)
@@ -55,11 +54,6 @@ def test_an_example_is_what_the_dataflow_makes(
     }
 
 
-def _failing(process):  # noqa: ANN001, ANN202 - the method's own
-    def fail(self: Asset, item: Item) -> list[Item]:
-        if isinstance(item.body, ResolvedEvent) and isinstance(item.body.event, Telemetry):
-            msg = "division by zero"
-            raise ZeroDivisionError(msg)
-        return process(self, item)
-
-    return fail
+def _failing(*_: object) -> NoReturn:
+    msg = "division by zero"
+    raise ZeroDivisionError(msg)

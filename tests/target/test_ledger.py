@@ -320,7 +320,7 @@ def test_an_example_that_is_not_remembered_is_passed_over() -> None:
     bench.mature("a", 30, 0)
     bench.advance(100)
     bench.ledger.release("a", [30, 29], bench.scorer.logged)
-    bench.ledger.trim((asset, time) for asset, time, _ in bench.scorer.trim())
+    bench.ledger.trim((asset, time) for asset, time, *_ in bench.scorer.trim())
     for time in (30, 29):
         assert bench.ledger.mature("a", Matured(time, 1, "failure", 1, 100, 1)) is None
     assert len(bench.examples) == 0
