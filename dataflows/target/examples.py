@@ -149,11 +149,21 @@ class _Segment:
     examples: dict[Key, Example] = field(default_factory=dict)
     #: The encoded examples of the current segment; None where they have to be encoded again.
     packed: list[bytes] | None = None
-    #: By key of an example packed before: number of the mark, its progress (None: dropped), its segment.
-    marks: dict[Key, tuple[int, tuple[Any, ...] | None, int]] = field(default_factory=dict)
+    #: By key of an example packed before: number of the mark, its progress (None: dropped), and the segments
+    #: in which a copy of it was packed.
+    marks: dict[Key, tuple[int, tuple[Any, ...] | None, frozenset[int]]] = field(default_factory=dict)
     living: int = 0
     #: Examples that were dropped since this segment was last written, while another was the current one.
     dead: int = 0
+
+    def forget(self, number: int) -> None:
+        """Forget marks that only concern copies in a segment, which is packed anew."""
+        for key in [key for key, (_, _, homes) in self.marks.items() if number in homes]:
+            mark, progress, homes = self.marks[key]
+            if homes == {number}:
+                del self.marks[key]
+            else:
+                self.marks[key] = (mark, progress, homes - {number})
 
 
 class ExampleStore:
@@ -178,6 +188,8 @@ class ExampleStore:
         self._mark = 0
         self._changed: set[int] = set()
         self._living = 0
+        #: Segments that hold a former copy of an example that was added again, until they are written anew.
+        self._stale: dict[Key, frozenset[int]] = {}
         if segments:
             self._restore(segments, refit)
             if refit is not None:
@@ -196,6 +208,10 @@ class ExampleStore:
     def add(self, example: Example) -> None:
         """Add an example; it replaces one of the same key from before its asset was dropped."""
         self.drop(example.key)
+        former = [segment.marks[example.key] for segment in self._segments if example.key in segment.marks]
+        stale = frozenset[int]().union(*(homes for _, progress, homes in former if progress is None))
+        if stale - {self._current}:
+            self._stale[example.key] = stale - {self._current}
         # Later than the marks of the example that it replaces: a resume must not apply those to it.
         self._mark += 1
         example.mark = self._mark
@@ -246,8 +262,7 @@ class ExampleStore:
         packed = segment.packed
         if packed is None:
             packed = [_packed(example) for example in segment.examples.values()]
-            for key in [key for key, (_, _, home) in segment.marks.items() if home == number]:
-                del segment.marks[key]
+            segment.forget(number)
         current = number == self._current
         segment.packed = packed if current else None
         marks = [(*key, mark, progress) for key, (mark, progress, _) in segment.marks.items()]
@@ -258,7 +273,10 @@ class ExampleStore:
         self._mark += 1
         example.mark = self._mark
         self._changed.add(self._current)
-        self._segments[self._current].marks[example.key] = (self._mark, progress, example.segment)
+        homes = frozenset((example.segment,))
+        if progress is None:
+            homes |= self._stale.pop(example.key, frozenset())
+        self._segments[self._current].marks[example.key] = (self._mark, progress, homes)
 
     def _switch_segment(self) -> _Segment:
         """Switch to the segment with the fewest live bytes, and return it."""
@@ -274,8 +292,11 @@ class ExampleStore:
         self._segments[number].packed = None
         self._changed.add(number)
         for segment in self._segments:
-            for key in [key for key, (_, _, home) in segment.marks.items() if home == number]:
-                del segment.marks[key]
+            segment.forget(number)
+        for key in [key for key, homes in self._stale.items() if number in homes]:
+            self._stale[key] -= {number}
+            if not self._stale[key]:
+                del self._stale[key]
 
     def _restore(self, segments: dict[int, bytes], refit: Refit | None) -> None:
         homes: dict[Key, int] = {}
@@ -291,8 +312,12 @@ class ExampleStore:
                 example = Example(asset, time, fitting, scores, champion, segment=number, mark=own)
                 example.apply(progress)
                 former = self._index.get(example.key)
-                if former is not None and former.mark > own:
-                    continue
+                if former is not None:
+                    later = former.mark > own
+                    lost = number if later else former.segment
+                    self._stale[example.key] = self._stale.get(example.key, frozenset()) | {lost}
+                    if later:
+                        continue
                 self._index[example.key] = example
                 homes[example.key] = number
             marks += [(m, (asset, time), progress, number) for asset, time, m, progress in marked]
@@ -312,7 +337,10 @@ class ExampleStore:
         example = self._index.get(key)
         if example is not None and example.mark >= mark:
             return
-        self._segments[number].marks[key] = (mark, progress, homes[key])
+        here = frozenset((homes[key],))
+        if progress is None:
+            here |= self._stale.pop(key, frozenset())
+        self._segments[number].marks[key] = (mark, progress, here)
         if progress is None:
             self._index.pop(key, None)
             self._segments[homes[key]].dead += 1

@@ -286,3 +286,19 @@ def test_a_restored_store_goes_on_like_the_old_one(dropped: list[int], crash_at:
                 store = stored(written.segments)
         ends.append(contents(store))
     assert ends[0] == ends[1]
+
+
+def test_an_example_that_was_added_again_and_dropped_does_not_come_back() -> None:
+    """Its first copy, in a segment that is not written anew, is dead for every resume."""
+    store, written = stored(), Written()
+    for time in range(1, 6):
+        store.add(Example("a", time, FEATURES, {"m": None, "n": 0.5}, "m"))
+    written.end_epoch(store)
+    store.add(Example("a", 1, FEATURES, {"m": 0.0, "n": 0.25}, "n"))
+    store.drop(("a", 1))
+    written.end_epoch(store)
+    again = stored(written.segments)
+    assert sorted(contents(again)) == [("a", time) for time in range(2, 6)]
+    again.add(Example("a", 9, FEATURES, {"m": 0.0, "n": 0.25}, "n"))
+    written.end_epoch(again)
+    assert sorted(contents(stored(written.segments))) == [("a", time) for time in (2, 3, 4, 5, 9)]
