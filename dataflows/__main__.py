@@ -7,7 +7,7 @@ import shlex
 import sys
 from datetime import timedelta
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 from rich.console import Console
@@ -16,6 +16,9 @@ from rich.markup import escape
 from dataflows import __version__
 from dataflows.instants import parse_duration
 from dataflows.tools.tables import WIDTH
+
+if TYPE_CHECKING:
+    from dataflows.fleet import Fleet
 
 __all__ = ["app"]
 
@@ -209,6 +212,29 @@ def models(
         show_models(store, fleet, _console, instant)
 
 
+InputFile = Annotated[
+    Path | None, typer.Option(help="File of the input to append it to; one that a run follows.")
+]
+InputTopic = Annotated[str | None, typer.Option(help="Topic of the input to send it to.")]
+
+
+def _check_one_place(into: Path | None, topic: str | None) -> None:
+    """Refuse a record for no place, or for two."""
+    if (into is None) == (topic is None):
+        msg = "expected a file (--into) or a topic (--topic), and not both"
+        raise typer.BadParameter(msg)
+
+
+def _send(record: dict[str, Any], fleet: Fleet, into: Path | None, topic: str | None) -> None:
+    """Append a record to a file of the input, or send it to a topic."""
+    from dataflows.tools.command import append, send_command
+
+    if into is not None:
+        append(record, into)
+    elif topic is not None:
+        send_command(record, fleet, topic)
+
+
 @app.command()
 def command(
     action: Annotated[str, typer.Argument(help="promote, rollback, freeze, thaw, accept or refuse.")],
@@ -217,25 +243,18 @@ def command(
     model: Annotated[str | None, typer.Option(help="The model to promote.")] = None,
     why: Annotated[str | None, typer.Option(help="The reason, for the row of the changes.")] = None,
     fleet: Annotated[Path, typer.Option(help="The fleet.toml.", envvar="FLEET_CONFIG")] = Path("fleet.toml"),
-    into: Annotated[
-        Path | None, typer.Option(help="File of the input to append it to; one that a run follows.")
-    ] = None,
-    topic: Annotated[str | None, typer.Option(help="Topic of the input to send it to.")] = None,
+    into: InputFile = None,
+    topic: InputTopic = None,
 ) -> None:
     """Decide about a champion: append a command to a file of the input, or send it to a topic."""
     from dataflows.fleet import load
-    from dataflows.tools.command import append, command_of, send_command
+    from dataflows.tools.command import command_of
 
-    if (into is None) == (topic is None):
-        msg = "expected a file (--into) or a topic (--topic), and not both"
-        raise typer.BadParameter(msg)
+    _check_one_place(into, topic)
     with _explained():
         resolved = load(fleet)
         record = command_of(resolved, action, target, by, model, why)
-        if into is not None:
-            append(record, into)
-        elif topic is not None:
-            send_command(record, resolved, topic)
+        _send(record, resolved, into, topic)
     _console.print(f"{action} {target}: sent to {into or topic}", highlight=False)
 
 
@@ -247,25 +266,18 @@ def verdict(
     time: Annotated[str | None, typer.Option(help="When, as 2025-05-19T08:00:00Z \\[default: now].")] = None,
     note: Annotated[str | None, typer.Option(help="What was found, in words.")] = None,
     fleet: Annotated[Path, typer.Option(help="The fleet.toml.", envvar="FLEET_CONFIG")] = Path("fleet.toml"),
-    into: Annotated[
-        Path | None, typer.Option(help="File of the input to append it to; one that a run follows.")
-    ] = None,
-    topic: Annotated[str | None, typer.Option(help="Topic of the input to send it to.")] = None,
+    into: InputFile = None,
+    topic: InputTopic = None,
 ) -> None:
     """Say what was found after an alert: append a verdict to a file of the input, or send it to a topic."""
     from dataflows.fleet import load
-    from dataflows.tools.command import append, send_command, verdict_of
+    from dataflows.tools.command import verdict_of
 
-    if (into is None) == (topic is None):
-        msg = "expected a file (--into) or a topic (--topic), and not both"
-        raise typer.BadParameter(msg)
+    _check_one_place(into, topic)
     with _explained():
         resolved = load(fleet)
         record = verdict_of(resolved, alert, verdict, by, time, note)
-        if into is not None:
-            append(record, into)
-        elif topic is not None:
-            send_command(record, resolved, topic)
+        _send(record, resolved, into, topic)
     asset, target = record["asset"], record["target"]
     _console.print(f"{verdict}: {asset}, {target}: sent to {into or topic}", highlight=False)
 

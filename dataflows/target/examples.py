@@ -157,7 +157,7 @@ class _Segment:
     dead: int = 0
 
     def forget(self, number: int) -> None:
-        """Forget marks that only concern copies in a segment, which is packed anew."""
+        """Forget marks that concern only copies in a segment that is written again."""
         for key in [key for key, (_, _, homes) in self.marks.items() if number in homes]:
             mark, progress, homes = self.marks[key]
             if homes == {number}:
@@ -188,7 +188,7 @@ class ExampleStore:
         self._mark = 0
         self._changed: set[int] = set()
         self._living = 0
-        #: Segments that hold a former copy of an example that was added again, until they are written anew.
+        #: Segments that hold a former copy of an example that was added again, until each is written again.
         self._stale: dict[Key, frozenset[int]] = {}
         if segments:
             self._restore(segments, refit)
