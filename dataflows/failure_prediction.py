@@ -20,11 +20,13 @@ decode        -               makes events of them, or rejects
 lane          the one lane    arrival and silence; finds the class, site and weather of each asset
 asset         asset           windows and labels; for each target a block of rows to score, and observations
 fan_out       -               blocks and observations by target
-group         target          evaluates, learns, scores; writes rows, alerts among them
+group         target (*)      evaluates, learns, scores; writes rows, alerts among them
 lane_metrics  the one lane    counts rejects and late events; writes the lane's rows of the metrics
 order         output          sorts what arrives together by (sequence, part)
 outputs       output          a file each, or a topic
 ============  ==============  ===========================================================================
+
+(*) Targets of one mode whose horizons agree (``agree``) share the key class/mode.
 
 Rows that lane and assets finish (rejects, late events, changes) leave early: they go straight to the outputs.
 """
@@ -55,7 +57,6 @@ from dataflows.pipeline import (
     fanned_out,
     lane_of,
     output_of,
-    target_of,
 )
 from dataflows.recovery.store import MARKS
 from dataflows.status import to_stderr_unless_configured
@@ -131,8 +132,8 @@ def build(fleet: Fleet, runtime: Runtime, source: LaneSource | None = None) -> D
     by_asset = keyed("by_asset", known, asset_of)
     observed = op.stateful_map(steps.ASSET, by_asset, as_state(stages.asset))
 
-    by_group = keyed("fan_out", observed, target_of, fanned_out)
-    scored = stateful_in_parts(steps.GROUP, by_group, stages.target, target_of, TARGET_PARTS)
+    by_group = keyed("fan_out", observed, stages.group_of, fanned_out)
+    scored = stateful_in_parts(steps.GROUP, by_group, stages.group, stages.group_of, TARGET_PARTS)
 
     of_lane = op.flat_map_batch("early_of_lane", known, early)
     of_assets = op.flat_map_batch("early_of_assets", observed, lambda batch: early(each for _, each in batch))

@@ -183,6 +183,14 @@ class Prediction(OutputRow, frozen=True, kw_only=True):
     sequence: Sequence
     arrival: Arrival
     watermark: Watermark
+    own: Annotated[
+        float | UnsetType,
+        About(
+            "score of the model, where that of a shorter horizon was higher and is published",
+            "0 to 1",
+            absent="where the score is the model's",
+        ),
+    ] = UNSET
     hours: Annotated[
         HoursToFailure | UnsetType | None,
         About("hours to failure", null=_NO_HOURS, absent="unless the target has `hours`"),

@@ -41,6 +41,7 @@ from dataflows.outputs import OUTPUTS, AssetReset
 from dataflows.state.layouts import StateHistory, going_on
 from dataflows.status import RunStatus
 from dataflows.target import TargetStage
+from dataflows.target.horizons import AgreeingTargets
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -88,7 +89,7 @@ def asset_of(item: Item) -> str | None:
 
 
 def target_of(item: Item) -> str | None:
-    """Key of the target step; None for an item that leaves early."""
+    """Name of the target of an item; None for an item that leaves early."""
     body = item.body
     return body.target if isinstance(body, Observation | Scores) else None
 
@@ -337,6 +338,7 @@ class Stages:
         for name, of_target in _BY_TARGET.items():
             self._status.register(name, partial(self._by_target, of_target))
         self._errors = InternalErrors(fleet.max_internal_errors, self._status)
+        self._groups = {name: target.group for name, target in fleet.targets.items()}
         self._plans = {
             name: ClassPlan(
                 asset_class,
@@ -394,10 +396,24 @@ class Stages:
         body = cast("ResolvedEvent", item.body)
         return IsolatedAsset(body.event.asset, self._plans, body.asset_class, sealed, self._errors)
 
-    def target(self, key: str, main: bytes | None, parts: dict[int, bytes]) -> TargetStage | RemovedTarget:
-        """A target, new or resumed."""
-        if key not in self._fleet.targets:
+    def group_of(self, item: Item) -> str | None:
+        """Key of the group step: the target, or the mode whose horizons agree; None as `target_of`."""
+        name = target_of(item)
+        return None if name is None else self._groups.get(name, name)
+
+    def group(
+        self, key: str, main: bytes | None, parts: dict[int, bytes]
+    ) -> TargetStage | AgreeingTargets | RemovedTarget:
+        """The target or targets of a key, new or resumed."""
+        names = [name for name, group in self._groups.items() if group == key]
+        if not names:
             return RemovedTarget(main)
+        if names == [key]:
+            return self._target(key, main, parts)
+        names.sort(key=lambda name: self._fleet.targets[name].horizon)
+        return AgreeingTargets(names, self._target, main, parts)
+
+    def _target(self, key: str, main: bytes | None, parts: dict[int, bytes]) -> TargetStage:
         target = TargetStage(
             self._fleet,
             key,
@@ -409,6 +425,10 @@ class Stages:
         )
         self._targets.append(target)
         return target
+
+    def stage(self, name: str) -> TargetStage | None:
+        """Return the stage of a target that was built; None before that."""
+        return next((each for each in self._targets if each.name == name), None)
 
 
 class RemovedTarget:
@@ -454,7 +474,7 @@ class Inline:
         self._lane = self._stages.lane(LANE, None, {})
         self._metrics = self._stages.lane_metrics(LANE, None, {})
         self._assets: dict[str, IsolatedAsset | PassedOn] = {}
-        self._targets: dict[str, TargetStage | RemovedTarget] = {}
+        self._groups: dict[str, TargetStage | AgreeingTargets | RemovedTarget] = {}
 
     def lane(self, records: list[Item]) -> list[Item]:
         """Run decode and lane on records, in order of sequence."""
@@ -473,22 +493,21 @@ class Inline:
 
     def rows(self, item: Item) -> list[Item]:
         """Run the target step, or the lane's metrics, on one item of the asset step; return rows."""
-        key = target_of(item)
+        key = self._stages.group_of(item)
         if key is None:
             metrics = self._metrics.process([item])
             return metrics if output_of(item) is None else [item, *metrics]
-        if key not in self._targets:
-            self._targets[key] = self._stages.target(key, None, {})
-        return self._targets[key].process([item])
+        if key not in self._groups:
+            self._groups[key] = self._stages.group(key, None, {})
+        return self._groups[key].process([item])
 
     def target(self, name: str) -> TargetStage | None:
         """Return the stage of a target; None before its first item, or if it is not configured."""
-        stage = self._targets.get(name)
-        return stage if isinstance(stage, TargetStage) else None
+        return self._stages.stage(name)
 
     def finish(self) -> list[Item]:
         """Return the rows of the end of the input."""
-        stages = (self._lane, *self._targets.values(), self._metrics)
+        stages = (self._lane, *self._groups.values(), self._metrics)
         return [item for stage in stages for item in stage.finish()]
 
 

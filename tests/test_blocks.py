@@ -15,7 +15,7 @@ from dataflows.asset import Asset
 from dataflows.asset.panes import WindowPlan
 from dataflows.instants import format_instant
 from dataflows.items import Item, Row, by_order
-from dataflows.pipeline import LANE, Stages, asset_of, decoded, early, output_of, run_lines, target_of
+from dataflows.pipeline import LANE, Stages, asset_of, decoded, early, output_of, run_lines
 from dataflows.testing import failure, fault, maintenance, pump_fleet, registration, retraction, telemetry
 from tests.target.fleets import PartStore
 
@@ -44,13 +44,14 @@ CLASS = {
 }
 
 
-def fleet(**changes: object) -> Fleet:
+def fleet(*, agree: bool = False, **changes: object) -> Fleet:
     """Pumps with weather, faults, resets and silence; two horizons, so that labels come at two times."""
     models = {"mine": {"pipeline": [{"estimator": "river.naive_bayes.GaussianNB"}]}}
     targets = [
         {"class": "pump", "mode": "leak", "component": "seal", "horizon": horizon, "champion": "mine"}
         for horizon in ("4h", "12h")
     ]
+    targets = [{**target, "agree": agree} for target in targets]
     return pump_fleet(models, classes={"pump": {**CLASS, **changes}}, targets=targets)
 
 
@@ -98,7 +99,8 @@ class Run:
     def __init__(self, of: Fleet) -> None:
         self.fleet = of
         self.out: dict[str, list[bytes]] = {}
-        self.lane_store, self.target_stores = PartStore(), {name: PartStore() for name in of.targets}
+        self.lane_store = PartStore()
+        self.target_stores = {target.group: PartStore() for target in of.targets.values()}
         self.asset_store: dict[str, bytes] = {}
         self.metrics_store: bytes | None = None
         self.open()
@@ -109,7 +111,7 @@ class Run:
         self.lane = self.stages.lane(LANE, self.lane_store.main, self.lane_store.parts)
         self.metrics = self.stages.lane_metrics(LANE, self.metrics_store, {})
         self.targets = {
-            name: self.stages.target(name, store.main, store.parts)
+            name: self.stages.group(name, store.main, store.parts)
             for name, store in self.target_stores.items()
         }
         self.assets: dict[str, Any] = {}
@@ -118,7 +120,8 @@ class Run:
         known = self.lane.process(decoded(block))
         made = [each for name, items in grouped(known, asset_of) for each in self._asset(name, items)]
         left = [each for items in early([known, made]) for each in items]
-        rows = [row for name, items in grouped(made, target_of) for row in self.targets[name].process(items)]
+        by_group = grouped(made, self.stages.group_of)
+        rows = [row for name, items in by_group for row in self.targets[name].process(items)]
         rows += left + self.metrics.process([*left])
         self._write(rows)
 
@@ -201,6 +204,15 @@ def test_blocks_of_any_size_and_kills_change_no_byte(
 ) -> None:
     """With late data, failures, retractions, resets, weather, faults and silence."""
     check(fleet(), recording, sizes, kills)
+
+
+@settings(max_examples=8, deadline=None)
+@given(_RECORDINGS, _SIZES, _KILLS)
+def test_blocks_of_targets_whose_horizons_agree_change_no_byte(
+    recording: list[bytes], sizes: list[int], kills: set[int]
+) -> None:
+    """Two targets under one key are scored as record by record, and resumed from parts of both."""
+    check(fleet(agree=True), recording, sizes, kills)
 
 
 @settings(max_examples=6, deadline=None)

@@ -284,7 +284,7 @@ def test_every_metric_of_the_stages_can_be_read(status: RunStatus, port: int, tm
     stages = Stages(fleet, strict=True, status=status)
     stages.lane(LANE, None, {})
     for name in fleet.targets:
-        stages.target(name, None, {})
+        stages.group(name, None, {})
     found = samples(ask(port, "/metrics")[2])
     for name in fleet.targets:
         assert found[f"highwater_open_alerts{{target={name}}}"] == 0

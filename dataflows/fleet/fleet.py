@@ -203,6 +203,7 @@ class Target:
         successor: the next champion if the present one is no longer among the models.
         downtime: microseconds after a failure in which the machine is down, and the same mode is not new.
         promotion: how its champion is replaced; None: only by a command.
+        agrees: whether what it publishes agrees with the other horizons of the mode that do.
         prior: share of positives that is expected before any example; None: nothing is known.
         hours: model that gives predictions the hours to failure; None: they have none.
         within: shorter horizons whose probability predictions have too, microseconds, ascending.
@@ -234,6 +235,12 @@ class Target:
     hours: str | None = None
     within: tuple[int, ...] = ()
     drift: DriftPolicy | None = None
+    agrees: bool = False
+
+    @property
+    def group(self) -> str:
+        """Key of the target in the group step; targets that agree share one."""
+        return f"{self.asset_class}/{self.mode}" if self.agrees else self.name
 
 
 @dataclass(frozen=True, slots=True)

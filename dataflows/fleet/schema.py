@@ -776,6 +776,11 @@ class TargetTable(Table):
         "positive among as many examples as that takes, 0.01 as one among a hundred. Default: a half, "
         "which counts as one example.",
     )
+    agree: bool = Field(
+        default=False,
+        description="Whether its horizons agree: of all targets of the class and mode with `agree`, a longer "
+        "horizon is never published as less probable. See docs/hours.md.",
+    )
     hours: Name | None = Field(
         default=None,
         description="Model of the target that tells when within the horizon a failure comes, as "

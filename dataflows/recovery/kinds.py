@@ -35,13 +35,14 @@ def kinds() -> Mapping[str, Kind[Any]]:
     from dataflows.target.alerts import PUBLISHED  # noqa: PLC0415
     from dataflows.target.examples import EXAMPLES  # noqa: PLC0415
     from dataflows.target.figures import FIGURES  # noqa: PLC0415
+    from dataflows.target.horizons import AGREEING  # noqa: PLC0415
     from dataflows.target.models import LOG, MODELS  # noqa: PLC0415
     from dataflows.target.monitors import WATCHED  # noqa: PLC0415
     from dataflows.target.target import TARGET  # noqa: PLC0415
 
     engine = (MAIN, PART, MARK)
     lane = (LANE, LANE_METRICS, REGISTRY, HEARD, WEATHER, WHEREABOUTS)
-    target = (TARGET, LOG, FIGURES, EXAMPLES, PUBLISHED, WATCHED, MODELS, ESTIMATOR, KEPT)
+    target = (TARGET, AGREEING, LOG, FIGURES, EXAMPLES, PUBLISHED, WATCHED, MODELS, ESTIMATOR, KEPT)
     sources = [source().kind for source in SOURCES.values()]
     sinks = [sink().kind for sink in SINKS.values()]
     every: list[Kind[Any]] = [*engine, *lane, ASSET, *target, *sources, *sinks]
@@ -97,6 +98,5 @@ def check(sealed: bytes, key: bytes | None = None) -> None:
         raise SnapshotError(msg)
     if key is not None and kind.signed and not is_signed_by(sealed, key):
         raise SnapshotError(UNSIGNED)
-    inner = kind.inner(kind.upgrade(version, payload)) if kind.nested else None
-    if inner is not None:
-        check(inner, key)
+    for held in kind.held(kind.upgrade(version, payload)) if kind.nested else ():
+        check(held, key)

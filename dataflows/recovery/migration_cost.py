@@ -15,6 +15,7 @@ from dataflows.lane.lane import LANE
 from dataflows.recovery.kinds import kind_of
 from dataflows.recovery.sqlite_files import opened, resume_epoch, snapshots
 from dataflows.state.layouts import Change, FleetChangedError
+from dataflows.target.horizons import AGREEING, stored_apart
 from dataflows.target.target import TARGET, StoredTarget
 
 if TYPE_CHECKING:
@@ -55,8 +56,12 @@ def stored_state(parts: Iterable[Partition], *, assets: bool) -> StoredState:
                 if each.step == _GROUP:
                     main = MAIN.inner(MAIN.unseal(each.state))
                     # A removed target may have no snapshot, and former releases kept other counts here too.
-                    if main is not None and kind_of(main) is TARGET:
-                        found.targets[MAIN.describe(each.state)] = TARGET.describe(main)
+                    if main is not None and kind_of(main) in {TARGET, AGREEING}:
+                        for name, own, _ in stored_apart(MAIN.describe(each.state), main, {}):
+                            # A target that moved to another key has left its former state behind.
+                            target = TARGET.describe(own)
+                            if name not in found.targets or found.targets[name].begun <= target.begun:
+                                found.targets[name] = target
                 elif steps.is_of(each.step, steps.ASSET):
                     asset = ASSET.describe(each.state)
                     found.assets[asset.asset_class] += 1

@@ -98,12 +98,14 @@ class StateHistory(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
         targets: how often the examples of each started from nothing.
         gone: the same for removed targets, and the removed classes.
         migrated: class or target, and the accepted loss; in order.
+        agreeing: the targets whose horizons agree with others, so that their state is under another key.
     """
 
     layouts: tuple[AssetClass, ...] = ()
     targets: dict[str, int] = {}
     gone: dict[str, int] = {}
     migrated: tuple[tuple[str, str], ...] = ()
+    agreeing: tuple[str, ...] = ()
 
     def number(self, asset_class: str) -> int:
         """Number of the latest layout of a class.
@@ -164,6 +166,13 @@ def layout_of(asset_class: AssetClass) -> AssetClass:
     )
 
 
+#: By whether it agrees now: the change of a target.
+_MOVED = {
+    True: "it agrees with other horizons now, and did not",
+    False: "it agreed with other horizons, and does not now",
+}
+
+
 def going_on(past: StateHistory, fleet: Fleet) -> tuple[StateHistory, list[Change]]:
     """Configurations of a store after a fleet continues from it, and the cost of continuing.
 
@@ -181,17 +190,27 @@ def going_on(past: StateHistory, fleet: Fleet) -> tuple[StateHistory, list[Chang
             changes.append(Change(name, "; ".join(whys), name, span=longest(layout) if begins else 0))
     left = [name for name in latest if name not in past.gone]
     changes += [Change(name, "the class is gone", name, removed=True) for name in left]
+    moved = [
+        name
+        for name, target in fleet.targets.items()
+        if name in past.targets and target.agrees != (name in past.agreeing)
+    ]
+    changes += [Change(name, _MOVED[fleet.targets[name].agrees]) for name in moved]
     removed = [name for name in past.targets if name not in fleet.targets]
     changes += [Change(name, "the target is gone", removed=True) for name in removed]
     now = {*fleet.targets, *fleet.classes}
     return (
         StateHistory(
             layouts=tuple(layouts),
-            targets={name: past.targets.get(name, past.gone.get(name, 0)) for name in fleet.targets},
+            targets={
+                name: past.targets.get(name, past.gone.get(name, 0)) + (name in moved)
+                for name in fleet.targets
+            },
             gone={name: count for name, count in past.gone.items() if name not in now}
             | {name: past.targets[name] + 1 for name in removed}
             | dict.fromkeys(left, 1),
             migrated=past.migrated + tuple((change.name, change.why) for change in changes),
+            agreeing=tuple(name for name, target in fleet.targets.items() if target.agrees),
         ),
         changes,
     )

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar
 import msgspec
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
 __all__ = [
     "UNSIGNED",
@@ -136,6 +136,7 @@ class Kind(Generic[T]):
         older: upgrades of older versions; versions without one are refused.
         describe: makes plain content of a payload, for those who only read a store; None if nobody asks.
         inner: returns the snapshot that a payload holds, None if it holds none.
+        holds: returns the snapshots that a payload holds, where there may be several.
         signed: whether a key signs it, since to load it is to run code.
 
     Example:
@@ -153,6 +154,7 @@ class Kind(Generic[T]):
         *,
         describe: Callable[[Any], T] | None = None,
         inner: Callable[[Any], bytes | None] | None = None,
+        holds: Callable[[Any], Iterable[bytes]] | None = None,
         signed: bool = False,
     ) -> None:
         self.name = name
@@ -161,11 +163,20 @@ class Kind(Generic[T]):
         self.signed = signed
         self._describe = describe
         self._inner = inner
+        self._holds = holds
 
     @property
     def nested(self) -> bool:
-        """Whether its payloads hold another snapshot."""
-        return self._inner is not None
+        """Whether its payloads hold other snapshots."""
+        return self._inner is not None or self._holds is not None
+
+    def is_of(self, sealed: bytes) -> bool:
+        """Whether a snapshot is of this kind.
+
+        Raises:
+            SnapshotError: it is damaged.
+        """
+        return contents(sealed)[0] == self.name
 
     @property
     def readable(self) -> tuple[int, ...]:
@@ -205,3 +216,9 @@ class Kind(Generic[T]):
     def inner(self, payload: Any) -> bytes | None:  # noqa: ANN401 - as above
         """Snapshot that a payload of the present version holds, None if it holds none."""
         return None if self._inner is None else self._inner(payload) or None
+
+    def held(self, payload: Any) -> tuple[bytes, ...]:  # noqa: ANN401 - as above
+        """Snapshots that a payload of the present version holds."""
+        inner = self.inner(payload)
+        several = () if self._holds is None else self._holds(payload)
+        return (*several, *(() if inner is None else (inner,)))

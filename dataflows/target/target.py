@@ -69,6 +69,7 @@ if TYPE_CHECKING:
     from dataflows.fleet.fleet import AssetClass, Fleet
     from dataflows.outputs import Link, ModelEvent, MovedBy, OutputRow
     from dataflows.state.layouts import StateHistory
+    from dataflows.target.horizons import Published
     from dataflows.target.models import Answer
 
 __all__ = [
@@ -225,6 +226,7 @@ class TargetStage:
             state, parts, self._stale = None, {}, sorted(parts)
         self._order: tuple[int, int] = (0, 0) if state is None else tuple(state["order"])
         self._violations = 0 if state is None else state["violations"]
+        self._published: Published | None = None
         self._errors = 0 if state is None else state["errors"]
         self._known: int | None = None if state is None else state["known"]
         #: (start, end] of the open period of the metrics, in knowledge time. It ends at the next multiple of
@@ -295,8 +297,15 @@ class TargetStage:
             served = {example.key: (example.features, example.scores) for example in self._examples}
             self._models.replay([tuple(line) for line in log], start, served)
 
-    def process(self, items: list[Item]) -> list[Item]:
-        """Return the rows of blocks and observations, which are put into the order of effect first."""
+    def process(self, items: list[Item], published: Published | None = None) -> list[Item]:
+        """Return the rows of blocks and observations, which are put into the order of effect first.
+
+        Args:
+            items: that arrived together.
+            published: by shorter horizons, with which it agrees and to which it adds; None where there are
+                none.
+        """
+        self._published = published
         rows = ScoredRows(self.name, [item.body for item in items if isinstance(item.body, Scores)])
         observations = [item for item in items if isinstance(item.body, Observation)]
         observations.sort(key=by_order)
@@ -390,7 +399,8 @@ class TargetStage:
         every: Mapping[int, Mapping[str, Answer]],
     ) -> list[int]:
         """Return the rows of a run that are not just scored and written, in order."""
-        if self._write_features == "all" or self._target.hours is not None:
+        alone = self._write_features == "all" or self._target.hours is not None
+        if alone or self._published is not None:
             return [*range(first, first + len(answers))]
         scores = [score if link == "class" else None for score, link in answers]
         assets = rows.assets[first : first + len(answers)]
@@ -646,8 +656,9 @@ class TargetStage:
         """Return the prediction of the champion, and the changes of alerts that it causes."""
         time, features = request.time, request.features
         champion = self._champion.label
-        if score is None:
-            score = self._models.prior
+        own = self._models.prior if score is None else score
+        reading = seen.asset, time, request.revision
+        score = self._agreed(reading, self._target.horizon, own)
         # The prior is the same for every asset: it warns of none.
         changes = self._publisher.score(seen.asset, time, score, request.revision) if link == "class" else []
         # A score that changes an alert is published, so that every row of an alert has its prediction.
@@ -657,7 +668,9 @@ class TargetStage:
         shown = self._features if self._write_features == "all" else None
         row = prediction(item, seen, request, score, revises, self._models.named(champion), link, shown)
         if self._target.hours is not None:
-            row = msgspec.structs.replace(row, **self._outlook(features, score, link))
+            row = msgspec.structs.replace(row, **self._outlook(reading, features, score, link))
+        if score != own:
+            row = msgspec.structs.replace(row, own=own)
         rows = [row_of(row)]
         for change in changes:
             moved_by: list[MovedBy] | UnsetType = UNSET
@@ -666,7 +679,17 @@ class TargetStage:
             rows.append(row_of(alert(item, seen, change, moved_by)))
         return rows
 
-    def _outlook(self, features: bytes, score: float, link: Link) -> dict[str, Any]:
+    def _agreed(self, reading: tuple[str, int, int], horizon: int, score: float) -> float:
+        """Return the score of a horizon as it is published; longer ones will be no lower."""
+        if self._published is None:
+            return score
+        score = self._published.at_least(reading, horizon, score)
+        self._published.add(reading, horizon, score)
+        return score
+
+    def _outlook(
+        self, reading: tuple[str, int, int], features: bytes, score: float, link: Link
+    ) -> dict[str, Any]:
         """Return hours to failure, and probabilities within shorter horizons, as fields of a prediction."""
         target = self._target
         left = None
@@ -676,8 +699,14 @@ class TargetStage:
             return {"hours": None, "within": None if target.within else UNSET}
         low, median, high = left.interval(score)
         within = [min(left.within(span / HOUR, score), score) for span in target.within]
+        if self._published is not None:
+            spans = zip(target.within, within, strict=True)
+            within = [self._published.between(reading, span, each) for span, each in spans]
         # Interpolation may round otherwise on either side of the end of a part.
         ascending = dict(zip(map(format_duration, target.within), accumulate(within, max), strict=True))
+        if self._published is not None:
+            for span, each in zip(target.within, ascending.values(), strict=True):
+                self._published.add(reading, span, each)
         return {"hours": {"low": low, "median": median, "high": high}, "within": ascending or UNSET}
 
     def _moved_by(self, features: bytes, score: float) -> list[MovedBy]:

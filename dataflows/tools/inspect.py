@@ -6,6 +6,7 @@ import hashlib
 from collections import defaultdict
 from contextlib import ExitStack
 from dataclasses import replace
+from operator import itemgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,6 +29,7 @@ from dataflows.recovery.sqlite_files import (
     resume_epoch,
     snapshots,
 )
+from dataflows.target.horizons import stored_apart
 from dataflows.target.models import MODELS
 from dataflows.target.target import TARGET, ChampionError, described
 from dataflows.tools.backup import caught
@@ -116,11 +118,18 @@ def stored_targets(store: Path, fleet_file: Path | None) -> dict[str, dict[str, 
     begun = past_of(manifest, fleet).targets
     mains, parts = _of_step(every, steps.GROUP)
     targets = {}
-    for key in sorted(mains):
-        name, main, read = read_parted(mains[key], parts[key])
+    for name, main, read in _targets_in(mains, parts):
         if name in fleet.targets and TARGET.describe(main).begun == begun.get(name, 0):
             targets[name] = described(fleet, name, main, read)
     return targets
+
+
+def _targets_in(
+    mains: Mapping[str, bytes], parts: Mapping[str, Mapping[int, bytes]]
+) -> list[tuple[str, bytes, dict[int, bytes]]]:
+    """Name, main snapshot and parts of each target in the store, by name."""
+    keys = (read_parted(mains[key], parts[key]) for key in mains)
+    return sorted((found for key in keys for found in stored_apart(*key)), key=itemgetter(0))
 
 
 def _lean(snapshot: Snapshot) -> Snapshot:
@@ -270,8 +279,7 @@ def _targets(
         return []
     begun = past_of(manifest, fleet).targets
     mains, parts = _of_step(every, steps.GROUP)
-    for key in sorted(mains):
-        name, main, read = read_parted(mains[key], parts[key])
+    for name, main, read in _targets_in(mains, parts):
         if name not in fleet.targets:
             continue
         if TARGET.describe(main).begun != begun.get(name, 0):
