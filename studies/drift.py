@@ -5,6 +5,7 @@
 - ``null``: 300 series of one value a day that depend on each other and on their own past, over twenty
   stationary years: every alarm is a false one. The same of NASA's engines while they are healthy, and of
   Azure's machines, in bootstrapped years, where ``--data`` has them;
+- ``quiet``: worlds without any change through the whole monitor, 400 days each: all alarms are false;
 - ``movement``: worlds (`studies.drift_world`) in which only the data moves: late, missing, wrongly stamped;
 - ``found``: worlds that change: days until the first alarm, and share of worlds in which there is one within
   35 days, beside ADWIN and Page-Hinkley with as many false alarms; and the causes that first alarms give.
@@ -43,6 +44,8 @@ if TYPE_CHECKING:
 __all__ = ["delays", "false_alarms", "found", "main", "series"]
 
 DAYS = 365
+#: Seeds of worlds without any change begin here.
+_QUIET = 5_000
 #: Correlation of each value with the one before it, and the degrees of freedom of Student's t, if not normal.
 KINDS: dict[str, tuple[float, int | None]] = {
     "independent days": (0.0, None),
@@ -165,6 +168,23 @@ def nulls(given: argparse.Namespace) -> Iterator[dict[str, Any]]:
         yield {"series": kind, "alarms": alarms, "upper 95 % bound": bound, "budget": given.years}
 
 
+def quiet(given: argparse.Namespace) -> Iterator[dict[str, Any]]:
+    """Alarms of worlds that never change, with the upper end of the 95 % interval of their number."""
+    days = 400
+    runs = [run(World(days=days, turn=days, seed=_QUIET + seed)) for seed in range(given.seeds)]
+    years = len(runs) * (days - REFERENCE - 5) / DAYS
+    ranks = Counter(row["rank"] for each in runs for row in each.alarms)
+    alarms = sum(ranks.values())
+    yield {
+        "worlds": len(runs),
+        "years": years,
+        "alarms": alarms,
+        "upper 95 % bound": float(stats.chi2.ppf(0.95, 2 * (alarms + 1)) / 2),
+        "budget": years,
+        "by rank": dict(ranks),
+    }
+
+
 def movements(given: argparse.Namespace) -> Iterator[dict[str, Any]]:
     """Alarms of worlds in which only the data moves."""
     for kind in ("", *MOVEMENTS):
@@ -271,19 +291,24 @@ def changes(given: argparse.Namespace) -> list[dict[str, Any]]:
     """Every change in every size."""
     quiet = [run(World(seed=1_000 + seed)) for seed in range(given.seeds)]
     rivals = _rivals(quiet)
-    return [delays(kind, size, range(given.seeds), rivals) for kind in CAUSES for size in SIZES[kind]]
+    seeds = range(given.first, given.first + given.seeds)
+    return [delays(kind, size, seeds, rivals) for kind in CAUSES for size in SIZES[kind]]
 
 
 def confusion(found: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     """First alarms by change and cause."""
     names = ("data movement", "labels", "asset", "site", "sensor", "world")
     table = []
+    together: Counter[bool] = Counter()
     for kind, right in CAUSES.items():
         counts: Counter[str] = Counter()
         for row in found:
             counts.update(row["causes"] if row["change"] == kind else {})
         share = counts[right] / max(1, sum(counts.values()))
         table.append({"change": kind, **{name: counts[name] for name in names}, "right": share})
+        together.update({True: counts[right], False: sum(counts.values()) - counts[right]})
+    share = together[True] / max(1, sum(together.values()))
+    table.append({"change": "together", **dict.fromkeys(names), "right": share})
     return table
 
 
@@ -324,6 +349,8 @@ def _tables(given: argparse.Namespace) -> Iterator[tuple[str, list[dict[str, Any
             median, share = found(shift, given.series, given.streams)
             rows.append({"shift, sd of a day": shift, "median days": median, "found in 60 days": share})
         yield "Days until a shift of one of all series is found", rows
+    if given.part in {"quiet", "all"}:
+        yield "Worlds without any change", list(quiet(given))
     if given.part in {"movement", "all"}:
         yield "Worlds in which only the data moves", list(movements(given))
     if given.part in {"found", "all"}:
@@ -337,11 +364,12 @@ def _tables(given: argparse.Namespace) -> Iterator[tuple[str, list[dict[str, Any
 def main(arguments: list[str] | None = None) -> None:
     """Command line: tables."""
     parser = argparse.ArgumentParser(description="False alarms of drift, and how soon changes are found.")
-    parser.add_argument("--part", choices=["null", "movement", "found", "all"], default="all")
+    parser.add_argument("--part", choices=["null", "quiet", "movement", "found", "all"], default="all")
     parser.add_argument("--years", type=int, default=20)
     parser.add_argument("--series", type=int, default=300)
     parser.add_argument("--streams", type=int, default=20, help="for the delays of bare series")
     parser.add_argument("--seeds", type=int, default=200, help="worlds of each kind")
+    parser.add_argument("--first", type=int, default=0, help="seed of the first world that changes")
     parser.add_argument("--data", type=Path, default=Path("../shared/data"), help="folder of the data sets")
     parser.add_argument("--picture", type=Path, help="SVG file of the share found")
     parser.add_argument("--json", action="store_true", help="one JSON object a line")

@@ -5,26 +5,39 @@ in this order:
 
 1. ``data movement``: how the data came is unusual in the same blocks (`dataflows.target.movement`);
 2. ``labels``: positives have stopped, as they do where nobody reports failures any more;
-3. ``asset``: without one asset the shift is at most a third of what it is with it;
-4. ``site``: outside one site it is at most a third of what it is inside;
+3. ``asset``: a feature of one asset shifted, and those of the others by at most a third as much;
+4. ``site``: the same of the assets of one site;
 5. ``sensor``: the features that moved are all of one sensor;
 6. ``world``: the rest.
+
+Assets differ by chance. So an asset has to differ from the others by more than they differ from each other:
+a t test of the largest of all, whose spread leaves it out. A site has to differ from the others by more than
+assets within sites do. Both hold at `CHANCE`, over all assets or sites, and all sensors. The spread of fewer
+than six assets says little; there the third alone decides.
 """
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING, NamedTuple
 
+import numpy as np
+
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Sequence
+
+    from numpy.typing import NDArray
 
     from dataflows.outputs import DriftCause
     from dataflows.target.movement import Moved
 
-__all__ = ["Cause", "cause_of", "place_of", "sensors_of"]
+    Floats = NDArray[np.float64]
 
+__all__ = ["CHANCE", "Cause", "Place", "cause_of", "place_of", "sensors_of"]
+
+#: Probability that chance alone names an asset, a site or a sensor, for each of the three.
+CHANCE = 0.005
 _LEFT = 1.0 / 3.0
+_FEWEST = 6
 
 
 class Place(NamedTuple):
@@ -34,11 +47,13 @@ class Place(NamedTuple):
         asset: the one asset that shifted, None for several.
         site: the one site whose assets shifted, None where it is not one site.
         share: of the shift that is there, from 0 to 1; 1 for all assets.
+        chance: probability of such a difference between equal assets; 1 for all assets.
     """
 
     asset: str | None = None
     site: str | None = None
     share: float = 1.0
+    chance: float = 1.0
 
 
 class Cause(NamedTuple):
@@ -55,37 +70,78 @@ class Cause(NamedTuple):
     sensors: tuple[str, ...]
 
 
-def place_of(shifts: Mapping[str, float], sites: Mapping[str, str]) -> Place:
-    """Return the place of a shift.
+def place_of(assets: Sequence[str], shifts: Floats, sites: Sequence[str | None]) -> Place:
+    """Return the place of a shift: the asset or the site that chance explains least, or everywhere.
 
     Args:
-        shifts: by asset, the distance of its mean from its own reference.
-        sites: by asset, where it is known.
+        assets: their names.
+        shifts: of each, the distance of its mean from its own reference; NaN where it has none.
+        sites: of each, None where it is not known.
 
-    >>> place_of({"a": 0.1, "b": 9.0, "c": -0.2}, {}).asset
+    >>> names = ["a", "b", "c", "d", "e", "f", "g"]
+    >>> place_of(names, np.array([0.1, 9.0, -0.2, 0.3, 0.0, 0.2, -0.1]), [None] * 7).asset
     'b'
-    >>> place_of({"a": 3.0, "b": 3.1, "c": 0.1, "d": 0.0}, {"a": "north", "b": "north", "c": "south"}).site
+    >>> sites = ["north", "north", "north", "south", "south", "south", "south"]
+    >>> place_of(names, np.array([3.0, 3.1, 2.9, 0.1, -0.2, 0.0, 0.2]), sites).site
     'north'
-    >>> place_of({"a": 3.0, "b": 3.1, "c": 2.9}, {})
-    Place(asset=None, site=None, share=1.0)
+    >>> place_of(names, np.array([3.0, 3.1, 2.9, 3.1, 3.2, 2.8, 2.9]), sites)
+    Place(asset=None, site=None, share=1.0, chance=1.0)
     """
-    if len(shifts) < 2:  # noqa: PLR2004 - one asset is the whole class
+    given = np.flatnonzero(~np.isnan(shifts))
+    if len(given) < 2:  # noqa: PLR2004 - one asset is the whole class
         return Place()
-    total = math.fsum(shifts.values())
-    sign = math.copysign(1.0, total)
-    largest = max(sorted(shifts), key=lambda asset: sign * shifts[asset])
-    left = (total - shifts[largest]) / (len(shifts) - 1) / (total / len(shifts)) if total else 1.0
-    if abs(left) <= _LEFT:
-        return Place(asset=largest, share=1.0 - abs(left))
-    for site in sorted({sites[asset] for asset in shifts if asset in sites}):
-        inside = [shift for asset, shift in shifts.items() if sites.get(asset) == site]
-        outside = [shift for asset, shift in shifts.items() if sites.get(asset) != site]
-        if not outside:
-            continue
-        there, elsewhere = math.fsum(inside) / len(inside), math.fsum(outside) / len(outside)
-        if there * sign > 0.0 and abs(elsewhere) <= _LEFT * abs(there):
-            return Place(site=site, share=1.0 - abs(elsewhere / there))
-    return Place()
+    values = shifts[given]
+    groups = np.array([sites[at] or "" for at in given.tolist()])
+    largest = int(np.abs(values - np.median(values)).argmax())
+    found = [_one_asset(values, largest, assets[given[largest]])]
+    found += [_one_site(values, groups, site) for site in sorted({*groups.tolist()} - {""})]
+    places = [place for place in found if place is not None]
+    return min(places, key=lambda place: (place.chance, -place.share), default=Place())
+
+
+def _one_asset(values: Floats, largest: int, name: str) -> Place | None:
+    """The asset with the largest shift; None if the others shift as well."""
+    others = np.delete(values, largest)
+    there, elsewhere = float(values[largest]), float(others.mean())
+    left = _left(there, elsewhere)
+    if left is None:
+        return None
+    freedom = len(values) - 2
+    spread = float(others.std(ddof=1)) * (1.0 + 1.0 / len(others)) ** 0.5 if freedom else 0.0
+    chance = _chance(there - elsewhere, spread, freedom, len(values))
+    return Place(asset=name, share=1.0 - left, chance=chance)
+
+
+def _one_site(values: Floats, groups: NDArray[np.str_], site: str) -> Place | None:
+    """A site; None if the others shift as well, or there is no other."""
+    inside = groups == site
+    if inside.all():
+        return None
+    there, elsewhere = float(values[inside].mean()), float(values[~inside].mean())
+    left = _left(there, elsewhere)
+    if left is None:
+        return None
+    parts = [values[groups == name] for name in sorted({*groups.tolist()})]
+    within = sum(float(((part - part.mean()) ** 2).sum()) for part in parts)
+    freedom = len(values) - len(parts)
+    spread = (within / max(1, freedom) * (1.0 / inside.sum() + 1.0 / (~inside).sum())) ** 0.5
+    chance = _chance(there - elsewhere, float(spread), freedom, len(parts))
+    return Place(site=site, share=1.0 - left, chance=chance)
+
+
+def _left(there: float, elsewhere: float) -> float | None:
+    """The shift elsewhere as a share of that at a place; None if it is more than a third."""
+    left = abs(elsewhere / there) if there else 1.0
+    return left if left <= _LEFT else None
+
+
+def _chance(difference: float, spread: float, freedom: int, places: int) -> float:
+    """Probability of the largest of so many differences, by Student's t; 0 where assets are too few."""
+    if freedom + 2 < _FEWEST or not spread:
+        return 0.0
+    from scipy.special import stdtr  # noqa: PLC0415 - half a second, which only an alarm needs
+
+    return min(1.0, 2.0 * places * float(stdtr(freedom, -abs(difference) / spread)))
 
 
 def sensors_of(features: Iterable[str], sensors: Sequence[str]) -> tuple[str, ...]:
@@ -99,9 +155,7 @@ def sensors_of(features: Iterable[str], sensors: Sequence[str]) -> tuple[str, ..
     return tuple(dict.fromkeys(found))
 
 
-def cause_of(
-    moved: Sequence[Moved], sensors: tuple[str, ...], place: Place, *, silent: bool, features: bool
-) -> Cause:
+def cause_of(moved: Sequence[Moved], sensors: tuple[str, ...], place: Place, *, silent: bool) -> Cause:
     """Return the first explanation that holds, see the module.
 
     Args:
@@ -109,16 +163,15 @@ def cause_of(
         sensors: whose features moved.
         place: of the shift.
         silent: whether positives have stopped, and the alarm is of labels.
-        features: whether a score or a feature shifted, which has a place.
     """
     name: DriftCause = "world"
     if moved:
         name = "data movement"
     elif silent:
         name = "labels"
-    elif features and place.asset is not None:
+    elif place.asset is not None:
         name = "asset"
-    elif features and place.site is not None:
+    elif place.site is not None:
         name = "site"
     elif len(sensors) == 1:
         name = "sensor"

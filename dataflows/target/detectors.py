@@ -227,16 +227,38 @@ class Detectors:
         }
 
     def distances(self, means: Floats, blocks: int) -> Floats:
-        """How far means over blocks are from the references, in their standard errors; NaN without one."""
-        mean, deviation, variance, _ = self._reference
-        factor = variance / _VARIANCE
-        with np.errstate(divide="ignore", invalid="ignore"):
-            found = (means - mean) / (deviation * np.sqrt(factor * (1.0 / blocks + 1.0 / REFERENCE)))
-        return np.where(self._seen >= REFERENCE, found, np.nan)
+        """How far means over blocks are from the latest references, in their standard errors.
 
-    def mean(self, series: int) -> float:
-        """Mean of the latest reference of a series; 0 before the first."""
-        return float(self._reference[0, series])
+        Args:
+            means: of each series.
+            blocks: number of values of each mean.
+
+        Returns:
+            One number a series; NaN before its first reference. A series that had an alarm is compared with
+            the reference of before until its new one is complete.
+        """
+        mean, deviation, variance, _ = self._reference
+        factor = variance / _VARIANCE * (1.0 / blocks + 1.0 / REFERENCE)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            found: Floats = (means - mean) / (deviation * np.sqrt(factor))
+        found[deviation == 0.0] = np.nan
+        return found
+
+    def distance(self, series: int, means: Floats, blocks: NDArray[np.int64]) -> Floats:
+        """The same of several means of one series."""
+        mean, deviation, variance, _ = self._reference[:, series]
+        factor = variance / _VARIANCE * (1.0 / blocks + 1.0 / REFERENCE)
+        found: Floats = (means - mean) / np.maximum(deviation * np.sqrt(factor), _LEAST)
+        return found
+
+    def means(self) -> Floats:
+        """Mean of the latest reference of each series; 0 before the first."""
+        means: Floats = self._reference[0].copy()
+        return means
+
+    def ready(self) -> NDArray[np.bool_]:
+        """Whether the reference of each series is complete."""
+        return self._seen >= REFERENCE
 
     def shares(self) -> Floats:
         """Share of the needed evidence that each series has; 0 before a reference, or without evidence."""

@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter, deque
+from statistics import NormalDist
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -30,7 +31,7 @@ from dataflows.instants import HOUR, format_instant
 from dataflows.items import row_of
 from dataflows.outputs import DataMovement, DriftAlarm, DriftMetrics, time_or_none
 from dataflows.scoring import CLIP, log_loss
-from dataflows.target.causes import Place, cause_of, place_of, sensors_of
+from dataflows.target.causes import CHANCE, Place, cause_of, place_of, sensors_of
 from dataflows.target.detectors import Detectors
 from dataflows.target.evidence import losses
 from dataflows.target.losses import expected_loss
@@ -68,8 +69,10 @@ _REFERENCE = 5
 _RECENT = 0.3
 #: Features in a row of the metrics: those that are furthest from their reference.
 _SHOWN = 5
-#: Latest blocks in which a series may have moved with another, and standard errors that say that it did.
-_LATEST, _FAR = 14, 4.0
+#: Latest blocks in which a series may have moved with another.
+_LATEST = 14
+#: Series of all assets that are looked at together, so that little memory is needed.
+_AT_ONCE = 16
 #: Latest examples from which the cost of a shift is estimated.
 _ASKED = 200
 _log = structlog.get_logger()
@@ -153,11 +156,29 @@ class _Board:
             self.alarmed[self.names[alarm.series]] = cell
         return alarms
 
-    def moved(self, since: int) -> dict[str, float]:
+    def onset(self, series: int, since: int) -> int:
+        """The block, from ``since`` on, in which the shift of a series most likely began.
+
+        The mean of the blocks from there to the latest is further from the reference, in its standard errors,
+        than that from any other block. This is the likeliest change point of a normal mean.
+        """
+        rows = [(cell, float(values[series])) for cell, values in self._recent if cell >= since]
+        given = [(cell, value) for cell, value in rows if not math.isnan(value)]
+        if not given:
+            return since
+        blocks = np.arange(len(given), 0, -1)
+        means = np.array([value for _, value in given])[::-1].cumsum()[::-1] / blocks
+        cell, _ = given[int(np.abs(self.detectors.distance(series, means, blocks)).argmax())]
+        return int(cell)
+
+    def moved(self, since: int, far: float) -> dict[str, float]:
         """Series that moved in the blocks from one on, and by how many standard errors, the most first.
 
-        These have half of the evidence that they need, or had an alarm, or are further from their reference
-        than chance explains for any of them.
+        These have half of the evidence that they need, or had an alarm, or are so far from their reference.
+
+        Args:
+            since: the first block.
+            far: standard errors.
         """
         half, evidence = self.detectors.needed / 2, self.detectors.evidence()
         found = {name: 0.0 for name, each in zip(self.names, evidence, strict=True) if each >= half}
@@ -169,11 +190,12 @@ class _Board:
             given = ~np.isnan(np.array(rows))
             with np.errstate(invalid="ignore"):
                 means = np.where(given, rows, 0.0).sum(axis=0) / given.sum(axis=0)
-            far = np.nan_to_num(np.abs(self.detectors.distances(means, len(rows))))
+            ready = self.detectors.ready()
+            distances = np.nan_to_num(np.abs(self.detectors.distances(means, len(rows)))).tolist()
             found |= {
-                name: each
-                for name, each in zip(self.names, far.tolist(), strict=True)
-                if each >= _FAR or name in found
+                name: distances[at]
+                for at, name in enumerate(self.names)
+                if name in found or (ready[at] and distances[at] >= far)
             }
         return dict(sorted(found.items(), key=lambda each: -each[1]))
 
@@ -289,6 +311,9 @@ class Drift(Monitor):
     def __init__(self, context: Context, state: Mapping[str, Any] | None, policy: DriftPolicy) -> None:
         self._context, self._policy = context, policy
         self._target = context.target
+        self._sensors = max(1, len(sensors_of(context.features, context.sensors)))
+        #: Standard errors beyond which none of the sensors is by chance.
+        self._far = NormalDist().inv_cdf(1.0 - CHANCE / (2.0 * self._sensors))
         kept: Mapping[str, Any] = state or {}
         entries = dict(context.entries.get(self.name, {}))
         histories = entries.pop("", {})
@@ -411,12 +436,12 @@ class Drift(Monitor):
         if explained:  # only what is missing itself is looked at
             keep = self._served.names.index("missing")
             values[np.arange(len(values)) != keep] = np.nan
-        alarms = self._served.add(cell, values, level)
         for asset, mean in zip(there, means, strict=True):
             known = self._assets[asset]
             if explained:
                 mean = np.full(len(mean), np.nan)  # noqa: PLW2901 - moved data is nobody's reference
             known.learn(mean)
+        alarms = self._served.add(cell, values, level)
         if self._policy.compare_with is not None:
             self._touched.add("")
         return rows + [self._alarm(item, self._served, alarm, cell, values) for alarm in alarms]
@@ -595,11 +620,6 @@ class Drift(Monitor):
         self._answered = item.known
         return done
 
-    def _beside(self, since: int) -> dict[str, float]:
-        """Series that moved from a time on."""
-        found = self._settled.moved(since // self._settled.cell - 1)
-        return found | self._served.moved(since // _DAY - 1)
-
     def _explain(
         self, board: _Board, alarm: Alarm, since: int, cell: int
     ) -> tuple[Cause, list[Moved], list[str]]:
@@ -608,33 +628,41 @@ class Drift(Monitor):
         first, last = since // _DAY, ((cell + 1) * board.cell - 1) // _DAY
         found = [each for day, moved in sorted(self._moved.items()) if first <= day <= last for each in moved]
         moved = list({each.measure: each for each in found}.values())
-        of_labels = board is self._settled
-        beside = self._beside(since)
+        onset = board.onset(alarm.series, since // board.cell) * board.cell
+        beside = self._settled.moved(onset // self._settled.cell, self._far)
+        beside |= self._served.moved(onset // _DAY, self._far)
         features = [each for each in beside if each not in UNLABELLED and each not in LABELLED]
-        if not of_labels and name not in UNLABELLED and name not in features:
+        if board is self._served and name not in UNLABELLED and name not in features:
             features.append(name)
         sensors = sensors_of(sorted(features, key=self._served.names.index), self._context.sensors)
-        shifted = name if not of_labels else next((each for each in beside if each in features), None)
-        place = Place() if shifted is None else self._place_of(shifted)
         if name == "missing" and not moved:
             moved = [Moved("missing", alarm.reference + alarm.effect, alarm.reference)]
-        cause = cause_of(
-            moved, sensors, place, silent=self._silence.silent and of_labels, features=bool(shifted)
+        silent = self._silence.silent and board is self._settled
+        place = Place() if moved or silent else self._place_of(features)
+        return (
+            cause_of(moved, sensors, place, silent=silent),
+            moved,
+            [each for each in beside if each != name],
         )
-        return cause, moved, [each for each in beside if each != name]
 
-    def _place_of(self, name: str) -> Place:
-        """Return where a series of scores or features shifted."""
-        series = self._served.names.index(name)
-        shifts, sites = {}, {}
-        for asset, known in sorted(self._assets.items()):
-            shift = float(known.recent[series] - known.means()[series])
-            if not math.isnan(shift):
-                shifts[asset] = shift
-                if known.site is not None:
-                    sites[asset] = known.site
-        usual = self._served.detectors.mean(series)
-        return place_of({asset: shift - usual for asset, shift in shifts.items()}, sites)
+    def _place_of(self, moved: Sequence[str]) -> Place:
+        """Return where features shifted: the place that chance explains least, among all features.
+
+        A few assets have no spread to speak of; there only those features count that moved.
+        """
+        assets = sorted(self._assets)
+        known = [self._assets[asset] for asset in assets]
+        sites = [each.site for each in known]
+        usual, names, found = self._served.detectors.means(), self._served.names, []
+        for first in range(len(UNLABELLED), len(names), _AT_ONCE):
+            columns = slice(first, first + _AT_ONCE)
+            shifts = _shifts(known, columns) - usual[columns]
+            for name, values in zip(names[columns], shifts.T, strict=True):
+                place = place_of(assets, values, sites)
+                if place.chance or name in moved:
+                    found.append(place)
+        best = min(found, key=lambda place: (place.chance, -place.share), default=Place())
+        return best if best.chance * self._sensors <= CHANCE else Place()
 
     def _cost(self, feature: int, effect: float) -> float | None:
         """Log loss that the champion would save on its latest examples without the shift of a feature."""
@@ -711,6 +739,16 @@ class Drift(Monitor):
             "counts": sorted(self._counts.items()),
             "labels": sorted(self._labels.items()),
         }
+
+
+def _shifts(assets: Sequence[_Asset], columns: slice) -> Floats:
+    """Distances of recent means from references, (assets, columns); NaN without a whole reference."""
+    recent = np.array([each.recent[columns] for each in assets])
+    references = np.array([each.reference[:, columns] for each in assets])
+    with np.errstate(invalid="ignore", divide="ignore"):
+        means = np.where(references[:, 1] >= _REFERENCE, references[:, 0] / references[:, 1], np.nan)
+    shifts: Floats = recent - means
+    return shifts
 
 
 def _mean_over_assets(values: Floats) -> Floats:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from studies.adaptation import adapted
-from studies.drift import confusion, plot
+from studies.drift import confusion, delays, plot
 from studies.drift_world import CAUSES, MOVEMENTS, World, run
 
 
@@ -32,6 +32,17 @@ def test_a_change_is_found_with_its_cause(kind: str, size: float) -> None:
         stopped = any(row["measure"] == "labels" for row in found.moved)
         right += (causes[-1:] == [CAUSES[kind]]) or (kind == "labels stop" and stopped)
     assert right >= 2
+
+
+def test_causes_of_first_alarms_are_right() -> None:
+    """Of 24 worlds that change, at least nine in ten of the first alarms name the right cause."""
+    sizes = {"sensor of all": 2.0, "two sensors": 2.0, "a site": 4.0, "sensor of one asset": 15.0}
+    sizes |= {"other failures": 2.0, "base rate": 8.0}
+    rows = [delays(kind, size, range(700, 704), {}) for kind, size in sizes.items()]
+    found = [(row["change"], cause, count) for row in rows for cause, count in row["causes"].items()]
+    alarms = sum(count for *_, count in found)
+    assert alarms >= 18
+    assert sum(count for kind, cause, count in found if cause == CAUSES[kind]) >= 0.9 * alarms
 
 
 @pytest.mark.parametrize("kind", MOVEMENTS)
@@ -68,4 +79,5 @@ def test_the_table_and_the_picture_hold_every_change() -> None:
     table = {row["change"]: row for row in confusion(rows)}
     assert table["a site"]["site"] == 8
     assert table["a site"]["right"] == pytest.approx(0.8)
+    assert table["together"]["right"] == pytest.approx(38 / 46)
     assert plot(rows).count("<path") == 3 + 6

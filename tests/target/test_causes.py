@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
-from dataflows.target.causes import Place, cause_of, place_of
+from dataflows.target.causes import CHANCE, Place, cause_of, place_of
 from dataflows.target.movement import LabelSilence, Moved, Movement
+
+SITES = {"a": "north", "b": "north", "c": "south", "d": "south"}
+#: Twelve assets that differ by chance, four at each site.
+MANY = [f"pump-{number}" for number in range(12)]
+AT = ["east", "north", "south"] * 4
+SPREAD = np.array([0.1, -0.4, 0.3, 0.6, -0.2, 0.0, -0.7, 0.5, 0.2, -0.3, -0.5, 0.4])
 
 
 @pytest.mark.parametrize(
@@ -19,23 +26,53 @@ from dataflows.target.movement import LabelSilence, Moved, Movement
         ({"a": 2.0}, (None, None)),
         ({}, (None, None)),
         ({"a": 0.0, "b": 0.0}, (None, None)),
+        ({"a": 5.0, "b": np.nan, "c": 0.1, "d": 0.0}, ("a", None)),
     ],
 )
-def test_a_shift_has_a_place(shifts: dict[str, float], place: tuple[str | None, str | None]) -> None:
+def test_a_shift_of_few_assets_has_a_place(
+    shifts: dict[str, float], place: tuple[str | None, str | None]
+) -> None:
     """One asset, or the assets of one site, if the others shift by at most a third as much."""
-    found = place_of(shifts, {"a": "north", "b": "north", "c": "south", "d": "south"})
+    found = place_of([*shifts], np.array([*shifts.values()]), [SITES[name] for name in shifts])
     assert (found.asset, found.site) == place
+
+
+def test_an_asset_has_to_differ_by_more_than_assets_do() -> None:
+    """Two spreads of the others are chance; ten are not, though the mean of all moved less than a spread."""
+    usual = place_of(MANY, SPREAD + 0.9 * (np.arange(12) == 4), AT)
+    assert usual.chance > CHANCE
+    found = place_of(MANY, SPREAD + 4.5 * (np.arange(12) == 4), AT)
+    assert (found.asset, found.site) == ("pump-4", None)
+    assert found.chance < CHANCE / 10
+
+
+def test_a_site_has_to_differ_by_more_than_its_assets_do() -> None:
+    """Half a spread is chance; four spreads are a shift of the site, and not of an asset."""
+    at = np.array(AT) == "north"
+    assert place_of(MANY, SPREAD + 0.25 * at, AT).chance > CHANCE
+    found = place_of(MANY, SPREAD + 2.0 * at, AT)
+    assert (found.asset, found.site) == (None, "north")
+    assert found.chance < CHANCE / 10
+
+
+def test_chance_rarely_names_a_place() -> None:
+    """Of 2,000 fleets that all shift alike, at most twice as many have a place as `CHANCE` allows."""
+    rng = np.random.default_rng(1)
+    draws = rng.normal(3.0, 1.0, (2_000, 12))
+    draws -= rng.choice([0.0, 3.0], (2_000, 1))
+    named = [place_of(MANY, each, AT).chance <= CHANCE for each in draws]
+    assert sum(named) <= 2 * 2 * CHANCE * len(draws)
 
 
 def test_the_first_explanation_that_holds_is_the_cause() -> None:
     """Moved data comes before labels, an asset, a site, a sensor and the world."""
     moved, place = [Moved("delay", 6.0, 0.1)], Place(asset="a")
-    assert cause_of(moved, ("s",), place, silent=True, features=True).name == "data movement"
-    assert cause_of([], ("s",), place, silent=True, features=True).name == "labels"
-    assert cause_of([], ("s",), place, silent=False, features=True).name == "asset"
-    assert cause_of([], ("s",), Place(site="n"), silent=False, features=True).name == "site"
-    assert cause_of([], ("s",), Place(), silent=False, features=False).name == "sensor"
-    assert cause_of([], ("s", "t"), Place(), silent=False, features=False).name == "world"
+    assert cause_of(moved, ("s",), place, silent=True).name == "data movement"
+    assert cause_of([], ("s",), place, silent=True).name == "labels"
+    assert cause_of([], ("s",), place, silent=False).name == "asset"
+    assert cause_of([], ("s",), Place(site="n"), silent=False).name == "site"
+    assert cause_of([], ("s",), Place(), silent=False).name == "sensor"
+    assert cause_of([], ("s", "t"), Place(), silent=False).name == "world"
 
 
 def test_moved_data_becomes_usual_after_fourteen_blocks() -> None:
