@@ -242,25 +242,28 @@ def fleet_of(targets: int) -> str:
     return FLEET if targets == 1 else FLEET.replace('mode = "wear"\nhorizon = "24h"\n', expanded)
 
 
-def record(path: Path, hours: int, seed: int = 11, modes: Sequence[str] = ("wear",)) -> int:
+def record(
+    path: Path, hours: int, seed: int = 11, modes: Sequence[str] = ("wear",), assets: int = ASSETS
+) -> int:
     """Write the recording; return the number of records in its warm-up.
 
-    Each asset sends at its own second of the minute; one event of 200 lacks a reading. Sixty assets wear from
-    24 h before they fail; the failures lie evenly over the whole recording, so some fall in the timed part.
+    Each asset sends at its own second of the minute; one event of 200 lacks a reading. Sixty assets, or a
+    tenth of fewer, wear from 24 h before they fail; the failures lie evenly over the whole recording, so some
+    fall in the timed part.
     """
     random = np.random.default_rng(seed)
     minutes = np.array([*_WARM, *range(hours * 60)]) - _WARM[0]
-    seconds = np.sort(random.integers(0, 60, ASSETS))
-    failing = random.permutation(ASSETS)[:60]
-    fails = np.full(ASSETS, np.inf)
+    seconds = np.sort(random.integers(0, 60, assets))
+    failing = random.permutation(assets)[: min(60, max(1, assets // 10))]
+    fails = np.full(assets, np.inf)
     fails[failing] = np.linspace(60, minutes[-1], len(failing) + 2)[1:-1]
-    base, spread = random.normal(50.0, 10.0, (ASSETS, len(SENSORS))), np.array((2.0, 1.0, 0.3, 0.8))
+    base, spread = random.normal(50.0, 10.0, (assets, len(SENSORS))), np.array((2.0, 1.0, 0.3, 0.8))
     warm, last = 0, 0
     with path.open("wb") as lines:
         for minute in minutes.tolist():
             worn = np.clip(1 - (fails - minute) / (24 * 60), 0, 1) * (fails > minute)
             values = base + spread * (random.normal(size=base.shape) + 3 * worn[:, None])
-            missing = random.random(ASSETS) < 0.005
+            missing = random.random(assets) < 0.005
             for asset, row in enumerate(np.round(values, 3).tolist()):
                 readings = dict(zip(SENSORS, row, strict=True))
                 if missing[asset]:
@@ -271,7 +274,7 @@ def record(path: Path, hours: int, seed: int = 11, modes: Sequence[str] = ("wear
                 lines.write(_line("failure", asset, _at(minute, 60), mode=modes[asset % len(modes)]))
             last = minute
             if minute < -_WARM[0]:
-                warm += ASSETS + len(failed)
+                warm += assets + len(failed)
     return warm
 
 

@@ -38,15 +38,14 @@ def test_every_step_of_the_profile_exists(place: str) -> None:
     assert callable(functools.reduce(getattr, path.split("."), importlib.import_module(module)))
 
 
-def test_the_recording_is_the_one_that_is_described(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_recording_is_the_one_that_is_described(tmp_path: Path) -> None:
     """In the timed part each asset sends once a minute; the warm-up reaches back over the longest horizon."""
-    monkeypatch.setattr(speed, "ASSETS", 80)
     path = tmp_path / "recording.jsonl"
-    warm = speed.record(path, hours=1)
+    warm = speed.record(path, hours=1, assets=400)
     events = [orjson.loads(line) for line in path.read_bytes().splitlines()]
     telemetry = [event for event in events[warm:] if event["kind"] == "telemetry"]
-    assert len(telemetry) == 60 * 80
-    assert len({(event["asset"], event["time"]) for event in telemetry}) == 60 * 80
+    assert len(telemetry) == 60 * 400
+    assert len({(event["asset"], event["time"]) for event in telemetry}) == 60 * 400
     assert events[0]["time"].startswith("2025-01-01T00:00")
     assert telemetry[0]["time"].startswith("2025-01-02T06:00")
     assert any(event["kind"] == "failure" for event in events[warm:])
