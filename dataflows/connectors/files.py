@@ -22,6 +22,7 @@ from dataflows.connectors.merge import FilePosition, Merge
 from dataflows.connectors.sink import Sink, SummaryPartition
 from dataflows.connectors.source import LaneSource, Reading, StoredInput
 from dataflows.disk import sync_folder
+from dataflows.mapping.live import rows_of_file
 from dataflows.outputs import OUTPUTS
 from dataflows.state.snapshots import Kind
 from dataflows.status import RunStatus
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from dataflows.connectors.source import LaneOptions
     from dataflows.fleet.fleet import Fleet, Input
     from dataflows.items import Item
+    from dataflows.mapping.live import LiveRows
 
 __all__ = ["FILES", "FileSink", "FileSource"]
 
@@ -69,6 +71,7 @@ class _Files(Merge, Reading):
             plain=source.plain,
             registry=registry,
             max_jump=source.max_jump,
+            rows=source.rows_of,
         )
         self.names = source.paths
         self._endless = source.follow
@@ -157,7 +160,13 @@ class FileSource(LaneSource):
     @property
     def plain(self) -> bool:
         """Whether records can be ordered without decoding."""
-        return not self.follow and self.replayed is None and self.speed is None and not self.journaled
+        mapped = bool(self.input.rules)
+        return not (self.follow or mapped or self.journaled) and self.replayed is None and self.speed is None
+
+    def rows_of(self, path: str) -> LiveRows | None:
+        """Return what makes events of the rows of a file, None for a file that holds events."""
+        given = self.input
+        return rows_of_file(path, given.rules) if given.rules and path not in given.recorded else None
 
     @property
     @override

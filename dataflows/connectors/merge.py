@@ -14,7 +14,6 @@ from __future__ import annotations
 import hashlib
 import heapq
 from collections import deque
-from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -28,6 +27,8 @@ from dataflows.items import Item
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
+
+    from dataflows.mapping.live import LiveRows
 
 __all__ = ["FilePosition", "Merge", "NextRecord"]
 
@@ -66,7 +67,7 @@ class NextRecord(msgspec.Struct, frozen=True, gc=False):
     """
 
     raw: bytes
-    event: Event | Reject
+    events: tuple[Event | Reject, ...]
     start: int
     end: int
     line: int
@@ -75,10 +76,10 @@ class NextRecord(msgspec.Struct, frozen=True, gc=False):
 
 
 class _Line(msgspec.Struct, frozen=True, gc=False):
-    """A line that is a record, and its event."""
+    """A line that is a record, and its events: one, or those that rules make of it, perhaps none."""
 
     raw: bytes
-    event: Event | Reject
+    events: tuple[Event | Reject, ...]
     start: int
     end: int
     number: int
@@ -95,6 +96,7 @@ class _Feed:
         "_offset",
         "_open_lines",
         "_read",
+        "_rows",
         "_seen",
         "_times",
         "ended",
@@ -104,10 +106,18 @@ class _Feed:
     )
 
     def __init__(
-        self, path: str, place: FilePosition, *, growing: bool, max_jump: int, lines: Callable[..., Lines]
+        self,
+        path: str,
+        place: FilePosition,
+        *,
+        growing: bool,
+        max_jump: int,
+        lines: Callable[..., Lines],
+        rows: LiveRows | None,
     ) -> None:
         self.path = path
         self._open_lines = lines
+        self._rows = rows
         self.place = place
         self.head: NextRecord | None = None
         self._arrivals = Arrivals(place.latest, max_jump)
@@ -170,13 +180,16 @@ class _Feed:
         while (found := lines.read()) is not None:
             self._seen += 1
             raw, start, end = found
-            if lines.is_record(raw):
-                self._ahead.append(_Line(raw, self._decoded(raw), start, end, self._seen))
+            if not lines.is_record(raw):
+                continue
+            events = (decode(raw),) if self._rows is None else self._rows.read(raw, self._seen, start)
+            if events is not None:
+                checked = tuple(self._checked(event, raw) for event in events)
+                self._ahead.append(_Line(raw, checked, start, end, self._seen))
                 return True
         return False
 
-    def _decoded(self, raw: bytes) -> Event | Reject:
-        event = decode(raw)
+    def _checked(self, event: Event | Reject, raw: bytes) -> Event | Reject:
         if self._growing and not isinstance(event, Reject | Registration) and event.arrived is None:
             return Reject("mixed_arrivals", _NO_ARRIVAL, getattr(event, "asset", None), raw)
         return event
@@ -186,10 +199,10 @@ class _Feed:
         order, due = self._arrivals.order(arrival, after), None
         if arrival != NEVER:
             due = self._arrivals.due(arrival, after)
-        elif not isinstance(line.event, Reject) and (time := getattr(line.event, "time", None)) is not None:
+        elif (time := _time(line)) is not None:
             due = self._times.due(time, ())
         due = None if due == NEVER else due
-        return NextRecord(line.raw, line.event, line.start, line.end, line.number, order, due)
+        return NextRecord(line.raw, line.events, line.start, line.end, line.number, order, due)
 
     def _after(self, line: _Line) -> list[int]:
         """Arrivals of the records after the next one, as far as its own has to be judged by them."""
@@ -221,7 +234,7 @@ class _Feed:
         arrival = _arrival(line)
         if arrival != NEVER:
             self._arrivals.add(arrival, self._after(line))
-        elif not isinstance(line.event, Reject) and (time := getattr(line.event, "time", None)) is not None:
+        elif (time := _time(line)) is not None:
             self._times.add(time, ())
         self._ahead.popleft()
         self.place = FilePosition(head.end, head.line, self._arrivals.latest, whole=self.place.whole)
@@ -266,27 +279,29 @@ class Merge:
         places: positions, by number of the file over all groups; result of `places`.
         follow: the files of the last group are growing.
         plain: return records as undecoded bytes if nothing has to be merged; this is faster.
-        body: makes the body of an item from a record.
+        body: makes the body of the one item of a record; None makes an item of each of its events.
         max_jump: see `Arrivals`.
         registry: number of groups of registry files, at the beginning. Such a file may be exported again: if
             it changed since its reading began, it is read again from its beginning.
         lines: opens the lines of a file.
+        rows: makes events of the rows of a file; None for a file that holds events.
 
     Raises:
         InputError: a file is shorter than its position.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - one argument a property of the files
         self,
         groups: Sequence[Sequence[str]],
         places: Sequence[FilePosition] = (),
         *,
         follow: bool = False,
         plain: bool = True,
-        body: Callable[[NextRecord], bytes | Event | Reject] = attrgetter("event"),
+        body: Callable[[NextRecord], bytes | Event | Reject] | None = None,
         registry: int = 0,
         max_jump: int = MAX_JUMP,
         lines: Callable[..., Lines] = Lines,
+        rows: Callable[[str], LiveRows | None] = lambda _: None,
     ) -> None:
         self._feeds: list[_Feed] = []
         self._groups: list[list[int]] = []
@@ -297,7 +312,10 @@ class Merge:
                 place = places[number] if number < len(places) else FilePosition()
                 if index < registry:
                     place = _as_it_is(path, place)
-                self._feeds.append(_Feed(path, place, growing=growing, max_jump=max_jump, lines=lines))
+                made = rows(path) if index >= registry else None
+                self._feeds.append(
+                    _Feed(path, place, growing=growing, max_jump=max_jump, lines=lines, rows=made)
+                )
             self._groups.append(list(range(first, len(self._feeds))))
         self._follow = follow
         self._plain = plain
@@ -348,7 +366,8 @@ class Merge:
 
         Returns:
             The records as items, with the event as body, or its bytes if it was not decoded; and the choices.
-            Nothing at the end, or if nothing is there now.
+            Nothing at the end, or if nothing is there now. Rows of which rules make no event are choices
+            without items.
 
         Raises:
             InputError: a file is damaged; or one that is followed was cut, removed or replaced, and all that
@@ -414,7 +433,7 @@ class Merge:
         while ready and len(items) < batch and room > 0:
             number = ready[0][1]
             feed = self._feeds[number]
-            start, before = feed.place.offset, len(items)
+            start, records = feed.place.offset, 0
             if until is not None and _waits(feed, until):
                 break
             heapq.heappop(ready)
@@ -425,13 +444,19 @@ class Merge:
                 ):
                     break
                 feed.pop()
+                records += 1
                 room -= len(head.raw)
-                place = (feed.path, head.line, head.start)
-                items.append(Item(sequence + len(items) + 1, 0, None, 0, place, self._body(head)))
+                items += self._items(feed.path, head, sequence + len(items))
                 feed.peek()
-            runs.append(Run(number, start, feed.place.offset, len(items) - before))
+            runs.append(Run(number, start, feed.place.offset, records))
             self._stand(number, feed)
         return room
+
+    def _items(self, path: str, head: NextRecord, sequence: int) -> list[Item]:
+        """Items of a record, each with a sequence of its own."""
+        bodies = head.events if self._body is None else (self._body(head),)
+        place = (path, head.line, head.start)
+        return [Item(sequence + number, 0, None, 0, place, body) for number, body in enumerate(bodies, 1)]
 
     def repeat(self, runs: Iterable[Run], sequence: int) -> list[Item]:
         """Read the records of former choices again.
@@ -449,8 +474,7 @@ class Merge:
                 if not fits:
                     break
                 head = feed.pop()
-                place = (feed.path, head.line, head.start)
-                items.append(Item(sequence + len(items) + 1, 0, None, 0, place, self._body(head)))
+                items += self._items(feed.path, head, sequence + len(items))
             if (not fits or feed.place.offset != run.end) and run.partition < self._registry:
                 msg = (
                     f"{feed.path}: the order journal has rows of this registry file that it does not hold "
@@ -482,8 +506,13 @@ def _as_it_is(path: str, place: FilePosition) -> FilePosition:
 
 
 def _arrival(line: _Line) -> int:
-    event = line.event
-    return NEVER if isinstance(event, Reject) or event.arrived is None else event.arrived
+    events = (event for event in line.events if not isinstance(event, Reject))
+    return next((event.arrived for event in events if event.arrived is not None), NEVER)
+
+
+def _time(line: _Line) -> int | None:
+    events = (event for event in line.events if not isinstance(event, Reject))
+    return next((time for event in events if (time := getattr(event, "time", None)) is not None), None)
 
 
 def _waits(feed: _Feed, until: int) -> bool:

@@ -46,7 +46,7 @@ class Run(NamedTuple):
         partition: its number among the partitions of the journal.
         start: offset of the first.
         end: offset after the last.
-        records: number of records.
+        records: number of records; of rows that rules map, number of rows.
     """
 
     partition: int

@@ -93,7 +93,8 @@ class Reading(ABC):
             until: latest time at which a record plays, see `due`; None for any time.
 
         Returns:
-            The records as items, and the choices for the journal.
+            The records as items, and the choices for the journal. A row of which rules make no event is a
+            choice without an item.
         """
 
     @abstractmethod
@@ -190,8 +191,8 @@ class LanePartition(StatefulSourcePartition[Item, bytes]):
             raise StopIteration
         # An entry whose records are still on their way is tried again.
         entry = self._next = self._next or next(self._repeated, None)
+        self._idle = False
         items = self._read() if entry is None else self._repeat(entry)
-        self._idle = not items
         if self._idle and entry is None and (self._replays or self._reading.ended()) and not self._waits():
             raise StopIteration
         self._status.records = self._sequence
@@ -218,6 +219,7 @@ class LanePartition(StatefulSourcePartition[Item, bytes]):
         else:
             repeated = self._reading.repeat(entry.chosen, self._sequence)
             if repeated is None:
+                self._idle = True
                 return []
             items = self._advance(repeated)
         self._entry += 1
@@ -225,8 +227,9 @@ class LanePartition(StatefulSourcePartition[Item, bytes]):
         return items
 
     def _read(self) -> list[Item]:
-        """Read the available records; if there are none, perhaps make a tick."""
+        """Read the available records; if there are none, perhaps make a tick, else note that it is idle."""
         if self._replays:
+            self._idle = True
             return []
         # Read the clock before the input: a process that was stopped in between, for however long, must not
         # treat that time as silence.
@@ -235,8 +238,8 @@ class LanePartition(StatefulSourcePartition[Item, bytes]):
         items, runs = self._reading.read_batch(self._batch, self._sequence, until)
         if not self._fixed:
             # A full batch is a sign of a backlog.
-            self._batch = min(2 * self._batch, _MOST) if len(items) == self._batch else _FEWEST
-        if items:
+            self._batch = min(2 * self._batch, _MOST) if len(items) >= self._batch else _FEWEST
+        if items or runs:
             self._write(tuple(runs))
             if self._ticker is not None:
                 self._ticker.read(self._reading.latest)
@@ -244,6 +247,7 @@ class LanePartition(StatefulSourcePartition[Item, bytes]):
         silent = None if self._ticker is None else self._reading.silent_since(asked)
         arrival = None if self._ticker is None or silent is None else self._ticker.tick(silent)
         if arrival is None:
+            self._idle = True
             return []
         self._write(arrival)
         return [self._tick(arrival)]

@@ -543,7 +543,8 @@ class Input:
         tick_slack: microseconds by which ticks lag behind, for records on their way.
         journal_keep: microseconds that the order journal keeps entries that no resume needs.
         kafka: topics, instead of files.
-        rules: make events of the rows of the files; without rules the files hold events.
+        rules: make events of the rows of files or topics; without rules they hold events.
+        recorded: of the files, those that hold events in spite of the rules, which made them.
         connector: another source, instead of files.
     """
 
@@ -556,6 +557,7 @@ class Input:
     kafka: KafkaInput | None = None
     rules: tuple[Rule, ...] = ()
     connector: Connector | None = None
+    recorded: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -925,10 +925,11 @@ def _connector(
 
 
 def _rules(draft: CheckedDocument) -> tuple[Rule, ...]:
-    """Check the rules that make events of the files."""
+    """Check the rules that make events of the rows of files and topics."""
     table = draft.document.input
-    if table.map and (table.kafka or table.connector or table.follow or "-" in table.files):
-        draft.refuse(("input", "map"), "files that are complete: not topics, `follow` or standard input")
+    if table.map and (table.connector or "-" in table.files):
+        draft.refuse(("input", "map"), "files or topics: no `connector`, no standard input")
+    live = table.kafka is not None or table.follow
     rules = []
     for loc, document in draft.numbered(("input", "map"), table.map):
         rule, problems = problems_of(document)
@@ -936,6 +937,12 @@ def _rules(draft: CheckedDocument) -> tuple[Rule, ...]:
             draft.refuse((*loc, *place), expected, None if given is None else shown(given))
         if rule is not None:
             rules.append(rule)
+        for number, made in enumerate(rule.make if rule is not None and live else ()):
+            place = (*loc, "make", number)
+            if made.when == "last":
+                draft.refuse((*place, "when"), "`each`: of rows that still come, none is the last", "'last'")
+            if table.kafka is None and made.arrived is None and made.kind != "asset":
+                draft.refuse(place, "`arrived`: rows of followed files need a time of receipt")
     return tuple(rules)
 
 

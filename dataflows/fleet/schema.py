@@ -470,8 +470,8 @@ class InputTable(Table):
         default=[],
         description="Rules that make events from files of any form: CSV, text in columns, JSON, Parquet, "
         "Arrow. [Your own data](own-data.md) has their keys. The events are sorted by arrival, without "
-        "arrivals by time, and written to `input` in the output folder before the run. Default: the files "
-        "hold events.",
+        "arrivals by time, and written to `input` in the output folder before the run. Rows of topics, and "
+        "of files that are followed, become events as they come. Default: files and topics hold events.",
     )
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dataflows.mapping.rows import first_cells, form_of, read_rows
-from dataflows.mapping.rules import MISSING, Time
+from dataflows.mapping.rules import FILE, MISSING, Time, value_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -50,6 +50,8 @@ _THOUSANDS = re.compile(r"[+-]?[1-9]\d{0,2}(,\d{3})+")
 #: What no name in `fleet.toml` has, and its length there (less a number at its end).
 _REPLACED = str.maketrans("[]/:*?", "()____")
 _LONGEST = 110
+#: Distinct whole numbers from which a column with the name of a time counts steps.
+_STEPS = 100
 _COUNT = re.compile(r"cycle|step|index|^t$|^time$|hours?$|^n$", re.IGNORECASE)
 
 _FORMATS = (
@@ -81,6 +83,8 @@ RUN_TO_FAILURE = (
     "No file says what failed: the last row of each machine is taken as its failure (run to failure). If "
     "that is not so, give a file of failures."
 )
+#: What is said of files whose names say that their machines had not failed yet.
+_CUT = "{}: the name says test, so its machines are taken as cut off before they failed."
 #: Instant from which a count of cycles starts.
 SINCE = "2020-01-01T00:00:00Z"
 
@@ -181,18 +185,27 @@ def propose(files: Sequence[str]) -> list[Proposal]:
     Raises:
         RowsError: a file cannot be read.
     """
-    groups: dict[tuple[str, ...], list[str]] = defaultdict(list)
-    samples: dict[tuple[str, ...], list[Row]] = {}
+    samples: dict[tuple[str, ...], dict[str, list[Row]]] = defaultdict(dict)
     for path in files:
         rows = _sample(path)
         if not any(row.fields for row in rows):
             continue
         names = tuple(dict.fromkeys(name for row in rows[:200] for name in row.fields or {}))
-        groups[names].append(path)
-        samples.setdefault(names, []).extend(rows[: max(1, ROWS - len(samples.get(names, [])))])
-    tables = [_Table(groups[names], samples[names]) for names in groups]
+        found = samples[names]
+        found[path] = rows[: max(1, ROWS - sum(map(len, found.values())))]
+    tables = [table for group in samples.values() for table in _tables(group)]
     labels = any(table.label is not None or table.kind == "failure" for table in tables)
     return [table.proposal(labels=labels) for table in tables]
+
+
+def _tables(samples: dict[str, list[Row]]) -> list[_Table]:
+    """Tables of files with the same columns: one, or one of files to train on and one of files to test."""
+    whole = _Table(samples)
+    tests = {path: rows for path, rows in samples.items() if Path(path).name.lower().startswith("test")}
+    if len(tests) in {0, len(samples)} or whole.kind != "telemetry":
+        return [whole]
+    rest = {path: rows for path, rows in samples.items() if path not in tests}
+    return [_Table(rest, by_file=whole.by_file), _Table(tests, by_file=whole.by_file, cut=True)]
 
 
 def _sample(path: str) -> list[Row]:
@@ -218,10 +231,23 @@ def _is_number(text: str) -> bool:
 
 
 class _Table:
-    """Files with the same columns."""
+    """Files with the same columns.
 
-    def __init__(self, files: list[str], rows: list[Row]) -> None:
-        self.files = files
+    Args:
+        samples: first rows of each file.
+        by_file: whether the name of a machine needs that of its file; None finds out.
+        cut: whether the machines were cut off before they failed.
+
+    Attributes:
+        by_file: as given, or found: no column names a machine, or files that count from one on name the same.
+    """
+
+    def __init__(
+        self, samples: dict[str, list[Row]], *, by_file: bool | None = None, cut: bool = False
+    ) -> None:
+        self.files = files = list(samples)
+        rows = [row for each in samples.values() for row in each]
+        self._cut = cut
         self.headless = _columns(files[0]) is not None
         self.columns: dict[str, Column] = {}
         self._rows = [row.fields for row in rows if row.fields is not None]
@@ -234,6 +260,7 @@ class _Table:
         self.asset = self._asset()
         self.type, self.kinds = self._types()
         self.kind = self._kind()
+        self.by_file = self._needs_file(samples) if by_file is None else by_file
         if any(
             "\ufffd" in text for column in self.columns.values() for text in (column.name, *column.distinct)
         ):
@@ -242,10 +269,26 @@ class _Table:
                 "`iconv -f latin1 -t utf-8`, and run `init` on the result."
             )
         if self.kind == "unknown":
-            self.asked.append(
-                f"{Path(files[0]).name} has times but no readings, and no name or value in it says failure, "
-                "maintenance or fault: it is left out. If it matters, add it to `files`, and a rule."
+            what = (
+                "neither times nor anything about a machine"
+                if self.time is None
+                else "times but no readings, and no name or value says failure, maintenance or fault"
             )
+            names = ", ".join(Path(each).name for each in files)
+            # In place of the questions about its columns.
+            self.asked = [f"{names}: {what}. It is left out. If it matters, add it to `files`, and a rule."]
+
+    def _needs_file(self, samples: dict[str, list[Row]]) -> bool:
+        """Whether the name of a machine needs that of its file."""
+        if len(samples) == 1:
+            return False
+        if self.asset is None:
+            return True
+        if self.time is None or "since" not in self.time:
+            return False
+        name = self.asset.name
+        machines = ({value_of(row.fields or {}, name) for row in rows} for rows in samples.values())
+        return max(Counter(machine for each in machines for machine in each).values()) > 1
 
     def _left(self) -> Iterable[Column]:
         """Columns that are no time."""
@@ -267,8 +310,9 @@ class _Table:
                     "Set `zone` if they are local, such as to Europe/Berlin."
                 )
             return source, None if arrived is None else {"field": arrived, **found[arrived]}
-        counted = next(
-            (c for c in self.columns.values() if _COUNT.search(c.name) and c.whole == c.rows > 0), None
+        whole = [c for c in self.columns.values() if c.whole == c.rows > 0]
+        counted = next((c for c in whole if _COUNT.search(c.name)), None) or next(
+            (c for c in whole if _TIME.search(c.name) and len(c.distinct) >= _STEPS), None
         )
         if counted is None:
             unread = next((c for c in self.columns.values() if _TIME.search(c.name) and c.rows), None)
@@ -310,7 +354,7 @@ class _Table:
 
     def _kind(self) -> str:
         if self.time is None:
-            return "asset"
+            return "asset" if len(self.columns) > 1 else "unknown"
         if self._readings() or self.label is not None:
             return "telemetry"
         if self.type is not None:
@@ -340,7 +384,13 @@ class _Table:
     def _place(self) -> dict[str, Any]:
         """Asset and time of an event."""
         place: dict[str, Any] = {}
-        if self.asset is None:
+        if self.by_file:
+            inner = "" if self.asset is None else f"-{{{self.asset.name}}}"
+            place["asset"] = {"text": f"{{{FILE}}}{inner}"}
+            why = "its machines are numbered in each file anew" if inner else "no column names a machine"
+            others = f"{Path(self.files[0]).name} and others: {why}"
+            self.asked.append(f"{others}, so the name of the file is part of the machine's.")
+        elif self.asset is None:
             name = re.sub(r"[^\w-]+", "_", Path(self.files[0]).name.split(".")[0])
             self.asked.append(f"No column names a machine: all rows are of one, `{name}`.")
             place["asset"] = {"value": name}
@@ -425,7 +475,9 @@ class _Table:
             make.append({**_later(failure), "where": {self.label.name: _plain_flag(flag)}})
             used.add(self.label.name)
             self.asked.append(f"`{self.label.name}` = {flag} is taken as a failure right after that row.")
-        elif not labels and self.asset is not None:
+        elif self._cut and not labels:
+            self.asked.append(_CUT.format(Path(self.files[0]).name))
+        elif not labels and (self.asset is not None or self.by_file):
             make.append({**_later(failure), "when": "last"})
             self.asked.append(RUN_TO_FAILURE)
         return make, used

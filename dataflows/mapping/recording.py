@@ -23,15 +23,17 @@ from dataflows.disk import replace_file
 from dataflows.fleet.problems import nearest
 from dataflows.instants import format_instant
 from dataflows.mapping.rows import form_of, read_rows
-from dataflows.mapping.rules import Mapper, MappingError, Rule, fields_of, value_of
+from dataflows.mapping.rules import FILE, Mapper, MappingError, Rule, fields_of, value_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from dataflows.fleet.fleet import Fleet
+    from dataflows.mapping.rows import Row
 
 __all__ = [
     "ORDER",
+    "Examined",
     "Recording",
     "delete_recordings",
     "events_of",
@@ -85,7 +87,9 @@ def with_recordings(
 ) -> tuple[Fleet, list[dict[str, Any]]]:
     """Return the fleet with recordings of events as its input, where it has rules that make them.
 
-    Files that a recording holds already stay in it, new files make a recording of their own after it.
+    Files that a recording holds already stay in it, new files make a recording of their own after it. Rows of
+    topics and of files that are followed become events as they come: a topic has no recording, and files are
+    followed after the recordings of earlier runs.
 
     Args:
         fleet: the fleet; it is returned as it is if its files hold events.
@@ -100,18 +104,24 @@ def with_recordings(
         RowsError: a file cannot be read.
     """
     given = fleet.input
-    if not given.rules:
+    if not given.rules or given.kafka is not None:
         return fleet, []
     folder = fleet.output.folder / "input"
     folder.mkdir(parents=True, exist_ok=True)
-    rules = _digest(repr([rule.model_dump() for rule in given.rules]).encode())
-    digests = {path: _digest_of(path) for path in expand(given.files)}
+    rules = _digest(repr([rule.model_dump(exclude={"topics"}) for rule in given.rules]).encode())
     index = folder / "recordings.json"
     known = orjson.loads(index.read_bytes()) if index.exists() else []
+    paths = expand(given.files)
+    read = {path for recording in known for path in recording["files"]} if given.follow else set(paths)
+    # A file that is followed grows, so nothing is known of its content.
+    digests = {path: _digest_of(path) if path in read else "" for path in paths}
     for recording in known:
         _check_same(recording, rules, digests)
     held = {path for recording in known for path in recording["files"]}
     new = [path for path in digests if path not in held]
+    if given.follow:
+        recorded = tuple(str(folder / recording["recording"]) for recording in known)
+        return replace(fleet, input=replace(given, files=(*recorded, *new), recorded=recorded)), known
     if new:
         path = folder / f"events-{len(known):04}.jsonl"
         made = write_recording(new, given.rules, path, progress)
@@ -240,12 +250,11 @@ def events_of(
         msg = f"{path}: no rule of [[input.map]] is for this file; they are for {', '.join(patterns)}"
         raise MappingError(msg)
     mapper = Mapper(fitting)
-    form: dict[str, Any] = {"columns": fitting[0].columns, "delimiter": fitting[0].delimiter}
-    last = _last_rows(path, mapper, form) if mapper.last else frozenset()
-    examined = _Examined(path, fitting)
+    last = _last_rows(path, mapper, fitting) if mapper.last else frozenset()
+    examined = Examined(path, fitting)
 
     def made() -> Iterator[dict[str, Any]]:
-        for row in read_rows(path, **form):
+        for row in _rows(path, fitting):
             recording.rows += 1
             if progress is not None and recording.rows % 10_000 == 0:
                 progress(recording.rows)
@@ -286,17 +295,26 @@ def _joins(one: dict[str, Any], other: dict[str, Any]) -> bool:
     return same and not one["readings"].keys() & other["readings"].keys()
 
 
-def _last_rows(path: str, mapper: Mapper, form: dict[str, Any]) -> frozenset[int]:
+def _rows(path: str, rules: Sequence[Rule]) -> Iterator[Row]:
+    """Yield the rows of a file in the form that the first of its rules says."""
+    rows = read_rows(path, columns=rules[0].columns, delimiter=rules[0].delimiter)
+    named = any(FILE in fields_of(rule) for rule in rules)
+    file = Path(path).name.split(".")[0]
+    for row in rows:
+        yield row._replace(fields={FILE: file, **row.fields}) if named and row.fields is not None else row
+
+
+def _last_rows(path: str, mapper: Mapper, rules: Sequence[Rule]) -> frozenset[int]:
     """Return the number of the last row of each asset."""
     last: dict[str, int] = {}
-    for row in read_rows(path, **form):
+    for row in _rows(path, rules):
         asset = None if row.fields is None else mapper.asset(row.fields)
         if asset is not None:
             last[asset] = row.number
     return frozenset(last.values())
 
 
-class _Examined:
+class Examined:
     """Fields that the first rows of a file have: a rule that names another column is wrong."""
 
     def __init__(self, path: str, rules: Sequence[Rule]) -> None:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import io
     from collections.abc import Iterator, Sequence
 
-__all__ = ["Row", "RowsError", "first_cells", "form_of", "read_rows"]
+__all__ = ["LineReader", "Row", "RowsError", "first_cells", "form_of", "read_rows"]
 
 _GZIP = b"\x1f\x8b"
 _FORMS = {
@@ -137,11 +137,7 @@ def _csv(path: str, columns: Sequence[str] | None, delimiter: str | None) -> Ite
             delimiter = _delimiter(file.readline())
             file.seek(0)
         reader = csv.reader(file, delimiter=delimiter)
-        names = list(columns) if columns else [name.strip() for name in next(reader, [])]
-        if len(set(names)) < len(names):
-            twice = sorted({name for name in names if names.count(name) > 1})
-            msg = f"{path}: the columns {', '.join(map(repr, twice))} occur twice; name all with `columns`"
-            raise RowsError(msg)
+        names = list(columns) if columns else _names(next(reader, []), path)
         try:
             for values in reader:
                 if values:
@@ -149,6 +145,74 @@ def _csv(path: str, columns: Sequence[str] | None, delimiter: str | None) -> Ite
         except csv.Error as error:
             msg = f"{path}, line {reader.line_num}: {error}"
             raise RowsError(msg) from error
+
+
+def _names(cells: Sequence[str], path: str) -> list[str]:
+    """Return the names of columns in a header.
+
+    Raises:
+        RowsError: one of them occurs twice.
+    """
+    names = [name.strip() for name in cells]
+    if len(set(names)) < len(names):
+        twice = sorted({name for name in names if names.count(name) > 1})
+        msg = f"{path}: the columns {', '.join(map(repr, twice))} occur twice; name all with `columns`"
+        raise RowsError(msg)
+    return names
+
+
+class LineReader:
+    """Reads lines that come one at a time as rows; a line is a row.
+
+    Args:
+        form: ``csv``, ``text`` or ``json lines``.
+        columns: names of the columns; None for those of a header, see `read_names`.
+        delimiter: text between two columns; None takes the one that the header has most of, in text blanks.
+
+    Attributes:
+        names: names of the columns, None while unknown, and of JSON.
+
+    >>> lines = LineReader("csv", None, None)
+    >>> lines.read_names("unit;volt", "a.csv")
+    ['unit', 'volt']
+    >>> lines.row(2, "p1;3,5").fields
+    {'unit': 'p1', 'volt': '3,5'}
+    """
+
+    def __init__(self, form: str, columns: Sequence[str] | None, delimiter: str | None) -> None:
+        self._form = form
+        self._delimiter = delimiter or ("," if form == "csv" and columns else None)
+        self.names = None if columns is None else list(columns)
+
+    @property
+    def needs_names(self) -> bool:
+        """Whether rows cannot be read before a header."""
+        return self._form != "json lines" and self.names is None
+
+    def read_names(self, header: str, path: str) -> list[str]:
+        """Read the names of the columns, and return them.
+
+        Raises:
+            RowsError: a name occurs twice.
+        """
+        if self._form == "csv" and self._delimiter is None:
+            self._delimiter = _delimiter(header)
+        self.names = _names(self._cells(header), path)
+        return self.names
+
+    def row(self, number: int, line: str) -> Row:
+        """Return a line as a row; a quoted cell that does not end on its line makes it unreadable."""
+        line = line.rstrip("\r\n")
+        if self._form == "json lines":
+            return _json_row(number, line)
+        if self._form == "csv" and line.count('"') % 2:
+            return Row(number, None, line)
+        return _row(number, self.names or [], self._cells(line), self._delimiter or " ")
+
+    def _cells(self, line: str) -> list[str]:
+        if self._form == "text":
+            return line.split(self._delimiter)
+        return next(csv.reader([line], delimiter=self._delimiter or ","), [])
 
 
 def _text(path: str, columns: Sequence[str] | None, delimiter: str | None) -> Iterator[Row]:

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from dataflows.mapping.rows import Row
 
 __all__ = [
+    "FILE",
     "EventRule",
     "Made",
     "Mapper",
@@ -40,10 +41,13 @@ __all__ = [
 
 #: Texts that mean a missing value, in upper or lower case.
 MISSING = frozenset({"", "na", "n/a", "nan", "null", "none", "nil", "-", "?", "inf", "-inf"})
+_ABSENT = object()
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 _UNITS = {"ns": 1e-3, **MICROSECONDS}
 _FIELD = re.compile(r"\{([^{}]+)\}")
+#: Field that every row has: the name of its file without suffix, or of its topic.
+FILE = "file"
 
 
 class MappingError(ValueError):
@@ -69,7 +73,11 @@ class Text(_Spec):
 
     field: str | None = Field(default=None, description="Field of the row; `a.b` is `b` inside `a`.")
     value: str | None = Field(default=None, description="A constant.")
-    text: str | None = Field(default=None, description="A pattern, such as `engine-{unit}`.")
+    text: str | None = Field(
+        default=None,
+        description="A pattern, such as `engine-{unit}`; `{file}` is the name of the file without suffix, or "
+        "of the topic, unless the row has such a field.",
+    )
     names: dict[str, str] | None = Field(
         default=None,
         description='Name for each value of the field, such as `{ F01 = "leak" }`. A row with '
@@ -279,6 +287,7 @@ class Rule(_Spec):
 
     Attributes:
         files: globs of file names (without folders) that it is for.
+        topics: globs of names of topics that it is for.
         columns: names of the columns, for files without a header.
         delimiter: text between two columns; None finds out.
         where: fields and the values that they must have; ``*`` is any value that is not missing.
@@ -286,6 +295,7 @@ class Rule(_Spec):
     """
 
     files: list[str] = ["*"]
+    topics: list[str] = ["*"]
     columns: list[str] | None = None
     delimiter: str | None = None
     where: dict[str, Any] = {}
@@ -424,14 +434,14 @@ class _Maker:
         rule = self._rule
         event: dict[str, Any] = {"kind": rule.kind}
         sources: dict[str, Text | Time] = {**self._texts, **self._times}
+        if any(text.names is not None and text.read(fields) is None for text in self._texts.values()):
+            return None
         for name, source in sources.items():
             found = source.read(fields)
             if found is not None:
                 event["class" if name == "asset_class" else name] = found
-            elif isinstance(source, Text) and source.names is not None:
-                return None
             elif name in _REQUIRED[rule.kind]:
-                msg = f"{rule.kind}: {name} is missing"
+                msg = f"{rule.kind}: {name} is missing{_hint(source, fields)}"
                 raise _UnusableError(msg)
         if rule.kind == "telemetry":
             event["readings"] = self._readings(fields)
@@ -446,6 +456,18 @@ class _Maker:
             return {name: number.read(fields) for name, number in self._numbers.items()}
         tag = self._tag.read(fields)
         return {} if tag is None else {tag: self._value.read(fields)}
+
+
+def _hint(source: Text | Time, fields: Mapping[str, Any]) -> str:
+    """Say which field a row lacks, and the nearest that it has, where it lacks the one of a source."""
+    name = source.field
+    if name is None or value_of(fields, name, _ABSENT) is not _ABSENT:
+        return ""
+    # The modules of a fleet import the rules.
+    from dataflows.fleet.problems import nearest  # noqa: PLC0415
+
+    near = nearest(name, list(fields))
+    return f", the row has no field {name!r}" + ("" if near is None else f"; did you mean {near!r}?")
 
 
 def _text(source: TextSource) -> Text:

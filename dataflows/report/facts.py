@@ -597,7 +597,9 @@ def _recording(facts: Facts) -> list[Path]:
         facts.unread = "the input is no file"
     elif fleet.input.rules:
         made = sorted((facts.folder / "input").glob("events-*.jsonl"))
-        facts.unread = "" if made else "the events made of your files are gone"
+        as_they_came = "your rows became events as they came, in no file"
+        gone = as_they_came if fleet.input.follow else "the events made of your files are gone"
+        facts.unread = "" if made else gone
         return made
     else:
         import glob  # noqa: PLC0415 - patterns are absolute

@@ -8,7 +8,7 @@ counterpart are held. `Explanation` names, for a vector that differs, the featur
 from __future__ import annotations
 
 from collections import OrderedDict, deque
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
@@ -475,12 +475,14 @@ def audit(
         RowError: a line of the outputs is not a valid row.
         OutputGoneError: files of the outputs were moved away.
     """
-    overrides: dict[str, Any] = {"input": {"follow": False}}
+    overrides: dict[str, Any] = {}
     if recording:
-        overrides["input"] |= {"files": [str(Path.cwd() / name) for name in recording], "map": []}
+        overrides["input"] = {"files": [str(Path.cwd() / name) for name in recording], "map": []}
     if out is not None:
         overrides["output"] = {"folder": str(Path.cwd() / out)}
     resolved, _ = with_recordings(load(fleet, overrides))
+    # Files that a run followed are read up to where they end now.
+    resolved = replace(resolved, input=replace(resolved.input, follow=False))
     named = frozenset(assets)
     chosen = named.__contains__ if named else lambda asset: in_sample(asset, sample)
     report = Audit(resolved, chosen, journal).run(console)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -122,6 +122,8 @@ def explain(fleet: Fleet, prediction: str) -> Explained:
         msg = "the recording is needed as files: name them with FLEET_INPUT, as `replay` writes them"
         raise ExplainError(msg)
     fleet, _ = with_recordings(fleet)
+    # Files that a run followed are read up to where they end now.
+    fleet = replace(fleet, input=replace(fleet.input, follow=False))
     target = fleet.targets.get(row["target"])
     if target is None:
         msg = f"{row['target']} is no target of {fleet.path}; use the fleet.toml of the run"

@@ -229,11 +229,13 @@ class _Fleet:
 
     def _class(self) -> str:
         found = self._found
+        # Rows without times of receipt are sorted by time before the run, so none of them is late.
+        disorder = found.disorder if found.lateness or not self._proposals else []
         lines = [
             "[classes.machine]",
             f"sensors = {_toml(self._sensors)}",
             "# How late a message may come and still correct its windows.",
-            f"allowed_lateness = {_quoted(_covering(found.disorder, 0.999))}",
+            f"allowed_lateness = {_quoted(_covering(disorder, 0.999))}",
             "# How long after a failure its report may come.",
             f"label_delay = {_quoted(_covering(found.reported, 0.95))}",
             f"# One example a machine and {self._every} is kept for learning.",

@@ -80,7 +80,10 @@ def replay(
         msg = "a journal says in which order records came, not when: leave out --speed, or --journal"
         raise InputError(msg)
     # A replay never writes to topics: their readers expect real events.
-    overrides: dict[str, Any] = {"input": {"follow": False}, "output": {"kafka": None}}
+    overrides: dict[str, Any] = {"input": {}, "output": {"kafka": None}}
+    if journal is None:
+        # A journal has the places of rows in files that were followed; without one, rows are sorted.
+        overrides["input"]["follow"] = False
     if recording:
         overrides["input"] |= {
             "files": [str(Path.cwd() / name) for name in recording],

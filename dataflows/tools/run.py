@@ -189,7 +189,8 @@ def _recorded(fleet: Fleet, console: Console) -> Fleet:
         recorded, found = with_recordings(
             fleet, lambda rows: shown.update(f"Making events of the rows: {rows:,} ...")
         )
-    console.print(sentence(found), highlight=False)
+    if found:
+        console.print(sentence(found), highlight=False)
     return recorded
 
 

@@ -85,14 +85,14 @@ class _Sending:
         self._failed: str | None = None
 
     def add(self, head: NextRecord) -> None:
-        arrived = getattr(head.event, "arrived", None)
+        arrived = getattr(head.events[0], "arrived", None)
         self._latest = arrived or self._latest
         while True:
             try:
                 self._producer.produce(
                     self._topic,
                     head.raw,
-                    getattr(head.event, "asset", None),
+                    getattr(head.events[0], "asset", None),
                     timestamp=self._latest // 1_000,
                     on_delivery=self._note,
                 )

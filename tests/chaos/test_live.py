@@ -13,7 +13,7 @@ import pytest
 
 from dataflows.connectors.order_journal import entries_of
 from dataflows.instants import HOUR, parse_instant
-from tests.chaos.harness import eventually, outputs, rows
+from tests.chaos.harness import assert_same, eventually, outputs, rows
 from tests.chaos.live import (
     ahead_of,
     all_read,
@@ -22,6 +22,7 @@ from tests.chaos.live import (
     count,
     ended,
     following,
+    found,
     is_up,
     players,
     read,
@@ -98,6 +99,48 @@ def test_kills_while_following_change_nothing(tmp_path: Path, seed: int, kills: 
             ended(last, fleet)
     assert killed >= 2
     assert_replay_equals_live(fleet)
+
+
+ROWS = """
+[[input.map]]
+files = ["telemetry*"]
+make = [{ kind = "telemetry", PLACE, readings = { pressure = "readings.pressure" } }]
+
+[[input.map]]
+files = ["reports*"]
+make = [
+  { kind = "failure", where = { kind = "failure" }, PLACE, mode = "mode" },
+  { kind = "maintenance", where = { kind = "maintenance" }, PLACE },
+]
+""".replace("PLACE", 'asset = "asset", time = "time", arrived = "arrived"')
+
+
+def test_kills_while_following_rows_change_nothing(tmp_path: Path) -> None:
+    """Rows in a form of the user's own, killed with -9: the outputs are those of the same rows as events."""
+    fleet, played = begin(tmp_path, 600)
+    fleet.write_text(fleet.read_text().replace("[output]", f"{ROWS}\n[output]"))
+    chance, killed = random.Random(3), 0
+    with players(played, 300) as running:
+        while killed < 3 and read(fleet) < count(played) - 500:
+            with following(fleet, batch=chance.choice([100, 1_000])) as process:
+                eventually(lambda process=process: is_up(fleet, process), process)
+                goal = read(fleet) + chance.randrange(50, 400)
+                eventually(lambda goal=goal: read(fleet) > goal, process)
+            killed += 1
+        with following(fleet) as last:
+            all_read(fleet, played, running, last)
+            ended(last, fleet)
+    assert killed >= 2
+    mapped, summary = found(fleet, "out")
+    journal = str(tmp_path / "store" / "journal")
+    again, _ = replayed(fleet, "again", "--journal", journal)
+    assert_same(again, mapped)
+    fleet.write_text(fleet.read_text().replace(ROWS, ""))
+    plain, of_events = replayed(fleet, "plain", "--journal", journal)
+    # A reject has the text of its row, and names what is wrong in the words of the rules.
+    assert len(mapped.pop("rejects").splitlines()) == len(plain.pop("rejects").splitlines()) > 0
+    assert mapped == plain
+    assert summary["targets"] == of_events["targets"]
 
 
 def test_the_clock_of_a_process_can_be_moved() -> None:

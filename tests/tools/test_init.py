@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import gzip
 import io
 import json
 import random
@@ -14,8 +15,9 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from dataflows.events import decode
+from dataflows.events import Failure, decode
 from dataflows.fleet import load
+from dataflows.instants import HOUR, parse_instant
 from dataflows.mapping.recording import with_recordings
 from dataflows.mapping.rows import RowsError
 from dataflows.pipeline import run_inline
@@ -246,6 +248,38 @@ def test_engines_as_nasa_delivers_them_run_to_failure(tmp_path: Path, data_folde
     assert list(fleet.targets) == ["machine/failure/24h"]
 
 
+def test_engines_of_several_files_are_not_mixed_up(tmp_path: Path, data_folder: Path) -> None:
+    """Each file of C-MAPSS numbers its engines from 1; those of a test file had not failed when it ends."""
+    for name in ("train_FD001", "test_FD001", "RUL_FD001", "train_FD002"):
+        lines = gzip.decompress((data_folder / "cmapss" / f"{name}.txt.gz").read_bytes()).splitlines(True)
+        (tmp_path / f"{name}.txt").write_bytes(b"".join(lines[:300]))
+    said = " ".join(_init(*sorted(tmp_path.glob("*.txt")), out=tmp_path / "fleet.toml").split())
+    assert "RUL_FD001.txt: neither times nor anything about a machine. It is left out." in said
+    assert "test_FD001.txt: the name says test" in said
+    fleet, _ = with_recordings(load(tmp_path / "fleet.toml"))
+    events = [decode(line) for line in Path(fleet.input.files[0]).read_bytes().splitlines()]
+    failed = {event.asset for event in events if isinstance(event, Failure)}
+    assert failed == {"train_FD001-1", "train_FD001-2", "train_FD002-1", "train_FD002-2"}
+    assert {event.asset for event in events} - failed == {f"test_FD001-{number}" for number in range(1, 7)}
+    assert fleet.classes["machine"].allowed_lateness == 0
+
+
+def test_a_file_for_each_machine_needs_no_column_of_machines(tmp_path: Path) -> None:
+    """Where no column names a machine, and there are several files, each file is one; its steps count."""
+    chance = random.Random(1)
+    for name, length in (("press A", 400), ("press B", 250)):
+        rows = [[step, chance.gauss(4, 1), chance.gauss(50, 2)] for step in range(length)]
+        with (tmp_path / f"{name}.csv").open("w", newline="", encoding="utf-8") as file:
+            csv.writer(file).writerows([["Timestamp", "volt", "heat"], *rows])
+    said = " ".join(_init(*sorted(tmp_path.glob("*.csv")), out=tmp_path / "fleet.toml").split())
+    assert "no column names a machine, so the name of the file is part of the machine's" in said
+    fleet, _ = with_recordings(load(tmp_path / "fleet.toml"))
+    events = [decode(line) for line in Path(fleet.input.files[0]).read_bytes().splitlines()]
+    failures = [(event.asset, event.time) for event in events if isinstance(event, Failure)]
+    start = parse_instant("2020-01-01T00:00:00Z")
+    assert failures == [("press B", start + 250 * HOUR), ("press A", start + 400 * HOUR)]
+
+
 def test_machines_as_microsoft_delivers_them(tmp_path: Path, data_folder: Path) -> None:
     """Five CSV files become telemetry, faults, failures, maintenance and what is known of each machine."""
     files = sorted((data_folder / "azure_pdm_20x90d").glob("PdM_*.csv.gz"))
@@ -308,7 +342,7 @@ def test_a_file_of_no_known_kind_is_left_out(tmp_path: Path) -> None:
         + "".join(f"pump-{n % 4},2020-01-0{n + 1} 00:00:00,w{n % 3}\n" for n in range(8))
     )
     said = _init(readings, failures, visits, out=tmp_path / "fleet.toml").replace("\n", " ")
-    assert "visits.csv has times but no readings" in said
+    assert "visits.csv: times but no readings" in said
     assert str(_document(tmp_path)["input"]["files"]) == "['readings.csv', 'failures.csv']"
 
 

@@ -16,6 +16,7 @@ import time
 from collections import deque
 from datetime import timedelta
 from itertools import islice
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import structlog
@@ -32,12 +33,13 @@ from dataflows.items import Item
 from dataflows.state.snapshots import Kind
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from confluent_kafka import Consumer, Message
 
     from dataflows.connectors.kafka.topics import Asked, Name, Topic, Topics
     from dataflows.connectors.merge import Merge
+    from dataflows.mapping.live import LiveRows
 
 __all__ = ["KAFKA", "KafkaReading", "PartitionBuffer", "TopicMonitor", "refuse_change"]
 
@@ -271,6 +273,7 @@ class KafkaReading(Reading):
         topics: id of each topic.
         sentinel: monitor of the topics.
         follow: whether the input has no end.
+        rows: makes events of the values of a topic, by topic; topics that are not in it hold events.
     """
 
     #: The engine's own pause after an empty batch, one millisecond, is short enough and costs little.
@@ -286,7 +289,9 @@ class KafkaReading(Reading):
         sentinel: TopicMonitor,
         *,
         follow: bool,
+        rows: Mapping[str, LiveRows] = MappingProxyType({}),
     ) -> None:
+        self._rows = rows
         self._consumer = consumer
         self._parts = list(parts)
         self._by_name = {part.name: part for part in parts}
@@ -340,15 +345,16 @@ class KafkaReading(Reading):
                 break
             heapq.heappop(self._ready)
             bound = self._ready[0] if self._ready else None
-            start, before = part.offset, len(items)
+            start, records = part.offset, 0
             while part.buffer and len(items) < batch and room > 0:
                 if (bound is not None and part.order(number) > bound) or (
                     until is not None and part.due() > until
                 ):
                     break
                 room -= len(part.buffer[0][2])
-                items.append(self._item(part, sequence + len(items) + 1))
-            runs.append(Run(len(self._paths) + number, start, part.offset, len(items) - before))
+                items += self._items(part, sequence + len(items))
+                records += 1
+            runs.append(Run(len(self._paths) + number, start, part.offset, records))
             if part.buffer:
                 heapq.heappush(self._ready, part.order(number))
             else:
@@ -424,16 +430,21 @@ class KafkaReading(Reading):
         msg = f"{where} cannot be read: {error.str()}"
         raise KafkaInputError(msg)
 
-    def _item(self, part: PartitionBuffer, sequence: int) -> Item:
+    def _items(self, part: PartitionBuffer, sequence: int) -> list[Item]:
+        """Take the next message of a partition as an item, or one of each event that rules make of it."""
         offset, stamp, value = part.pop()
         part.offset = offset + 1
-        event = decode(value)
-        if not isinstance(event, Reject):
+        rows = self._rows.get(part.name[0])
+        events = (decode(value),) if rows is None else rows.read(value, offset, offset) or ()
+        for event in events:
+            if isinstance(event, Reject):
+                continue
             if stamp == NEVER:
                 msg = f"{part.label}, offset {offset:,} has no timestamp, so nobody knows when it arrived"
                 raise KafkaInputError(msg)
             force_setattr(event, "arrived", stamp)
-        return Item(sequence, 0, None, 0, (part.label, offset, offset), event)
+        place = (part.label, offset, offset)
+        return [Item(sequence + number, 0, None, 0, place, event) for number, event in enumerate(events, 1)]
 
     def repeat(self, runs: tuple[Run, ...], sequence: int) -> list[Item] | None:
         """See `Reading`."""
@@ -449,7 +460,7 @@ class KafkaReading(Reading):
         for run in own:
             part = self._parts[run.partition - len(self._paths)]
             for _ in range(run.records):
-                items.append(self._item(part, sequence + len(items) + 1))
+                items += self._items(part, sequence + len(items))
             # The last offsets may belong to messages that no reader sees.
             part.offset = run.end
         self._ready, self._asked = [], list(range(len(self._parts)))

@@ -20,6 +20,7 @@ from dataflows.connectors.lines import InputError, expand
 from dataflows.connectors.merge import FilePosition, Merge
 from dataflows.connectors.order_journal import entries_of, partitions_of
 from dataflows.connectors.source import LaneSource
+from dataflows.mapping.live import rows_of_topic
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -89,6 +90,7 @@ class KafkaSource(LaneSource):
         expected = self._found(topics, {} if state is None else state[1])
         parts = self._parts(topics, expected, state)
         places = self._places([] if state is None else state[0])
+        rules = self.input.rules
         reading = KafkaReading(
             self._clients.consumer(self._kafka.group),
             parts,
@@ -97,6 +99,7 @@ class KafkaSource(LaneSource):
             {name: topic.id for name, topic in expected.items()},
             TopicMonitor(topics, expected, self.input.tick_every, self._clients.patience.check),
             follow=self.follow,
+            rows={name: rows_of_topic(name, rules) for name in expected} if rules else {},
         )
         self.status.register("behind", reading.lag)
         return reading
