@@ -25,6 +25,7 @@ from river import base, compose
 
 from dataflows.estimators import FORMER_PATHS, Frozen, Retrained
 from dataflows.features import FeatureBlock
+from dataflows.fleet.deferred import DEFERRED, defer
 from dataflows.fleet.problems import Loc, Problem, dotted, listed, nearest, shown
 
 if TYPE_CHECKING:
@@ -37,6 +38,9 @@ __all__ = ["Blueprint", "blueprint", "locate_block", "own_block", "path_key", "s
 _PATH = re.compile(r"[^\W\d]\w*(?:\.[^\W\d]\w*)+")
 _SEEDS = ("seed", "random_state")
 _Kind = inspect.Parameter
+
+for _package, _functions in DEFERRED.items():
+    defer(_package, _functions)
 
 
 @dataclass(frozen=True, slots=True)
@@ -414,7 +418,9 @@ def _nearest_path(found: object, walked: str, path: str) -> str | None:
         homes = [home for home, module in modules.items() if inspect.isclass(getattr(module, rest[-1], None))]
         if homes:
             return f"river.{homes[0]}.{rest[-1]}"
-    names = [name for name, value in vars(found).items() if not name.startswith("_") and _fits(value, rest)]
+    names = [
+        name for name in dir(found) if not name.startswith("_") and _fits(getattr(found, name, None), rest)
+    ]
     if hasattr(found, "__path__"):
         names += [module.name for module in pkgutil.iter_modules(found.__path__)]
     name = nearest(rest[0], names)

@@ -218,7 +218,7 @@ def _class_meant(value: object) -> str | None:
 
 def _river_path(name: str) -> str | None:
     for home, module in vars(importlib.import_module("river.api")).items():
-        for known, found in vars(module).items() if inspect.ismodule(module) else ():
-            if known.lower() == name.lower() and inspect.isclass(found):
+        for known in dir(module) if inspect.ismodule(module) else ():
+            if known.lower() == name.lower() and inspect.isclass(getattr(module, known, None)):
                 return f"river.{home}.{known}"
     return None
