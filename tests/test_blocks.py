@@ -184,6 +184,7 @@ def check(of: Fleet, recording: list[bytes], sizes: list[int], kills: set[int]) 
     """Compare blocks with the stages run record by record; return how many rows each output has."""
     with capture_logs():
         whole = {name: rows for name, rows in run_lines(of, recording).items() if rows}
+        assert run_lines(of, recording, batch=max(sizes)).items() >= whole.items()
         cut = in_blocks(of, recording, sizes, kills)
     whole.pop("summary")
     cut.pop("summary")

@@ -136,7 +136,7 @@ def _model(target: Target, name: str | None) -> Model:
 def _evaluations(fleet: Fleet, lines: Iterable[bytes], target: str) -> Evaluations:
     """The evaluations of one target, of a run in memory."""
     with silenced():
-        rows = run_lines(fleet, lines)
+        rows = run_lines(fleet, lines, batch=1000)
     if not rows["evaluations"]:
         msg = "no example got a label: the recording is too short, or holds no failures"
         raise EstimateError(msg)

@@ -258,7 +258,7 @@ def _run(fleet: Fleet, lines: Sequence[bytes], option: Option) -> Served:
     lost = 0
     if waits:
         lines, added, lost = waiting(lines, option.lateness, fleet.assets.max_future)
-    return served(run_lines(changed, lines), target.name, added, lost)
+    return served(run_lines(changed, lines, batch=1000), target.name, added, lost)
 
 
 def _name(option: Option) -> str:
