@@ -18,6 +18,7 @@ from dataflows.instants import parse_duration
 from dataflows.tools.tables import WIDTH
 
 if TYPE_CHECKING:
+    from dataflows.evaluation.moving import Movement
     from dataflows.fleet import Fleet
 
 __all__ = ["app"]
@@ -58,6 +59,17 @@ Epoch = Annotated[str, typer.Option(help="Time between snapshots, such as 500ms 
 Fresh = Annotated[
     bool, typer.Option("--fresh", help="Delete the store and the outputs of earlier runs first.")
 ]
+
+# What if data had moved in another way?
+Late = Annotated[float, typer.Option(min=0.0, max=1.0, help="Move data: share of messages to delay.")]
+LateBy = Annotated[str, typer.Option(help="Mean of that delay, exponential.")]
+DelaysOf = Annotated[
+    Path | None,
+    typer.Option(help="Delay every message as those of this recording were.", show_default=False),
+]
+Lost = Annotated[float, typer.Option(min=0.0, max=1.0, help="Share of messages to lose.")]
+Offline = Annotated[str, typer.Option(help="Hours of each day without network, a gateway at a time.")]
+ReportedAfter = Annotated[str, typer.Option(help="Mean delay of reports of failures, exponential.")]
 
 
 @app.command()
@@ -623,6 +635,12 @@ def tradeoff(
     false_alarm_cost: Annotated[float | None, typer.Option(min=0.0, help="What a false alarm costs.")] = None,
     repair_cost: Annotated[float, typer.Option(min=0.0, help="What a planned repair costs.")] = 0.0,
     plot: Annotated[Path | None, typer.Option(help="An SVG file of the costs.", show_default=False)] = None,
+    late: Late = 0.0,
+    late_by: LateBy = "1h",
+    delays_of: DelaysOf = None,
+    lost: Lost = 0.0,
+    offline: Offline = "0s",
+    reported_after: ReportedAfter = "0s",
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,  # noqa: FBT002
 ) -> None:
     """Serve one recording in several ways: latenesses, on arrival or waiting, and compare what each costs."""
@@ -642,6 +660,7 @@ def tradeoff(
             label_delay=listed("--label-delay", label_delay),
             lead=_duration("--lead", lead),
             costs=prices(missed_cost, false_alarm_cost, repair_cost),
+            movement=_movement(late, late_by, delays_of, lost, offline, reported_after),
             plot=plot,
             as_json=as_json,
         )
@@ -675,6 +694,12 @@ def estimate(
     truth: Annotated[
         Path | None, typer.Option(help="truth.jsonl of a simulated recording.", show_default=False)
     ] = None,
+    late: Late = 0.0,
+    late_by: LateBy = "1h",
+    delays_of: DelaysOf = None,
+    lost: Lost = 0.0,
+    offline: Offline = "0s",
+    reported_after: ReportedAfter = "0s",
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,  # noqa: FBT002
 ) -> None:
     """Estimate a model's error in five ways, and show what the way data moved does to each."""
@@ -682,7 +707,8 @@ def estimate(
     from dataflows.tools.estimate import Question, show_estimates
 
     with _explained():
-        question = Question(target, model, split, seed, truth)
+        movement = _movement(late, late_by, delays_of, lost, offline, reported_after)
+        question = Question(target, model, split, seed, truth, movement)
         show_estimates(load(fleet), _console, question, as_json=as_json)
 
 
@@ -738,6 +764,22 @@ def _is_ours(error: BaseException) -> bool:
     """Whether it is one of the project's own, or of a file that cannot be opened; all else is a bug."""
     of_a_file = isinstance(error, OSError) and error.filename is not None
     return of_a_file or type(error).__module__.split(".")[0] == "dataflows"
+
+
+def _movement(
+    late: float, late_by: str, delays_of: Path | None, lost: float, offline: str, reported_after: str
+) -> Movement:
+    from dataflows.evaluation.moving import Movement
+    from dataflows.evaluation.moving import delays_of as measured
+
+    return Movement(
+        late,
+        _duration("--late-by", late_by),
+        () if delays_of is None else measured(delays_of.read_bytes().splitlines()),
+        lost,
+        _duration("--offline", offline),
+        _duration("--reported-after", reported_after),
+    )
 
 
 def _duration(option: str, text: str) -> int:

@@ -26,6 +26,7 @@ def main(arguments: list[str] | None = None) -> None:
     """Command line: a line a seed."""
     parser = argparse.ArgumentParser(prog="studies tradeoff", description=__doc__)
     parser.add_argument("--seeds", type=int, default=20)
+    parser.add_argument("--first", type=int, default=0, help="the first of them")
     parser.add_argument("--trucks", type=int, default=10)
     parser.add_argument("--days", type=int, default=30)
     given = parser.parse_args(arguments)
@@ -36,7 +37,7 @@ def main(arguments: list[str] | None = None) -> None:
     every = fleet.classes["truck"].example_every
     assert target.costs is not None
     worst = 0.0
-    for seed in range(given.seeds):
+    for seed in range(given.first, given.first + given.seeds):
         with tempfile.TemporaryDirectory() as folder, silenced():
             write(load_scenario("field", trucks=given.trucks, days=given.days, seed=seed), Path(folder))
             lines = (Path(folder) / "events.jsonl").read_bytes().splitlines()

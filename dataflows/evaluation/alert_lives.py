@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
@@ -24,8 +25,8 @@ class AlertLife:
         why: what cleared it.
         score: the highest.
         moved_by: the features that raised the score when it opened, as in the output.
-        outcome: whether a failure followed within the horizon of the opening, or ended the alert; ``unknown``
-            until the labels say so.
+        outcome: whether a failure came within the horizon of the opening, or while the alert stood;
+            ``unknown`` until the labels say so.
         lead: hours from the opening to the failure.
     """
 
@@ -103,8 +104,9 @@ def alert_lives(rows: Iterable[Mapping[str, Any]], labels: Labels) -> list[Alert
     failures = labels.failures()
     for life in lives.values():
         end = life.opened + life.horizon
-        # An alert that stands until the failure led to it, however early it opened.
-        reach = max(end, life.cleared or 0) if life.why == "failure" else end
+        # An alert that stands when the failure comes led to it, however early it opened, and whatever clears
+        # it: failures are reported late.
+        reach = math.inf if life.cleared is None else max(end, life.cleared)
         came = [time for time in failures.get((life.asset, life.target), ()) if life.opened < time <= reach]
         if came:
             life.outcome, life.lead = "failure", (min(came) - life.opened) / HOUR

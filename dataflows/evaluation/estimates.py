@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-__all__ = ["ESTIMATES", "Estimate", "estimate", "prequential", "true_loss"]
+__all__ = ["ESTIMATES", "Estimate", "estimate", "judged", "prequential", "true_loss"]
 
 ESTIMATES = ("random", "hindsight", "served", "immature", "matured")
 
@@ -122,13 +122,13 @@ def estimate(
     """
     mine, full = _table(served, features), _table(complete, features)
     border = _border(mine.times, split)
-    judged, scores = _judged(served, model, border)
+    seen, scores = _judged(served, model, border)
     return [
         _random(full, build, split, seed),
         _by_time("hindsight", full, build, border, seed),
         _by_time("served", mine, build, border, seed),
         _immature(mine, build, horizon, border, seed),
-        _estimate("matured", judged.labels, scores, judged.assets, seed),
+        _estimate("matured", seen.labels, scores, seen.assets, seed),
     ]
 
 
@@ -151,9 +151,20 @@ def true_loss(
         split: as of `estimate`.
         seed: as of `estimate`.
     """
-    judged, scores = _judged(served, model, _border(_known(served).times, split))
-    labels = _true_labels(judged.assets, judged.times, horizon, failures)
-    return _estimate("truth", labels, scores, judged.assets, seed)
+    seen, scores = _judged(served, model, _border(_known(served).times, split))
+    labels = _true_labels(seen.assets, seen.times, horizon, failures)
+    return _estimate("truth", labels, scores, seen.assets, seed)
+
+
+def judged(served: Evaluations, split: float) -> Evaluations:
+    """Return the examples that are judged, in order of (time, asset): final labels, after the split.
+
+    Args:
+        served: as of `estimate`.
+        split: as of `estimate`.
+    """
+    known = _known(served)
+    return known.where(known.times >= _border(known.times, split))
 
 
 def _border(times: NDArray[np.int64], split: float) -> int:
@@ -161,9 +172,9 @@ def _border(times: NDArray[np.int64], split: float) -> int:
 
 
 def _judged(served: Evaluations, model: str, border: int) -> tuple[Evaluations, NDArray[np.float64]]:
-    judged = _known(served)
-    judged = judged.where(judged.times >= border)
-    return judged, judged.scores[:, judged.models.index(model)]
+    known = _known(served)
+    seen = known.where(known.times >= border)
+    return seen, seen.scores[:, seen.models.index(model)]
 
 
 def _known(evaluations: Evaluations) -> Evaluations:

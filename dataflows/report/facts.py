@@ -17,11 +17,11 @@ import orjson
 from dataflows.connectors.file_sink import files_of
 from dataflows.evaluation.alert_lives import AlertLife, Labels, alert_lives
 from dataflows.evaluation.reading import instants, rows_as, whole_rows
+from dataflows.evaluation.two_clocks import Age, Look, Revisions, Served, by_age, looks
 from dataflows.evaluation.words import sensor_of
 from dataflows.instants import MICROSECONDS, parse_duration, parse_instant
 from dataflows.report.reliability import Bin, Gain, blocks_of, gain_over_constant, reliability
 from dataflows.report.timelines import Grid, Recording, Series, read_recording, spans, standing
-from dataflows.scoring import log_loss
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -90,14 +90,6 @@ class Record(NamedTuple):
 _NO_RECORD = Record(0, 0, 0, 0, None)
 
 
-class Age(NamedTuple):
-    """Log loss by when a score was given: the first, or the latest after late data came."""
-
-    what: str
-    examples: int
-    loss: float
-
-
 @dataclass(slots=True)
 class TargetFacts:
     """One target.
@@ -113,7 +105,8 @@ class TargetFacts:
         failures: that came; and how many of them were visible before.
         warned: see ``failures``.
         left_out: examples outside the figures, by reason.
-        ages: error by the age of the score; empty without revisions.
+        ages: error by the age of the score; the first score alone where late data revised none.
+        looks: error before labels at the end of each period, beside what it turned out to be.
         latest: number of assets with a score.
     """
 
@@ -132,6 +125,7 @@ class TargetFacts:
     warned: int = 0
     left_out: dict[str, int] = field(default_factory=dict)
     ages: list[Age] = field(default_factory=list)
+    looks: list[Look] = field(default_factory=list)
     latest: int = 0
 
 
@@ -225,6 +219,7 @@ class _Score(msgspec.Struct):
     score: float
     link: str
     revision: int
+    arrival: str | None = None
 
 
 class _Label(msgspec.Struct):
@@ -241,13 +236,17 @@ class _Label(msgspec.Struct):
 
 @dataclass(frozen=True, slots=True)
 class _Scores:
-    """Every published score, in the order of the output; NaN where the prior answered."""
+    """Every published score, in the order of the output; NaN where the prior answered.
+
+    ``known`` is its arrival; in a recording without arrivals the largest event time so far.
+    """
 
     assets: NDArray[np.str_]
     targets: NDArray[np.str_]
     times: NDArray[np.int64]
     values: NDArray[np.float64]
     revisions: NDArray[np.int64]
+    known: NDArray[np.int64]
 
     def groups(self) -> dict[tuple[str, str], NDArray[np.int64]]:
         """Rows of each asset and target, in order of time."""
@@ -286,9 +285,11 @@ def gather(folder: Path, fleet: Fleet | None, *, most: int = 100) -> Facts:
     summary_file = folder / "summary.json"
     summary = orjson.loads(summary_file.read_bytes()) if summary_file.exists() else {}
     for target in targets.values():
-        _judge(target, rows, fleet, summary)
+        served = _judge(target, rows, fleet, summary)
         _count(target, lives, failures)
-        target.ages = _ages(target, rows, scores, groups)
+        if served is not None:
+            target.ages = by_age(served, _revisions(target.name, served, scores, groups))
+            target.looks = looks(served, target.horizon, _WEEK if fleet is None else fleet.metrics_every)
     metrics: dict[str, list[dict[str, Any]]] = defaultdict(list)
     for row in whole_rows(folder, "metrics"):
         metrics[row.get("kind", "lane")].append(row)
@@ -324,13 +325,17 @@ def _read_scores(folder: Path) -> _Scores:
     if not found:
         msg = f"{folder}/predictions.jsonl is empty: nothing was scored, so there is nothing to report"
         raise ReportError(msg)
+    times = instants([row.time for row in found])
     return _Scores(
         np.array([row.asset for row in found]),
         np.array([row.target for row in found]),
-        instants([row.time for row in found]),
+        times,
         # The prior says nothing of an asset.
         np.array([row.score if row.link != "prior" else np.nan for row in found], dtype=np.float64),
         np.array([row.revision for row in found], dtype=np.int64),
+        np.maximum.accumulate(
+            times if found[0].arrival is None else instants([row.arrival or row.time for row in found])
+        ),
     )
 
 
@@ -435,8 +440,8 @@ def _risks(
 
 def _judge(
     target: TargetFacts, rows: Sequence[_Label], fleet: Fleet | None, summary: Mapping[str, Any]
-) -> None:
-    """What the published scores of a target were worth, under the labels that stand."""
+) -> Served | None:
+    """What the published scores of a target were worth, under the labels that stand; the examples judged."""
     section = summary.get("targets", {}).get(target.name, {})
     target.champion = section.get("champion", "")
     mine = [row for row in rows if row.target == target.name]
@@ -459,7 +464,7 @@ def _judge(
     if section.get("pending"):
         left["waiting for their label"] = section["pending"]
     if not counted:
-        return
+        return None
     labels = np.array([row.label == "positive" for row, _ in counted], dtype=np.int64)
     values = np.array([row.scores[row.champion] for row, _ in counted], dtype=np.float64)
     assets = np.array([row.asset for row, _ in counted])
@@ -467,6 +472,10 @@ def _judge(
     target.examples, target.positives = len(labels), int(labels.sum())
     target.bins = reliability(labels, values, blocks_of(assets, when, target.horizon))
     target.gain = gain_over_constant(labels, values, assets)
+    known = np.maximum(
+        instants([row.known for row, _ in counted]), instants([row.matured for row, _ in counted])
+    )
+    return Served(assets, when, labels, known, values)
 
 
 def _count(target: TargetFacts, lives: Sequence[AlertLife], failures: Failures) -> None:
@@ -486,33 +495,27 @@ def _count(target: TargetFacts, lives: Sequence[AlertLife], failures: Failures) 
     target.warned = sum(failure.visible is not None for failure in came)
 
 
-def _ages(target: TargetFacts, rows: Sequence[_Label], scores: _Scores, groups: Groups) -> list[Age]:
-    """Log loss of the first and of the latest score of the examples that late data revised."""
-    labels = {
-        (row.asset, parse_instant(row.time)): int(row.label == "positive")
-        for row in rows
-        if row.target == target.name and row.label in {"positive", "negative"}
+def _revisions(target: str, served: Served, scores: _Scores, groups: Groups) -> Revisions:
+    """The published revisions of examples, with their age since the first score of that time."""
+    examples = {
+        key: row for row, key in enumerate(zip(served.assets.tolist(), served.times.tolist(), strict=True))
     }
-    first, latest = [], []
+    found: list[tuple[int, int, float]] = []
     for (asset, name), group in groups.items():
-        if name != target.name or not scores.revisions[group].any():
+        if name != target or not scores.revisions[group].any():
             continue
-        values: dict[int, list[tuple[int, float]]] = defaultdict(list)
-        for row in group.tolist():
-            if np.isfinite(scores.values[row]):
-                revision = int(scores.revisions[row])
-                values[int(scores.times[row])].append((revision, float(scores.values[row])))
-        for time, found in values.items():
-            if len(found) > 1 and (asset, time) in labels:
-                label = labels[asset, time]
-                first.append(log_loss(min(found)[1], label))
-                latest.append(log_loss(max(found)[1], label))
-    if not first:
-        return []
-    return [
-        Age("first score, on arrival", len(first), float(np.mean(first))),
-        Age("latest revision, with late data", len(latest), float(np.mean(latest))),
-    ]
+        # Rows of one time are in the order in which they were published.
+        _, firsts, places = np.unique(scores.times[group], return_index=True, return_inverse=True)
+        ages = scores.known[group] - scores.known[group[firsts]][places]
+        for row, age in zip(group.tolist(), ages.tolist(), strict=True):
+            example = examples.get((asset, int(scores.times[row])))
+            if example is not None and scores.revisions[row] and np.isfinite(scores.values[row]):
+                found.append((example, age, float(scores.values[row])))
+    return Revisions(
+        np.array([example for example, _, _ in found], dtype=np.int64),
+        np.array([age for _, age, _ in found], dtype=np.int64),
+        np.array([value for _, _, value in found], dtype=np.float64),
+    )
 
 
 def _add_assets(facts: Facts, scores: _Scores, groups: Groups, failures: Failures, most: int) -> None:

@@ -22,6 +22,7 @@ from dataflows.report.reliability import bin_of
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
+    from dataflows.evaluation.two_clocks import Age
     from dataflows.fleet.fleet import Costs
     from dataflows.report.facts import Facts, Failure, Record, Risk, TargetFacts
 
@@ -29,6 +30,8 @@ __all__ = [
     "Answer",
     "Choice",
     "act_or_wait",
+    "age_in_words",
+    "ages_in_words",
     "answers",
     "before_labels",
     "belief",
@@ -82,13 +85,24 @@ def answers(facts: Facts) -> list[Answer]:
 
 
 def _beliefs(facts: Facts) -> str:
-    """Verdicts about all targets, those with one verdict together."""
+    """Verdicts about all targets, those with one verdict together; a single target with its reason."""
     found: dict[str, list[str]] = {}
     for target in facts.targets.values():
         found.setdefault(belief(target)[0], []).append(target_in_words(target.name))
     if len(facts.targets) == 1:
-        return f"{next(iter(found))}."
+        return f"{next(iter(found))}{_in_short(next(iter(facts.targets.values())))}."
     return " ".join(f"{verdict}: {', '.join(names)}." for verdict, names in found.items())
+
+
+def _in_short(target: TargetFacts) -> str:
+    """The first reason for a verdict, as the end of its sentence."""
+    if target.gain is None or target.positives < _ENOUGH:
+        failed = f"{target.positives:,} of {target.examples:,} examples failed"
+        return f": {failed}" if target.examples else ": no label is in yet"
+    share, record = target.gain.share, target.record
+    said = f": {percent(abs(share))} {'less' if share > 0 else 'more'} log loss than a constant guess"
+    decided = record.failure + record.none
+    return f"{said}; {record.failure:,} of {decided:,} alerts led to a failure" if decided else said
 
 
 def belief(target: TargetFacts) -> tuple[str, list[str]]:
@@ -127,14 +141,14 @@ def belief(target: TargetFacts) -> tuple[str, list[str]]:
     return ("Yes" if not off else "Mostly; not every size of score holds"), said
 
 
-def before_labels(rows: Sequence[Mapping[str, Any]], target: str) -> list[str]:
+def before_labels(rows: Sequence[Mapping[str, Any]], target: TargetFacts) -> list[str]:
     """Say what error the scores expect of examples without a label, and how such expectations came true.
 
     Args:
-        rows: rows ``expected`` of the metrics.
-        target: its name.
+        rows: rows ``expected`` of the metrics; where a target has none, its `looks` take their place.
+        target: what is said of.
     """
-    mine = [row for row in rows if row["target"] == target]
+    mine = [row for row in rows if row["target"] == target.name]
     said = []
     if mine and mine[-1]["open"]["expected"] is not None:
         latest = mine[-1]["open"]
@@ -143,11 +157,36 @@ def before_labels(rows: Sequence[Mapping[str, Any]], target: str) -> list[str]:
             f"will be {latest['expected']:.4f} ({latest['low']:.4f} to {latest['high']:.4f})."
         )
     settled = [row["settled"] for row in mine if row["settled"]["realised"] is not None]
-    if settled:
-        inside = sum(row["low"] <= row["realised"] <= row["high"] for row in settled)
-        came = "whose labels are in, the loss lay where the scores had expected it in"
-        said.append(f"Of {len(settled)} periods {came} {inside}.")
+    inside = [row["low"] <= row["realised"] <= row["high"] for row in settled]
+    if not mine:
+        inside = [look.inside for look in target.looks]
+    if inside:
+        period = "period" if len(inside) == 1 else "periods"
+        came = f"{period} whose labels are in, the loss lay where the scores had expected it"
+        said.append(f"In {sum(inside)} of {len(inside)} {came}.")
     return said
+
+
+def ages_in_words(ages: Sequence[Age]) -> str:
+    """Say what late data did to the scores that it revised; nothing where it revised none.
+
+    >>> from dataflows.evaluation.two_clocks import Age
+    >>> ages_in_words([Age(0, 0, 90, 0.2, 0.4), Age(3_600_000_000, 8, 90, 0.2, 0.3)])
+    'Log loss of the 8 examples that late data revised: 0.4000 on arrival, 0.3000 after 1 hour.'
+    """
+    revised = [
+        f"{age.loss_of_revised:.4f} {age_in_words(age)}" for age in ages if age.loss_of_revised is not None
+    ]
+    if len(ages) < 2:  # noqa: PLR2004 - a first score alone
+        return ""
+    return f"Log loss of the {ages[-1].revised:,} examples that late data revised: {', '.join(revised)}."
+
+
+def age_in_words(age: Age) -> str:
+    """Say when a score was known, counted from the first one."""
+    if age.after == 0:
+        return "on arrival"
+    return "at last" if age.after is None else f"after {span(age.after)}"
 
 
 def record_in_words(record: Record, target: str) -> str:
@@ -227,7 +266,7 @@ def last_week(facts: Facts) -> list[str]:
         if failure.time > since
     }
     unseen = sum(failure.visible is None for failure in failed.values())
-    said = [f"{opened} alert{'' if opened == 1 else 's'} opened."]
+    said = [f"{opened} alert{'' if opened == 1 else 's'} opened." if opened else "No alert opened."]
     if failed:
         came = f" ({unseen} unseen)" if unseen else ""
         said.append(f"{len(failed)} reported failure{'' if len(failed) == 1 else 's'}{came}.")

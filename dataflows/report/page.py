@@ -87,6 +87,8 @@ def render(facts: Facts) -> str:
         standing=_standing,
         losses=_losses,
         expectations=_expectations,
+        two_clocks=_two_clocks,
+        ages_in_words=findings.ages_in_words,
         evidence=_evidence,
         progress=_progress,
         history=[_history(row) for row in facts.changes],
@@ -229,15 +231,68 @@ def _losses(facts: Facts, name: str) -> tuple[Markup, list[str]] | None:
 def _expectations(facts: Facts, name: str) -> tuple[Markup, list[str]] | None:
     """Chart of the loss that scores expected before labels, and of what it turned out to be."""
     rows = [row for row in facts.metrics["expected"] if row["target"] == name]
-    settled = [row for row in rows if row["settled"]["realised"] is not None]
-    if len(settled) < 2:  # noqa: PLR2004 - a line
+    points = [
+        (parse_instant(row["to"]), row["settled"]["expected"], row["settled"]["realised"])
+        for row in rows
+        if row["settled"]["realised"] is not None
+    ]
+    if not rows:
+        points = [(look.at, look.expected, look.turned_out) for look in facts.targets[name].looks]
+    if len(points) < 2:  # noqa: PLR2004 - a line
         return None
     found = [
-        charts.Line(what, [(parse_instant(row["to"]), row["settled"][key]) for row in settled])
-        for what, key in (("expected before labels", "expected"), ("turned out", "realised"))
+        charts.Line("expected before labels", [(at, expected) for at, expected, _ in points]),
+        charts.Line("turned out", [(at, realised) for at, _, realised in points]),
     ]
     label = f"Log loss expected before labels and as it turned out, {words.target_in_words(name)}"
     return charts.lines(found, label), [line.name for line in found]
+
+
+def _two_clocks(target: TargetFacts) -> list[Table]:
+    """Tables of the error by the age of the score, and as it looked at the end of each period."""
+    name = words.target_in_words(target.name)
+    ages = [
+        (
+            findings.age_in_words(age),
+            f"{age.revised:,} of {age.examples:,}",
+            f"{age.loss:.4f}",
+            _loss(age.loss_of_revised),
+        )
+        for age in target.ages
+    ]
+    looks = [
+        (
+            words.day(look.at),
+            f"{look.waiting:,}",
+            f"{look.expected:.4f}",
+            f"{look.low:.4f} to {look.high:.4f}",
+            f"{look.turned_out:.4f}",
+            f"{look.labelled:,} of {look.examples:,}",
+            _loss(look.loss_then),
+            _loss(look.loss),
+        )
+        for look in target.looks[-_PERIODS:]
+    ]
+    by_age = ("score known", "revised", "log loss", "of the revised")
+    by_look = (
+        "on",
+        "without label",
+        "expected",
+        "95 % interval",
+        "turned out",
+        "its period, labelled",
+        "log loss then",
+        "today",
+    )
+    found = [
+        Table(f"Error by the age of the score, {name}", by_age, ages),
+        Table(f"Error before labels and today, {name}", by_look, looks),
+    ]
+    return [table for table in found if len(table.rows) > 1]
+
+
+def _loss(loss: float | None) -> str:
+    return "-" if loss is None else f"{loss:.4f}"
 
 
 def _evidence(facts: Facts, name: str) -> tuple[Markup | None, list[str], list[str]] | None:

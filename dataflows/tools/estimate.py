@@ -12,14 +12,18 @@ import numpy as np
 import orjson
 
 from dataflows.connectors.lines import expand
-from dataflows.evaluation.estimates import Estimate, estimate, true_loss
+from dataflows.estimators import Prior
+from dataflows.evaluation.estimates import Estimate, estimate, judged, true_loss
+from dataflows.evaluation.moving import Movement, moved
 from dataflows.evaluation.reading import Evaluations, load_evaluations
+from dataflows.fleet.fleet import Model
 from dataflows.instants import parse_instant
 from dataflows.mapping.recording import ORDER, with_recordings
 from dataflows.outputs import OUTPUTS
 from dataflows.pipeline import run_lines
 from dataflows.status import silenced
 from dataflows.tools.tables import plain_table
+from dataflows.tools.tradeoff import only
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -27,9 +31,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from rich.console import Console
 
-    from dataflows.fleet.fleet import Fleet, Model, Target
+    from dataflows.fleet.fleet import Fleet, Target
 
-__all__ = ["EstimateError", "Question", "estimates_of", "in_event_time", "show_estimates"]
+__all__ = ["EstimateError", "Question", "estimates_of", "estimates_on", "in_event_time", "show_estimates"]
 
 _WHY = {
     "random": "rows of one failure are in training and in test",
@@ -55,6 +59,7 @@ class Question:
         split: share of the span of time that is for training.
         seed: of the random split and the intervals.
         truth: truth of a simulated recording, ``truth.jsonl``.
+        movement: how the recording is moved before it runs; None for as it came.
     """
 
     target: str | None = None
@@ -62,6 +67,7 @@ class Question:
     split: float = 0.5
     seed: int = 0
     truth: Path | None = None
+    movement: Movement | None = None
 
 
 def show_estimates(fleet: Fleet, console: Console, question: Question, *, as_json: bool = False) -> None:
@@ -95,20 +101,44 @@ def estimates_of(fleet: Fleet, question: Question) -> list[Estimate]:
         EstimateError: target or model cannot be chosen.
         MappingError: the rules of the input do not fit its files.
     """
+    fleet, _ = with_recordings(fleet)
+    lines = [line for path in expand(fleet.input.files) for line in Path(path).read_bytes().splitlines()]
+    return estimates_on(fleet, lines, question)[0]
+
+
+def estimates_on(
+    fleet: Fleet, lines: Sequence[bytes], question: Question
+) -> tuple[list[Estimate], Evaluations]:
+    """Return the estimates as `estimates_of`, and what the model served after the split, on a recording.
+
+    Args:
+        fleet: the fleet; its input is not read.
+        lines: the recording, in order of arrival. It runs twice in memory.
+        question: what is estimated.
+    """
     chosen = _target(fleet, question.target)
     found = _model(chosen, question.model)
     name = found.name
-    fleet, _ = with_recordings(replace(fleet, output=replace(fleet.output, features="examples")))
-    lines = [line for path in expand(fleet.input.files) for line in Path(path).read_bytes().splitlines()]
+    fleet = only(fleet, chosen.name, name)
+    fleet = replace(fleet, output=replace(fleet.output, features="examples", publish="grid"))
+    if question.movement:
+        lines = moved(lines, question.movement)
     served = _evaluations(fleet, lines, chosen.name)
-    complete = _evaluations(fleet, in_event_time(lines), chosen.name)
+    complete = _evaluations(_without_models(fleet, chosen), in_event_time(lines), chosen.name)
     features = [fleet.classes[chosen.asset_class].features[index] for index in found.features]
     how: dict[str, Any] = {"split": question.split, "seed": question.seed}
     estimates = estimate(served, complete, found.build, features, name, chosen.horizon, **how)
     if question.truth is not None:
         failures = _failures(question.truth, chosen.mode)
         estimates.append(true_loss(served, name, chosen.horizon, failures, **how))
-    return estimates
+    return estimates, judged(served, question.split)
+
+
+def _without_models(fleet: Fleet, target: Target) -> Fleet:
+    """The fleet with a model that learns the share of positives alone: its features and labels are wanted."""
+    spec = {"pipeline": [{"estimator": "dataflows.estimators.Prior"}]}
+    idle = replace(fleet.targets[target.name], champion="prior", models=(Model("prior", spec, (), Prior),))
+    return replace(fleet, targets={target.name: idle})
 
 
 def _target(fleet: Fleet, name: str | None) -> Target:

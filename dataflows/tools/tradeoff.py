@@ -12,6 +12,7 @@ import numpy as np
 import orjson
 
 from dataflows.connectors.lines import expand
+from dataflows.evaluation.moving import moved
 from dataflows.evaluation.tradeoff import Option, Outcome, judge, recommend, served, waiting
 from dataflows.evaluation.words import number, percent
 from dataflows.fleet.fleet import Costs
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
+    from dataflows.evaluation.moving import Movement
     from dataflows.evaluation.tradeoff import Served
     from dataflows.fleet.fleet import Fleet, Model
 
@@ -56,6 +58,7 @@ def show_tradeoff(  # noqa: PLR0913 - one argument a wish of the command line
     label_delay: Sequence[int] = (),
     lead: int = 0,
     costs: Costs | None = None,
+    movement: Movement | None = None,
     plot: Path | None = None,
     as_json: bool = False,
 ) -> Outcome:
@@ -70,6 +73,7 @@ def show_tradeoff(  # noqa: PLR0913 - one argument a wish of the command line
         label_delay: label delays; empty for that of the target.
         lead: microseconds that it takes to act.
         costs: prices; None for those of the target.
+        movement: how the recording is moved before it runs; None for as it came.
         plot: an SVG file for the costs.
         as_json: print one JSON object an option.
 
@@ -79,6 +83,8 @@ def show_tradeoff(  # noqa: PLR0913 - one argument a wish of the command line
     with console.status("Running the recording once for each option ...") as shown, silenced():
         fleet, _ = with_recordings(fleet)
         lines = [line for path in expand(fleet.input.files) for line in Path(path).read_bytes().splitlines()]
+        if movement:
+            lines = moved(lines, movement)
         chosen = only(fleet, target)
         each = next(iter(chosen.targets.values()))
         weighed = costs or each.costs or _ASSUMED
@@ -128,8 +134,13 @@ def prices(missed: float | None, false_alarm: float | None, repair: float) -> Co
     return Costs(missed, false_alarm, repair)
 
 
-def only(fleet: Fleet, name: str | None) -> Fleet:
+def only(fleet: Fleet, name: str | None, model: str | None = None) -> Fleet:
     """Return the fleet with one target and its champion alone, every prediction published.
+
+    Args:
+        fleet: the fleet.
+        name: of the target; None for the only one.
+        model: a model that is made the champion; None for the champion.
 
     Raises:
         TradeoffError: the target cannot be chosen.
@@ -140,16 +151,17 @@ def only(fleet: Fleet, name: str | None) -> Fleet:
         msg = f"choose one target with --target: {', '.join(fleet.targets)}"
         raise TradeoffError(msg)
     target = fleet.targets[name]
-    models = {model.name: model for model in target.models}
+    champion = model or target.champion
+    models = {each.name: each for each in target.models}
     kept: list[Model] = []
-    needed = [target.champion]
+    needed = [champion]
     while needed:
-        model = models[needed.pop()]
-        if model not in kept:
-            kept.append(model)
-            needed += model.scores
-    ordered = tuple(model for model in target.models if model in kept)
-    target = replace(target, models=ordered, promotion=None, drift=None)
+        found = models[needed.pop()]
+        if found not in kept:
+            kept.append(found)
+            needed += found.scores
+    ordered = tuple(each for each in target.models if each in kept)
+    target = replace(target, champion=champion, models=ordered, promotion=None, drift=None)
     layout = replace(fleet.classes[target.asset_class], targets=(name,), compare=0.0)
     others = {each: replace(other, targets=()) for each, other in fleet.classes.items()}
     return replace(

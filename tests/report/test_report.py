@@ -24,6 +24,7 @@ from dataflows.instants import HOUR, format_instant
 from dataflows.report.facts import ReportError, gather
 from dataflows.report.findings import (
     act_or_wait,
+    ages_in_words,
     answers,
     before_labels,
     belief,
@@ -347,13 +348,14 @@ def test_the_error_before_labels_is_told_with_how_it_came_true(fleet: Fleet) -> 
     """What the scores expect of examples without a label, and how often the loss lay there."""
     facts = gather(fleet.output.folder, fleet)
     rows = facts.metrics["expected"]
-    waits, came = before_labels(rows, "pump/leak/12h")
+    [target] = facts.targets.values()
+    waits, came = before_labels(rows, target)
     assert f"{rows[-1]['open']['examples']} examples still wait" in waits
     settled = [row["settled"] for row in rows if row["settled"]["realised"] is not None]
     inside = sum(row["low"] <= row["realised"] <= row["high"] for row in settled)
-    assert f"Of {len(settled)} periods" in came
-    assert came.endswith(f"{inside}.")
-    assert before_labels(rows, "pump/other/12h") == []
+    assert came.startswith(f"In {inside} of {len(settled)} periods")
+    target.looks.clear()
+    assert before_labels([], target) == []
     drawn = [attributes.get("aria-label") for attributes in Elements(render(facts)).tags("svg")]
     assert "Log loss expected before labels and as it turned out, leak within 12 hours" in drawn
     assert waits in " ".join("".join(Elements(render(facts)).text).split())
@@ -373,10 +375,21 @@ def test_every_kind_of_change_is_told_in_words() -> None:
         assert "None" not in words
 
 
-def test_revised_examples_are_told_by_their_first_and_latest_score(fleet: Fleet) -> None:
-    """Over the same examples, without those that the prior answered."""
+def test_revised_examples_are_told_by_the_age_of_their_score(fleet: Fleet) -> None:
+    """From the first score to the last, over the same examples."""
     [target] = gather(fleet.output.folder, fleet).targets.values()
-    first, latest = target.ages
-    assert first.examples == latest.examples > 0
-    assert first.loss > 0
-    assert latest.loss > 0
+    assert len(target.ages) > 1
+    assert target.ages[0].revised == 0 < target.ages[-1].revised
+    assert {age.examples for age in target.ages} == {target.examples}
+    assert f"of the {target.ages[-1].revised} examples" in ages_in_words(target.ages)
+
+
+def test_the_answer_to_a_doubt_has_its_reason(fleet: Fleet) -> None:
+    """One target: the verdict comes with how much better than a guess the scores are, and with alerts."""
+    facts = gather(fleet.output.folder, fleet)
+    [target] = facts.targets.values()
+    told = answers(facts)[2].answer
+    assert told.startswith(belief(target)[0])
+    assert "than a constant guess" in told
+    target.examples, target.positives, target.gain = 0, 0, None
+    assert answers(facts)[2].answer == "Not known yet: no label is in yet."
