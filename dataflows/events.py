@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import math
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
@@ -250,7 +251,7 @@ def _decode(raw: bytes) -> Event | Reject:
     if len(raw) > MAX_BYTES:
         return Reject("malformed", f"{len(raw):,} bytes, more than {MAX_BYTES:,}", raw=raw[:1000])
     try:
-        document = orjson.loads(raw)
+        document = _document(raw)
     except orjson.JSONDecodeError as error:
         return Reject("malformed", f"not JSON: {error}", raw=raw)
     if type(document) is not dict:
@@ -267,6 +268,16 @@ def _decode(raw: bytes) -> Event | Reject:
         # Only the lane knows whether what is no number is declared.
         event = msgspec.structs.replace(event, raw=raw)
     return event
+
+
+def _document(raw: bytes) -> object:
+    """Return the JSON value of a record, without the byte order mark that some editors put first."""
+    try:
+        return orjson.loads(raw)
+    except orjson.JSONDecodeError:
+        if not raw.startswith(codecs.BOM_UTF8):
+            raise
+        return orjson.loads(raw[len(codecs.BOM_UTF8) :])
 
 
 def _of_no_kind(document: dict[str, Any], kind: object, raw: bytes) -> Reject:

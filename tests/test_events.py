@@ -162,6 +162,13 @@ def test_a_valid_event_with_one_field_spoilt_never_raises(valid: dict[str, Any],
         assert type(getattr(found, "time", 0)) is int
 
 
+def test_a_byte_order_mark_before_the_first_record_is_no_part_of_it() -> None:
+    """Editors on Windows begin a file with one; of several, only the first is taken."""
+    record = orjson.dumps(VALID[0])
+    assert decode(b"\xef\xbb\xbf" + record) == decode(record)
+    assert decode(b"\xef\xbb\xbf" * 2 + record).detail.startswith("not JSON")
+
+
 @pytest.mark.parametrize(
     ("record", "detail"),
     [

@@ -81,7 +81,8 @@ def _kinds(intake: Intake, rejected: Counter[str]) -> list[str]:
     lines = []
     for kind in (kind for kind in intake.commonest(_SHOWN) if kind.reason in rejected):
         source, line, _ = kind.position
-        lines.append(f"{kind.count:,} {kind.reason}, the first in {source}, line {line}: {kind.detail}.")
+        detail = kind.detail.rstrip(".?")
+        lines.append(f"{kind.count:,} {kind.reason}, the first in {source}, line {line}: {detail}.")
         lines.append(f"  {_advice(kind)}.")
     named = {kind.reason for kind in intake.commonest(_SHOWN)}
     for reason, count in rejected.most_common(_SHOWN):

@@ -86,6 +86,7 @@ def test_an_input_of_which_nothing_can_be_used_fails_and_may_be_mended(
     assert "No record of this input could be used" in said
     assert "malformed, the first in" in said
     assert advice in said
+    assert "?." not in said
     assert "were worth" not in shown
     assert len(rows(folder, "rejects")) == len(sent.splitlines())
     (folder / "events.jsonl").write_bytes(GOOD)
