@@ -26,6 +26,9 @@ an idle one.
 
 ``--profile`` tells where the time goes instead, by step. ``--targets 100`` gives the class so many targets,
 of up to ten modes and ten horizons, each with these three models; a failing asset has one of the modes.
+
+``--watched`` compares, instead of the floor with ours, ours as above with ours that compares its models
+(``promotion = "auto"``) and watches for drift, in turn.
 """
 
 from __future__ import annotations
@@ -235,11 +238,21 @@ def modes_of(targets: int) -> list[str]:
     return ["wear", *(f"mode-{number}" for number in range(1, min(targets, _MODES)))]
 
 
-def fleet_of(targets: int) -> str:
-    """Return the fleet with so many targets: 1 to 10, or a multiple of 10 up to 100."""
+def fleet_of(targets: int, *, watched: bool = False) -> str:
+    """Return the fleet with so many targets: 1 to 10, or a multiple of 10 up to 100.
+
+    Args:
+        targets: number.
+        watched: whether models are compared and drift is watched.
+    """
+    fleet = FLEET
+    if watched:
+        fleet = "false_drift_alarms_per_year = 1\n" + fleet.replace(
+            "[[targets]]\n", '[[targets]]\npromotion = "auto"\ndrift = "log"\n'
+        )
     horizons = _HORIZONS[: max(1, targets // _MODES)]
     expanded = f"mode = {modes_of(targets)}\nhorizon = {horizons}\n".replace("'", '"')
-    return FLEET if targets == 1 else FLEET.replace('mode = "wear"\nhorizon = "24h"\n', expanded)
+    return fleet if targets == 1 else fleet.replace('mode = "wear"\nhorizon = "24h"\n', expanded)
 
 
 def record(
@@ -353,8 +366,9 @@ def _run(
     with tempfile.TemporaryDirectory(dir=recording.parent) as name:
         folder = Path(name)
         (folder / "recording.jsonl").symlink_to(recording)
-        (folder / "fleet.toml").write_text(fleet_of(targets))
-        command = [sys.executable, "-m", "benchmarks.speed", "--child", what, str(folder)]
+        (folder / "fleet.toml").write_text(fleet_of(targets, watched=what == "watched"))
+        child = "floor" if what == "floor" else "ours"
+        command = [sys.executable, "-m", "benchmarks.speed", "--child", child, str(folder)]
         command += ["--warm", str(warm), "--epoch", str(epoch), *(["--profile"] if profile else [])]
         done = subprocess.run(command, check=True, stdout=subprocess.PIPE)
         return orjson.loads(done.stdout.splitlines()[-1])
@@ -381,8 +395,11 @@ def summary(pairs: list[tuple[Measured, Measured]]) -> dict[str, Any]:
     }
 
 
-def _show_pairs(pairs: list[tuple[Measured, Measured]], console: Console) -> None:
-    table = Table("", "floor, events/s", "ours", "ratio", "floor, µs of processor", "ours", "ratio")
+def _show_pairs(
+    pairs: list[tuple[Measured, Measured]], console: Console, names: tuple[str, str] = ("floor", "ours")
+) -> None:
+    one, other = names
+    table = Table("", f"{one}, events/s", other, "ratio", f"{one}, µs of processor", other, "ratio")
     for column in table.columns[1:]:
         column.justify = "right"
     for number, (floor, ours) in enumerate(pairs, start=1):
@@ -427,6 +444,9 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--hours", type=int, default=5, help="of event time that are timed (default 5)")
     parser.add_argument("--epoch", type=float, default=10.0, help="seconds between snapshots (default 10)")
     parser.add_argument("--profile", action="store_true", help="instead, one run of ours by step")
+    parser.add_argument(
+        "--watched", action="store_true", help="instead, ours against ours that judges and watches"
+    )
     parser.add_argument("--targets", type=int, default=1, help="of the fleet: 1 to 10, 20, 30 ... 100")
     parser.add_argument("--json", action="store_true", help="one JSON object")
     parser.add_argument("--child", nargs=2, help=argparse.SUPPRESS)
@@ -448,15 +468,13 @@ def main(arguments: list[str] | None = None) -> None:
             _show_profile(profiled, console, given.targets)
             result = profiled
         else:
+            names = ("ours", "watched") if given.watched else ("floor", "ours")
             pairs = []
             for number in range(given.pairs):
                 with console.status(f"pair {number + 1} of {given.pairs}"):
-                    both = [
-                        _run(what, recording, warm, given.epoch, targets=given.targets)
-                        for what in ("floor", "ours")
-                    ]
+                    both = [_run(what, recording, warm, given.epoch, targets=given.targets) for what in names]
                 pairs.append((both[0], both[1]))
-            _show_pairs(pairs, console)
+            _show_pairs(pairs, console, names)
             result = summary(pairs)
     if given.json:
         sys.stdout.write(orjson.dumps(result).decode() + "\n")

@@ -32,10 +32,12 @@ if TYPE_CHECKING:
 
     Floats = NDArray[np.float64]
 
-__all__ = ["CHANCE", "Cause", "Place", "cause_of", "place_of", "sensors_of"]
+__all__ = ["CHANCE", "CHANCE_OF_FURTHER", "Cause", "Place", "cause_of", "place_of", "sensors_of"]
 
 #: Probability that chance alone names an asset, a site or a sensor, for each of the three.
 CHANCE = 0.005
+#: The same that a further sensor moved where one did.
+CHANCE_OF_FURTHER = 0.05
 _LEFT = 1.0 / 3.0
 _FEWEST = 6
 

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
     Floats = NDArray[np.float64]
 
-__all__ = ["REFERENCE", "Alarm", "Detectors"]
+__all__ = ["REFERENCE", "Alarm", "Detectors", "beyond"]
 
 #: Blocks of a reference.
 REFERENCE = 30
@@ -52,6 +52,19 @@ _STAKES: Floats = 2.0 ** np.arange(-3.0, 2.0)
 _MOST_CORRELATED = 0.9
 #: A series that did not vary has this standard deviation, so that its first change is one.
 _LEAST = 1e-9
+
+
+def beyond(chance: float) -> float:
+    """Return the standard errors beyond which a mean is by chance, on either side, with this probability.
+
+    By Student's t: 30 values that depend on each other tell a deviation about as well as ten that do not.
+
+    >>> round(beyond(0.05), 2)
+    2.23
+    """
+    from scipy.special import stdtrit  # noqa: PLC0415 - half a second, which only an alarm needs
+
+    return float(stdtrit(REFERENCE // 3, 1.0 - chance / 2.0))
 
 
 class Alarm(NamedTuple):

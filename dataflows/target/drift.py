@@ -20,7 +20,6 @@ from __future__ import annotations
 
 import math
 from collections import Counter, deque
-from statistics import NormalDist
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -31,8 +30,8 @@ from dataflows.instants import HOUR, format_instant
 from dataflows.items import row_of
 from dataflows.outputs import DataMovement, DriftAlarm, DriftMetrics, time_or_none
 from dataflows.scoring import CLIP, log_loss
-from dataflows.target.causes import CHANCE, Place, cause_of, place_of, sensors_of
-from dataflows.target.detectors import Detectors
+from dataflows.target.causes import CHANCE, CHANCE_OF_FURTHER, Place, cause_of, place_of, sensors_of
+from dataflows.target.detectors import Detectors, beyond
 from dataflows.target.evidence import losses
 from dataflows.target.losses import expected_loss
 from dataflows.target.monitors import Monitor
@@ -261,12 +260,13 @@ class _Asset:
         sums = self.cells.get(cell)
         if sums is None:
             sums = self.cells[cell] = np.zeros((2, len(values)))
-        missing = np.isnan(values)
-        if missing.any():
+        if math.isnan(values.sum()):
+            missing = np.isnan(values)
             sums[0] += np.where(missing, 0.0, values)
             sums[1] += ~missing
         else:
-            sums += (values, np.ones(len(values)))
+            sums[0] += values
+            sums[1] += 1.0
 
     def means(self) -> Floats:
         """Its reference, NaN where that is not complete."""
@@ -312,8 +312,6 @@ class Drift(Monitor):
         self._context, self._policy = context, policy
         self._target = context.target
         self._sensors = max(1, len(sensors_of(context.features, context.sensors)))
-        #: Standard errors beyond which none of the sensors is by chance.
-        self._far = NormalDist().inv_cdf(1.0 - CHANCE / (2.0 * self._sensors))
         kept: Mapping[str, Any] = state or {}
         entries = dict(context.entries.get(self.name, {}))
         histories = entries.pop("", {})
@@ -629,8 +627,7 @@ class Drift(Monitor):
         found = [each for day, moved in sorted(self._moved.items()) if first <= day <= last for each in moved]
         moved = list({each.measure: each for each in found}.values())
         onset = board.onset(alarm.series, since // board.cell) * board.cell
-        beside = self._settled.moved(onset // self._settled.cell, self._far)
-        beside |= self._served.moved(onset // _DAY, self._far)
+        beside = self._moved_since(onset)
         features = [each for each in beside if each not in UNLABELLED and each not in LABELLED]
         if board is self._served and name not in UNLABELLED and name not in features:
             features.append(name)
@@ -644,6 +641,18 @@ class Drift(Monitor):
             moved,
             [each for each in beside if each != name],
         )
+
+    def _moved_since(self, onset: int) -> dict[str, float]:
+        """Series that moved from a time on, see `_Board.moved`.
+
+        That a feature moved at all has to be beyond doubt; once one did, others may well have.
+        """
+        far = beyond(CHANCE / self._sensors)
+        beside = self._settled.moved(onset // self._settled.cell, far)
+        served = self._served.moved(onset // _DAY, far)
+        if not served.keys() <= UNLABELLED.keys():
+            served = self._served.moved(onset // _DAY, beyond(CHANCE_OF_FURTHER / self._sensors))
+        return beside | served
 
     def _place_of(self, moved: Sequence[str]) -> Place:
         """Return where features shifted: the place that chance explains least, among all features.

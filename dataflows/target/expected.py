@@ -193,8 +193,14 @@ class Expected(Monitor):
 
     def known_at(self, age: int) -> float:
         """Share of positives whose label is known at an age in microseconds, 0 while too few are known."""
+        return self._shares()[self._bin(age)]
+
+    def _shares(self) -> list[float]:
+        """Share of positives whose label is known, by bin of ages."""
         total = int(self._ages.sum())
-        return float(self._ages[: self._bin(age)].sum()) / total if total >= _FEWEST else 0.0
+        if total < _FEWEST:
+            return [0.0] * (_BINS + 1)
+        return [count / total for count in [0, *np.cumsum(self._ages).tolist()][: _BINS + 1]]
 
     @override
     def served(self, item: Item, served: Served) -> Rows:
@@ -239,9 +245,10 @@ class Expected(Monitor):
             key=lambda each: (each.time, each.asset),
         )
         scored = [(each, each.scores.get(each.champion)) for each in waiting]
+        shares = self._shares()
         return Outlook(
             (
-                (each.asset, each.time, score, positive_still(score, self.known_at(clock - each.time)))
+                (each.asset, each.time, score, positive_still(score, shares[self._bin(clock - each.time)]))
                 for each, score in scored
                 if score is not None
             ),
