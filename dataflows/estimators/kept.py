@@ -37,8 +37,14 @@ def _size(payload: Any) -> int:  # noqa: ANN401 - plain data
     return int(high - low)
 
 
-#: Snapshots of a part: number of examples ever, first one kept, range, width, values, labels, times.
-KEPT: Kind[int] = Kind("kept", 1, describe=_size)
+def _with_weights(payload: Sequence[Any]) -> list[Any]:
+    """Version 1 knew no weights: each example stood for itself."""
+    _, _, low, high, *_ = payload
+    return [*payload, np.ones(high - low, dtype=np.int32).tobytes()]
+
+
+#: Snapshots of a part: number of examples ever, first one kept, range, width, values, labels, times, weights.
+KEPT: Kind[int] = Kind("kept", 2, {1: _with_weights}, describe=_size)
 
 
 class KeptExamples:
@@ -68,6 +74,7 @@ class KeptExamples:
         self._values = np.empty((_BLOCK, width))
         self._labels = np.empty(_BLOCK, dtype=np.int8)
         self._times = np.empty(_BLOCK, dtype=np.int64)
+        self._weights = np.empty(_BLOCK, dtype=np.int32)
         #: By part: the range that was written last.
         self._written: dict[int, tuple[int, int]] = {}
 
@@ -107,19 +114,21 @@ class KeptExamples:
                 kept._written[part] = kept._range(part)
         return kept
 
-    def add(self, values: Floats, label: int, time: int) -> None:
+    def add(self, values: Floats, label: int, time: int, weight: int = 1) -> None:
         """Add an example.
 
         Args:
             values: (width,) features as served, NaN where missing.
             label: 1 or 0.
             time: of the example, in microseconds.
+            weight: number of examples for which it stands.
         """
         row = self.count - self._base
         if row == len(self._labels):
             self._make_room(1)
             row = self.count - self._base
         self._values[row], self._labels[row], self._times[row] = values, label, time
+        self._weights[row] = weight
         self.count += 1
 
     def widen(self, width: int) -> None:
@@ -145,6 +154,10 @@ class KeptExamples:
         rows = slice(low - self._base, high - self._base)
         return self._values[rows].copy(), self._labels[rows].astype(np.int64)
 
+    def weights(self, low: int, high: int) -> NDArray[np.int32]:
+        """Return the weights (n,) of some examples, as a copy."""
+        return self._weights[low - self._base : high - self._base].copy()
+
     def positives(self, low: int, high: int) -> int:
         """Return how many of some examples are positive."""
         return int(self._labels[low - self._base : high - self._base].sum(dtype=np.int64))
@@ -167,7 +180,7 @@ class KeptExamples:
         """Return the snapshot of one part."""
         low, high = self._range(number)
         rows = slice(low - self._base, high - self._base)
-        arrays = (self._values[rows], self._labels[rows], self._times[rows])
+        arrays = (self._values[rows], self._labels[rows], self._times[rows], self._weights[rows])
         counts = (self.count, self.first, low, high, self.width)
         return KEPT.seal((*counts, *(array.tobytes() for array in arrays)))
 
@@ -194,12 +207,13 @@ class KeptExamples:
         converted: Callable[[Floats], Floats] | None,
     ) -> None:
         """Copy the examples of a stored part, which may hold some that were dropped since."""
-        _, _, start, stop, width, values, labels, times = found
+        _, _, start, stop, width, values, labels, times, weights = found
         skipped, rows = low - start, slice(low - self._base, high - self._base)
         read = np.frombuffer(values).reshape(stop - start, width)[skipped:]
         self._values[rows] = read if converted is None else converted(read)
         self._labels[rows] = np.frombuffer(labels, dtype=np.int8)[skipped:]
         self._times[rows] = np.frombuffer(times, dtype=np.int64)[skipped:]
+        self._weights[rows] = np.frombuffer(weights, dtype=np.int32)[skipped:]
 
     def _make_room(self, more: int) -> None:
         """Move the kept examples to the front of arrays that have room for more."""
@@ -209,10 +223,10 @@ class KeptExamples:
         while size < needed + needed // 4:
             size *= 2
         arrays = []
-        for array in (self._values, self._labels, self._times):
+        for array in (self._values, self._labels, self._times, self._weights):
             moved = np.empty((size, *array.shape[1:]), dtype=array.dtype)
             found = array[kept]
             moved[: len(found)] = found
             arrays.append(moved)
-        self._values, self._labels, self._times = arrays
+        self._values, self._labels, self._times, self._weights = arrays
         self._base = self.first

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     Floats = NDArray[np.float64]
 
-__all__ = ["Fit", "Retrained"]
+__all__ = ["Fit", "Retrained", "weight_parameter"]
 
 #: Rows on which a fitted model is compared with the arrays made of it.
 _COMPARED = 64
@@ -64,7 +64,22 @@ def _fitting() -> ThreadPoolExecutor:
     return ThreadPoolExecutor(max_workers=1, thread_name_prefix="fit")
 
 
-def _fit(classifier: Any, values: Floats, labels: NDArray[np.int64]) -> Fitted:  # noqa: ANN401 - of any library
+def weight_parameter(classifier: Any) -> str | None:  # noqa: ANN401 - of any library
+    """Return the name under which ``fit`` takes the weights of examples; None where it takes none."""
+    from sklearn.utils.validation import has_fit_parameter  # noqa: PLC0415 - an extra
+
+    name, last = [("", classifier), *getattr(classifier, "steps", ())][-1]
+    if not has_fit_parameter(last, "sample_weight"):
+        return None
+    return f"{name}__sample_weight" if name else "sample_weight"
+
+
+def _fit(
+    classifier: Any,  # noqa: ANN401 - of any library
+    values: Floats,
+    labels: NDArray[np.int64],
+    weights: NDArray[np.int32],
+) -> Fitted:
     """Fit a copy of a classifier, on one thread, so that sums are added up in one order."""
     from sklearn.base import clone  # noqa: PLC0415 - an extra
     from threadpoolctl import threadpool_limits  # noqa: PLC0415 - comes with scikit-learn
@@ -78,8 +93,9 @@ def _fit(classifier: Any, values: Floats, labels: NDArray[np.int64]) -> Fitted: 
             if type(part).__module__.startswith("lightgbm")
         }
     )
+    weighted = weight_parameter(classifier) if (weights != 1).any() else None
     with threadpool_limits(1):
-        model.fit(values, labels)
+        model.fit(values, labels, **({weighted: weights.astype(float)} if weighted else {}))
         rows = values[np.linspace(0, len(values) - 1, min(len(values), _COMPARED)).astype(int)]
         return fitted(model, rows)
 
@@ -322,7 +338,8 @@ class Retrained(Stored):
             return
         values, labels = self._kept.between(fit.low, fit.high)
         values = values[:, : fit.width] if self._places is None else _gathered(values, self._places)
-        self._running = _fitting().submit(_fit, self.classifier, values, labels)
+        weights = self._kept.weights(fit.low, fit.high)
+        self._running = _fitting().submit(_fit, self.classifier, values, labels, weights)
 
     def _take_effect(self) -> None:
         """Score with the pending fit from now on, once it has ended.

@@ -204,6 +204,7 @@ class Target:
         downtime: microseconds after a failure in which the machine is down, and the same mode is not new.
         promotion: how its champion is replaced; None: only by a command.
         agrees: whether what it publishes agrees with the other horizons of the mode that do.
+        thin_negatives: one in so many negatives is kept for fits, with that weight.
         prior: share of positives that is expected before any example; None: nothing is known.
         hours: model that gives predictions the hours to failure; None: they have none.
         within: shorter horizons whose probability predictions have too, microseconds, ascending.
@@ -236,6 +237,7 @@ class Target:
     within: tuple[int, ...] = ()
     drift: DriftPolicy | None = None
     agrees: bool = False
+    thin_negatives: int = 1
 
     @property
     def group(self) -> str:

@@ -658,6 +658,22 @@ def _within(
     return within
 
 
+def _thinned(draft: CheckedDocument, loc: Loc, table: TargetTable, models: Sequence[Model]) -> int:
+    """Resolve the thinning of negatives, and refuse a fitted model that cannot weigh what is left."""
+    if table.thin_negatives > 1 and not draft.is_broken(*loc, "models"):
+        # It needs the libraries of estimators, which few fleets load here.
+        from dataflows.estimators.retrained import weight_parameter  # noqa: PLC0415
+
+        fitted = {
+            model.name: made.classifier for model in models if hasattr(made := model.build(), "classifier")
+        }
+        unable = [name for name, each in fitted.items() if weight_parameter(each) is None]
+        expected = "models with refit_every whose classifiers take the weights of examples"
+        if unable or not fitted:
+            draft.refuse((*loc, "thin_negatives"), expected, ", ".join(unable) or "no model with refit_every")
+    return table.thin_negatives
+
+
 def _product(
     draft: CheckedDocument, loc: Loc, table: TargetTable, layout: ClassLayout, models: tuple[Model, ...]
 ) -> Iterator[Target]:
@@ -690,6 +706,7 @@ def _product(
             hours=table.hours,
             within=_within(draft, loc, table, horizon, models),
             agrees=table.agree,
+            thin_negatives=_thinned(draft, loc, table, models),
         )
 
 

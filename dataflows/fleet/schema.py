@@ -776,6 +776,14 @@ class TargetTable(Table):
         "positive among as many examples as that takes, 0.01 as one among a hundred. Default: a half, "
         "which counts as one example.",
     )
+    thin_negatives: int = Field(
+        default=1,
+        ge=1,
+        le=10_000,
+        description="Where failures are rare: of the negatives that are kept for models with `refit_every`, "
+        "only one in so many, which weighs as much in a fit. `keep`, and a `refit_every` in examples, count "
+        "what is kept. Other models learn from all examples.",
+    )
     agree: bool = Field(
         default=False,
         description="Whether its horizons agree: of all targets of the class and mode with `agree`, a longer "

@@ -489,6 +489,7 @@ class ModelSet:
         key: signs the models as they are stored; None: they are not signed.
         renew_after: a big model is written again after this number of learned examples.
         assumed: share of positives that is expected before any example, see `running_prior`.
+        thin: of the negatives one in so many is kept, with that weight.
 
     Attributes:
         kept: examples on which models are fitted in batch, see `restore_kept`; empty without such a model.
@@ -507,6 +508,7 @@ class ModelSet:
         key: bytes | None = None,
         renew_after: int = RENEW_AFTER,
         assumed: float | None = None,
+        thin: int = 1,
     ) -> None:
         self._target = target
         self._assumed = assumed
@@ -514,6 +516,7 @@ class ModelSet:
         self._key = key
         self._features = features
         self._refit = refit
+        self._thin = thin
         self._versions: dict[str, ModelVersion] = {}
         #: Number of examples learned by this target so far, and of positive ones among them.
         self.learned = 0
@@ -902,8 +905,8 @@ class ModelSet:
         for name in self._stacked:
             model = self._versions[name]
             given.append(([name], _row_of(served_scores(model, scores), model.sees)))
-        if self._retrained:
-            self.kept.add(values, label, time)
+        if self._retrained and (label or self._is_thinned_in()):
+            self.kept.add(values, label, time, 1 if label else self._thin)
         for members, row in given:
             for name in members:
                 self._learn(self._versions[name], time, row, (label, lead), scores)
@@ -916,6 +919,14 @@ class ModelSet:
         for model in self._versions.values():
             if self._due(model):
                 self._changed.add(model.part)
+
+    def _is_thinned_in(self) -> bool:
+        """Whether the next example, if negative, is one of those that are kept for fits.
+
+        A multiplicative hash of its number decides, so that no day and no asset is preferred (D. E. Knuth,
+        "The Art of Computer Programming" 3, 6.4).
+        """
+        return self.learned * 2_654_435_761 % 2**32 < 2**32 // self._thin
 
     def _learn(
         self,

@@ -283,6 +283,7 @@ class TargetStage:
             key=fleet.store_key,
             renew_after=renew_after,
             assumed=target.prior,
+            thin=target.thin_negatives,
         )
         if state is not None:
             self._models.restore_kept(_between(parts, _KEPT, TARGET_PARTS))

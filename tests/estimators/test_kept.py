@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dataflows.estimators.kept import _BLOCK, KEPT_PARTS, KeptExamples
-from dataflows.state.snapshots import SnapshotError
+from dataflows.state.snapshots import SnapshotError, contents, seal
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 def add(kept: KeptExamples, number: int) -> None:
     """Add the example of a number, which can be told from all others."""
-    kept.add(np.array([number, math.nan]), label=number % 2, time=3 * number)
+    kept.add(np.array([number, math.nan]), label=number % 2, time=3 * number, weight=1 + number % 5)
 
 
 def write(kept: KeptExamples, store: dict[int, bytes]) -> int:
@@ -53,6 +53,18 @@ def test_a_store_holds_what_is_kept_however_often_it_is_written(
     assert np.isnan(values[:, 1]).all()
     assert labels.tolist() == [number % 2 for number in expected]
     assert [kept.time(number) for number in expected] == [3 * number for number in expected]
+    assert kept.weights(kept.first, kept.count).tolist() == [1 + number % 5 for number in expected]
+
+
+def test_examples_that_were_stored_without_weights_stand_for_themselves() -> None:
+    """Version 1 had none."""
+    kept = KeptExamples(1)
+    for number in range(3):
+        kept.add(np.array([float(number)]), label=1, time=number, weight=7)
+    _, _, payload = contents(kept.part(0))
+    former = KeptExamples.restored(1, {0: seal("kept", 1, payload[:-1])})
+    assert former.between(0, 3)[0].tolist() == [[0.0], [1.0], [2.0]]
+    assert former.weights(0, 3).tolist() == [1, 1, 1]
 
 
 def test_an_epoch_writes_little_however_many_are_kept() -> None:
