@@ -38,7 +38,7 @@ from dataflows.instants import HOUR, format_instant, parse_duration, parse_insta
 from dataflows.scoring import running_prior
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -278,6 +278,7 @@ def served(
     settle: int,
     span: tuple[int, int],
     *,
+    baselines: Mapping[str, Callable[[], Any]] = BASELINES,
     resamples: int = 200,
     seed: int = 0,
 ) -> list[Entry]:
@@ -286,7 +287,7 @@ def served(
     entries = [e for e in compare(chosen, resamples=resamples, seed=seed) if e.labels == "first"]
     asked = within(evaluations, *span) & (evaluations.corrections == 0)
     rows = evaluations.where(asked)
-    for name, build in BASELINES.items():
+    for name, build in baselines.items():
         scores = batch_scores(evaluations, recording, build, settle, asked)[asked]
         intervals = bootstrap(rows.labels, scores, rows.assets, resamples=resamples, seed=seed)
         entries.append(Entry(entries[0].target, "first", name, figures(rows.labels, scores), intervals))
@@ -351,6 +352,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--resamples", type=int, default=200, help="of the bootstrap over disks")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--json", action="store_true", help="one JSON object a line")
+    parser.add_argument("--served", action="store_true", help="without the models retrained every day")
     given = parser.parse_args(arguments)
 
     horizon = parse_duration(given.target.rpartition("/")[2])
@@ -365,7 +367,15 @@ def main(arguments: list[str] | None = None) -> None:
     found = fates(evaluations, recording, horizon)
     span = parse_instant(given.start), parse_instant(given.end)
     settle = horizon + parse_duration(given.label_delay)
-    entries = served(evaluations, recording, settle, span, resamples=given.resamples, seed=given.seed)
+    entries = served(
+        evaluations,
+        recording,
+        settle,
+        span,
+        baselines={} if given.served else BASELINES,
+        resamples=given.resamples,
+        seed=given.seed,
+    )
     if given.json:
         for row in (*entries, *found):
             sys.stdout.buffer.write(orjson.dumps(row, option=orjson.OPT_APPEND_NEWLINE))

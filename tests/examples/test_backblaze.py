@@ -259,4 +259,4 @@ def test_the_fleet_keeps_the_protocol() -> None:
     assert disk.allowed_lateness == target.label_delay == 0
     assert fleet.figures_from == parse_instant("2013-04-24T00:00:00Z")
     assert list(disk.sensors) == list(reader.READINGS)
-    assert len(disk.features) == 16
+    assert len(disk.features) == 34

@@ -69,7 +69,7 @@ def test_an_example_between_two_fits_writes_neither_models_nor_older_examples() 
 
 
 def test_of_the_negatives_one_in_so_many_is_kept_and_weighs_as_much() -> None:
-    """All positives are kept; a model that learns example by example learns from all; fits see the weights."""
+    """All positives are kept, the other models learn from all examples, and fits see the weights."""
     fitted = model("fitted", lambda: Retrained(DecisionTreeClassifier(max_depth=1), every=40, lag=0))
     models = ModelSet("pump", (fitted, model("linear")), FEATURES, None, {}, thin=8)
     draw = random.Random(3)
