@@ -56,6 +56,7 @@ def main(
 
 FleetFile = Annotated[Path, typer.Argument(help="The fleet.toml.", envvar="FLEET_CONFIG")]
 Epoch = Annotated[str, typer.Option(help="Time between snapshots, such as 500ms or 10s.")]
+AsJson = Annotated[bool, typer.Option("--json", help="One JSON object a line.")]
 Fresh = Annotated[
     bool, typer.Option("--fresh", help="Delete the store and the outputs of earlier runs first.")
 ]
@@ -114,6 +115,9 @@ def run(
     existing: Annotated[  # noqa: FBT002
         bool, typer.Option("--existing", help="Refuse to create a store: an emptied volume is no new start.")
     ] = False,
+    as_json: Annotated[  # noqa: FBT002
+        bool, typer.Option("--json", help="Print the summary as one JSON object; the rest goes to stderr.")
+    ] = False,
 ) -> None:
     """Run the dataflow on the configured input, with recovery, progress and a summary."""
     # Imported here, so that the other commands start without the engine.
@@ -133,6 +137,7 @@ def run(
         run_fleet(
             resolved,
             _console,
+            as_json=as_json,
             store=store,
             epoch=interval,
             fresh=fresh,
@@ -194,12 +199,13 @@ def inspect(
     fleet: Annotated[
         Path | None, typer.Option(help="The fleet.toml \\[default: the one of the store's latest run].")
     ] = None,
+    as_json: AsJson = False,  # noqa: FBT002
 ) -> None:
     """Show what is in a recovery store, and whether it is sound; also while a run writes to it."""
     from dataflows.tools.inspect import inspect as inspect_store
 
     with _explained():
-        inspect_store(store, fleet, _console)
+        inspect_store(store, fleet, _console, as_json=as_json)
 
 
 @app.command()
@@ -211,6 +217,7 @@ def models(
     at: Annotated[
         str | None, typer.Option(help="Show only which version served at this knowledge time.")
     ] = None,
+    as_json: AsJson = False,  # noqa: FBT002
 ) -> None:
     """Show champions, challengers and the evidence for them, and which version served when."""
     from dataflows.instants import parse_instant
@@ -221,7 +228,7 @@ def models(
     except ValueError as error:
         raise typer.BadParameter(str(error), param_hint="--at") from None
     with _explained():
-        show_models(store, fleet, _console, instant)
+        show_models(store, fleet, _console, instant, as_json=as_json)
 
 
 InputFile = Annotated[
@@ -479,6 +486,7 @@ def thresholds(
         typer.Option(help="Predictions of the same run \\[default: those in the folder of the evaluations]."),
     ] = None,
     write: Annotated[bool, typer.Option("--write", help="Write the thresholds into the fleet.toml.")] = False,  # noqa: FBT002
+    as_json: AsJson = False,  # noqa: FBT002
 ) -> None:
     """Choose where alerts open, by cost or within a budget, from scores that were served.
 
@@ -499,7 +507,15 @@ def thresholds(
         )
         resolved = load(fleet)
         source = evaluations or resolved.output.folder / "evaluations.jsonl"
-        found = choose(resolved, source, wish, _console, predictions=predictions, write_chosen=write)
+        found = choose(
+            resolved,
+            source,
+            wish,
+            _console,
+            predictions=predictions,
+            write_chosen=write,
+            as_json=as_json,
+        )
     if not found:
         raise typer.Exit(1)
 
@@ -519,6 +535,7 @@ def audit(
     journal: Annotated[
         Path | None, typer.Option(help="The order of a live run: the folder journal of its store.")
     ] = None,
+    as_json: AsJson = False,  # noqa: FBT002
 ) -> None:
     """Compute features again from the raw recording, and hold them against those served, bit by bit."""
     from dataflows.status import to_stderr_unless_configured
@@ -528,7 +545,14 @@ def audit(
     named = [name.strip() for name in assets.split(",") if name.strip()]
     with _explained():
         equal = audit_fleet(
-            fleet, recording or [], _console, out=out, sample=sample, assets=named, journal=journal
+            fleet,
+            recording or [],
+            _console,
+            out=out,
+            sample=sample,
+            assets=named,
+            journal=journal,
+            as_json=as_json,
         )
     if not equal:
         raise typer.Exit(1)
@@ -715,12 +739,13 @@ def estimate(
 @app.command()
 def skew(
     out: Annotated[Path, typer.Argument(help="Folder of the outputs of a run that has ended.")],
+    as_json: AsJson = False,  # noqa: FBT002
 ) -> None:
     """Show what late data changed in features that were served, for classes with `compare`."""
     from dataflows.tools.skew import show_skew
 
     with _explained():
-        show_skew(out, _console)
+        show_skew(out, _console, as_json=as_json)
 
 
 @app.command()

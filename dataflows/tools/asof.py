@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import importlib.util
-import sys
 from collections import Counter
 from typing import TYPE_CHECKING, Any
-
-import orjson
 
 from dataflows.evaluation.asof import Cut, Known, known_at, rows_known
 from dataflows.evaluation.frames import frame
 from dataflows.instants import parse_instant, shown_instant
-from dataflows.tools.tables import plain_table
+from dataflows.tools.tables import plain_table, show_either
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -65,8 +62,8 @@ def show_asof(
         AsOfError: the folder holds no outputs, nothing was known yet, or Parquet cannot be written.
     """
     if as_json:
-        for output, row in rows_known(folder, cut):
-            sys.stdout.buffer.write(orjson.dumps({"output": output, **row}, option=orjson.OPT_APPEND_NEWLINE))
+        rows = ({"output": output, **row} for output, row in rows_known(folder, cut))
+        show_either(console, rows, lambda: None, as_json=True)
         return
     if parquet is not None:
         _write_parquet(folder, cut, parquet, console)

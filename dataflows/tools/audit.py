@@ -22,13 +22,13 @@ from dataflows.connectors.lines import InputError
 from dataflows.evaluation.reading import PREDICTIONS, SERVED
 from dataflows.events import AssetEvent, Telemetry, Weather
 from dataflows.fleet import load
-from dataflows.instants import HOUR, shown_instant
+from dataflows.instants import HOUR, format_instant, shown_instant
 from dataflows.items import Forgotten, Observation, observations_of
 from dataflows.mapping.recording import with_recordings
 from dataflows.pipeline import LANE, Inline, asset_of, decoded
 from dataflows.status import RunStatus
 from dataflows.tools.run import bytes_of, progress, signals
-from dataflows.tools.tables import plain_table
+from dataflows.tools.tables import plain_table, show_either
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -453,6 +453,7 @@ def audit(
     sample: float = 1.0,
     assets: Sequence[str] = (),
     journal: Path | None = None,
+    as_json: bool = False,
 ) -> bool:
     """Audit a run and print the result.
 
@@ -464,6 +465,7 @@ def audit(
         sample: share of the assets, chosen by a hash of their names.
         assets: names of assets instead of a share.
         journal: folder of the order journal of a live run.
+        as_json: print one JSON object.
 
     Returns:
         Whether all is equal.
@@ -486,7 +488,7 @@ def audit(
     named = frozenset(assets)
     chosen = named.__contains__ if named else lambda asset: in_sample(asset, sample)
     report = Audit(resolved, chosen, journal).run(console)
-    _show(report, console)
+    show_either(console, [_as_row(report)], lambda: _show(report, console), as_json=as_json)
     return report.difference is None
 
 
@@ -655,6 +657,25 @@ def records_of(source: FileSource) -> Iterator[list[Item]]:
             yield batch
     finally:
         partition.close()
+
+
+def _as_row(report: Report) -> dict[str, Any]:
+    """A report for a program."""
+    row: dict[str, Any] = {"equal": report.difference is None}
+    row |= {name: getattr(report, name) for name in ("compared", "assets", "records")}
+    if report.difference is None or report.why is None:
+        return row
+    found = report.difference
+    place = {name: getattr(found, name) for name in ("what", "asset", "target", "revision", "sequence")}
+    events = (
+        {**event._asdict(), "time": None if event.time is None else format_instant(event.time)}
+        for event in report.why.events
+    )
+    return row | {
+        "difference": {**place, "time": format_instant(found.time)},
+        "changed": [changed._asdict() for changed in report.why.changed],
+        "events": list(events),
+    }
 
 
 def _show(report: Report, console: Console) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import orjson
 from rich.columns import Columns
 from rich.console import Console, Group
 from rich.padding import Padding
@@ -26,6 +25,7 @@ from dataflows.fleet.fleet import SecretError
 from dataflows.fleet.models import path_key
 from dataflows.instants import format_duration, shown_instant
 from dataflows.notify.receivers import sender_of
+from dataflows.tools.tables import show_either
 from dataflows.tools.trial import check_models, costs
 from dataflows.window_statistics import FAULT_STATISTICS, STATISTICS
 
@@ -128,7 +128,7 @@ def show_json(fleet: Path | str, console: Console) -> bool:
     except FleetError as error:
         console.print(refusal(error))
         return False
-    console.print(orjson.dumps(found).decode(), soft_wrap=True, highlight=False, markup=False)
+    show_either(console, [found], lambda: None, as_json=True)
     return True
 
 

@@ -22,7 +22,7 @@ from dataflows.mapping.recording import ORDER, with_recordings
 from dataflows.outputs import OUTPUTS
 from dataflows.pipeline import run_lines
 from dataflows.status import silenced
-from dataflows.tools.tables import plain_table
+from dataflows.tools.tables import plain_table, show_either
 from dataflows.tools.tradeoff import only
 
 if TYPE_CHECKING:
@@ -81,13 +81,13 @@ def show_estimates(fleet: Fleet, console: Console, question: Question, *, as_jso
     """
     with console.status("Running the recording as it arrived, and in order of event time ..."):
         estimates = estimates_of(fleet, question)
-    if as_json:
-        for each in estimates:
-            console.print(orjson.dumps(asdict(each)).decode(), soft_wrap=True, highlight=False, markup=False)
-        return
-    chosen = _target(fleet, question.target)
-    console.print(_table(chosen.name, _model(chosen, question.model).name, estimates))
-    console.print(_sentence(estimates), highlight=False)
+
+    def as_text() -> None:
+        chosen = _target(fleet, question.target)
+        console.print(_table(chosen.name, _model(chosen, question.model).name, estimates))
+        console.print(_sentence(estimates), highlight=False)
+
+    show_either(console, map(asdict, estimates), as_text, as_json=as_json)
 
 
 def estimates_of(fleet: Fleet, question: Question) -> list[Estimate]:

@@ -26,7 +26,7 @@ from dataflows.mapping.recording import with_recordings
 from dataflows.pipeline import Inline, asset_of
 from dataflows.status import RunStatus, silenced
 from dataflows.tools.audit import records_of
-from dataflows.tools.tables import plain_table
+from dataflows.tools.tables import plain_table, show_either
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -105,13 +105,14 @@ def show_explanation(fleet: Fleet, prediction: str, console: Console, *, as_json
     """
     with console.status("Running the recording up to the prediction ..."), silenced():
         found = explain(fleet, prediction)
-    if as_json:
-        console.print(orjson.dumps(asdict(found)).decode(), soft_wrap=True, highlight=False, markup=False)
-        return
-    for line in _sentences(found):
-        console.print(line, highlight=False)
-    console.print(_windows(found))
-    console.print(_contributions(found))
+
+    def as_text() -> None:
+        for line in _sentences(found):
+            console.print(line, highlight=False)
+        console.print(_windows(found))
+        console.print(_contributions(found))
+
+    show_either(console, [asdict(found)], as_text, as_json=as_json)
 
 
 def explain(fleet: Fleet, prediction: str) -> Explained:

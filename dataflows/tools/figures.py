@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from typing import TYPE_CHECKING
-
-import orjson
 
 from dataflows.connectors.file_sink import files_of
 from dataflows.evaluation.figures import compare, tables
 from dataflows.evaluation.reading import load_evaluations
 from dataflows.instants import shown_instant
+from dataflows.tools.tables import show_either
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -51,10 +49,13 @@ def show_figures(
         entries = compare(evaluations, start, resamples=resamples, seed=seed)
     except ValueError as error:
         raise FiguresError(str(error)) from error
-    if as_json:
-        for entry in entries:
-            sys.stdout.buffer.write(orjson.dumps(entry, option=orjson.OPT_APPEND_NEWLINE))
-        return
-    first, last = shown_instant(int(evaluations.times.min())), shown_instant(int(evaluations.times.max()))
-    left_out = f", those before {start} left out" if start else ""
-    console.print(f"Examples of {first} to {last}{left_out}; 95 % intervals over assets", *tables(entries))
+
+    def as_text() -> None:
+        times = evaluations.times
+        first, last = shown_instant(int(times.min())), shown_instant(int(times.max()))
+        left_out = f", those before {start} left out" if start else ""
+        console.print(
+            f"Examples of {first} to {last}{left_out}; 95 % intervals over assets", *tables(entries)
+        )
+
+    show_either(console, entries, as_text, as_json=as_json)

@@ -20,7 +20,7 @@ from dataflows.connectors.file_sink import files_of
 from dataflows.evaluation.reading import whole_rows
 from dataflows.instants import parse_instant, shown_instant
 from dataflows.notify.delivery import waiting
-from dataflows.tools.tables import plain_table
+from dataflows.tools.tables import plain_table, show_either
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -82,15 +82,11 @@ def status(fleet: Fleet, store: Path, console: Console, *, as_json: bool = False
 
 def show(found: Sequence[Finding], title: str, console: Console, *, as_json: bool) -> int:
     """Show findings as a table, or one JSON object each; return 0, 1 or 2, as the worst of them."""
-    if as_json:
-        for each in found:
-            console.print(orjson.dumps(asdict(each)).decode(), soft_wrap=True, highlight=False, markup=False)
-    else:
-        table = plain_table(title, "", "about", "found, and what to do", text=3)
-        for each in found:
-            todo = f"\n{each.todo}" if each.todo else ""
-            table.add_row(_MARKS[each.level], Text(each.about), Text(each.what + todo))
-        console.print(table)
+    table = plain_table(title, "", "about", "found, and what to do", text=3)
+    for each in found:
+        todo = f"\n{each.todo}" if each.todo else ""
+        table.add_row(_MARKS[each.level], Text(each.about), Text(each.what + todo))
+    show_either(console, map(asdict, found), lambda: console.print(table), as_json=as_json)
     return max(_LEVELS.index(each.level) for each in found)
 
 

@@ -34,10 +34,10 @@ from dataflows.target.models import MODELS
 from dataflows.target.target import TARGET, ChampionError, described
 from dataflows.tools.backup import caught
 from dataflows.tools.summary import troubles
-from dataflows.tools.tables import plain_table
+from dataflows.tools.tables import plain_table, show_either
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from rich.console import Console
     from rich.table import Table
@@ -50,13 +50,14 @@ __all__ = ["inspect", "stored_targets"]
 _NEVER = -(1 << 62)
 
 
-def inspect(store: Path, fleet_file: Path | None, console: Console) -> None:
+def inspect(store: Path, fleet_file: Path | None, console: Console, *, as_json: bool = False) -> None:
     """Print the content of a store, as a resume would find it.
 
     Args:
         store: folder of the store or of a backup; a run may be writing to it.
         fleet_file: the fleet.toml, None for that of the latest run; without it models cannot be asked.
         console: where to print.
+        as_json: print one JSON object.
 
     Raises:
         StoreError: it is no store, or damaged, incomplete or mixed.
@@ -65,6 +66,23 @@ def inspect(store: Path, fleet_file: Path | None, console: Console) -> None:
     parts, resume, found = _read(store, manifest)
     every = [snapshot for part in found.values() for snapshot in part if snapshot.state is not None]
     fleet = _fleet(fleet_file or Path(manifest.run.fleet_file))
+    if as_json:
+        facts = {
+            "store": str(store),
+            "resumes_from_epoch": resume,
+            "partitions": [
+                {
+                    "file": part.path.name,
+                    "committed_epoch": part.committed,
+                    "snapshots": len(found[part.path.name]),
+                    "newest": _ages(found[part.path.name])[1],
+                }
+                for part in parts
+            ],
+            **_facts(every, fleet, manifest),
+        }
+        show_either(console, [facts], lambda: None, as_json=True)
+        return
     _whose(store, manifest, resume, console)
     size, (oldest, newest) = decimal(sum(snapshot.size for snapshot in every)), _ages(every)
     held = f"{len(every):,} snapshots, {size}, written from {oldest} to {newest} UTC."
@@ -77,6 +95,42 @@ def inspect(store: Path, fleet_file: Path | None, console: Console) -> None:
     _written(every, console)
     for table in _targets(every, fleet, manifest, console):
         console.print(table)
+
+
+def _facts(every: Sequence[Snapshot], fleet: Fleet | str, manifest: Manifest) -> dict[str, Any]:
+    """What the snapshots hold, for a program."""
+    run = manifest.run
+    described_input = next(
+        (describe(each.state) for each in every if steps.is_of(each.step, steps.SOURCE)), None
+    )
+    read = described_input if isinstance(described_input, StoredInput) else None
+    outputs = {each.key: describe(each.state) for each in every if steps.is_of(each.step, steps.OUTPUTS)}
+    targets = []
+    for name, target, parts in () if isinstance(fleet, str) else _described(every, fleet, manifest):
+        figures = ("champion", "learned", "positives", "pending", "open_alerts")
+        told = {"why_not": target} if isinstance(target, str) else {key: target[key] for key in figures}
+        targets.append({"target": name, **told, "model_bytes": dict(_models(parts))})
+    return {
+        "fleet": manifest.fleet,
+        "fleet_file": run.fleet_file,
+        "format": manifest.format,
+        "last_run": {"started": run.started, "version": run.program, "outputs": run.outputs},
+        "bytes": sum(snapshot.size for snapshot in every),
+        "steps": [
+            {"step": step, "keys": len({each.key for each in held}), "bytes": sum(each.size for each in held)}
+            for step, held in sorted(_by_step(every).items())
+        ],
+        "records": None if read is None else read.records,
+        "files": {} if read is None else dict(read.files),
+        "topics": []
+        if read is None
+        else [
+            {"topic": topic, "partition": number, "next_offset": offset}
+            for topic, number, offset, _ in sorted(read.partitions)
+        ],
+        "outputs": {name: each.length for name, each in outputs.items() if isinstance(each, StoredFile)},
+        "targets": targets,
+    }
 
 
 def _manifest(store: Path) -> Manifest:
@@ -189,14 +243,18 @@ def _ages(held: Iterable[Snapshot]) -> tuple[str, str]:
 
 def _steps(every: Sequence[Snapshot]) -> Table:
     table = plain_table("State by step", "step", "keys", "size", "oldest, UTC", "newest, UTC")
-    by_step: dict[str, list[Snapshot]] = defaultdict(list)
-    for snapshot in every:
-        by_step[steps.step_of(snapshot.step) or ""].append(snapshot)
-    for step, held in sorted(by_step.items()):
+    for step, held in sorted(_by_step(every).items()):
         keys = {snapshot.key for snapshot in held}
         size = decimal(sum(snapshot.size for snapshot in held))
         table.add_row(step, f"{len(keys):,}", size, *_ages(held))
     return table
+
+
+def _by_step(every: Iterable[Snapshot]) -> dict[str, list[Snapshot]]:
+    by_step: dict[str, list[Snapshot]] = defaultdict(list)
+    for snapshot in every:
+        by_step[steps.step_of(snapshot.step) or ""].append(snapshot)
+    return by_step
 
 
 def _input(every: Iterable[Snapshot], console: Console) -> None:
@@ -277,18 +335,9 @@ def _targets(
     if isinstance(fleet, str):
         console.print(f"Targets are not shown, since their fleet cannot be read: {fleet}", highlight=False)
         return []
-    begun = past_of(manifest, fleet).targets
-    mains, parts = _of_step(every, steps.GROUP)
-    for name, main, read in _targets_in(mains, parts):
-        if name not in fleet.targets:
-            continue
-        if TARGET.describe(main).begun != begun.get(name, 0):
-            console.print(f"{name}: starts from nothing with the next run.", highlight=False)
-            continue
-        try:
-            target = described(fleet, name, main, read)
-        except ChampionError as error:
-            console.print(f"Not shown, since no run could continue from it: {error}", highlight=False)
+    for name, target, read in _described(every, fleet, manifest):
+        if isinstance(target, str):
+            console.print(target, highlight=False)
             continue
         for line in troubles(target):
             console.print(f"{name}: {line}", highlight=False)
@@ -300,6 +349,24 @@ def _targets(
         for model, size in _models(read):
             models.add_row(name, model, decimal(size))
     return [table, models]
+
+
+def _described(
+    every: Iterable[Snapshot], fleet: Fleet, manifest: Manifest
+) -> Iterator[tuple[str, dict[str, Any] | str, dict[int, bytes]]]:
+    """Name, description and parts of each target of the fleet; why there is none, in its place."""
+    begun = past_of(manifest, fleet).targets
+    mains, parts = _of_step(every, steps.GROUP)
+    for name, main, read in _targets_in(mains, parts):
+        if name not in fleet.targets:
+            continue
+        if TARGET.describe(main).begun != begun.get(name, 0):
+            yield name, f"{name}: starts from nothing with the next run.", read
+            continue
+        try:
+            yield name, described(fleet, name, main, read), read
+        except ChampionError as error:
+            yield name, f"Not shown, since no run could continue from it: {error}", read
 
 
 def _of_step(every: Iterable[Snapshot], step: str) -> tuple[dict[str, bytes], dict[str, dict[int, bytes]]]:

@@ -10,10 +10,12 @@ import threading
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+import orjson
 from bytewax.recovery import RecoveryConfig
 from bytewax.run import cli_main
+from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
 from dataflows.connectors.ends import source_of
@@ -34,6 +36,7 @@ from dataflows.status import RunStatus, logged_to
 from dataflows.target.models import ModelError
 from dataflows.tools.intake import UnusableInputError, nothing_new, restarts, unusable
 from dataflows.tools.summary import show
+from dataflows.tools.tables import show_either
 from dataflows.tools.trial import check_models
 
 if TYPE_CHECKING:
@@ -45,7 +48,6 @@ if TYPE_CHECKING:
     from types import FrameType
 
     from bytewax.dataflow import Dataflow
-    from rich.console import Console
 
     from dataflows.connectors.source import LaneSource
     from dataflows.engine.cluster import Counter as EpochCounter
@@ -89,6 +91,7 @@ def run(  # noqa: PLR0913 - one argument a wish of the command line
     deployment: Deployment | None = None,
     source: Callable[[Fleet, RunStatus], LaneSource] | None = None,
     status: RunStatus | None = None,
+    as_json: bool = False,
 ) -> None:
     """Run a fleet to the end of its input, or until Ctrl-C or SIGTERM, and show the summary.
 
@@ -103,6 +106,7 @@ def run(  # noqa: PLR0913 - one argument a wish of the command line
         source: makes the source from the fleet, whose files hold events, instead of the configured input;
             only with one process.
         status: counters and gauges of the run, for a caller in another thread.
+        as_json: print the summary as one JSON object on standard output, and nothing else there.
 
     Raises:
         FleetError: a model cannot run.
@@ -114,6 +118,7 @@ def run(  # noqa: PLR0913 - one argument a wish of the command line
         UnusableInputError: no record could be used, or too many mix arrivals.
     """
     where = deployment or Deployment()
+    out, console = console, Console(stderr=True) if as_json else console
     check_models(fleet)
     _check_input(fleet, store)
     if where.existing:
@@ -163,7 +168,24 @@ def run(  # noqa: PLR0913 - one argument a wish of the command line
         why = None if status.stop else unusable(fleet, store, status)
         if why is not None and store is not None and restarts(fleet, status.intake):
             start_over(store)
+    if as_json and why is None:
+        show_either(out, [_result(fleet, store, status)], lambda: None, as_json=True)
+        return
     _show_result(fleet, store, status, why, console)
+
+
+def _result(fleet: Fleet, store: Path | None, status: RunStatus) -> dict[str, Any]:
+    """The result of a run for a program: how it ended, and the summary of all runs into the folder."""
+    path = fleet.output.folder / "summary.json"
+    return {
+        "fleet": fleet.name,
+        "outputs": str(fleet.output.folder),
+        "store": None if store is None else str(store),
+        "stopped": status.stop,
+        "records": status.records,
+        "new_records": status.records - status.began,
+        "summary": orjson.loads(path.read_bytes()) if path.exists() else None,
+    }
 
 
 def _show_result(

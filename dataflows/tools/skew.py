@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from dataflows.tools.tables import plain_table
+from dataflows.tools.tables import plain_table, show_either
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -21,12 +21,13 @@ class SkewError(RuntimeError):
     """The folder has nothing to show."""
 
 
-def show_skew(folder: Path, console: Console) -> None:
+def show_skew(folder: Path, console: Console, *, as_json: bool = False) -> None:
     """Print, for each target of the last run into a folder, every feature that late data changed.
 
     Args:
         folder: of the outputs.
         console: where to print.
+        as_json: print one JSON object a target: its section of the summary, and its name as `target`.
 
     Raises:
         SkewError: no run ended there, or none that compared anything.
@@ -36,18 +37,21 @@ def show_skew(folder: Path, console: Console) -> None:
         msg = f"{path} does not exist; name the folder of the outputs of a run that has ended"
         raise SkewError(msg)
     targets = orjson.loads(path.read_bytes()).get("targets", {})
-    shown = False
-    for name, target in targets.items():
-        if "skew" in target:
-            console.print(skew_table(name, target["skew"]))
-            shown = True
-    if not shown:
+    compared = {name: target["skew"] for name, target in targets.items() if "skew" in target}
+    if not compared:
         msg = (
             f"the run into {folder} compared nothing; set `compare` (a share of the assets, such as 0.05) "
             "and an `allowed_lateness` in a class of its fleet.toml. With `allowed_lateness` zero no window "
             "changes, since all that is late is left out: `too_late` in summary.json counts it"
         )
         raise SkewError(msg)
+
+    def as_text() -> None:
+        for name, skew in compared.items():
+            console.print(skew_table(name, skew))
+
+    rows = ({"target": name, **skew} for name, skew in compared.items())
+    show_either(console, rows, as_text, as_json=as_json)
 
 
 def skew_table(name: str, skew: dict[str, Any], most: int | None = None) -> Table:

@@ -1,11 +1,19 @@
-"""Tables for a person: they fit a console of 78 columns, and cut nothing off."""
+"""What a command prints: tables that fit a console of 78 columns, or one JSON object a line."""
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+import orjson
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
-__all__ = ["WIDTH", "plain_table"]
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from rich.console import Console
+
+__all__ = ["WIDTH", "plain_table", "show_either"]
 
 #: Columns of a console whose own width is not known, such as a pipe.
 WIDTH = 78
@@ -32,3 +40,22 @@ def plain_table(title: str, *columns: str, text: int = 1, caption: str | None = 
     for number, column in enumerate(columns):
         table.add_column(column, justify="left" if number < text else "right", overflow="fold")
     return table
+
+
+def show_either(
+    console: Console, rows: Iterable[object], as_text: Callable[[], None], *, as_json: bool
+) -> None:
+    """Print rows for a program, one JSON object a line, or their text for a person.
+
+    Args:
+        console: where to print.
+        rows: plain values by name, or dataclasses; a number that is not finite becomes null.
+        as_text: prints the same for a person.
+        as_json: whether a program reads it.
+    """
+    if not as_json:
+        as_text()
+        return
+    for row in rows:
+        # Not through the console, which would wrap long lines.
+        console.file.write(orjson.dumps(row).decode() + "\n")

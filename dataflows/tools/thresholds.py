@@ -9,7 +9,8 @@ stream never changes its thresholds by itself.
 from __future__ import annotations
 
 import copy
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from functools import partial
 from itertools import product
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +19,7 @@ import tomlkit
 from dataflows.evaluation.outcomes import Outcome, outcomes, read_labels, read_scores
 from dataflows.fleet.fleet import CLEAR_SHARE, Target
 from dataflows.instants import format_duration, parse_duration
-from dataflows.tools.tables import plain_table
+from dataflows.tools.tables import plain_table, show_either
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -122,6 +123,7 @@ def choose(
     *,
     predictions: Path | None = None,
     write_chosen: bool = False,
+    as_json: bool = False,
 ) -> dict[str, Outcome]:
     """Print a table for each target, with its choice or the reason for none; write it if requested.
 
@@ -132,6 +134,7 @@ def choose(
         console: where to print.
         predictions: of the same run: every score; None for those in the folder of the evaluations.
         write_chosen: the thresholds go into the fleet's file.
+        as_json: print one JSON object a target, with every candidate.
 
     Raises:
         ThresholdsError: no target of the fleet has an example, or the predictions do not hold every score.
@@ -149,7 +152,7 @@ def choose(
             'once with publish = "all" under [output]'
         )
         raise ThresholdsError(msg)
-    if fleet.output.publish == "changed":
+    if fleet.output.publish == "changed" and not as_json:
         console.print(
             f"Only scores that moved by {fleet.output.changed_by:g} are in the predictions: what is between "
             "them is not seen here.",
@@ -163,17 +166,35 @@ def choose(
         found = [] if wish.lead > target.horizon else outcomes(target, scored.get(name, []), wish.lead)
         best = wish.best(found)
         why = reason_against(target, found, best, wish)
-        if why is not None:
-            console.print(f"{name}: nothing is chosen. {why}", highlight=False)
-        if why is not None or best is None:
-            continue
-        chosen[name] = best
-        console.print(table(target, found, best))
-        console.print(in_words(name, best, wish), highlight=False)
-    if write_chosen:
-        for line in write(fleet, chosen):
+        if why is None and best is not None:
+            chosen[name] = best
+        row = {
+            "target": name,
+            "chosen": None if name not in chosen else _as_row(chosen[name]),
+            "why_not": why,
+            "break_even": wish.break_even,
+            "candidates": [_as_row(outcome) for outcome in found],
+        }
+        show_either(console, [row], partial(_show, target, found, wish, best, why, console), as_json=as_json)
+    for line in write(fleet, chosen) if write_chosen else ():
+        if not as_json:
             console.print(line, highlight=False)
     return chosen
+
+
+def _as_row(outcome: Outcome) -> dict[str, Any]:
+    rates = ("false_per_asset_day", "opened_per_week", "precision")
+    return {**asdict(outcome), **{name: getattr(outcome, name) for name in rates}}
+
+
+def _show(
+    target: Target, found: list[Outcome], wish: Wish, best: Outcome | None, why: str | None, console: Console
+) -> None:
+    if why is not None or best is None:
+        console.print(f"{target.name}: nothing is chosen. {why}", highlight=False)
+        return
+    console.print(table(target, found, best))
+    console.print(in_words(target.name, best, wish), highlight=False)
 
 
 def reason_against(target: Target, found: list[Outcome], best: Outcome | None, wish: Wish) -> str | None:

@@ -21,7 +21,7 @@ from dataflows.mapping.recording import with_recordings
 from dataflows.pipeline import run_lines
 from dataflows.report.charts import standalone_bars
 from dataflows.status import silenced
-from dataflows.tools.tables import plain_table
+from dataflows.tools.tables import plain_table, show_either
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -99,9 +99,8 @@ def show_tradeoff(  # noqa: PLR0913 - one argument a wish of the command line
         )
     best = recommend(outcomes)
     if as_json:
-        for outcome in outcomes:
-            row = {**asdict(outcome), "recommended": outcome is best}
-            console.print(orjson.dumps(row).decode(), soft_wrap=True, highlight=False, markup=False)
+        rows = ({**asdict(outcome), "recommended": outcome is best} for outcome in outcomes)
+        show_either(console, rows, lambda: None, as_json=True)
         return best
     if costs is None and each.costs is None:
         console.print(
