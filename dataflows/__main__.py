@@ -388,14 +388,31 @@ def check(
     costs: Annotated[  # noqa: FBT002
         bool, typer.Option("--costs", help="Add the time and memory of every model, measured here.")
     ] = False,
+    debt: Annotated[  # noqa: FBT002
+        bool,
+        typer.Option("--debt", help="Look instead for what nobody needs or what grew old; ends as `status`."),
+    ] = False,
+    recovery: Annotated[
+        Path | None,
+        typer.Option(help="Store that --debt looks at \\[default: recovery/<name of the fleet>]."),
+    ] = None,
     as_json: Annotated[  # noqa: FBT002
-        bool, typer.Option("--json", help="Print every model with its costs, as one JSON object.")
+        bool, typer.Option("--json", help="Print every model with its costs, or every finding, as JSON.")
     ] = False,
 ) -> None:
     """Print what a fleet.toml expands to: sensors, features, targets, models. Runs nothing."""
     from dataflows.tools.check import check as check_fleet
     from dataflows.tools.check import show_json
 
+    if debt:
+        from dataflows.fleet import load
+        from dataflows.tools.debt import debt as debt_of
+        from dataflows.tools.health import show
+
+        with _explained():
+            resolved = load(fleet)
+            found = debt_of(resolved, recovery or _STORES / resolved.name)
+        raise typer.Exit(show(found, f"{resolved.name}: what could go?", _console, as_json=as_json))
     if as_json:
         raise typer.Exit(0 if show_json(fleet, _console) else 1)
     if against:
@@ -634,6 +651,20 @@ def explain(
 
     with _explained():
         show_explanation(load(fleet), prediction, _console, as_json=as_json)
+
+
+@app.command()
+def lineage(
+    fleet: FleetFile,
+    prediction: Annotated[str, typer.Argument(help="Id of a prediction.")],
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,  # noqa: FBT002
+) -> None:
+    """Show what gave a prediction: estimator, parameters, libraries, and the examples it had learned."""
+    from dataflows.fleet import load
+    from dataflows.tools.lineage import show_lineage
+
+    with _explained():
+        show_lineage(load(fleet).output.folder, prediction, _console, as_json=as_json)
 
 
 @app.command()

@@ -55,11 +55,13 @@ __all__ = [
     "IntakeMetrics",
     "Judgement",
     "LateRecord",
+    "LearnedMetrics",
     "Link",
     "Measure",
     "Migrated",
     "ModelChange",
     "ModelEvent",
+    "ModelLineage",
     "ModelMetrics",
     "MovedBy",
     "OutputRow",
@@ -68,6 +70,7 @@ __all__ = [
     "RejectedRecord",
     "ServedExample",
     "SkewMetrics",
+    "ThresholdChange",
     "UnusedRecord",
     "encode",
     "encode_rows",
@@ -470,6 +473,27 @@ class FeatureChange(TypedDict):
     worst: Annotated[float | None, About("the largest size", "standard deviations", null=_UNMEASURED)]
 
 
+class LearnedMetrics(OutputRow, frozen=True, kw_only=True, rename={"start": "from", "end": "to"}):
+    """What the models of a target had learned by the end of a period."""
+
+    output = "metrics"
+    key_field = "target"
+
+    kind: Literal["learned"] = "learned"
+    target: TargetName
+    start: PeriodStart
+    end: PeriodEnd
+    examples: Annotated[int, About("examples that the target learned so far")]
+    positives: Annotated[int, About("positive ones among them")]
+    models: Annotated[dict[str, int], About("examples that each version of a model learned so far")]
+    last_asset: Annotated[str | None, About("asset of the last learned example", null="if there is none")]
+    last_time: Annotated[Time | None, About("event time of the last learned example", null="likewise")]
+    known: Known
+    sequence: Sequence
+    arrival: Arrival
+    watermark: NoWatermark
+
+
 class SkewMetrics(OutputRow, frozen=True, kw_only=True, rename={"start": "from", "end": "to"}):
     """Lateness skew of one target in one period: features as served against those of complete data."""
 
@@ -660,6 +684,64 @@ class ModelChange(OutputRow, frozen=True, kw_only=True):
     model: Annotated[str, About("name of the model")]
     version: Annotated[int, About("its version")]
     why: Annotated[str, About("the reason, in words")]
+    known: Known
+    sequence: Sequence
+    arrival: Arrival
+    watermark: NoWatermark
+
+
+class ModelLineage(OutputRow, frozen=True, kw_only=True):
+    """What a version of a model is made of: when it begins, and when this changes, as by an upgrade."""
+
+    output = "changes"
+    key_field = "target"
+    unbounded = "pipeline"
+
+    change: Literal["lineage"] = "lineage"
+    target: TargetName
+    model: Annotated[str, About("name of the model")]
+    version: Annotated[int, About("its version")]
+    digest: Annotated[str, About("of its configuration: pipeline and names of the features")]
+    estimator: Annotated[str, About("dotted path of the class that gives the score")]
+    pipeline: Annotated[
+        list[dict[str, Any]] | None,
+        About("its steps and their parameters, as configured", null="of a version no longer configured"),
+    ]
+    refit: Annotated[
+        dict[str, Any] | None,
+        About(
+            "when it is fitted in batch (`every`: examples or a duration), on how many examples (`keep`)",
+            null="if it learns example by example",
+        ),
+    ]
+    scores: Annotated[list[str], About("the models whose scores it sees, instead of features")]
+    features: Annotated[list[str], About("the features that it sees")]
+    libraries: Annotated[dict[str, str], About("version of each library that it is made of")]
+    learns_from: Annotated[
+        Time | None, About("it learns examples from this time on", null="if it learns all")
+    ]
+    learned: Annotated[int, About("examples that it had learned so far")]
+    last_asset: Annotated[str | None, About("asset of the last of them", null="if it had learned none")]
+    last_time: Annotated[Time | None, About("event time of the last of them", null="likewise")]
+    known: Known
+    sequence: Sequence
+    arrival: Arrival
+    watermark: NoWatermark
+
+
+class ThresholdChange(OutputRow, frozen=True, kw_only=True):
+    """The thresholds of a target, where it begins and whenever they are configured otherwise."""
+
+    output = "changes"
+    key_field = "target"
+
+    change: Literal["threshold"] = "threshold"
+    target: TargetName
+    threshold: Annotated[float, About("lowest score that counts as a predicted failure", "0 to 1")]
+    open: Annotated[
+        float | None, About("lowest score that opens an alert", "0 to 1", null="if the target has no `alert`")
+    ]
+    clear: Annotated[float | None, About("score below which an alert clears", "0 to 1", null="likewise")]
     known: Known
     sequence: Sequence
     arrival: Arrival
@@ -948,12 +1030,15 @@ ROWS: tuple[type[OutputRow], ...] = (
     ServedExample,
     Evaluation,
     ModelMetrics,
+    LearnedMetrics,
     SkewMetrics,
     DriftMetrics,
     DetectorMetrics,
     ExpectedMetrics,
     IntakeMetrics,
     ModelChange,
+    ModelLineage,
+    ThresholdChange,
     Judgement,
     Commanded,
     DriftAlarm,

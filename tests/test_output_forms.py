@@ -33,7 +33,7 @@ def rows(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[dict[str, A
     fleet = prepare(tmp_path_factory.mktemp("forms"), recording(), ALERTS)
     found = run_inline(load(fleet, environ={}), (fleet.parent / "events.jsonl").read_bytes().splitlines())
     assert all(found[output] for output in OUTPUTS), {output: len(found[output]) for output in OUTPUTS}
-    assert {row["kind"] for row in found["metrics"]} == {"model", "lane", "skew"}
+    assert {row["kind"] for row in found["metrics"]} == {"model", "lane", "skew", "learned"}
     return found
 
 

@@ -672,6 +672,10 @@ class ModelSet:
         model = self._versions[label]
         return model.name, model.version
 
+    def version(self, label: str) -> ModelVersion:
+        """Return an active version, to look at."""
+        return self._versions[label]
+
     def sees(self, label: str) -> tuple[str, ...]:
         """Return the labels of the models whose scores a model sees; empty for a model of features."""
         return self._versions[label].sees

@@ -53,6 +53,7 @@ from dataflows.target.error_rate import ErrorRate
 from dataflows.target.examples import SEGMENTS, SMALLEST, Example, ExampleStore, Ledger
 from dataflows.target.expected import Expected
 from dataflows.target.figures import FIGURES, Leads, TargetFigures
+from dataflows.target.lineage import Lineage
 from dataflows.target.losses import Losses
 from dataflows.target.models import LOG, MODEL_PARTS, RENEW_AFTER, ModelSet
 from dataflows.target.monitors import Context, Monitor, Monitors, Period, Served
@@ -95,6 +96,7 @@ MONITORS: tuple[type[Monitor], ...] = (
     Verdicts,
     RiverDetectors,
     Expected,
+    Lineage,
 )
 
 _LOG = MODEL_PARTS

@@ -16,7 +16,7 @@ from dataflows.target.champion import Champion, Term
 from dataflows.target.monitors import Monitor
 from dataflows.target.target import MONITORS
 from tests.target.fleets import PartStore, fleet, model, target
-from tests.target.worlds import KEY, decoded, raised, scored, stored
+from tests.target.worlds import KEY, decoded, of_models, raised, scored, stored
 
 if TYPE_CHECKING:
     from dataflows.items import Item
@@ -69,7 +69,7 @@ def test_the_history_says_which_version_served_each_prediction(plan: dict[int, s
         for hour in range(1, 13):
             found = decoded(group.process([scored(hour, hour * HOUR)]))
             rows += found["predictions"]
-            changes += found.get("changes", [])
+            changes += of_models(found)
             store.after_batch(group)
             store.end_epoch(group)
             if hour in stops:

@@ -167,7 +167,7 @@ def test_drift_that_is_not_watched_leaves_no_row() -> None:
     """With ``off``, the default, there is neither an alarm nor a row of the metrics."""
     rows = run_inline(fleet("off"), recording("flow")[:2_000])
     assert not [row for row in rows["changes"] if row["change"] == "drift"]
-    assert {row["kind"] for row in rows["metrics"]} == {"model", "lane"}
+    assert {row["kind"] for row in rows["metrics"]} == {"model", "lane", "learned"}
 
 
 def test_further_detectors_report_their_statistics() -> None:

@@ -44,6 +44,6 @@ def test_what_a_group_throws_on_is_counted_too() -> None:
         for item in group.process([seen(1, b"half"), seen(2, vector(1.0))])
         if isinstance(item.body, Row)
     ]
-    assert outputs == ["changes", "rejects", "predictions"]
+    assert outputs == ["changes", "rejects", "predictions", "changes", "changes"]
     resumed = opened(group.main_snapshot(), {part: group.part_snapshot(part) for part in group.changed()})
     assert rejected(group) == rejected(resumed) == {"internal_error": 1}

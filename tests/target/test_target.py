@@ -26,7 +26,7 @@ from tests.observations import parts_of
 from tests.target.fleets import BUILDS, PartStore, fleet, model, target, vector
 from tests.target.learners import Breaking, Hashed, Memory
 from tests.target.streams import observed, recordings
-from tests.target.worlds import KEY, Rows, decoded, encoded, opened, scored, seen, stored
+from tests.target.worlds import KEY, Rows, decoded, encoded, of_models, opened, scored, seen, stored
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -248,7 +248,8 @@ def test_a_period_closes_when_knowledge_time_has_passed_it() -> None:
     assert "metrics" not in decoded(group.process([label]))
     rows = decoded(group.process([seen(6, 12 * HOUR)]))
     assert "metrics" not in rows
-    (row,) = decoded(group.process([seen(7, 31 * HOUR)]))["metrics"]
+    row, learned = decoded(group.process([seen(7, 31 * HOUR)]))["metrics"]
+    assert (learned["kind"], learned["examples"], learned["models"]) == ("learned", 1, {"prior": 1})
     assert (row["from"], row["to"]) == ("1970-01-01T06:00:00.000000Z", "1970-01-01T12:00:00.000000Z")
     assert (row["examples"], row["positives"], row["pending"]) == (1, 0, 0)
     assert (row["target"], row["model"], row["champion"]) == (KEY, "prior", True)
@@ -261,7 +262,7 @@ def test_a_straggler_counts_in_the_current_period() -> None:
     group.process([scored(1, HOUR), seen(2, 18 * HOUR, clock=HOUR)])
     late = seen(3, 7 * HOUR, clock=HOUR + WAIT + 1, matured=(matured(HOUR, 0),))
     assert "metrics" not in decoded(group.process([late]))
-    (row,) = decoded(group.process([seen(4, 19 * HOUR)]))["metrics"]
+    row, _ = decoded(group.process([seen(4, 19 * HOUR)]))["metrics"]
     assert (row["from"], row["examples"]) == ("1970-01-01T12:00:00.000000Z", 1)
 
 
@@ -329,9 +330,9 @@ def test_a_successor_follows_a_champion_that_is_gone() -> None:
     now = target([model("tree"), model("prior")], successor="prior")
     rows = decoded(opened(fleet(now), main=store.main, parts=store.parts).process([scored(2, 2 * HOUR)]))
     assert rows["predictions"][0]["model"] == "prior"
-    changes = [(row["change"], row["model"], row["version"]) for row in rows["changes"]]
+    changes = [(row["change"], row["model"], row["version"]) for row in of_models(rows)]
     assert changes == [("challenger", "tree", 1), ("removed", "linear", 1), ("champion", "prior", 1)]
-    assert "successor of linear" in rows["changes"][-1]["why"]
+    assert "successor of linear" in of_models(rows)[-1]["why"]
     still = target([model("linear"), model("prior")], successor="prior")
     rows = decoded(opened(fleet(still), main=store.main, parts=store.parts).process([scored(2, 2 * HOUR)]))
     assert rows["predictions"][0]["model"] == "linear"
@@ -355,7 +356,7 @@ def test_a_changed_champion_goes_on_beside_its_new_version(changed: Model) -> No
         again = opened(now, main=store.main, parts=store.parts)
         rows = decoded(again.process([scored(4, 4 * HOUR)]))
         assert rows["predictions"] == unchanged["predictions"]
-        (change,) = rows["changes"]
+        (change,) = of_models(rows)
         assert (change["change"], change["model"], change["version"]) == ("challenger", "linear", 2)
     store.after_batch(again)
     store.end_epoch(again)
@@ -391,7 +392,7 @@ def test_the_stored_champion_rules() -> None:
     now = target([model("tree"), model("linear"), model("bayes", features=(0,))])
     group = opened(fleet(now), main=store.main, parts=store.parts)
     rows = decoded(group.process([scored(2, 2 * HOUR)]))
-    changes = [(row["change"], row["model"], row["version"]) for row in rows["changes"]]
+    changes = [(row["change"], row["model"], row["version"]) for row in of_models(rows)]
     assert changes == [("challenger", "tree", 1), ("challenger", "bayes", 2), ("removed", "prior", 1)]
     assert rows["predictions"][0]["model"] == "linear"
     assert decoded_summary(group)["champion"] == "linear"
@@ -400,7 +401,7 @@ def test_the_stored_champion_rules() -> None:
 def test_a_new_target_names_its_champion_once() -> None:
     """The first record of a target writes who scores; neither later ones nor a restart do."""
     group = opened(pumps())
-    (row,) = decoded(group.process([scored(1, HOUR)]))["changes"]
+    (row,) = of_models(decoded(group.process([scored(1, HOUR)])))
     assert (row["change"], row["model"], row["version"], row["why"]) == (
         "champion",
         "linear",
@@ -420,11 +421,11 @@ def test_a_model_that_is_put_aside_is_a_change() -> None:
     labels = tuple(matured(number * HOUR, number % 2) for number in range(1, 50))
     items += [seen(50, 99 * HOUR, matured=labels)]
     rows = decoded(group.process([*items, scored(51, 100 * HOUR)]))
-    assert [(row["change"], row["model"]) for row in rows["changes"]] == [
+    assert [(row["change"], row["model"]) for row in of_models(rows)] == [
         ("champion", "breaking"),
         ("put_aside", "breaking"),
     ]
-    assert rows["changes"][1]["why"] == "ArithmeticError: cannot learn that"
+    assert of_models(rows)[1]["why"] == "ArithmeticError: cannot learn that"
     last = rows["predictions"][-1]
     assert (last["score"], last["link"]) == (pytest.approx(25.5 / 50), "prior")
     said = decoded_summary(group)

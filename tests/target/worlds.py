@@ -75,6 +75,11 @@ def raised(item: Item, error: Exception, stage: str) -> NoReturn:  # noqa: ARG00
     raise error
 
 
+def of_models(rows: Mapping[str, list[dict[str, Any]]]) -> list[dict[str, Any]]:
+    """Changes of champion and models; what the models are made of is tested in test_lineage.py."""
+    return [row for row in rows.get("changes", []) if row["change"] not in {"lineage", "threshold"}]
+
+
 def encoded(items: Sequence[Item]) -> list[tuple[Any, ...]]:
     """All that a later step can see of items."""
     return [(*by_order(item), item.arrival, item.known, item.position, item.body) for item in items]
