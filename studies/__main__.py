@@ -20,6 +20,7 @@ STUDIES = {
     "hours": "hours to failure on the examples of a run: horizons that agree, intervals that cover",
     "verdicts": "trucks that are repaired after alerts: figures and models with and without verdicts",
     "experts": "mixtures of the models of a run, replayed on its served scores, beside each model",
+    "estimates": "five estimates of a model's error over many simulated fleets: how far off, and coverage",
     "tradeoff": "the lateness that `tradeoff` recommends against the best of a fine grid; simulated trucks",
     "drift": "drift: false alarms, what moved data does, how soon changes are found, and their causes",
     "adaptation": "examples until a model is right again after a drift, with a fresh challenger and without",

@@ -29,7 +29,7 @@ Discovery 34, 2020.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-__all__ = ["ESTIMATES", "Estimate", "estimate", "judged", "prequential", "true_loss"]
+__all__ = ["ESTIMATES", "Estimate", "estimate", "prequential", "rescored", "true_loss"]
 
 ESTIMATES = ("random", "hindsight", "served", "immature", "matured")
 
@@ -156,15 +156,24 @@ def true_loss(
     return _estimate("truth", labels, scores, seen.assets, seed)
 
 
-def judged(served: Evaluations, split: float) -> Evaluations:
-    """Return the examples that are judged, in order of (time, asset): final labels, after the split.
+def rescored(
+    served: Evaluations, build: Callable[[], Any], features: Sequence[str], model: str
+) -> Evaluations:
+    """Return the labelled examples with the scores of a model that learns from them alone, as labels came.
+
+    So a part of the assets of a run is judged as a fleet of its own, without another run: the features of an
+    asset depend on no other asset.
 
     Args:
-        served: as of `estimate`.
-        split: as of `estimate`.
+        served: evaluations of one target with features.
+        build: builds a fresh estimator.
+        features: names of the features that it sees.
+        model: its name.
     """
-    known = _known(served)
-    return known.where(known.times >= _border(known.times, split))
+    known, table = _known(served), _table(served, features)
+    rows = table.rows(np.arange(len(table.times)))
+    scores = prequential(build(), rows, table.labels.tolist(), table.times, table.settled)
+    return replace(known, models=(model,), scores=scores[:, np.newaxis])
 
 
 def _border(times: NDArray[np.int64], split: float) -> int:

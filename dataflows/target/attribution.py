@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from typing_extensions import override
@@ -22,9 +22,23 @@ if TYPE_CHECKING:
     from dataflows.target.examples import Example
     from dataflows.target.monitors import Context, Rows
 
-__all__ = ["Attribution"]
+__all__ = ["Attribution", "Reasons"]
 
 _SHOWN = 3
+
+
+class Reasons(NamedTuple):
+    """Why a champion gave a score.
+
+    Attributes:
+        features: what each one did, the largest first.
+        together: what all features of a sensor, code or attribute did, by its name; ``""`` for all of them.
+        read: scores of the models that the champion reads, by name; empty for a model of features.
+    """
+
+    features: list[MovedBy]
+    together: dict[str, float]
+    read: dict[str, float | None]
 
 
 class Attribution(Monitor):
@@ -88,12 +102,8 @@ class Attribution(Monitor):
         """
         values = np.frombuffer(features)
         effects = []
-        for index in picks:
-            if math.isnan(values[index]) or not self._usual.counts[index]:
-                continue
-            changed = values.copy()
-            changed[index] = self._usual.means[index]
-            without = ask(changed.tobytes())
+        for index in self._known(values, picks):
+            without = self._without(values, [index], ask)
             if without is not None:
                 effects.append((score - without, index))
         return [
@@ -105,6 +115,48 @@ class Attribution(Monitor):
             }
             for effect, index in effects
         ]
+
+    def together(
+        self, features: bytes, picks: tuple[int, ...], score: float, ask: Callable[[bytes], float | None]
+    ) -> dict[str, float]:
+        """Return what all features of a sensor, code or attribute did together; arguments as of `explain`.
+
+        Features that tell the same, and the branches of a tree, hide each other when one alone is changed.
+        The key ``""`` stands for all features.
+
+        >>> usual = Attribution(("level:mean:6h", "level:min:6h", "speed:max:6h"))
+        >>> usual.add(np.array([0.9, 0.8, 5.0]))
+        >>> either = lambda given: 0.9 if np.frombuffer(given)[:2].min() < 0.5 else 0.1
+        >>> row = np.array([0.3, 0.2, 5.0]).tobytes()
+        >>> [move["raised_by"] for move in usual.effects(row, (0, 1, 2), 0.9, either)]
+        [0.0, 0.0, 0.0]
+        >>> usual.together(row, (0, 1, 2), 0.9, either)
+        {'level': 0.8, 'speed': 0.0, '': 0.8}
+        """
+        values = np.frombuffer(features)
+        groups: dict[str, list[int]] = {}
+        for index in self._known(values, picks):
+            groups.setdefault(self._features[index].partition(":")[0], []).append(index)
+        groups[""] = [index for found in groups.values() for index in found]
+        found = {}
+        for name, indices in groups.items():
+            without = self._without(values, indices, ask)
+            if without is not None:
+                found[name] = score - without
+        return found
+
+    def _known(self, values: NDArray[np.float64], picks: tuple[int, ...]) -> list[int]:
+        """Features that have a value and a usual one."""
+        return [index for index in picks if not math.isnan(values[index]) and self._usual.counts[index]]
+
+    def _without(
+        self, values: NDArray[np.float64], indices: list[int], ask: Callable[[bytes], float | None]
+    ) -> float | None:
+        """The score with the usual values of these features."""
+        changed = values.copy()
+        for index in indices:
+            changed[index] = self._usual.means[index]
+        return ask(changed.tobytes())
 
     @staticmethod
     @override

@@ -46,7 +46,7 @@ from dataflows.state.snapshots import Kind
 from dataflows.state.tables import BUCKETS
 from dataflows.target import promotion
 from dataflows.target.alerts import Publisher
-from dataflows.target.attribution import Attribution
+from dataflows.target.attribution import Attribution, Reasons
 from dataflows.target.champion import Champion, ChampionError, Term
 from dataflows.target.drift import Drift
 from dataflows.target.error_rate import ErrorRate
@@ -719,19 +719,23 @@ class TargetStage:
         picks = self._models.picks(self._champion.label)
         return attribution.explain(features, picks, score, self._champion.ask)
 
-    def contributions(self, features: bytes, score: float) -> list[MovedBy]:
-        """Return what each feature did to a score of the champion, as it is now; the largest first.
+    def reasons(self, features: bytes, score: float) -> Reasons:
+        """Return why the champion, as it is now, gave a score.
 
         Args:
             features: float64 array (features of the class) as bytes, as served.
             score: as served.
         """
         attribution = self._monitors.of(Attribution)
+        read = {
+            self._models.named(label)[0]: self._models.answer(label, features)[0]
+            for label in self._models.sees(self._champion.label)
+        }
         if attribution is None:
-            return []
-        picks = self._models.picks(self._champion.label)
-        moves = attribution.effects(features, picks, score, self._champion.ask)
-        return sorted(moves, key=lambda move: -abs(move["raised_by"]))
+            return Reasons([], {}, read)
+        asked = features, self._models.picks(self._champion.label), score, self._champion.ask
+        moves = sorted(attribution.effects(*asked), key=lambda move: -abs(move["raised_by"]))
+        return Reasons(moves, attribution.together(*asked), read)
 
     def _compare(self, item: Item, seen: Observation, compared: Compared) -> list[Row]:
         """Score an example as served and from complete data, both by the present champion."""

@@ -13,7 +13,7 @@ import orjson
 
 from dataflows.connectors.lines import expand
 from dataflows.estimators import Prior
-from dataflows.evaluation.estimates import Estimate, estimate, judged, true_loss
+from dataflows.evaluation.estimates import Estimate, estimate, true_loss
 from dataflows.evaluation.moving import Movement, moved
 from dataflows.evaluation.reading import Evaluations, load_evaluations
 from dataflows.fleet.fleet import Model
@@ -33,7 +33,16 @@ if TYPE_CHECKING:
 
     from dataflows.fleet.fleet import Fleet, Target
 
-__all__ = ["EstimateError", "Question", "estimates_of", "estimates_on", "in_event_time", "show_estimates"]
+__all__ = [
+    "EstimateError",
+    "Question",
+    "estimates_of",
+    "evaluations_of",
+    "failures_of",
+    "in_event_time",
+    "show_estimates",
+    "without_models",
+]
 
 _WHY = {
     "random": "rows of one failure are in training and in test",
@@ -103,42 +112,33 @@ def estimates_of(fleet: Fleet, question: Question) -> list[Estimate]:
     """
     fleet, _ = with_recordings(fleet)
     lines = [line for path in expand(fleet.input.files) for line in Path(path).read_bytes().splitlines()]
-    return estimates_on(fleet, lines, question)[0]
-
-
-def estimates_on(
-    fleet: Fleet, lines: Sequence[bytes], question: Question
-) -> tuple[list[Estimate], Evaluations]:
-    """Return the estimates as `estimates_of`, and what the model served after the split, on a recording.
-
-    Args:
-        fleet: the fleet; its input is not read.
-        lines: the recording, in order of arrival. It runs twice in memory.
-        question: what is estimated.
-    """
     chosen = _target(fleet, question.target)
     found = _model(chosen, question.model)
-    name = found.name
-    fleet = only(fleet, chosen.name, name)
-    fleet = replace(fleet, output=replace(fleet.output, features="examples", publish="grid"))
     if question.movement:
         lines = moved(lines, question.movement)
-    served = _evaluations(fleet, lines, chosen.name)
-    complete = _evaluations(_without_models(fleet, chosen), in_event_time(lines), chosen.name)
+    one = only(fleet, chosen.name, found.name)
+    served = evaluations_of(one, lines, chosen.name)
+    complete = evaluations_of(without_models(one, chosen.name), in_event_time(lines), chosen.name)
     features = [fleet.classes[chosen.asset_class].features[index] for index in found.features]
     how: dict[str, Any] = {"split": question.split, "seed": question.seed}
-    estimates = estimate(served, complete, found.build, features, name, chosen.horizon, **how)
+    estimates = estimate(served, complete, found.build, features, found.name, chosen.horizon, **how)
     if question.truth is not None:
-        failures = _failures(question.truth, chosen.mode)
-        estimates.append(true_loss(served, name, chosen.horizon, failures, **how))
-    return estimates, judged(served, question.split)
+        failures = failures_of(question.truth, chosen.mode)
+        estimates.append(true_loss(served, found.name, chosen.horizon, failures, **how))
+    return estimates
 
 
-def _without_models(fleet: Fleet, target: Target) -> Fleet:
-    """The fleet with a model that learns the share of positives alone: its features and labels are wanted."""
-    spec = {"pipeline": [{"estimator": "dataflows.estimators.Prior"}]}
-    idle = replace(fleet.targets[target.name], champion="prior", models=(Model("prior", spec, (), Prior),))
-    return replace(fleet, targets={target.name: idle})
+def without_models(fleet: Fleet, target: str) -> Fleet:
+    """Return a fleet with a prior as its only model: for its features and labels, in less time.
+
+    Args:
+        fleet: with one target, as of `only`.
+        target: its name.
+    """
+    prior = Model("prior", {"pipeline": [{"estimator": "dataflows.estimators.Prior"}]}, (), Prior)
+    return replace(
+        fleet, targets={target: replace(fleet.targets[target], champion=prior.name, models=(prior,))}
+    )
 
 
 def _target(fleet: Fleet, name: str | None) -> Target:
@@ -163,8 +163,13 @@ def _model(target: Target, name: str | None) -> Model:
     return found
 
 
-def _evaluations(fleet: Fleet, lines: Iterable[bytes], target: str) -> Evaluations:
-    """The evaluations of one target, of a run in memory."""
+def evaluations_of(fleet: Fleet, lines: Iterable[bytes], target: str) -> Evaluations:
+    """Return the evaluations of one target with features, of a run in memory.
+
+    Raises:
+        EstimateError: no example got a label.
+    """
+    fleet = replace(fleet, output=replace(fleet.output, features="examples", publish="grid"))
     with silenced():
         rows = run_lines(fleet, lines, batch=1000)
     if not rows["evaluations"]:
@@ -195,8 +200,8 @@ def in_event_time(lines: Sequence[bytes]) -> list[bytes]:
     return [line for _, _, line in found]
 
 
-def _failures(truth: Path, mode: str) -> dict[str, NDArray[np.int64]]:
-    """Times of all failures of a mode by asset, from the truth of a simulated recording."""
+def failures_of(truth: Path, mode: str) -> dict[str, NDArray[np.int64]]:
+    """Return times of all failures of a mode by asset, from the truth of a simulated recording."""
     found: dict[str, list[int]] = defaultdict(list)
     for line in truth.read_bytes().splitlines():
         row = orjson.loads(line)

@@ -18,7 +18,15 @@ import orjson
 from dataflows.connectors.files import FileSource
 from dataflows.connectors.lines import InputError
 from dataflows.evaluation.reading import whole_rows
-from dataflows.evaluation.words import feature_in_words, moment, number, percent, span, target_in_words
+from dataflows.evaluation.words import (
+    feature_in_words,
+    moment,
+    number,
+    percent,
+    plain,
+    span,
+    target_in_words,
+)
 from dataflows.events import Fault, Telemetry
 from dataflows.instants import format_duration, parse_instant
 from dataflows.items import Observation, ResolvedEvent, Row, observations_of
@@ -77,6 +85,10 @@ class Explained:
         features: by name, as served; None is missing.
         contributions: what each feature did to the score, the largest first: the score minus the score with
             the usual value, which is negative where a feature lowered it.
+        together: the same for all features of a sensor, code or attribute at once, by its name, the largest
+            first; of one that has a single feature it is the contribution.
+        with_usual: the score if every feature had its usual value; None where that is not known.
+        read: scores of the models that a mixture or calibration reads, by name.
         windows: of the asset's class.
         weather: features of the weather, as served.
         revisions: later rows of the same asset, target and time.
@@ -85,6 +97,9 @@ class Explained:
     prediction: dict[str, Any]
     features: dict[str, float | None] = field(default_factory=dict)
     contributions: list[MovedBy] = field(default_factory=list)
+    together: dict[str, float] = field(default_factory=dict)
+    with_usual: float | None = None
+    read: dict[str, float | None] = field(default_factory=dict)
     windows: list[WindowContent] = field(default_factory=list)
     weather: dict[str, float | None] = field(default_factory=dict)
     revisions: list[dict[str, Any]] = field(default_factory=list)
@@ -258,7 +273,12 @@ class _Replay:
         found.weather = {name: x for name, x in found.features.items() if name.startswith("weather:")}
         target: TargetStage | None = self._stages.target(self._row["target"])
         if target is not None and self._row["link"] != "prior":
-            found.contributions = target.contributions(features, self._row["score"])
+            reasons = target.reasons(features, self._row["score"])
+            found.contributions, found.read = reasons.features, reasons.read
+            moved = sorted(reasons.together.items(), key=lambda each: (-abs(each[1]), each[0]))
+            found.together = {name: effect for name, effect in moved if name}
+            if "" in reasons.together:
+                found.with_usual = self._row["score"] - reasons.together[""]
 
 
 def _sentences(found: Explained) -> list[str]:
@@ -283,7 +303,8 @@ def _sentences(found: Explained) -> list[str]:
             f"It was revised {len(found.revisions)} times since; the latest score of that time is "
             f"{percent(last['score'])}."
         )
-    moves = found.contributions[:3]
+    said += _about_models(found)
+    moves = [move for move in found.contributions[:3] if move["raised_by"]]
     if moves:
         parts = [
             f"{feature_in_words(move['feature'], move['value'], move['usual'])} ({move['raised_by']:+.3f})"
@@ -298,6 +319,23 @@ def _sentences(found: Explained) -> list[str]:
             feature_in_words(name.removeprefix("weather:"), value) for name, value in found.weather.items()
         ]
         said.append(f"Weather that was known: {', '.join(parts)}.")
+    return said
+
+
+def _about_models(found: Explained) -> list[str]:
+    """What the models below said, and what sensors did as a whole."""
+    said = []
+    if found.read:
+        parts = [
+            f"{name} {'gave none' if score is None else percent(score)}" for name, score in found.read.items()
+        ]
+        said.append(f"It reads the scores of other models: {', '.join(parts)}.")
+    if found.with_usual is not None:
+        said.append(f"With the usual value of every feature the score would be {percent(found.with_usual)}.")
+    moved = [(name, effect) for name, effect in found.together.items() if effect][:3]
+    if moved:
+        parts = [f"{plain(name)} ({effect:+.3f})" for name, effect in moved]
+        said.append(f"All features of a sensor or code together: {', '.join(parts)}.")
     return said
 
 

@@ -182,3 +182,31 @@ def test_the_command_explains_in_words(fleet: Fleet) -> None:
     assert "What moved it most: " in shown.output
     written = CliRunner().invoke(app, ["explain", str(fleet.path), row["id"], "--json"])
     assert orjson.loads(written.stdout)["prediction"] == row
+
+
+def test_a_mixture_is_explained_by_its_experts_and_by_the_features_that_they_see(tmp_path: Path) -> None:
+    """The score of each expert; what every feature did, through a tree too; what a sensor did as a whole."""
+    text = FLEET.replace('champion = "linear"', 'champion = "mixture"\nmodels = ["linear", "tree", "prior"]')
+    tree = "river.tree.HoeffdingTreeClassifier"
+    text += f'\n[models.tree]\npipeline = [{{ estimator = "{tree}", grace_period = 20, delta = 0.1 }}]\n'
+    (tmp_path / "fleet.toml").write_text(text)
+    lines = recorded(["pump-1", "pump-2", "pump-3"], 12)
+    (tmp_path / "events.jsonl").write_bytes(b"".join(line + b"\n" for line in lines))
+    mixed = load(tmp_path / "fleet.toml")
+    run_into(mixed, lines)
+    row = max(
+        (each for each in predictions_of(mixed) if each["link"] == "class"), key=lambda each: each["score"]
+    )
+    found = explain(mixed, row["id"])
+    assert set(found.read) == {"linear", "tree", "prior"}
+    assert all(score is not None and 0 <= score <= 1 for score in found.read.values())
+    assert {move["feature"] for move in found.contributions} == set(mixed.classes["pump"].features)
+    assert found.contributions[0]["raised_by"] > 0
+    # One feature alone hides behind the others; the pressure as a whole does not.
+    assert found.together["pressure"] >= found.contributions[0]["raised_by"]
+    assert next(iter(found.together)) == "pressure"
+    assert found.with_usual is not None
+    assert found.with_usual < row["score"] / 2
+    shown = CliRunner().invoke(app, ["explain", str(mixed.path), row["id"]], env={"COLUMNS": "300"}).output
+    assert "It reads the scores of other models: " in shown
+    assert "With the usual value of every feature the score would be" in shown
