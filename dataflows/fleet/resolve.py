@@ -49,7 +49,7 @@ from dataflows.mapping.rules import problems_of
 from dataflows.window_statistics import FAULT_STATISTICS, STATISTICS, feature_name
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
     from typing import Any
 
@@ -129,30 +129,11 @@ class ClassLayout:
         ]
         self.windows = tuple(window for _, window in windows)
         self._makers = [
-            *(_Maker(loc, "a sensor", (name,)) for name, loc in sensors.items() if table.values),
-            *(
-                _Maker((*self._loc, "expressions", name), "an expression", (name,))
-                for name, _ in self.expressions
-                if table.values
-            ),
-            *(
-                _Maker((*self._loc, "conditions"), "a relative reading", (name,))
-                for name in relative
-                if table.values
-            ),
+            *self._makers_of_readings(sensors, relative),
             *(_Maker(loc, "a window", tuple(self._names(window))) for loc, window in windows),
-            *(_Maker(loc, "a component", maintenance_names(name)) for name, loc in maintenance.items()),
-            *(_Maker(loc, "an attribute", (name,)) for name, loc in attributes.items()),
-            *(
-                _Maker(loc, "a category", (category_name(name, value),))
-                for name, values in categories.items()
-                for value, loc in values.items()
-            ),
-            *(_Maker(loc, "a weather value", (weather_name(name),)) for name, loc in weather.items()),
+            *self._makers_of_records(maintenance, attributes, categories),
+            *self._makers_of_weather(weather),
         ]
-        if weather:
-            known = tuple(weather_name(name) for name in WEATHER_MORE)
-            self._makers.append(_Maker((*self._loc, "weather"), "weather", known))
         self.required = self._required()
         self._has_unbuilt = False
         self.own = tuple(self._own_features()) if self.is_whole else ()
@@ -162,6 +143,44 @@ class ClassLayout:
         ]
         self._check_features_once()
         self._check_silence()
+
+    def _makers_of_readings(self, sensors: Mapping[str, Loc], relative: Iterable[str]) -> list[_Maker]:
+        """Return what makes features of the values of an event; none where the class has no values."""
+        if not self.table.values:
+            return []
+        expressions, conditions = (*self._loc, "expressions"), (*self._loc, "conditions")
+        return [
+            *(_Maker(loc, "a sensor", (name,)) for name, loc in sensors.items()),
+            *(_Maker((*expressions, name), "an expression", (name,)) for name, _ in self.expressions),
+            *(_Maker(conditions, "a relative reading", (name,)) for name in relative),
+        ]
+
+    @staticmethod
+    def _makers_of_records(
+        maintenance: Mapping[str, Loc],
+        attributes: Mapping[str, Loc],
+        categories: Mapping[str, Mapping[str, Loc]],
+    ) -> list[_Maker]:
+        """Return what makes features of maintenance records and of the registry."""
+        return [
+            *(_Maker(loc, "a component", maintenance_names(name)) for name, loc in maintenance.items()),
+            *(_Maker(loc, "an attribute", (name,)) for name, loc in attributes.items()),
+            *(
+                _Maker(loc, "a category", (category_name(name, value),))
+                for name, values in categories.items()
+                for value, loc in values.items()
+            ),
+        ]
+
+    def _makers_of_weather(self, weather: Mapping[str, Loc]) -> list[_Maker]:
+        """Return what makes features of weather: its values, and how old and of what kind they are."""
+        if not weather:
+            return []
+        known = tuple(weather_name(name) for name in WEATHER_MORE)
+        return [
+            *(_Maker(loc, "a weather value", (weather_name(name),)) for name, loc in weather.items()),
+            _Maker((*self._loc, "weather"), "weather", known),
+        ]
 
     @property
     def is_whole(self) -> bool:

@@ -125,26 +125,13 @@ def run(  # noqa: PLR0913 - one argument a wish of the command line
         _check_existing(store)
     if not fresh:
         _check_outputs(fleet, store)
+    status = RunStatus() if status is None else status
     folder = fleet.output.folder
     folder.mkdir(parents=True, exist_ok=True)
-    status = RunStatus() if status is None else status
-
-    def delete_outputs() -> None:
-        _delete_outputs(folder)
-        if store is not None:
-            delete_journal(store / "journal")
-            delete_lineage(store)
-
-    opened: AbstractContextManager[object] = nullcontext()
-    if store is not None:
-        # The outputs are deleted once this run holds the store: another run could be writing these files.
-        opened = open_store(store, fleet, fresh=fresh, migrate=migrate, delete_outputs=delete_outputs)
-    elif fresh:
-        delete_outputs()
     with (
         served(where.metrics, status, store, folder, where.metrics_assets),
         _explain_write_errors(fleet, store),
-        opened as recovery,
+        _opened(fleet, store, fresh=fresh, migrate=migrate) as recovery,
         (folder / "log.jsonl").open("a", buffering=1) as log,
         logged_to(log),
         delivered(fleet, status),
@@ -153,17 +140,11 @@ def run(  # noqa: PLR0913 - one argument a wish of the command line
         reading = source_of(fleet, status, store) if source is None else source(fleet, status)
         runtime = Runtime(where.processes, store, status, past_in(store, fleet), moved_state(store))
         dataflow = build(fleet, runtime, reading)
-        epochs = counter()
-        status.on_commit(partial(_raise, epochs))
         with (
-            Cluster(where.processes, _run_helper, fleet.path, store, epoch, where, epochs) as cluster,
             signals(status, console),
             progress(fleet.name, reading.total, status, console),
         ):
-            _execute(dataflow, 0, cluster.addresses, epoch, recovery)
-            status.committed()
-            for helper in cluster.results():
-                status.absorb(*helper)
+            _run_processes(fleet, dataflow, runtime, epoch, where, recovery)
         # A run that was stopped has not seen its input to the end.
         why = None if status.stop else unusable(fleet, store, status)
         if why is not None and store is not None and restarts(fleet, status.intake):
@@ -186,6 +167,43 @@ def _result(fleet: Fleet, store: Path | None, status: RunStatus) -> dict[str, An
         "new_records": status.records - status.began,
         "summary": orjson.loads(path.read_bytes()) if path.exists() else None,
     }
+
+
+def _opened(
+    fleet: Fleet, store: Path | None, *, fresh: bool, migrate: Sequence[str]
+) -> AbstractContextManager[RecoveryConfig | None]:
+    """Return the recovery store for a ``with`` statement; `fresh` deletes the outputs of earlier runs."""
+
+    def delete_outputs() -> None:
+        _delete_outputs(fleet.output.folder)
+        if store is not None:
+            delete_journal(store / "journal")
+            delete_lineage(store)
+
+    if store is not None:
+        # The outputs are deleted once this run holds the store: another run could be writing these files.
+        return open_store(store, fleet, fresh=fresh, migrate=migrate, delete_outputs=delete_outputs)
+    if fresh:
+        delete_outputs()
+    return nullcontext()
+
+
+def _run_processes(
+    fleet: Fleet,
+    dataflow: Dataflow,
+    runtime: Runtime,
+    epoch: timedelta,
+    where: Deployment,
+    recovery: RecoveryConfig | None,
+) -> None:
+    """Run the engine in all processes to the end of the input, and add up what they counted."""
+    status, epochs = runtime.status, counter()
+    status.on_commit(partial(_raise, epochs))
+    with Cluster(where.processes, _run_helper, fleet.path, runtime.store, epoch, where, epochs) as cluster:
+        _execute(dataflow, 0, cluster.addresses, epoch, recovery)
+        status.committed()
+        for helper in cluster.results():
+            status.absorb(*helper)
 
 
 def _show_result(
