@@ -12,6 +12,7 @@ from benchmarks.listing import ran_by_name, show_list
 BENCHMARKS = {
     "speed": "events a second, as a multiple of the engine's own cost; --profile tells it by step",
     "by_hand": "processor time an event of a job written by hand on Bytewax and River, beside ours",
+    "scale": "how the cost of an event grows with assets, targets and processes; resume; a picture of it",
     "kafka": "events a second from Kafka to Kafka, and how long one takes, beside the engine's floor",
     "simulator": "events a minute that the simulator writes on one core, with their truth",
     "memory": "memory and store that an asset costs: one that sends a million events, many that send one",

@@ -1,0 +1,316 @@
+"""How the cost of an event grows with assets, targets and processes, and with what is stored.
+
+``python -m benchmarks.scale`` measures, each in processes of its own, with the fleet of `benchmarks.speed`
+(124 features, a champion and two challengers for each target) and recovery on:
+
+- *assets*: the time of an event at 50, 1,000 and 100,000 assets, in equal source batches of 1,000 records;
+- *targets*: the same at 1, 10 and 100 targets of one class with 1,000 assets, and the step where it goes;
+- *processes*: events a second with 1 and 2, four targets;
+- *store*: how long a resume takes with 100,000 assets, and how long a snapshot with 1,000 of them awake
+  holds the input up (`benchmarks.recovery`).
+
+``--parts assets targets`` measures some of them. ``--plot FILE`` draws what was measured, as SVG.
+
+In the recordings of assets and targets every asset sends six times in the day before, and a few fail, so that
+every window holds something and the models have learned both labels. None of that is timed. The timed events
+are scored by the champion; no example is among them, and none matures: `benchmarks.speed` has those, which
+cost the same whatever the number of assets. Times are those of the processor, which other programs on the
+machine disturb less; events a second of processes are by the clock on the wall, less the time of a start.
+"""
+
+from __future__ import annotations
+
+import argparse
+import html
+import os
+import platform
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import orjson
+from rich.console import Console
+from rich.table import Table
+
+from benchmarks import recovery, speed
+from dataflows.instants import MICROSECONDS, format_instant, parse_instant
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+__all__ = ["PARTS", "main", "plot", "record"]
+
+ASSETS, TARGETS, PROCESSES = (50, 1_000, 100_000), (1, 10, 100), (1, 2)
+#: Bars: an event of the largest fleet against one of 1,000 assets; seconds of a resume and of a snapshot.
+LARGE, RESUME, PAUSE = 1.6, 8.0, 0.3
+#: Hours before the timed part in which every asset sends; the first has its label before that part.
+_WARM = (-25.5, -12.0, -6.0, -3.0, -1.0, 0.0)
+#: Minutes in which the timed events lie: within one hour, so that none of them is an example. The first of
+#: them are not timed, since a program first loads what it has compiled.
+_TIMED, _LEAD = 58, 10_000
+_START = parse_instant("2025-01-01T00:00:00Z")
+_EPOCH = 10.0
+
+
+def record(path: Path, assets: int, events: int, modes: Sequence[str] = ("wear",), seed: int = 13) -> int:
+    """Write a recording in which assets send in turn; return the number of records before the timed ones."""
+    random = np.random.default_rng(seed)
+    minute, failing = MICROSECONDS["m"], {*random.permutation(assets)[: min(assets // 5, 20)].tolist()}
+    warm = 0
+    with path.open("wb") as lines:
+
+        def send(asset: int, at: int) -> None:
+            readings = dict(zip(speed.SENSORS, random.normal(50.0, 5.0, 4).round(3).tolist(), strict=True))
+            event = {"kind": "telemetry", "asset": f"machine-{asset:06}", "time": format_instant(at)}
+            lines.write(orjson.dumps(event | {"readings": readings}, option=orjson.OPT_APPEND_NEWLINE))
+
+        for hour in _WARM:
+            at = _START + round(hour * 60) * minute
+            for asset in range(assets):
+                send(asset, at)
+            warm += assets
+            if hour == _WARM[1]:
+                for asset in sorted(failing):
+                    mode = modes[asset % len(modes)]
+                    event = {"kind": "failure", "asset": f"machine-{asset:06}", "mode": mode}
+                    event["time"] = format_instant(at + minute)
+                    lines.write(orjson.dumps(event, option=orjson.OPT_APPEND_NEWLINE))
+                warm += len(failing)
+        for number in range(_LEAD + events):
+            send(number % assets, _START + minute + number * _TIMED * minute // (_LEAD + events))
+    return warm + _LEAD
+
+
+def _run(recording: Path, warm: int, targets: int, *, profile: bool = False) -> speed.Measured:
+    """Run ours over a recording in a process of its own."""
+    with tempfile.TemporaryDirectory(dir=recording.parent) as name:
+        folder = Path(name)
+        (folder / "recording.jsonl").symlink_to(recording)
+        text = speed.fleet_of(targets).replace("[assets]", "[assets]\nmax_assets = 1_000_000")
+        (folder / "fleet.toml").write_text(text)
+        command = [sys.executable, "-m", "benchmarks.scale", "--child", str(folder), "--warm", str(warm)]
+        done = subprocess.run(
+            [*command, *(["--profile"] if profile else [])], check=True, stdout=subprocess.PIPE
+        )
+        return orjson.loads(done.stdout.splitlines()[-1])
+
+
+def _child(folder: Path, warm: int, *, profile: bool) -> speed.Measured:
+    found = speed.ours(folder, warm, timedelta(seconds=_EPOCH), profile=profile, matures=False)
+    return {**found, "memory": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1_024}
+
+
+def by_assets(folder: Path) -> list[dict[str, Any]]:
+    """Measure the time of an event by the number of assets."""
+    found = []
+    for assets in ASSETS:
+        recording = folder / f"assets-{assets}.jsonl"
+        warm = record(recording, assets, max(60_000, assets))
+        run = _run(recording, warm, 1)
+        recording.unlink()
+        found.append({"assets": assets, "time": _microseconds(run), "memory": run["memory"]})
+    return found
+
+
+def by_targets(folder: Path) -> list[dict[str, Any]]:
+    """Measure the time of an event by the number of targets, and its share by step at the largest."""
+    found = []
+    for targets in TARGETS:
+        recording = folder / f"targets-{targets}.jsonl"
+        warm = record(recording, 1_000, max(6_000, 60_000 // targets), speed.modes_of(targets))
+        run = _run(recording, warm, targets)
+        profiled = _run(recording, warm, targets, profile=True)
+        recording.unlink()
+        events = profiled["events"]
+        steps = {step: seconds / events * 1e6 for step, seconds in profiled["steps"].items()}
+        steps["engine, and the rest"] = profiled["seconds"] / events * 1e6 - sum(steps.values())
+        used = _microseconds(run)
+        found.append(
+            {
+                "targets": targets,
+                "time": used,
+                "each": used / targets,
+                "memory": run["memory"],
+                "steps": steps,
+            }
+        )
+    return found
+
+
+def by_processes(folder: Path) -> list[dict[str, Any]]:
+    """Measure events a second by the number of processes, four targets; the time of a start is taken off."""
+    found = []
+    (folder / "fleet.toml").write_text(speed.fleet_of(4).replace("batch = 1000\n", ""))
+    for processes in PROCESSES:
+        took, used, counts = [], [], []
+        for events in (1_000, 60_000):
+            warm = record(folder / "recording.jsonl", 1_000, events, speed.modes_of(4))
+            command = [sys.executable, "-m", "dataflows", "run", str(folder / "fleet.toml"), "--fresh"]
+            command += ["--recovery", str(folder / "store"), "--processes", str(processes)]
+            before, began = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
+            subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+            took.append(time.perf_counter() - began)
+            after = resource.getrusage(resource.RUSAGE_CHILDREN)
+            used.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
+            counts.append(warm + events)
+        events = counts[1] - counts[0]
+        rate, processor = events / (took[1] - took[0]), (used[1] - used[0]) / events * 1e6
+        found.append({"processes": processes, "rate": rate, "processor": processor})
+    return found
+
+
+def of_store(folder: Path) -> list[dict[str, Any]]:  # noqa: ARG001 - it has folders of its own
+    """Measure a resume, and a snapshot of few awake assets, in the largest fleet."""
+    one = recovery.measure(ASSETS[-1], 2 * ASSETS[-1], _EPOCH)
+    return [
+        {
+            "assets": one["assets"],
+            "resume": one["resume"],
+            "processor": one["processor"],
+            "pause": one["some"],
+        }
+    ]
+
+
+PARTS: dict[str, Callable[[Path], list[dict[str, Any]]]] = {
+    "assets": by_assets,
+    "targets": by_targets,
+    "processes": by_processes,
+    "store": of_store,
+}
+#: Columns of the tables: what is measured, and how it is written.
+COLUMNS = {
+    "assets": ("assets", ",.0f"),
+    "targets": ("targets", ",.0f"),
+    "processes": ("processes", ",.0f"),
+    "time": ("µs an event", ",.1f"),
+    "each": ("µs an event and target", ",.2f"),
+    "rate": ("events a second", ",.0f"),
+    "processor": ("processor", ",.1f"),
+    "memory": ("peak memory, MB", ",.0f"),
+    "resume": ("resume, s", ",.1f"),
+    "pause": ("snapshot, s", ",.2f"),
+}
+
+
+def _microseconds(run: speed.Measured) -> float:
+    return run["processor"] / run["events"] * 1e6
+
+
+def missed(found: dict[str, list[dict[str, Any]]]) -> list[str]:
+    """Return what is beyond the bars, a sentence each."""
+    wrong = []
+    times = {one["assets"]: one["time"] for one in found.get("assets", ())}
+    if times and times[ASSETS[-1]] > LARGE * times[1_000]:
+        ratio = times[ASSETS[-1]] / times[1_000]
+        wrong.append(f"an event of {ASSETS[-1]:,} assets takes {ratio:.2f} times one of 1,000; bar {LARGE:g}")
+    for one in found.get("store", ()):
+        if one["resume"] > RESUME:
+            wrong.append(f"a resume takes {one['resume']:.1f} s; bar {RESUME:g}")
+        if one["pause"] > PAUSE:
+            wrong.append(f"a snapshot takes {one['pause']:.2f} s; bar {PAUSE:g}")
+    return wrong
+
+
+#: Panels of the picture: part, what is on its axes, and how the parts of the first axis are spaced.
+_PANELS = (
+    ("assets", "assets", "time", "µs an event, by assets"),
+    ("targets", "targets", "each", "µs an event and target, by targets"),
+    ("processes", "processes", "rate", "events a second, by processes"),
+)
+_WIDTH, _HEIGHT = 230, 230
+
+
+def plot(found: dict[str, list[dict[str, Any]]]) -> str:
+    """Draw a panel for each part that was measured, as SVG: bars from zero, with their figures."""
+    panels = [panel for panel in _PANELS if panel[0] in found]
+    width = _WIDTH * len(panels)
+    label = "; ".join(panel[3] for panel in panels)
+    body = "".join(
+        _panel(found[part], x, y, title, _WIDTH * n) for n, (part, x, y, title) in enumerate(panels)
+    )
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {_HEIGHT}" font-size="12" '
+        f'font-family="sans-serif" role="img" aria-label="{html.escape(label)}">'
+        f'<rect width="{width}" height="{_HEIGHT}" fill="#fff"/>{body}</svg>\n'
+    )
+
+
+def _panel(rows: list[dict[str, Any]], x: str, y: str, title: str, left: int) -> str:
+    top, bottom, step = 40, _HEIGHT - 30, (_WIDTH - 40) / len(rows)
+    most = max(row[y] for row in rows)
+    parts = [f'<text x="{left + 20}" y="20">{html.escape(title)}</text>']
+    for number, row in enumerate(rows):
+        middle, height = left + 20 + step * (number + 0.5), (bottom - top - 10) * row[y] / most
+        figure = f"{row[y]:,.0f}" if row[y] >= 100 else f"{row[y]:.{1 if row[y] >= 10 else 2}f}"
+        parts.append(
+            f'<rect x="{middle - step * 0.3:.1f}" y="{bottom - height:.1f}" width="{step * 0.6:.1f}" '
+            f'height="{height:.1f}" fill="#0072b2"/>'
+            f'<text x="{middle:.1f}" y="{bottom - height - 4:.1f}" text-anchor="middle">{figure}</text>'
+            f'<text x="{middle:.1f}" y="{bottom + 16}" text-anchor="middle">{row[x]:,}</text>'
+        )
+    return "".join([*parts, f'<path d="M{left + 20} {bottom}h{_WIDTH - 40}" stroke="#555"/>'])
+
+
+def machine() -> str:
+    """Return what the figures were measured on."""
+    names = [line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")]
+    name = names[0].partition(":")[2].strip() if names else platform.machine()
+    load = os.getloadavg()[0]
+    return f"{os.cpu_count()} cores of {name}, Python {platform.python_version()}, load {load:.1f} at the end"
+
+
+def _tables(found: dict[str, list[dict[str, Any]]]) -> Iterator[Table]:
+    for part, rows in found.items():
+        shown = [name for name in COLUMNS if name in rows[0]]
+        unit = {"processes": "processor, µs an event", "store": "processor, s"}.get(part, "")
+        table = Table(*(unit if name == "processor" else COLUMNS[name][0] for name in shown), title=part)
+        for row in rows:
+            table.add_row(*(format(row[name], COLUMNS[name][1]) for name in shown))
+        yield table
+    if "targets" in found:
+        rows = found["targets"]
+        columns = (f"{row['targets']:,} targets" for row in rows)
+        table = Table("step", *columns, title="where it goes: µs an event, with a stopwatch on every step")
+        for step in rows[0]["steps"]:
+            table.add_row(step, *(f"{row['steps'][step]:,.1f}" for row in rows))
+        yield table
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Command line."""
+    parser = argparse.ArgumentParser(description="How the cost of an event grows.")
+    parser.add_argument("--parts", nargs="*", choices=list(PARTS), default=list(PARTS))
+    parser.add_argument("--plot", type=Path, help="draw what was measured into this file, as SVG")
+    parser.add_argument("--json", type=Path, help="figures by part; those of earlier runs in it are kept")
+    parser.add_argument("--child", type=Path, help=argparse.SUPPRESS)
+    parser.add_argument("--warm", type=int, help=argparse.SUPPRESS)
+    parser.add_argument("--profile", action="store_true", help=argparse.SUPPRESS)
+    given = parser.parse_args(arguments)
+    if given.child:
+        sys.stdout.write(orjson.dumps(_child(given.child, given.warm, profile=given.profile)).decode() + "\n")
+        return
+    console = Console()
+    found = orjson.loads(given.json.read_bytes()) if given.json and given.json.exists() else {}
+    for part in given.parts:
+        with tempfile.TemporaryDirectory() as name, console.status(part):
+            found[part] = PARTS[part](Path(name))
+        if given.json:
+            given.json.write_bytes(orjson.dumps(found, option=orjson.OPT_INDENT_2))
+    for table in _tables(found):
+        console.print(table)
+    console.print(machine(), highlight=False)
+    if given.plot:
+        given.plot.write_text(plot(found), encoding="utf-8")
+    for sentence in missed(found):
+        console.print(sentence, style="bold red", highlight=False)
+
+
+if __name__ == "__main__":
+    main()

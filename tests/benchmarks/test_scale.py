@@ -1,0 +1,69 @@
+"""The recordings of the benchmark of growth, how it judges, and its picture."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any
+
+import orjson
+import pytest
+
+from benchmarks import scale
+from dataflows.instants import HOUR, parse_instant
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@pytest.mark.parametrize("assets", [7, 400])
+def test_timed_events_lie_in_one_hour_with_labels_before_it(assets: int, tmp_path: Path) -> None:
+    """All assets sent before, some failed a day before; no timed event begins a cell of the example grid."""
+    path = tmp_path / "recording.jsonl"
+    warm = scale.record(path, assets, 500, modes=("wear", "leak"))
+    events = [orjson.loads(line) for line in path.read_bytes().splitlines()]
+    assert len(events) == warm + 500
+    assert {event["asset"] for event in events[:warm]} == {event["asset"] for event in events}
+    assert [event["time"] for event in events] == sorted(event["time"] for event in events)
+    cells = {parse_instant(event["time"]) // HOUR for event in events[warm:]}
+    assert len(cells) == 1
+    sent = [event for event in events[:warm] if event["kind"] == "telemetry"]
+    assert cells < {parse_instant(event["time"]) // HOUR for event in sent}
+    failed = [event for event in events if event["kind"] == "failure"]
+    assert 0 < len(failed) == min(assets // 5, 20)
+    assert {event["mode"] for event in failed} <= {"wear", "leak"}
+
+
+def found(large: float = 40.0, resume: float = 7.0, pause: float = 0.2) -> dict[str, list[dict[str, Any]]]:
+    """What was measured, with all bars kept unless given otherwise."""
+    return {
+        "assets": [{"assets": n, "time": t} for n, t in ((50, 20.0), (1_000, 30.0), (100_000, large))],
+        "targets": [{"targets": n, "time": 30.0 * n, "each": 30.0} for n in (1, 10)],
+        "store": [{"assets": 100_000, "resume": resume, "pause": pause, "processor": 6.0}],
+    }
+
+
+def test_what_is_within_the_bars_is_not_missed() -> None:
+    """An event of 100,000 assets may take 1.6 times one of 1,000."""
+    assert scale.missed(found()) == []
+    assert scale.missed({}) == []
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [({"large": 49.0}, "1.63 times"), ({"resume": 8.1}, "a resume takes 8.1 s"), ({"pause": 0.31}, "0.31 s")],
+    ids=["assets", "resume", "pause"],
+)
+def test_what_is_beyond_a_bar_is_a_sentence(wrong: dict[str, float], said: str) -> None:
+    """One for each, and only for that."""
+    (sentence,) = scale.missed(found(**wrong))
+    assert said in sentence
+
+
+def test_the_picture_shows_every_figure_in_proportion() -> None:
+    """A panel for each part that has one, a bar for each figure, the highest for the largest."""
+    picture = scale.plot(found())
+    bars = [float(height) for height in re.findall(r'height="([\d.]+)" fill="#0072b2"', picture)]
+    assert len(bars) == 5
+    assert bars[:3] == pytest.approx([bars[2] / 2, bars[2] * 0.75, bars[2]], abs=0.1)
+    texts = set(re.findall(r">([^<>]+)</text>", picture))
+    assert {"20.0", "40.0", "100,000", "µs an event, by assets"} <= texts
