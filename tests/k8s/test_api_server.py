@@ -28,6 +28,8 @@ pytestmark = pytest.mark.ci
 
 SCRIPT = ROOT / "tests" / "k8s" / "tools.sh"
 OLDEST, NEWEST = "1.31.14", "1.37.2"
+#: Charts as they were released; one is added where a chart changes, none is written again.
+FORMER = sorted((ROOT / "tests" / "k8s" / "former").glob("*.tgz"))
 
 
 def script(*arguments: str) -> str:
@@ -119,18 +121,26 @@ def test_the_server_sees_what_is_wrong(cluster: Cluster) -> None:
             cluster.run("kubectl", "apply", "-n", namespace, *flags, "-f", "-", given=json.dumps(wrong))
 
 
-def test_an_upgrade_changes_nothing_that_cannot_be_changed(cluster: Cluster, tmp_path: Path) -> None:
-    """From the chart of another version, with other values; then it is rescaled, stopped and uninstalled."""
-    namespace = cluster.namespace("upgrade")
-    former = tmp_path / "highwater"
-    shutil.copytree(CHART, former)
-    text = (former / "Chart.yaml").read_text(encoding="utf-8")
+def of_another_version(folder: Path) -> Path:
+    """Copy the chart of today under the version of another release."""
+    shutil.copytree(CHART, folder)
+    text = (folder / "Chart.yaml").read_text(encoding="utf-8")
     text = re.sub(r'^(version: |appVersion: ")[\d.]+', r"\g<1>0.0.9", text, flags=re.MULTILINE)
-    (former / "Chart.yaml").write_text(text, encoding="utf-8")
+    (folder / "Chart.yaml").write_text(text, encoding="utf-8")
+    return folder
+
+
+@pytest.mark.parametrize("former", [None, *FORMER], ids=lambda path: "today" if path is None else path.stem)
+def test_an_upgrade_changes_nothing_that_cannot_be_changed(
+    cluster: Cluster, former: Path | None, tmp_path: Path
+) -> None:
+    """From a chart of before, and of another version, with other values; then it is rescaled and stopped."""
+    namespace = cluster.namespace("upgrade" if former is None else f"upgrade-{former.stem.replace('.', '-')}")
+    chart = former or of_another_version(tmp_path / "highwater")
     fleet = tmp_path / "fleet.toml"
     fleet.write_text(FLEET, encoding="utf-8")
     common = ["--namespace", namespace, "--set-file", f"fleet={fleet}", "--set", "backup.enabled=true"]
-    cluster.run("helm", "install", "pumps", str(former), *common, "--set", "store.create=true")
+    cluster.run("helm", "install", "pumps", str(chart), *common, "--set", "store.create=true")
     fleet.write_text(FLEET + "\n# changed\n", encoding="utf-8")
     for change in ("processes=4", "running=false", "restore.backup=20261127T021700Z", "metrics.port=9000"):
         cluster.run("helm", "upgrade", "pumps", str(CHART), *common, "--set", change)
