@@ -14,7 +14,7 @@ from structlog.testing import capture_logs
 from dataflows.engine.operators import _Main, _Mark, _Part, _Shelf, as_state
 from dataflows.items import Item, Row, by_order
 from dataflows.lane.lane import LANE_PARTS
-from dataflows.pipeline import LANE, Stages, asset_of, lane_of, output_of, target_of
+from dataflows.pipeline import LANE, Stages, asset_of, lane_of, output_of
 from dataflows.state.layouts import StateHistory, going_on
 from dataflows.target.target import TARGET_PARTS
 
@@ -109,7 +109,7 @@ class MemoryStore:
             _Step(name, build, key_of, parts, self.steps.setdefault(name, {}))
             for name, build, key_of, parts in (
                 ("lane", stages.lane, lane_of, LANE_PARTS),
-                ("group", stages.target, target_of, TARGET_PARTS),
+                ("group", stages.group, stages.group_of, TARGET_PARTS),
                 ("lane_metrics", stages.lane_metrics, lane_of, 0),
             )
         )
@@ -118,7 +118,7 @@ class MemoryStore:
         rows: list[Row] = []
 
         def send(item: Item) -> None:
-            key = target_of(item)
+            key = stages.group_of(item)
             if key is not None:
                 out = target.process(key, [item])
             else:
