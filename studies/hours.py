@@ -21,6 +21,7 @@ from rich.console import Console
 from rich.table import Table
 
 from dataflows.estimators import BayesianLogistic, Hazard
+from dataflows.estimators.hazard import IntervalLevels, TimeLeft
 from dataflows.evaluation.reading import EVALUATIONS, EXAMPLES
 from dataflows.fleet import load as load_fleet
 from dataflows.instants import HOUR
@@ -133,16 +134,19 @@ def replayed(
         start: hours; earlier examples count in no figure.
     """
     model, alone = Hazard(horizon), [_Alone(hours, delay) for hours in within]
-    waiting: deque[Asked] = deque()
+    levels = IntervalLevels()
+    waiting: deque[tuple[Asked, TimeLeft | None]] = deque()
     said = contradictory = contradictory_alone = covered = before = 0
     widths: list[float] = []
     for example in examples:
-        while waiting and waiting[0].time + horizon + delay < example.time:
-            known = waiting.popleft()
+        while waiting and waiting[0][0].time + horizon + delay < example.time:
+            known, said_then = waiting.popleft()
+            if said_then is not None and known.score >= levels.SURE:
+                levels.add(said_then.reached(known.lead, known.score))
             model.learn_one(known.features, known.label, lead=known.lead)
-        waiting.append(example)
         single = [each.ask(example) for each in alone]
         left = model.time_left(example.features)
+        waiting.append((example, left))
         if left is None or example.time < start:
             continue
         said += 1
@@ -152,7 +156,7 @@ def replayed(
         for each, score, other in zip(alone, mine, single, strict=True):
             label = int(example.lead is not None and example.lead <= each.hours)
             each.losses.append((log_loss(score, label), log_loss(other, label)))
-        low, _, high = left.interval(example.score)
+        low, _, high = left.interval(example.score, levels.ends)
         if low is not None and high is not None:
             widths.append(high - low)
             covered += example.lead is not None and low < example.lead <= high

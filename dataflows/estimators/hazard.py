@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+from bisect import bisect_left, insort
+from collections import deque
 from itertools import pairwise
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -11,13 +14,13 @@ from dataflows.estimators.online import BayesianLogistic
 from dataflows.estimators.stored import Stored
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from numpy.typing import NDArray
 
     Floats = NDArray[np.float64]
 
-__all__ = ["Hazard", "TimeLeft"]
+__all__ = ["Hazard", "IntervalLevels", "TimeLeft"]
 
 #: Shares of the failures below the lower end, the median and the upper end of the interval of 80 %.
 _LOW, _MEDIAN, _HIGH = 0.1, 0.5, 0.9
@@ -51,14 +54,94 @@ class TimeLeft(NamedTuple):
         """
         return None if score < share else float(np.interp(share / score, self.shares, self.hours))
 
-    def interval(self, score: float) -> tuple[float | None, float | None, float | None]:
+    def reached(self, hours: float | None, score: float) -> float:
+        """Probability that was given to a failure by the time at which it came; infinite where none came.
+
+        >>> left = TimeLeft((0.0, 10.0, 30.0), (0.0, 0.5, 1.0))
+        >>> left.reached(20.0, 0.8), left.reached(None, 0.8)
+        (0.6000000000000001, inf)
+        """
+        return math.inf if hours is None else self.within(hours, score)
+
+    def interval(
+        self, score: float, levels: tuple[float, float] = (_LOW, _HIGH)
+    ) -> tuple[float | None, float | None, float | None]:
         """Lower end, median and upper end of the hours to failure.
+
+        Args:
+            score: probability of a failure within the horizon.
+            levels: probabilities of a failure by the lower and by the upper end, see `IntervalLevels`.
 
         >>> TimeLeft((0.0, 10.0, 30.0), (0.0, 0.5, 1.0)).interval(0.2)
         (10.0, None, None)
         """
-        low, median, high = (self.quantile(share, score) for share in (_LOW, _MEDIAN, _HIGH))
+        low, median, high = (self.quantile(share, score) for share in (levels[0], _MEDIAN, levels[1]))
         return low, median, high
+
+
+class IntervalLevels:
+    """The probabilities at which an interval of the hours to failure ends, so that it covers 80 %.
+
+    A model that is right about probabilities ends it where it gives 10 % and 90 % to an earlier failure.
+    Others are too wide, or surprised too often. So the ends follow what came: each of the latest examples
+    that would surely fail has the probability that had been given to a failure by the time at which it came,
+    as served (`TimeLeft.reached`), and the levels are the tenth and the ninetieth percentile of these. Where
+    no failure came within the horizon the time is above every end (censored).
+
+    Sources: V. Kuleshov, N. Fenner, S. Ermon, "Accurate uncertainties for deep learning using calibrated
+    regression", ICML 2018, for the percentiles of probabilities; I. Gibbs and E. Candès, "Adaptive conformal
+    inference under distribution shift", NeurIPS 2021, for levels that follow the stream. Their guarantee
+    needs labels at once; here these come a horizon late, so coverage is measured, not promised. Examples of
+    one failure share its time, so it takes as many failures as anywhere to be sure.
+
+    Args:
+        reached: the latest probabilities, in the order in which they became known.
+
+    Example:
+        >>> levels = IntervalLevels()
+        >>> levels.ends
+        (0.075, 0.925)
+        >>> for number in range(200):
+        ...     levels.add(0.3 + 0.4 * (number % 20) / 20)
+        >>> [round(end, 2) for end in levels.ends]
+        [0.32, 0.66]
+    """
+
+    #: An example counts where the score is at least so much: nearly all intervals with both ends.
+    SURE = 0.9
+    #: So many latest ones are remembered; at first, so many even ones stand for a model that is right.
+    _LATEST = 1_000
+    _ASSUMED = 20
+    #: The ends stay apart, and inside.
+    _BORDERS = ((0.005, 0.45), (0.55, 0.995))
+
+    def __init__(self, reached: Iterable[float] = ()) -> None:
+        self._latest = deque(reached)
+        assumed = ((number + 0.5) / self._ASSUMED for number in range(self._ASSUMED))
+        self._sorted = sorted([*self._latest, *assumed])
+
+    @property
+    def reached(self) -> list[float]:
+        """The latest probabilities, in the order in which they became known."""
+        return [*self._latest]
+
+    @property
+    def ends(self) -> tuple[float, float]:
+        """Probabilities of a failure by the lower and by the upper end of an interval."""
+        most = len(self._sorted) - 1
+        places = int(_LOW * most), math.ceil(_HIGH * most)
+        low, high = (
+            min(max(self._sorted[place], least), largest)
+            for place, (least, largest) in zip(places, self._BORDERS, strict=True)
+        )
+        return low, high
+
+    def add(self, reached: float) -> None:
+        """Add what became known of one example whose score was at least `SURE`."""
+        self._latest.append(reached)
+        insort(self._sorted, reached)
+        if len(self._latest) > self._LATEST:
+            del self._sorted[bisect_left(self._sorted, self._latest.popleft())]
 
 
 class Hazard(Stored):

@@ -48,6 +48,7 @@ from dataflows.target import promotion
 from dataflows.target.alerts import Publisher
 from dataflows.target.attribution import Attribution, Reasons
 from dataflows.target.champion import Champion, ChampionError, Term
+from dataflows.target.coverage import Coverage
 from dataflows.target.drift import Drift
 from dataflows.target.error_rate import ErrorRate
 from dataflows.target.examples import SEGMENTS, SMALLEST, Example, ExampleStore, Ledger
@@ -97,6 +98,7 @@ MONITORS: tuple[type[Monitor], ...] = (
     RiverDetectors,
     Expected,
     Lineage,
+    Coverage,
 )
 
 _LOG = MODEL_PARTS
@@ -700,7 +702,8 @@ class TargetStage:
             left = self._models.time_left(target.hours, features)
         if left is None:
             return {"hours": None, "within": None if target.within else UNSET}
-        low, median, high = left.interval(score)
+        coverage = self._monitors.of(Coverage)
+        low, median, high = left.interval(score) if coverage is None else left.interval(score, coverage.ends)
         within = [min(left.within(span / HOUR, score), score) for span in target.within]
         if self._published is not None:
             spans = zip(target.within, within, strict=True)
