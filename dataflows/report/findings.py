@@ -291,15 +291,27 @@ def change_in_words(row: Mapping[str, Any]) -> str:
     about = f" for {target_in_words(target)}" if target else ""
     if kind in {"drift", "movement", "clock"}:
         return _data_in_words(row, about)
-    if kind == "verdict":
-        return f"{row['model']}{about}: {row['why']}."
     if kind == "command":
         obeyed = f", refused: {row['refused']}" if row["refused"] else ""
         return f"Command {row['action']}{about} by {row['by']}{obeyed}."
+    if kind == "threshold":
+        return f"The threshold{about} is {number(row['threshold'])}."
     if "model" in row:
-        kind = "became champion" if kind == "champion" else kind
-        return f"{row['model']} {kind.replace('_', ' ')}{about}: {row['why']}."
+        return _model_in_words(row, about)
     return f"{row.get('asset') or row.get('name', '')}: {row.get('why', kind)}."
+
+
+def _model_in_words(row: Mapping[str, Any], about: str) -> str:
+    """Say what changed of a model."""
+    kind = row["change"]
+    if kind == "verdict":
+        return f"{row['model']}{about}: {row['why']}."
+    if kind == "lineage":
+        read = ", ".join(row["scores"])
+        sees = f"the scores of {read}" if read else f"{len(row['features']):,} features"
+        return f"{row['model']}, version {row['version']}{about}: {row['estimator']}, which sees {sees}."
+    kind = "became champion" if kind == "champion" else kind
+    return f"{row['model']} {kind.replace('_', ' ')}{about}: {row['why']}."
 
 
 def _data_in_words(row: Mapping[str, Any], about: str) -> str:

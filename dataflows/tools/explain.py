@@ -273,12 +273,14 @@ class _Replay:
         found.weather = {name: x for name, x in found.features.items() if name.startswith("weather:")}
         target: TargetStage | None = self._stages.target(self._row["target"])
         if target is not None and self._row["link"] != "prior":
-            reasons = target.reasons(features, self._row["score"])
+            # Of a target whose horizons agree, the published score may be that of a shorter one.
+            own = self._row.get("own", self._row["score"])
+            reasons = target.reasons(features, own)
             found.contributions, found.read = reasons.features, reasons.read
             moved = sorted(reasons.together.items(), key=lambda each: (-abs(each[1]), each[0]))
             found.together = {name: effect for name, effect in moved if name}
             if "" in reasons.together:
-                found.with_usual = self._row["score"] - reasons.together[""]
+                found.with_usual = own - reasons.together[""]
 
 
 def _sentences(found: Explained) -> list[str]:

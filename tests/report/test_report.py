@@ -312,20 +312,33 @@ def test_a_hundred_assets_over_a_year_stay_below_three_megabytes(tmp_path: Path)
 BROWSER = shutil.which("chromium") or shutil.which("google-chrome") or shutil.which("chromium-browser")
 
 
-@pytest.mark.skipif(BROWSER is None, reason="no Chromium is installed: apt-get install chromium")
-def test_a_browser_runs_the_script_without_an_error(tmp_path: Path, page: str) -> None:
-    """Timelines that are open get their controls under the page's own policy, and the console stays empty."""
-    path = tmp_path / "report.html"
+#: As `npm install --prefix build axe-core` puts it.
+AXE = ROOT / "build" / "node_modules" / "axe-core" / "axe.min.js"
+_CHECK = """
+document.querySelectorAll("details").forEach(each => { each.open = true });
+axe.run(document, { resultTypes: ["violations"] }).then(found => {
+  const told = found.violations.map(each => [each.id, each.nodes.length, each.nodes[0].html.slice(0, 200)]);
+  const dark = matchMedia("(prefers-color-scheme: dark)").matches;
+  const seen = { dark, width: innerWidth, passes: found.passes.length };
+  document.body.setAttribute("data-axe", JSON.stringify({ told, ...seen }));
+});
+"""
+
+
+def browse(folder: Path, page: str, *flags: str) -> subprocess.CompletedProcess[str]:
+    """Open a page in a browser without a window; what it drew is in the output, its console in the errors."""
+    path = folder / "report.html"
     path.write_text(page)
-    done = subprocess.run(
+    return subprocess.run(
         [
             str(BROWSER),
             "--headless",
             "--no-sandbox",
             "--disable-gpu",
-            f"--user-data-dir={tmp_path / 'profile'}",
+            f"--user-data-dir={folder / 'profile'}",
             "--enable-logging=stderr",
             "--virtual-time-budget=4000",
+            *flags,
             "--dump-dom",
             path.as_uri(),
         ],
@@ -334,6 +347,32 @@ def test_a_browser_runs_the_script_without_an_error(tmp_path: Path, page: str) -
         timeout=240,
         check=True,
     )
+
+
+@pytest.mark.skipif(BROWSER is None, reason="no Chromium is installed: apt-get install chromium")
+@pytest.mark.skipif(not AXE.exists(), reason="no axe-core: npm install --prefix build axe-core")
+@pytest.mark.parametrize("width", [1280, 520])
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_axe_finds_no_barrier(tmp_path: Path, page: str, scheme: str, width: int) -> None:
+    """With everything unfolded, in both colour schemes, on a wide and on a narrow screen."""
+    without = re.sub(r'<meta http-equiv="Content-Security-Policy"[^>]*>', "", page)
+    assert without != page
+    checked = without.replace(
+        "</body>", f"<script>{AXE.read_text()}</script><script>{_CHECK}</script></body>"
+    )
+    flags = f"--window-size={width},900", f"--blink-settings=preferredColorScheme={int(scheme == 'light')}"
+    [body] = Elements(browse(tmp_path, checked, *flags).stdout).tags("body")
+    found = orjson.loads(body["data-axe"])
+    assert found["told"] == []
+    assert found["dark"] == (scheme == "dark")
+    assert found["width"] == pytest.approx(width, abs=20)
+    assert found["passes"] > 10
+
+
+@pytest.mark.skipif(BROWSER is None, reason="no Chromium is installed: apt-get install chromium")
+def test_a_browser_runs_the_script_without_an_error(tmp_path: Path, page: str) -> None:
+    """Timelines that are open get their controls under the page's own policy, and the console stays empty."""
+    done = browse(tmp_path, page)
     assert ":CONSOLE" not in done.stderr
     drawn = Elements(done.stdout)
     opened = sum(
