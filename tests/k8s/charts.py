@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from typing import TYPE_CHECKING, Any
 
 import helm_python
@@ -87,6 +88,19 @@ def render(
         )
     texts = [text for path, text in sorted(files.items()) if path.endswith(".yaml")]
     return [found for text in texts for found in yaml.load_all(text, StrictLoader) if found]
+
+
+def parent_of(folder: Path) -> Path:
+    """Make a chart of a plant that has the chart as a part, under the condition ``highwater.enabled``."""
+    shutil.copytree(CHART, folder / "charts" / "highwater")
+    chart = {
+        "apiVersion": "v2",
+        "name": "plant",
+        "version": "1.0.0",
+        "dependencies": [{"name": "highwater", "version": "0.1.0", "condition": "highwater.enabled"}],
+    }
+    (folder / "Chart.yaml").write_text(yaml.safe_dump(chart), encoding="utf-8")
+    return folder
 
 
 def rendered(case: str) -> list[dict[str, Any]]:

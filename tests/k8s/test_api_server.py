@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import yaml
 
-from tests.k8s.charts import CHART, CRDS, FLEET, SETS, rendered, values_of
+from tests.k8s.charts import CHART, CRDS, FLEET, SETS, parent_of, render, rendered, values_of
 from tests.processes import ROOT
 
 if TYPE_CHECKING:
@@ -107,6 +107,16 @@ def test_the_server_takes_every_set_of_values_without_a_warning(cluster: Cluster
     flags = ("--dry-run=server", "--validate=strict", "--warnings-as-errors")
     applied = cluster.run("kubectl", "apply", "-n", namespace, *flags, "-f", "-", given=documents(objects))
     assert len(applied.splitlines()) == len(objects)
+
+
+def test_the_server_takes_the_chart_as_part_of_another(cluster: Cluster, tmp_path: Path) -> None:
+    """With values that a parent chart hands down to all of its parts."""
+    namespace = cluster.namespace("part")
+    values = {"global": {"region": "north"}, "highwater": {"enabled": True, "fleet": FLEET}}
+    objects = render(values, chart=parent_of(tmp_path / "plant"))
+    flags = ("--dry-run=server", "--validate=strict", "--warnings-as-errors")
+    applied = cluster.run("kubectl", "apply", "-n", namespace, *flags, "-f", "-", given=documents(objects))
+    assert len(applied.splitlines()) == len(objects) > 0
 
 
 def test_the_server_sees_what_is_wrong(cluster: Cluster) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-import shutil
 from typing import TYPE_CHECKING, Any
 
 import helm_python
@@ -27,6 +26,7 @@ from tests.k8s.charts import (
     SETS,
     container,
     only,
+    parent_of,
     pod_templates,
     render,
     rendered,
@@ -204,15 +204,7 @@ def test_a_wrong_value_is_refused(wrong: dict[str, Any]) -> None:
 
 def test_a_parent_chart_may_hand_down_its_own_values(tmp_path: Path) -> None:
     """``global`` and the condition ``enabled`` are no mistakes; the chart renders as part of another."""
-    parent = tmp_path / "plant"
-    shutil.copytree(CHART, parent / "charts" / "highwater")
-    chart = {
-        "apiVersion": "v2",
-        "name": "plant",
-        "version": "1.0.0",
-        "dependencies": [{"name": "highwater", "version": "0.1.0", "condition": "highwater.enabled"}],
-    }
-    (parent / "Chart.yaml").write_text(yaml.safe_dump(chart), encoding="utf-8")
+    parent = parent_of(tmp_path / "plant")
     values = {"global": {"region": "north"}, "highwater": {"enabled": True, "fleet": FLEET}}
     objects = render(values, chart=parent)
     assert container(objects)["command"][-1] == "/etc/highwater/fleet.toml"
