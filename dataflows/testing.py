@@ -161,7 +161,7 @@ def check_estimator(
 
 @dataclass(frozen=True, slots=True)
 class Examples:
-    """Examples that can be told apart, the same for the same seed.
+    """Examples of two labels that a model can learn, the same for the same seed.
 
     Attributes:
         features: names.

@@ -1,6 +1,6 @@
 """Committed rows: what no kill takes back, read by a program that follows an output.
 
-A place is plain data, so that whoever follows can store it and go on from there.
+A place is plain data, so that a reader can store it and continue there.
 """
 
 from __future__ import annotations

@@ -366,8 +366,8 @@ class Merge:
 
         Returns:
             The records as items, with the event as body, or its bytes if it was not decoded; and the choices.
-            Nothing at the end, or if nothing is there now. Rows of which rules make no event are choices
-            without items.
+            Nothing at the end, or if nothing is there now. Rows that make no event are choices without
+            items.
 
         Raises:
             InputError: a file is damaged; or one that is followed was cut, removed or replaced, and all that

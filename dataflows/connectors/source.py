@@ -93,8 +93,8 @@ class Reading(ABC):
             until: latest time at which a record plays, see `due`; None for any time.
 
         Returns:
-            The records as items, and the choices for the journal. A row of which rules make no event is a
-            choice without an item.
+            The records as items, and the choices for the journal. A row that makes no event is a choice
+            without an item.
         """
 
     @abstractmethod

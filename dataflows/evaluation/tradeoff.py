@@ -91,7 +91,7 @@ class Outcome:
         added: median and 99 % of the time from arrival to score, microseconds.
         examples: judged ones, the same for all options.
         log_loss: of the first score, nats.
-        missed: failures of which nobody was warned in time.
+        missed: failures without a warning in time.
         failures: all of them.
         lead: median hours from what was known of the opening of an alert to its failure.
         false: alerts that led to no failure.

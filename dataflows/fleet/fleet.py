@@ -267,7 +267,7 @@ class Relative:
     Attributes:
         by: sensors that tell the condition, each with the width within which readings are of one condition.
         sensors: that get a channel of relative readings, in the order of the class.
-        most: conditions that are told apart; further ones count as the nearest of them.
+        most: number of conditions at most; a further one counts as the nearest of them.
     """
 
     by: tuple[tuple[str, float], ...]

@@ -274,7 +274,10 @@ class ConditionsTable(Table):
         "`by`.",
     )
     most: int = Field(
-        default=16, ge=1, le=1_000, description="Conditions that are told apart; others count as the nearest."
+        default=16,
+        ge=1,
+        le=1_000,
+        description="Most conditions; a further one counts as the nearest of them.",
     )
 
 

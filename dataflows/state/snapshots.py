@@ -74,7 +74,7 @@ def is_signed_by(signed: bytes, key: bytes) -> bool:
 
 
 def contents(sealed: object) -> tuple[str, int, Any]:
-    """Kind, version and payload of a sealed snapshot, whatever it is of. Its signature is not checked.
+    """Return kind, version and payload of a sealed snapshot of any kind, without a check of its signature.
 
     Raises:
         SnapshotError: not a snapshot, or damaged.

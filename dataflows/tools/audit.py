@@ -155,7 +155,7 @@ class Matching:
 
     @property
     def assets(self) -> int:
-        """Assets of which something was computed."""
+        """Number of assets with computed features."""
         return len({asset for asset, _ in self._streams})
 
     def make(self, asset: str, target: str, key: Key, made: Made) -> None:
