@@ -264,7 +264,7 @@ def _decode(raw: bytes) -> Event | Reject:
         event = reader(document)
     except _MalformedError as error:
         return Reject("malformed", str(error), raw=raw)
-    if isinstance(event, Telemetry | Weather) and event.unusable is not None:
+    if isinstance(event, (Telemetry, Weather)) and event.unusable is not None:
         # Only the lane knows whether what is no number is declared.
         event = msgspec.structs.replace(event, raw=raw)
     return event

@@ -84,15 +84,15 @@ def asset_of(item: Item) -> str | None:
     A command to a target takes the same path, so that it keeps its place in the order; its key is no name.
     """
     body = item.body
-    if isinstance(body, Observation):
-        return f"\n{body.target}"
-    return body.event.asset if isinstance(body, ResolvedEvent) else None
+    if isinstance(body, ResolvedEvent):
+        return body.event.asset
+    return f"\n{body.target}" if isinstance(body, Observation) else None
 
 
 def target_of(item: Item) -> str | None:
     """Name of the target of an item; None for an item that leaves early."""
     body = item.body
-    return body.target if isinstance(body, Observation | Scores) else None
+    return body.target if isinstance(body, (Scores, Observation)) else None
 
 
 def output_of(item: Item) -> str | None:
@@ -113,8 +113,9 @@ def output_of(item: Item) -> str | None:
 def decoded(batch: list[Item]) -> list[Item]:
     """The decode step: raw bytes into an event or a reject."""
     for item in batch:
-        if isinstance(item.body, bytes):
-            item.body = decode(item.body)
+        raw = item.body
+        if isinstance(raw, bytes):
+            item.body = decode(raw)
     return batch
 
 
@@ -123,14 +124,13 @@ def fanned_out(batch: list[tuple[str, list[Item]]]) -> list[Item]:
     return [item for _, items in batch for item in items]
 
 
+#: What goes on to the step that is keyed by it; all else leaves early.
+_KEYED = frozenset({ResolvedEvent, Observation, Scores})
+
+
 def early(batch: Iterable[list[Item]]) -> list[list[Item]]:
     """Items of lane or assets that leave early: rows that are finished, and counts."""
-    left = [
-        item
-        for items in batch
-        for item in items
-        if not isinstance(item.body, (ResolvedEvent, Observation, Scores))
-    ]
+    left = [item for items in batch for item in items if type(item.body) not in _KEYED]
     return [left] if left else []
 
 

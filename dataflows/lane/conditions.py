@@ -157,6 +157,10 @@ class Conditions:
             if found.relative is not None
         }
 
+    def __bool__(self) -> bool:
+        """Whether any class declares conditions."""
+        return bool(self._of)
+
     def relative(
         self, asset_class: str, readings: Mapping[str, float | None], *, learns: bool
     ) -> tuple[float, ...] | None:

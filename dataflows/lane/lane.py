@@ -67,7 +67,7 @@ __all__ = ["HEARD", "LANE", "LANE_PARTS", "Counts", "Lane", "Migrations"]
 
 _NEVER_BEGUN = -(2**63)
 _EVENTS = frozenset(get_args(Event))
-_TIMED = frozenset(get_args(TimedEvent))
+_TIMED: tuple[type[TimedEvent], ...] = get_args(TimedEvent)
 
 
 class Counts:
@@ -353,14 +353,17 @@ class Lane:
             out.append(self._reject(item, Reject("wrong_arrival", wild, asset), event))
             self._made = 0
             return
-        if arrived is not None and self._waits:
+        if arrived is not None and self._waits and self._silence.is_due(arrived):
             self._expire(arrived, out)
         self._move_time(item, event)
         if self._weather is not None and self._now is not None:
             self._issue(self._now, out)
         if item.known > self._counts.end:
             self._close_period(item, out)
-        if isinstance(event, Weather):
+        if isinstance(event, Telemetry):
+            self._process_telemetry(item, event, out)
+            self._made = 0
+        elif isinstance(event, Weather):
             self._made = 0
             self._add_weather(item, event, out)
         elif isinstance(event, Command):
@@ -370,7 +373,20 @@ class Lane:
             self._process_of_asset(item, event, out)
             self._made = 0
 
+    def _process_telemetry(self, item: Item, event: Telemetry, out: list[Item]) -> None:
+        asset_class = self._registry.class_of(event.asset) or self._class_of(item, event, out)
+        if asset_class is None:
+            return
+        checked: Telemetry | Reject = event
+        if event.unusable is not None or self._plausible.has_limits:
+            checked = self._plausible.check(event, asset_class)
+        if isinstance(checked, Reject):
+            out.append(self._reject(item, checked, None))
+            return
+        self._accept(item, event, checked, asset_class, out)
+
     def _process_of_asset(self, item: Item, event: AssetEvent, out: list[Item]) -> None:
+        """Process a record of an asset that is no telemetry."""
         filed = isinstance(event, Registration) and item.position[0] in self._registry_files
         if filed and isinstance(event, Registration) and self._registry.is_filed(event):
             # A file that was exported again repeats unchanged rows: the stream may have newer ones.
@@ -381,23 +397,19 @@ class Lane:
             out.append(self._reject(item, self._unknown_target(event.target, event.asset), event))
             return
         known = None if isinstance(event, Registration) else self._registry.class_of(event.asset)
-        asset_class = self._resolve(event, filed=filed) if known is None else known
-        if isinstance(asset_class, Reject):
-            if asset_class.reason == "unknown_asset":
-                self._names.unknown_asset(event.asset)
-            out.append(self._reject(item, asset_class, event))
-            return
-        if not isinstance(event, Telemetry):
-            if not self._defers(item, event, asset_class, out):
-                self._accept(item, event, event, asset_class, out)
-            return
-        checked: Telemetry | Reject = event
-        if event.unusable is not None or self._plausible.has_limits:
-            checked = self._plausible.check(event, asset_class)
-        if isinstance(checked, Reject):
-            out.append(self._reject(item, checked, None))
-            return
-        self._accept(item, event, checked, asset_class, out)
+        asset_class = known or self._class_of(item, event, out, filed=filed)
+        if asset_class is not None and not self._defers(item, event, asset_class, out):
+            self._accept(item, event, event, asset_class, out)
+
+    def _class_of(self, item: Item, event: AssetEvent, out: list[Item], *, filed: bool = False) -> str | None:
+        """Return the class of a registry row or of an unknown asset; None if it is rejected."""
+        found = self._resolve(event, filed=filed)
+        if not isinstance(found, Reject):
+            return found
+        if found.reason == "unknown_asset":
+            self._names.unknown_asset(event.asset)
+        out.append(self._reject(item, found, event))
+        return None
 
     def _accept(
         self, item: Item, sent: AssetEvent, event: AssetEvent, asset_class: str, out: list[Item]
@@ -406,8 +418,8 @@ class Lane:
         arrival = self.arrival
         # Telemetry or a fault that is not a copy.
         news: Telemetry | Fault | None = None
-        if isinstance(event, Telemetry | Fault) and not (
-            arrival is not None and self._signs.is_copy(event, asset_class)
+        if isinstance(event, (Telemetry, Fault)) and (
+            arrival is None or not self._signs.is_copy(event, asset_class)
         ):
             news = event
         living = resting = None
@@ -420,13 +432,14 @@ class Lane:
         withdrawn = self._with_arrivals is False and self._release_waiting(item, event, out)
         weather = None if self._weather is None else self._weather.join(event, asset_class)
         relative = None
-        if isinstance(event, Telemetry):
+        if self._conditions and isinstance(event, Telemetry):
             relative = self._conditions.relative(asset_class, event.readings, learns=news is not None)
         body = ResolvedEvent(event, asset_class, weather, resting, withdrawn, relative)
         if living is not None:
             self._add_sign_of_life(living, asset_class, arrival)
         self._count(sent, asset_class)
-        out.append(Item(item.sequence, 0, arrival, item.known, item.position, body))
+        item.part, item.arrival, item.body = 0, arrival, body
+        out.append(item)
 
     def _check(
         self,
@@ -529,7 +542,7 @@ class Lane:
         registry = self._registry
         sends = registry.sends(event.asset)
         self._names.add(event, asset_class, sends=sends)
-        if isinstance(event, Telemetry) and not sends:
+        if not sends and isinstance(event, Telemetry):
             registry.began_to_send(event.asset)
             self._registered.touch(event.asset)
             self._names.began_to_send(event.asset, asset_class)
@@ -671,12 +684,11 @@ class Lane:
         """
         if event.arrived is not None and (self.arrival is None or event.arrived > self.arrival):
             self.arrival = event.arrived
-        time, largest = getattr(event, "time", None) if type(event) in _TIMED else None, self._largest
-        if time is not None and (largest is None or time > largest):
+        if isinstance(event, _TIMED) and (self._largest is None or event.time > self._largest):
             waits = self._with_arrivals is False and self._waiting.is_ahead(event)
             if not waits:
-                self._largest = time
-        item.known = self._known()
+                self._largest = event.time
+        item.known = (self._largest if self.arrival is None else self.arrival) or 0
 
     @property
     def newest(self) -> int | None:

@@ -174,6 +174,10 @@ class Silence:
         # If none is earlier in this round, it is the last of the round before.
         return before - (idle if at < 0 and ago == 0 else ago)
 
+    def is_due(self, arrival: int) -> bool:
+        """Whether `expiries` may have any at an arrival."""
+        return bool(self._queue) and self._queue[0][0] < arrival
+
     def expiries(self, arrival: int) -> Iterator[Expiry]:
         """Expiries due before a record that arrives at an instant, in order of (due, asset)."""
         while self._queue and self._queue[0][0] < arrival:
