@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
 from contextlib import suppress
 from itertools import groupby
 from operator import attrgetter
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, cast
 
 import msgspec
 import numpy as np
+from numpy.typing import NDArray
 
 from dataflows.asset.attributes import AttributeFeatures
 from dataflows.asset.fault_windows import identity_of
@@ -61,8 +63,6 @@ from dataflows.state.snapshots import Kind
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
-
-    from numpy.typing import NDArray
 
     from dataflows.asset.windows import Windows
     from dataflows.events import AssetEvent
@@ -291,8 +291,9 @@ class Made:
     def items(self) -> list[Item]:
         """Return everything, the rows in blocks, one for each target; in no order."""
         items, blocks = self._items, self._blocks
-        for targets, rows, features, observed in blocks if len(blocks) < 2 else _joined(blocks):  # noqa: PLR2004
-            for index, target in enumerate(targets):
+        for block in blocks if len(blocks) < 2 else _joined(blocks):  # noqa: PLR2004
+            rows, features, observed = block.rows, block.features, block.observed
+            for index, target in enumerate(block.targets):
                 if observed is None:
                     items.append(self._block(target, index, rows, features))
                     continue
@@ -303,12 +304,13 @@ class Made:
         return items
 
     def _block(self, target: str, index: int, rows: list[ScoredRow], features: NDArray[np.float64]) -> Item:
-        sequence, part, arrival, known, position, *_ = rows[0]
+        first = rows[0]
+        part = asset_part(first[1], index) if index else first[1]
         block = Scores(self._asset, target, index, rows, features)
-        return Item(sequence, asset_part(part, index), arrival, known, position, block)
+        return Item(first[0], part, first[2], first[3], first[4], block)
 
 
-class _Rows(NamedTuple):
+class _Rows(msgspec.Struct, frozen=True, gc=False):
     """Rows for the targets of a class.
 
     Attributes:
@@ -325,6 +327,65 @@ class _Rows(NamedTuple):
 
 
 _NOBODY: frozenset[str] = frozenset()
+
+
+class _Run:
+    """Telemetry of an asset, each newer than all before it, and the rows that it makes.
+
+    Attributes:
+        items: the records.
+        times: event times (records).
+        values: readings and expressions of each, as `WindowPlan.read` returns them.
+        contents: what the readings of each do not show of its content; None where they show all.
+        identified: whether any has an identity that has to be kept: an id, or such content.
+        features: float64 (records, features).
+        number: of the next record.
+        rows: of the records before it that have one.
+        numbers: of those records.
+    """
+
+    __slots__ = (
+        "_observed",
+        "contents",
+        "features",
+        "identified",
+        "items",
+        "number",
+        "numbers",
+        "rows",
+        "times",
+        "values",
+    )
+
+    features: NDArray[np.float64]
+
+    def __init__(self, items: list[Item]) -> None:
+        self.items = items
+        self.times: list[int] = []
+        self.values: list[Sequence[float | None]] = []
+        self.contents: list[bytes | None] = []
+        self.identified = False
+        self.number = 0
+        self.rows: list[ScoredRow] = []
+        self.numbers: list[int] = []
+        #: By number of the record: targets that get an observation instead.
+        self._observed: dict[int, frozenset[str]] | None = None
+
+    def add(self, row: ScoredRow | None, without: frozenset[str] = _NOBODY) -> None:
+        """Add what the next record makes: its row, and the targets that get an observation instead."""
+        if row is not None:
+            self.rows.append(row)
+            self.numbers.append(self.number)
+            if without:
+                self._observed = self._observed or {}
+                self._observed[self.number] = without
+        self.number += 1
+
+    def of_targets(self, targets: tuple[str, ...]) -> _Rows:
+        """Return the rows for the targets of the class."""
+        whole, observed = len(self.rows) == len(self.features), self._observed
+        left_out = None if observed is None else [observed.get(number, _NOBODY) for number in self.numbers]
+        return _Rows(targets, self.rows, self.features if whole else self.features[self.numbers], left_out)
 
 
 def _joined(blocks: list[_Rows]) -> Iterator[_Rows]:
@@ -451,7 +512,8 @@ class Asset:
     @property
     def dormant(self) -> bool:
         """Whether the asset was dropped, so that memory may hold its bytes in place of the object."""
-        return self._windows.remains() is not None and self._tombstone() is not None
+        windows = self._windows
+        return windows.largest is None and windows.remains() is not None and self._tombstone() is not None
 
     def to_bytes(self) -> bytes:
         """Seal the whole state."""
@@ -538,9 +600,7 @@ class Asset:
         on which it did, and `before` the state before that.
         """
         while made.done < len(items):
-            run = self._run(items, made.done)
-            if run:
-                self._process_run(run, made)
+            if self._process_run(items, made):
                 continue
             self.before = self._before()
             made.begin()
@@ -550,72 +610,130 @@ class Asset:
             if self.finished:
                 return
 
-    def _run(self, items: list[Item], first: int) -> list[Item]:
-        """Return the telemetry from an item on, as far as each is newer than all before it."""
-        windows = self._windows
-        if self._plan.holds:
-            return []
-        end, stop = windows.end, first
-        for item in items if first == 0 else items[first:]:
-            body = item.body
-            event = body.event if type(body) is ResolvedEvent else None
-            if type(event) is not Telemetry or (end is not None and event.time <= end):
-                break
-            end = event.time
-            stop += 1
-        return items if stop - first == len(items) else items[first:stop]
+    def _process_run(self, items: list[Item], made: Made) -> bool:
+        """Process telemetry, each newer than all before it: windows at once, then record by record.
 
-    def _process_run(self, items: list[Item], made: Made) -> None:
-        """Process telemetry, each newer than all before it: windows at once, then record by record."""
-        windows, plan, labels = self._windows, self._plan, self._labels
+        Returns:
+            Whether the next item is such telemetry; the run goes as far as all are.
+        """
+        run = self._read_run(items, made.done)
+        if not run.times:
+            return False
         self.before = None
-        times, values, contents = self._read(items)
-        readings = windows.place_run(times, values)
-        features = readings if plan.only_readings else self._with_readings(readings)
-        usual = bool(plan.targets) and self._complete is None
-        rows: list[ScoredRow] = []
-        #: Numbers of the records with a row; and targets that get an observation instead, by number.
-        numbers: list[int] = []
-        observed: dict[int, frozenset[str]] = {}
-        done, before = 0, (self._revision, self._scored, windows.newest, windows.latest)
+        readings = self._windows.place_run(run.times, run.values)
+        run.features = readings if self._plan.only_readings else self._with_readings(readings)
+        first, records = made.done, len(run.times)
         try:
-            for item, time, content in zip(items, times, contents, strict=False):
-                body = cast("ResolvedEvent", item.body)
-                before = self._revision, self._scored, windows.newest, windows.latest
-                mark = windows.add_placed(time, cast("Telemetry", body.event).id, content)
-                if self._last_event is None or time > self._last_event:
-                    self._last_event = time
-                if plan.watches_drift:
-                    self._note_site(cast("Telemetry", body.event).site)
-                if plan.follows or not usual:
-                    self._follow(body, time, features[done])
-                matured, example = labels.advance(mark), self._begin_score(time)
-                without = _NOBODY
-                if usual and not (matured or example or self._noted) and labels.is_quiet:
-                    row: ScoredRow | None = self._row(item, item.part, mark)
+            while run.number < records:
+                stop = self._end_of_plain(run)
+                rows = self._plain_rows(run, stop) if stop > run.number else None
+                if rows is not None:
+                    self._add_plain(run, rows)
                 else:
-                    made.begin()
-                    at_once = labels.add(time) if example else _NONE
-                    vector = features[done]
-                    row, without = self._emit(item, made, matured, vector, example=example, at_once=at_once)
-                    made.end()
-                if row is not None:
-                    rows.append(row)
-                    numbers.append(done)
-                    if without:
-                        observed[done] = without
-                done += 1
-        except Exception:
-            revision, scored, newest, latest = before
-            marks = newest, latest, *windows.marks()[2:]
-            self.before = Before(plan, revision, scored, marks, self._attributes.known)
-            raise
+                    self._process_newest(run, made)
+                made.done = first + run.number
         finally:
-            made.done += done
-            if rows:
-                of_rows = features if len(rows) == len(features) else features[numbers]
-                left_out = [observed.get(number, _NOBODY) for number in numbers] if observed else None
-                made.add_rows(_Rows(plan.target_names, rows, of_rows, left_out))
+            if run.rows:
+                made.add_rows(run.of_targets(self._plan.target_names))
+        return True
+
+    def _end_of_plain(self, run: _Run) -> int:
+        """Return the number of the first record of a run that is not just scored.
+
+        Each before it has no identity that is to be kept, is no example and no revision, and moves the label
+        clock to where nothing is decided and nothing is forgotten.
+        """
+        plan, windows, number = self._plan, self._windows, run.number
+        time, every = run.times[number], plan.example_every
+        if (
+            run.identified
+            or not plan.scores_only
+            or time // every != self._cell
+            or time == self._scored
+            or self._noted
+            or self._complete is not None
+        ):
+            return number
+        quiet = self._labels.quiet_until
+        until = windows.unseen_until(quiet)
+        if until < time:
+            return number
+        stop = len(run.times)
+        if stop - number == 1:
+            return stop
+        stop = bisect_left(run.times, (self._cell + 1) * every, number)
+        return bisect_right(run.times, until, number, stop)
+
+    def _plain_rows(self, run: _Run, stop: int) -> list[ScoredRow] | None:
+        """Return the rows of the records of a run up to one, see `_end_of_plain`; change nothing.
+
+        Returns:
+            None where one of them raises: taken one by one, that is found, and rejected alone.
+        """
+        first, row = run.number, self._row
+        items, times = run.items[first:stop], run.times[first:stop]
+        marks = self._windows.marks_after(times)
+        clocks = self._labels.clocks_after(marks)
+        try:
+            return [
+                row(item, item.part, mark, clock, time, 0)
+                for item, time, mark, clock in zip(items, times, marks, clocks, strict=True)
+            ]
+        except Exception:  # noqa: BLE001 - as above
+            return None
+
+    def _add_plain(self, run: _Run, rows: list[ScoredRow]) -> None:
+        """Add the next records of a run, which make these rows."""
+        first, stop = run.number, run.number + len(rows)
+        times = run.times[first:stop]
+        last = times[-1]
+        newest, latest = self._windows.newest, self._windows.latest
+        try:
+            self._labels.advance(self._windows.add_all_placed(times))
+        except Exception:
+            self._remember_before(self._revision, self._scored, newest, latest)
+            raise
+        if self._last_event is None or last > self._last_event:
+            self._last_event = last
+        self._scored, self._revision = last, 0
+        run.rows += rows
+        run.numbers += range(first, stop)
+        run.number = stop
+
+    def _remember_before(
+        self, revision: int, scored: int | None, newest: int | None, latest: int | None
+    ) -> None:
+        """Note the state before a record of a run that raises, for `restart`."""
+        marks = newest, latest, *self._windows.marks()[2:]
+        self.before = Before(self._plan, revision, scored, marks, self._attributes.known)
+
+    def _process_newest(self, run: _Run, made: Made) -> None:
+        """Process the next record of a run, whose readings are in the windows already."""
+        plan, windows, labels = self._plan, self._windows, self._labels
+        item, time, content = run.items[run.number], run.times[run.number], run.contents[run.number]
+        body = cast("ResolvedEvent", item.body)
+        event = cast("Telemetry", body.event)
+        revision, scored, newest, latest = self._revision, self._scored, windows.newest, windows.latest
+        try:
+            mark = windows.add_placed(time, event.id, content)
+            if self._last_event is None or time > self._last_event:
+                self._last_event = time
+            if plan.watches_drift:
+                self._note_site(event.site)
+            usual = bool(plan.targets) and self._complete is None
+            if plan.follows or not usual:
+                self._follow(body, time, run.features[run.number])
+            matured, example = labels.advance(mark), self._begin_score(time)
+            if usual and not (matured or example or self._noted) and labels.is_quiet:
+                run.add(self._row(item, item.part, mark, labels.clock, time, self._revision))
+            else:
+                made.begin()
+                at_once, vector = labels.add(time) if example else _NONE, run.features[run.number]
+                run.add(*self._emit(item, made, matured, vector, example=example, at_once=at_once))
+                made.end()
+        except Exception:
+            self._remember_before(revision, scored, newest, latest)
+            raise
 
     def _follow(self, accepted: ResolvedEvent, time: int, vector: NDArray[np.float64]) -> None:
         """Add telemetry of a run to the blocks, and write their features into its vector."""
@@ -641,8 +759,18 @@ class Asset:
         self._cell = cell
         return True
 
-    def _row(self, item: Item, part: int, watermark: int | None, *, example: bool = False) -> ScoredRow:
-        """Return the row of a score of the time that is scored."""
+    def _row(
+        self,
+        item: Item,
+        part: int,
+        watermark: int | None,
+        clock: int | None,
+        time: int,
+        revision: int,
+        *,
+        example: bool = False,
+    ) -> ScoredRow:
+        """Return the row of a score."""
         return (
             item.sequence,
             part,
@@ -650,34 +778,45 @@ class Asset:
             item.known,
             item.position,
             watermark,
-            self._labels.clock,
+            clock,
             cast("ResolvedEvent", item.body).resting,
-            self._windows.largest or 0,
-            self._revision,
+            time,
+            revision,
             example,
         )
 
-    def _read(self, items: list[Item]) -> tuple[list[int], list[Sequence[float | None]], list[bytes | None]]:
-        """Return time, row and content of each event of a run, up to one that cannot be read."""
-        times: list[int] = []
-        rows: list[Sequence[float | None]] = []
-        contents: list[bytes | None] = []
-        read = self._plan.windows.read
-        for item in items:
-            body = cast("ResolvedEvent", item.body)
-            event = cast("Telemetry", body.event)
-            weather = self._plan.windows.joined(body)
+    def _read_run(self, items: list[Item], first: int) -> _Run:
+        """Read the run that begins with an item; it is empty where that is no telemetry, or not the newest.
+
+        Args:
+            items: of the activation.
+            first: number of the item.
+        """
+        run = _Run(items[first:] if first else items)
+        if self._plan.holds:
+            return run
+        times, plan, end = run.times, self._plan.windows, self._windows.end
+        for item in run.items:
+            body = item.body
+            if not isinstance(body, ResolvedEvent):
+                break
+            event = body.event
+            if not isinstance(event, Telemetry) or (end is not None and event.time <= end):
+                break
             try:
-                values, content = read(event.readings, weather)
+                values, content = plan.read(event.readings, plan.joined(body))
             except Exception:
                 if not times:
                     raise
                 # It begins the next run, and raises there.
                 break
-            times.append(event.time)
-            rows.append(values)
-            contents.append(content)
-        return times, rows, contents
+            end = event.time
+            times.append(end)
+            run.values.append(values)
+            run.contents.append(content)
+            if event.id is not None or content is not None:
+                run.identified = True
+        return run
 
     def _process_one(self, item: Item, made: Made) -> None:
         """Process a record by the rules of its kind."""
@@ -990,7 +1129,8 @@ class Asset:
             without = frozenset(name for name in names[:active] if effects.concern(name))
             if len(without) < active:
                 part = asset_part(item.part, first)
-                row = self._row(item, part, windows.watermark, example=example)
+                time, revision = windows.largest or 0, self._revision
+                row = self._row(item, part, windows.watermark, clock, time, revision, example=example)
             if without:
                 score = ScoreRequest(windows.largest or 0, features.tobytes(), self._revision, example)
         resting = cast("ResolvedEvent", item.body).resting

@@ -57,6 +57,8 @@ _MOST = 256
 _WHOLE = ""
 #: No name contains it.
 _SEPARATOR = "\x1f"
+#: Later than any time.
+_NEVER = 2**63
 
 
 class Replaced(NamedTuple):
@@ -84,9 +86,12 @@ class AssetRecords:
 
     Args:
         state: what `state` returned, None for a new asset.
+
+    Attributes:
+        oldest: no record is before this time; later than any time where there is none.
     """
 
-    __slots__ = ("_failures", "_maintenance", "_oldest", "_seen", "_verdicts")
+    __slots__ = ("_failures", "_maintenance", "_seen", "_verdicts", "oldest")
 
     def __init__(self, state: dict[str, Any] | None = None) -> None:
         self._failures: Mapping[str, list[int]] = (state and state["failures"]) or _NONE
@@ -102,13 +107,13 @@ class AssetRecords:
                 target: {key: Found(*found) for key, found in of.items()}
                 for target, of in state["verdicts"].items()
             }
-        self._oldest = self._first()
+        self.oldest = self._first()
 
-    def _first(self, default: int = 0) -> int:
+    def _first(self) -> int:
         """Return the time of the earliest record."""
         times = [time for time, _ in self._seen.values()]
         times += [found.time for of in self._verdicts.values() for found in of.values()]
-        return min(times, default=default)
+        return min(times, default=_NEVER)
 
     def __bool__(self) -> bool:
         """Whether any record is known."""
@@ -126,7 +131,7 @@ class AssetRecords:
         before = self._verdicts.get(event.target, {}).get(key)
         if before == new:
             return None
-        self._oldest = min(self._oldest, event.time) if self else event.time
+        self.oldest = min(self.oldest, event.time)
         self._verdicts = {**self._verdicts, event.target: {**self._verdicts.get(event.target, {}), key: new}}
         return (event.time,) if before is None else (before.time, event.time)
 
@@ -174,7 +179,7 @@ class AssetRecords:
             self._times(kind, named).remove(found[0])
         elif found is not None:
             self._free(kind, found[0], named)
-        self._oldest = min(self._oldest, time) if self._seen else time
+        self.oldest = min(self.oldest, time)
         self._seen = {} if self._seen is _NONE else self._seen
         self._seen[key] = (time, named)
         insort(self._times(kind, named), time)
@@ -241,9 +246,8 @@ class AssetRecords:
 
     def forget(self, before: int) -> None:
         """Drop records before an instant."""
-        if not self or self._oldest >= before:
-            return
-        self._drop(before)
+        if self.oldest < before:
+            self._drop(before)
 
     def forget_surplus(self, before: int) -> None:
         """Drop records before an instant, but keep the latest few hundred of them.
@@ -251,7 +255,7 @@ class AssetRecords:
         Args:
             before: microseconds; records before it are not accepted any more.
         """
-        if len(self._seen) <= 2 * _MOST or self._oldest >= before:
+        if len(self._seen) <= 2 * _MOST or self.oldest >= before:
             return
         times = sorted(time for time, _ in self._seen.values())
         self._drop(min(before, times[-_MOST]))
@@ -262,7 +266,7 @@ class AssetRecords:
                 del times[0]
         self._seen = {key: found for key, found in self._seen.items() if found[0] >= before}
         self._keep_verdicts(lambda _, found: found.time >= before)
-        self._oldest = self._first(before)
+        self.oldest = self._first()
 
     def _times(self, kind: RecordKind, named: str) -> list[int]:
         """Return the times of the records of one mode or component, as a list to change."""
@@ -326,7 +330,6 @@ def from_version_4(state: dict[str, Any]) -> dict[str, Any]:
     return {**state, "seen": seen}
 
 
-_NEVER = 2**63
 _time = attrgetter("time")
 
 #: What a record decides or corrects: by target, in order of time.
@@ -584,9 +587,29 @@ class Labels:
     @property
     def is_quiet(self) -> bool:
         """Whether `release` would change nothing, and no former target has an example."""
-        if len(self._targets) > len(self._active):
-            return False
-        return self.clock is None or (self.clock <= self._stale and not self._records)
+        return self.quiet_until > -_NEVER
+
+    @property
+    def quiet_until(self) -> int:
+        """Label clock up to which nothing is decided, and nothing forgotten; before all where there is none.
+
+        Example:
+            Of one target with a horizon of 24 h, and examples at 1 h (decided, remembered for three days) and
+            at 20 h, it is 44 h.
+        """
+        until = min(self._stale, self._records.oldest + self._memory + self._downtime)
+        if len(self._targets) > len(self._active) or (self.clock is not None and self.clock > until):
+            return -_NEVER
+        return min(self._due, until)
+
+    def clocks_after(self, clocks: list[int]) -> list[int]:
+        """Return the label clock after each step forward, as `advance` moves it; change nothing.
+
+        Args:
+            clocks: ascending.
+        """
+        now = self.clock
+        return clocks if now is None or clocks[0] >= now else [max(clock, now) for clock in clocks]
 
     def remembers(self, time: int, largest: int | None) -> bool:
         """Whether a record of this time can still change a label.

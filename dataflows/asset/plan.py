@@ -165,6 +165,8 @@ class ClassPlan:
         self.sees_telemetry = any(Telemetry in placed.kind.uses for placed in blocks)
         #: Whether telemetry concerns any block.
         self.follows = bool(self.advanced or self.sees_telemetry or self.written)
+        #: Whether nearly all telemetry only moves the windows and the label clock, and is scored.
+        self.scores_only = bool(self.targets) and not (self.follows or self.watches_drift)
         used = {event for placed in blocks for event in placed.kind.uses}
         #: By type of event: indices of the blocks that use it.
         self.users = {

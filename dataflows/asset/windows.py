@@ -45,23 +45,31 @@ class RowBuffer:
 
     Attributes:
         oldest: time of the first row; `NEVER` where there is none.
+        first: number of the first row in the table.
+        end: number after that of the last row.
     """
 
-    __slots__ = ("_end", "_first", "_pack", "_table", "oldest")
+    __slots__ = ("_bytes", "_pack", "_table", "end", "first", "oldest")
 
     def __init__(self, sensors: int) -> None:
         self._pack = _packer(1 + sensors)
-        #: (capacity, 1 + sensors) the readings, after their time: a float64 holds it exactly until 2255.
-        self._table: NDArray[np.float64] = np.empty((_LEAST, 1 + sensors))
-        self._first = 0
-        self._end = 0
+        self._allocate(_LEAST)
+        self.first = 0
+        self.end = 0
         self.oldest = NEVER
 
+    def _allocate(self, rows: int) -> None:
+        """Make an empty table with room for some rows."""
+        self._bytes = bytearray(rows * self._pack.size)
+        #: (capacity, 1 + sensors) the readings, after their time: a float64 holds it exactly until 2255. It
+        #: is a view of the bytes, since a row is packed into those four times as fast as it is assigned.
+        self._table: NDArray[np.float64] = np.ndarray((rows, self._pack.size // 8), buffer=self._bytes)
+
     def __len__(self) -> int:
-        return self._end - self._first
+        return self.end - self.first
 
     def __contains__(self, time: int) -> bool:
-        return bool((self._table[self._first : self._end, 0] == time).any())
+        return bool((self._table[self.first : self.end, 0] == time).any())
 
     def __getitem__(self, time: int) -> NDArray[np.float64]:
         """Return the readings (sensors) of a time, NaN is missing.
@@ -80,23 +88,23 @@ class RowBuffer:
         self._table[self._at(time), 1:] = row
 
     def _at(self, time: int) -> int:
-        found = np.flatnonzero(self._table[self._first : self._end, 0] == time)
+        found = np.flatnonzero(self._table[self.first : self.end, 0] == time)
         if not len(found):
             raise KeyError(time)
-        return self._first + int(found[0])
+        return self.first + int(found[0])
 
     def append(self, time: int, row: NDArray[np.float64]) -> None:
         """Add the readings of a time that is not held yet."""
-        end = self._end
+        end = self.end
         if end == len(self._table):
             self._make_room()
-            end = self._end
-        if end == self._first:
+            end = self.end
+        if end == self.first:
             self.oldest = time
         added = self._table[end]
         added[0] = time
         added[1:] = row
-        self._end = end + 1
+        self.end = end + 1
 
     def place(self, times: list[int], rows: list[Sequence[float | None]]) -> tuple[NDArray[np.float64], int]:
         """Write the readings of some times after the last row, without adding them; see `add_placed`.
@@ -104,100 +112,97 @@ class RowBuffer:
         Returns:
             The table (capacity, 1 + sensors), and the index of the first of them.
         """
-        first = self._end
+        first = self.end
         if first + len(rows) > len(self._table):
             self._make_room(len(rows))
-            first = self._end
+            first = self.end
         table, pack, at = self._table, self._pack, first
-        data = table.data
         for time, row in zip(times, rows, strict=True):
             try:
-                # Four times as fast as an assignment to a row of the table.
-                pack.pack_into(data, at * pack.size, time, *row)
+                pack.pack_into(self._bytes, at * pack.size, time, *row)
             except struct.error:
                 # A reading is missing.
                 table[at] = (time, *row)
             at += 1
         return table, first
 
-    def add_placed(self, time: int) -> None:
-        """Add the next row that `place` wrote, which is of this time."""
-        if self._end == self._first:
+    def add_placed(self, time: int, rows: int = 1) -> None:
+        """Add the next rows that `place` wrote, the first of which is of this time."""
+        if self.end == self.first:
             self.oldest = time
-        self._end += 1
+        self.end += rows
 
     @property
     def last(self) -> NDArray[np.float64]:
         """Readings (sensors) of the last row."""
-        return self._table[self._end - 1, 1:]
+        return self._table[self.end - 1, 1:]
 
     def _make_room(self, rows: int = 1) -> None:
         """Move what is held to the front, of a larger table if it is more than half full."""
-        held = self._table[self._first : self._end]
-        table = self._table
-        size = len(table)
+        held = self._table[self.first : self.end]
+        before = size = len(self._table)
         if 2 * len(held) > size:
             size *= 2
         while size < len(held) + rows:
             size *= 2
-        if size > len(table):
-            table = np.empty((size, table.shape[1]))
-        table[: len(held)] = held
-        self._table, self._first, self._end = table, 0, len(held)
+        if size > before:
+            self._allocate(size)
+        self._table[: len(held)] = held
+        self.first, self.end = 0, len(held)
 
     def drop_until(self, time: int, kept: int | None) -> list[int]:
         """Drop the first rows that are of times up to an instant, one time apart; return their times."""
-        times = self._table[self._first : self._end, 0]
+        times = self._table[self.first : self.end, 0]
         stop = times > time
         if kept is not None:
             stop |= times == kept
         dropped: list[int] = times[: int(stop.argmax()) if stop.any() else len(times)].astype(int).tolist()
-        self._first += len(dropped)
+        self.first += len(dropped)
         self._find_oldest()
         return dropped
 
     def drop_oldest(self) -> None:
         """Drop the first row."""
-        self._first += 1
+        self.first += 1
         self._find_oldest()
 
     def _find_oldest(self) -> None:
-        self.oldest = int(self._table[self._first, 0]) if len(self) else NEVER
+        self.oldest = int(self._table[self.first, 0]) if len(self) else NEVER
 
     def keep(self, times: set[int]) -> None:
         """Drop all rows but those of some times."""
-        held = self._table[self._first : self._end]
+        held = self._table[self.first : self.end]
         kept = held[[int(time) in times for time in held[:, 0]]]
         self._table[: len(kept)] = kept
-        self._first, self._end = 0, len(kept)
+        self.first, self.end = 0, len(kept)
         self._find_oldest()
 
     def times(self) -> list[int]:
         """Times of all rows."""
-        return [int(time) for time in self._table[self._first : self._end, 0]]
+        return [int(time) for time in self._table[self.first : self.end, 0]]
 
     def items(self) -> Iterator[tuple[int, NDArray[np.float64]]]:
         """Time and readings of every row."""
-        for row in self._table[self._first : self._end]:
+        for row in self._table[self.first : self.end]:
             yield int(row[0]), row[1:]
 
     def within(self, first: int, last: int) -> Iterator[tuple[int, NDArray[np.float64]]]:
         """Time and readings of every row with first < time <= last."""
-        held = self._table[self._first : self._end]
+        held = self._table[self.first : self.end]
         for row in held[(held[:, 0] > first) & (held[:, 0] <= last)]:
             yield int(row[0]), row[1:]
 
     def state(self) -> bytes:
         """Plain data."""
-        return self._table[self._first : self._end].tobytes()
+        return self._table[self.first : self.end].tobytes()
 
     def restore(self, state: bytes) -> None:
         """Restore what `state` returned."""
         held = np.frombuffer(state).reshape(-1, self._table.shape[1])
         if len(held) > len(self._table):
-            self._table = np.empty_like(held)
+            self._allocate(len(held))
         self._table[: len(held)] = held
-        self._first, self._end = 0, len(held)
+        self.first, self.end = 0, len(held)
         self._find_oldest()
 
 
@@ -326,8 +331,9 @@ class Windows:
             rows: (sensors) of each time, as `WindowPlan.read` returns them.
         """
         table, first = self._rows.place(times, rows)
-        for at in sorted(self._ahead):
-            self._panes.insert(at, self._counted(at, self._rows[at]), times[0])
+        if self._ahead:
+            for at in sorted(self._ahead):
+                self._panes.insert(at, self._counted(at, self._rows[at]), times[0])
         features = np.empty((len(times), self._plan.features))
         self._panes.extend(table, first, features)
         return features
@@ -345,6 +351,38 @@ class Windows:
             self._remember_telemetry(identity, time, self._rows.last, content)
         return mark
 
+    def unseen_until(self, mark: int) -> int:
+        """Return the last time of telemetry that only moves the watermark, and no further than a mark.
+
+        That is before all times where identities are kept, of which one may be forgotten, or late telemetry
+        waits for the next.
+        """
+        if self._ids or self._contents or self._ahead:
+            return -NEVER
+        until = mark + self._plan.lateness
+        if (self.newest or 0) > until or (self._floor or 0) > mark:
+            return -NEVER
+        return until
+
+    def marks_after(self, times: list[int]) -> list[int]:
+        """Return the watermark after each of the next times of a run, up to `unseen_until`."""
+        newest, lateness, floor = self.newest, self._plan.lateness, self._floor
+        if floor is None and (newest is None or newest <= times[0]):
+            return [time - lateness for time in times] if lateness else times
+        least = max(-NEVER if newest is None else newest - lateness, -NEVER if floor is None else floor)
+        return [max(time - lateness, least) for time in times]
+
+    def add_all_placed(self, times: list[int]) -> int:
+        """Add the next times of a run, up to `unseen_until`; return the watermark.
+
+        What no pane needs is dropped once, at the last.
+        """
+        earlier = len(times) - 1
+        if earlier:
+            self._rows.add_placed(times[0], earlier)
+            self.largest = times[-2]
+        return self.add_placed(times[-1], None, None)
+
     def _score_latest(self, time: int) -> Placement:
         """Score the latest time, whose readings were merged before it was scored."""
         self._ahead.remove(time)
@@ -357,8 +395,7 @@ class Windows:
         newest = self.newest
         if newest is None or time > newest:
             self.newest = newest = time
-        self._forget(newest)
-        mark = newest - self._plan.lateness
+        mark = self._forget(newest)
         return mark if self._floor is None else max(mark, self._floor)
 
     def _enter(self, time: int, row: NDArray[np.float64]) -> None:
@@ -670,16 +707,20 @@ class Windows:
         if first and content is not None:
             self._contents[time] = (_digest(content),)
 
-    def _forget(self, newest: int) -> None:
-        """Drop rows that no pane needs, and identities that are too late to be accepted."""
+    def _forget(self, newest: int) -> int:
+        """Drop rows that no pane needs, and identities that are too late to be accepted.
+
+        Returns:
+            The newest time minus the allowed lateness.
+        """
         plan, rows, ids, contents = self._plan, self._rows, self._ids, self._contents
         mark = watermark = newest - plan.lateness
         if self.latest is not None and self.latest < mark:
             mark = self.latest
-        if rows.oldest <= mark - plan.longest_hop or len(rows) > MOST_ROWS:
+        if rows.oldest <= mark - plan.longest_hop or rows.end - rows.first > MOST_ROWS:
             self._drop_rows(mark, mark if self.largest is None else min(mark, self.largest))
         if not ids and not contents:
-            return
+            return watermark
         for _ in range(len(ids)):
             first = next(iter(ids))
             if ids[first] >= watermark:
@@ -690,6 +731,7 @@ class Windows:
                 ids[first] = at
         while contents and (first := next(iter(contents))) < mark:
             del contents[first]
+        return watermark
 
     def _drop_rows(self, mark: int, scored: int) -> None:
         """Drop the oldest rows that neither late telemetry nor, unless they are many, a reset needs."""

@@ -181,6 +181,37 @@ def test_labels_restored_at_any_points_go_on_exactly(
         assert resumed.frozen() == steady.frozen()
 
 
+@given(histories())
+def test_up_to_quiet_until_the_clock_decides_and_forgets_nothing(
+    drawn: tuple[tuple[TargetShape, ...], int, list[Step]],
+) -> None:
+    """At that clock and at each before it, with the asset's records or without any."""
+    shapes, lateness, steps = drawn
+    subject, largest = Subject(shapes), None
+    for step in steps:
+        if step.kind in {"telemetry", "quiet"}:
+            largest = step.time
+            subject.advance(largest - lateness)
+            if step.kind == "telemetry":
+                subject.add(largest)
+        elif step.kind == "retraction":
+            subject.labels.retract(step.id or "")
+        else:
+            subject.record(step)
+        subject.labels.release(largest)
+        until = min(subject.labels.quiet_until, 1_000)
+        if until < 0:
+            continue
+        moved = Labels(subject.targets, msgspec.msgpack.decode(subject.frozen()))
+        before = moved.state()
+        clocks = [moved.clock or 0, (until + (moved.clock or 0)) // 2, until]
+        assert moved.clocks_after(sorted(clocks))[-1] == max(clocks)
+        assert [moved.advance(clock) for clock in sorted(clocks)] == [{}, {}, {}]
+        assert moved.is_quiet
+        assert moved.release(until) == {}
+        assert moved.state() == {**before, "clock": moved.clock, "heard": moved.state()["heard"]}
+
+
 SEAL = TargetShape("seal", "seal", "seal", horizon=10, delay=2, memory=30)
 
 
@@ -291,6 +322,17 @@ def test_a_mode_that_reads_like_an_id_is_no_duplicate() -> None:
     subject = subject_at(0)
     assert subject.record(Step("failure", 5, "id 5")) is not None
     assert subject.record(Step("failure", 5, "seal", "5 5")) is not None
+
+
+def test_a_record_that_is_not_forgotten_yet_leaves_an_asset_quiet() -> None:
+    """Nearly every machine has a service record: its telemetry goes the quick way all the same."""
+    subject = subject_at(0)
+    assert subject.labels.quiet_until == 12
+    subject.labels.advance(13)
+    assert subject.add(30) == {}
+    subject.record(Step("maintenance", 31, "belt"))
+    assert subject.labels.is_quiet
+    assert subject.labels.quiet_until == 42
 
 
 def test_records_are_forgotten_with_the_examples_that_they_could_change() -> None:
