@@ -9,7 +9,15 @@ from typing import TYPE_CHECKING, NamedTuple
 import orjson
 import pytest
 
-from tests.chaos.harness import eventually, free_ports, inline_outputs, outputs, prepare, rows, settled
+from tests.chaos.harness import (
+    assert_same_but_scores,
+    eventually,
+    free_ports,
+    inline_outputs,
+    outputs,
+    prepare,
+    rows,
+)
 from tests.chaos.surroundings import SILENT_AND_SEEN, with_weather
 from tests.processes import PATIENCE, environment, start
 
@@ -78,22 +86,9 @@ def set_up(folder: Path, recorded: Recorded) -> Path:
 
 def assert_settled(fleet: Path, recorded: Recorded) -> None:
     """All is the same but scores, and the order of rows."""
-    found, expected = outputs(fleet.parent / "out"), recorded.expected
-    for name, key in (("predictions", ("id",)), ("examples", ("id",)), ("evaluations", ("id", "correction"))):
-        assert settled(found[name], *key) == settled(expected[name], *key)
-    for name in ("late", "rejects", "changes"):
-        assert unplaced(found[name]) == unplaced(expected[name])
+    assert_same_but_scores(outputs(fleet.parent / "out"), recorded.expected)
     summary = orjson.loads((fleet.parent / "out" / "summary.json").read_bytes())
     assert summary["input"]["records"] == RECORDS
-
-
-def unplaced(data: bytes) -> list[bytes]:
-    """Rows of assets and records without the path of the recording, in an order of their own.
-
-    What rests on scores is left out: who serves, and verdicts on challengers.
-    """
-    told = (row for row in rows(data) if row.get("change") not in {"champion", "verdict"})
-    return sorted(orjson.dumps({key: value for key, value in row.items() if key != "source"}) for row in told)
 
 
 def test_one_two_and_one_process_predict_and_label_the_same(recorded: Recorded, tmp_path: Path) -> None:

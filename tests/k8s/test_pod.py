@@ -12,19 +12,17 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-import orjson
 import pytest
 import structlog
 
 from tests.chaos.harness import (
+    assert_same_but_scores,
     dataflows,
     free_ports,
     inline_outputs,
     outputs,
     prepare,
     recording,
-    rows,
-    settled,
 )
 from tests.chaos.surroundings import SILENT_AND_SEEN, with_weather
 from tests.k8s.charts import container, render
@@ -47,20 +45,6 @@ def eventually(condition: Callable[[], bool], process: subprocess.Popen[bytes] |
         assert process is None or process.poll() is None, "the process ended before what was waited for"
         assert time.monotonic() < deadline, "what was waited for did not happen"
         time.sleep(0.01)
-
-
-def assert_same_but_scores(found: dict[str, bytes], expected: dict[str, bytes]) -> None:
-    """The same ids, features, examples, labels, late records, rejects and changes, in any order."""
-    for name, key in (("predictions", ("id",)), ("evaluations", ("id", "correction"))):
-        assert settled(found[name], *key) == settled(expected[name], *key)
-    for name in ("late", "rejects", "changes"):
-        assert unplaced(found[name]) == unplaced(expected[name])
-
-
-def unplaced(data: bytes) -> list[bytes]:
-    """Rows of assets and records without the path of the recording, sorted."""
-    found = (row for row in rows(data) if row.get("change") != "champion")
-    return sorted(orjson.dumps({k: v for k, v in row.items() if k != "source"}) for row in found)
 
 
 class World(NamedTuple):
