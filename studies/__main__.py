@@ -8,7 +8,7 @@ from __future__ import annotations
 from benchmarks.listing import ran_by_name, show_list
 
 STUDIES = {
-    "quality": "online models of a recording compared with gradient boosting that is retrained in batches",
+    "quality": "online models of a recording compared with classifiers that are retrained in batches",
     "disks": "failures of hard disks, predicted from a recording of their SMART values",
     "azure": "the four components of Azure's machines pooled, compared with a model that only counts errors",
     "calibration": "reliability and calibration error of a run's scores, compared with a perfect predictor's",

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from dataflows.evaluation.figures import figures
 from dataflows.evaluation.reading import load_evaluations
+from dataflows.fleet import load
 from dataflows.instants import HOUR, format_instant, parse_instant
-from studies.quality import batch_scores
+from studies.quality import BATCH, batch_scores, with_horizons
 from tests.evaluation.rows import HORIZON, START, evaluation, written
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 def served(*, known_after: int = 0) -> list[dict[str, Any]]:
@@ -66,3 +65,23 @@ def test_the_batch_baseline_learns_positives_no_earlier_than_negatives(tmp_path:
     assert len(set(before[(hours >= 100) & (hours < 200)])) > 1
     assert (before[hours < 200] == after[hours < 200]).all()
     assert (before[hours >= 200] != after[hours >= 200]).any()
+
+
+def test_every_batch_model_learns_what_the_features_tell(tmp_path: Path) -> None:
+    """Logistic regression and forest, which fill missing values, rank as well as boosting here."""
+    rows = load_evaluations(with_examples(tmp_path / "rows", served()), features=True)
+    late = rows.times >= START + 500 * HOUR
+    for build in BATCH.values():
+        scores = batch_scores(rows, HORIZON, 300 * HOUR, build)
+        assert figures(rows.labels[late], scores[late]).roc_auc > 0.99
+
+
+def test_a_fleet_is_studied_at_other_horizons_that_agree(tmp_path: Path) -> None:
+    """Each target of the file gets all of them; the rest stays."""
+    file = tmp_path / "fleet.toml"
+    file.write_text(with_horizons(Path("examples/azure_pdm/fleet.toml"), ["24h", "48h"]))
+    fleet = load(file)
+    assert [*fleet.targets] == [
+        f"machine/comp{part}/{hours}" for part in range(1, 5) for hours in ("24h", "2d")
+    ]
+    assert all(target.agrees for target in fleet.targets.values())
