@@ -6,6 +6,7 @@
 - `Hazard`: when within the horizon an asset fails.
 - `Frozen`: a model that was fitted elsewhere, by file and digest.
 - `Mixture`: makes one score of the scores of several models.
+- `Rehearsal`: lets a model learn a few of its past failures again, so that it does not forget them.
 - `Retrained`: fits a batch classifier again and again, at exact points of the stream.
 - `AnomalyProbability`, `TimeToFailure`, `Rule`: make probabilities of anomaly scores, hours to failure, and
   an expression.
@@ -21,6 +22,7 @@ from dataflows.estimators.experts import Mixture
 from dataflows.estimators.frozen import Frozen
 from dataflows.estimators.hazard import Hazard
 from dataflows.estimators.online import BayesianLogistic, Calibration, Prior, RobustScaler
+from dataflows.estimators.rehearsal import Rehearsal
 from dataflows.estimators.retrained import Retrained
 from dataflows.estimators.scored import AnomalyProbability, Rule, TimeToFailure
 from dataflows.estimators.stored import ESTIMATOR, FORMER_PATHS, from_stored, to_stored
@@ -35,6 +37,7 @@ __all__ = [
     "Hazard",
     "Mixture",
     "Prior",
+    "Rehearsal",
     "Retrained",
     "RobustScaler",
     "Rule",

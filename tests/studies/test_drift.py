@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from studies.adaptation import adapted
+from studies.adaptation import Excess
 from studies.drift import confusion, delays, plot
 from studies.drift_world import CAUSES, MOVEMENTS, World, run
 
@@ -62,11 +62,22 @@ def test_a_yearly_season_is_no_drift_when_compared_with_the_year_before() -> Non
 
 
 def test_examples_until_a_model_is_right_again_are_counted() -> None:
-    """The last window above the bound decides; a model that never gets there has no number."""
-    best = [0.1] * 100
-    assert adapted([0.5] * 30 + [0.1] * 70, best, 10) == 40
-    assert adapted([0.5] * 100, best, 10) is None
-    assert adapted([0.1] * 100, best, 10) == 10
+    """The last window above the bound decides; what both models lose on hard examples does not count."""
+    hard = [[0.1 + 5.0 * (number % (7 + seed) == 0) for number in range(100)] for seed in range(3)]
+    worse = [[loss + (number < 30) for number, loss in enumerate(each)] for each in hard]
+    assert Excess.of(worse, hard, 10).adapted() == 40
+    assert Excess.of(hard, hard, 10).adapted() == 10
+    assert Excess.of([[loss + 1 for loss in each] for each in hard], hard, 10).adapted() is None
+
+
+def test_an_excess_that_differs_between_recordings_is_not_sure() -> None:
+    """Its mean may be within the bound where the upper end of its interval is not."""
+    best = [[0.2] * 100] * 4
+    differ = [[0.2 + off] * 100 for off in (-0.1, 0.1, -0.1, 0.1)]
+    excess = Excess.of(differ, best, 10)
+    assert excess.adapted() == 10
+    assert excess.adapted(surely=True) is None
+    assert excess.off[0] == pytest.approx(3.182 * 0.5 * (4 / 3) ** 0.5 / 2, rel=1e-3)
 
 
 def test_the_table_and_the_picture_hold_every_change() -> None:
