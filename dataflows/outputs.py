@@ -68,6 +68,7 @@ __all__ = [
     "PeriodFields",
     "Prediction",
     "RejectedRecord",
+    "Relearned",
     "ServedExample",
     "SkewMetrics",
     "ThresholdChange",
@@ -729,6 +730,23 @@ class ModelLineage(OutputRow, frozen=True, kw_only=True):
     watermark: NoWatermark
 
 
+class Relearned(OutputRow, frozen=True, kw_only=True):
+    """Corrected labels reached the models, which learned the examples since a checkpoint again."""
+
+    output = "changes"
+    key_field = "target"
+
+    change: Literal["relearned"] = "relearned"
+    target: TargetName
+    examples: Annotated[int, About("examples whose label was put right")]
+    learned: Annotated[int, About("examples that were learned again")]
+    since: Annotated[Time, About("target clock at the checkpoint")]
+    known: Known
+    sequence: Sequence
+    arrival: Arrival
+    watermark: NoWatermark
+
+
 class ThresholdChange(OutputRow, frozen=True, kw_only=True):
     """The thresholds of a target, where it begins and whenever they are configured otherwise."""
 
@@ -1039,6 +1057,7 @@ ROWS: tuple[type[OutputRow], ...] = (
     ModelChange,
     ModelLineage,
     ThresholdChange,
+    Relearned,
     Judgement,
     Commanded,
     DriftAlarm,

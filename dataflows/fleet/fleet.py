@@ -212,6 +212,8 @@ class Target:
         advice: where to look when an asset is at risk.
         costs: prices; None where nobody gave them.
         drift: how it is watched for drift; None: it is not.
+        relearn: microseconds between checkpoints, to which models go back when a label is corrected; None:
+            what was learned stays learned.
     """
 
     name: str
@@ -236,6 +238,7 @@ class Target:
     hours: str | None = None
     within: tuple[int, ...] = ()
     drift: DriftPolicy | None = None
+    relearn: int | None = None
     agrees: bool = False
     thin_negatives: int = 1
 

@@ -699,6 +699,8 @@ def _product(
     if draft.is_broken(*loc, "mode") or draft.is_broken(*loc, "horizon"):
         return
     delay = layout.table.label_delay if table.label_delay is None else table.label_delay
+    if table.relearn is not None and table.learn_positives == "at_once":
+        draft.refuse((*loc, "relearn"), 'learn_positives = "together", which fixes the order of learning')
     for mode, horizon in product(table.mode, table.horizon):
         memory = _HORIZONS_REMEMBERED * horizon if table.label_memory is None else table.label_memory
         yield Target(
@@ -723,6 +725,7 @@ def _product(
             verdict_weight=table.verdict_weight,
             prior=table.prior,
             hours=table.hours,
+            relearn=table.relearn,
             within=_within(draft, loc, table, horizon, models),
             agrees=table.agree,
             thin_negatives=_thinned(draft, loc, table, models),

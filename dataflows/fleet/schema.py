@@ -772,6 +772,13 @@ class TargetTable(Table):
         default=None,
         description="Time after a change of champion in which there is no promotion. Default: one horizon.",
     )
+    relearn: Duration | None = Field(
+        default=None,
+        description="Corrected labels reach the models: where a record changes labels that they learned, "
+        "they go back to a checkpoint and learn the examples since again, with the labels that stand: "
+        "[models.md](models.md#corrected-labels). It is the time from one checkpoint to the next; "
+        "corrections reach back by one to two times as much. Default: what was learned stays learned.",
+    )
     prior: PipelineStep | None = Field(
         default=None,
         description="Share of positives that is expected before any example, as of a class that joins: "

@@ -15,7 +15,7 @@ import msgspec
 from dataflows.state.snapshots import Kind
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Iterator
+    from collections.abc import Container, Iterable, Iterator
 
     from dataflows.fleet.fleet import Target
     from dataflows.items import Matured
@@ -28,6 +28,7 @@ __all__ = [
     "Due",
     "Example",
     "ExampleStore",
+    "Key",
     "LabelChange",
     "Ledger",
     "Standing",
@@ -410,6 +411,16 @@ class Ledger:
         heapq.heapify(self._queue)
         #: The same as a set, so that an example is in the queue once however often its label changes.
         self._queued = set(self._queue)
+        #: Of them, those that are passed even if there is nothing to learn or to settle.
+        self._watched: set[tuple[int, str]] = set()
+
+    def watch(self, time: int, asset: str) -> None:
+        """Let `next_due` return an example when the clock passes it, whatever its label is then."""
+        place = time, asset
+        self._watched.add(place)
+        if place not in self._queued:
+            self._queued.add(place)
+            heapq.heappush(self._queue, place)
 
     def add(self, example: Example) -> None:
         """Add an example that was just served."""
@@ -475,10 +486,20 @@ class Ledger:
         while self._queue and self._queue[0][0] + self._wait < self.clock:
             time, asset = place = heapq.heappop(self._queue)
             self._queued.discard(place)
+            watched = place in self._watched
+            self._watched.discard(place)
             example = self._examples.get((asset, time))
             if example is not None and _waits(example):
                 return self._passed(example)
+            if example is not None and watched:
+                return Due(example, learns=False, settles=False)
         return None
+
+    def set_learned(self, example: Example, *, learned: bool) -> None:
+        """Set whether the models learned an example under the label that stands."""
+        if example.learned != learned:
+            example.learned = learned
+            self._examples.update(example)
 
     def _passed(self, example: Example) -> Due:
         learns = not example.learned and example.label is not None and example.label >= 0
@@ -487,7 +508,7 @@ class Ledger:
         self._examples.update(example)
         return Due(example, learns, settles)
 
-    def release(self, asset: str, times: Iterable[int], logged: Collection[Key]) -> None:
+    def release(self, asset: str, times: Iterable[int], logged: Container[Key]) -> None:
         """Drop examples that no record can change; those in ``logged`` (asset, time) only after `trim`."""
         for time in times:
             if (asset, time) in logged:
@@ -495,7 +516,7 @@ class Ledger:
             else:
                 self._examples.drop((asset, time))
 
-    def forget(self, asset: str, logged: Collection[Key]) -> None:
+    def forget(self, asset: str, logged: Container[Key]) -> None:
         """Drop every example of an asset whose state was dropped; see `release`."""
         self.release(asset, [example.time for example in self._examples if example.asset == asset], logged)
 

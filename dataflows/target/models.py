@@ -14,6 +14,7 @@ import contextlib
 import hashlib
 import importlib.metadata
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeAlias, cast
@@ -40,6 +41,8 @@ if TYPE_CHECKING:
     from dataflows.fleet.fleet import Model
     from dataflows.outputs import Link, ModelEvent
     from dataflows.state.layouts import Refit
+    from dataflows.target.examples import Example
+    from dataflows.target.relearn import Checkpoint
 
 __all__ = [
     "LOG",
@@ -68,6 +71,11 @@ def _sizes(models: Mapping[str, tuple[int, str, int, bytes]]) -> dict[str, int]:
     return {label: len(pickled) for label, (_, _, _, pickled) in models.items()}
 
 
+def _without_relearning(payload: list[Any]) -> list[Any]:
+    """Version 5 put no label right."""
+    return [*payload, None]
+
+
 def _with_leads(payload: list[Any]) -> list[Any]:
     """Version 4 had no hours to failure: no estimator learned them."""
     log, start = payload
@@ -76,8 +84,11 @@ def _with_leads(payload: list[Any]) -> list[Any]:
 
 #: Snapshots of some versions, see `sealed_models`. To read one is to run code, so a key may sign it.
 MODELS: Kind[dict[str, int]] = Kind("models", 1, describe=_sizes, signed=True)
-#: Snapshots of the log of examples that big models learned since they were written, see `ModelSet`.
-LOG: Kind[None] = Kind("log", 5, {2: lambda log: log, 3: lambda log: log, 4: _with_leads})
+#: Snapshots of the log of examples that big models learned since they were written, see `ModelSet`, and of
+#: what relearning needs, see `dataflows.target.relearn`; None without it.
+LOG: Kind[None] = Kind(
+    "log", 6, {2: lambda log: log, 3: lambda log: log, 4: _with_leads, 5: _without_relearning}
+)
 RIVER = importlib.metadata.version("river")
 #: A pickle up to this size is written whole whenever its model learned.
 SMALL = 64 * 1024
@@ -453,6 +464,20 @@ def _digest(what: object) -> str:
     ).hexdigest()
 
 
+_CHECKPOINT = re.compile(r"checkpoint (\d+) of (.*)", re.DOTALL)
+
+
+def _checkpoints_of(pickles: dict[str, tuple[int, int, bytes]]) -> dict[int, dict[str, tuple[int, bytes]]]:
+    """Take the models of checkpoints out of what `read_models` returned: by number, by label."""
+    found: dict[int, dict[str, tuple[int, bytes]]] = {}
+    for name in [*pickles]:
+        named = _CHECKPOINT.fullmatch(name)
+        if named is not None:
+            _, version, pickled = pickles.pop(name)
+            found.setdefault(int(named[1]), {})[named[2]] = version, pickled
+    return dict(sorted(found.items()))
+
+
 #: Number of parts for models; up to this number each model has a part of its own.
 MODEL_PARTS = 16
 #: A big model is written again after this number of learned examples.
@@ -535,6 +560,8 @@ class ModelSet:
             self.positives = main["positives"]
         self.log_start = self.learned
         pickles = read_models(parts, key)
+        #: By number of a checkpoint, by label: version and pickle.
+        self._checkpoints = _checkpoints_of(pickles)
         active = ActiveVersions(models, features, known, champion)
         taken = [known[label]["part"] for label in active.members if label in known]
         for label, member in active.members.items():
@@ -958,6 +985,93 @@ class ModelSet:
         if model.retrained is not None and model.retrained.current is not fit:
             self._record_fit(model)
 
+    def take_checkpoint(self, number: int) -> dict[str, tuple[int, int, int]]:
+        """Keep the models as they are; return version, examples learned and positives of each, by label.
+
+        Models that are fitted in batch are left out: they keep what they were fitted on.
+
+        Args:
+            number: by which `go_back` finds it.
+
+        Raises:
+            ModelError: a model cannot be pickled.
+        """
+        models = {label: model for label, model in self._versions.items() if model.retrained is None}
+        self._checkpoints[number] = {
+            label: (model.version, model.to_pickle(self._target)) for label, model in models.items()
+        }
+        self._changed.update(model.part for model in models.values())
+        return {label: (model.version, model.learned, model.positives) for label, model in models.items()}
+
+    def end_checkpoints(self, numbers: Iterable[int]) -> None:
+        """Forget checkpoints."""
+        for number in numbers:
+            ended = self._checkpoints.pop(number, {})
+            self._changed.update(self._versions[label].part for label in ended if label in self._versions)
+
+    def go_back(self, checkpoint: Checkpoint) -> list[Learned]:
+        """Let the models be as they were at a checkpoint; return the lines of the log, which is empty then.
+
+        A model that was not there then, or began again since, stays as it is; `learn_again` leaves it out.
+        """
+        self.learned, self.positives = checkpoint.learned, checkpoint.positives
+        for label, model in self._at(checkpoint.number):
+            _, model.learned, model.positives = checkpoint.models[label]
+            model.estimator = from_stored(self._checkpoints[checkpoint.number][label][1])
+            model.calls = calls_of(model.estimator)
+            model.compiled = compiled_of(model.estimator, model.names or model.sees)
+        log, self.log = self.log, []
+        self.logged.clear()
+        return log
+
+    def _at(self, number: int) -> Iterator[tuple[str, ModelVersion]]:
+        """Yield the models that a checkpoint has, as the versions that they are now."""
+        for label, (version, _) in self._checkpoints[number].items():
+            model = self._versions.get(label)
+            if model is not None and model.version == version:
+                yield label, model
+
+    def learn_again(self, number: int, examples: Iterable[Example], weight: Callable[[Example], int]) -> int:
+        """Let the models learn examples after `go_back`; return how many they learned.
+
+        What a model failed to score it does not learn, as the first time. An error is not counted again.
+
+        Args:
+            number: of the checkpoint.
+            examples: in the order of learning, with the labels that stand, 1 or 0.
+            weight: how often an example is learned.
+        """
+        models = [model for _, model in self._at(number)]
+        count = 0
+        for example in examples:
+            count += 1
+            for _ in range(weight(example)):
+                for model in models:
+                    self._learn_one_again(model, example)
+                self.learned += 1
+                self.positives += example.label or 0
+        self.log_start = self.learned
+        for model in self._versions.values():
+            # Whatever its size, it is written with this epoch: the log of before does not lead to it.
+            model.pickled, model.pickled_at = b"", self.learned
+            self._changed.add(model.part)
+        return count
+
+    def _learn_one_again(self, model: ModelVersion, example: Example) -> None:
+        if model.errors.aside or self._unlearned(model, example.time, example.scores):
+            return
+        if model.sees:
+            row = _row_of(served_scores(model, example.scores), model.sees)
+        else:
+            row = np.frombuffer(example.features)[model.indices]
+        label = example.label or 0
+        try:
+            model.learn_row(row, label, example.lead if label else None)
+        except Exception:  # noqa: BLE001 - a model is foreign code; it failed the first time too
+            return
+        model.learned += 1
+        model.positives += label
+
     def reach(self, clock: int) -> None:
         """Start fits that are due by event time, or let them take effect.
 
@@ -1163,4 +1277,7 @@ class ModelSet:
                         model.retrained.changed = False
                 model.renew = False
                 models[name] = (model.pickled_at, RIVER, model.version, model.pickled)
+                for at, kept in self._checkpoints.items():
+                    if name in kept:
+                        models[f"checkpoint {at} of {name}"] = (at, RIVER, *kept[name])
         return sealed_models(models, self._key)

@@ -40,7 +40,7 @@ from dataflows.items import (
     summary_row,
     target_part,
 )
-from dataflows.outputs import ModelChange, example_id, fields_of, prediction_id, time_or_none
+from dataflows.outputs import ModelChange, Relearned, example_id, fields_of, prediction_id, time_or_none
 from dataflows.state.layouts import Refit
 from dataflows.state.snapshots import Kind
 from dataflows.state.tables import BUCKETS
@@ -59,6 +59,7 @@ from dataflows.target.losses import Losses
 from dataflows.target.models import LOG, MODEL_PARTS, RENEW_AFTER, ModelSet
 from dataflows.target.monitors import Context, Monitor, Monitors, Period, Served
 from dataflows.target.promotion import Promotions
+from dataflows.target.relearn import Checkpoint, Relearning
 from dataflows.target.river_detectors import RiverDetectors
 from dataflows.target.rows import alert, evaluation, prediction, served_example
 from dataflows.target.runs import ScoredRows
@@ -66,11 +67,12 @@ from dataflows.target.skew import Skew
 from dataflows.target.verdicts import JUDGED, Verdicts
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 
     from dataflows.fleet.fleet import AssetClass, Fleet
     from dataflows.outputs import Link, ModelEvent, MovedBy, OutputRow
     from dataflows.state.layouts import StateHistory
+    from dataflows.target.examples import LabelChange
     from dataflows.target.horizons import Published
     from dataflows.target.models import Answer
 
@@ -297,10 +299,20 @@ class TargetStage:
         self._ledger = Ledger(target, self._examples, clock)
         if state is not None:
             self._ledger.restore_released(state["ledger"]["released"])
+        log, start, relearning = LOG.unseal(parts[_LOG]) if _LOG in parts else ([], 0, None)
+        self._open_relearning(None if refit is not None else relearning)
         if _LOG in parts:
-            log, start = LOG.unseal(parts[_LOG])
             served = {example.key: (example.features, example.scores) for example in self._examples}
             self._models.replay([tuple(line) for line in log], start, served)
+
+    def _open_relearning(self, state: dict[str, Any] | None) -> None:
+        target, clock = self._target, self._ledger.clock
+        self._relearning: Relearning | None = None
+        if target.relearn is None:
+            return
+        self._relearning = Relearning(target.relearn, target.horizon + target.label_delay, state)
+        for time, asset in self._relearning.restore(self._examples, clock):
+            self._ledger.watch(time, asset)
 
     def process(self, items: list[Item], published: Published | None = None) -> list[Item]:
         """Return the rows of blocks and observations, which are put into the order of effect first.
@@ -352,6 +364,8 @@ class TargetStage:
 
     def _end_of_run(self, rows: ScoredRows, first: int, stop: int) -> int:
         if self._period is None or self._changes or self._champion.change:
+            return first
+        if self._relearning is not None and self._relearning.looks_ahead:
             return first
         # An example is learned when the clock is beyond it, a fit takes effect when the clock reaches it.
         fit = self._models.due
@@ -431,7 +445,9 @@ class TargetStage:
             rows = self._serve(item, seen, cast("ScoreRequest", seen.score), answers)
         except Exception as error:  # noqa: BLE001 - as in `_observe`
             rows = [self._rejected(item, error)]
+        # With relearning an example is passed by the clock even without a label.
         changed = bool(self._models.events) or self._champion.change is not None
+        changed = changed or self._relearning is not None
         if self._models.events:
             rows += self._attempt(item, partial(self._write_events, item))
         return rows, changed
@@ -453,6 +469,7 @@ class TargetStage:
         its changes. Monitors are called afterwards; a call that raises is rejected alone too.
         """
         learned = self._models.learned
+        relearning = self._relearning
         rows: list[Row] = []
         if self._changes or self._champion.change:
             rows += self._attempt(item, partial(self._write_changes, item))
@@ -467,6 +484,8 @@ class TargetStage:
                 rows.append(self._rejected(item, error))
         if self._models.events:
             rows += self._attempt(item, partial(self._write_events, item))
+        if relearning is not None and relearning.wrong:
+            rows += self._attempt(item, partial(self._relearn, item, relearning))
         if self._models.learned != learned:
             rows += self._attempt(item, self._trim)
         return rows
@@ -493,7 +512,10 @@ class TargetStage:
         self._known = known
         return self._close_period(item, known)
 
-    def _move_clock(self, item: Item, _: Observation, moved: ClockMoved) -> list[Row]:
+    def _move_clock(self, item: Item, seen: Observation, moved: ClockMoved) -> list[Row]:
+        if self._relearning is not None:
+            for time in self._relearning.reached(seen.asset, moved.clock):
+                self._ledger.watch(time, seen.asset)
         return self._pass_clock(item, moved.clock)
 
     def _pass_clock(self, item: Item, clock: int) -> list[Row]:
@@ -501,6 +523,9 @@ class TargetStage:
         # Before what is due now is learned: positives come with the first asset that passes the clock, and
         # the negatives of their time with the others.
         rows = self._attempt(item, partial(self._models.reach, clock))
+        before = self._ledger.clock
+        if self._relearning is not None and self._ledger.due is not None and self._ledger.due < clock:
+            rows += self._attempt(item, partial(self._take_checkpoint, self._relearning, clock))
         self._ledger.advance(clock)
         while True:
             try:
@@ -510,15 +535,65 @@ class TargetStage:
                 continue
             if due is None:
                 return rows
+            if self._relearning is not None:
+                self._relearning.note_passed(due.example, before)
             if due.learns:
                 rows += self._attempt(item, partial(self._learn, item, due.example))
             if due.settles:
                 rows += self._monitors.settled(item, due.example)
 
+    def _take_checkpoint(self, relearning: Relearning, clock: int, *, alone: bool = False) -> None:
+        """Take a checkpoint of the models, before the target clock moves, where one is due."""
+        models = self._models
+        versions = {label: models.version(label) for label in models.names()}
+        last = relearning.checkpoints[-1].models if relearning.checkpoints else {}
+        known = {label: version for label, (version, *_) in last.items()}
+        now = {label: model.version for label, model in versions.items() if model.retrained is None}
+        alone = alone or known != now
+        if not alone and not relearning.due(clock):
+            return
+        taken = models.take_checkpoint(relearning.number)
+        checkpoint = Checkpoint(relearning.number, clock, models.learned, models.positives, taken)
+        ended, dropped = relearning.take(checkpoint, alone=alone)
+        models.end_checkpoints(ended)
+        self._ledger.trim(key for key in dropped if key not in models.logged and key not in relearning)
+
+    def _relearn(self, item: Item, relearning: Relearning) -> list[Row]:
+        """Learn again what was learned since a checkpoint, with the labels that stand."""
+        wrong, before = relearning.wrong, self._models.learned
+        checkpoint, passed, ended = relearning.begin()
+        self._models.end_checkpoints(ended)
+        stored = {each.key: self._examples.get(each.key) for each in passed}
+        labels = {key: None if example is None else example.label for key, example in stored.items()}
+        again = [example for key in relearning.places(passed, labels) if (example := stored[key])]
+        log = self._models.go_back(checkpoint)
+        count = self._models.learn_again(checkpoint.number, again, self._weight)
+        self._ledger.trim((asset, time) for asset, time, *_ in log if (asset, time) not in relearning)
+        keys = {example.key for example in again}
+        for key, example in stored.items():
+            if example is not None and key in relearning:
+                self._ledger.set_learned(example, learned=key in keys)
+        _log.info("labels put right", target=self.name, examples=wrong, learned_again=count, before=before)
+        row = Relearned(
+            target=self.name,
+            examples=wrong,
+            learned=count,
+            since=format_instant(checkpoint.clock),
+            known=format_instant(item.known),
+            sequence=item.sequence,
+            arrival=time_or_none(item.arrival),
+            watermark=None,
+        )
+        return [row_of(row)]
+
+    def _weight(self, example: Example) -> int:
+        """How often an example is learned."""
+        return self._target.verdict_weight if example.why in JUDGED else 1
+
     def _learn(self, item: Item, example: Example) -> list[Row]:
         label = example.label or 0
         lead = example.lead if label else None
-        for _ in range(self._target.verdict_weight if example.why in JUDGED else 1):
+        for _ in range(self._weight(example)):
             self._models.learn(example.asset, example.time, example.features, label, example.scores, lead)
         return self._monitors.learned(item, example)
 
@@ -526,8 +601,13 @@ class TargetStage:
         return self._learn(item, example) if self._ledger.learns_at_once(example) else []
 
     def _trim(self) -> list[Row]:
-        self._ledger.trim((asset, time) for asset, time, *_ in self._models.trim())
+        trimmed = ((asset, time) for asset, time, *_ in self._models.trim())
+        self._ledger.trim(key for key in trimmed if not self._relearns(key))
         return []
+
+    def _relearns(self, key: tuple[str, int]) -> bool:
+        """Whether an example is needed to learn again."""
+        return self._relearning is not None and key in self._relearning
 
     def _clear(self, item: Item, seen: Observation, cleared: Cleared) -> list[Row]:
         before = self._publisher.entry(seen.asset)
@@ -547,11 +627,12 @@ class TargetStage:
         return self._monitors.judged(item, judged)
 
     def _release(self, _: Item, seen: Observation, released: Released) -> list[Row]:
-        self._ledger.release(seen.asset, released.times, self._models.logged)
+        self._ledger.release(seen.asset, released.times, _Either(self._models.logged, self._relearning))
         return []
 
     def _forget(self, item: Item, seen: Observation, _: Forgotten) -> list[Row]:
-        rows = self._attempt(item, partial(self._ledger.forget, seen.asset, self._models.logged))
+        needed = _Either(self._models.logged, self._relearning)
+        rows = self._attempt(item, partial(self._ledger.forget, seen.asset, needed))
         self._publisher.forget(seen.asset)
         return rows + self._monitors.forgotten(item, seen.asset)
 
@@ -565,6 +646,9 @@ class TargetStage:
         """Return a row for each model that was set aside, or is tried again."""
         events, self._models.events = self._models.events, []
         rows = [self._change(item, event, *self._models.named(label), why) for event, label, why in events]
+        begun = {event for event, *_ in events} & {"rebuilt", "reset", "challenger", "removed"}
+        if self._relearning is not None and begun and self._ledger.clock is not None:
+            self._take_checkpoint(self._relearning, self._ledger.clock, alone=True)
         return rows + [row for event in events for row in self._monitors.model_changed(item, *event)]
 
     def _command(self, item: Item, _: Observation, command: Command) -> list[Row]:
@@ -598,7 +682,8 @@ class TargetStage:
         if example is None:
             return []
         # A new lead under the same label is not learned.
-        learned = matured.label in {0, 1} and not example.learned and matured.label != example.label
+        learned = matured.label in {0, 1} and matured.label != example.label
+        learned = learned and (not example.learned or self._relearns(example.key))
         features, served = self._served(item, seen, example)
         row = evaluation(item, seen, example, matured, learned=learned, served=served)
         rows = [*features, row_of(row)]
@@ -607,11 +692,24 @@ class TargetStage:
             example.written = "target"
             self._examples.update(example)
         if change is not None:
+            self._note_label(change)
             rows += self._monitors.matured(item, change)
         rows += self._attempt(item, partial(self._learn_at_once, item, example))
         if matured.correction:
             _log.info("label contradicted", target=seen.target, asset=seen.asset, time=row.time)
         return rows
+
+    def _note_label(self, change: LabelChange) -> None:
+        """Note a label for relearning: that it stands, and whether another one was learned."""
+        relearning, example = self._relearning, change.example
+        if relearning is None:
+            return
+        if relearning.note_label(example, self._ledger.clock):
+            self._ledger.watch(example.time, example.asset)
+        before = example.label if change.before is None else change.before.label
+        # An undecided example that is negative after all is learned where every negative is.
+        if before != example.label and (before is not None or example.label == 1):
+            relearning.note_correction(example.key)
 
     def _served(self, item: Item, seen: Observation, example: Example) -> tuple[list[Row], str | None]:
         """Id of the row of an example's features, and that row if nobody wrote it yet.
@@ -648,6 +746,8 @@ class TargetStage:
                 written: Literal["asset"] | None = None if self._write_features == "none" else "asset"
                 example = Example(seen.asset, time, features, scores, champion, written=written)
                 self._ledger.add(example)
+                if self._relearning is not None:
+                    self._ledger.watch(time, seen.asset)
         except Exception:
             # An alert changes, and a prediction counts as written, only with its row.
             self._publisher.restore(seen.asset, before)
@@ -827,7 +927,8 @@ class TargetStage:
     def changed(self) -> Iterable[int]:
         """Return the parts to write."""
         changed, self._stale = [*self._stale, *self._models.changed()], []
-        if self._models.learned != self._learned and self._models.log:
+        passed = self._relearning is not None and self._relearning.changed
+        if passed or (self._models.learned != self._learned and self._models.log):
             changed.append(_LOG)
         self._learned = self._models.learned
         if self._monitors.changed():
@@ -859,7 +960,10 @@ class TargetStage:
     def part_snapshot(self, part: int) -> bytes:
         """Return the snapshot of one part."""
         if part == _LOG:
-            return LOG.seal((self._models.log, self._models.log_start))
+            relearning = None
+            if self._relearning is not None:
+                relearning, self._relearning.changed = self._relearning.state(), False
+            return LOG.seal((self._models.log, self._models.log_start, relearning))
         if part == _FIGURES:
             return FIGURES.seal(self._monitors.state())
         writers = (
@@ -890,6 +994,16 @@ class TargetStage:
         rejected = {"internal_error": self._errors} if self._errors else {}
         body = summary_row({"input": {"rejected": rejected}, "targets": targets})
         return [Item(*self._order, None, self._known or 0, ("", 0, 0), body)]
+
+
+class _Either:
+    """The keys of examples that the log of a big model, or relearning, still needs."""
+
+    def __init__(self, logged: Container[tuple[str, int]], relearning: Relearning | None) -> None:
+        self._logged, self._relearning = logged, relearning
+
+    def __contains__(self, key: object) -> bool:
+        return key in self._logged or (self._relearning is not None and key in self._relearning)
 
 
 def _placed(item: Item, rows: list[Row]) -> list[Item]:

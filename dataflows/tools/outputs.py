@@ -179,7 +179,7 @@ def sample_rows() -> dict[type[OutputRow], bytes]:
     fleet = _fleet()
     rows = {name: run for name, run in run_lines(fleet, _recording()).items() if name in OUTPUTS}
     decisions, watched = _decisions()
-    rows["changes"] = [*rows["changes"], *_rare(fleet), *decisions]
+    rows["changes"] = [*rows["changes"], *_rare(fleet), *decisions, *_put_right()]
     rows["metrics"] = [*rows["metrics"], *watched]
     found: dict[type[OutputRow], list[tuple[int, bytes]]] = {}
     for output, lines in rows.items():
@@ -198,7 +198,9 @@ def _values(value: object) -> int:
     return value is not None
 
 
-def _fleet(champion: str = "bayesian", drift: str = "off", **tables: object) -> Fleet:
+def _fleet(
+    champion: str = "bayesian", drift: str = "off", relearn: str | None = None, **tables: object
+) -> Fleet:
     model = {"pipeline": [{"estimator": "dataflows.estimators.BayesianLogistic"}]}
     classes = {
         "pump": {
@@ -222,6 +224,8 @@ def _fleet(champion: str = "bayesian", drift: str = "off", **tables: object) -> 
         "drift": drift,
         "drift_detectors": ["river.drift.ADWIN"] if drift != "off" else [],
     }
+    if relearn is not None:
+        target["relearn"] = relearn
     assets = {
         "unknown": "adopt",
         "adopt_as": "pump",
@@ -290,6 +294,18 @@ def _decisions() -> tuple[list[bytes], list[bytes]]:
     return [row for row in made["changes"] if orjson.loads(row)["change"] in changes], [
         row for row in made["metrics"] if orjson.loads(row)["kind"] in metrics
     ]
+
+
+def _put_right() -> list[bytes]:
+    """Changes of the same fleet, in which a leak is withdrawn after models have learned it."""
+    lines = [orjson.loads(line) for line in _recording() if b"arrived" in line]
+    first = next(row for row in lines if row["kind"] == "failure")
+    first["id"] = "order-7"
+    day_later = format_instant(parse_instant(first["arrived"]) + 24 * HOUR)
+    lines.append({"kind": "retraction", "asset": first["asset"], "id": "order-7", "arrived": day_later})
+    lines.sort(key=lambda row: str(row["arrived"]))
+    made = run_lines(_fleet(relearn="7d"), map(orjson.dumps, lines))["changes"]
+    return [row for row in made if orjson.loads(row)["change"] == "relearned"]
 
 
 def _item(body: bytes | Late) -> Item:

@@ -69,6 +69,9 @@ FLEETS: dict[str, Fleet] = {
         mixture("linear", "bayes"), model("linear"), model("bayes"), alert=Alert(0.2, 0.1, 0, 0.01)
     ),
     "a mixture as challenger": made(model("linear"), mixture("linear", "bayes"), model("bayes")),
+    "labels put right": made(
+        model("linear"), model("bayes"), relearn=10 * HOUR, alert=Alert(0.2, 0.1, 0, 0.01)
+    ),
     "drift": made(model("linear"), model("prior"), drift=DriftPolicy(1e6, "challenger", "linear")),
     "a champion that fails": made(model("picky", Picky), model("linear")),
     "a challenger that fails": made(
