@@ -298,6 +298,7 @@ class Limits:
         most: a reading above it is missing.
         sentinels: readings by which the device reports that it has none.
         unit: for human readers.
+        aliases: other names by which it is sent.
     """
 
     sensor: str
@@ -305,6 +306,7 @@ class Limits:
     most: float
     sentinels: tuple[float, ...] = ()
     unit: str | None = None
+    aliases: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -246,7 +246,8 @@ class ClassLayout:
             yield OwnFeatures(name, table["block"], parameters, names)
 
     def _limits(self) -> Iterator[Limits]:
-        """Resolve the limits of each sensor; names must exist, and ranges be in order."""
+        """Resolve the limits of each sensor; names must exist, ranges be in order, and aliases be its own."""
+        taken: dict[str, str] = {}
         for name, table in self.table.limits.items():
             loc = (*self._loc, "limits", name)
             if name not in self.sensors and not self._draft.is_broken(*self._loc, "sensors"):
@@ -262,7 +263,14 @@ class ClassLayout:
                 self._draft.refuse(
                     (*loc, "range"), "the least and then the largest reading", shown(table.range)
                 )
-            yield Limits(name, least, most, tuple(table.sentinels), table.unit)
+            for place, alias in self._draft.numbered((*loc, "aliases"), table.aliases):
+                if alias in self.sensors or alias in taken:
+                    owner = (
+                        f"the sensor {alias!r}" if alias in self.sensors else f"an alias of {taken[alias]!r}"
+                    )
+                    self._draft.refuse(place, "a name that no other sensor has", owner)
+                taken[alias] = name
+            yield Limits(name, least, most, tuple(table.sentinels), table.unit, tuple(table.aliases))
 
     def _weather(self) -> dict[str, Loc]:
         """Weather values with their places."""

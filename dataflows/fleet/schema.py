@@ -296,6 +296,11 @@ class LimitTable(Table):
         description="Numbers by which the device reports that it has no reading, such as 65535 or -9999: "
         "they are missing, and counted.",
     )
+    aliases: list[Name] = Field(
+        default=[],
+        description="Other names by which devices send it. A message that has its own name and an "
+        "alias counts the former.",
+    )
 
 
 class ClassTable(Table):

@@ -30,13 +30,19 @@ class Plausible:
     """
 
     def __init__(self, classes: Mapping[str, AssetClass], counts: Mapping[str, int] | None = None) -> None:
-        self._sensors = {name: frozenset(found.sensors) for name, found in classes.items()}
+        self._aliases = {
+            name: {alias: limit.sensor for limit in found.limits for alias in limit.aliases}
+            for name, found in classes.items()
+        }
+        self._sensors = {
+            name: frozenset((*found.sensors, *self._aliases[name])) for name, found in classes.items()
+        }
         self._limits = {name: found.limits for name, found in classes.items() if found.limits}
         self.has_limits = bool(self._limits)
         self.counts: Counter[str] = Counter(counts)
 
     def check(self, event: Telemetry, asset_class: str) -> Telemetry | Reject:
-        """Remove readings outside their limits from an event; reject it if a declared reading is no number.
+        """Name readings as declared and remove those outside their limits; reject what is no number.
 
         Example:
             With ``limits = { flow = { range = [0, 40] } }``, readings of ``{"flow": 65535.0, "load": 0.5}``
@@ -51,7 +57,9 @@ class Plausible:
         limits = self._limits.get(asset_class)
         if limits is None:
             return event
-        readings = None
+        readings = self._renamed(event, asset_class)
+        if readings is not None:
+            event, readings = msgspec.structs.replace(event, readings=readings), None
         for limit in limits:
             value = event.readings.get(limit.sensor)
             if value is None or (limit.least <= value <= limit.most and value not in limit.sentinels):
@@ -59,3 +67,14 @@ class Plausible:
             readings = {**(event.readings if readings is None else readings), limit.sensor: None}
             self.counts[f"{asset_class}/{limit.sensor}"] += 1
         return event if readings is None else msgspec.structs.replace(event, readings=readings)
+
+    def _renamed(self, event: Telemetry, asset_class: str) -> dict[str, float | None] | None:
+        """Return the readings with aliases replaced by the declared names; None where there is no alias."""
+        aliases = self._aliases[asset_class]
+        if not aliases or aliases.keys().isdisjoint(event.readings):
+            return None
+        readings = {name: value for name, value in event.readings.items() if name not in aliases}
+        for alias, sensor in aliases.items():
+            if alias in event.readings and readings.get(sensor) is None:
+                readings[sensor] = event.readings[alias]
+        return readings

@@ -104,3 +104,39 @@ def test_limits_that_make_no_sense_are_refused(tmp_path: Path, old: str, new: st
         ran(tmp_path, {"flow": 1.0}, fleet=FLEET.replace(old, new))
     assert "limits" in str(refused.value)
     assert said in str(refused.value).replace("\n", " ")
+
+
+ALIASES = FLEET.replace('unit = "l/min" }', 'unit = "l/min", aliases = ["Flow_lpm", "q1"] }')
+
+
+def test_an_alias_is_the_sensor(tmp_path: Path) -> None:
+    """Its readings are those of the declared name, limits and refusals included."""
+    given = [{"flow": 10.0, "load": 0.5}, {"flow": 12.0, "load": 0.5}, {"flow": 99.0, "load": 0.5}]
+    plain = ran(tmp_path, *given)
+    renamed = ran(
+        tmp_path, given[0], *({"q1": each["flow"], "load": 0.5} for each in given[1:]), fleet=ALIASES
+    )
+    assert [row["features"] for row in renamed["predictions"]] == [
+        row["features"] for row in plain["predictions"]
+    ]
+    (counted,) = (
+        row["input"]["implausible"] for row in renamed["summary"] if "implausible" in row.get("input", {})
+    )
+    assert counted == {"pump/flow": 1}
+    (rejected,) = ran(tmp_path, {"Flow_lpm": "ten", "load": 0.5}, fleet=ALIASES)["rejects"]
+    assert rejected["reason"] == "malformed"
+
+
+def test_the_own_name_of_a_sensor_counts_before_its_aliases(tmp_path: Path) -> None:
+    """Where a message has several; without it the first alias in the order of the fleet.toml counts."""
+    rows = ran(tmp_path, {"q1": 3.0, "flow": 1.0}, {"q1": 3.0, "Flow_lpm": 2.0}, fleet=ALIASES)
+    assert [row["features"]["flow"] for row in rows["predictions"]] == [1.0, 2.0]
+
+
+@pytest.mark.parametrize(
+    ("aliases", "expected"), [('["load"]', "the sensor 'load'"), ('["q", "q"]', "an alias of 'flow'")]
+)
+def test_an_alias_that_is_another_name_is_refused(tmp_path: Path, aliases: str, expected: str) -> None:
+    """A name means one sensor."""
+    with pytest.raises(FleetError, match=expected):
+        ran(tmp_path, {}, fleet=FLEET.replace('unit = "l/min" }', f"aliases = {aliases} }}"))
