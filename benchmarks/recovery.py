@@ -37,7 +37,7 @@ from rich.table import Table
 from benchmarks.speed import FLEET, SENSORS
 from dataflows.connectors.file_sink import RowsPartition
 from dataflows.connectors.source import LanePartition
-from dataflows.engine.runtime import Runtime
+from dataflows.engine.runtime import Runtime, collecting_rarely
 from dataflows.failure_prediction import build
 from dataflows.fleet import load
 from dataflows.instants import MICROSECONDS, format_instant, parse_instant
@@ -75,6 +75,7 @@ class Pauses:
 
     Attributes:
         seconds: by epoch; the last, in which the input ends, is not among them.
+        processor: seconds of the processor in each of them.
         records: read by each of those ends.
 
     Args:
@@ -85,12 +86,13 @@ class Pauses:
 
     def __init__(self, status: RunStatus, epochs: int, most: int) -> None:
         self.seconds: list[float] = []
+        self.processor: list[float] = []
         self.records: list[int] = []
         self._status = status
         self._epochs = epochs
-        self._returned: float | None = None
+        self._returned: tuple[float, float] | None = None
         self._snapped = False
-        self._longest = 0.0
+        self._longest = 0.0, 0.0
         self._most = most
         self._begun: int | None = None
 
@@ -101,19 +103,22 @@ class Pauses:
     def asked(self) -> None:
         """The source is asked for records."""
         if self._returned is not None:
-            self._longest = max(self._longest, time.perf_counter() - self._returned)
+            wall, used = self._returned
+            gap = time.perf_counter() - wall, time.process_time() - used
+            self._longest = max(self._longest, gap)
 
     def answered(self) -> None:
         """It has given some."""
-        self._returned = time.perf_counter()
+        self._returned = time.perf_counter(), time.process_time()
         if self._snapped or self._begun is None:
             self._begun = self._status.records
         if self._snapped:
             self._snapped = False
-            self.seconds.append(self._longest)
+            self.seconds.append(self._longest[0])
+            self.processor.append(self._longest[1])
             self.records.append(self._status.records)
             self._status.stop = len(self.seconds) >= self._epochs
-        self._longest = 0.0
+        self._longest = 0.0, 0.0
 
     def snapped(self) -> None:
         """It has taken its snapshot."""
@@ -147,7 +152,7 @@ def run(folder: Path, epoch: float, epochs: int, most: int) -> Measured:
     LanePartition.snapshot = snapped
     RowsPartition.write_batch = write_batch
     fleet = load(folder / "fleet.toml")
-    with open_store(folder / "recovery", fleet) as recovery:
+    with open_store(folder / "recovery", fleet) as recovery, collecting_rarely():
         checked = time.time()
         cli_main(
             build(fleet, Runtime(status=status)),
@@ -159,6 +164,7 @@ def run(folder: Path, epoch: float, epochs: int, most: int) -> Measured:
         "first": first[0][0],
         "processor": first[0][1],
         "pauses": pauses.seconds,
+        "paused": pauses.processor,
         "records": pauses.records,
     }
 
@@ -198,6 +204,7 @@ def measure(assets: int, records: int, epoch: float) -> Measured:
             "awake": awake,
             "pause": pause,
             "some": statistics.median(resumed["pauses"][1:]),
+            "some_processor": statistics.median(resumed["paused"][1:]),
             "checked": resumed["checked"],
             "resume": resumed["first"],
             "processor": resumed["processor"],

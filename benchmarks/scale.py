@@ -196,6 +196,7 @@ COLUMNS = {
     "memory": ("peak memory, MB", ",.0f"),
     "resume": ("resume, s", ",.1f"),
     "pause": ("snapshot, s", ",.2f"),
+    "paused": ("its processor, s", ",.2f"),
 }
 
 

@@ -133,6 +133,7 @@ HEAVY = (
     "pandas",
     "river.datasets",
     "river.feature_extraction.agg",
+    "scipy.linalg._basic",
     "scipy.ndimage._filters",
     "scipy.sparse._base",
     "scipy.stats._stats_py",

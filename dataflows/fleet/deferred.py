@@ -23,11 +23,13 @@ if TYPE_CHECKING:
 
 __all__ = ["DEFERRED", "defer"]
 
-#: Packages by name, with the functions of each that River takes from it when it is imported.
+#: Packages by name, with the functions of each that River takes from it when it is imported. Of
+#: ``scipy.linalg`` Numba needs one module, when it loads the first compiled function.
 DEFERRED: dict[str, tuple[str, ...]] = {
     "river.drift.datasets": (),
     "river.feature_extraction": (),
     "river.proba": (),
+    "scipy.linalg": (),
     "scipy.ndimage": (),
     "scipy.sparse": (),
     # A multivariate Gaussian, and a test of one kind of tree.

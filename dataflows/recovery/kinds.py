@@ -9,7 +9,7 @@ from __future__ import annotations
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from dataflows.state.snapshots import UNSIGNED, Kind, SnapshotError, contents, is_signed_by
+from dataflows.state.snapshots import UNSIGNED, Kind, SnapshotError, heading, is_signed_by
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -55,7 +55,10 @@ def kind_of(sealed: object) -> Kind[Any]:
     Raises:
         SnapshotError: it is damaged, or of a kind that this release does not know.
     """
-    name = contents(sealed)[0]
+    return _known(heading(sealed).kind)
+
+
+def _known(name: str) -> Kind[Any]:
     if name not in kinds():
         msg = (
             f"its snapshot is of the kind {name!r}, which this release does not know; "
@@ -88,7 +91,8 @@ def check(sealed: bytes, key: bytes | None = None) -> None:
     Raises:
         SnapshotError: it is damaged, of a kind or version that this release does not read, or not signed.
     """
-    kind, (_, version, payload) = kind_of(sealed), contents(sealed)
+    found = heading(sealed)
+    kind, version = _known(found.kind), found.version
     if version not in kind.readable:
         versions = " and ".join(map(str, kind.readable))
         msg = (
@@ -98,5 +102,5 @@ def check(sealed: bytes, key: bytes | None = None) -> None:
         raise SnapshotError(msg)
     if key is not None and kind.signed and not is_signed_by(sealed, key):
         raise SnapshotError(UNSIGNED)
-    for held in kind.held(kind.upgrade(version, payload)) if kind.nested else ():
+    for held in kind.held(kind.upgrade(version, found.payload())) if kind.nested else ():
         check(held, key)

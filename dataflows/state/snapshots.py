@@ -9,7 +9,7 @@ from __future__ import annotations
 import hmac
 import struct
 import zlib
-from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeAlias, TypeVar
 
 import msgspec
 
@@ -18,10 +18,12 @@ if TYPE_CHECKING:
 
 __all__ = [
     "UNSIGNED",
+    "Heading",
     "Kind",
     "Older",
     "SnapshotError",
     "contents",
+    "heading",
     "is_signed_by",
     "seal",
     "sign",
@@ -73,8 +75,25 @@ def is_signed_by(signed: bytes, key: bytes) -> bool:
     return hmac.compare_digest(signed[len(_SIGNED) : _SIGNED_LENGTH], made)
 
 
-def contents(sealed: object) -> tuple[str, int, Any]:
-    """Return kind, version and payload of a sealed snapshot of any kind, without a check of its signature.
+class Heading(NamedTuple):
+    """What a sealed snapshot is, with its payload not yet decoded."""
+
+    kind: str
+    version: int
+    packed: msgspec.Raw
+
+    def payload(self) -> Any:  # noqa: ANN401 - plain data of any shape
+        """Decode the payload."""
+        return msgspec.msgpack.decode(self.packed)
+
+
+_heading = msgspec.msgpack.Decoder(Heading)
+
+
+def heading(sealed: object) -> Heading:
+    """Return kind and version of a sealed snapshot of any kind, without a check of its signature.
+
+    A store holds a snapshot of every asset; to decode all of them took most of a resume.
 
     Raises:
         SnapshotError: not a snapshot, or damaged.
@@ -88,8 +107,17 @@ def contents(sealed: object) -> tuple[str, int, Any]:
     if zlib.crc32(body) != _HEADER.unpack_from(sealed)[1]:
         msg = "a snapshot is damaged (CRC differs); restore the recovery store from a backup"
         raise SnapshotError(msg)
-    kind, version, payload = msgspec.msgpack.decode(body)
-    return kind, version, payload
+    return _heading.decode(body)
+
+
+def contents(sealed: object) -> tuple[str, int, Any]:
+    """Return kind, version and payload of a sealed snapshot of any kind, without a check of its signature.
+
+    Raises:
+        SnapshotError: not a snapshot, or damaged.
+    """
+    found = heading(sealed)
+    return found.kind, found.version, found.payload()
 
 
 def unseal(kind: str, version: int, sealed: bytes, older: Older | None = None) -> Any:  # noqa: ANN401 - plain data of any shape
@@ -176,7 +204,7 @@ class Kind(Generic[T]):
         Raises:
             SnapshotError: it is damaged.
         """
-        return contents(sealed)[0] == self.name
+        return heading(sealed).kind == self.name
 
     @property
     def readable(self) -> tuple[int, ...]:
