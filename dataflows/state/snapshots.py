@@ -93,7 +93,7 @@ _heading = msgspec.msgpack.Decoder(Heading)
 def heading(sealed: object) -> Heading:
     """Return kind and version of a sealed snapshot of any kind, without a check of its signature.
 
-    A store holds a snapshot of every asset; to decode all of them took most of a resume.
+    A store holds a snapshot of every asset: decoding all of them took half of the check before a resume.
 
     Raises:
         SnapshotError: not a snapshot, or damaged.
