@@ -191,6 +191,8 @@ class ExampleStore:
         self._living = 0
         #: Segments that hold a former copy of an example that was added again, until each is written again.
         self._stale: dict[Key, frozenset[int]] = {}
+        #: Largest time of an example that was dropped: a later one has no key that was there before.
+        self._dropped_until = -(2**63)
         if segments:
             self._restore(segments, refit)
             if refit is not None:
@@ -208,11 +210,13 @@ class ExampleStore:
 
     def add(self, example: Example) -> None:
         """Add an example; it replaces one of the same key from before its asset was dropped."""
-        self.drop(example.key)
-        former = [segment.marks[example.key] for segment in self._segments if example.key in segment.marks]
-        stale = frozenset[int]().union(*(homes for _, progress, homes in former if progress is None))
-        if stale - {self._current}:
-            self._stale[example.key] = stale - {self._current}
+        key = example.key
+        self.drop(key)
+        if example.time <= self._dropped_until:
+            former = [segment.marks[key] for segment in self._segments if key in segment.marks]
+            stale = frozenset[int]().union(*(homes for _, progress, homes in former if progress is None))
+            if stale - {self._current}:
+                self._stale[key] = stale - {self._current}
         # Later than the marks of the example that it replaces: a resume must not apply those to it.
         self._mark += 1
         example.mark = self._mark
@@ -223,10 +227,10 @@ class ExampleStore:
         example.segment = self._current
         if segment.packed is not None:
             segment.packed.append(_packed(example))
-        segment.examples[example.key] = example
+        segment.examples[key] = example
         segment.living += size
         self._living += size
-        self._index[example.key] = example
+        self._index[key] = example
         self._changed.add(self._current)
 
     def update(self, example: Example) -> None:
@@ -277,6 +281,7 @@ class ExampleStore:
         homes = frozenset((example.segment,))
         if progress is None:
             homes |= self._stale.pop(example.key, frozenset())
+            self._dropped_until = max(self._dropped_until, example.time)
         self._segments[self._current].marks[example.key] = (self._mark, progress, homes)
 
     def _switch_segment(self) -> _Segment:
@@ -341,6 +346,7 @@ class ExampleStore:
         here = frozenset((homes[key],))
         if progress is None:
             here |= self._stale.pop(key, frozenset())
+            self._dropped_until = max(self._dropped_until, key[1])
         self._segments[number].marks[key] = (mark, progress, here)
         if progress is None:
             self._index.pop(key, None)
