@@ -341,17 +341,16 @@ class _Run:
         features: float64 (records, features).
         number: of the next record.
         rows: of the records before it that have one.
-        numbers: of those records.
     """
 
     __slots__ = (
         "_observed",
+        "_without_row",
         "contents",
         "features",
         "identified",
         "items",
         "number",
-        "numbers",
         "rows",
         "times",
         "values",
@@ -367,25 +366,29 @@ class _Run:
         self.identified = False
         self.number = 0
         self.rows: list[ScoredRow] = []
-        self.numbers: list[int] = []
-        #: By number of the record: targets that get an observation instead.
+        #: Numbers of records without a row; and by number of the record, targets that get an observation
+        #: instead. None where there are none, as nearly always.
+        self._without_row: set[int] | None = None
         self._observed: dict[int, frozenset[str]] | None = None
 
     def add(self, row: ScoredRow | None, without: frozenset[str] = _NOBODY) -> None:
         """Add what the next record makes: its row, and the targets that get an observation instead."""
-        if row is not None:
+        if row is None:
+            self._without_row = {*(self._without_row or ()), self.number}
+        else:
             self.rows.append(row)
-            self.numbers.append(self.number)
-            if without:
-                self._observed = self._observed or {}
-                self._observed[self.number] = without
+        if row is not None and without:
+            self._observed = {**(self._observed or {}), self.number: without}
         self.number += 1
 
     def of_targets(self, targets: tuple[str, ...]) -> _Rows:
         """Return the rows for the targets of the class."""
-        whole, observed = len(self.rows) == len(self.features), self._observed
-        left_out = None if observed is None else [observed.get(number, _NOBODY) for number in self.numbers]
-        return _Rows(targets, self.rows, self.features if whole else self.features[self.numbers], left_out)
+        skipped, observed = self._without_row, self._observed
+        if skipped is None and observed is None and self.number == len(self.features):
+            return _Rows(targets, self.rows, self.features)
+        numbers = [number for number in range(self.number) if number not in (skipped or ())]
+        left_out = None if observed is None else [observed.get(number, _NOBODY) for number in numbers]
+        return _Rows(targets, self.rows, self.features[numbers], left_out)
 
 
 def _joined(blocks: list[_Rows]) -> Iterator[_Rows]:
@@ -643,7 +646,7 @@ class Asset:
         Each before it has no identity that is to be kept, is no example and no revision, and moves the label
         clock to where nothing is decided and nothing is forgotten.
         """
-        plan, windows, number = self._plan, self._windows, run.number
+        plan, windows, labels, number = self._plan, self._windows, self._labels, run.number
         time, every = run.times[number], plan.example_every
         if (
             run.identified
@@ -652,10 +655,10 @@ class Asset:
             or time == self._scored
             or self._noted
             or self._complete is not None
+            or not labels.is_quiet
         ):
             return number
-        quiet = self._labels.quiet_until
-        until = windows.unseen_until(quiet)
+        until = windows.unseen_until(labels.quiet_until)
         if until < time:
             return number
         stop = len(run.times)
@@ -697,7 +700,6 @@ class Asset:
             self._last_event = last
         self._scored, self._revision = last, 0
         run.rows += rows
-        run.numbers += range(first, stop)
         run.number = stop
 
     def _remember_before(

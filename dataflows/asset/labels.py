@@ -375,6 +375,9 @@ class Labels:
 
     Attributes:
         clock: the label clock, None before anything moved it.
+        quiet_until: label clock up to which nothing is decided, no example and no record is forgotten, and no
+            former target is left; before all times where that is never so. The clock may be beyond it where
+            something waits for `release`.
     """
 
     __slots__ = (
@@ -387,6 +390,7 @@ class Labels:
         "_stale",
         "_targets",
         "clock",
+        "quiet_until",
     )
 
     def __init__(
@@ -406,7 +410,7 @@ class Labels:
             self._restore(state, known or {})
         self._measure()
         #: Nothing is decided, or forgotten, up to these label clocks: so nearly every event is quick.
-        self._due = self._stale = _NEVER
+        self._due = self._stale = self.quiet_until = _NEVER
         self._schedule()
 
     def _schedule(self) -> None:
@@ -417,6 +421,9 @@ class Labels:
         self._due = min(
             (labels.examples[labels.passed].time + labels.wait for labels in waiting), default=_NEVER
         )
+        records = self._records.oldest + self._memory + self._downtime
+        former = len(self._targets) > len(self._active)
+        self.quiet_until = -_NEVER if former else min(self._due, self._stale, records)
 
     def retarget(self, targets: tuple[Target, ...]) -> None:
         """Change the class: examples of former targets stay pending, new ones are of these targets."""
@@ -431,6 +438,7 @@ class Labels:
             name: labels for name, labels in self._targets.items() if labels.examples or name in self._active
         }
         self._measure()
+        self._schedule()
 
     def _measure(self) -> None:
         """Find how long a record can change a label of any target."""
@@ -505,6 +513,7 @@ class Labels:
         taken = self._records.add(kind, time, what, identity, clock - self._memory)
         if not taken:
             return None
+        self._schedule()
         decided = self.advance(time)
         replaced = taken if isinstance(taken, Replaced) else None
         if replaced is not None:
@@ -516,6 +525,7 @@ class Labels:
         times = self._records.judge(event)
         if times is None:
             return None
+        self._schedule()
         decided: Decisions = {}
         for time in times:
             self._revise("verdict", event.target, time, decided)
@@ -563,7 +573,7 @@ class Labels:
         Args:
             largest: the largest telemetry time; records that its examples may need are kept.
         """
-        if self.clock is None or (self.clock <= self._stale and not self._records):
+        if self.clock is None or self.clock <= self.quiet_until:
             return {}
         released: dict[str, list[int]] = {}
         if self.clock > self._stale:
@@ -574,7 +584,6 @@ class Labels:
                     released[name] = [example.time for example in labels.examples[:gone]]
                     del labels.examples[:gone]
                     labels.passed -= gone
-            self._schedule()
             if len(self._targets) > len(self._active):
                 self._drop_former()
         if largest is not None:
@@ -582,25 +591,13 @@ class Labels:
         if self._own_clock is not None:
             # Records may come without telemetry; those that are this old are not accepted again.
             self._records.forget_surplus(self._own_clock - self._memory - self._downtime)
+        self._schedule()
         return released
 
     @property
     def is_quiet(self) -> bool:
         """Whether `release` would change nothing, and no former target has an example."""
-        return self.quiet_until > -_NEVER
-
-    @property
-    def quiet_until(self) -> int:
-        """Label clock up to which nothing is decided, and nothing forgotten; before all where there is none.
-
-        Example:
-            Of one target with a horizon of 24 h, and examples at 1 h (decided, remembered for three days) and
-            at 20 h, it is 44 h.
-        """
-        until = min(self._stale, self._records.oldest + self._memory + self._downtime)
-        if len(self._targets) > len(self._active) or (self.clock is not None and self.clock > until):
-            return -_NEVER
-        return min(self._due, until)
+        return self.clock is None or self.clock <= self.quiet_until
 
     def clocks_after(self, clocks: list[int]) -> list[int]:
         """Return the label clock after each step forward, as `advance` moves it; change nothing.

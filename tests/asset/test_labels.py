@@ -199,9 +199,9 @@ def test_up_to_quiet_until_the_clock_decides_and_forgets_nothing(
         else:
             subject.record(step)
         subject.labels.release(largest)
-        until = min(subject.labels.quiet_until, 1_000)
-        if until < 0:
+        if not subject.labels.is_quiet:
             continue
+        until = min(subject.labels.quiet_until, 1_000)
         moved = Labels(subject.targets, msgspec.msgpack.decode(subject.frozen()))
         before = moved.state()
         clocks = [moved.clock or 0, (until + (moved.clock or 0)) // 2, until]
