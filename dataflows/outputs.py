@@ -190,7 +190,7 @@ class Prediction(OutputRow, frozen=True, kw_only=True):
     own: Annotated[
         float | UnsetType,
         About(
-            "score of the model, where that of a shorter horizon was higher and is published",
+            "score of the model, where another is published, so that it agrees with those of other horizons",
             "0 to 1",
             absent="where the score is the model's",
         ),

@@ -486,13 +486,27 @@ class Inline:
         key = asset_of(item)
         return [item] if key is None else sorted(self._of_asset(key, [item]), key=by_order)
 
-    def rows(self, item: Item) -> list[Item]:
-        """Run the target step, or the lane's metrics, on one item of the asset step; return rows."""
-        key = self._stages.group_of(item)
+    def together(self, items: Iterable[Item]) -> Iterator[list[Item]]:
+        """Split what the asset step made of a record into what `rows` has to get at once.
+
+        Targets whose horizons agree publish a record together.
+        """
+        groups: dict[str, list[Item]] = {}
+        for item in items:
+            key = self._stages.group_of(item)
+            if key is None or key == target_of(item):
+                yield [item]
+            else:
+                groups.setdefault(key, []).append(item)
+        yield from groups.values()
+
+    def rows(self, items: list[Item]) -> list[Item]:
+        """Run the target step, or the lane's metrics, on items that belong `together`; return rows."""
+        key = self._stages.group_of(items[0])
         if key is None:
-            metrics = self._metrics.process([item])
-            return metrics if output_of(item) is None else [item, *metrics]
-        return self._of_group(key, [item])
+            metrics = self._metrics.process(items)
+            return metrics if output_of(items[0]) is None else [*items, *metrics]
+        return self._of_group(key, items)
 
     def _of_asset(self, key: str, items: list[Item]) -> list[Item]:
         asset = self._assets[key] = self._assets.get(key) or self._stages.asset(items[0], None)

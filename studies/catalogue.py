@@ -80,8 +80,8 @@ def measure(fleet: Fleet, assets: int, days: int) -> tuple[float, float]:
         start = time.process_time_ns()
         item = Item(number, 0, None, 0, ("-", number, 0), line)
         for known in stages.lane([item]):
-            for seen in stages.asset(known):
-                stages.rows(seen)
+            for together in stages.together(stages.asset(known)):
+                stages.rows(together)
         spent = (time.process_time_ns() - start) / 1_000
         if number > assets * len(CLASSES) * (days - 1) * DAY // (_STEP * MINUTE) // 2:
             (examples if example else plain).append(spent)

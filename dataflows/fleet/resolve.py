@@ -650,12 +650,7 @@ def targets(
                     draft.refuse(loc, expected, f"{target.name} again")
                 made[target.name] = target
                 first.setdefault(target.name, loc)
-    places: dict[str, int] = {}
-    for target in made.values():
-        places.setdefault(target.group, len(places))
-    # Of horizons that agree the shortest comes first: longer ones publish at least what it does.
-    ordered = sorted(made.values(), key=lambda target: (places[target.group], target.horizon))
-    return {target.name: target for target in ordered}
+    return made
 
 
 def _within(

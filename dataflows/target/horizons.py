@@ -1,26 +1,31 @@
 """Targets of one failure mode whose horizons agree: a longer one is never published as less probable.
 
 Each target has models of its own, which know nothing of each other, so the probability of a failure within
-24 hours may exceed that within 48 hours. Targets with ``agree`` therefore share a key of the group step. They
-take each activation one after the other, the shortest horizon first, and a target publishes at least what the
-shorter ones published of the same reading: the running maximum over the horizons. Models, examples and
-figures of a target go on with its own scores.
+24 hours may exceed that within 48 hours. Targets with ``agree`` therefore share a key of the group step, and
+take each record together: every one scores it, then the nearest scores that do not fall are published
+(`agreeing`). Models, examples and figures of a target go on with its own scores.
 """
 
 from __future__ import annotations
 
+import math
+from itertools import accumulate, groupby
 from typing import TYPE_CHECKING
 
-from dataflows.items import Observation, Scores
+from dataflows.items import by_order
 from dataflows.state.snapshots import Kind
+from dataflows.target.rows import placed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
-    from dataflows.items import Item
-    from dataflows.target.target import TargetStage
+    from dataflows.items import Item, Row
+    from dataflows.target.target import TargetStage, Unpublished
 
-__all__ = ["AGREEING", "AgreeingTargets", "Published", "stored_apart"]
+__all__ = ["AGREEING", "AgreeingTargets", "Published", "agreeing", "stored_apart"]
+
+#: Scores are clipped to this where they are pooled.
+_SURE = 1e-9
 
 #: Snapshots of agreeing targets, main and parts alike: the snapshot of each target, by its name.
 AGREEING: Kind[dict[str, bytes]] = Kind(
@@ -28,41 +33,61 @@ AGREEING: Kind[dict[str, bytes]] = Kind(
 )
 
 
-class Published:
-    """What shorter horizons published of each reading, for the longer ones.
+def agreeing(scores: Sequence[float]) -> list[float]:
+    """Return the nearest probabilities that do not fall: neighbours that do share the mean of their logits.
+
+    Of all that do not fall these minimise the sum of the Kullback-Leibler divergences from the scores, by the
+    algorithm of pool adjacent violators (M. Ayer and others, "An empirical distribution function for sampling
+    with incomplete information", Annals of Mathematical Statistics 26, 1955). A failure within a horizon is
+    one within each longer horizon, so what comes does not fall either; and of such a projection the sum of
+    the log losses over the horizons is never larger than that of the scores, whatever comes (L. M. Bregman,
+    USSR Computational Mathematics and Mathematical Physics 7, 1967).
+
+    Args:
+        scores: by horizon, the shortest first.
 
     Example:
-        >>> published = Published()
-        >>> published.add(("p-1", 0, 0), 24, 0.4)
-        >>> published.at_least(("p-1", 0, 0), 48, 0.3), published.at_least(("p-1", 0, 0), 48, 0.6)
-        (0.4, 0.6)
-        >>> published.at_least(("p-2", 0, 0), 48, 0.3)
-        0.3
-        >>> published.between(("p-1", 0, 0), 12, 0.5), published.between(("p-1", 0, 0), 36, 0.1)
-        (0.4, 0.4)
+        >>> agreeing([0.1, 0.3, 0.7])
+        [0.1, 0.3, 0.7]
+        >>> [round(score, 3) for score in agreeing([0.4, 0.2, 0.7])]
+        [0.29, 0.29, 0.7]
+    """
+    pools: list[tuple[float, int]] = []
+    for score in scores:
+        held = min(max(score, _SURE), 1.0 - _SURE)
+        mean, size = math.log(held / (1.0 - held)), 1
+        while pools and pools[-1][0] > mean:
+            before, more = pools.pop()
+            mean, size = (before * more + mean * size) / (more + size), size + more
+        pools.append((mean, size))
+    found: list[float] = []
+    for mean, size in pools:
+        alone = size == 1
+        found += [scores[len(found)]] if alone else [1.0 / (1.0 + math.exp(-mean))] * size
+    return [*accumulate(found, max)]
+
+
+class Published:
+    """What was published of one reading so far, by horizon.
+
+    Example:
+        >>> published = Published([(24, 0.4), (48, 0.6)])
+        >>> published.between(12, 0.5), published.between(36, 0.1), published.between(36, 0.5)
+        (0.4, 0.4, 0.5)
     """
 
-    def __init__(self) -> None:
-        self._of: dict[tuple[str, int, int], list[tuple[int, float]]] = {}
+    def __init__(self, known: Iterable[tuple[int, float]]) -> None:
+        self._known = [*known]
 
-    def add(self, reading: tuple[str, int, int], horizon: int, score: float) -> None:
-        """Add a probability.
+    def add(self, horizon: int, score: float) -> None:
+        """Add the probability of a failure within a horizon, microseconds."""
+        self._known.append((horizon, score))
 
-        Args:
-            reading: asset, time and revision.
-            horizon: in microseconds.
-            score: of a failure within the horizon.
-        """
-        self._of.setdefault(reading, []).append((horizon, score))
-
-    def at_least(self, reading: tuple[str, int, int], horizon: int, score: float) -> float:
-        """Return the score, or the largest one of a horizon that is not longer."""
-        return max([score, *(p for span, p in self._of.get(reading, ()) if span <= horizon)])
-
-    def between(self, reading: tuple[str, int, int], horizon: int, score: float) -> float:
+    def between(self, horizon: int, score: float) -> float:
         """Return the score, moved to between those of the shorter and of the longer horizons."""
-        longer = [p for span, p in self._of.get(reading, ()) if span >= horizon]
-        return min([self.at_least(reading, horizon, score), *longer])
+        shorter = [p for span, p in self._known if span <= horizon]
+        longer = [p for span, p in self._known if span >= horizon]
+        return min([max([score, *shorter]), *longer])
 
 
 class AgreeingTargets:
@@ -86,32 +111,38 @@ class AgreeingTargets:
         #: Numbers of the parts that a target has ever written. A target that is gone keeps its snapshots.
         self._written = {name: {*own} for name, (_, own) in stored.items() if name in names}
         self._gone = {name: kept for name, kept in stored.items() if name not in names}
-        #: Of the last records, up to this sequence.
-        self._published, self._last = Published(), 0
         self._stages: dict[str, TargetStage] = {}
         for name in names:
             of, own = stored.get(name, (None, {}))
             self._stages[name] = build(name, of, own)
 
     def process(self, items: list[Item]) -> list[Item]:
-        """Return the rows of blocks and observations of all targets.
-
-        What a record becomes for several targets comes together, or one after the other in the order of
-        effect, in which the shortest horizon is first.
-        """
-        if min(item.sequence for item in items) > self._last:
-            self._published = Published()
-        self._last = max(self._last, *(item.sequence for item in items))
-        out: list[Item] = []
+        """Return the rows of blocks and observations of all targets; those of a record come together."""
+        taken: list[tuple[Item, TargetStage]] = []
         for name, stage in self._stages.items():
-            mine = [
-                item
-                for item in items
-                if isinstance(item.body, Observation | Scores) and item.body.target == name
-            ]
-            if mine:
-                out += stage.process(mine, self._published)
-        return out
+            mine = [item for item in items if getattr(item.body, "target", None) == name]
+            taken += [(item, stage) for item in stage.observations(mine)]
+        taken.sort(key=lambda each: by_order(each[0]))
+        by_record = groupby(taken, key=lambda each: each[0].sequence)
+        return [row for _, record in by_record for row in self._record([*record])]
+
+    @staticmethod
+    def _record(taken: list[tuple[Item, TargetStage]]) -> list[Item]:
+        """Return the rows of one record: every target scores it, then the scores are published."""
+        rows: list[list[Row]] = []
+        waiting: dict[tuple[str, int, int], list[tuple[int, Unpublished]]] = {}
+        for place, (item, stage) in enumerate(taken):
+            made, unpublished = stage.take(item)
+            rows.append(made)
+            for each in unpublished:
+                waiting.setdefault(each.reading, []).append((place, each))
+        for of in waiting.values():
+            of.sort(key=lambda each: each[1].horizon)
+            scores = agreeing([each.own for _, each in of])
+            published = Published((each.horizon, score) for (_, each), score in zip(of, scores, strict=True))
+            for (place, each), score in zip(of, scores, strict=True):
+                rows[place] += taken[place][1].publish(each, score, published)
+        return [row for (item, _), made in zip(taken, rows, strict=True) for row in placed(item, made)]
 
     def target(self, name: str) -> TargetStage | None:
         """Return the stage of a target, None for one that is not of these."""

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Literal
 from msgspec import UNSET, UnsetType
 
 from dataflows.instants import HOUR, format_instant
+from dataflows.items import Item, target_part
 from dataflows.outputs import (
     Alert,
     Evaluation,
@@ -19,12 +20,12 @@ from dataflows.outputs import (
 )
 
 if TYPE_CHECKING:
-    from dataflows.items import Item, Matured, Observation, ScoreRequest
+    from dataflows.items import Matured, Observation, Row, ScoreRequest
     from dataflows.outputs import Link
     from dataflows.target.alerts import AlertChange
     from dataflows.target.examples import Example
 
-__all__ = ["alert", "evaluation", "prediction", "served_example"]
+__all__ = ["alert", "evaluation", "placed", "prediction", "served_example"]
 
 _LABELS: dict[int | None, Literal["positive", "negative", "censored", "undecided"]] = {
     1: "positive",
@@ -150,3 +151,19 @@ def served_example(
         watermark=time_or_none(seen.watermark),
         features=named(features, example.features),
     )
+
+
+def placed(item: Item, rows: list[Row]) -> list[Item]:
+    """Return rows that an item became, each with its place."""
+    part = item.part
+    return [
+        Item(
+            item.sequence,
+            target_part(part, index) if index else part,
+            item.arrival,
+            item.known,
+            item.position,
+            row,
+        )
+        for index, row in enumerate(rows)
+    ]

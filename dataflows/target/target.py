@@ -38,7 +38,6 @@ from dataflows.items import (
     row_of,
     rows_of,
     summary_row,
-    target_part,
 )
 from dataflows.outputs import ModelChange, Relearned, example_id, fields_of, prediction_id, time_or_none
 from dataflows.state.layouts import Refit
@@ -61,7 +60,7 @@ from dataflows.target.monitors import Context, Monitor, Monitors, Period, Served
 from dataflows.target.promotion import Promotions
 from dataflows.target.relearn import Checkpoint, Relearning
 from dataflows.target.river_detectors import RiverDetectors
-from dataflows.target.rows import alert, evaluation, prediction, served_example
+from dataflows.target.rows import alert, evaluation, placed, prediction, served_example
 from dataflows.target.runs import ScoredRows
 from dataflows.target.skew import Skew
 from dataflows.target.verdicts import JUDGED, Verdicts
@@ -179,6 +178,33 @@ TARGET: Kind[StoredTarget] = Kind(
 )
 
 
+class Unpublished(NamedTuple):
+    """A score that was made, and is not published yet.
+
+    Attributes:
+        item: of the observation.
+        seen: the observation.
+        request: what was scored.
+        horizon: of the target, microseconds.
+        own: score of the champion, or of the prior that answers for it.
+        link: source of the score.
+        champion: label of the model.
+    """
+
+    item: Item
+    seen: Observation
+    request: ScoreRequest
+    horizon: int
+    own: float
+    link: Link
+    champion: str
+
+    @property
+    def reading(self) -> tuple[str, int, int]:
+        """Asset, time and revision, alike for all targets of a mode."""
+        return self.seen.asset, self.request.time, self.request.revision
+
+
 class OrderError(RuntimeError):
     """With one worker, an observation reached its target out of the order of effect."""
 
@@ -232,7 +258,8 @@ class TargetStage:
             state, parts, self._stale = None, {}, sorted(parts)
         self._order: tuple[int, int] = (0, 0) if state is None else tuple(state["order"])
         self._violations = 0 if state is None else state["violations"]
-        self._published: Published | None = None
+        #: Scores that wait, while an observation is taken whose horizon agrees with others.
+        self._held: list[Unpublished] | None = None
         self._errors = 0 if state is None else state["errors"]
         self._known: int | None = None if state is None else state["known"]
         #: (start, end] of the open period of the metrics, in knowledge time. It ends at the next multiple of
@@ -314,15 +341,8 @@ class TargetStage:
         for time, asset in self._relearning.restore(self._examples, clock):
             self._ledger.watch(time, asset)
 
-    def process(self, items: list[Item], published: Published | None = None) -> list[Item]:
-        """Return the rows of blocks and observations, which are put into the order of effect first.
-
-        Args:
-            items: that arrived together.
-            published: by shorter horizons, with which it agrees and to which it adds; None where there are
-                none.
-        """
-        self._published = published
+    def process(self, items: list[Item]) -> list[Item]:
+        """Return the rows of blocks and observations, which are put into the order of effect first."""
         rows = ScoredRows(self.name, [item.body for item in items if isinstance(item.body, Scores)])
         observations = [item for item in items if isinstance(item.body, Observation)]
         observations.sort(key=by_order)
@@ -335,14 +355,47 @@ class TargetStage:
             at = stop
         return out + self._score_rows(rows, at, len(rows))
 
+    def observations(self, items: Iterable[Item]) -> list[Item]:
+        """Return blocks and observations as observations, in the order of effect."""
+        items = [*items]
+        rows = ScoredRows(self.name, [item.body for item in items if isinstance(item.body, Scores)])
+        found = [item for item in items if isinstance(item.body, Observation)]
+        return sorted([*found, *map(rows.item, range(len(rows)))], key=by_order)
+
+    def take(self, item: Item) -> tuple[list[Row], list[Unpublished]]:
+        """Return the rows of one observation, and the scores that wait for `publish`."""
+        self._held = []
+        rows = self._rows_of(item)
+        held, self._held = self._held, None
+        return rows, held
+
+    def publish(self, waiting: Unpublished, score: float, published: Published) -> list[Row]:
+        """Return the prediction of a score that waited, and the changes of alerts that it causes.
+
+        Args:
+            waiting: the score.
+            score: that is published instead, see `dataflows.target.horizons`.
+            published: of the same reading, by horizon; shorter horizons of this target are added.
+        """
+        asset = waiting.seen.asset
+        before = self._publisher.entry(asset)
+        try:
+            return self._publish(waiting, score, published)
+        except Exception as error:  # noqa: BLE001 - as in `_observe`
+            self._publisher.restore(asset, before)
+            return [self._rejected(waiting.item, error)]
+
     def _take(self, item: Item) -> list[Item]:
-        """Return the rows of one observation."""
+        """Return the rows of one observation, each with its place."""
+        return placed(item, self._rows_of(item))
+
+    def _rows_of(self, item: Item) -> list[Row]:
         seen, order = item.body, by_order(item)
         if order > self._order:
             self._order = order
         else:
             self._out_of_order(order)
-        return [] if not isinstance(seen, Observation) else _placed(item, self._observe(item, seen))
+        return self._observe(item, seen) if isinstance(seen, Observation) else []
 
     def _score_rows(self, rows: ScoredRows, first: int, stop: int) -> list[Item]:
         """Return the rows of a part of an activation, scored in runs in which no model can change."""
@@ -403,7 +456,7 @@ class TargetStage:
             self._pass(rows, row)
             item, answer = rows.item(row), {champion: answers[row - first]}
             rows_of_item, changed = self._serve_alone(item, every.get(row - first, answer))
-            out += _placed(item, rows_of_item)
+            out += placed(item, rows_of_item)
             if changed:
                 return row + 1, out
         if answers:
@@ -418,8 +471,7 @@ class TargetStage:
         every: Mapping[int, Mapping[str, Answer]],
     ) -> list[int]:
         """Return the rows of a run that are not just scored and written, in order."""
-        alone = self._write_features == "all" or self._target.hours is not None
-        if alone or self._published is not None:
+        if self._write_features == "all" or self._target.hours is not None:
             return [*range(first, first + len(answers))]
         scores = [score if link == "class" else None for score, link in answers]
         assets = rows.assets[first : first + len(answers)]
@@ -740,7 +792,13 @@ class TargetStage:
         champion = self._champion.label
         score, link = answers[champion]
         try:
-            rows = self._publish(item, seen, request, score, link)
+            own = self._models.prior if score is None else score
+            waiting = Unpublished(item, seen, request, self._target.horizon, own, link, champion)
+            rows = []
+            if self._held is None:
+                rows = self._publish(waiting, own)
+            else:
+                self._held.append(waiting)
             if request.example:
                 scores = {label: answer for label, (answer, _) in answers.items()}
                 written: Literal["asset"] | None = None if self._write_features == "none" else "asset"
@@ -755,15 +813,10 @@ class TargetStage:
         served = Served(seen.asset, time, request.revision, features, score, link, champion, example)
         return rows + self._monitors.served(item, served)
 
-    def _publish(
-        self, item: Item, seen: Observation, request: ScoreRequest, score: float | None, link: Link
-    ) -> list[Row]:
+    def _publish(self, waiting: Unpublished, score: float, published: Published | None = None) -> list[Row]:
         """Return the prediction of the champion, and the changes of alerts that it causes."""
+        item, seen, request, _, own, link, champion = waiting
         time, features = request.time, request.features
-        champion = self._champion.label
-        own = self._models.prior if score is None else score
-        reading = seen.asset, time, request.revision
-        score = self._agreed(reading, self._target.horizon, own)
         # The prior is the same for every asset: it warns of none.
         changes = self._publisher.score(seen.asset, time, score, request.revision) if link == "class" else []
         # A score that changes an alert is published, so that every row of an alert has its prediction.
@@ -773,27 +826,19 @@ class TargetStage:
         shown = self._features if self._write_features == "all" else None
         row = prediction(item, seen, request, score, revises, self._models.named(champion), link, shown)
         if self._target.hours is not None:
-            row = msgspec.structs.replace(row, **self._outlook(reading, features, score, link))
+            row = msgspec.structs.replace(row, **self._outlook(features, score, link, published))
         if score != own:
             row = msgspec.structs.replace(row, own=own)
         rows = [row_of(row)]
         for change in changes:
             moved_by: list[MovedBy] | UnsetType = UNSET
             if change.state == "opened":
-                moved_by = self._moved_by(features, score)
+                moved_by = self._moved_by(features, own)
             rows.append(row_of(alert(item, seen, change, moved_by)))
         return rows
 
-    def _agreed(self, reading: tuple[str, int, int], horizon: int, score: float) -> float:
-        """Return the score of a horizon as it is published; longer ones will be no lower."""
-        if self._published is None:
-            return score
-        score = self._published.at_least(reading, horizon, score)
-        self._published.add(reading, horizon, score)
-        return score
-
     def _outlook(
-        self, reading: tuple[str, int, int], features: bytes, score: float, link: Link
+        self, features: bytes, score: float, link: Link, published: Published | None
     ) -> dict[str, Any]:
         """Return hours to failure, and probabilities within shorter horizons, as fields of a prediction."""
         target = self._target
@@ -805,14 +850,14 @@ class TargetStage:
         coverage = self._monitors.of(Coverage)
         low, median, high = left.interval(score) if coverage is None else left.interval(score, coverage.ends)
         within = [min(left.within(span / HOUR, score), score) for span in target.within]
-        if self._published is not None:
+        if published is not None:
             spans = zip(target.within, within, strict=True)
-            within = [self._published.between(reading, span, each) for span, each in spans]
+            within = [published.between(span, each) for span, each in spans]
         # Interpolation may round otherwise on either side of the end of a part.
         ascending = dict(zip(map(format_duration, target.within), accumulate(within, max), strict=True))
-        if self._published is not None:
+        if published is not None:
             for span, each in zip(target.within, ascending.values(), strict=True):
-                self._published.add(reading, span, each)
+                published.add(span, each)
         return {"hours": {"low": low, "median": median, "high": high}, "within": ascending or UNSET}
 
     def _moved_by(self, features: bytes, score: float) -> list[MovedBy]:
@@ -1004,22 +1049,6 @@ class _Either:
 
     def __contains__(self, key: object) -> bool:
         return key in self._logged or (self._relearning is not None and key in self._relearning)
-
-
-def _placed(item: Item, rows: list[Row]) -> list[Item]:
-    """Return rows that an item became, each with its place."""
-    part = item.part
-    return [
-        Item(
-            item.sequence,
-            target_part(part, index) if index else part,
-            item.arrival,
-            item.known,
-            item.position,
-            row,
-        )
-        for index, row in enumerate(rows)
-    ]
 
 
 def _between(parts: Mapping[int, bytes], first: int, stop: int) -> dict[int, bytes]:

@@ -213,9 +213,10 @@ class _Replay:
             self._count(item)
         if self._done:
             return
-        for made in self._stages.asset(item):
-            for seen in observations_of(made):
-                written = self._stages.rows(seen)
+        made = (seen for each in self._stages.asset(item) for seen in observations_of(each))
+        for together in self._stages.together(made):
+            written = self._stages.rows(together)
+            for seen in together:
                 if self._is_it(seen) and self._wrote_it(written):
                     self._explain(seen)
                     return
