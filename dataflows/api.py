@@ -269,7 +269,7 @@ def estimate(
         target: name of the target; None for the only one.
         model: a model that learns from features; None for the champion.
         split: share of the span of time that is for training.
-        seed: of the random split and the intervals.
+        seed: of the random split.
         truth: truth of a simulated recording, ``truth.jsonl``.
         backend: library of the frame.
 

@@ -106,14 +106,14 @@ def judged(found: Pool, trucks: int, seed: int) -> list[Estimate]:
     Args:
         found: the pool.
         trucks: that the fleet takes of it.
-        seed: of the choice, the random split and the intervals.
+        seed: of the choice and the random split.
     """
     names = np.unique(found.served.assets)
     chosen = np.random.default_rng(seed).choice(names, trucks, replace=False)
     served, complete = (each.where(np.isin(each.assets, chosen)) for each in (found.served, found.complete))
     served = rescored(served, found.model.build, found.features, MODEL)
     made = estimate(served, complete, found.model.build, found.features, MODEL, found.horizon, seed=seed)
-    return [*made, true_loss(served, MODEL, found.horizon, found.failures, seed=seed)]
+    return [*made, true_loss(served, MODEL, found.horizon, found.failures)]
 
 
 @dataclass(frozen=True, slots=True)

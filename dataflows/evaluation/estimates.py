@@ -34,7 +34,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from dataflows.evaluation.figures import bootstrap
+from dataflows.evaluation.figures import loss_interval
 from dataflows.evaluation.reading import Evaluations, labelled
 from dataflows.scoring import log_losses
 
@@ -57,7 +57,7 @@ class Estimate:
         examples: judged examples.
         positives: positive ones among them, by the labels of this estimate.
         log_loss: mean, nats.
-        low: lower end of the 95 % interval under resampling of whole assets.
+        low: lower end of the 95 % interval over assets, see `loss_interval`.
         high: its upper end.
     """
 
@@ -118,17 +118,17 @@ def estimate(
         model: its name among the models of ``served``.
         horizon: of the target, microseconds.
         split: share of the span of time that is for training.
-        seed: of the random split and of the intervals.
+        seed: of the random split.
     """
     mine, full = _table(served, features), _table(complete, features)
     border = _border(mine.times, split)
     seen, scores = _judged(served, model, border)
     return [
         _random(full, build, split, seed),
-        _by_time("hindsight", full, build, border, seed),
-        _by_time("served", mine, build, border, seed),
-        _immature(mine, build, horizon, border, seed),
-        _estimate("matured", seen.labels, scores, seen.assets, seed),
+        _by_time("hindsight", full, build, border),
+        _by_time("served", mine, build, border),
+        _immature(mine, build, horizon, border),
+        _estimate("matured", seen.labels, scores, seen.assets),
     ]
 
 
@@ -139,7 +139,6 @@ def true_loss(
     failures: Mapping[str, NDArray[np.int64]],
     *,
     split: float = 0.5,
-    seed: int = 0,
 ) -> Estimate:
     """Return the loss of the same scores by every failure that happened, reported or not.
 
@@ -149,11 +148,10 @@ def true_loss(
         horizon: as of `estimate`.
         failures: times of all failures by asset, microseconds.
         split: as of `estimate`.
-        seed: as of `estimate`.
     """
     seen, scores = _judged(served, model, _border(_known(served).times, split))
     labels = _true_labels(seen.assets, seen.times, horizon, failures)
-    return _estimate("truth", labels, scores, seen.assets, seed)
+    return _estimate("truth", labels, scores, seen.assets)
 
 
 def rescored(
@@ -201,11 +199,11 @@ def _table(evaluations: Evaluations, features: Sequence[str]) -> _Table:
 
 
 def _estimate(
-    name: str, labels: NDArray[np.int64], scores: NDArray[np.float64], assets: NDArray[Any], seed: int
+    name: str, labels: NDArray[np.int64], scores: NDArray[np.float64], assets: NDArray[Any]
 ) -> Estimate:
-    low, high = bootstrap(labels, scores, assets, seed=seed)["log_loss"]
     counted = ~np.isnan(scores)
     losses = log_losses(labels[counted], scores[counted])
+    low, high = loss_interval(losses, assets[counted])
     mean = float(np.mean(losses)) if len(losses) else math.nan
     return Estimate(name, int(counted.sum()), int(labels[counted].sum()), mean, low, high)
 
@@ -230,22 +228,22 @@ def _random(table: _Table, build: Callable[[], Any], split: float, seed: int) ->
     order = np.random.default_rng(seed).permutation(len(table.times))
     train, test = np.split(order, [round(split * len(order))])
     scores = _trained(build, table, train)(test)
-    return _estimate("random", table.labels[test], scores, table.assets[test], seed)
+    return _estimate("random", table.labels[test], scores, table.assets[test])
 
 
-def _by_time(name: str, table: _Table, build: Callable[[], Any], border: int, seed: int) -> Estimate:
+def _by_time(name: str, table: _Table, build: Callable[[], Any], border: int) -> Estimate:
     train, test = np.flatnonzero(table.times < border), np.flatnonzero(table.times >= border)
     scores = _trained(build, table, train)(test)
-    return _estimate(name, table.labels[test], scores, table.assets[test], seed)
+    return _estimate(name, table.labels[test], scores, table.assets[test])
 
 
-def _immature(table: _Table, build: Callable[[], Any], horizon: int, border: int, seed: int) -> Estimate:
+def _immature(table: _Table, build: Callable[[], Any], horizon: int, border: int) -> Estimate:
     due = table.times + horizon
     # A failure that nobody had reported by then counts as none.
     labels = np.where((table.labels == 1) & (table.settled <= due), 1, 0)
     scores = prequential(build(), table.rows(np.arange(len(due))), labels.tolist(), table.times, due)
     test = table.times >= border
-    return _estimate("immature", labels[test], scores[test], table.assets[test], seed)
+    return _estimate("immature", labels[test], scores[test], table.assets[test])
 
 
 def prequential(

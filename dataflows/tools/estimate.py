@@ -66,7 +66,7 @@ class Question:
         target: name of the target; None for the only one.
         model: a model that learns from features; None for the champion, or the model below it.
         split: share of the span of time that is for training.
-        seed: of the random split and the intervals.
+        seed: of the random split.
         truth: truth of a simulated recording, ``truth.jsonl``.
         movement: how the recording is moved before it runs; None for as it came.
     """
@@ -120,11 +120,19 @@ def estimates_of(fleet: Fleet, question: Question) -> list[Estimate]:
     served = evaluations_of(one, lines, chosen.name)
     complete = evaluations_of(without_models(one, chosen.name), in_event_time(lines), chosen.name)
     features = [fleet.classes[chosen.asset_class].features[index] for index in found.features]
-    how: dict[str, Any] = {"split": question.split, "seed": question.seed}
-    estimates = estimate(served, complete, found.build, features, found.name, chosen.horizon, **how)
+    estimates = estimate(
+        served,
+        complete,
+        found.build,
+        features,
+        found.name,
+        chosen.horizon,
+        split=question.split,
+        seed=question.seed,
+    )
     if question.truth is not None:
         failures = failures_of(question.truth, chosen.mode)
-        estimates.append(true_loss(served, found.name, chosen.horizon, failures, **how))
+        estimates.append(true_loss(served, found.name, chosen.horizon, failures, split=question.split))
     return estimates
 
 

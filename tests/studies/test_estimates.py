@@ -52,10 +52,10 @@ def test_the_table_says_how_far_off_and_how_often_covered() -> None:
     assert (truth.mean, truth.off) == (pytest.approx(0.1), 0.0)
 
 
-def test_late_reports_flatter_and_random_splits_too() -> None:
-    """A few fleets of a small pool: immature labels understate the loss, as does a random split."""
-    found = pool(50, 40, 3)
-    told = {each.name: each for each in summary([judged(found, 30, seed) for seed in range(4)])}
-    assert told["immature"].off < -0.05
-    assert told["random"].off < 0
+def test_late_reports_flatter() -> None:
+    """Two fleets of a small pool: immature labels understate the loss."""
+    found = pool(24, 30, 3)
+    told = {each.name: each for each in summary([judged(found, 16, seed) for seed in range(2)])}
+    assert told["immature"].off < 0
     assert told["matured"].off == 0
+    assert told["matured"].covers >= 0.5

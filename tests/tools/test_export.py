@@ -19,7 +19,7 @@ from dataflows.outputs import OUTPUTS
 from dataflows.tools.export import ExportError, export
 from examples.cmapss.reader import main as read
 from tests.processes import ROOT
-from tests.report.pumps import FLEET, pumps
+from tests.report.pumps import FLEET, pumps, recorded
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -106,10 +106,24 @@ def test_an_export_without_features_is_refused(tmp_path: Path) -> None:
         export(bare, tmp_path, Console(quiet=True))
 
 
+def outputs_of(fleet: Path, folder: Path, parts: list[list[bytes]]) -> dict[str, bytes]:
+    """Outputs of a run over the first part, that goes on with each further part as it comes."""
+    folder.mkdir()
+    for number, part in enumerate(parts):
+        (folder / f"part-{number}.jsonl").write_bytes(b"".join(part))
+        env = {"FLEET_INPUT": str(folder / "part-*.jsonl"), "FLEET_OUTPUT": str(folder / "out")}
+        done = CliRunner().invoke(app, ["run", str(fleet), "--recovery", str(folder / "store")], env=env)
+        assert done.exit_code == 0, done.output
+    paths = {name: folder / "out" / f"{name}.jsonl" for name in OUTPUTS}
+    return {
+        name: path.read_bytes().replace(str(folder).encode(), b"") if path.exists() else b""
+        for name, path in paths.items()
+    }
+
+
 @pytest.mark.skipif(not FD001.exists(), reason=f"C-MAPSS is not at {FD001}")
 def test_a_backfill_hands_over_to_the_live_run_without_gap_or_double_count(tmp_path: Path) -> None:
     """70 % of FD001's records as history, the rest live: every output equals that of one unbroken run."""
-    made = CliRunner()
     recording = tmp_path / "all.jsonl"
     read([str(FD001), "--subset", "FD001", "--out", str(recording)])
     lines = recording.read_bytes().splitlines(keepends=True)
@@ -117,29 +131,44 @@ def test_a_backfill_hands_over_to_the_live_run_without_gap_or_double_count(tmp_p
     lines = [line for line in lines if orjson.loads(line)["asset"] in keep]
     cut = len(lines) * 7 // 10
 
-    def outputs(folder: Path, parts: list[list[bytes]]) -> dict[str, bytes]:
-        folder.mkdir()
-        for number, part in enumerate(parts):
-            (folder / f"part-{number}.jsonl").write_bytes(b"".join(part))
-            env = {"FLEET_INPUT": str(folder / "part-*.jsonl"), "FLEET_OUTPUT": str(folder / "out")}
-            done = made.invoke(
-                app,
-                ["run", str(ROOT / "examples/cmapss/fleet.toml"), "--recovery", str(folder / "store")],
-                env=env,
-            )
-            assert done.exit_code == 0, done.output
-        found = {}
-        for name in OUTPUTS:
-            text = (
-                (folder / "out" / f"{name}.jsonl").read_bytes()
-                if (folder / "out" / f"{name}.jsonl").exists()
-                else b""
-            )
-            found[name] = text.replace(str(folder).encode(), b"")
-        return found
-
-    backfilled = outputs(tmp_path / "handed", [lines[:cut], lines[cut:]])
-    unbroken = outputs(tmp_path / "unbroken", [lines])
+    fleet = ROOT / "examples/cmapss/fleet.toml"
+    backfilled = outputs_of(fleet, tmp_path / "handed", [lines[:cut], lines[cut:]])
+    unbroken = outputs_of(fleet, tmp_path / "unbroken", [lines])
     assert len(unbroken["evaluations"]) > 100_000
     for name in OUTPUTS:
         assert backfilled[name] == unbroken[name], name
+
+
+_TREE = """
+[models.tree]
+pipeline = [{ estimator = "river.tree.HoeffdingTreeClassifier", grace_period = 20 }]
+"""
+_NEW = {
+    "a challenger": (FLEET, FLEET + _TREE),
+    # The models of before keep to the features of before.
+    "a feature": (
+        FLEET,
+        FLEET.replace('"mean", "slope"', '"mean", "slope", "max"').replace(
+            "[models.linear]", '[models.linear]\nfeatures = ["*:mean:*", "*:slope:*", "pressure", "flow"]'
+        )
+        + _TREE,
+    ),
+}
+
+
+@pytest.mark.parametrize("new", _NEW)
+def test_what_is_new_learns_from_history_and_the_champion_serves_as_before(tmp_path: Path, new: str) -> None:
+    """The new fleet over history, then live, equals one run; its champion predicts what the old one did."""
+    lines = [line + b"\n" for line in recorded(["pump-1", "pump-2", "pump-3"], 10)]
+    cut = len(lines) * 7 // 10
+    paths = tmp_path / "before.toml", tmp_path / "after.toml"
+    for path, text in zip(paths, _NEW[new], strict=True):
+        path.write_text(text)
+    before = outputs_of(paths[0], tmp_path / "before", [lines[:cut], lines[cut:]])
+    backfilled = outputs_of(paths[1], tmp_path / "handed", [lines[:cut], lines[cut:]])
+    assert backfilled == outputs_of(paths[1], tmp_path / "unbroken", [lines])
+    assert backfilled["predictions"] == before["predictions"]
+    labels = [orjson.loads(line) for line in backfilled["evaluations"].splitlines()]
+    assert len(labels) == len(before["evaluations"].splitlines()) > 100
+    late = [row["scores"]["tree"] for row in labels if row["time"] > "2025-01-08T00:00:00Z"]
+    assert len({score for score in late if score is not None}) > 1
