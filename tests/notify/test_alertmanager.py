@@ -18,6 +18,7 @@ from dataflows.instants import format_instant
 from tests.chaos.harness import free_ports
 from tests.notify.worlds import alert, commit, drift, serving, verdict
 from tests.processes import PATIENCE, ROOT, environment, start
+from tests.tables import pumps
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -26,32 +27,18 @@ if TYPE_CHECKING:
     from tests.notify.worlds import Server
 
 TOOL = Path.home() / ".cache/highwater-k8s-tools/bin/alertmanager"
-FLEET = """
-name = "pumps"
-
-[input]
-files = ["events.jsonl"]
-
-[output]
-folder = "out"
-
-[classes.pump]
-sensors = ["pressure"]
-
-[[targets]]
-class = "pump"
-mode = "seal"
-horizon = "24h"
-champion = "linear"
-
-[models.linear]
-pipeline = [{ estimator = "river.linear_model.LogisticRegression" }]
-
+FLEET = pumps(
+    "linear",
+    '{ estimator = "river.linear_model.LogisticRegression" }',
+    mode="seal",
+    horizon="24h",
+    more="""
 [notify.main]
 kind = "alertmanager"
 url = "URL"
 repost_every = "1s"
-"""
+""",
+)
 CONFIG = """
 route:
   receiver: pager

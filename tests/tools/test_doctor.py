@@ -17,28 +17,12 @@ from dataflows.recovery.manifest import new_manifest, write_manifest
 from dataflows.tools import doctor
 from dataflows.tools.doctor import examine
 from dataflows.tools.health import Finding, show
+from tests.tables import PRIOR_ALONE, pumps
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-FLEET = """
-name = "pumps"
-[input]
-files = ["events.jsonl"]
-[output]
-folder = "out"
-[classes.pump]
-sensors = ["pressure"]
-[[classes.pump.windows]]
-length = "6h"
-[[targets]]
-class = "pump"
-mode = "leak"
-horizon = "12h"
-champion = "prior"
-[models.prior]
-pipeline = [{ estimator = "dataflows.estimators.Prior" }]
-"""
+FLEET = pumps("prior", PRIOR_ALONE, pump='[[classes.pump.windows]]\nlength = "6h"')
 
 
 @pytest.fixture

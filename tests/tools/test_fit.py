@@ -9,6 +9,7 @@ import pytest
 import highwater as hw
 from dataflows import testing
 from dataflows.tools.fit import fit
+from tests.tables import PRIOR_ALONE, pumps
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -16,25 +17,18 @@ if TYPE_CHECKING:
     from dataflows.tools.health import Finding
 
 HOUR = 3600
-FLEET = """
-name = "pumps"
-[input]
-files = ["events.jsonl"]
-[classes.pump]
-sensors = ["pressure", "heat"]
+FLEET = pumps(
+    "prior",
+    PRIOR_ALONE,
+    sensors=("pressure", "heat"),
+    pump="""
 allowed_lateness = "5m"
 label_delay = "1h"
 limits = { pressure = { range = [0, 10] } }
 [[classes.pump.windows]]
 length = "6h"
-[[targets]]
-class = "pump"
-mode = "leak"
-horizon = "12h"
-champion = "prior"
-[models.prior]
-pipeline = [{ estimator = "dataflows.estimators.Prior" }]
-"""
+""",
+)
 
 
 @pytest.fixture

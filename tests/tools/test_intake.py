@@ -12,29 +12,19 @@ import pytest
 from dataflows.status import Intake
 from tests import processes
 from tests.processes import environment
+from tests.tables import PRIOR_ALONE, pumps
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-FLEET = """
-name = "pumps"
-[input]
-files = ["events.jsonl"]
-batch = 100
-[assets]
-registry = ["assets.jsonl"]
-[output]
-folder = "out"
-[classes.pump]
-sensors = ["flow"]
-[[targets]]
-class = "pump"
-mode = "seal"
-horizon = "1h"
-champion = "prior"
-[models.prior]
-pipeline = [{ estimator = "dataflows.estimators.Prior" }]
-"""
+FLEET = pumps(
+    "prior",
+    PRIOR_ALONE,
+    sensors=("flow",),
+    mode="seal",
+    horizon="1h",
+    source='batch = 100\n[assets]\nregistry = ["assets.jsonl"]',
+)
 REGISTRY = b'{"kind":"asset","asset":"p","class":"pump"}\n'
 
 

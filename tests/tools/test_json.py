@@ -13,44 +13,27 @@ from typer.testing import CliRunner
 from dataflows.__main__ import app
 from dataflows.instants import format_instant, parse_instant
 from tests.processes import ROOT, environment, run
+from tests.tables import PRIOR, pumps
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 HOUR = 3_600_000_000
 START = parse_instant("2025-01-01T00:00:00Z")
-FLEET = """
-name = "pumps"
-
-[input]
-files = ["events.jsonl"]
-
-[output]
-folder = "out"
-features = "all"
-
-[classes.pump]
-sensors = ["pressure"]
+FLEET = pumps(
+    "bayes",
+    '{ estimator = "river.naive_bayes.GaussianNB" }',
+    output='features = "all"',
+    pump="""
 allowed_lateness = "3h"
 example_every = "1h"
 compare = 1.0
-
 [[classes.pump.windows]]
 length = "6h"
 statistics = ["mean"]
-
-[[targets]]
-class = "pump"
-mode = "leak"
-horizon = "12h"
-champion = "bayes"
-
-[models.bayes]
-pipeline = [{ estimator = "river.naive_bayes.GaussianNB" }]
-
-[models.prior]
-pipeline = [{ estimator = "dataflows.estimators.Prior" }]
-"""
+""",
+    more=PRIOR,
+)
 
 
 class Ran(NamedTuple):

@@ -16,28 +16,13 @@ from dataflows.fleet import load
 from dataflows.pipeline import run_inline
 from dataflows.tools.summary import show, troubles
 from tests.evaluation.rows import evaluation, written
+from tests.tables import pumps
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
-FLEET = """
-name = "pumps"
-[input]
-files = ["events.jsonl"]
-[output]
-folder = "out"
-[classes.pump]
-sensors = ["flow"]
-[[targets]]
-class = "pump"
-mode = "seal"
-horizon = "1h"
-champion = "m"
-alert = {{ open = 0.4, dwell = "0s" }}
-[models.m]
-pipeline = [{}]
-"""
+ALERT = 'alert = { open = 0.4, dwell = "0s" }'
 SELECT = """
   { estimator = "river.compose.Select", keys = ["flow"] },
   { estimator = "river.linear_model.LogisticRegression" },
@@ -57,9 +42,13 @@ def _quiet_log() -> Iterator[None]:
     structlog.configure(**before)
 
 
+def fleet_text(pipeline: str) -> str:
+    return pumps("m", pipeline, sensors=("flow",), mode="seal", horizon="1h", target=ALERT)
+
+
 def fleet_file(folder: Path, pipeline: str) -> Path:
     path = folder / "fleet.toml"
-    path.write_text(FLEET.format(pipeline))
+    path.write_text(fleet_text(pipeline))
     return path
 
 
@@ -94,7 +83,7 @@ def test_one_missing_reading_takes_one_score_from_a_champion_that_cannot_bear_it
 def test_metrics_count_the_errors_of_a_period(tmp_path: Path) -> None:
     """Each error counts once, in the period in which it happened."""
     flows = [None if hour % 5 == 4 else float(hour % 7) for hour in range(60)]
-    text = FLEET.format(SELECT).replace("[input]", 'metrics_every = "1d"\n[input]')
+    text = fleet_text(SELECT).replace("[input]", 'metrics_every = "1d"\n[input]')
     (tmp_path / "fleet.toml").write_text(text)
     rows = run_inline(load(tmp_path / "fleet.toml", environ={}), life(flows, [0, 20]))
     found = [(row["errors"], row["set_aside"]) for row in rows["metrics"] if row.get("model") == "m"]

@@ -9,29 +9,11 @@ import pytest
 from typer.testing import CliRunner
 
 from dataflows.__main__ import app
+from tests.tables import pumps
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-FLEET = """
-name = "pumps"
-[input]
-files = ["events.jsonl"]
-[output]
-folder = "out"
-[assets]
-unknown = "adopt"
-adopt_as = "pump"
-[classes.pump]
-sensors = ["flow", "pressure"]
-[[targets]]
-class = "pump"
-mode = "seal"
-horizon = "1h"
-champion = "m"
-[models.m]
-pipeline = [{}]
-"""
 IMPUTED = """
   { estimator = "river.preprocessing.PreviousImputer" },
   { estimator = "river.linear_model.LogisticRegression" },
@@ -79,7 +61,8 @@ class Detector:
 def invoked(folder: Path, command: str, pipeline: str) -> tuple[int, str]:
     """Exit code and words of a command on a fleet with one model, and a recording with a gap."""
     path = folder / "fleet.toml"
-    path.write_text(FLEET.format(pipeline), encoding="utf-8")
+    text = pumps("m", pipeline, sensors=("flow", "pressure"), mode="seal", horizon="1h")
+    path.write_text(text, encoding="utf-8")
     (folder / "trial_models.py").write_text(OURS, encoding="utf-8")
     events = []
     for hour in range(24):
