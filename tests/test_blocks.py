@@ -207,6 +207,20 @@ def test_blocks_of_any_size_and_kills_change_no_byte(
     check(fleet(), recording, sizes, kills)
 
 
+@settings(max_examples=6, deadline=None)
+@given(_RECORDINGS, _SIZES, _KILLS)
+def test_blocks_of_sensors_that_get_stuck_change_no_byte(
+    recording: list[bytes], sizes: list[int], kills: set[int]
+) -> None:
+    """Whether a reading is stuck depends on the readings before it, not on what came together."""
+    check(
+        fleet(limits={"pressure": {"stuck_after": "30m"}, "flow": {"stuck_after": "1h"}}),
+        recording,
+        sizes,
+        kills,
+    )
+
+
 @settings(max_examples=8, deadline=None)
 @given(_RECORDINGS, _SIZES, _KILLS)
 def test_blocks_of_targets_whose_horizons_agree_change_no_byte(

@@ -19,6 +19,7 @@ from dataflows.asset.labels import Decisions, Labels, RecordKind, from_version_4
 from dataflows.asset.plan import ClassPlan
 from dataflows.asset.recompute import RecomputedWindows
 from dataflows.asset.score_on_complete import HeldReadings
+from dataflows.asset.stuck import StuckReadings
 from dataflows.asset.weather_features import WeatherFeatures
 from dataflows.event_time import Placement
 from dataflows.events import (
@@ -103,11 +104,12 @@ def _as_tombstone(left: list[Any]) -> dict[str, Any]:
 
 
 #: From older versions: those before version 4 gave layouts no numbers. A list is a tombstone. Version 5
-#: knew no verdicts, which are stored only where there are any.
+#: knew no verdicts, version 6 no stuck sensors; both are stored only where there are any.
 _OLDER: dict[int, Callable[[Any], Any]] = {
     3: lambda state: {**state, "layout": None},
     4: _with_latest,
     5: lambda state: state,
+    6: lambda state: state,
 }
 
 
@@ -130,7 +132,7 @@ def _stored(state: dict[str, Any] | list[Any]) -> StoredAsset:
 
 
 #: Snapshots of `Asset`.
-ASSET: Kind[StoredAsset] = Kind("asset", 6, _OLDER, describe=_stored)
+ASSET: Kind[StoredAsset] = Kind("asset", 7, _OLDER, describe=_stored)
 
 
 _NONE: Mapping[str, Any] = MappingProxyType({})
@@ -430,6 +432,7 @@ class Asset:
         "_revision",
         "_scored",
         "_site",
+        "_stuck",
         "_weather",
         "_windows",
         "before",
@@ -470,6 +473,7 @@ class Asset:
                 state["complete"] = RecomputedWindows(self._plan).state()
 
         self._complete: RecomputedWindows | None = None
+        self._stuck = StuckReadings.of(plan.asset_class, state.get("stuck"))
         if self._plan is plan:
             self._complete = plan.complete_windows(name, self._windows.newest, state.get("complete"))
         else:
@@ -535,6 +539,7 @@ class Asset:
                 "windows": self._windows.state(),
                 "labels": self._labels.state(),
                 "complete": None if self._complete is None else self._complete.state(),
+                **({} if self._stuck is None else {"stuck": self._stuck.state()}),
                 **self._plan.block_states(self._blocks),
             },
         )
@@ -806,7 +811,7 @@ class Asset:
             if not isinstance(event, Telemetry) or (end is not None and event.time <= end):
                 break
             try:
-                values, content = plan.read(event.readings, plan.joined(body))
+                values, content = plan.read(self._readings(event), plan.joined(body))
             except Exception:
                 if not times:
                     raise
@@ -846,7 +851,7 @@ class Asset:
 
     def _telemetry(self, item: Item, made: Made, body: ResolvedEvent, event: Telemetry) -> None:
         weather = self._plan.windows.joined(body)
-        placed = self._windows.add(event.time, event.readings, event.id, weather)
+        placed = self._windows.add(event.time, self._readings(event), event.id, weather)
         if placed is Placement.DUPLICATE or placed is Placement.TOO_LATE:
             _reject_placed(item, made, event, placed)
             return
@@ -870,6 +875,10 @@ class Asset:
             self._score_again(item, made, matured)
             if placed is Placement.LATE:
                 made.add(item, Late())
+
+    def _readings(self, event: Telemetry) -> dict[str, float | None]:
+        """Return the readings of telemetry without those of sensors that are stuck."""
+        return event.readings if self._stuck is None else self._stuck.checked(event.time, event.readings)
 
     def _note_site(self, site: str | None) -> None:
         """Tell the targets where the asset is, where they watch for drift and do not know it yet."""
@@ -1016,6 +1025,7 @@ class Asset:
         self._windows = self._windows.carry(plan.new_windows(), before.carried(plan))
         states = before.block_states(self._blocks, plan)
         self._plan = plan
+        self._stuck = StuckReadings.of(plan.asset_class, None if self._stuck is None else self._stuck.state())
         self._set_blocks(states)
         given_up = self.give_up("class changed")
         self._complete = plan.complete_windows(self._name, self._windows.newest)
@@ -1054,6 +1064,7 @@ class Asset:
         self._set_blocks({})
         self._attributes.known = attributes
         self._labels = Labels(self._plan.targets, None, self._plan.known)
+        self._stuck = StuckReadings.of(self._plan.asset_class)
         # The windows begin empty too, so nothing is missing from these.
         self._complete = None if self._complete is None else RecomputedWindows(self._plan)
 

@@ -299,6 +299,7 @@ class Limits:
         sentinels: readings by which the device reports that it has none.
         unit: for human readers.
         aliases: other names by which it is sent.
+        stuck_after: microseconds after which a reading that does not change is missing; None: never.
     """
 
     sensor: str
@@ -307,6 +308,7 @@ class Limits:
     sentinels: tuple[float, ...] = ()
     unit: str | None = None
     aliases: tuple[str, ...] = ()
+    stuck_after: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

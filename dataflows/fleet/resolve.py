@@ -270,7 +270,8 @@ class ClassLayout:
                     )
                     self._draft.refuse(place, "a name that no other sensor has", owner)
                 taken[alias] = name
-            yield Limits(name, least, most, tuple(table.sentinels), table.unit, tuple(table.aliases))
+            names = tuple(table.aliases)
+            yield Limits(name, least, most, tuple(table.sentinels), table.unit, names, table.stuck_after)
 
     def _weather(self) -> dict[str, Loc]:
         """Weather values with their places."""

@@ -296,6 +296,12 @@ class LimitTable(Table):
         description="Numbers by which the device reports that it has no reading, such as 65535 or -9999: "
         "they are missing, and counted.",
     )
+    stuck_after: PositiveDuration | None = Field(
+        default=None,
+        description="A reading is missing if one of the same value lies this long before it, by event time, "
+        "and no other value in between: the sensor is stuck. [features.md](features.md#stuck-sensors) tells "
+        "what late readings change. By default a sensor may stand still.",
+    )
     aliases: list[Name] = Field(
         default=[],
         description="Other names by which devices send it. A message that has its own name and an "
