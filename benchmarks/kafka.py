@@ -219,9 +219,9 @@ def latency(bootstrap: str, what: str, rate: int, seconds: float, epoch: float) 
     """Milliseconds from each event's timestamp until its prediction is read, at a steady rate."""
     with tempfile.TemporaryDirectory() as name:
         bench = Bench(bootstrap, Path(name), follow=True)
-        found: list[float] = []
+        #: Timestamp of each event, and milliseconds until its prediction was read.
+        found: list[tuple[int, float]] = []
         done = threading.Event()
-        began = time.time() * 1_000 + _WARM * 2_000
 
         def read() -> None:
             consumer = bench.consumer("read_committed")
@@ -230,7 +230,7 @@ def latency(bootstrap: str, what: str, rate: int, seconds: float, epoch: float) 
                 messages = consumer.consume(1_000, 0.05)
                 now = time.time() * 1_000
                 stamps = [each.timestamp()[1] for each in messages if each.error() is None]
-                found.extend(now - stamp for stamp in stamps if stamp > began)
+                found.extend((stamp, now - stamp) for stamp in stamps)
             consumer.close()
 
         reader = threading.Thread(target=read)
@@ -238,6 +238,7 @@ def latency(bootstrap: str, what: str, rate: int, seconds: float, epoch: float) 
             time.sleep(_WARM)
             reader.start()
             start, sent = time.perf_counter(), 0
+            began = (time.time() + _WARM) * 1_000
             while (passed := time.perf_counter() - start) < _WARM + seconds:
                 while sent < passed * rate:
                     bench.send(sent, int(time.time() * 1_000))
@@ -247,11 +248,12 @@ def latency(bootstrap: str, what: str, rate: int, seconds: float, epoch: float) 
             time.sleep(3 * epoch + 2)
             done.set()
             reader.join()
+    waited = [milliseconds for stamp, milliseconds in found if stamp >= began]
     expected = seconds * rate
-    assert abs(len(found) - expected) < 0.05 * expected + rate, (
-        f"{len(found):,} predictions were read of {expected:,.0f}: the run did not keep up"
+    assert abs(len(waited) - expected) < 0.05 * expected + rate, (
+        f"{len(waited):,} predictions were read of {expected:,.0f}: the run did not keep up"
     )
-    return found
+    return waited
 
 
 def _child(what: str, fleet: Path, epoch: float) -> None:
