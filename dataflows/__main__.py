@@ -370,12 +370,22 @@ def init(
     ],
     out: Annotated[Path, typer.Option(help="Where to write the fleet.toml.")] = Path("fleet.toml"),
     force: Annotated[bool, typer.Option("--force", help="Replace a file that is there.")] = False,  # noqa: FBT002
+    zone: Annotated[
+        str | None,
+        typer.Option(help="Time zone of times without offset, such as Europe/Berlin \\[default: UTC]."),
+    ] = None,
+    failure: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="A code that is a failure, in a column of codes; may be repeated.", show_default=False
+        ),
+    ] = None,
 ) -> None:
     """Look at your own files and write a first fleet.toml for them."""
     from dataflows.tools.init import init as write_fleet
 
     with _explained():
-        write_fleet(files, out, _console, force=force)
+        write_fleet(files, out, _console, force=force, zone=zone, failures=failure or ())
 
 
 @app.command()

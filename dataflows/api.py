@@ -57,13 +57,22 @@ class Result:
     text: str
 
 
-def init(files: Sequence[str | Path], out: str | Path = "fleet.toml", *, force: bool = False) -> str:
+def init(
+    files: Sequence[str | Path],
+    out: str | Path = "fleet.toml",
+    *,
+    force: bool = False,
+    zone: str | None = None,
+    failures: Sequence[str] = (),
+) -> str:
     """Write a ``fleet.toml`` for files of any form, and return what was found in them.
 
     Args:
         files: paths and globs of CSV, text, JSON, Parquet or Arrow files.
         out: path of the ``fleet.toml``.
         force: replace a file that is there.
+        zone: time zone of times without offset, such as ``"Europe/Berlin"``; None takes them as UTC.
+        failures: codes that are failures, in a column of codes.
 
     Raises:
         InitError: the files hold no telemetry, or the file is there already.
@@ -71,7 +80,14 @@ def init(files: Sequence[str | Path], out: str | Path = "fleet.toml", *, force: 
     from dataflows.tools.init import init as init_fleet  # noqa: PLC0415
 
     printed = io.StringIO()
-    init_fleet([str(path) for path in files], Path(out), Console(file=printed, width=78), force=force)
+    init_fleet(
+        [str(path) for path in files],
+        Path(out),
+        Console(file=printed, width=78),
+        force=force,
+        zone=zone,
+        failures=failures,
+    )
     return printed.getvalue()
 
 

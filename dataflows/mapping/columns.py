@@ -14,7 +14,7 @@ from itertools import count, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dataflows.mapping.rows import first_cells, form_of, read_rows
+from dataflows.mapping.rows import RowsError, encoding_of, first_cells, form_of, read_rows
 from dataflows.mapping.rules import FILE, MISSING, Time, value_of
 
 if TYPE_CHECKING:
@@ -29,14 +29,21 @@ ROWS = 20_000
 _DISTINCT = 5_000
 _MOST = 0.95
 _FEW = 40
+_TWO = 2
+#: Mean number of words from which texts are sentences.
+_WORDS = 3
 
 _ASSET = re.compile(
     r"asset|machine|unit|device|serial|equip|engine|truck|vehicle|pump|turbine|motor|disk|robot|station"
-    r"|maschine|anlage|gerät|geraet|^id$|_id$|^name$",
+    r"|maschine|anlage|gerät|geraet|(?<!hum)(?<!flu)(?<!val)(?<!gr)(?<!sol)(?<!liqu)id$|^vin$|^name$",
     re.IGNORECASE,
 )
 _TIME = re.compile(r"time|date|stamp|^ts$|^at$|^t$|epoch|cycle|hour$|zeit|datum", re.IGNORECASE)
-_ARRIVED = re.compile(r"arriv|receiv|ingest|inserted", re.IGNORECASE)
+_ARRIVED = re.compile(
+    r"arriv|receiv|ingest|inserted|report|recv|^rx|rx$|gemeldet|meldung|eingang|erfasst", re.IGNORECASE
+)
+#: Names of a number that identifies a record.
+_IDENTITY = re.compile(r"(nr|no|num|number|nummer|id|key)\.?$", re.IGNORECASE)
 _FAILURE = re.compile(r"fail|broke|breakdown|fault_?label|ausfall|störung|stoerung", re.IGNORECASE)
 _FAULT = re.compile(r"error|alarm|fault|event|code", re.IGNORECASE)
 _MAINTENANCE = re.compile(r"maint|repair|service|work_?order|replac|inspect|overhaul|wartung", re.IGNORECASE)
@@ -45,7 +52,7 @@ _KINDS = {"failure": _FAILURE, "maintenance": _MAINTENANCE, "fault": _FAULT}
 _ABOUT = {"failure": "mode", "fault": "code", "maintenance": "component"}
 _LABEL = re.compile(r"^(is_?)?(machine_?)?(fail(ure|ed)?|broken?|breakdown|label|target)$", re.IGNORECASE)
 #: A number with a decimal comma, and one whose commas may part thousands.
-_COMMA = re.compile(r"[+-]?\d+,\d+(e[+-]?\d+)?", re.IGNORECASE)
+_COMMA = re.compile(r"[+-]?(\d{1,3}(\.\d{3})+|\d+),\d+(e[+-]?\d+)?", re.IGNORECASE)
 _THOUSANDS = re.compile(r"[+-]?[1-9]\d{0,2}(,\d{3})+")
 #: What no name in `fleet.toml` has, and its length there (less a number at its end).
 _REPLACED = str.maketrans("[]/:*?", "()____")
@@ -89,7 +96,7 @@ _CUT = "{}: the name says test, so its machines are taken as cut off before they
 SINCE = "2020-01-01T00:00:00Z"
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Column:
     """Statistics of one column, over the examined rows.
 
@@ -132,7 +139,7 @@ class Column:
             self.distinct[text] += 1
         comma = _COMMA.fullmatch(text) is not None
         try:
-            number = float(text.replace(",", ".") if comma else text)
+            number = float(text.replace(".", "").replace(",", ".") if comma else text)
         except ValueError:
             return
         self.numbers += 1
@@ -140,6 +147,10 @@ class Column:
         self.decimal += comma and _THOUSANDS.fullmatch(text) is None
         self.whole += number.is_integer()
         self.least, self.largest = min(self.least, number), max(self.largest, number)
+
+    def missing_in(self, rows: int) -> int:
+        """Rows without a value, of so many: a JSON object may lack the field."""
+        return rows - self.rows
 
     @property
     def numeric(self) -> bool:
@@ -176,14 +187,16 @@ class Proposal:
     ignored: list[str] = field(default_factory=list)
 
 
-def propose(files: Sequence[str]) -> list[Proposal]:
+def propose(files: Sequence[str], *, zone: str | None = None, failures: Sequence[str] = ()) -> list[Proposal]:
     """Propose a rule for each group of files with the same columns.
 
     Args:
         files: paths of files of rows; one without a row gets no rule.
+        zone: time zone of times without offset; None takes them as UTC, and says so.
+        failures: codes that are failures, in columns of codes.
 
     Raises:
-        RowsError: a file cannot be read.
+        RowsError: a file cannot be read, or failures are given and there is no column of codes.
     """
     samples: dict[tuple[str, ...], dict[str, list[Row]]] = defaultdict(dict)
     for path in files:
@@ -193,23 +206,38 @@ def propose(files: Sequence[str]) -> list[Proposal]:
         names = tuple(dict.fromkeys(name for row in rows[:200] for name in row.fields or {}))
         found = samples[names]
         found[path] = rows[: max(1, ROWS - sum(map(len, found.values())))]
-    tables = [table for group in samples.values() for table in _tables(group)]
-    labels = any(table.label is not None or table.kind == "failure" for table in tables)
+    tables = [table for group in samples.values() for table in _tables(group, zone, failures)]
+    if failures and not any(table.fails for table in tables):
+        msg = f"no column of codes beside readings is found, of which {', '.join(failures)} could be failures"
+        raise RowsError(msg)
+    if any(table.arrived is not None for table in tables):
+        for table in tables:
+            table.take_as_received_at_once()
+    labels = any(table.label is not None or table.fails or table.kind == "failure" for table in tables)
     return [table.proposal(labels=labels) for table in tables]
 
 
-def _tables(samples: dict[str, list[Row]]) -> list[_Table]:
+def _tables(samples: dict[str, list[Row]], zone: str | None, failures: Sequence[str]) -> list[_Table]:
     """Tables of files with the same columns: one, or one of files to train on and one of files to test."""
-    whole = _Table(samples)
+    whole = _Table(samples, zone, failures)
     tests = {path: rows for path, rows in samples.items() if Path(path).name.lower().startswith("test")}
     if len(tests) in {0, len(samples)} or whole.kind != "telemetry":
         return [whole]
     rest = {path: rows for path, rows in samples.items() if path not in tests}
-    return [_Table(rest, by_file=whole.by_file), _Table(tests, by_file=whole.by_file, cut=True)]
+    by_file = whole.by_file
+    return [
+        _Table(rest, zone, failures, by_file=by_file),
+        _Table(tests, zone, failures, by_file=by_file, cut=True),
+    ]
 
 
 def _sample(path: str) -> list[Row]:
-    return list(islice(read_rows(path, columns=_columns(path)), ROWS))
+    return list(islice(read_rows(path, columns=_columns(path), encoding=_encoding(path)), ROWS))
+
+
+def _encoding(path: str) -> str | None:
+    """Encoding of a text file; None for UTF-8 and for files of other forms."""
+    return encoding_of(path) if form_of(path) in {"csv", "text", "json lines", "json"} else None
 
 
 def _columns(path: str) -> list[str] | None:
@@ -235,6 +263,8 @@ class _Table:
 
     Args:
         samples: first rows of each file.
+        zone: time zone of times without offset, None if unknown.
+        failures: codes that are failures.
         by_file: whether the name of a machine needs that of its file; None finds out.
         cut: whether the machines were cut off before they failed.
 
@@ -243,8 +273,15 @@ class _Table:
     """
 
     def __init__(
-        self, samples: dict[str, list[Row]], *, by_file: bool | None = None, cut: bool = False
+        self,
+        samples: dict[str, list[Row]],
+        zone: str | None = None,
+        failures: Sequence[str] = (),
+        *,
+        by_file: bool | None = None,
+        cut: bool = False,
     ) -> None:
+        self._zone = zone
         self.files = files = list(samples)
         rows = [row for each in samples.values() for row in each]
         self._cut = cut
@@ -257,16 +294,19 @@ class _Table:
         self.asked: list[str] = []
         self.time, self.arrived = self._times()
         self.label = next((c for c in self._left() if _LABEL.search(c.name) and _is_flag(c)), None)
+        self.asset: Column | None = None
         self.asset = self._asset()
+        self.code = self._code()
+        #: Codes of failures.
+        self.fails = [] if self.code is None else list(failures)
         self.type, self.kinds = self._types()
         self.kind = self._kind()
         self.by_file = self._needs_file(samples) if by_file is None else by_file
-        if any(
-            "\ufffd" in text for column in self.columns.values() for text in (column.name, *column.distinct)
-        ):
+        self.encoding = _encoding(files[0])
+        if self.encoding is not None:
             self.asked.append(
-                f"{Path(files[0]).name} is not UTF-8, so letters in it are lost: convert it, such as with "
-                "`iconv -f latin1 -t utf-8`, and run `init` on the result."
+                f"{Path(files[0]).name} is not UTF-8: it is read as {self.encoding}. Set `encoding` in its "
+                "rule if letters are wrong."
             )
         if self.kind == "unknown":
             what = (
@@ -299,23 +339,27 @@ class _Table:
         found = {
             name: form for name, column in self.columns.items() if (form := _time_of(column)) is not None
         }
-        arrived = next((name for name in found if _ARRIVED.search(name)), None)
+        arrived = next((name for name in found if _says(_ARRIVED, name)), None) if len(found) > 1 else None
         names = [name for name in found if name != arrived]
-        named = [name for name in names if _TIME.search(name)] or names
+        named = [name for name in names if _says(_TIME, name)] or names
         if named:
             source = {"field": named[0], **found[named[0]]}
-            if source.get("zone") == "UTC":
+            if source.get("zone") == "UTC" and self._zone is None:
                 self.asked.append(
-                    f"`{named[0]}` has no offset: its times are taken as UTC. "
-                    "Set `zone` if they are local, such as to Europe/Berlin."
+                    f"`{named[0]}` has no offset: its times are taken as UTC. If they are local, run `init` "
+                    "again with their zone, such as --zone Europe/Berlin."
                 )
+            for form in found.values():
+                if "zone" in form and self._zone is not None:
+                    form["zone"] = self._zone
+            source |= found[named[0]]
             return source, None if arrived is None else {"field": arrived, **found[arrived]}
         whole = [c for c in self.columns.values() if c.whole == c.rows > 0]
-        counted = next((c for c in whole if _COUNT.search(c.name)), None) or next(
-            (c for c in whole if _TIME.search(c.name) and len(c.distinct) >= _STEPS), None
+        counted = next((c for c in whole if _says(_COUNT, c.name)), None) or next(
+            (c for c in whole if _says(_TIME, c.name) and len(c.distinct) >= _STEPS), None
         )
         if counted is None:
-            unread = next((c for c in self.columns.values() if _TIME.search(c.name) and c.rows), None)
+            unread = next((c for c in self.columns.values() if _says(_TIME, c.name) and c.rows), None)
             if unread is not None:
                 self.asked.append(
                     f"`{unread.name}` has the name of a time, but {next(iter(unread.distinct))!r} "
@@ -331,7 +375,9 @@ class _Table:
             for column in self._left()
             if column is not self.label and column.missing == 0 and column.numbers in {0, column.whole}
         ]
-        named = [column for column in candidates if _ASSET.search(column.name)]
+        fitting = [column for column in candidates if _says(_ASSET, column.name)]
+        # In a list of machines, what names a machine numbers the rows.
+        named = [column for column in fitting if not self._is_identity(column)] or fitting
         many = [column for column in named if not column.constant] or named
         if many:
             # Several names may fit (`machine_id`, `model_name`): the one with the most values is the machine.
@@ -339,12 +385,36 @@ class _Table:
         texts = [c for c in candidates if c.numbers == 0 and 1 < len(c.distinct) < len(self._rows) / 3]
         return max(texts, key=lambda column: len(column.distinct)) if texts else None
 
+    def _code(self) -> Column | None:
+        """Find a column of codes that few of the rows have, beside readings."""
+        for column in self._left():
+            whole = column.numbers in {0, column.whole}
+            few = 0 < column.rows <= column.missing_in(len(self._rows)) and len(column.distinct) <= _FEW
+            if _says(_FAULT, column.name) and whole and few and column not in {self.asset, self.label}:
+                return column
+        return None
+
+    def _is_identity(self, column: Column) -> bool:
+        """Whether a column numbers the rows, as orders are numbered."""
+        each = column.whole == column.rows == len(column.distinct) > _FEW
+        return each and column is not self.asset and _says(_IDENTITY, column.name)
+
+    def take_as_received_at_once(self) -> None:
+        """Take the times of rows without a time of receipt as times of receipt, as other files have some."""
+        if self.time is not None and self.arrived is None and self.kind != "unknown":
+            self.arrived = dict(self.time)
+            self.asked.append(
+                f"{Path(self.files[0]).name} has no times of receipt: its rows are taken as received at once."
+            )
+
     def _types(self) -> tuple[Column | None, dict[str, str]]:
         """Find the column whose values say what each row is, and the kind of event of each value.
 
         Several values of one kind are no types: they are modes, codes or components.
         """
         for column in self._texts():
+            if _is_prose(column):
+                continue
             kinds = {text: kind for text in column.distinct if (kind := _kind_in(text)) is not None}
             if kinds and (
                 column.constant or len(set(kinds.values())) > 1 or len(kinds) < len(column.distinct)
@@ -364,11 +434,20 @@ class _Table:
         return kind if kind == "failure" or (kind is not None and self._texts()) else "unknown"
 
     def _readings(self) -> list[Column]:
-        return [
+        apart = {self.asset, self.label, self.code}
+        numeric = [
             column
             for column in self._left()
-            if column.numeric and column is not self.asset and column is not self.label
+            if column.numeric and column not in apart and not self._is_identity(column)
         ]
+        if self.code is None:
+            return numeric
+        # What comes with a code alone says something of the code.
+        present: set[str] = set()
+        for fields in self._rows:
+            if value_of(fields, self.code.name) is None:
+                present |= {name for name, value in _flat(fields) if value is not None}
+        return [column for column in numeric if column.name in present]
 
     def _texts(self) -> list[Column]:
         """Text columns with few values."""
@@ -419,6 +498,8 @@ class _Table:
         rule: dict[str, Any] = {"files": _globs(self.files)}
         if self.headless:
             rule["columns"] = list(self.columns)
+        if self.encoding is not None:
+            rule["encoding"] = self.encoding
         rule["make"] = make
         used |= {source["field"] for source in (self.time, self.arrived) if source is not None}
         asset = "" if self.asset is None else self.asset.name
@@ -427,9 +508,20 @@ class _Table:
 
     def _record(self, place: dict[str, Any]) -> tuple[list[dict[str, Any]], set[str]]:
         """Failures, faults and maintenance; their mode, code or component is a text of few values."""
-        about = next((column for column in self._texts() if column is not self.type), None)
+        others = [column for column in self._texts() if column is not self.type]
+        about = next((column for column in others if not _is_prose(column)), None)
+        prose = next((c for c in self._left() if c not in {self.asset, self.type} and _is_prose(c)), None)
+        if about is None and prose is not None and "failure" in {self.kind, *self.kinds.values()}:
+            self.asked.append(
+                f"`{prose.name}` is text for people, so all failures are of one mode. To tell modes apart, "
+                f'make an event of each, such as with `where = {{ {prose.name} = "*bearing*" }}`.'
+            )
+        identity = next((column for column in self._left() if self._is_identity(column)), None)
+        if identity is not None:
+            place = {**place, "id": identity.name}
+        used = {column.name for column in (about, identity) if column is not None}
         if self.type is None:
-            return [self._event(self.kind, place, about)], {about.name} if about else set()
+            return [self._event(self.kind, place, about)], used
         make = []
         for kind in dict.fromkeys(self.kinds.values()):
             texts = [text for text, each in self.kinds.items() if each == kind]
@@ -440,7 +532,7 @@ class _Table:
             self.asked.append(
                 f"Rows whose `{self.type.name}` is {', '.join(map(repr, unknown[:5]))} make no event."
             )
-        return make, {self.type.name, *([about.name] if about else [])}
+        return make, {self.type.name, *used}
 
     def _event(self, kind: str, place: dict[str, Any], about: Column | None) -> dict[str, Any]:
         """Return the rule of one record, about the text of a column."""
@@ -462,25 +554,48 @@ class _Table:
         make: list[dict[str, Any]] = []
         fixed = self._attributes()
         if fixed and self.asset is not None:
-            known = {"class": {"value": "machine"}, "attributes": fixed}
+            known: dict[str, Any] = {"class": {"value": "machine"}, "attributes": fixed}
+            # Rows without them, such as of codes, say nothing of the machine.
+            gaps = any(self.columns[name].missing_in(len(self._rows)) for name in fixed)
+            known |= {"where": dict.fromkeys(fixed, "*")} if gaps else {}
             make.append({"kind": "asset", "asset": place["asset"], **known})
         used = {*readings, *fixed}
         names = _fit_for_names(readings)
         if names or any(column.commas for column in varying):
             readings = {names.get(column.name, column.name): column.source for column in varying}
-        make.append({"kind": "telemetry", **place, "readings": readings})
+        telemetry = {"kind": "telemetry", **place, "readings": readings}
+        make.append(telemetry)
+        if self.code is not None and varying:
+            telemetry["where"] = {max(varying, key=lambda column: column.rows).name: "*"}
+            make += self._codes(self.code, place)
+            used.add(self.code.name)
         failure = {"kind": "failure", **place, "mode": {"value": "failure"}}
         if self.label is not None:
             flag = next(text for text in self.label.distinct if text.lower() in {"1", "1.0", "true", "yes"})
             make.append({**_later(failure), "where": {self.label.name: _plain_flag(flag)}})
             used.add(self.label.name)
             self.asked.append(f"`{self.label.name}` = {flag} is taken as a failure right after that row.")
+        elif self.fails or self.code is not None:
+            pass
         elif self._cut and not labels:
             self.asked.append(_CUT.format(Path(self.files[0]).name))
         elif not labels and (self.asset is not None or self.by_file):
             make.append({**_later(failure), "when": "last"})
             self.asked.append(RUN_TO_FAILURE)
         return make, used
+
+    def _codes(self, code: Column, place: dict[str, Any]) -> list[dict[str, Any]]:
+        """Faults of codes, and failures of those that are given as such."""
+        fault = {"kind": "fault", **place, "code": code.name, "where": {code.name: "*"}}
+        if not self.fails:
+            counted = ", ".join(f"{text} ({count:,})" for text, count in code.distinct.most_common(12))
+            self.asked.append(
+                f"`{code.name}` has codes, taken as faults: {counted}. For those that are failures, run "
+                f"`init` again with --failure for each, such as --failure {min(code.distinct)}."
+            )
+            return [fault]
+        failure = {"kind": "failure", **place, "mode": code.name, "where": {code.name: self.fails}}
+        return [failure, {**fault, "unless": {code.name: self.fails}}]
 
     def _attributes(self) -> list[str]:
         """Text columns that never change within an asset."""
@@ -492,10 +607,28 @@ class _Table:
                 continue
             values: dict[str, set[str]] = defaultdict(set)
             for fields in self._rows:
-                values[str(fields.get(self.asset.name))].add(str(fields.get(column.name)))
-            if all(len(each) == 1 for each in values.values()):
+                if (text := value_of(fields, column.name)) is not None:
+                    values[str(value_of(fields, self.asset.name))].add(str(text))
+            # A text that each machine has for its own is another name of it.
+            shared = len(values) <= _TWO or 2 * len(set().union(*values.values())) <= len(values)
+            if shared and all(len(each) == 1 for each in values.values()):
                 found.append(column.name)
         return found
+
+
+def _says(pattern: re.Pattern[str], name: str) -> bool:
+    """Whether the name of a column, or of a field inside others, says what a pattern looks for.
+
+    >>> _says(_TIME, "meta.ts"), _says(_TIME, "tele.oil")
+    (True, False)
+    """
+    return pattern.search(name) is not None or pattern.search(name.rsplit(".", 1)[-1]) is not None
+
+
+def _is_prose(column: Column) -> bool:
+    """Whether a text column holds sentences, and not names of a few things."""
+    words = sum(len(text.split()) for text in column.distinct)
+    return column.numbers == 0 and words >= _WORDS * len(column.distinct) > 0 and len(column.distinct) > _TWO
 
 
 def _fit_for_names(texts: Iterable[str]) -> dict[str, str]:
@@ -560,7 +693,7 @@ def _time_of(column: Column) -> dict[str, Any] | None:
     if column.typed:
         return {} if "+" in texts[0][10:] else {"zone": "UTC"}
     if column.numeric:
-        named = _TIME.search(column.name) or _ARRIVED.search(column.name)
+        named = _says(_TIME, column.name) or _says(_ARRIVED, column.name)
         return _epoch_of(column) if named else None
     forms: Sequence[dict[str, Any]] = (
         {},

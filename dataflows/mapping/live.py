@@ -43,6 +43,7 @@ class LiveRows:
         self._rules = rules
         self._mapper = Mapper(rules)
         self._path = path
+        self._encoding = rules[0].encoding or "utf-8"
         self._lines = LineReader(form, rules[0].columns, rules[0].delimiter)
         #: Offset of the first row: after the header, where there is one.
         self._first = 0
@@ -74,7 +75,7 @@ class LiveRows:
             return None
         if len(raw) > MAX_BYTES:
             return (decode(raw),)
-        row = self._lines.row(number, raw.decode("utf-8", errors="replace"))
+        row = self._lines.row(number, raw.decode(self._encoding, errors="replace"))
         if self._named and row.fields is not None:
             row = row._replace(fields={FILE: self._name, **row.fields})
         made = self._mapper.make(row)
@@ -86,7 +87,9 @@ class LiveRows:
         with Path(path).open("rb") as file:
             line = next(line for line in file if line.strip())
             self._first = file.tell()
-        names = self._lines.read_names(line.decode("utf-8-sig", errors="replace"), path)
+        names = self._lines.read_names(
+            line.decode(self._rules[0].encoding or "utf-8-sig", errors="replace"), path
+        )
         examined = Examined(path, self._rules)
         examined.add({**dict(zip(names, repeat(None))), **({FILE: None} if self._named else {})})
 

@@ -108,7 +108,7 @@ def with_recordings(
         return fleet, []
     folder = fleet.output.folder / "input"
     folder.mkdir(parents=True, exist_ok=True)
-    rules = _digest(repr([rule.model_dump(exclude={"topics"}) for rule in given.rules]).encode())
+    rules = _digest(repr([_dumped(rule) for rule in given.rules]).encode())
     index = folder / "recordings.json"
     known = orjson.loads(index.read_bytes()) if index.exists() else []
     paths = expand(given.files)
@@ -192,6 +192,13 @@ def delete_recordings(output: Path) -> None:
     folder = output / "input"
     for path in (*folder.glob("events-*.jsonl"), folder / "recordings.json"):
         path.unlink(missing_ok=True)
+
+
+def _dumped(rule: Rule) -> dict[str, Any]:
+    """What a recording depends on; keys that came later count only where they are set."""
+    left: dict[str, Any] = {"topics": True, "encoding": rule.encoding is None}
+    left["make"] = {number: {"unless"} for number, made in enumerate(rule.make) if not made.unless}
+    return rule.model_dump(exclude=left)
 
 
 def _digest_of(path: str) -> str:
@@ -297,7 +304,8 @@ def _joins(one: dict[str, Any], other: dict[str, Any]) -> bool:
 
 def _rows(path: str, rules: Sequence[Rule]) -> Iterator[Row]:
     """Yield the rows of a file in the form that the first of its rules says."""
-    rows = read_rows(path, columns=rules[0].columns, delimiter=rules[0].delimiter)
+    first = rules[0]
+    rows = read_rows(path, columns=first.columns, delimiter=first.delimiter, encoding=first.encoding)
     named = any(FILE in fields_of(rule) for rule in rules)
     file = Path(path).name.split(".")[0]
     for row in rows:

@@ -6,6 +6,7 @@ counts lines, so that a person finds a row again.
 
 from __future__ import annotations
 
+import codecs
 import csv
 import gzip
 import importlib.util
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     import io
     from collections.abc import Iterator, Sequence
 
-__all__ = ["LineReader", "Row", "RowsError", "first_cells", "form_of", "read_rows"]
+__all__ = ["LineReader", "Row", "RowsError", "encoding_of", "first_cells", "form_of", "read_rows"]
 
 _GZIP = b"\x1f\x8b"
 _FORMS = {
@@ -34,6 +35,8 @@ _FORMS = {
     ".arrow": "arrow",
     ".feather": "arrow",
 }
+#: Bytes whose encoding is examined.
+_PROBED = 4 << 20
 _DELIMITERS = (",", ";", "\t", "|")
 
 
@@ -72,13 +75,37 @@ def form_of(path: str) -> str:
     return form
 
 
-def first_cells(path: str) -> list[str]:
+def encoding_of(path: str) -> str | None:
+    """Return None for a text file in UTF-8, else cp1252, which Windows writes in Western Europe.
+
+    Raises:
+        RowsError: the file is damaged.
+    """
+    try:
+        with Path(path).open("rb") as file:
+            opener: Any = gzip.open if file.read(2) == _GZIP else open
+        with opener(path, "rb") as file:
+            data = file.read(_PROBED)
+    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+        raise _damaged(path, error) from error
+    try:
+        codecs.getincrementaldecoder("utf-8")().decode(data)
+    except UnicodeDecodeError:
+        return "cp1252"
+    return None
+
+
+def _damaged(path: str, error: Exception) -> RowsError:
+    return RowsError(f"{path} is packed by gzip, and damaged or cut off: {error}; export it again")
+
+
+def first_cells(path: str, encoding: str | None = None) -> list[str]:
     """Return the cells of the first line of a text file: its header, if it has one.
 
     Raises:
         RowsError: the form of the file is unknown.
     """
-    with _opened(path) as file:
+    with _opened(path, encoding) as file:
         line = file.readline()
     if form_of(path) == "text":
         return line.split()
@@ -86,7 +113,11 @@ def first_cells(path: str) -> list[str]:
 
 
 def read_rows(
-    path: str, *, columns: Sequence[str] | None = None, delimiter: str | None = None
+    path: str,
+    *,
+    columns: Sequence[str] | None = None,
+    delimiter: str | None = None,
+    encoding: str | None = None,
 ) -> Iterator[Row]:
     """Yield the rows of a file.
 
@@ -95,35 +126,35 @@ def read_rows(
         columns: names of the columns of a file without a header; None reads the names from its first line.
         delimiter: text between two columns; None finds out: one of ``, ; tab |`` in the header of a CSV file,
             blanks in a text file.
+        encoding: of a text file; None is UTF-8, in which what is no text becomes U+FFFD.
 
     Raises:
         RowsError: the file cannot be read; Parquet and Arrow need the extra ``parquet``.
     """
     form = form_of(path)
     if form == "csv":
-        yield from _csv(path, columns, delimiter)
+        yield from _csv(path, columns, delimiter, encoding)
     elif form == "text":
-        yield from _text(path, columns, delimiter)
+        yield from _text(path, columns, delimiter, encoding)
     elif form == "json lines":
-        yield from _json_lines(path)
+        yield from _json_lines(path, encoding)
     elif form == "json":
-        yield from _json(path)
+        yield from _json(path, encoding)
     else:
         yield from _arrow(path, form)
 
 
 @contextmanager
-def _opened(path: str) -> Iterator[io.TextIOBase]:
+def _opened(path: str, encoding: str | None) -> Iterator[io.TextIOBase]:
     """Open a text file, packed or not; a byte order mark is skipped."""
     with Path(path).open("rb") as file:
         packed = file.read(2) == _GZIP
     opener: Any = gzip.open if packed else open
     try:
-        with opener(path, "rt", encoding="utf-8-sig", errors="replace", newline="") as text:
+        with opener(path, "rt", encoding=encoding or "utf-8-sig", errors="replace", newline="") as text:
             yield text
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-        msg = f"{path} is packed by gzip, and damaged or cut off: {error}; export it again"
-        raise RowsError(msg) from error
+        raise _damaged(path, error) from error
 
 
 def _delimiter(header: str) -> str:
@@ -131,8 +162,10 @@ def _delimiter(header: str) -> str:
     return max(_DELIMITERS, key=header.count)
 
 
-def _csv(path: str, columns: Sequence[str] | None, delimiter: str | None) -> Iterator[Row]:
-    with _opened(path) as file:
+def _csv(
+    path: str, columns: Sequence[str] | None, delimiter: str | None, encoding: str | None
+) -> Iterator[Row]:
+    with _opened(path, encoding) as file:
         if delimiter is None:
             delimiter = _delimiter(file.readline())
             file.seek(0)
@@ -215,8 +248,10 @@ class LineReader:
         return next(csv.reader([line], delimiter=self._delimiter or ","), [])
 
 
-def _text(path: str, columns: Sequence[str] | None, delimiter: str | None) -> Iterator[Row]:
-    with _opened(path) as file:
+def _text(
+    path: str, columns: Sequence[str] | None, delimiter: str | None, encoding: str | None
+) -> Iterator[Row]:
+    with _opened(path, encoding) as file:
         lines = enumerate(file, start=1)
         names = list(columns) if columns else next(lines, (0, ""))[1].split(delimiter)
         for number, line in lines:
@@ -230,8 +265,8 @@ def _row(number: int, names: list[str], values: list[str], delimiter: str) -> Ro
     return Row(number, dict(zip(names, values, strict=True)), delimiter.join(values))
 
 
-def _json_lines(path: str) -> Iterator[Row]:
-    with _opened(path) as file:
+def _json_lines(path: str, encoding: str | None) -> Iterator[Row]:
+    with _opened(path, encoding) as file:
         for number, line in enumerate(file, start=1):
             if line.strip():
                 yield _json_row(number, line)
@@ -245,9 +280,9 @@ def _json_row(number: int, line: str) -> Row:
     return Row(number, found if isinstance(found, dict) else None, line.rstrip("\n"))
 
 
-def _json(path: str) -> Iterator[Row]:
+def _json(path: str, encoding: str | None) -> Iterator[Row]:
     """Rows of one JSON array of objects; of a single object, the only list of objects in it."""
-    with _opened(path) as file:
+    with _opened(path, encoding) as file:
         try:
             found = orjson.loads(file.read())
         except orjson.JSONDecodeError as error:

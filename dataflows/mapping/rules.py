@@ -6,6 +6,7 @@ in order; the first one that takes a row makes its events. A row that no rule ta
 
 from __future__ import annotations
 
+import codecs
 import fnmatch
 import re
 from dataclasses import dataclass, field
@@ -238,6 +239,7 @@ class EventRule(_Spec):
 
     kind: Literal["telemetry", "failure", "maintenance", "fault", "weather", "asset", "retraction"]
     where: dict[str, Any] = {}
+    unless: dict[str, Any] = Field(default={}, description="As `where`: of these rows, no event.")
     when: Literal["each", "last"] = Field(
         default="each",
         description="`last`: only of the last row of each asset in a file, such as the failure at the end of "
@@ -290,7 +292,9 @@ class Rule(_Spec):
         topics: globs of names of topics that it is for.
         columns: names of the columns, for files without a header.
         delimiter: text between two columns; None finds out.
-        where: fields and the values that they must have; ``*`` is any value that is not missing.
+        encoding: of text files, such as cp1252; None is UTF-8.
+        where: fields and the values that they must have; ``*`` is any value that is not missing, and a value
+            with ``*`` a glob, in upper or lower case.
         make: the events that it makes of a row, in order.
     """
 
@@ -298,8 +302,18 @@ class Rule(_Spec):
     topics: list[str] = ["*"]
     columns: list[str] | None = None
     delimiter: str | None = None
+    encoding: str | None = None
     where: dict[str, Any] = {}
     make: Annotated[list[EventRule], Field(min_length=1)]
+
+    @model_validator(mode="after")
+    def _known_encoding(self) -> Rule:
+        try:
+            codecs.lookup(self.encoding or "utf-8")
+        except LookupError:
+            msg = f"no encoding is called {self.encoding!r}; examples: utf-8, cp1252, latin-1"
+            raise ValueError(msg) from None
+        return self
 
     def is_for(self, path: str) -> bool:
         """Whether it is for this file."""
@@ -372,20 +386,30 @@ class Mapper:
 def _condition(where: Mapping[str, Any]) -> Callable[[Mapping[str, Any]], bool]:
     """Return the test of a row: each field has the value, or one of the values."""
     wanted = {
-        name: None
-        if value == "*"
-        else {_as_text(each) for each in (value if isinstance(value, list) else [value])}
+        name: [str(_as_text(each)).lower() if _is_glob(each) else _as_text(each) for each in _listed(value)]
         for name, value in where.items()
     }
 
     def takes(fields: Mapping[str, Any]) -> bool:
         for name, values in wanted.items():
             text = _as_text(value_of(fields, name))
-            if text is None or (values is not None and text not in values):
+            if text is None or not (text in values or any(_matches(text, value) for value in values)):
                 return False
         return True
 
     return takes
+
+
+def _listed(value: object) -> list[object]:
+    return value if isinstance(value, list) else [value]
+
+
+def _is_glob(value: object) -> bool:
+    return isinstance(value, str) and "*" in value
+
+
+def _matches(text: str, value: str | None) -> bool:
+    return value is not None and "*" in value and fnmatch.fnmatchcase(text.lower(), value)
 
 
 class _Maker:
@@ -394,6 +418,7 @@ class _Maker:
     def __init__(self, rule: EventRule) -> None:
         self._rule = rule
         self._takes = _condition(rule.where)
+        self._leaves = _condition(rule.unless) if rule.unless else lambda _: False
         self.last = rule.when == "last"
         self._texts = {
             name: _text(getattr(rule, name))
@@ -418,7 +443,7 @@ class _Maker:
 
     def add(self, fields: Mapping[str, Any], made: Made, *, last: bool) -> None:
         """Add the event of a row, or why there is none."""
-        if (self.last and not last) or not self._takes(fields):
+        if (self.last and not last) or not self._takes(fields) or self._leaves(fields):
             return
         try:
             event = self._event(fields)
@@ -580,7 +605,7 @@ def fields_of(rule: Rule) -> list[str]:
     """Return every field that a rule names, sorted."""
     named: set[str] = set(rule.where)
     for made in rule.make:
-        named |= set(made.where)
+        named |= {*made.where, *made.unless}
         for source in _sources(made):
             if isinstance(source, str):
                 named.add(source)
@@ -592,7 +617,11 @@ def fields_of(rule: Rule) -> list[str]:
 
 
 def _sources(made: EventRule) -> list[Any]:
-    one = [getattr(made, name) for name in EventRule.model_fields if name not in {"kind", "where", "when"}]
+    one = [
+        getattr(made, name)
+        for name in EventRule.model_fields
+        if name not in {"kind", "where", "unless", "when"}
+    ]
     flat: list[Any] = []
     for source in one:
         if isinstance(source, dict):

@@ -10,6 +10,7 @@ import re
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import orjson
 from rich.markup import escape
@@ -74,7 +75,15 @@ class InitError(RuntimeError):
     """No fleet can be made of the files; the message says what is missing."""
 
 
-def init(files: Sequence[str], out: Path, console: Console, *, force: bool = False) -> None:
+def init(
+    files: Sequence[str],
+    out: Path,
+    console: Console,
+    *,
+    force: bool = False,
+    zone: str | None = None,
+    failures: Sequence[str] = (),
+) -> None:
     """Write a ``fleet.toml`` for files, and show what was found in them.
 
     Args:
@@ -82,6 +91,8 @@ def init(files: Sequence[str], out: Path, console: Console, *, force: bool = Fal
         out: path of the ``fleet.toml``.
         console: for what was found.
         force: whether to replace a file that is there.
+        zone: time zone of times without offset; None takes them as UTC.
+        failures: codes that are failures.
 
     Raises:
         InitError: the files hold no telemetry, or the file is there already.
@@ -91,6 +102,7 @@ def init(files: Sequence[str], out: Path, console: Console, *, force: bool = Fal
     if out.exists() and not force:
         msg = f"{out} is there already; give another path with --out, or replace it with --force"
         raise InitError(msg)
+    _check_zone(zone)
     try:
         paths = expand(tuple(files))
     except InputError as error:
@@ -98,7 +110,7 @@ def init(files: Sequence[str], out: Path, console: Console, *, force: bool = Fal
         raise InitError(msg) from error
     with console.status("Reading ..."):
         ours = [path for path in paths if _holds_events(path)]
-        proposals = propose([path for path in paths if path not in ours])
+        proposals = propose([path for path in paths if path not in ours], zone=zone, failures=failures)
         ruled = {*ours, *(path for proposal in proposals if proposal.rule for path in proposal.files)}
         found = survey(_events(ours, proposals))
         if found.end_together and _assume_no_failures(proposals):
@@ -122,6 +134,14 @@ def init(files: Sequence[str], out: Path, console: Console, *, force: bool = Fal
     _show(found, console)
     _ask(found, proposals, fleet.horizon, console)
     console.print(f"\nWrote {out}. Next:\n  python -m dataflows run {out}", highlight=False, markup=False)
+
+
+def _check_zone(zone: str | None) -> None:
+    try:
+        ZoneInfo(zone or "UTC")
+    except (ZoneInfoNotFoundError, ValueError):
+        msg = f"no time zone is called {zone!r}; examples: UTC, Europe/Berlin, America/New_York"
+        raise InitError(msg) from None
 
 
 def _assume_no_failures(proposals: Sequence[Proposal]) -> bool:
@@ -355,7 +375,7 @@ def _show(found: Survey, console: Console) -> None:
     counts = sorted(found.assets.values())
     console.print(
         f"{sum(counts):,} messages of {len(counts):,} machines from {shown_instant(found.first)} to "
-        f"{shown_instant(found.last)}, one every {format_duration(found.cadence)} (median), "
+        f"{shown_instant(found.last)}, one every {_rounded(found.cadence)} (median), "
         f"{counts[0]:,} to {counts[-1]:,} a machine.",
         highlight=False,
         markup=False,
@@ -382,6 +402,16 @@ def _show(found: Survey, console: Console) -> None:
         console.print(f"{count:,} rows cannot be used: {reason}", highlight=False, markup=False)
 
 
+def _rounded(duration: int) -> str:
+    """A duration for a person, to the second if it is longer than a minute.
+
+    >>> _rounded(919_923_000)
+    '920s'
+    """
+    second = MICROSECONDS["s"]
+    return format_duration(round(duration / second) * second if duration > MICROSECONDS["m"] else duration)
+
+
 def _ask(found: Survey, proposals: Sequence[Proposal], horizon: str, console: Console) -> None:
     """Show what a person has to decide."""
     questions = [asked for proposal in proposals for asked in proposal.asked]
@@ -403,7 +433,10 @@ def _ask(found: Survey, proposals: Sequence[Proposal], horizon: str, console: Co
             f"A failure is predicted {horizon} ahead: set `horizon` to the time you need to act."
         )
     else:
-        questions.append("No failures were found: nothing can be learned without. Add a file that has them.")
+        codes = ", or name the codes that are failures (--failure)" if found.codes else ""
+        questions.append(
+            f"No failures were found: nothing can be learned without. Add a file that has them{codes}."
+        )
     unused = [f"{name} of {Path(each.files[0]).name}" for each in proposals for name in each.ignored]
     if unused:
         console.print(

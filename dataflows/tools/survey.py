@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+import re
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field
+from operator import itemgetter
 from typing import TYPE_CHECKING
 
 from dataflows.events import Failure, Fault, Maintenance, Registration, Reject, Telemetry
@@ -17,6 +19,8 @@ if TYPE_CHECKING:
 
 __all__ = ["ENOUGH", "Sensor", "Survey", "quantile", "survey"]
 
+#: What tells apart rejects of one kind: the line, and a value.
+_LINE, _VALUE = re.compile(r", line [\d,]+"), re.compile(r"'[^']*'")
 #: Failures of a mode below which figures say little.
 ENOUGH = 20
 #: How far a clock may run ahead of the arrival, microseconds: `max_future` of a fleet.
@@ -71,6 +75,7 @@ class Survey:
         disorder: how far telemetry lies below the newest time of its asset in order of arrival.
         rejects: how often each reason for a reject came.
         newest: the latest time of telemetry by asset.
+        received: arrival and time of each message of telemetry, by asset.
     """
 
     sensors: dict[str, Sensor] = field(default_factory=dict)
@@ -88,6 +93,7 @@ class Survey:
     disorder: list[int] = field(default_factory=list)
     rejects: Counter[str] = field(default_factory=Counter)
     newest: dict[str, int] = field(default_factory=dict)
+    received: dict[str, list[tuple[int, int]]] = field(default_factory=lambda: defaultdict(list))
 
     @property
     def cadence(self) -> int:
@@ -117,7 +123,7 @@ def survey(events: Iterator[Event | Reject]) -> Survey:
     found = Survey()
     for event in events:
         if isinstance(event, Reject):
-            found.rejects[event.detail[:80]] += 1
+            found.rejects[_VALUE.sub("a value", _LINE.sub("", event.detail))[:120]] += 1
         elif isinstance(event, Telemetry):
             _add_telemetry(found, event)
         elif isinstance(event, Failure):
@@ -130,7 +136,23 @@ def survey(events: Iterator[Event | Reject]) -> Survey:
             for name, value in event.attributes.items():
                 if len(found.attributes[name]) < ENOUGH:
                     found.attributes[name].add(value)
+    for messages in found.received.values():
+        found.disorder += _disorder(messages)
     return found
+
+
+def _disorder(messages: list[tuple[int, int]]) -> Iterator[int]:
+    """How far messages lie below the newest time before them, in order of receipt and not of a file.
+
+    >>> list(_disorder([(5, 4), (3, 3), (4, 9)]))
+    [5]
+    """
+    ordered = sorted(messages, key=itemgetter(0))
+    newest = ordered[0][1]
+    for _, time in ordered:
+        if time < newest:
+            yield newest - time
+        newest = max(newest, time)
 
 
 def _add_failure(found: Survey, event: Failure) -> None:
@@ -156,8 +178,9 @@ def _add_telemetry(found: Survey, event: Telemetry) -> None:
     before = newest.get(event.asset)
     if before is not None and event.time > before:
         found.intervals[event.time - before] += 1
-    elif before is not None and event.time < before:
+    elif before is not None and event.time < before and event.arrived is None:
         found.disorder.append(before - event.time)
     newest[event.asset] = event.time if before is None else max(before, event.time)
     if event.arrived is not None:
         found.lateness.append(event.arrived - event.time)
+        found.received[event.asset].append((event.arrived, event.time))

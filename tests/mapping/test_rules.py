@@ -10,7 +10,7 @@ import pytest
 from dataflows.events import Reject, decode
 from dataflows.fleet.load import from_document
 from dataflows.fleet.problems import FleetError
-from dataflows.instants import parse_instant
+from dataflows.instants import format_instant, parse_instant
 from dataflows.mapping.recording import Recording, events_of
 from dataflows.mapping.rows import RowsError, read_rows
 from dataflows.mapping.rules import MappingError, Rule, Time
@@ -198,3 +198,29 @@ def test_what_is_wrong_with_a_rule_is_said_with_its_key() -> None:
     assert "input.map[1].make[0].time" in text
     assert "Mars" in text
     assert "input.map[2].file: expected no such key" in text
+
+
+def test_texts_of_people_are_chosen_by_a_word_in_them(tmp_path: Path) -> None:
+    """A value with `*` is a glob in upper or lower case; `unless` leaves rows out."""
+    path = tmp_path / "orders.csv"
+    path.write_text(
+        "machine,at,text\n"
+        "7,2020-01-01 00:00:00,Bearing worn - replaced\n"
+        "7,2020-01-02 00:00:00,hydraulic BEARING leaks\n"
+        "7,2020-01-03 00:00:00,oil change\n",
+        encoding="utf-8",
+    )
+    place = {"kind": "failure", "asset": "machine", "time": {"field": "at", "zone": "UTC"}}
+    of_bearings = {**place, "mode": {"value": "bearing"}, "where": {"text": ["*bearing*", "*spindle*"]}}
+    rule = _rule(make=[{**of_bearings, "unless": {"text": "*leak*"}}])
+    assert [format_instant(int(str(each["time"])))[:10] for each in _events(path, rule)] == ["2020-01-01"]
+
+
+def test_a_file_of_windows_is_read_in_its_encoding(tmp_path: Path) -> None:
+    """Letters beyond ASCII are those that were written; an encoding that there is none of is refused."""
+    path = tmp_path / "a.csv"
+    path.write_bytes("machine;at;Öl\nPümpe;2020-01-01 00:00:00;5\n".encode("cp1252"))
+    (event,) = _events(path, _rule(encoding="cp1252", make=[TELEMETRY | {"readings": ["Öl"]}]))
+    assert (event["asset"], event["readings"]) == ("Pümpe", {"Öl": 5.0})
+    with pytest.raises(ValueError, match=r"no encoding is called 'cp12'; examples: utf-8, cp1252"):
+        _rule(encoding="cp12", make=[TELEMETRY | {"readings": ["Öl"]}])

@@ -11,11 +11,12 @@ import tomllib
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
 from rich.console import Console
 
-from dataflows.events import Failure, decode
+from dataflows.events import Failure, Fault, Telemetry, decode
 from dataflows.fleet import load
 from dataflows.instants import HOUR, parse_instant
 from dataflows.mapping.recording import with_recordings
@@ -28,11 +29,17 @@ from dataflows.tools.init import InitError, init
 START = datetime(2020, 1, 1, tzinfo=UTC)
 
 
-def _init(*files: Path, out: Path) -> str:
+def _init(*files: Path, out: Path, **wishes: Any) -> str:  # noqa: ANN401 - as of `init`
     """Run init; return what it printed."""
     printed = io.StringIO()
-    init([str(path) for path in files], out, Console(file=printed, width=78))
+    init([str(path) for path in files], out, Console(file=printed, width=78), **wishes)
     return printed.getvalue()
+
+
+def _recorded(out: Path) -> list[Any]:
+    """The events of a fleet's rows."""
+    fleet, _ = with_recordings(load(out))
+    return [decode(line) for line in Path(fleet.input.files[0]).read_bytes().splitlines()]
 
 
 def _run(out: Path) -> dict[str, dict[str, float]]:
@@ -163,10 +170,12 @@ def test_commas_that_part_thousands_are_no_decimal_commas(tmp_path: Path) -> Non
     assert "hours of a.csv" in said
 
 
-def test_a_file_that_is_not_utf_8_is_named(tmp_path: Path) -> None:
-    """Lost letters are no silent loss."""
+def test_a_file_that_is_not_utf_8_is_read_as_windows_writes_it(tmp_path: Path) -> None:
+    """And that is said, since no file tells its encoding."""
     said = _init(*_german(tmp_path, "latin-1"), out=tmp_path / "fleet.toml")
-    assert "readings.csv is not UTF-8" in " ".join(said.split())
+    assert "readings.csv is not UTF-8: it is read as cp1252" in " ".join(said.split())
+    assert "\ufffd" not in (tmp_path / "fleet.toml").read_text()
+    assert load(tmp_path / "fleet.toml").input.rules[0].encoding == "cp1252"
 
 
 def test_codes_that_are_no_names_get_one(tmp_path: Path) -> None:
@@ -371,3 +380,109 @@ def test_a_wild_stamp_makes_no_later_message_late(tmp_path: Path) -> None:
     failures.write_text("\n".join([f"{head},received", *(f"{row},{row.split(',')[1]}" for row in rows)]))
     _init(readings, failures, out=tmp_path / "fleet.toml")
     assert _document(tmp_path)["classes"]["machine"]["allowed_lateness"] == "0s"
+
+
+def _factory(folder: Path) -> list[Path]:
+    """Readings and work orders as a German factory exports them, over the end of summer time."""
+    chance, zone = random.Random(3), ZoneInfo("Europe/Berlin")
+    begin = datetime(2026, 10, 20, 6, tzinfo=UTC)
+    readings = ["Anlage;Zeitstempel;Druck [bar];Drehzahl [1/min];Seriennr"]
+    orders = ["Auftragsnr;Anlage;Gemeldet am;Störungsbeginn;Auftragsart;Kurztext"]
+    words = ("Lagerschaden Spindel, getauscht", "Hydraulik leckt, Dichtung neu", "Maschine steht: Lager fest")
+    for hour in range(200):
+        local = (begin + timedelta(hours=hour)).astimezone(zone)
+        for press in range(4):
+            speed = f"{1_480 + chance.gauss(0, 300):,.1f}".translate(str.maketrans(",.", ".,"))
+            pressure = f"{chance.gauss(180, 3):.1f}".replace(".", ",")
+            readings.append(f"Presse {press};{local:%d.%m.%Y %H:%M:%S};{pressure};{speed};SN-{press}")
+            if (hour + 7 * press) % 16 == 15:
+                reported = f"{local + timedelta(hours=5):%d.%m.%Y %H:%M}"
+                text = f"{chance.choice(words)} (Schicht {chance.choice('ABC')})"
+                what = "Wartung" if hour % 3 == 0 else "Störung"
+                number = 4_000_100 + len(orders)
+                begun = f"{local:%d.%m.%Y %H:%M}"
+                orders.append(f"{number};Presse {press};{reported};{begun};{what};{text}")
+    paths = [folder / "Messwerte.csv", folder / "Auftraege.csv"]
+    for path, lines in zip(paths, (readings, orders), strict=True):
+        path.write_bytes("\r\n".join([*lines, ""]).encode("cp1252"))
+    return paths
+
+
+def test_a_german_factory_needs_its_zone_alone(tmp_path: Path) -> None:
+    """Numbers such as 1.480,5, local times, work orders with numbers, reports and free text."""
+    said = _init(*_factory(tmp_path), out=tmp_path / "fleet.toml", zone="Europe/Berlin")
+    said = " ".join(said.split())
+    assert "`Kurztext` is text for people" in said
+    assert "Messwerte.csv has no times of receipt" in said
+    assert "a value occurs twice in Europe/Berlin" in said
+    fleet = load(tmp_path / "fleet.toml")
+    assert set(fleet.classes["machine"].sensors) == {"Druck (bar)", "Drehzahl (1_min)"}
+    assert list(fleet.targets) == ["machine/failure/24h"]
+    assert fleet.targets["machine/failure/24h"].label_delay >= 5 * HOUR
+    failures = [event for event in _recorded(tmp_path / "fleet.toml") if isinstance(event, Failure)]
+    assert len(failures) > 20
+    assert {event.arrived - event.time for event in failures if event.arrived} >= {5 * HOUR}
+    assert len({event.id for event in failures}) == len(failures)
+
+
+def test_a_zone_that_is_none_is_refused(tmp_path: Path) -> None:
+    """Before anything is read."""
+    with pytest.raises(InitError, match="no time zone is called 'Europe/Berlinn'"):
+        _init(*_factory(tmp_path), out=tmp_path / "fleet.toml", zone="Europe/Berlinn")
+
+
+def _telematics(folder: Path) -> Path:
+    """Nested JSON lines: ids as numbers, epoch milliseconds, codes of faults and failures in one stream."""
+    chance, lines = random.Random(4), []
+    for step in range(400):
+        for vehicle in (40_017, 40_030, 40_043):
+            at = 1_769_904_000_000 + step * 900_000
+            meta = {"vid": vehicle, "ts": at, "rx": at + chance.choice([400, 900, 7_200_000]), "fw": "4.1"}
+            row = {"oil": {"p": round(chance.gauss(4, 0.2), 3)}, "rpm": chance.randrange(700, 2_300)}
+            lines.append({"meta": meta, "tele": row})
+            if chance.random() < 0.05:
+                code = {"code": chance.choice([112, 205, 9001]), "sev": 2}
+                lines.append({"meta": {**meta, "fw": None}, "dtc": code})
+    path = folder / "telematics.jsonl"
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    return path
+
+
+def test_codes_among_telemetry_are_faults_until_a_person_says_which_fail(tmp_path: Path) -> None:
+    """`init` lists them; `--failure` makes failures of some, and takes these out of the faults."""
+    path = _telematics(tmp_path)
+    said = " ".join(_init(path, out=tmp_path / "first.toml").split())
+    assert "`dtc.code` has codes, taken as faults" in said
+    assert "run `init` again with --failure for each" in said
+    _init(path, out=tmp_path / "fleet.toml", failures=["9001"])
+    fleet = load(tmp_path / "fleet.toml")
+    layout = fleet.classes["machine"]
+    assert set(layout.sensors) == {"tele.oil.p", "tele.rpm"}
+    assert set(layout.faults) == {"112", "205"}
+    assert [target.mode for target in fleet.targets.values()] == ["9001"]
+    assert layout.allowed_lateness >= 2 * HOUR
+    events = _recorded(tmp_path / "fleet.toml")
+    assert {event.asset for event in events} == {"40017", "40030", "40043"}
+    codes = {event.code for event in events if isinstance(event, Fault)}
+    assert codes == {"112", "205"}
+    assert sum(isinstance(event, Telemetry) for event in events) == 1_200
+
+
+def test_failures_that_no_column_could_hold_are_refused(tmp_path: Path) -> None:
+    """Rather than left out without a word."""
+    with pytest.raises(RowsError, match="no column of codes beside readings is found, of which 9001"):
+        _init(*_pumps(tmp_path), out=tmp_path / "fleet.toml", failures=["9001"])
+
+
+def test_a_list_of_many_machines_is_no_list_of_orders(tmp_path: Path) -> None:
+    """Its numbers are the machines', though each occurs once."""
+    (tmp_path / "machines.csv").write_text(
+        "machineID,model,age\n" + "".join(f"{n},model{n % 3},{n % 20}\n" for n in range(1, 61))
+    )
+    rows = "".join(f"2020-01-01 {h:02}:00:00,{n},{n * h % 7}\n" for h in range(12) for n in range(1, 61))
+    (tmp_path / "telemetry.csv").write_text("datetime,machineID,volt\n" + rows)
+    (tmp_path / "failures.csv").write_text("datetime,machineID,failure\n2020-01-01 05:00:00,7,comp1\n")
+    _init(*sorted(tmp_path.glob("*.csv")), out=tmp_path / "fleet.toml")
+    layout = load(tmp_path / "fleet.toml").classes["machine"]
+    assert layout.attributes == ("age",)
+    assert set(layout.sensors) == {"volt"}
