@@ -6,6 +6,7 @@ import math
 import re
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field
+from itertools import chain
 from operator import itemgetter
 from typing import TYPE_CHECKING
 
@@ -136,8 +137,7 @@ def survey(events: Iterator[Event | Reject]) -> Survey:
             for name, value in event.attributes.items():
                 if len(found.attributes[name]) < ENOUGH:
                     found.attributes[name].add(value)
-    for messages in found.received.values():
-        found.disorder += _disorder(messages)
+    found.disorder += chain.from_iterable(map(_disorder, found.received.values()))
     return found
 
 
