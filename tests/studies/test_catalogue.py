@@ -14,6 +14,13 @@ def test_the_fleet_has_a_target_for_each_class_and_mode() -> None:
     assert sum(example for _, example in lines) == 2 * len(CLASSES)
 
 
+def test_recordings_with_more_events_have_equal_examples() -> None:
+    """What they cost more, events cost that are no examples."""
+    few, many = ([*recording(1, 2, minutes)] for minutes in (15, 3))
+    assert len(many) - len(few) > 4 * 2 * 96 * len(CLASSES) * 0.9
+    assert sum(example for _, example in few) == sum(example for _, example in many)
+
+
 def test_an_event_and_an_example_are_measured() -> None:
     """Both take time; an example of one target and model takes more."""
     plain, example = measure(fleet_of({"m": {"template": "prior"}}, CLASSES, MODES[:1], "m"), 1, 3)
