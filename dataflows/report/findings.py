@@ -296,6 +296,8 @@ def change_in_words(row: Mapping[str, Any]) -> str:
         return f"Command {row['action']}{about} by {row['by']}{obeyed}."
     if kind == "threshold":
         return f"The threshold{about} is {number(row['threshold'])}."
+    if kind == "relearned":
+        return f"Labels put right{about}: {row['examples']:,}; {row['learned']:,} examples learned again."
     if "model" in row:
         return _model_in_words(row, about)
     return f"{row.get('asset') or row.get('name', '')}: {row.get('why', kind)}."
