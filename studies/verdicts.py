@@ -129,13 +129,18 @@ def figures_of(rows: Rows, leaks: Sequence[Leak], fleet: Fleet, target: str) -> 
     failed: dict[str, list[int]] = {}
     for leak in leaks:
         failed.setdefault(leak.asset, []).append(leak.failed)
-    scores, truth = [], []
+    scores, truth, confirmed, censored = [], [], [], []
     for row in rows["evaluations"]:
         time, score = parse_instant(row["time"]), row["scores"][row["champion"]]
         if row["correction"] or score is None or (fleet.figures_from or 0) > time:
             continue
+        fails = any(time < at <= time + found.horizon for at in failed.get(row["asset"], ()))
         scores.append(score)
-        truth.append(any(time < at <= time + found.horizon for at in failed.get(row["asset"], ())))
+        truth.append(fails)
+        if row["why"] == "confirmed":
+            confirmed.append(fails)
+        elif row["label"] == "censored":
+            censored.append(fails)
     values, labels = np.array(scores), np.array(truth, dtype=np.int64)
     warned = values >= found.threshold
     return {
@@ -148,10 +153,19 @@ def figures_of(rows: Rows, leaks: Sequence[Leak], fleet: Fleet, target: str) -> 
         "true recall": float(warned[labels == 1].mean()),
         "log loss": said["log_loss"],
         "true log loss": float(log_losses(labels, values).mean()),
+        # Why verdicts do not give the truth: what they call positive, and what nobody knows of.
+        "confirmed": float(len(confirmed)),
+        "true share of confirmed": _mean(confirmed),
+        "censored": float(len(censored)),
+        "true share of censored": _mean(censored),
         "mean score": float(values.mean()),
         "true share": float(labels.mean()),
         "judged precision": (summary.get("verdicts") or {}).get("precision") or float("nan"),
     }
+
+
+def _mean(values: Sequence[bool]) -> float:
+    return sum(values) / len(values) if values else float("nan")
 
 
 def _with_weight(fleet: Fleet, target: str, weight: int) -> Fleet:
