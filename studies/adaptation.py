@@ -196,7 +196,7 @@ def _row(name: str, losses: list[list[float]], excess: Excess) -> dict[str, Any]
 def main(arguments: list[str] | None = None) -> None:
     """Command line: a table, and a picture."""
     parser = argparse.ArgumentParser(description="Examples until a model is right again after a drift.")
-    parser.add_argument("--seeds", type=int, default=6, help="recordings")
+    parser.add_argument("--seeds", type=int, default=5, help="recordings")
     parser.add_argument("--first", type=int, default=100, help="seed of the first one")
     parser.add_argument("--pumps", type=int, default=20)
     parser.add_argument("--days", type=int, default=140)

@@ -32,7 +32,7 @@ from dataflows.target.evidence import (
     log_wealth,
     loss_difference,
 )
-from dataflows.target.judge import level_of
+from dataflows.target.judge import LATER, level_of, levels_of_former
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -231,6 +231,26 @@ def passes(
     return first
 
 
+def passes_again(blocks: Blocks, level: float) -> tuple[float, float]:
+    """When the former champion passes, by any of its comparisons; see `passes`.
+
+    Args:
+        blocks: since the change of champion.
+        level: of all its comparisons together.
+
+    Returns:
+        Horizons until then, and the largest sum of expected differences of those that passed first.
+    """
+    whole, later = levels_of_former(level)
+    found = [(0, *passes(blocks, whole))]
+    for since in LATER:
+        if since < len(blocks.difference):
+            rest = Blocks(blocks.difference[since:], blocks.worst[since:], blocks.expected[since:])
+            found.append((since, *passes(rest, later)))
+    first = min(since + when for since, when, _ in found)
+    return first, max((expected for since, when, expected in found if since + when == first), default=0.0)
+
+
 def _calendar(blocks: Blocks) -> Blocks:
     return Blocks(
         *(each.mean(axis=1, keepdims=True) for each in (blocks.difference, blocks.worst, blocks.expected))
@@ -243,7 +263,8 @@ def _replaced(blocks: Blocks, best: Floats) -> bool:
     while start < len(blocks.difference) - 2:
         rest = Blocks(blocks.difference[start:], blocks.worst[start:], blocks.expected[start:])
         rest = rest.reversed(best[start:]) if swapped else rest
-        when, expected = passes(rest, level_of(ALPHA, era, 1))
+        level = level_of(ALPHA, era, 1)
+        when, expected = passes(rest, level) if era == 1 else passes_again(rest, level)
         if math.isinf(when):
             return False
         if expected <= 1e-12:
@@ -372,7 +393,7 @@ def rollback(size: float, streams: int, cells: int, seed: int = 2) -> Rollback:
         # Labels are known a horizon after the cell has ended; comparisons begin with the next cell.
         start = int(when) + 2
         rest = Blocks(blocks.difference[start:], blocks.worst[start:], blocks.expected[start:])
-        again, _ = passes(rest.reversed(best[start:]), level_of(2 * ALPHA, 2, 1))
+        again, _ = passes_again(rest.reversed(best[start:]), level_of(2 * ALPHA, 2, 1))
         back.append(start + again - TURN)
     return Rollback(streams, before, after, back)
 

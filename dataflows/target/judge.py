@@ -11,6 +11,11 @@ With ``blocks = "assets"`` this assumes that assets do not fail together within 
 With ``"calendar"`` a block is a cell of the whole fleet, the mean over its assets, which needs no such
 assumption and gives far fewer blocks.
 
+A model that is first better, then worse has to be found out soon, though the average since it became champion
+still speaks for it. So the former champion is compared since later cells as well: 4, 8, 16, ... 128 horizons
+after the change. These comparisons share half of its level, so they add nothing to the probability of a wrong
+promotion; what they show is that it is better on average since they began.
+
 The judge looks whenever the target clock has passed a quarter of a horizon. Blocks whose examples are all
 settled then enter, in order of (cell, asset).
 """
@@ -30,7 +35,7 @@ if TYPE_CHECKING:
 
     from dataflows.outputs import Evidence, Gate
 
-__all__ = ["ASSUMPTIONS", "Comparison", "Judge", "Rule", "Verdict", "level_of"]
+__all__ = ["ASSUMPTIONS", "LATER", "Comparison", "Judge", "Rule", "Verdict", "level_of", "levels_of_former"]
 
 Verdict = Literal["better", "positives", "margin", "recall", "calibration", "cool_down"]
 
@@ -39,6 +44,8 @@ ASSUMPTIONS = {
     "assets": "assets do not fail together within a horizon, given the scores that were served",
     "calendar": "nothing about how assets fail together",
 }
+#: Horizons after a change of champion at which further comparisons with the former one begin.
+LATER = (4, 8, 16, 32, 64, 128)
 _LOOKS = 4
 #: A verdict stands while its e-value is at least a tenth of what it had to reach.
 _KEPT = math.log(10.0)
@@ -84,6 +91,15 @@ def level_of(level: float, era: int, challengers: int) -> float:
     [0.0125, 0.00417, 0.00208]
     """
     return level / (era * (era + 1)) / challengers
+
+
+def levels_of_former(level: float) -> tuple[float, float]:
+    """The level of the comparison with the former champion, and that of each of its `LATER` ones.
+
+    >>> levels_of_former(0.012)
+    (0.006, 0.001)
+    """
+    return level / 2.0, level / 2.0 / len(LATER)
 
 
 class _Recall:
@@ -394,6 +410,8 @@ class Judge:
         self.rests_until: int | None = None
         self._looked: int | None = None
         self.comparisons: dict[str, Comparison] = {}
+        #: Comparisons with the former champion since later cells.
+        self.later: list[Comparison] = []
         #: By asset and cell.
         self._blocks: dict[str, dict[int, _Block]] = {}
         self.touched: set[str] = {*(entries or ())}
@@ -406,6 +424,9 @@ class Judge:
             for kept in state["comparisons"]:
                 name, version = kept["challenger"], kept["version"]
                 self.comparisons[name] = Comparison(rule, name, version, kept["since"], kept["level"], kept)
+            for kept in state.get("later", ()):
+                name, version = kept["challenger"], kept["version"]
+                self.later.append(Comparison(rule, name, version, kept["since"], kept["level"], kept))
             # A former release kept the blocks of all assets together.
             for cell, asset, block in state.get("blocks", ()):
                 self._blocks.setdefault(asset, {})[cell] = _Block.of(block)
@@ -425,7 +446,9 @@ class Judge:
             challengers: by label of the others, the version of their configuration.
             known: the latest time of anything so far, None before anything.
         """
+        former = None
         if champion != self.champion:
+            former = self.champion
             self.comparisons.clear()
             self.touched.update(self._blocks)
             self._blocks.clear()
@@ -440,13 +463,17 @@ class Judge:
             elif name != champion:
                 new[name] = version
         self.comparisons = kept
+        self.later = [each for each in self.later if each.challenger in kept]
         if not new:
             return
         self.era += 1
         since = 0 if known is None else known // self._rule.horizon + 1
         level = level_of(self._rule.level, self.era, len(new))
         for name, version in new.items():
-            self.comparisons[name] = Comparison(self._rule, name, version, since, level)
+            whole, later = levels_of_former(level) if name == former else (level, 0.0)
+            self.comparisons[name] = Comparison(self._rule, name, version, since, whole)
+            if name == former:
+                self.later = [Comparison(self._rule, name, version, since + after, later) for after in LATER]
 
     def restart(self, challenger: str, known: int) -> None:
         """Restart the comparison of one challenger, as after a proposal that was refused."""
@@ -456,8 +483,21 @@ class Judge:
 
     def verdict(self, challenger: str) -> Verdict | None:
         """The latest verdict on a challenger, None where there is none."""
+        if any(each.verdict == "better" for each in self._all_of(challenger)):
+            return "better"
         found = self.comparisons.get(challenger)
         return None if found is None else found.verdict
+
+    def better(self) -> list[Comparison]:
+        """Return a comparison of each challenger that is better, as of the last look."""
+        found = {each.challenger: each for each in self._every() if each.verdict == "better"}
+        return list(found.values())
+
+    def _every(self) -> list[Comparison]:
+        return [*self.later, *self.comparisons.values()]
+
+    def _all_of(self, challenger: str) -> list[Comparison]:
+        return [each for each in self._every() if each.challenger == challenger]
 
     def _counts(self, cell: int) -> bool:
         for comparison in self.comparisons.values():  # noqa: SIM110 - called for each example; any() takes thrice as long
@@ -525,6 +565,9 @@ class Judge:
             sums[2] += max(if_positive, if_negative)
             sums[3] += score
             comparison.count(label, champion, score)
+            for each in self.later:
+                if each.challenger == name and cell >= each.since:
+                    each.count(label, champion, score)
 
     def look(self, clock: int) -> list[Comparison]:
         """Enter the blocks that the target clock has passed, and give verdicts.
@@ -554,7 +597,26 @@ class Judge:
             if verdict != comparison.verdict:
                 comparison.verdict = verdict
                 moved.append(comparison)
+        moved += self._look_at_later(clock)
         return sorted(moved, key=lambda found: found.needed - found.log_e)
+
+    def _look_at_later(self, clock: int) -> list[Comparison]:
+        """Give verdicts of later comparisons; return one that decides where no other of its model did."""
+        moved = []
+        for each in self.later:
+            before, others = each.verdict, [of for of in self._all_of(each.challenger) if of is not each]
+            each.verdict = each.conclude()
+            if each.verdict == "better" and self.rests_until is not None and clock < self.rests_until:
+                each.verdict = "cool_down"
+            changed = "better" in {before, each.verdict} and before != each.verdict
+            if changed and all(of.verdict != "better" for of in others):
+                moved.append(each)
+        return moved
+
+    def _add(self, cell: int, name: str, entry: _Entry) -> None:
+        for each in self._all_of(name):
+            if cell >= each.since:
+                each.add(cell, entry)
 
     def _enter_assets(self, ended: int) -> None:
         ready = [
@@ -566,8 +628,7 @@ class Judge:
         for cell, asset in sorted(ready):
             block = self._pop(cell, asset)
             for name in block.challengers:
-                if name in self.comparisons:
-                    self.comparisons[name].add(cell, _Entry.of(block, name))
+                self._add(cell, name, _Entry.of(block, name))
 
     def _pop(self, cell: int, asset: str) -> _Block:
         self.touched.add(asset)
@@ -585,14 +646,14 @@ class Judge:
                 continue
             for asset in blocks:
                 self._pop(cell, asset)
-            for name, comparison in self.comparisons.items():
+            for name in self.comparisons:
                 entries = [
                     _Entry.of(block, name)
                     for block in blocks.values()
                     if name in block.challengers and not block.waiting
                 ]
                 if entries:
-                    comparison.add(cell, _Entry.mean(entries))
+                    self._add(cell, name, _Entry.mean(entries))
 
     def entry(self, asset: str) -> list[tuple[Any, ...]] | None:
         """Plain data of the blocks of one asset, None without any."""
@@ -608,4 +669,5 @@ class Judge:
             "unit": [self._rule.blocks, self._rule.loss],
             "looked": self._looked,
             "comparisons": [comparison.state() for comparison in self.comparisons.values()],
+            "later": [comparison.state() for comparison in self.later],
         }

@@ -197,8 +197,7 @@ class Promotions(Monitor):
         )
         rows = [row_of(row)]
         if stands and self.judge is not None:
-            better = [each for each in self.judge.comparisons.values() if each.verdict == "better"]
-            rows += self._follow(item, better)
+            rows += self._follow(item, self.judge.better())
         return rows
 
     def _obey(self, item: Item, command: Command) -> str | None:

@@ -207,6 +207,41 @@ def test_a_new_champion_rests_for_the_cool_down() -> None:
     assert free.verdict == "better"
 
 
+def test_a_champion_that_turns_worse_is_found_out_by_a_later_comparison() -> None:
+    """By one that began 16 horizons in, well before that since the beginning; levels add up to one."""
+    good, turn = stream(3, 16, wrong=0.5), 16
+    worse = stream(4, 24, wrong=0.5).items()
+    bad = {(time + turn * HORIZON, of): (y, p, q) for (time, of), (y, q, p) in worse}
+    found = Judge(RULE)
+    found.begin("former", {"now": 1}, None)
+    found.begin("now", {"former": 1}, 0)
+    moved: list[tuple[int, int, str | None]] = []
+    for (time, asset), (label, off, exact) in {**good, **bad}.items():
+        found.served(asset, time)
+        found.settled(asset, time, label, {"former": off, "now": exact}, 0.5)
+        looked = found.look(time + RULE.wait)
+        moved += [(time // HORIZON, each.since, each.verdict) for each in looked]
+    (soon, *later), (late, *first) = moved
+    assert (later, first) == ([17, "better"], [1, "better"])
+    assert turn < soon < late - 5
+    assert found.verdict("former") == "better"
+    levels = [found.comparisons["former"].level, *(each.level for each in found.later)]
+    assert sum(levels) == pytest.approx(level_of(0.05, 2, 1))
+    again = Judge(RULE, json.loads(json.dumps(found.state())))
+    assert again.state() == found.state()
+
+
+def test_only_the_former_champion_is_compared_since_later_cells() -> None:
+    """Other challengers, and those before any change, have one comparison; it ends with the champion."""
+    found = Judge(RULE)
+    found.begin("old", {"new": 1, "other": 1}, None)
+    assert not found.later
+    found.begin("new", {"old": 1, "other": 1}, 5 * HORIZON)
+    assert {each.challenger for each in found.later} == {"old"}
+    found.restart("old", 9 * HORIZON)
+    assert not found.later
+
+
 def test_comparisons_with_a_new_champion_begin_with_the_next_cell() -> None:
     """Examples that were served before a change of champion count in no comparison with the new one."""
     found = Judge(RULE)
@@ -266,7 +301,7 @@ def test_all_comparisons_of_a_target_spend_its_level_once() -> None:
     for era in range(200):
         champion, *others = ("a", "b", "c") if era % 2 else ("b", "a", "c")
         found.begin(champion, dict.fromkeys(others, 1), era * HORIZON)
-        spent += sum(each.level for each in found.comparisons.values())
+        spent += sum(each.level for each in (*found.comparisons.values(), *found.later))
     assert 0.9 * RULE.level < spent <= RULE.level
 
 
