@@ -67,6 +67,11 @@ def show(fleet: Fleet, store: Path | None, console: Console) -> None:
         elif skew:
             compared = f"{skew['compared']:,} examples compared"
             console.print(f"{name}: late data changed no feature, {compared}.", highlight=False)
+    if not fleet.targets:
+        console.print(
+            "The fleet has no target, so nothing was predicted: add a file of failures and [[targets]].",
+            highlight=False,
+        )
     _risks(folder, console)
     _places(fleet, store, console)
 
@@ -182,7 +187,8 @@ def _risks(folder: Path, console: Console) -> None:
     working = [row for key, row in latest.items() if row.instant >= failures.get(key, 0)]
     for row in sorted(working, key=lambda row: -row.score)[:_RISKS]:
         table.add_row(row.asset, row.target, shown_instant(row.instant), f"{row.score:.3f}")
-    console.print(table)
+    if table.row_count:
+        console.print(table)
     if failed := len(latest) - len(working):
         console.print(f"Left out, since they failed after their latest score: {failed:,}.", highlight=False)
 
