@@ -50,13 +50,13 @@ def of_azure(seed: int, recording: Path, target: str, days: int) -> tuple[Fleet,
     )
     movement = Movement(1 / 3, 2 * HOUR, offline=4 * HOUR, reported_after=12 * HOUR, seed=seed)
     lines = recording.read_bytes().splitlines()
-    times = [parse_instant(orjson.loads(line).get("time", 0)) for line in lines]
-    end = min(filter(None, times)) + days * 24 * HOUR
-    return (
-        fleet,
-        moved((line for line, time in zip(lines, times, strict=True) if time < end), movement),
-        6 * HOUR,
-    )
+    rows = [orjson.loads(line) for line in lines]
+    # Maintenance goes back to the year before.
+    start = min(parse_instant(row["time"]) for row in rows if row["kind"] == "telemetry")
+    end = start + days * 24 * HOUR
+    times = [parse_instant(row["time"]) if "time" in row else start for row in rows]
+    kept = [line for line, time in zip(lines, times, strict=True) if time < end]
+    return fleet, moved(kept, movement), 6 * HOUR
 
 
 def share_above(fleet: Fleet, lines: list[bytes], lead: int) -> tuple[str, float, float]:
