@@ -14,8 +14,10 @@
 In the recordings of assets and targets every asset sends six times in the day before, and a few fail, so that
 every window holds something and the models have learned both labels. None of that is timed. The timed events
 are scored by the champion; no example is among them, and none matures: `benchmarks.speed` has those, which
-cost the same whatever the number of assets. Times are those of the processor, which other programs on the
-machine disturb less; events a second of processes are by the clock on the wall, less the time of a start.
+cost the same whatever the number of assets. Timed is up to the read of the last batch: the snapshot at the
+end, of every asset, would be divided among few events. Times are those of the processor, which other programs
+on the machine disturb less; events a second of processes are by the clock on the wall, less the time of a
+start.
 """
 
 from __future__ import annotations
@@ -55,12 +57,12 @@ _WARM = (-25.5, -12.0, -6.0, -3.0, -1.0, 0.0)
 #: them are not timed, since a program first loads what it has compiled.
 _TIMED, _LEAD = 58, 10_000
 _START = parse_instant("2025-01-01T00:00:00Z")
-_EPOCH = 10.0
 
 
 def record(path: Path, assets: int, events: int, modes: Sequence[str] = ("wear",), seed: int = 13) -> int:
     """Write a recording in which assets send in turn; return the number of records before the timed ones."""
     random = np.random.default_rng(seed)
+    lead = min(_LEAD, events)
     minute, failing = MICROSECONDS["m"], {*random.permutation(assets)[: min(assets // 5, 20)].tolist()}
     warm = 0
     with path.open("wb") as lines:
@@ -82,12 +84,12 @@ def record(path: Path, assets: int, events: int, modes: Sequence[str] = ("wear",
                     event["time"] = format_instant(at + minute)
                     lines.write(orjson.dumps(event, option=orjson.OPT_APPEND_NEWLINE))
                 warm += len(failing)
-        for number in range(_LEAD + events):
-            send(number % assets, _START + minute + number * _TIMED * minute // (_LEAD + events))
-    return warm + _LEAD
+        for number in range(lead + events):
+            send(number % assets, _START + minute + number * _TIMED * minute // (lead + events))
+    return warm + lead
 
 
-def _run(recording: Path, warm: int, targets: int, *, profile: bool = False) -> speed.Measured:
+def _run(recording: Path, warm: int, targets: int, epoch: float, *, profile: bool = False) -> speed.Measured:
     """Run ours over a recording in a process of its own."""
     with tempfile.TemporaryDirectory(dir=recording.parent) as name:
         folder = Path(name)
@@ -95,37 +97,36 @@ def _run(recording: Path, warm: int, targets: int, *, profile: bool = False) -> 
         text = speed.fleet_of(targets).replace("[assets]", "[assets]\nmax_assets = 1_000_000")
         (folder / "fleet.toml").write_text(text)
         command = [sys.executable, "-m", "benchmarks.scale", "--child", str(folder), "--warm", str(warm)]
-        done = subprocess.run(
-            [*command, *(["--profile"] if profile else [])], check=True, stdout=subprocess.PIPE
-        )
+        command += ["--epoch", str(epoch), *(["--profile"] if profile else [])]
+        done = subprocess.run(command, check=True, stdout=subprocess.PIPE)
         return orjson.loads(done.stdout.splitlines()[-1])
 
 
-def _child(folder: Path, warm: int, *, profile: bool) -> speed.Measured:
-    found = speed.ours(folder, warm, timedelta(seconds=_EPOCH), profile=profile, matures=False)
+def _child(folder: Path, warm: int, epoch: float, *, profile: bool) -> speed.Measured:
+    found = speed.ours(folder, warm, timedelta(seconds=epoch), profile=profile, matures=False)
     return {**found, "memory": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1_024}
 
 
-def by_assets(folder: Path) -> list[dict[str, Any]]:
+def by_assets(folder: Path, epoch: float) -> list[dict[str, Any]]:
     """Measure the time of an event by the number of assets."""
     found = []
     for assets in ASSETS:
         recording = folder / f"assets-{assets}.jsonl"
         warm = record(recording, assets, max(60_000, assets))
-        run = _run(recording, warm, 1)
+        run = _run(recording, warm, 1, epoch)
         recording.unlink()
         found.append({"assets": assets, "time": _microseconds(run), "memory": run["memory"]})
     return found
 
 
-def by_targets(folder: Path) -> list[dict[str, Any]]:
+def by_targets(folder: Path, epoch: float) -> list[dict[str, Any]]:
     """Measure the time of an event by the number of targets, and its share by step at the largest."""
     found = []
     for targets in TARGETS:
         recording = folder / f"targets-{targets}.jsonl"
-        warm = record(recording, 1_000, max(6_000, 60_000 // targets), speed.modes_of(targets))
-        run = _run(recording, warm, targets)
-        profiled = _run(recording, warm, targets, profile=True)
+        warm = record(recording, 1_000, max(3_000, 60_000 // targets), speed.modes_of(targets))
+        run = _run(recording, warm, targets, epoch)
+        profiled = _run(recording, warm, targets, epoch, profile=True)
         recording.unlink()
         events = profiled["events"]
         steps = {step: seconds / events * 1e6 for step, seconds in profiled["steps"].items()}
@@ -143,7 +144,7 @@ def by_targets(folder: Path) -> list[dict[str, Any]]:
     return found
 
 
-def by_processes(folder: Path) -> list[dict[str, Any]]:
+def by_processes(folder: Path, epoch: float) -> list[dict[str, Any]]:
     """Measure events a second by the number of processes, four targets; the time of a start is taken off."""
     found = []
     (folder / "fleet.toml").write_text(speed.fleet_of(4).replace("batch = 1000\n", ""))
@@ -153,6 +154,7 @@ def by_processes(folder: Path) -> list[dict[str, Any]]:
             warm = record(folder / "recording.jsonl", 1_000, events, speed.modes_of(4))
             command = [sys.executable, "-m", "dataflows", "run", str(folder / "fleet.toml"), "--fresh"]
             command += ["--recovery", str(folder / "store"), "--processes", str(processes)]
+            command += ["--epoch", f"{epoch * 1_000:.0f}ms"]
             before, began = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
             subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
             took.append(time.perf_counter() - began)
@@ -165,9 +167,9 @@ def by_processes(folder: Path) -> list[dict[str, Any]]:
     return found
 
 
-def of_store(folder: Path) -> list[dict[str, Any]]:  # noqa: ARG001 - it has folders of its own
+def of_store(folder: Path, epoch: float) -> list[dict[str, Any]]:  # noqa: ARG001 - it has its own
     """Measure a resume, and a snapshot of few awake assets, in the largest fleet."""
-    one = recovery.measure(ASSETS[-1], 2 * ASSETS[-1], _EPOCH)
+    one = recovery.measure(ASSETS[-1], 2 * ASSETS[-1], epoch)
     return [
         {
             "assets": one["assets"],
@@ -178,7 +180,7 @@ def of_store(folder: Path) -> list[dict[str, Any]]:  # noqa: ARG001 - it has fol
     ]
 
 
-PARTS: dict[str, Callable[[Path], list[dict[str, Any]]]] = {
+PARTS: dict[str, Callable[[Path, float], list[dict[str, Any]]]] = {
     "assets": by_assets,
     "targets": by_targets,
     "processes": by_processes,
@@ -201,7 +203,7 @@ COLUMNS = {
 
 
 def _microseconds(run: speed.Measured) -> float:
-    return run["processor"] / run["events"] * 1e6
+    return run["steady"]["processor"] / run["steady"]["events"] * 1e6
 
 
 def missed(found: dict[str, list[dict[str, Any]]]) -> list[str]:
@@ -288,6 +290,7 @@ def main(arguments: list[str] | None = None) -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description="How the cost of an event grows.")
     parser.add_argument("--parts", nargs="*", choices=list(PARTS), default=list(PARTS))
+    parser.add_argument("--epoch", type=float, default=10.0, help="seconds between snapshots (default 10)")
     parser.add_argument("--plot", type=Path, help="draw what was measured into this file, as SVG")
     parser.add_argument("--json", type=Path, help="figures by part; those of earlier runs in it are kept")
     parser.add_argument("--child", type=Path, help=argparse.SUPPRESS)
@@ -295,13 +298,15 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--profile", action="store_true", help=argparse.SUPPRESS)
     given = parser.parse_args(arguments)
     if given.child:
-        sys.stdout.write(orjson.dumps(_child(given.child, given.warm, profile=given.profile)).decode() + "\n")
+        sys.stdout.write(
+            orjson.dumps(_child(given.child, given.warm, given.epoch, profile=given.profile)).decode() + "\n"
+        )
         return
     console = Console()
     found = orjson.loads(given.json.read_bytes()) if given.json and given.json.exists() else {}
     for part in given.parts:
         with tempfile.TemporaryDirectory() as name, console.status(part):
-            found[part] = PARTS[part](Path(name))
+            found[part] = PARTS[part](Path(name), given.epoch)
         if given.json:
             given.json.write_bytes(orjson.dumps(found, option=orjson.OPT_INDENT_2))
     for table in _tables(found):

@@ -207,6 +207,8 @@ class Clock(RunStatus):
         self.untimed = 0
         self.started: float | None = None
         self._processor = 0.0
+        #: Records before the latest batch, and when it was read.
+        self._latest = 0, 0.0, 0.0
         super().__init__()
 
     def __setattr__(self, name: str, value: Any) -> None:  # noqa: ANN401 - whatever an attribute holds
@@ -217,6 +219,8 @@ class Clock(RunStatus):
                 self.started = time.perf_counter()
             else:
                 self.untimed = value
+        elif name == "records" and value > self.records:
+            self._latest = self.records, time.perf_counter(), time.process_time()
         super().__setattr__(name, value)
 
     def result(self) -> Measured:
@@ -226,6 +230,16 @@ class Clock(RunStatus):
             "events": self.records - self.untimed,
             "seconds": time.perf_counter() - self.started,
             "processor": time.process_time() - self._processor,
+        }
+
+    def steady(self) -> Measured:
+        """Return the same up to the read of the last batch, so without the snapshot at the end."""
+        assert self.started is not None, "the recording is no longer than its warm-up"
+        records, wall, used = self._latest
+        return {
+            "events": records - self.untimed,
+            "seconds": wall - self.started,
+            "processor": used - self._processor,
         }
 
 
@@ -362,6 +376,7 @@ def ours(
         "steps": watch.seconds,
         "calls": watch.calls,
         "watch": Stopwatch.own() if profile else 0.0,
+        "steady": clock.steady(),
     }
 
 
