@@ -37,7 +37,7 @@ __all__ = ["TradeoffError", "compare", "only", "options", "prices", "show_tradeo
 #: Prices where nobody gave any: a failure costs as much as twenty inspections in vain.
 _ASSUMED = Costs(missed=20.0, false_alarm=1.0)
 #: Quantiles of the delays that become candidates for the lateness.
-_QUANTILES = (0.9, 0.99, 0.999, 1.0)
+_QUANTILES = (0.25, 0.5, 0.75, 0.9, 0.99, 0.999, 1.0)
 #: Round latenesses that are proposed.
 _STEPS = tuple(
     map(parse_duration, ("1m", "5m", "15m", "30m", "1h", "2h", "3h", "6h", "12h", "1d", "2d", "7d"))
