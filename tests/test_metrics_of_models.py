@@ -38,7 +38,7 @@ def ran(tmp_path_factory: pytest.TempPathFactory) -> tuple[RunStatus, dict[str, 
         for record in _numbered(lines, "events.jsonl"):
             for known in stages.lane([record]):
                 for seen in stages.asset(known):
-                    yield from stages.rows(seen)
+                    yield from stages.rows([seen])
         yield from stages.finish()
 
     for item in items():
