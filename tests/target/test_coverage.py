@@ -11,7 +11,7 @@ import pytest
 from dataflows.estimators.hazard import IntervalLevels, TimeLeft
 from dataflows.pipeline import run_inline
 from dataflows.testing import failure, maintenance, pump_fleet, telemetry
-from tests.test_blocks import check
+from tests.block_runs import check
 
 if TYPE_CHECKING:
     from dataflows.fleet.fleet import Fleet
