@@ -150,6 +150,20 @@ def test_candidates_fit_the_recording(fleet: Fleet, lines: list[bytes]) -> None:
     assert {0, 2 * HOUR} <= found
 
 
+def test_candidates_lie_between_the_short_and_the_long_delays(fleet: Fleet) -> None:
+    """Half of the late messages are 20 minutes behind, half five hours: both are covered; so is zero."""
+    lines = []
+    for number in range(200):
+        now = START + number * HOUR
+        behind = 0 if number % 2 else (HOUR // 3 if number % 4 else 5 * HOUR)
+        arrived = format_instant(now)
+        lines += [
+            telemetry("a", format_instant(time), {"n": 1.0}, arrived=arrived) for time in (now, now - behind)
+        ]
+    found = {option.lateness for option in options(only(fleet, None), lines, (), (), ())}
+    assert {0, HOUR // 2, 6 * HOUR} <= found
+
+
 def test_examples_before_figures_from_do_not_count() -> None:
     """As in every figure of a run."""
     keys = [("a", START + hour * HOUR) for hour in range(4)]
