@@ -62,6 +62,7 @@ __all__ = [
     "WeatherAsOf",
     "Withdrawn",
     "asset_part",
+    "by_lane_item",
     "by_order",
     "in_words",
     "lane_part",
@@ -482,6 +483,11 @@ class Item(msgspec.Struct, gc=False):
 
 #: Sort key: the order of effect.
 by_order = attrgetter("sequence", "part")
+
+
+def by_lane_item(item: Item) -> tuple[int, int]:
+    """Sort key: the item of the lane that an item was made of, in the order of effect."""
+    return item.sequence, item.part >> (_ASSET_BITS + _TARGET_BITS)
 
 
 def lane_part(index: int) -> int:

@@ -12,7 +12,7 @@ import math
 from itertools import accumulate, groupby
 from typing import TYPE_CHECKING
 
-from dataflows.items import by_order
+from dataflows.items import by_lane_item, by_order
 from dataflows.state.snapshots import Kind
 from dataflows.target.rows import placed
 
@@ -117,18 +117,19 @@ class AgreeingTargets:
             self._stages[name] = build(name, of, own)
 
     def process(self, items: list[Item]) -> list[Item]:
-        """Return the rows of blocks and observations of all targets; those of a record come together."""
+        """Return the rows of blocks and observations; targets take an item of the lane together."""
         taken: list[tuple[Item, TargetStage]] = []
         for name, stage in self._stages.items():
             mine = [item for item in items if getattr(item.body, "target", None) == name]
             taken += [(item, stage) for item in stage.observations(mine)]
         taken.sort(key=lambda each: by_order(each[0]))
-        by_record = groupby(taken, key=lambda each: each[0].sequence)
-        return [row for _, record in by_record for row in self._record([*record])]
+        # Not by record: a record can make an asset silent after weather that it corrects was scored again.
+        by_item = groupby(taken, key=lambda each: by_lane_item(each[0]))
+        return [row for _, of in by_item for row in self._together([*of])]
 
     @staticmethod
-    def _record(taken: list[tuple[Item, TargetStage]]) -> list[Item]:
-        """Return the rows of one record: every target scores it, then the scores are published."""
+    def _together(taken: list[tuple[Item, TargetStage]]) -> list[Item]:
+        """Return the rows of an item of the lane: every target scores it, then the scores are published."""
         rows: list[list[Row]] = []
         waiting: dict[tuple[str, int, int], list[tuple[int, Unpublished]]] = {}
         for place, (item, stage) in enumerate(taken):

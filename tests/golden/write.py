@@ -34,6 +34,12 @@ def write(name: str) -> Path:
     text = text.replace(
         'champion = "linear"', 'champion = "linear"\nalert = { open = 0.5, clear = 0.4 }\ndrift = "log"'
     )
+    text = text.replace('drift = "log"', 'drift = "log"\nagree = true')
+    # What it learned is kept by checkpoints; by the targets above as logs of big models.
+    text += (
+        '[[targets]]\nclass = "truck"\nmode = "coolant_leak"\nhorizon = "24h"\nchampion = "linear"\n'
+        'models = ["linear", "refit"]\nrelearn = "2d"\n'
+    )
     text += (
         "[models.refit]\nrefit_every = 60\nrefit_lag = 30\n"
         'pipeline = [{ estimator = "sklearn.tree.DecisionTreeClassifier", max_depth = 3, '

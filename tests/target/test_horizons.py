@@ -6,11 +6,14 @@ import random
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+import orjson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from dataflows.fleet import FleetError
+from dataflows.items import Item, Matured, Row, asset_part, by_order, lane_part
 from dataflows.pipeline import Stages, run_inline
 from dataflows.recovery.kinds import check, describe
 from dataflows.scoring import log_loss
@@ -18,6 +21,7 @@ from dataflows.state.layouts import StateHistory, going_on
 from dataflows.state.snapshots import SnapshotError, seal
 from dataflows.target.horizons import AGREEING, AgreeingTargets, agreeing, stored_apart
 from dataflows.testing import failure, pump_fleet, telemetry
+from tests.observations import observation
 
 if TYPE_CHECKING:
     from dataflows.fleet.fleet import Fleet
@@ -151,6 +155,50 @@ def stages_of(of: Fleet) -> AgreeingTargets:
     group = Stages(of, strict=True).group("pump/leak", None, {})
     assert isinstance(group, AgreeingTargets)
     return group
+
+
+def test_an_alert_that_a_record_opens_is_cleared_where_it_makes_the_asset_silent() -> None:
+    """Late weather has its readings scored again, and the same record tells that the asset is silent."""
+    of, hour, both = fleet(), HOUR * 1_000_000, (SHORT, MIDDLE)
+    group = stages_of(of)
+
+    def features(value: float) -> bytes:
+        return np.full(len(of.classes["pump"].features), value).tobytes()
+
+    def take(sequence: int, *effects: dict[str, Any]) -> list[Item]:
+        """One item of the lane for each of the effects, of both targets."""
+        return group.process(
+            [
+                Item(
+                    sequence,
+                    asset_part(lane_part(lane), index),
+                    None,
+                    0,
+                    ("", 0, 0),
+                    observation("p-0", name, **parts),
+                )
+                for index, name in enumerate(both)
+                for lane, parts in enumerate(effects)
+            ]
+        )
+
+    for number in range(1, 21):
+        take(number, {"time": number * hour, "features": features(number % 2), "example": True})
+    labels = [
+        Matured(n * hour, n % 2, "failure", hour if n % 2 else None, 30 * hour, 0) for n in range(1, 21)
+    ]
+    take(21, {"matured": labels, "clock": 30 * hour})
+    rows = take(
+        22,
+        {"time": 31 * hour, "features": features(1.0), "revision": 1},
+        {"cleared": "silent", "cleared_at": 40 * hour},
+    )
+    alerts = [
+        orjson.loads(row.body.data)
+        for row in sorted(rows, key=by_order)
+        if isinstance(row.body, Row) and row.body.output == "alerts"
+    ]
+    assert [alert["state"] for alert in alerts] == ["opened", "opened", "cleared", "cleared"]
 
 
 def test_agreeing_targets_share_a_key_and_are_stored_apart() -> None:
