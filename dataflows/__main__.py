@@ -650,6 +650,26 @@ def asof(
 
 
 @app.command()
+def parquet(
+    source: Annotated[
+        Path, typer.Argument(help="The fleet.toml, or else the folder of the outputs of a run.")
+    ],
+    to: Annotated[
+        Path | None,
+        typer.Option(help="Folder of the files \\[default: that of the outputs].", show_default=False),
+    ] = None,
+) -> None:
+    """Write each output as a Parquet file; one whose rows have not changed stays as it is."""
+    from dataflows.evaluation.parquet import parquet_outputs
+
+    with _explained():
+        folder = _outputs_of(source)
+        for path, rows, new in parquet_outputs(folder, to or folder):
+            state = "" if new else ", unchanged"
+            _console.print(f"{path}  {rows:,} rows{state}", highlight=False, soft_wrap=True)
+
+
+@app.command()
 def explain(
     fleet: FleetFile,
     prediction: Annotated[str, typer.Argument(help="Id of a prediction.")],

@@ -12,13 +12,15 @@ import orjson
 import pytest
 
 import highwater as hw
-from dataflows.evaluation.frames import frame
+from dataflows.evaluation.columns import Field, fields_of_output
+from dataflows.evaluation.frames import Backend, frame
 from tests.leaking_pump import leaking_pump
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 
+_ALWAYS = Field(str, always=True)
 PRIOR = """[models.prior]
 pipeline = [{ estimator = "dataflows.estimators.Prior" }]"""
 
@@ -111,6 +113,37 @@ def test_a_frame_is_of_the_library_that_was_asked_for(backend: str) -> None:
     assert found.columns == ["time", "n", "scores.a", "scores.b"]
     assert found.schema["time"] == nw.Datetime("us", "UTC")
     assert found["n"].to_list() == [1, 2]
+
+
+@pytest.mark.parametrize("backend", ["pandas", "polars", "pyarrow"])
+def test_a_frame_without_rows_has_its_columns_with_types(tmp_path: Path, backend: Backend) -> None:
+    """A program that reads a run without predictions finds the same columns as in any other run."""
+    pytest.importorskip(backend)
+    toml = leaking_pump(tmp_path, 500, target="alert = { open = 0.5 }")
+    some = hw.run(toml, backend=backend).outputs
+    (tmp_path / "none").mkdir()
+    (tmp_path / "none/summary.json").write_text("{}", encoding="utf-8")
+    none = hw.read(tmp_path / "none", backend)
+    for method in ("predictions", "evaluations", "examples", "metrics", "alerts"):
+        full = nw.from_native(getattr(some, method)()).schema
+        empty = nw.from_native(getattr(none, method)())
+        assert (empty.shape[0], empty.implementation.value) == (0, backend)
+        by_name = {name for name in full if name.partition(".")[0] in {"scores", "features", "censored"}}
+        # Figures are absent from a period without examples.
+        figures = {name for name in full if fields_of_output("metrics").get(name, _ALWAYS).always is False}
+        expected = {name: kind for name, kind in full.items() if name not in by_name | figures}
+        assert {name: kind for name, kind in empty.schema.items() if name in expected} == expected
+    changes = nw.from_native(none.changes())
+    assert changes.schema["known"] == nw.Datetime("us", "UTC")
+    assert {"change", "target", "model", "asset", "sensors"} <= set(changes.columns)
+
+
+def test_a_column_without_values_has_the_type_of_its_field() -> None:
+    """`lead` is a number also where no failure has come yet."""
+    rows = [{"id": "a", "lead": None, "matured": None}]
+    found = nw.from_native(frame(rows, "pyarrow", fields_of_output("evaluations")))
+    assert found.schema["lead"] == nw.Float64
+    assert found.schema["matured"] == nw.Datetime("us", "UTC")
 
 
 def test_another_package_called_dataflows_is_named(tmp_path: Path) -> None:

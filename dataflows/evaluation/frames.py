@@ -1,24 +1,26 @@
 """Outputs of a run as data frames: pandas, polars or Arrow, times typed in UTC.
 
 A frame has a column a field. A field that is a table (`scores`, `features`) becomes a column for each of its
-names, such as ``scores.linear``. Lists stay as they are.
+names, such as ``scores.linear``. Lists stay as they are. A frame of an output without rows has a column for
+each field that every row has, other than tables by name.
 """
 
 from __future__ import annotations
 
 import importlib.util
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_origin
 
 import narwhals as nw
 
 from dataflows.connectors.file_sink import files_of
 from dataflows.evaluation.alert_lives import Labels, alert_lives
+from dataflows.evaluation.columns import Field, fields_of_output, named_type, object_fields
 from dataflows.evaluation.reading import whole_rows
 from dataflows.instants import format_instant, parse_instant
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
     from pathlib import Path
 
 __all__ = ["Backend", "FrameError", "Outputs", "frame"]
@@ -34,16 +36,43 @@ _TIMES = frozenset(
 )
 
 
+_SIMPLE: Mapping[Any, Any] = {
+    datetime: nw.Datetime("us", "UTC"),
+    str: nw.String(),
+    int: nw.Int64(),
+    float: nw.Float64(),
+    bool: nw.Boolean(),
+}
+#: Columns of `Outputs.alerts`.
+_ALERTS: Mapping[str, Field] = {
+    "id": Field(str, always=True),
+    "asset": Field(str, always=True),
+    "target": Field(str, always=True),
+    "opened": Field(datetime, always=True),
+    "cleared": Field(datetime, always=True),
+    "why": Field(str, always=True),
+    "score": Field(float, always=True),
+    "lead": Field(float, always=True),
+    "outcome": Field(str, always=True),
+}
+
+
 class FrameError(RuntimeError):
     """No library for data frames is installed, or the folder holds no outputs."""
 
 
-def frame(rows: Iterable[Mapping[str, Any]], backend: Backend | None = None) -> Any:  # noqa: ANN401 - of any library
+def frame(
+    rows: Iterable[Mapping[str, Any]],
+    backend: Backend | None = None,
+    fields: Mapping[str, Field] | None = None,
+) -> Any:  # noqa: ANN401 - of any library
     """Return rows as a data frame; rows may have different fields.
 
     Args:
         rows: rows of an output, decoded.
         backend: library of the frame; None takes the first that is installed: pandas, polars, pyarrow.
+        fields: types of the fields, where they are known; they give an empty frame, and a column without
+            values, its type.
 
     Raises:
         FrameError: none of them is installed.
@@ -53,11 +82,15 @@ def frame(rows: Iterable[Mapping[str, Any]], backend: Backend | None = None) -> 
         msg = "data frames need pandas, polars or pyarrow; install one of them"
         raise FrameError(msg)
     flat = [dict(_flat(row)) for row in rows]
+    declared = dict(_declared(fields or {}))
+    if not flat:
+        empty = {name: _empty_type(field.type, library) for name, field in declared.items() if field.always}
+        return nw.from_dict({name: [] for name in empty}, empty, backend=library).to_native()
     names = dict.fromkeys(name for row in flat for name in row)
     columns = {name: [row.get(name) for row in flat] for name in names}
     schema: dict[str, Any] = {}
     for name, values in columns.items():
-        kind = _type_of(name, values)
+        kind = _type_of(name, values, declared[name].type if name in declared else None)
         if kind is nw.Float64:
             columns[name] = [None if value is None else float(value) for value in values]
         elif isinstance(kind, nw.Datetime):
@@ -67,14 +100,34 @@ def frame(rows: Iterable[Mapping[str, Any]], backend: Backend | None = None) -> 
     return nw.from_dict(columns, schema if len(schema) == len(columns) else None, backend=library).to_native()
 
 
+def _declared(fields: Mapping[str, Field], before: str = "") -> Iterator[tuple[str, Field]]:
+    """Yield the columns whose names are known: all but those of tables by name."""
+    for name, field in fields.items():
+        inner = object_fields(field.type)
+        if inner is not None:
+            nested = {each: Field(kind, field.always) for each, kind in inner.items()}
+            yield from _declared(nested, f"{before}{name}.")
+        elif get_origin(field.type) is not dict and field.type is not Any:
+            yield before + name, field
+
+
+def _empty_type(kind: Any, library: Backend) -> Any:  # noqa: ANN401 - a type of narwhals
+    """Type of a column without rows."""
+    if get_origin(kind) is list:
+        # pandas holds lists as objects.
+        inner = _SIMPLE.get(named_type(kind), nw.String())
+        return nw.Object() if library == "pandas" else nw.List(inner)
+    return _SIMPLE[kind]
+
+
 def _datetime(text: str) -> datetime:
     return _EPOCH + parse_instant(text) * _MICROSECOND
 
 
-def _type_of(name: str, values: list[Any]) -> Any:  # noqa: ANN401 - a type of narwhals
+def _type_of(name: str, values: list[Any], declared: Any) -> Any:  # noqa: ANN401 - a type of narwhals
     """Type of a column; None where its values are lists."""
     kinds = {type(value) for value in values if value is not None}
-    if name.rpartition(".")[2] in _TIMES and kinds <= {str}:
+    if (declared is datetime or name.rpartition(".")[2] in _TIMES) and kinds <= {str}:
         return nw.Datetime("us", "UTC")
     if kinds == {bool}:
         return nw.Boolean
@@ -82,6 +135,8 @@ def _type_of(name: str, values: list[Any]) -> Any:  # noqa: ANN401 - a type of n
         # Without nulls: pandas has none among whole numbers.
         return nw.Float64 if None in values else nw.Int64
     if kinds and kinds <= {int, float}:
+        return nw.Float64
+    if not kinds and declared in {int, float}:
         return nw.Float64
     return nw.String if kinds <= {str} else None
 
@@ -118,24 +173,24 @@ class Outputs:
 
     def predictions(self) -> Any:  # noqa: ANN401 - of any library
         """Return a row a published score."""
-        return frame(self.rows("predictions"), self._backend)
+        return self._frame("predictions")
 
     def evaluations(self) -> Any:  # noqa: ANN401
         """Return a row a label of an example: `scores.MODEL` as served, `label`, `lead` in hours."""
-        return frame(self.rows("evaluations"), self._backend)
+        return self._frame("evaluations")
 
     def examples(self) -> Any:  # noqa: ANN401
         """Return a row an example: `features.NAME` as served; its `id` is `example` of the evaluations."""
-        return frame(self.rows("examples"), self._backend)
+        return self._frame("examples")
 
     def metrics(self, kind: str = "model") -> Any:  # noqa: ANN401
         """Return a row a period (and model) of the metrics of one kind: model, skew, lane, ..."""
         rows = (row for row in self.rows("metrics") if row.get("kind", "lane") == kind)
-        return frame(rows, self._backend)
+        return frame(rows, self._backend, fields_of_output("metrics", kind))
 
     def changes(self) -> Any:  # noqa: ANN401
         """Return a row a change: of a model, of an asset, of a clock."""
-        return frame(self.rows("changes"), self._backend)
+        return self._frame("changes")
 
     def alerts(self) -> Any:  # noqa: ANN401
         """Return one row an alert, with what came of it.
@@ -164,4 +219,7 @@ class Outputs:
             }
             for life in lives
         ]
-        return frame(rows, self._backend)
+        return frame(rows, self._backend, _ALERTS)
+
+    def _frame(self, output: str) -> Any:  # noqa: ANN401
+        return frame(whole_rows(self._folder, output), self._backend, fields_of_output(output))

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import importlib.util
 from collections import Counter
-from typing import TYPE_CHECKING, Any
+from itertools import groupby
+from operator import itemgetter
+from typing import TYPE_CHECKING
 
 from dataflows.evaluation.asof import Cut, Known, known_at, rows_known
-from dataflows.evaluation.frames import frame
+from dataflows.evaluation.parquet import write_parquet
 from dataflows.instants import parse_instant, shown_instant
 from dataflows.tools.tables import plain_table, show_either
 
@@ -59,7 +60,8 @@ def show_asof(
         parquet: a folder for one Parquet file an output.
 
     Raises:
-        AsOfError: the folder holds no outputs, nothing was known yet, or Parquet cannot be written.
+        AsOfError: the folder holds no outputs, or nothing was known yet.
+        ParquetError: Parquet cannot be written.
     """
     if as_json:
         rows = ({"output": output, **row} for output, row in rows_known(folder, cut))
@@ -76,19 +78,11 @@ def show_asof(
 
 
 def _write_parquet(folder: Path, cut: Cut, to: Path, console: Console) -> None:
-    if importlib.util.find_spec("pyarrow") is None:
-        msg = "Parquet needs pyarrow: pip install pyarrow"
-        raise AsOfError(msg)
-    import pyarrow.parquet  # noqa: PLC0415 - optional
-
-    rows: dict[str, list[dict[str, Any]]] = {}
-    for output, row in rows_known(folder, cut):
-        rows.setdefault(output, []).append(row)
     to.mkdir(parents=True, exist_ok=True)
-    for output, found in rows.items():
+    for output, found in groupby(rows_known(folder, cut), key=itemgetter(0)):
         path = to / f"{output}.parquet"
-        pyarrow.parquet.write_table(frame(found, "pyarrow"), path)
-        console.print(f"{path}  {len(found):,} rows", highlight=False, soft_wrap=True)
+        count = write_parquet(path, output, map(itemgetter(1), found))
+        console.print(f"{path}  {count:,} rows", highlight=False, soft_wrap=True)
 
 
 def _show(known: Known, cut: Cut, console: Console) -> None:

@@ -361,6 +361,7 @@ def _delete_outputs(folder: Path) -> None:
     for path in (*_outputs(folder), folder / "summary.json", folder / "log.jsonl"):
         delete_output(path)
         committed_file(path).unlink(missing_ok=True)
+        path.with_suffix(".parquet").unlink(missing_ok=True)
     shutil.rmtree(folder / "notify", ignore_errors=True)
     delete_recordings(folder)
 
