@@ -38,7 +38,7 @@ def commands(page: str) -> list[list[str]]:
     for line in lines:
         command = line[line.index("python -m") :] if "python -m" in line else line.strip()
         if command.startswith(("python -m", "make ")) and not OPEN.search(command):
-            found.append(shlex.split(re.split(r"\s>\s|\s&&\s|\s&$", command)[0], comments=True))
+            found.append(shlex.split(re.split(r"\s>\s|\s\|\s|\s&&\s|\s&$", command)[0], comments=True))
     return found
 
 
