@@ -66,8 +66,8 @@ def moved(lines: Iterable[bytes], movement: Movement) -> list[bytes]:
         movement: what changes.
 
     >>> line = b'{"kind":"telemetry","asset":"a","time":0,"readings":{"n":1.0}}'
-    >>> moved([line], Movement(delays=(90_000_000,)))[0][-34:]
-    b',"arrived":"1970-01-01T00:01:30Z"}'
+    >>> moved([line], Movement(delays=(90_000_000,)))[0][-41:]
+    b',"arrived":"1970-01-01T00:01:30.000000Z"}'
     """
     chance = _Chance(movement)
     found: list[tuple[int, bytes]] = []
