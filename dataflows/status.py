@@ -175,6 +175,13 @@ METRICS = {
             ("reason",),
         ),
         Metric(
+            "unmatched",
+            "counter",
+            "rows",
+            "Rows of followed files and of topics that no rule of `[[input.map]]` takes.",
+            "unmatched_rows_total",
+        ),
+        Metric(
             "events",
             "counter",
             "records",
@@ -493,6 +500,7 @@ class ProgressLog:
             "lag_seconds": None if arrival is None else round(time.time() - arrival / 1e6, 1),
             "behind": read("behind"),
             "rejected": read("rejected"),
+            "unmatched": read("unmatched"),
             "pending": read("pending"),
             "epochs": read("epochs"),
             "seconds_since_epoch": round(now - self._epoch, 1),

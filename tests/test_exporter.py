@@ -291,7 +291,7 @@ def test_every_metric_of_the_stages_can_be_read(status: RunStatus, port: int, tm
         for role in ("champion", "expected", "prior"):
             assert found[f"highwater_log_loss_total{{role={role}}}{{target={name}}}"] == 0
     registered = {name for name in METRICS if status.read(name) is None}
-    assert registered == {"arrival", "newest", "behind", "committed_at", "queued"}
+    assert registered == {"arrival", "newest", "behind", "committed_at", "queued", "unmatched"}
 
 
 @pytest.mark.ci

@@ -113,6 +113,7 @@ def test_the_line_of_progress_reads_the_registered_metrics(monkeypatch: pytest.M
         "records": 9,
         "lag_seconds": 2.5,
         "behind": None,
+        "unmatched": None,
         "rejected": {"too_late": 2},
         "pending": 4,
         "epochs": 1,

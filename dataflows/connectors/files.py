@@ -177,6 +177,8 @@ class FileSource(LaneSource):
     @override
     def open(self, state: Any) -> Reading:
         reading = _Files(self, () if state is None else self._places(state))
+        if self.follow and self.input.rules:
+            self.status.register("unmatched", reading.unmatched)
         # Opening already refused a file that was cut.
         self._check_read(state or [])
         return reading

@@ -96,13 +96,13 @@ class _Feed:
         "_offset",
         "_open_lines",
         "_read",
-        "_rows",
         "_seen",
         "_times",
         "ended",
         "head",
         "path",
         "place",
+        "rows",
     )
 
     def __init__(
@@ -117,7 +117,7 @@ class _Feed:
     ) -> None:
         self.path = path
         self._open_lines = lines
-        self._rows = rows
+        self.rows = rows
         self.place = place
         self.head: NextRecord | None = None
         self._arrivals = Arrivals(place.latest, max_jump)
@@ -182,7 +182,7 @@ class _Feed:
             raw, start, end = found
             if not lines.is_record(raw):
                 continue
-            events = (decode(raw),) if self._rows is None else self._rows.read(raw, self._seen, start)
+            events = (decode(raw),) if self.rows is None else self.rows.read(raw, self._seen, start)
             if events is not None:
                 checked = tuple(self._checked(event, raw) for event in events)
                 self._ahead.append(_Line(raw, checked, start, end, self._seen))
@@ -351,6 +351,10 @@ class Merge:
             self._ask()
         head = self._feeds[self._ready[0][1]].head if self._ready else None
         return None if head is None else head.due
+
+    def unmatched(self) -> int:
+        """Return the number of rows that no rule took, since the start of the process."""
+        return sum(feed.rows.unmatched for feed in self._feeds if feed.rows is not None)
 
     def places(self) -> list[FilePosition]:
         """Position in each file that was begun."""

@@ -31,11 +31,13 @@ def _value(number: int, *, code: int | None = None, **head: object) -> bytes:
     return orjson.dumps({"head": place, "body": {"p": float(number), "code": code}})
 
 
-def _reading(cluster: Cluster, resume: bytes | None = None, *, follow: str = "true") -> LanePartition:
+def _reading(
+    cluster: Cluster, resume: bytes | None = None, *, follow: str = "true", status: RunStatus | None = None
+) -> LanePartition:
     cluster.kill()
     path = cluster.fleet(follow=follow).path
     path.write_text(path.read_text() + MAP)
-    source = KafkaSource(load(path, environ={}), RunStatus(), journal=cluster.folder / "journal")
+    source = KafkaSource(load(path, environ={}), status or RunStatus(), journal=cluster.folder / "journal")
     part = source.build_part("source", "lane-0", resume)
     cluster._parts.append(part)
     return part
@@ -100,5 +102,7 @@ def test_a_topic_of_other_values_alone_is_read_to_its_end(cluster: Cluster, foll
     """Messages that no rule takes are read, so no tool sees a lag of them."""
     cluster.make(partitions=1)
     cluster.send(*((0, _value(n, type="hello"), 1_000) for n in range(3_000)), (0, _value(1), 2_000))
-    part = _reading(cluster, follow=follow)
+    status = RunStatus()
+    part = _reading(cluster, follow=follow, status=status)
     assert _shown(taken(part, 1)) == [(1, 3_000, "Telemetry", "101")]
+    assert status.read("unmatched") == 3_000

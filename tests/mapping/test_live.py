@@ -77,12 +77,13 @@ class Followed:
         self.path.touch()
         self._journal = folder / "journal"
         self._rules = tuple(rules)
+        self.status = RunStatus()
         self.part: LanePartition | None = None
 
     def start(self, resume: bytes | None = None) -> LanePartition:
         self.kill()
         follow = Input((str(self.path),), 3, follow=True, rules=self._rules)
-        source = FileSource(follow, RunStatus(), journal=self._journal)
+        source = FileSource(follow, self.status, journal=self._journal)
         self.part = source.build_part("source", "lane-0", resume)
         return self.part
 
@@ -239,5 +240,7 @@ def test_a_batch_may_hold_rows_alone(tmp_path: Path) -> None:
         part = followed.start()
         followed.write("unit,ms,got,volt,code\n" + ",1,1,,\n" * 5_000 + "a,1,1,5,\n")
         assert [item.sequence for item in _taken(part)] == [1]
+        assert followed.status.read("unmatched") == 5_000
         resume = part.snapshot()
         assert _taken(followed.start(resume)) == []
+        assert followed.status.read("unmatched") == 0

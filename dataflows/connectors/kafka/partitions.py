@@ -320,6 +320,10 @@ class KafkaReading(Reading):
         latest = max((part.arrivals.latest for part in self._parts), default=NEVER)
         return None if latest == NEVER else latest
 
+    def unmatched(self) -> int:
+        """Return the number of messages that no rule took, since the start of the process."""
+        return sum(rows.unmatched for rows in self._rows.values())
+
     def lag(self) -> int | None:
         """Number of messages not yet read; None while unknown."""
         ends = [self._consumer.get_watermark_offsets(part.handle, cached=True)[1] for part in self._parts]

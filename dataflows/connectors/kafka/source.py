@@ -102,6 +102,8 @@ class KafkaSource(LaneSource):
             rows={name: rows_of_topic(name, rules) for name in expected} if rules else {},
         )
         self.status.register("behind", reading.lag)
+        if rules:
+            self.status.register("unmatched", reading.unmatched)
         return reading
 
     def _places(self, begun: list[Any]) -> list[FilePosition]:
