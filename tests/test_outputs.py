@@ -19,6 +19,7 @@ from dataflows.outputs import (
     DriftAlarm,
     DriftMetrics,
     Evaluation,
+    ModelLineage,
     OutputRow,
     Prediction,
     encode,
@@ -99,6 +100,9 @@ def test_numbers_without_bound_stand_in_the_field_that_says_so(row: type[OutputR
     wide = {"features", "moved_by", "event"} & set(row.__struct_fields__)
     # Means of features are as large as readings.
     wide |= {DriftAlarm: {"value"}, DriftMetrics: {"series"}}.get(row, set())
+    if row is ModelLineage:
+        # Names of features, and parameters as configured.
+        wide = {"pipeline"}
     assert ({row.unbounded} - {None}) == wide
 
 

@@ -622,6 +622,9 @@ class ModelSet:
         if not member.is_new and known is not None and known["picks"] is not None:
             # In the order of its first run, so that sums are added up in the same order.
             picks = tuple(known["picks"]) if self._refit is None else self._refit.picks(known["picks"])
+            if member.model is not None and not member.sees:
+                # Configured again as it was made, it sees again what it lost in between.
+                picks += tuple(pick for pick in member.picks if pick not in picks)
         # If a run opened a new version and ended before any record, the main state names the new version and
         # the part still holds the former one.
         if member.model is not None and (known is None or of_version != member.version):

@@ -1,4 +1,4 @@
-"""A champion goes on after a feature that it learned was removed: it is missing to it from then on."""
+"""A champion goes on after a feature that it learned was removed: it is missing until it comes back."""
 
 from __future__ import annotations
 
@@ -101,6 +101,28 @@ def test_a_champion_goes_on_without_a_feature_that_it_learned(model: str) -> Non
         assert scorer.errors() == {}
     features = vector(chance, AFTER)
     assert again.answers(features) == after.answers(features)
+
+
+@pytest.mark.parametrize("learned", [0, 60])
+@pytest.mark.parametrize("model", BUILDS)
+def test_a_feature_that_comes_back_is_seen_again(model: str, learned: int) -> None:
+    """A change that is taken back, at once or after examples, takes nothing from a champion."""
+    served: Served = {}
+    before = opened(model, BEFORE, None, served)
+    learn(before, 1, 120, served)
+    between = opened(model, AFTER, before, served)
+    learn(between, 3, learned, served)
+    back = opened(model, BEFORE, between, served)
+    assert {*back._versions[model].names} == {*BEFORE}
+    for number in range(9):
+        features = vector(random.Random(number), BEFORE)
+        if not learned:
+            expected, _ = before.answer(model, features)
+            assert back.answer(model, features)[0] == pytest.approx(expected, abs=1e-12)
+    learn(back, 4, 60, served)
+    assert back.errors() == {}
+    again = opened(model, BEFORE, back, served)
+    assert again.answers(features) == back.answers(features)
 
 
 def test_a_model_that_insists_on_a_removed_feature_gives_no_score(monkeypatch: pytest.MonkeyPatch) -> None:
