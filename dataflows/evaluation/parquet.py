@@ -30,8 +30,8 @@ if TYPE_CHECKING:
 
 __all__ = ["ParquetError", "Written", "parquet_outputs", "write_parquet"]
 
-#: Values in a row group, which bounds the memory: 500,000 are about 30,000 predictions, and 50 MB.
-_GROUP = 500_000
+#: Values in a row group, which bounds the memory: about 15,000 predictions, or 200 MB above the start.
+_GROUP = 250_000
 #: What a file says of the rows that it was made of.
 _BYTES, _DIGEST = b"highwater.bytes", b"highwater.blake2b"
 
