@@ -40,7 +40,7 @@ from dataflows.lane import Lane
 from dataflows.lane.metrics import LaneMetrics
 from dataflows.outputs import OUTPUTS, AssetReset
 from dataflows.state.layouts import StateHistory, going_on
-from dataflows.status import RunStatus
+from dataflows.status import RunStatus, ScoreTimes
 from dataflows.target import TargetStage
 from dataflows.target.horizons import AgreeingTargets
 
@@ -415,6 +415,7 @@ class Stages:
         return AgreeingTargets(names, self._target, main, parts)
 
     def _target(self, key: str, main: bytes | None, parts: dict[int, bytes]) -> TargetStage:
+        times = None if self._fleet.targets[key].breaker is None else ScoreTimes()
         target = TargetStage(
             self._fleet,
             key,
@@ -423,8 +424,11 @@ class Stages:
             main=main,
             parts=parts,
             past=self._past,
+            times=times,
         )
         self._targets.append(target)
+        if times is not None:
+            self._status.scoring[key] = times, target.serving
         return target
 
     def stage(self, name: str) -> TargetStage | None:

@@ -16,7 +16,7 @@ from collections import Counter, deque
 from collections.abc import Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal, TextIO, cast
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TextIO, TypeVar, cast
 
 import structlog
 
@@ -31,6 +31,8 @@ __all__ = [
     "ProgressLog",
     "Refused",
     "RunStatus",
+    "ScoreTimes",
+    "Serving",
     "Value",
     "logged_to",
     "silenced",
@@ -38,6 +40,8 @@ __all__ = [
     "to_stream",
 ]
 
+_Given = TypeVar("_Given")
+_Made = TypeVar("_Made")
 #: Seconds between two lines of progress.
 PROGRESS_EVERY = 60.0
 #: After so many records without a usable one a run ends: they are not what the fleet was made for.
@@ -146,6 +150,42 @@ class Histogram:
         """Count a value."""
         self.counts[bisect_left(self.bounds, value)] += 1
         self.sum += value
+
+
+class Serving(NamedTuple):
+    """Who serves for a target, and who would take its place.
+
+    Attributes:
+        champion: label of the champion.
+        asked: labels of the models that score a row for it, itself among them.
+        former: name of the former champion that can serve; None without one.
+        frozen: who froze the champion, None while it is not frozen.
+    """
+
+    champion: str
+    asked: tuple[str, ...]
+    former: str | None
+    frozen: str | None
+
+
+class ScoreTimes:
+    """What the models of a target took to score, for the breaker; no stage reads it.
+
+    Attributes:
+        totals: rows and seconds of each model, by its label.
+    """
+
+    def __init__(self) -> None:
+        self.totals: dict[str, tuple[int, float]] = {}
+
+    def call(self, label: str, rows: int, score: Callable[[_Given], _Made], given: _Given) -> _Made:
+        """Let a model score some rows, and add what it took, also where it fails."""
+        began = time.perf_counter()
+        try:
+            return score(given)
+        finally:
+            before, seconds = self.totals.get(label, (0, 0.0))
+            self.totals[label] = before + rows, seconds + time.perf_counter() - began
 
 
 #: Value of a metric; by label, or by labels, where it has them; None where it is not known.
@@ -280,6 +320,15 @@ METRICS = {
             ("receiver",),
         ),
         Metric(
+            "breakers",
+            "counter",
+            "commands",
+            "Commands of the breaker against slow champions that were written (`sent`), could not be "
+            "(`failed`) or had no former champion to name (`no_former`).",
+            "breaker_commands_total",
+            ("target", "result"),
+        ),
+        Metric(
             "labels",
             "gauge",
             "microseconds",
@@ -358,7 +407,8 @@ class RunStatus:
     Attributes:
         stop: set it to end the input before its next batch, at an epoch boundary.
         records, done, epochs, rejected, rows, errors, latency, pause, committed_at, notifications,
-            undelivered: see `METRICS`.
+            undelivered, breakers: see `METRICS`.
+        scoring: of each target with a breaker: what its models took, and who serves.
         alive: instant at which the source was last asked for records, by the monotonic clock; None before.
         began: records that earlier runs on the same store read.
         commits: how often `committed` was called.
@@ -381,6 +431,8 @@ class RunStatus:
         self.committed_at: float | None = None
         self.notifications: Counter[tuple[str, str]] = Counter()
         self.undelivered: Counter[str] = Counter()
+        self.breakers: Counter[tuple[str, str]] = Counter()
+        self.scoring: dict[str, tuple[ScoreTimes, Callable[[], Serving]]] = {}
         self.alive: float | None = None
         self.intake = Intake()
         self._paused: float | None = None

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from dataflows.breaker import check_commands, watched
 from dataflows.exporter import address_of, assets_of, beside, served
 from dataflows.notify.delivery import delivered
 from dataflows.recovery.manifest import started, write_manifest
@@ -139,7 +140,7 @@ def find_runtime(
 def serve_until_exit(fleet: Fleet, runtime: Runtime, address: str | None, assets: str = "") -> None:
     """Serve metrics and probes until this process ends, at the port of the address plus its number.
 
-    The first process delivers alerts too.
+    The first process delivers alerts too. Each one watches how long its champions take.
 
     Args:
         fleet: that runs.
@@ -149,8 +150,12 @@ def serve_until_exit(fleet: Fleet, runtime: Runtime, address: str | None, assets
 
     Raises:
         AddressError: nothing can listen there.
+        FleetError: no run reads the commands of a breaker.
         SecretError: a secret of a receiver of alerts is not there, or cannot be used.
     """
+    if any(target.breaker is not None for target in fleet.targets.values()):
+        check_commands(fleet)
+        _serving.enter_context(watched(fleet, runtime.status))
     if runtime.process == 0 and fleet.notify:
         _serving.enter_context(delivered(fleet, runtime.status))
         atexit.register(_serving.close)

@@ -136,6 +136,21 @@ class Promotion:
 
 
 @dataclass(frozen=True, slots=True)
+class Breaker:
+    """When a slow champion is replaced by the former one, through a command of the running program.
+
+    Attributes:
+        latency: microseconds that it may take for a row, on average.
+        rows: of so many rows; two such blocks one after the other have to be slower.
+        commands: file or topic of the input to which the command is written.
+    """
+
+    latency: int
+    rows: int
+    commands: str
+
+
+@dataclass(frozen=True, slots=True)
 class Costs:
     """Prices, in one unit.
 
@@ -203,6 +218,7 @@ class Target:
         successor: the next champion if the present one is no longer among the models.
         downtime: microseconds after a failure in which the machine is down, and the same mode is not new.
         promotion: how its champion is replaced; None: only by a command.
+        breaker: when a slow champion is replaced; None: never.
         agrees: whether what it publishes agrees with the other horizons of the mode that do.
         thin_negatives: one in so many negatives is kept for fits, with that weight.
         prior: share of positives that is expected before any example; None: nothing is known.
@@ -231,6 +247,7 @@ class Target:
     successor: str | None = None
     downtime: int = 0
     promotion: Promotion | None = None
+    breaker: Breaker | None = None
     advice: str | None = None
     costs: Costs | None = None
     verdict_weight: int = 1

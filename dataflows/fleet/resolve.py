@@ -20,6 +20,7 @@ from dataflows.fleet.fleet import (
     Alert,
     AssetClass,
     AssetPolicy,
+    Breaker,
     ClockPolicy,
     Connector,
     Costs,
@@ -723,6 +724,7 @@ def _product(
             successor=table.successor,
             downtime=layout.table.downtime,
             promotion=_promotion(table, horizon),
+            breaker=_breaker(table),
             drift=_drift(draft, loc, table, models),
             advice=table.advice,
             costs=_costs(table),
@@ -734,6 +736,12 @@ def _product(
             agrees=table.agree,
             thin_negatives=_thinned(draft, loc, table, models),
         )
+
+
+def _breaker(table: TargetTable) -> Breaker | None:
+    """Resolve when a slow champion is replaced."""
+    given = table.breaker
+    return None if given is None else Breaker(given.latency, given.rows, given.commands)
 
 
 def _promotion(table: TargetTable, horizon: int) -> Promotion | None:

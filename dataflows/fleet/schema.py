@@ -689,6 +689,25 @@ class AlertTable(Table):
     )
 
 
+class BreakerTable(Table):
+    """Breaker of a target, as `breaker = { latency = "5ms", commands = "commands.jsonl" }`."""
+
+    latency: PositiveDuration = Field(
+        description="Time that a row may take, on average: of the champion and models whose scores it sees."
+    )
+    rows: int = Field(
+        default=1_000,
+        gt=0,
+        description="Rows of that average. Two such blocks, one after the other, have to be slower: one "
+        "pause of the machine is not enough.",
+    )
+    commands: str = Field(
+        min_length=1,
+        description="Where the command is written, which a run reads back: one of the `files` of the input, "
+        "by its path, or one of its topics.",
+    )
+
+
 class CostsTable(Table):
     """Prices, in one unit: what a failure, a planned repair and an inspection in vain cost."""
 
@@ -782,6 +801,11 @@ class TargetTable(Table):
     cool_down: Duration | None = Field(
         default=None,
         description="Time after a change of champion in which there is no promotion. Default: one horizon.",
+    )
+    breaker: BreakerTable | None = Field(
+        default=None,
+        description="A champion that is too slow is replaced by the former one: "
+        "[promotion.md](promotion.md#slow-models). Default: no time is measured.",
     )
     relearn: Duration | None = Field(
         default=None,

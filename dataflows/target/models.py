@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from dataflows.fleet.fleet import Model
     from dataflows.outputs import Link, ModelEvent
     from dataflows.state.layouts import Refit
+    from dataflows.status import ScoreTimes
     from dataflows.target.examples import Example
     from dataflows.target.relearn import Checkpoint
 
@@ -518,6 +519,7 @@ class ModelSet:
 
     Attributes:
         kept: examples on which models are fitted in batch, see `restore_kept`; empty without such a model.
+        times: adds up what its models take to score, for those who watch the run; None: nothing is measured.
     """
 
     def __init__(  # noqa: PLR0913 - two of them are for stores that are signed, or small
@@ -535,6 +537,7 @@ class ModelSet:
         assumed: float | None = None,
         thin: int = 1,
     ) -> None:
+        self.times: ScoreTimes | None = None
         self._target = target
         self._assumed = assumed
         self._renew_after = renew_after
@@ -843,10 +846,18 @@ class ModelSet:
         """Return a model's answers to rows with features, None where its estimator has to be asked."""
         if not model.is_ready or not len(columns):
             return [(model.prior(self._assumed) if model.learned else self.prior, "prior")] * len(columns)
-        scores = None if model.compiled is None else model.compiled.score_rows(columns)
+        scores = None if model.compiled is None else self._score_rows(model, model.compiled, columns)
         if scores is None or not np.logical_and(scores >= 0.0, scores <= 1.0).all():
             return None
         return [(score, "class") for score in scores.tolist()]
+
+    def _score_rows(
+        self, model: ModelVersion, compiled: Compiled, rows: NDArray[np.float64]
+    ) -> NDArray[np.float64] | None:
+        """Return the scores of rows (n, features of the model), None where the estimator has to be asked."""
+        if self.times is None:
+            return compiled.score_rows(rows)
+        return self.times.call(model.label, len(rows), compiled.score_rows, rows)
 
     def _columns(
         self, model: ModelVersion, rows: NDArray[np.float64], made: dict[str, list[Answer]]
@@ -875,7 +886,7 @@ class ModelSet:
         if model.compiled is None or not model.is_ready or model.errors.aside:
             return None
         try:
-            scores = model.compiled.score_rows(values[None, :])
+            scores = self._score_rows(model, model.compiled, values[None, :])
         except Exception:  # noqa: BLE001 - the estimator itself is asked, and fails or not
             return None
         score = math.nan if scores is None else float(scores[0])
@@ -901,7 +912,10 @@ class ModelSet:
         if not model.is_ready:
             return model.prior(self._assumed) if model.learned else self.prior, "prior"
         try:
-            probabilities = model.probabilities(x)
+            if self.times is None:
+                probabilities = model.probabilities(x)
+            else:
+                probabilities = self.times.call(model.label, 1, model.probabilities, x)
             score = float(probabilities.get(True, 0.0)) if probabilities else None
         except Exception as error:  # noqa: BLE001 - a model is foreign code; the rest goes on
             self._fail(model, in_words(error), learning=False)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from dataflows.instants import format_instant
 from dataflows.items import row_of
 from dataflows.outputs import Commanded, Judgement, time_or_none
+from dataflows.status import Serving
 from dataflows.target.judge import Comparison, Judge, Rule
 from dataflows.target.monitors import Monitor
 
@@ -177,6 +178,15 @@ class Promotions(Monitor):
         """Label of the latest former champion among the active versions, None without one."""
         others = {*self._models.names()} - {self._champion.label}
         return next((term.label for term in reversed(self._champion.history) if term.label in others), None)
+
+    def serving(self) -> Serving:
+        """Who serves, and who would take its place: a former champion as it is configured, and at work."""
+        label, former = self._champion.label, self.former()
+        if former is not None:
+            name, configured = self._models.named(former)[0], {each.name for each in self._target.models}
+            usable = name in configured and self._models.label(name) == former
+            former = name if usable and former not in self._models.set_aside() else None
+        return Serving(label, (label, *self._models.sees(label)), former, self.frozen)
 
     def commanded(self, item: Item, command: Command) -> Sequence[Row]:
         """Carry out a command; its row has the reason where it is refused."""

@@ -43,6 +43,7 @@ from dataflows.outputs import ModelChange, Relearned, example_id, fields_of, pre
 from dataflows.state.layouts import Refit
 from dataflows.state.snapshots import Kind
 from dataflows.state.tables import BUCKETS
+from dataflows.status import Serving
 from dataflows.target import promotion
 from dataflows.target.alerts import Publisher
 from dataflows.target.attribution import Attribution, Reasons
@@ -71,6 +72,7 @@ if TYPE_CHECKING:
     from dataflows.fleet.fleet import AssetClass, Fleet
     from dataflows.outputs import Link, ModelEvent, MovedBy, OutputRow
     from dataflows.state.layouts import StateHistory
+    from dataflows.status import ScoreTimes
     from dataflows.target.examples import LabelChange
     from dataflows.target.horizons import Published
     from dataflows.target.models import Answer
@@ -223,12 +225,13 @@ class TargetStage:
         monitors: kinds of monitors, see `dataflows.target.monitors`.
         renew_after: a big model is written again after this number of learned examples.
         smallest: bytes of examples that are written together, at least.
+        times: adds up what the models take to score; None: nothing is measured.
 
     Raises:
         ChampionError: the stored champion cannot serve any more, and no successor is named.
     """
 
-    def __init__(  # noqa: PLR0913 - the last three are for stages that differ from those of the dataflow
+    def __init__(  # noqa: PLR0913 - the last four are for stages that differ from each other
         self,
         fleet: Fleet,
         key: str,
@@ -241,6 +244,7 @@ class TargetStage:
         monitors: Iterable[type[Monitor]] = MONITORS,
         renew_after: int = RENEW_AFTER,
         smallest: int = SMALLEST,
+        times: ScoreTimes | None = None,
     ) -> None:
         self.name = key
         self._target = fleet.targets[key]
@@ -274,6 +278,7 @@ class TargetStage:
         examples = _between(parts, _EXAMPLES, _PUBLISHED)
         self._examples = ExampleStore(examples, refit, smallest)
         self._open(fleet, state, parts, refit, renew_after)
+        self._models.times = times
         compares = bool(asset_class.compared)
         context = Context(
             self._target,
@@ -951,6 +956,12 @@ class TargetStage:
     def champion(self) -> str:
         """Name of the model whose scores are published."""
         return self._models.named(self._champion.label)[0]
+
+    def serving(self) -> Serving:
+        """As `Promotions.serving`."""
+        found = self._monitors.of(Promotions)
+        label = self._champion.label
+        return Serving(label, (label,), None, None) if found is None else found.serving()
 
     def best_challenger(self) -> tuple[str, float, float] | None:
         """As `Promotions.best`."""

@@ -11,6 +11,7 @@ from rich.rule import Rule
 from rich.table import Table
 from rich.text import Text
 
+from dataflows.breaker import check_commands
 from dataflows.fleet import (
     Alert,
     AssetClass,
@@ -51,6 +52,7 @@ def check(fleet: Fleet | Path | str, console: Console | None = None, *, with_cos
     console = console or Console()
     try:
         resolved = fleet if isinstance(fleet, Fleet) else load(fleet)
+        check_commands(resolved)
         trial = check_models(resolved)
     except FleetError as error:
         console.print(refusal(error))
@@ -139,6 +141,7 @@ def listed_as_json(fleet: Fleet | Path | str) -> dict[str, Any]:
         FleetError: the fleet is refused.
     """
     resolved = fleet if isinstance(fleet, Fleet) else load(fleet)
+    check_commands(resolved)
     trial = check_models(resolved)
     models = models_of(resolved)
     return {

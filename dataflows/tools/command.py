@@ -103,7 +103,9 @@ def append(record: dict[str, Any], path: Path) -> None:
     if not path.exists():
         msg = f"{path} does not exist; name a file of the input that a run follows"
         raise CommandError(msg)
-    with path.open("rb+") as file:
+    # Whatever several writers do at once, each line goes to the end.
+    with path.open("ab+") as file:
+        file.seek(0)
         first = file.readline()
         if b'"arrived"' in first:
             record = {**record, "arrived": datetime.now(UTC).isoformat()}

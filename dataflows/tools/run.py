@@ -18,6 +18,7 @@ from bytewax.run import cli_main
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
+from dataflows.breaker import check_commands, watched
 from dataflows.connectors.ends import source_of
 from dataflows.connectors.file_sink import committed_file, delete_output, end_of
 from dataflows.connectors.lines import STDIN, InputError, expand, size_of
@@ -109,7 +110,7 @@ def run(  # noqa: PLR0913 - one argument a wish of the command line
         as_json: print the summary as one JSON object on standard output, and nothing else there.
 
     Raises:
-        FleetError: a model cannot run.
+        FleetError: a model cannot run, or no run reads the commands of a breaker.
         StoreError: the store is in use, or new with outputs of an earlier run, or a model cannot be stored.
         ProcessError: one of several processes failed.
         AddressError: nothing can listen at the address of the metrics.
@@ -119,6 +120,8 @@ def run(  # noqa: PLR0913 - one argument a wish of the command line
     """
     where = deployment or Deployment()
     out, console = console, Console(stderr=True) if as_json else console
+    if source is None:
+        check_commands(fleet)
     check_models(fleet)
     _check_input(fleet, store)
     if where.existing:
@@ -135,6 +138,8 @@ def run(  # noqa: PLR0913 - one argument a wish of the command line
         (folder / "log.jsonl").open("a", buffering=1) as log,
         logged_to(log),
         delivered(fleet, status),
+        # A caller's own source plays what was recorded: there nothing is to be decided any more.
+        watched(fleet, status) if source is None else nullcontext(),
     ):
         fleet = _recorded(fleet, console)
         reading = source_of(fleet, status, store) if source is None else source(fleet, status)
@@ -259,6 +264,7 @@ def _run_helper(
         served(address, status, store, folder, where.metrics_assets),
         (folder / "log.jsonl").open("a", buffering=1) as log,
         logged_to(log),
+        watched(fleet, status),
     ):
         past = past_in(store, fleet)
         dataflow = build(fleet, Runtime(len(addresses), store, status, past, moved_state(store), number))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 import zlib
 
 import numpy as np
@@ -47,3 +48,11 @@ class Echo:
 
     def learn_one(self, x: dict[str, float], y: bool) -> None:
         """Nothing to learn."""
+
+
+class Slow(Echo):
+    """Takes 20 ms for a score."""
+
+    def predict_proba_one(self, x: dict[str, float]) -> dict[bool, float]:
+        time.sleep(0.02)
+        return super().predict_proba_one({name: value / 100 for name, value in x.items()})
