@@ -106,7 +106,7 @@ NO_JSON: dict[str, Lines] = {
     "trailing comma": lambda s: s.line()[:-1] + b",}",
     "single quotes": lambda s: s.line().replace(b'"', b"'"),
     "comment": lambda s: s.line() + b" // fine",
-    "byte order mark": lambda s: b"\xef\xbb\xbf" + s.line(),
+    "two byte order marks": lambda s: 2 * b"\xef\xbb\xbf" + s.line(),
     "UTF-16": lambda s: s.line().decode().encode("utf-16-le").replace(b"\n", b""),
     "invalid UTF-8": lambda s: s.line(asset="?").replace(b"?", b"\xff\xfe"),
     "overlong UTF-8": lambda s: s.line(asset="?").replace(b"?", b"\xc0\xaf"),

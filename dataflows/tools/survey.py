@@ -20,7 +20,9 @@ if TYPE_CHECKING:
 
 __all__ = ["ENOUGH", "Sensor", "Survey", "quantile", "survey"]
 
-#: What tells apart rejects of one kind: the line, and a value.
+#: Characters of a reason for a reject, which begins with the path of a file.
+_MOST = 500
+#: What differs among rejects of one kind: the line, and a value.
 _LINE, _VALUE = re.compile(r", line [\d,]+"), re.compile(r"'[^']*'")
 #: Failures of a mode below which figures say little.
 ENOUGH = 20
@@ -124,7 +126,7 @@ def survey(events: Iterator[Event | Reject]) -> Survey:
     found = Survey()
     for event in events:
         if isinstance(event, Reject):
-            found.rejects[_VALUE.sub("a value", _LINE.sub("", event.detail))[:120]] += 1
+            found.rejects[_VALUE.sub("a value", _LINE.sub("", event.detail))[:_MOST]] += 1
         elif isinstance(event, Telemetry):
             _add_telemetry(found, event)
         elif isinstance(event, Failure):

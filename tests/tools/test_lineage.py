@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import io
 from typing import TYPE_CHECKING
 
 import orjson
 import pytest
+from rich.console import Console
 from typer.testing import CliRunner
 
 from dataflows.__main__ import app
 from dataflows.evaluation.reading import whole_rows
 from dataflows.fleet import load
 from dataflows.testing import run_inline
-from dataflows.tools.lineage import LineageError, lineage
+from dataflows.tools.lineage import LineageError, lineage, show_lineage
+from dataflows.tools.tables import WIDTH
 from tests.report.pumps import FLEET, pumps, recorded
 
 if TYPE_CHECKING:
@@ -56,7 +59,9 @@ def test_the_command_shows_it_in_78_columns(fleet: Fleet) -> None:
     (row,) = [*whole_rows(fleet.output.folder, "predictions")][-1:]
     shown = CliRunner().invoke(app, ["lineage", str(fleet.path), row["id"]])
     assert shown.exit_code == 0, shown.output
-    assert max(map(len, shown.output.splitlines())) <= 78
+    narrow = io.StringIO()
+    show_lineage(fleet.output.folder, row["id"], Console(file=narrow, width=WIDTH))
+    assert max(map(len, narrow.getvalue().splitlines())) <= 78
     for word in ("LogisticRegression", "libraries", "river", "learned", "features", "configuration"):
         assert word in shown.output
     as_json = orjson.loads(CliRunner().invoke(app, ["lineage", str(fleet.path), row["id"], "--json"]).output)
