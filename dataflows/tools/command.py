@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any, get_args
 import orjson
 
 from dataflows.connectors.file_sink import files_of
-from dataflows.connectors.kafka.client import Clients, KafkaOutputError
 from dataflows.evaluation.reading import ALERTS
 from dataflows.events import Action, Finding
 from dataflows.fleet.problems import listed, nearest
@@ -125,6 +124,9 @@ def send_command(record: dict[str, Any], fleet: Fleet, topic: str) -> None:
     Raises:
         KafkaOutputError: it cannot be delivered.
     """
+    # A fleet on files needs no client, and its breaker uses this module too.
+    from dataflows.connectors.kafka.client import Clients, KafkaOutputError  # noqa: PLC0415
+
     clients = Clients(fleet.kafka)
     producer = clients.sender()
     failed: list[str] = []

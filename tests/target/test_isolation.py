@@ -44,7 +44,7 @@ OWNERS: dict[type, set[str]] = {
     Buckets: set(),
 }
 #: Part of putting back what was there before an error; and what a model's own errors are caught in.
-SPARED = {"restore", "_learn", "_unscored"}
+SPARED = {"restore", "_learn", "_unscored", "_score_rows"}
 FUNCTIONS = ("prediction", "alert", "evaluation", "row_of", "fields_of", "format_instant", "time_or_none")
 
 
