@@ -466,7 +466,7 @@ class _Table:
         if self.by_file:
             inner = "" if self.asset is None else f"-{{{self.asset.name}}}"
             place["asset"] = {"text": f"{{{FILE}}}{inner}"}
-            why = "its machines are numbered in each file anew" if inner else "no column names a machine"
+            why = "each file numbers its machines from the start" if inner else "no column names a machine"
             others = f"{Path(self.files[0]).name} and others: {why}"
             self.asked.append(f"{others}, so the name of the file is part of the machine's.")
         elif self.asset is None:
