@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from dataflows import __version__
+from dataflows.deferred import defer_all
 from dataflows.instants import parse_duration
 from dataflows.tools.tables import WIDTH
 
@@ -47,11 +48,12 @@ def _version(asked: bool) -> None:  # noqa: FBT001 - as typer calls it
 @app.callback()
 def main(
     *,
-    version: Annotated[
+    version: Annotated[  # noqa: ARG001 - its callback has answered
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
     ] = False,
 ) -> None:
     """Failure prediction on event streams."""
+    defer_all()
 
 
 FleetFile = Annotated[Path, typer.Argument(help="The fleet.toml.", envvar="FLEET_CONFIG")]

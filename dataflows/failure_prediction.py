@@ -44,6 +44,7 @@ from bytewax.dataflow import Dataflow
 
 from dataflows import steps
 from dataflows.connectors.ends import sink_of, source_of
+from dataflows.deferred import defer_all
 from dataflows.engine.operators import Unlisted, as_state, in_order, keyed, stateful_in_parts
 from dataflows.engine.runtime import Runtime, collecting_rarely, find_runtime, serve_until_exit
 from dataflows.fleet import Fleet, load
@@ -83,12 +84,15 @@ def flow(fleet: str | Path | None = None) -> Dataflow:
         StoreError: the store is in use, or it cannot be used.
         AddressError: nothing can listen at FLEET_METRICS.
     """
+    is_command = getattr(sys.modules["__main__"].__spec__, "name", None) == "bytewax.run"
+    if is_command:
+        defer_all()
     loaded, _ = with_recordings(load(fleet or os.environ.get("FLEET_CONFIG", "fleet.toml")))
     to_stderr_unless_configured()
     runtime = find_runtime(loaded, sys.argv[1:], os.environ)
     asked = os.environ.get("FLEET_METRICS"), os.environ.get("FLEET_METRICS_ASSETS", "")
     serve_until_exit(loaded, runtime, *asked)
-    if getattr(sys.modules["__main__"].__spec__, "name", None) == "bytewax.run":
+    if is_command:
         atexit.register(_exit_if_unusable, loaded, runtime)
         until_exit = ExitStack()
         until_exit.enter_context(collecting_rarely())

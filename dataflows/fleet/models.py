@@ -25,7 +25,6 @@ from river import base, compose
 
 from dataflows.estimators import FORMER_PATHS, Frozen, Retrained
 from dataflows.features import FeatureBlock
-from dataflows.fleet.deferred import DEFERRED, defer
 from dataflows.fleet.problems import Loc, Problem, dotted, listed, nearest, shown
 
 if TYPE_CHECKING:
@@ -38,9 +37,6 @@ __all__ = ["Blueprint", "blueprint", "locate_block", "own_block", "path_key", "s
 _PATH = re.compile(r"[^\W\d]\w*(?:\.[^\W\d]\w*)+")
 _SEEDS = ("seed", "random_state")
 _Kind = inspect.Parameter
-
-for _package, _functions in DEFERRED.items():
-    defer(_package, _functions)
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,10 @@ processor time of all else that a start with them imports. A deferred package is
 modules can be imported by themselves, but its own file runs only when somebody asks for one of its names.
 `importlib.util.LazyLoader` does not serve here: it runs the file as soon as a module of the package is
 imported.
+
+It acts on the whole process, so only a command may ask for it (`python -m dataflows`, ``highwater``,
+``python -m bytewax.run`` on the dataflow). A notebook or a program that imports Highwater gets SciPy and
+River as they are.
 """
 
 from __future__ import annotations
@@ -21,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection
     from importlib.machinery import ModuleSpec
 
-__all__ = ["DEFERRED", "defer"]
+__all__ = ["DEFERRED", "defer", "defer_all"]
 
 #: Packages by name, with the functions of each that River takes from it when it is imported. Of
 #: ``scipy.linalg`` Numba needs one module, when it loads the first compiled function.
@@ -89,6 +93,12 @@ class _Later:
 
     def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - whatever it has
         return getattr(self._function(), name)
+
+
+def defer_all() -> None:
+    """Defer every package of `DEFERRED`, before anything has imported River."""
+    for package, functions in DEFERRED.items():
+        defer(package, functions)
 
 
 def defer(package: str, functions: Collection[str] = ()) -> None:

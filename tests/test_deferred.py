@@ -5,17 +5,18 @@ from __future__ import annotations
 import subprocess
 import sys
 from importlib import import_module
-from pathlib import Path
 from threading import Thread
 from types import ModuleType
 from typing import TYPE_CHECKING
 
 import pytest
 
-from dataflows.fleet.deferred import DEFERRED, defer
+from dataflows.deferred import DEFERRED, defer
+from tests.processes import ROOT
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
 
 @pytest.fixture
@@ -102,7 +103,8 @@ def test_all_of_river_works_with_them() -> None:
     """Every module of River, and the two functions of SciPy that it takes, as if nothing were deferred."""
     code = f"""
 import sys
-import dataflows.fleet.models
+from dataflows.deferred import defer_all
+defer_all()
 assert {[*DEFERRED]} == [name for name in {[*DEFERRED]} if "__deferred__" in vars(sys.modules[name])]
 import river.api
 from river import drift, feature_extraction, proba, tree
@@ -116,4 +118,48 @@ import scipy.stats
 assert f_dist.cdf(2.0, 1, 10) == scipy.stats.f.cdf(2.0, 1, 10)
 assert scipy.sparse.csr_matrix and scipy.ndimage.shift
 """
-    subprocess.run([sys.executable, "-c", code], check=True, timeout=100, cwd=Path(__file__).parents[2])
+    assert printed(code) == []
+
+
+LIST = f"print(*(name for name in {[*DEFERRED]} if '__deferred__' in vars(sys.modules.get(name, sys))))"
+
+
+def test_a_program_that_imports_highwater_has_scipy_and_river_as_they_are() -> None:
+    """Neither the import, nor the dataflow's, nor a fleet with its models defers a package."""
+    code = f"""
+import sys
+import highwater as hw, dataflows.failure_prediction
+hw.load("examples/trucks/fleet.toml")
+import scipy.stats
+assert "norm" in vars(scipy.stats)
+{LIST}
+"""
+    assert printed(code) == []
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["dataflows", "run", "none.toml"],
+        ["bytewax.run", "dataflows.failure_prediction:flow('none.toml')"],
+    ],
+    ids=["dataflows", "bytewax.run"],
+)
+def test_a_command_defers_them_before_it_reads_its_fleet(words: list[str]) -> None:
+    """Of either command line, so that the models of the fleet cost no more than they have to."""
+    code = f"""
+import contextlib, runpy, sys
+sys.argv = {words}
+with contextlib.suppress(SystemExit, Exception):
+    runpy.run_module({words[0]!r}, run_name="__main__", alter_sys=True)
+{LIST}
+"""
+    assert printed(code) == [*DEFERRED]
+
+
+def printed(code: str) -> list[str]:
+    """Words that a process of its own prints."""
+    command = [sys.executable, "-c", code]
+    return subprocess.run(
+        command, check=True, timeout=100, cwd=ROOT, stdout=subprocess.PIPE, text=True
+    ).stdout.split()
