@@ -20,8 +20,6 @@ if TYPE_CHECKING:
 
 __all__ = ["CommandError", "append", "command_of", "send_command", "verdict_of"]
 
-_PATIENCE = 30.0
-
 
 class CommandError(ValueError):
     """A command that the fleet cannot obey."""
@@ -118,16 +116,26 @@ def append(record: dict[str, Any], path: Path) -> None:
         file.write((b"" if whole else b"\n") + orjson.dumps(record) + b"\n")
 
 
-def send_command(record: dict[str, Any], fleet: Fleet, topic: str) -> None:
+def send_command(record: dict[str, Any], fleet: Fleet, topic: str, patience: float = 30.0) -> None:
     """Send a record to a topic of the input.
 
+    Args:
+        record: record, whose key is its asset or its target.
+        fleet: fleet with the connection to the cluster.
+        topic: topic that exists.
+        patience: seconds to wait for absent brokers, and again for the delivery.
+
     Raises:
-        KafkaOutputError: it cannot be delivered.
+        KafkaOutputError: there is no such topic, or the record cannot be delivered.
     """
     # A fleet on files needs no client, and its breaker uses this module too.
-    from dataflows.connectors.kafka.client import Clients, KafkaOutputError  # noqa: PLC0415
+    from dataflows.connectors.kafka.client import Clients, KafkaOutputError, Patience  # noqa: PLC0415
+    from dataflows.connectors.kafka.topics import Topics  # noqa: PLC0415
 
-    clients = Clients(fleet.kafka)
+    clients = Clients(fleet.kafka, Patience(start=patience, request=min(patience, 5.0)))
+    if Topics(clients, KafkaOutputError).find([topic])[topic] is None:
+        msg = f"topic {topic} does not exist at {clients.bootstrap}; name a topic of the input"
+        raise KafkaOutputError(msg)
     producer = clients.sender()
     failed: list[str] = []
 
@@ -136,7 +144,7 @@ def send_command(record: dict[str, Any], fleet: Fleet, topic: str) -> None:
             failed.append(str(error))
 
     producer.produce(topic, orjson.dumps(record), record.get("asset", record["target"]), on_delivery=note)
-    if producer.flush(_PATIENCE) or failed:
+    if producer.flush(patience) or failed:
         why = failed[0] if failed else clients.away()
         msg = f"the {record['kind']} was not delivered to {topic} at {clients.bootstrap}: {why}"
         raise KafkaOutputError(msg)

@@ -6,9 +6,12 @@ import time
 from typing import TYPE_CHECKING
 
 import orjson
+import pytest
 from typer.testing import CliRunner
 
 from dataflows.__main__ import app
+from dataflows.connectors.kafka.client import KafkaOutputError
+from dataflows.tools.command import send_command
 from tests.chaos.harness import finish
 from tests.kafka.topics import telemetry
 
@@ -16,6 +19,7 @@ if TYPE_CHECKING:
     from tests.kafka.topics import Cluster
 
 NAME = "pump/leak/1h"
+RECORD = {"kind": "command", "target": NAME, "action": "freeze", "by": "ada"}
 TARGET = """
 [[targets]]
 class = "pump"
@@ -74,12 +78,30 @@ def test_a_command_sent_to_a_topic_takes_effect_at_its_place(cluster: Cluster) -
     assert served == ["prior"] * 40 + ["bayes"]
 
 
-def test_a_command_that_cannot_be_delivered_says_why(cluster: Cluster) -> None:
-    """A topic that does not exist is named, with the cluster; the exit code is that of a failure."""
+def test_a_command_for_a_topic_that_does_not_exist_is_refused_at_once(cluster: Cluster) -> None:
+    """The topic is named, with the cluster; the exit code is that of a failure."""
     fleet = cluster.fleet(follow="false").path
     fleet.write_text(fleet.read_text() + TARGET)
+    begun = time.monotonic()
     found = CliRunner().invoke(
         app, ["command", "freeze", NAME, "--by", "ada", "--fleet", str(fleet), "--topic", cluster.events]
     )
     assert found.exit_code == 1
-    assert cluster.events in found.output.replace("\n", "")
+    assert f"topic {cluster.events} does not exist" in " ".join(found.output.split())
+    assert time.monotonic() - begun < 15.0
+
+
+def test_a_command_that_the_brokers_refuse_says_why(cluster: Cluster) -> None:
+    """A topic for small messages takes no long one."""
+    cluster.make(partitions=1, max_message_bytes="100")
+    with pytest.raises(
+        KafkaOutputError, match=f"the command was not delivered to {cluster.events} .*too large"
+    ):
+        send_command({**RECORD, "why": "x" * 200}, cluster.fleet(), cluster.events)
+
+
+def test_absent_brokers_are_named_once_the_patience_is_over(cluster: Cluster) -> None:
+    """Whoever sends a command learns that nothing answers."""
+    fleet = cluster.fleet(bootstrap="127.0.0.1:9")
+    with pytest.raises(KafkaOutputError, match=r"no answer from Kafka at 127\.0\.0\.1:9"):
+        send_command(RECORD, fleet, cluster.events, patience=0.3)

@@ -71,8 +71,8 @@ class Cluster:
         #: With brokers; a test may have less.
         self.patience = Patience()
 
-    def make(self, topic: str | None = None, partitions: int = 4) -> None:
-        config = {"retention.ms": "-1"}
+    def make(self, topic: str | None = None, partitions: int = 4, **options: str) -> None:
+        config = {"retention.ms": "-1"} | {name.replace("_", "."): value for name, value in options.items()}
         self.wait_for(
             self.admin.create_topics([NewTopic(topic or self.events, partitions, 1, config=config)])
         )
