@@ -7,19 +7,26 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["LEAK", "LINEAR", "PRIOR", "PRIOR_ALONE", "pumps"]
+__all__ = ["LEAK", "LINEAR", "LINEAR_ALONE", "PRIOR", "PRIOR_ALONE", "model", "pumps"]
 
 #: Pipeline of the model that every other must beat.
 PRIOR_ALONE = '{ estimator = "dataflows.estimators.Prior" }'
 
-#: A model that learns.
-LINEAR = """
-[models.linear]
-pipeline = [
+
+def model(name: str, pipeline: str) -> str:
+    """Write a model: its name, and the steps of its pipeline, in TOML."""
+    return f"""
+[models.{name}]
+pipeline = [{pipeline}]
+"""
+
+
+#: Pipeline of a model that learns.
+LINEAR_ALONE = """
   { estimator = "river.preprocessing.StandardScaler" },
   { estimator = "river.linear_model.LogisticRegression" },
-]
 """
+LINEAR = model("linear", LINEAR_ALONE)
 #: The model that every other must beat.
 PRIOR = """
 [models.prior]
@@ -37,11 +44,15 @@ champion = "linear"
 
 def pumps(
     champion: str,
-    pipeline: str,
+    pipeline: str | None,
     *,
+    name: str = "pumps",
+    keys: str = "",
+    files: Sequence[str] = ("events.jsonl",),
     sensors: Sequence[str] = ("pressure",),
-    mode: str = "leak",
+    mode: str | Sequence[str] = "leak",
     horizon: str = "12h",
+    adopt: bool = False,
     source: str = "",
     output: str = "",
     pump: str = "",
@@ -52,35 +63,46 @@ def pumps(
 
     Args:
         champion: its model.
-        pipeline: steps of that model, in TOML.
+        pipeline: steps of that model, in TOML; None where ``more`` has it.
+        name: of the fleet.
+        keys: more keys of the fleet itself.
+        files: of the input.
         sensors: of the class.
-        mode: of the target.
+        mode: of the target, or several.
         horizon: of the target.
+        adopt: whether an asset without a registry row is a pump.
         source: more keys of ``[input]``.
         output: more keys of ``[output]``.
         pump: more keys of the class, and its tables.
         target: more keys of the target.
         more: further tables, such as other models.
     """
-    names = ", ".join(f'"{name}"' for name in sensors)
+    modes = f'"{mode}"' if isinstance(mode, str) else _array(mode)
+    assets = '[assets]\nunknown = "adopt"\nadopt_as = "pump"' if adopt else ""
     return f"""
-name = "pumps"
+name = "{name}"
+{keys}
 [input]
-files = ["events.jsonl"]
+files = {_array(files)}
 {source}
 [output]
 folder = "out"
 {output}
+{assets}
 [classes.pump]
-sensors = [{names}]
+sensors = {_array(sensors)}
 {pump}
 [[targets]]
 class = "pump"
-mode = "{mode}"
+mode = {modes}
 horizon = "{horizon}"
 champion = "{champion}"
 {target}
-[models.{champion}]
-pipeline = [{pipeline}]
+{"" if pipeline is None else model(champion, pipeline)}
 {more}
 """
+
+
+def _array(names: Sequence[str]) -> str:
+    """TOML of an array of texts."""
+    return "[" + ", ".join(f'"{name}"' for name in names) + "]"

@@ -13,7 +13,7 @@ from bytewax.visualize import to_rendered
 from dataflows.failure_prediction import flow
 from dataflows.lane.lane import LANE_PARTS
 from dataflows.target.target import TARGET_PARTS
-from tests.tables import PRIOR
+from tests.tables import PRIOR_ALONE, pumps
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -24,27 +24,7 @@ GOLDEN = Path(__file__).with_name("step_ids.txt")
 #: The engine's operators that keep state; all others are made of them or keep none.
 STATEFUL = {"input", "stateful_batch", "output"}
 
-FLEET = (
-    """
-name = "pumps"
-
-[input]
-files = ["events.jsonl"]
-
-[assets]
-adopt_as = "pump"
-
-[classes.pump]
-sensors = ["pressure"]
-
-[[targets]]
-class = "pump"
-mode = "seal"
-horizon = "24h"
-champion = "prior"
-"""
-    + PRIOR
-)
+FLEET = pumps("prior", PRIOR_ALONE, mode="seal", horizon="24h", adopt=True)
 
 
 @pytest.fixture

@@ -8,39 +8,23 @@ import orjson
 
 from dataflows.instants import HOUR, format_instant
 from tests.chaos.harness import Moment, assert_same, finish, inline_outputs, kill, outputs, prepare, rows
+from tests.tables import pumps
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-FLEET = """
-name = "alerts"
-metrics_every = "30d"
-
-[input]
-files = ["events.jsonl"]
-
-[output]
-folder = "out"
-
-[assets]
-unknown = "adopt"
-adopt_as = "pump"
-
-[classes.pump]
-sensors = ["heat"]
-example_every = "1h"
-
-[[targets]]
-class = "pump"
-mode = "leak"
-horizon = "4h"
-champion = "echo"
-alert = { open = 0.6, clear = 0.4, dwell = "3h", update_by = 0.2 }
-
-[models.echo]
-features = ["heat"]
-pipeline = [{ estimator = "tests.chaos.models.Echo" }]
-"""
+FLEET = pumps(
+    "echo",
+    '{ estimator = "tests.chaos.models.Echo" }',
+    name="alerts",
+    keys='metrics_every = "30d"',
+    sensors=("heat",),
+    horizon="4h",
+    adopt=True,
+    pump='example_every = "1h"',
+    target='alert = { open = 0.6, clear = 0.4, dwell = "3h", update_by = 0.2 }',
+    more='features = ["heat"]',
+)
 ASSETS = 6
 HOURS = 600
 #: Hours in which pump 0 is hot, and the one at which it fails.

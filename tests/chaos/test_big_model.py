@@ -11,37 +11,21 @@ import orjson
 from dataflows.instants import HOUR, MICROSECONDS, format_instant, parse_instant
 from dataflows.target.models import MODEL_PARTS
 from tests.chaos.harness import Moment, assert_same, finish, inline_outputs, kill, prepare
+from tests.tables import pumps
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-FLEET = """
-name = "big"
-
-[input]
-files = ["events.jsonl"]
-batch = 60
-
-[output]
-folder = "out"
-
-[assets]
-unknown = "adopt"
-adopt_as = "pump"
-
-[classes.pump]
-sensors = ["pressure"]
-example_every = "1h"
-
-[[targets]]
-class = "pump"
-mode = "seal"
-horizon = "6h"
-champion = "table"
-
-[models.table]
-pipeline = [{ estimator = "tests.chaos.models.Table" }]
-"""
+FLEET = pumps(
+    "table",
+    '{ estimator = "tests.chaos.models.Table" }',
+    name="big",
+    mode="seal",
+    horizon="6h",
+    adopt=True,
+    source="batch = 60",
+    pump='example_every = "1h"',
+)
 BIG = 4_000_000
 START = parse_instant("2025-01-01T00:00:00Z")
 PUMPS = 5

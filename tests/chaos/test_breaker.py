@@ -11,6 +11,7 @@ import pytest
 
 from tests.chaos.harness import assert_same, eventually, outputs, rows
 from tests.chaos.live import ended, following, found, replayed
+from tests.tables import PRIOR_ALONE, model, pumps
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -20,36 +21,18 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.ci
 
 NAME = "pump/seal/8s"
-FLEET = """
-name = "slow"
-
-[input]
-files = ["telemetry.jsonl", "commands.jsonl"]
-follow = true
-
-[output]
-folder = "out"
-
-[assets]
-unknown = "adopt"
-adopt_as = "pump"
-
-[classes.pump]
-sensors = ["pressure"]
-
-[[targets]]
-class = "pump"
-mode = "seal"
-horizon = "8s"
-champion = "prior"
-breaker = { latency = "5ms", rows = 20, commands = "commands.jsonl" }
-
-[models.prior]
-pipeline = [{ estimator = "dataflows.estimators.Prior" }]
-
-[models.slow]
-pipeline = [{ estimator = "tests.chaos.models.Slow" }]
-"""
+FLEET = pumps(
+    "prior",
+    PRIOR_ALONE,
+    name="slow",
+    files=("telemetry.jsonl", "commands.jsonl"),
+    mode="seal",
+    horizon="8s",
+    adopt=True,
+    source="follow = true",
+    target='breaker = { latency = "5ms", rows = 20, commands = "commands.jsonl" }',
+    more=model("slow", '{ estimator = "tests.chaos.models.Slow" }'),
+)
 
 
 def now() -> str:

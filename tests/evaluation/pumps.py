@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from dataflows.instants import HOUR, format_instant, parse_instant
-from tests.tables import PRIOR
+from tests.tables import PRIOR, pumps
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -15,39 +15,23 @@ if TYPE_CHECKING:
 
 __all__ = ["BLOCK", "FLEET", "LEAK", "LONG", "life", "prediction", "row", "saved", "write_predictions"]
 
-FLEET = (
-    """
-name = "pumps"    # of the north
-
-[input]
-files = ["events.jsonl"]
-
-[output]
-folder = "out"
-
-[assets]
-unknown = "adopt"
-adopt_as = "pump"
-
-[classes.pump]
-sensors = ["pressure"]
-example_every = "1h"
-
-[[targets]]
-class = "pump"
-mode = ["leak", "block"]
-horizon = "24h"
-champion = "prior"
-alert = { open = 0.9, dwell = "0s" }    # as last year
-
+FLEET = pumps(
+    "prior",
+    None,
+    mode=["leak", "block"],
+    horizon="24h",
+    adopt=True,
+    pump='example_every = "1h"',
+    target='alert = { open = 0.9, dwell = "0s" }    # as last year',
+    more="""
 [[targets]]
 class = "pump"
 mode = "leak"
 horizon = "48h"
 champion = "prior"
 """
-    + PRIOR
-)
+    + PRIOR,
+).replace('"pumps"', '"pumps"    # of the north')
 LEAK, BLOCK, LONG = "pump/leak/24h", "pump/block/24h", "pump/leak/2d"
 
 

@@ -9,6 +9,8 @@ from dataflows.instants import HOUR, format_instant, parse_instant
 from dataflows.outputs import OUTPUTS
 from dataflows.pipeline import run_lines
 from dataflows.testing import failure, telemetry
+from tests import tables
+from tests.tables import LINEAR_ALONE, PRIOR_ALONE
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -19,46 +21,22 @@ if TYPE_CHECKING:
 __all__ = ["FLEET", "START", "pumps", "recorded", "run_into"]
 
 START = parse_instant("2025-01-01T00:00:00Z")
-FLEET = """
-name = "pumps"
-
-[input]
-files = ["events.jsonl"]
-
-[output]
-folder = "out"
-
-[assets]
-unknown = "adopt"
-adopt_as = "pump"
-
-[classes.pump]
-sensors = ["pressure", "flow"]
-limits = { pressure = { range = [-100, 100], unit = "bar" } }
+FLEET = tables.pumps(
+    "linear",
+    LINEAR_ALONE,
+    sensors=("pressure", "flow"),
+    adopt=True,
+    pump="""limits = { pressure = { range = [-100, 100], unit = "bar" } }
 allowed_lateness = "2h"
 example_every = "2h"
-windows = [{ length = "6h", hop = "1h", statistics = ["mean", "slope"] }]
-
-[[targets]]
-class = "pump"
-mode = "leak"
-horizon = "12h"
-champion = "linear"
-threshold = 0.3
+windows = [{ length = "6h", hop = "1h", statistics = ["mean", "slope"] }]""",
+    target="""threshold = 0.3
 alert = { open = 0.3 }
 advice = "the seal"
 drift = "log"
-costs = { missed = 5000, false_alarm = 300, repair = 800 }
-
-[models.linear]
-pipeline = [
-  { estimator = "river.preprocessing.StandardScaler" },
-  { estimator = "river.linear_model.LogisticRegression" },
-]
-
-[models.prior]
-pipeline = [{ estimator = "dataflows.estimators.Prior" }]
-"""
+costs = { missed = 5000, false_alarm = 300, repair = 800 }""",
+    more=tables.model("prior", PRIOR_ALONE),
+)
 
 
 def recorded(names: Sequence[str], days: int = 20) -> list[bytes]:

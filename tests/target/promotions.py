@@ -13,6 +13,7 @@ import orjson
 from dataflows.fleet import from_document
 from dataflows.instants import HOUR, format_instant
 from dataflows.testing import failure, telemetry
+from tests.tables import PRIOR_ALONE, model, pumps
 
 if TYPE_CHECKING:
     from dataflows.fleet import Fleet
@@ -20,45 +21,21 @@ if TYPE_CHECKING:
 __all__ = ["NAME", "command", "document", "fleet", "recording", "with_commands"]
 
 NAME = "pump/leak/12h"
-_FLEET = """
-name = "pumps"
-wrong_promotions = {level}
-
-[input]
-files = ["events.jsonl"]
-
-[output]
-folder = "out"
-
-[assets]
-unknown = "adopt"
-adopt_as = "pump"
-
-[classes.pump]
-sensors = ["pressure", "flow"]
-allowed_lateness = "1h"
-example_every = "1h"
-
-[[targets]]
-class = "pump"
-mode = "leak"
-horizon = "12h"
-champion = "{champion}"
-promotion = "{promotion}"
-judge_positives = 5
-
-[models.bayes]
-features = ["flow"]
-pipeline = [{{ estimator = "river.naive_bayes.GaussianNB" }}]
-
-[models.prior]
-pipeline = [{{ estimator = "dataflows.estimators.Prior" }}]
-"""
+_BAYES = model("bayes", '{ estimator = "river.naive_bayes.GaussianNB" }') + 'features = ["flow"]\n'
 
 
 def document(promotion: str = "auto", champion: str = "prior", level: float = 0.05, more: str = "") -> str:
     """The fleet.toml; ``more`` is text at its end, such as another model."""
-    return _FLEET.format(promotion=promotion, champion=champion, level=level) + more
+    return pumps(
+        champion,
+        None,
+        keys=f"wrong_promotions = {level}",
+        sensors=("pressure", "flow"),
+        adopt=True,
+        pump='allowed_lateness = "1h"\nexample_every = "1h"',
+        target=f'promotion = "{promotion}"\njudge_positives = 5',
+        more=_BAYES + model("prior", PRIOR_ALONE) + more,
+    )
 
 
 def fleet(promotion: str = "auto", champion: str = "prior", level: float = 0.05, more: str = "") -> Fleet:
