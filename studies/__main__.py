@@ -10,6 +10,7 @@ from benchmarks.listing import ran_by_name, show_list
 STUDIES = {
     "quality": "online models of a recording compared with classifiers that are retrained in batches",
     "disks": "failures of hard disks, predicted from a recording of their SMART values",
+    "engines": "every subset of C-MAPSS, run once with the same catalogue: figures as served",
     "azure": "the four components of Azure's machines pooled, compared with a model that only counts errors",
     "calibration": "reliability and calibration error of a run's scores, compared with a perfect predictor's",
     "alerts": "rows of alerts compared with a row for each score above a threshold, at equal use",
