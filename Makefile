@@ -26,10 +26,10 @@ WORKERS := auto
 MARKS := not full and not ci
 
 test: $(VENV)/.ready ## run the tests (PYTEST_FLAGS="-k name" narrows them)
-	$(BIN)/python -m pytest -m "$(MARKS)" -n $(WORKERS) --dist loadgroup $(PYTEST_FLAGS)
+	$(BIN)/python -m pytest -m "$(MARKS)" -n $(WORKERS) $(PYTEST_FLAGS)
 
 test-full: $(VENV)/.ready ## run every test, the long versions too, with 10,000 examples a property
-	HYPOTHESIS_PROFILE=full $(BIN)/python -m pytest --timeout=3600 -n $(WORKERS) --dist loadgroup $(PYTEST_FLAGS)
+	HYPOTHESIS_PROFILE=full $(BIN)/python -m pytest --timeout=3600 -n $(WORKERS) $(PYTEST_FLAGS)
 
 chaos: $(VENV)/.ready ## kill runs and a Kafka broker under load (CHAOS_FLAGS="--seed 7 --kills 30 --broker-kills 3")
 	$(BIN)/python -m tests.chaos.kafka $(CHAOS_FLAGS)

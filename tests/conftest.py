@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import HealthCheck, settings
+from xdist.scheduler import LoadScopeScheduling
 
 from tests.broker import Broker, NoBrokerError, brokers
 from tests.processes import ROOT
@@ -54,12 +55,17 @@ def data_folder() -> Path:
     return folder
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """With several workers, a module's fixtures are made once, and so is the broker."""
-    for item in items:
-        fixtures: list[str] = getattr(item, "fixturenames", [])
-        group = "broker" if "broker" in fixtures else item.nodeid.partition("::")[0]
-        item.add_marker(pytest.mark.xdist_group(group))
+class ByModule(LoadScopeScheduling):
+    """A module has one worker, so that its fixtures are made once; so have all modules that need a broker."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        module = nodeid.partition("::")[0]
+        return "kafka" if "kafka" in module else module
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> ByModule:  # noqa: ANN401 - of pytest-xdist
+    """Distribute the tests, whatever ``--dist`` says."""
+    return ByModule(config, log)
 
 
 _used: list[str] = []

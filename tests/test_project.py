@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import ast
 import re
+import subprocess
 import sys
 import tomllib
 from pathlib import Path
+
+import pytest
 
 import dataflows
 from dataflows.estimators import FORMER_PATHS
@@ -93,6 +96,17 @@ def test_every_test_states_its_fact() -> None:
     ]
     assert tests
     assert [f"{shown(path)}::{node.name}" for path, node in tests if not ast.get_docstring(node)] == []
+
+
+@pytest.mark.ci
+def test_a_module_of_tests_has_one_worker() -> None:
+    """Several workers make each fixture of a module once, since one of them runs the whole module."""
+    modules = ["tests/test_disk.py", "tests/state/test_layouts.py"]
+    command = [sys.executable, "-m", "pytest", "-n", "2", "-v", "-p", "no:cacheprovider", *modules]
+    ran = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True)
+    found = re.findall(r"\[(gw\d+)\].* (\S+?)::", ran.stdout)
+    assert len(found) > 2 * len(modules)
+    assert len(set(found)) == len({module for _, module in found}) == len(modules)
 
 
 def test_what_tests_share_is_in_no_test_module() -> None:

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import numpy as np
 import orjson
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from typing_extensions import override
@@ -197,8 +196,7 @@ def recording(kind: type[Monitor]) -> type[Monitor]:
     return type(kind.__name__, (kind,), {hook: watched(hook) for hook in HOOKS})
 
 
-@pytest.mark.parametrize("alert", [None, Alert(0.4, 0.2, 0, 0.01)])
-@given(lines=recordings(48))
+@given(alert=st.sampled_from([None, Alert(0.4, 0.2, 0, 0.01)]), lines=recordings(48))
 def test_what_a_monitor_changes_is_written(alert: Alert | None, lines: list[bytes]) -> None:
     """Every hook of every monitor sets ``changed`` where its state becomes another."""
     group = opened(pumps(alert=alert), [recording(kind) for kind in (*MONITORS, HighestScore)])
@@ -320,8 +318,7 @@ class Unlucky(Listening):
         raise ArithmeticError
 
 
-@pytest.mark.parametrize("first", [True, False])
-@given(lines=recordings(40))
+@given(first=st.booleans(), lines=recordings(40))
 def test_a_monitor_that_raises_harms_nothing(first: bool, lines: list[bytes]) -> None:
     """All other rows are as without it; each raise is a row of the rejects."""
     items = observed(pumps(), lines)

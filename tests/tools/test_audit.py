@@ -6,6 +6,7 @@ import io
 import subprocess
 import sys
 from collections import Counter
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import orjson
@@ -103,17 +104,21 @@ class Served:
         return equal, console.file.getvalue()
 
 
-@pytest.fixture(scope="module", params=["all", "examples"])
-def served(
-    request: pytest.FixtureRequest, recorded: list[Event], tmp_path_factory: pytest.TempPathFactory
-) -> Served:
-    return Served(tmp_path_factory.mktemp("run"), recorded, request.param, "all")
-
-
 @pytest.fixture(scope="module")
-def everything(recorded: list[Event], tmp_path_factory: pytest.TempPathFactory) -> Served:
+def run_with(recorded: list[Event], tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Served]:
+    """A run that wrote the features of every prediction, or of examples alone; each is made once."""
+    return cache(lambda features: Served(tmp_path_factory.mktemp("run"), recorded, features, "all"))
+
+
+@pytest.fixture(params=["all", "examples"])
+def served(request: pytest.FixtureRequest, run_with: Callable[[str], Served]) -> Served:
+    return run_with(request.param)
+
+
+@pytest.fixture
+def everything(run_with: Callable[[str], Served]) -> Served:
     """A run that wrote the features of every prediction."""
-    return Served(tmp_path_factory.mktemp("run"), recorded, "all", "all")
+    return run_with("all")
 
 
 def on_time(run: Served, number: int) -> tuple[int, Event]:
@@ -190,10 +195,10 @@ def test_an_altered_reading_is_named(everything: Served, number: int) -> None:
 
 
 def test_an_altered_reading_between_examples_is_among_the_events_named(
-    recorded: list[Event], tmp_path: Path
+    run_with: Callable[[str], Served],
 ) -> None:
     """With features of examples only, the events since the last equal example are named."""
-    run = Served(tmp_path, recorded, "examples", "all")
+    run = run_with("examples")
     index, event = on_time(run, 3)
     report = run.audited(altered(run.events, index, "engine_temperature"))
     assert report.difference is not None
@@ -227,14 +232,17 @@ def test_an_event_that_the_run_never_saw_is_noticed(everything: Served) -> None:
 
 
 @pytest.mark.parametrize("number", [3, -3])
-def test_a_missing_row_of_the_examples_is_named(recorded: list[Event], tmp_path: Path, number: int) -> None:
+def test_a_missing_row_of_the_examples_is_named(run_with: Callable[[str], Served], number: int) -> None:
     """A served example without its row is a difference, wherever the row was."""
-    run = Served(tmp_path, recorded, "examples", "all")
+    run = run_with("examples")
     path = run.fleet.output.folder / "examples.jsonl"
-    rows = path.read_bytes().splitlines(keepends=True)
+    rows = (before := path.read_bytes()).splitlines(keepends=True)
     removed = orjson.loads(rows.pop(number))
     path.write_bytes(b"".join(rows))
-    report = run.audited(run.events)
+    try:
+        report = run.audited(run.events)
+    finally:
+        path.write_bytes(before)
     assert report.difference is not None
     assert report.difference.what == "extra"
     found = report.difference.asset, format_instant(report.difference.time)

@@ -121,6 +121,7 @@ def outputs_of(fleet: Path, folder: Path, parts: list[list[bytes]]) -> dict[str,
     }
 
 
+@pytest.mark.ci
 @pytest.mark.skipif(not FD001.exists(), reason=f"C-MAPSS is not at {FD001}")
 def test_a_backfill_hands_over_to_the_live_run_without_gap_or_double_count(tmp_path: Path) -> None:
     """70 % of FD001's records as history, the rest live: every output equals that of one unbroken run."""
