@@ -368,8 +368,9 @@ def restore(
 @app.command()
 def init(
     files: Annotated[
-        list[str], typer.Argument(help="Your files, or globs: CSV, text, JSON, Parquet, Arrow.")
-    ],
+        list[str] | None,
+        typer.Argument(help="Your files, or globs: CSV, text, JSON, Parquet, Arrow.", show_default=False),
+    ] = None,
     out: Annotated[Path, typer.Option(help="Where to write the fleet.toml.")] = Path("fleet.toml"),
     force: Annotated[bool, typer.Option("--force", help="Replace a file that is there.")] = False,  # noqa: FBT002
     zone: Annotated[
@@ -382,12 +383,30 @@ def init(
             help="A code that is a failure, in a column of codes; may be repeated.", show_default=False
         ),
     ] = None,
+    topic: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Look at the latest messages of this Kafka topic instead; may be repeated.",
+            show_default=False,
+        ),
+    ] = None,
+    kafka: Annotated[
+        str,
+        typer.Option(
+            help="Where the topics are: host:port, or a TOML file with a table \\[kafka] (TLS, login).",
+            envvar="FLEET_KAFKA",
+        ),
+    ] = "localhost:9092",
 ) -> None:
-    """Look at your own files and write a first fleet.toml for them."""
+    """Look at your own files or topics and write a first fleet.toml for them."""
+    from dataflows.tools.init import cluster_of
     from dataflows.tools.init import init as write_fleet
 
     with _explained():
-        write_fleet(files, out, _console, force=force, zone=zone, failures=failure or ())
+        cluster = cluster_of(topic, kafka) if topic else None
+        write_fleet(
+            files or (), out, _console, force=force, zone=zone, failures=failure or (), cluster=cluster
+        )
 
 
 @app.command()

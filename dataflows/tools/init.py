@@ -1,12 +1,16 @@
-"""``python -m dataflows init``: a first ``fleet.toml`` for a user's own files.
+"""``python -m dataflows init``: a first ``fleet.toml`` for a user's own files or topics.
 
 It reads the files, finds out what their columns are, makes events of them and counts what is in the events.
-From that it writes a ``fleet.toml`` that runs, with comments, and says what a person has to decide.
+Of topics it reads the latest messages, as if they were a file. From that it writes a ``fleet.toml`` that
+runs, with comments, and says what a person has to decide.
 """
 
 from __future__ import annotations
 
 import re
+import tempfile
+import tomllib
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,14 +30,14 @@ from dataflows.tools.survey import ENOUGH, Survey, quantile, survey
 from dataflows.tools.tables import plain_table
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from rich.console import Console
 
     from dataflows.events import Event
     from dataflows.mapping.columns import Proposal
 
-__all__ = ["InitError", "init"]
+__all__ = ["Cluster", "InitError", "cluster_of", "init"]
 
 #: Events of one file that are counted.
 _EVENTS = 300_000
@@ -68,7 +72,32 @@ _REACHES = (
     (3 * MICROSECONDS["h"], "24h", "24h", "7d"),
     (1 << 62, "7d", "7d", "14d"),
 )
+#: Examples of a machine in a horizon.
+_A_HORIZON = 8
+#: Sensors above which windows have fewer statistics: a model costs the square of its features.
+_MANY = 40
+_STATISTICS = ["mean", "std", "min", "max", "slope", "last"]
+_FEW_STATISTICS = ["mean", "slope", "last"]
+#: Least and largest share of positives that is written as the prior of a target.
+_RAREST, _MOST_COMMON = 0.0001, 0.5
 _NAME = re.compile(r"[^\w.+ -]+")
+
+
+#: Field of a sampled message: the time of receipt, milliseconds.
+_RECEIVED = "@received"
+
+
+@dataclass(frozen=True, slots=True)
+class Cluster:
+    """Topics of a Kafka cluster.
+
+    Attributes:
+        topics: their names.
+        table: the table ``[kafka]`` of a ``fleet.toml``, which says how to reach the cluster.
+    """
+
+    topics: tuple[str, ...]
+    table: Mapping[str, Any]
 
 
 class InitError(RuntimeError):
@@ -83,8 +112,9 @@ def init(
     force: bool = False,
     zone: str | None = None,
     failures: Sequence[str] = (),
+    cluster: Cluster | None = None,
 ) -> None:
-    """Write a ``fleet.toml`` for files, and show what was found in them.
+    """Write a ``fleet.toml`` for files or topics, and show what was found in them.
 
     Args:
         files: paths and globs.
@@ -93,9 +123,13 @@ def init(
         force: whether to replace a file that is there.
         zone: time zone of times without offset; None takes them as UTC.
         failures: codes that are failures.
+        cluster: topics to read in place of files.
 
     Raises:
-        InitError: the files hold no telemetry, or the file is there already.
+        InitError: the files hold no telemetry, the file is there already, or neither files nor topics are
+            given, or both.
+        FleetError: the table of the cluster is wrong.
+        KafkaInputError: the topics cannot be read.
         RowsError: a file cannot be read.
         MappingError: a file does not hold what its first rows promise.
     """
@@ -103,37 +137,138 @@ def init(
         msg = f"{out} is there already; give another path with --out, or replace it with --force"
         raise InitError(msg)
     _check_zone(zone)
-    try:
-        paths = expand(tuple(files))
-    except InputError as error:
-        msg = f"no such file, or nothing that matches, among {', '.join(files)}"
-        raise InitError(msg) from error
+    if (cluster is None) != bool(files):
+        msg = "give files, or topics (--topic): one of the two"
+        raise InitError(msg)
+    if cluster is None:
+        try:
+            paths = expand(tuple(files))
+        except InputError as error:
+            msg = f"no such file, or nothing that matches, among {', '.join(files)}"
+            raise InitError(msg) from error
+        _write(paths, _Files(files, out), out, console, zone, failures)
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        with console.status("Reading the topics ..."):
+            paths = _sample(cluster, Path(folder))
+        _write(paths, _Topics(cluster), out, console, zone, failures)
+
+
+def _write(
+    paths: Sequence[str],
+    source: _Files | _Topics,
+    out: Path,
+    console: Console,
+    zone: str | None,
+    failures: Sequence[str],
+) -> None:
+    """Examine files, write the ``fleet.toml`` and show what was found."""
     with console.status("Reading ..."):
         ours = [path for path in paths if _holds_events(path)]
         proposals = propose([path for path in paths if path not in ours], zone=zone, failures=failures)
+        if source.live:
+            _assume_no_failures(proposals)
         ruled = {*ours, *(path for proposal in proposals if proposal.rule for path in proposal.files)}
         found = survey(_events(ours, proposals))
         if found.end_together and _assume_no_failures(proposals):
             found = survey(_events(ours, proposals))
-    if not found.assets or not (found.sensors or found.codes or found.components):
-        if not ours and not proposals:
-            msg = f"no rows that can be read in {', '.join(paths)}: give files that have a header and rows"
-            raise InitError(msg)
-        asked = "".join(f" {each}" for proposal in proposals for each in proposal.asked)
-        msg = (
-            f"no telemetry in {', '.join(paths)}: no column holds numbers together with a time.{asked} "
-            "docs/own-data.md explains how to write the rules by hand"
-        )
-        raise InitError(msg)
+    _check_found(found, paths, ours, proposals)
     seen = {*ours, *(path for proposal in proposals for path in proposal.files)}
     for path in paths:
         if path not in seen:
             console.print(f"{path} has no rows that can be read: left out.", highlight=False, markup=False)
-    fleet = _Fleet(out, _without_empty(files, ruled), proposals, found)
+    fleet = _Fleet(source, ruled, proposals, found)
     out.write_text(fleet.text(), encoding="utf-8")
     _show(found, console)
     _ask(found, proposals, fleet.horizon, console)
     console.print(f"\nWrote {out}. Next:\n  python -m dataflows run {out}", highlight=False, markup=False)
+
+
+def _check_found(
+    found: Survey, paths: Sequence[str], ours: Sequence[str], proposals: Sequence[Proposal]
+) -> None:
+    """Refuse files without anything that could be a sensor."""
+    if found.assets and (found.sensors or found.codes or found.components):
+        return
+    if not ours and not proposals:
+        msg = f"no rows that can be read in {', '.join(paths)}: give files that have a header and rows"
+        raise InitError(msg)
+    asked = "".join(f" {each}" for proposal in proposals for each in proposal.asked)
+    msg = (
+        f"no telemetry in {', '.join(paths)}: no column holds numbers together with a time.{asked} "
+        "docs/own-data.md explains how to write the rules by hand"
+    )
+    raise InitError(msg)
+
+
+def _sample(cluster: Cluster, folder: Path) -> list[str]:
+    """Write the latest messages of each topic into a file of its name, with their times of receipt."""
+    from dataflows.connectors.kafka.sample import sample_topics  # noqa: PLC0415 - an optional client
+    from dataflows.fleet import from_document  # noqa: PLC0415 - needed for topics alone
+
+    document = {
+        "name": "sample",
+        "kafka": dict(cluster.table),
+        "input": {"kafka": {"topics": [*cluster.topics]}},
+        "classes": {"machine": {"sensors": ["sample"]}},
+    }
+    kafka = from_document(document, "fleet.toml").kafka
+    paths = []
+    for topic, messages in sample_topics(kafka, cluster.topics, _EVENTS).items():
+        if not messages:
+            msg = f"{topic} has no messages yet: nothing can be found out from it"
+            raise InitError(msg)
+        path = folder / f"{topic}.jsonl"
+        lines = [line for message in messages if (line := _sampled_line(*message)) is not None]
+        if not lines:
+            msg = (
+                f"the values of {topic} are no JSON objects, such as {messages[0].value[:60]!r}: write a "
+                "rule by hand, with `columns` if they are CSV; docs/own-data.md explains how"
+            )
+            raise InitError(msg)
+        path.write_bytes(b"".join(lines))
+        paths.append(str(path))
+    return paths
+
+
+def _sampled_line(received: int, value: bytes) -> bytes | None:
+    """Return a value with its time of receipt as a line; None if it is no JSON object."""
+    try:
+        fields = orjson.loads(value)
+    except orjson.JSONDecodeError:
+        return None
+    if not isinstance(fields, dict):
+        return None
+    if isinstance(decode(value), Reject):
+        fields = {_RECEIVED: received, **fields}
+    else:
+        fields["arrived"] = received / 1_000
+    return orjson.dumps(fields, option=orjson.OPT_APPEND_NEWLINE)
+
+
+def cluster_of(topics: Sequence[str], kafka: str) -> Cluster:
+    """Return topics of a cluster.
+
+    Args:
+        topics: their names.
+        kafka: ``host:port``, or the path of a TOML file with a table ``[kafka]``, as in a ``fleet.toml``.
+
+    Raises:
+        InitError: the file cannot be read, or has no such table.
+
+    >>> cluster_of(["plant.readings"], "broker-1:9092").table
+    {'bootstrap': 'broker-1:9092'}
+    """
+    if not kafka.endswith(".toml"):
+        return Cluster(tuple(topics), {"bootstrap": kafka})
+    try:
+        table = tomllib.loads(Path(kafka).read_text(encoding="utf-8"))["kafka"]
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, KeyError) as error:
+        msg = f"{kafka}: expected a TOML file with a table [kafka], as docs/kafka.md has one; found {error!r}"
+        raise InitError(msg) from error
+    folder = Path(kafka).resolve().parent
+    absolute = {key: str(folder / value) if key.endswith("_file") else value for key, value in table.items()}
+    return Cluster(tuple(topics), absolute)
 
 
 def _check_zone(zone: str | None) -> None:
@@ -199,12 +334,64 @@ def _nice(least: float) -> str:
     return next((text for text, size in _NICE_US if size >= least), _NICE[-1])
 
 
+class _Files:
+    """Files as the input of a ``fleet.toml``.
+
+    Args:
+        files: paths and globs, as given.
+        out: path of the ``fleet.toml``.
+    """
+
+    live = False
+
+    def __init__(self, files: Sequence[str], out: Path) -> None:
+        self._files = files
+        self._out = out
+        self.name = Path(files[0]).resolve().parent.name
+
+    def tables(self, ruled: set[str]) -> str:
+        """The table ``[input]``; ``ruled``: paths of the files that have rules, or events."""
+        paths = [_relative(path, self._out) for path in _without_empty(self._files, ruled)]
+        return f"[input]\nfiles = {_toml(paths)}\n"
+
+    def rule(self, rule: dict[str, Any]) -> dict[str, Any]:
+        """A rule as it was proposed."""
+        return rule
+
+
+class _Topics:
+    """Topics as the input of a ``fleet.toml``; each was sampled into a file of its name."""
+
+    live = True
+
+    def __init__(self, cluster: Cluster) -> None:
+        self._cluster = cluster
+        self.name = cluster.topics[0]
+
+    def tables(self, ruled: set[str]) -> str:
+        """The tables of cluster and input; ``ruled``: paths of the samples that have rules, or events."""
+        topics = [topic for topic in self._cluster.topics if topic in {Path(path).stem for path in ruled}]
+        kafka = "".join(f"{key} = {_toml(value)}\n" for key, value in self._cluster.table.items())
+        return (
+            f"[kafka]\n{kafka}\n[input]\n"
+            "# false: read up to where the topics end now, and show figures. true: go on until stopped.\n"
+            f"follow = false\n\n[input.kafka]\ntopics = {_toml(topics)}\n"
+        )
+
+    def rule(self, rule: dict[str, Any]) -> dict[str, Any]:
+        """A rule for topics; the timestamp of a message is its arrival, so no event names one."""
+        made = [
+            {key: value for key, value in event.items() if key != "arrived"} for event in rule.get("make", [])
+        ]
+        return {"topics": [Path(file).stem for file in rule["files"]], "make": made}
+
+
 class _Fleet:
     """The text of a ``fleet.toml``.
 
     Args:
-        out: its path.
-        files: paths and globs, as given.
+        source: its input.
+        ruled: paths that have rules, or events.
         proposals: rules.
         found: what is in the events.
 
@@ -212,13 +399,18 @@ class _Fleet:
         horizon: how far ahead failures are predicted.
     """
 
-    def __init__(self, out: Path, paths: Sequence[str], proposals: Sequence[Proposal], found: Survey) -> None:
-        self._paths = [_relative(path, out) for path in paths]
+    def __init__(
+        self, source: _Files | _Topics, ruled: set[str], proposals: Sequence[Proposal], found: Survey
+    ) -> None:
+        self._source = source
+        self._ruled = ruled
         self._proposals = proposals
         self._found = found
-        self._name = _NAME.sub("-", Path(paths[0]).resolve().parent.name) or "fleet"
-        self._every = _nice(found.cadence)
+        self._name = _NAME.sub("-", source.name) or "fleet"
         self.horizon, *self._lengths = next(row for most, *row in _REACHES if found.cadence <= most)
+        self._horizon = dict(_NICE_US)[self.horizon]
+        # Examples of one machine within a horizon share their outcome: more of them add cost and no evidence.
+        self._every = _nice(max(found.cadence, self._horizon / _A_HORIZON))
         # Constant sensors and attributes carry no information.
         self._sensors = [name for name, sensor in found.sensors.items() if sensor.least < sensor.largest]
 
@@ -228,10 +420,9 @@ class _Fleet:
         return "\n".join(parts)
 
     def _head(self) -> str:
-        files = ", ".join(map(_quoted, self._paths))
         return (
-            "# Written by `init` from the files below. Every key: docs/fleet.md. Rules: docs/own-data.md.\n"
-            f"name = {_quoted(self._name)}\n\n[input]\nfiles = [{files}]\n"
+            "# Written by `init` from the input below. Every key: docs/fleet.md. Rules: docs/own-data.md.\n"
+            f"name = {_quoted(self._name)}\n\n{self._source.tables(self._ruled)}"
         )
 
     def _rule(self, proposal: Proposal) -> str:
@@ -239,7 +430,7 @@ class _Fleet:
         if proposal.ignored:
             lines.append(f"# Not used: {', '.join(proposal.ignored)}")
         lines += ["[[input.map]]"] if proposal.rule else []
-        for key, value in proposal.rule.items():
+        for key, value in (self._source.rule(proposal.rule) if proposal.rule else {}).items():
             if key == "make":
                 events = "".join(f"  {_toml(event)},\n" for event in value)
                 lines.append(f"make = [\n{events}]")
@@ -258,7 +449,7 @@ class _Fleet:
             f"allowed_lateness = {_quoted(_covering(disorder, 0.999))}",
             "# How long after a failure its report may come.",
             f"label_delay = {_quoted(_covering(found.reported, 0.95))}",
-            f"# One example a machine and {self._every} is kept for learning.",
+            f"# One example a machine and {self._every} is kept for learning; every message is scored.",
             f"example_every = {_quoted(self._every)}",
         ]
         if found.codes:
@@ -278,11 +469,11 @@ class _Fleet:
         }
         if texts:
             lines.append(f"categories = {_toml(texts)}")
-        for length in self._lengths:
-            statistics = '["mean", "std", "min", "max", "slope", "last"]'
-            lines.append(
-                f"\n[[classes.machine.windows]]\nlength = {_quoted(length)}\nstatistics = {statistics}"
-            )
+        statistics = _toml(_STATISTICS if len(self._sensors) <= _MANY else _FEW_STATISTICS)
+        lines += [
+            f"\n[[classes.machine.windows]]\nlength = {_quoted(length)}\nstatistics = {statistics}"
+            for length in self._lengths
+        ]
         return "\n".join(lines) + "\n"
 
     def _targets(self) -> str:
@@ -291,8 +482,13 @@ class _Fleet:
         target += [
             "# How far ahead a failure is predicted.",
             f"horizon = {_quoted(self.horizon)}",
-            'champion = "bayes"',
+            'champion = "mixture"',
         ]
+        if share := self._found.share(self._horizon):
+            target += [
+                "# Share of examples with a failure ahead, as found: the score until a model has learned.",
+                f"prior = {min(max(float(f'{share:.0e}'), _RAREST), _MOST_COMMON)}",
+            ]
         if modes:
             counts = ", ".join(f"{mode} {count}" for mode, count in modes.most_common())
             return "\n".join([f"# Failures found: {counts}.", *target, ""])
@@ -304,22 +500,26 @@ class _Fleet:
 
 
 _MODELS = """\
-# The champion's score is published; the others are scored beside it on the same examples.
-[models.bayes]
-scores = ["linear"]
-pipeline = [{ estimator = "dataflows.estimators.Calibration" }]
+# The champion: a mean of the scores of three models, weighted by how well each has predicted so far.
+# The prior, which knows the share of failures alone, is one of them: the mean does not stay worse than it.
+[models.mixture]
+scores = ["linear", "cautious", "prior"]
+pipeline = [{ estimator = "dataflows.estimators.Mixture", method = "aggregate" }]
 
+# Logistic regression, and the same with weights that stay closer to zero, for few failures.
 [models.linear]
-pipeline = [
-  { estimator = "dataflows.estimators.RobustScaler" },
-  { estimator = "dataflows.estimators.BayesianLogistic" },
-]
+template = "bayesian"
 
-[models.tree]
-pipeline = [{ estimator = "river.tree.HoeffdingTreeClassifier" }]
+[models.cautious]
+template = "bayesian"
+set = { variance = 0.01 }
 
 [models.prior]
-pipeline = [{ estimator = "dataflows.estimators.Prior" }]
+template = "prior"
+
+# A challenger: it scores the same examples, and is proposed as champion if it is better beyond doubt.
+[models.tree]
+template = "hoeffding_tree"
 """
 
 

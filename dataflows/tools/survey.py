@@ -67,6 +67,7 @@ class Survey:
         assets: number of messages by asset.
         modes: number of failures by mode.
         failed: number of failures by asset.
+        failures: asset and time of each failure.
         codes: number of faults by code.
         components: number of maintenance records by component.
         attributes: values by attribute.
@@ -77,6 +78,7 @@ class Survey:
         reported: arrival minus time of failures.
         disorder: how far telemetry lies below the newest time of its asset in order of arrival.
         rejects: how often each reason for a reject came.
+        oldest: the earliest time of telemetry by asset.
         newest: the latest time of telemetry by asset.
         received: arrival and time of each message of telemetry, by asset.
     """
@@ -85,6 +87,7 @@ class Survey:
     assets: Counter[str] = field(default_factory=Counter)
     modes: Counter[str] = field(default_factory=Counter)
     failed: Counter[str] = field(default_factory=Counter)
+    failures: list[tuple[str, int]] = field(default_factory=list)
     codes: Counter[str] = field(default_factory=Counter)
     components: Counter[str] = field(default_factory=Counter)
     attributes: dict[str, set[str | float | bool | None]] = field(default_factory=lambda: defaultdict(set))
@@ -95,6 +98,7 @@ class Survey:
     reported: list[int] = field(default_factory=list)
     disorder: list[int] = field(default_factory=list)
     rejects: Counter[str] = field(default_factory=Counter)
+    oldest: dict[str, int] = field(default_factory=dict)
     newest: dict[str, int] = field(default_factory=dict)
     received: dict[str, list[tuple[int, int]]] = field(default_factory=lambda: defaultdict(list))
 
@@ -107,6 +111,22 @@ class Survey:
             if seen >= half:
                 return interval
         return MICROSECONDS["h"]
+
+    def share(self, horizon: int) -> float:
+        """The share of a machine's time that lies within a horizon before a failure, as a mean of the modes.
+
+        Only failures count whose machine sent telemetry up to at most a horizon before; 0 without any.
+
+        Args:
+            horizon: microseconds.
+        """
+        watched = sum(newest - self.oldest[asset] for asset, newest in self.newest.items())
+        counted = sum(
+            self.oldest[asset] <= time <= self.newest[asset] + horizon
+            for asset, time in self.failures
+            if asset in self.newest
+        )
+        return counted * horizon / (len(self.modes) * watched) if counted and watched else 0.0
 
     @property
     def end_together(self) -> bool:
@@ -160,6 +180,7 @@ def _disorder(messages: list[tuple[int, int]]) -> Iterator[int]:
 def _add_failure(found: Survey, event: Failure) -> None:
     found.modes[event.mode] += 1
     found.failed[event.asset] += 1
+    found.failures.append((event.asset, event.time))
     if event.arrived is not None:
         found.reported.append(event.arrived - event.time)
 
@@ -183,6 +204,7 @@ def _add_telemetry(found: Survey, event: Telemetry) -> None:
     elif before is not None and event.time < before and event.arrived is None:
         found.disorder.append(before - event.time)
     newest[event.asset] = event.time if before is None else max(before, event.time)
+    found.oldest[event.asset] = min(event.time, found.oldest.get(event.asset, event.time))
     if event.arrived is not None:
         found.lateness.append(event.arrived - event.time)
         found.received[event.asset].append((event.arrived, event.time))
