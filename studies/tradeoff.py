@@ -18,12 +18,12 @@ from dataflows.evaluation.moving import Movement, moved
 from dataflows.evaluation.tradeoff import Option, recommend
 from dataflows.fleet import load
 from dataflows.fleet.fleet import Costs, Fleet
-from dataflows.instants import HOUR, parse_duration, parse_instant
+from dataflows.instants import HOUR, format_duration, parse_duration, parse_instant
 from dataflows.simulator import load_scenario, write
 from dataflows.status import silenced
-from dataflows.tools.tradeoff import compare, only, options
+from dataflows.tools.tradeoff import Comparison, only, options
 
-FINE = ("0s", "5m", "10m", "20m", "40m", "1h", "90m", "2h", "4h", "8h")
+FINE = ("0s", "5m", "12m", "25m", "45m", "75m", "2h", "200m", "7h", "20h")
 #: What Azure's operators never said: prices, and how the data of their machines moves.
 AZURE_COSTS = Costs(missed=5000.0, false_alarm=100.0, repair=600.0)
 AZURE_DELAY = parse_duration("2d")
@@ -66,12 +66,18 @@ def share_above(fleet: Fleet, lines: list[bytes], lead: int) -> tuple[str, float
     every = fleet.classes[target.asset_class].example_every
     assert target.costs is not None
     offered = options(fleet, lines, (), (), ())
+    comparison = Comparison(fleet, lines, target.costs, lead, max(option.lateness for option in offered))
+    for option in offered:
+        comparison.run(option)
+    comparison.refine()
+    outcomes = comparison.outcomes()
+    best = recommend(outcomes).option
     fine = [Option("arrival", parse_duration(text), every, target.label_delay) for text in FINE]
-    judged = compare(fleet, lines, list(dict.fromkeys([*offered, *fine])), target.costs, lead)
-    costs = {outcome.option: outcome.cost for outcome in judged}
-    best = recommend([outcome for outcome in judged if outcome.option in offered])
-    name = f"{best.option.serve} {best.option.lateness / HOUR:g} h"
-    return name, best.cost, min(costs[option] for option in fine)
+    for option in fine:
+        comparison.run(option)
+    costs = {outcome.option: outcome.cost for outcome in comparison.outcomes()}
+    name = f"{best.serve} {format_duration(best.lateness)} of {len(outcomes)} options"
+    return name, costs[best], min(costs[option] for option in fine)
 
 
 def main(arguments: list[str] | None = None) -> None:

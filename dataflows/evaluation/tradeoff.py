@@ -16,25 +16,46 @@ from __future__ import annotations
 
 import heapq
 from collections import Counter, defaultdict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import orjson
 
 from dataflows.evaluation.alert_lives import Labels, alert_lives
-from dataflows.instants import HOUR, format_instant, parse_instant
+from dataflows.instants import HOUR, format_instant, parse_duration, parse_instant
 from dataflows.scoring import log_loss
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
+    from numpy.typing import NDArray
+
     from dataflows.fleet.fleet import Costs
 
-__all__ = ["Option", "Outcome", "Served", "judge", "recommend", "served", "waiting"]
+__all__ = [
+    "ROUND",
+    "Option",
+    "Outcome",
+    "Served",
+    "beside",
+    "candidates",
+    "covered",
+    "judge",
+    "recommend",
+    "served",
+    "waiting",
+]
 
 #: Costs that differ by less are alike, and the simpler option is taken.
 _ALIKE = 0.005
+#: Quantiles of the delays that become candidates for the lateness.
+_QUANTILES = (0.25, 0.5, 0.75, 0.9, 0.99, 0.999, 1.0)
+_ROUND = (
+    "1m 2m 5m 10m 15m 20m 30m 40m 1h 90m 2h 150m 3h 4h 5h 6h 8h 10h 12h 15h 18h 1d 30h 36h 2d 3d 4d 5d 7d"
+)
+#: Latenesses that are proposed, microseconds.
+ROUND = tuple(map(parse_duration, _ROUND.split()))
 
 Key = tuple[str, int]
 
@@ -301,3 +322,63 @@ def recommend(outcomes: Sequence[Outcome]) -> Outcome:
     least = min(outcome.cost for outcome in outcomes)
     alike = [outcome for outcome in outcomes if outcome.cost <= least * (1 + _ALIKE) + 1e-12]
     return min(alike, key=lambda each: (each.option.serve != "arrival", each.option.lateness, each.cost))
+
+
+def candidates(behind: NDArray[np.int64], configured: int) -> list[int]:
+    """Return zero, the configured lateness, and round ones that cover the quantiles of the late messages.
+
+    Of those that cover the same messages the shortest is a candidate: the others would do the same.
+
+    Args:
+        behind: how far each late message came behind the newest of its asset, microseconds, ascending.
+        configured: microseconds.
+
+    >>> [late // 60_000_000 for late in candidates(np.array([25, 26, 70]) * 60_000_000, 0)]
+    [0, 30, 90]
+    """
+    quantiles = np.quantile(behind, _QUANTILES).tolist() if len(behind) else []
+    rounded = {next((step for step in ROUND if step >= each), ROUND[-1]) for each in quantiles}
+    shortest: dict[int, int] = {}
+    for lateness in sorted({0, *rounded}):
+        shortest.setdefault(covered(behind, lateness), lateness)
+    return sorted({configured, *shortest.values()})
+
+
+def covered(behind: NDArray[np.int64], lateness: int) -> int:
+    """Return the number of late messages that a lateness allows.
+
+    Args:
+        behind: how far each late message came behind the newest of its asset, microseconds, ascending.
+        lateness: microseconds.
+
+    >>> covered(np.array([10, 20, 30]), 20)
+    2
+    """
+    return int(np.searchsorted(behind, lateness, side="right"))
+
+
+def beside(outcomes: Sequence[Outcome], behind: NDArray[np.int64]) -> Option | None:
+    """Return the option to try next, between the recommended one and a neighbour; None where none is left.
+
+    Cost changes with the messages that a lateness covers: the round lateness that halves those between the
+    best and its neighbour is tried. When none is left, no round lateness nearby is cheaper than the best.
+
+    Args:
+        outcomes: of what has been tried.
+        behind: as of `covered`.
+    """
+    best = recommend(outcomes)
+    tried = sorted(
+        outcome.option.lateness
+        for outcome in outcomes
+        if replace(outcome.option, lateness=best.option.lateness) == best.option
+    )
+    place = tried.index(best.option.lateness)
+    for neighbour in tried[max(0, place - 1) : place] + tried[place + 1 : place + 2]:
+        low, high = sorted((neighbour, best.option.lateness))
+        least, most = covered(behind, low), covered(behind, high)
+        inside = [step for step in ROUND if low < step < high and least < covered(behind, step) < most]
+        if inside:
+            middle = min(inside, key=lambda step: abs(covered(behind, step) - (least + most) / 2))
+            return replace(best.option, lateness=middle)
+    return None

@@ -108,6 +108,7 @@ class TargetFacts:
         ages: error by the age of the score; the first score alone where late data revised none.
         looks: error before labels at the end of each period, beside what it turned out to be.
         latest: number of assets with a score.
+        down: those of them that failed after their latest score.
     """
 
     name: str
@@ -127,6 +128,7 @@ class TargetFacts:
     ages: list[Age] = field(default_factory=list)
     looks: list[Look] = field(default_factory=list)
     latest: int = 0
+    down: int = 0
 
 
 @dataclass(slots=True)
@@ -428,7 +430,8 @@ def _risks(
         time, score = int(scores.times[rows[-1]]), float(scores.values[rows[-1]])
         targets[target].latest += 1
         if any(failure.time > time for failure in failures.get((asset, target), ())):
-            continue  # it is down, or repaired and not scored yet
+            targets[target].down += 1  # or repaired, and not scored yet
+            continue
         alert = open_now.get((asset, target))
         if np.isnan(score) or (alert is None and score < targets[target].threshold):
             continue

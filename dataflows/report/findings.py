@@ -68,41 +68,85 @@ class Choice(NamedTuple):
 def answers(facts: Facts) -> list[Answer]:
     """Return the four things that a reader wants to know within half a minute."""
     first = facts.risks[0] if facts.risks else None
-    if first is None:
-        next_one = "None stands out: no latest score reaches its threshold, and no alert is open."
-        since = "There is nothing to see."
-    else:
-        others = len({risk.asset for risk in facts.risks}) - 1
-        more = f" {others} more {'is' if others == 1 else 'are'} at risk." if others else ""
-        next_one = f"{first.asset}: {percent(first.score)} for {target_in_words(first.target)}.{more}"
-        since = f"{first.asset} since {moment(first.since)}, {span(max(0, facts.known - first.since))} ago."
     return [
-        Answer("Which asset fails next?", next_one, "risk"),
-        Answer("Since when is it visible?", since, "risk"),
-        Answer("Should I believe it?", _beliefs(facts), "belief"),
+        Answer("Which asset fails next?", _fails_next(facts, first), "risk"),
+        Answer("Since when is it visible?", _visible_since(facts, first), "risk"),
+        Answer("Should I believe it?", _beliefs(facts, first), "belief"),
         Answer("What changed in the last week?", " ".join(last_week(facts)), "models"),
     ]
 
 
-def _beliefs(facts: Facts) -> str:
-    """Verdicts about all targets, those with one verdict together; a single target with its reason."""
+def _fails_next(facts: Facts, first: Risk | None) -> str:
+    """The asset with the highest score, and how many others are at risk."""
+    if first is None:
+        down = sum(target.down for target in facts.targets.values()) if len(facts.targets) == 1 else 0
+        failed = f" {down:,} of {facts.assets_in_all:,} assets failed after their last score." if down else ""
+        return f"None stands out: no latest score reaches its threshold, and no alert is open.{failed}"
+    others = len({risk.asset for risk in facts.risks}) - 1
+    more = f" {others:,} more {'is' if others == 1 else 'are'} at risk." if others else ""
+    return f"{first.asset}: {percent(first.score)} for {target_in_words(first.target)}.{more}"
+
+
+def _visible_since(facts: Facts, first: Risk | None) -> str:
+    """Since when the first risk stands, and by what; without a risk, how the latest failure came."""
+    if first is not None:
+        since = f"{first.asset} since {moment(first.since)}, {span(max(0, facts.known - first.since))} ago"
+        moved = first.alert.moved_by if first.alert is not None else ()
+        if not moved:
+            return f"{since}."
+        shown = feature_in_words(moved[0]["feature"], moved[0]["value"], moved[0]["usual"])
+        return f"{since}: {shown}."
+    failed = [(failure, asset.name) for asset in facts.assets for failure in asset.failures]
+    if not failed:
+        return "Nothing is at risk now."
+    latest, name = max(failed, key=lambda each: (each[0].time, each[1]))
+    return f"Nothing is at risk now. The latest failure, of {name}, {_came(latest)}."
+
+
+def _came(failure: Failure) -> str:
+    """Say how a failure came, as the end of a sentence.
+
+    >>> from dataflows.report.facts import Failure
+    >>> _came(Failure("truck/coolant_leak/2d", 4 * 3_600_000_000, 3_600_000_000))
+    'was visible 3 hours before'
+    """
+    seen = seen_before(failure)
+    return seen if failure.visible is None else f"was {seen}"
+
+
+def _beliefs(facts: Facts, first: Risk | None) -> str:
+    """The verdict about the target of the first risk with its reason; then those about the others."""
+    names = list(facts.targets)
+    chief = first.target if first is not None else names[0]
+    verdict, _ = belief(facts.targets[chief])
+    reason = _in_short(facts.targets[chief])
+    if len(names) == 1:
+        return f"{verdict}{': ' if reason else ''}{reason}."
     found: dict[str, list[str]] = {}
     for target in facts.targets.values():
-        found.setdefault(belief(target)[0], []).append(target_in_words(target.name))
-    if len(facts.targets) == 1:
-        return f"{next(iter(found))}{_in_short(next(iter(facts.targets.values())))}."
-    return " ".join(f"{verdict}: {', '.join(names)}." for verdict, names in found.items())
+        if target.name != chief:
+            found.setdefault(belief(target)[0], []).append(target_in_words(target.name))
+    others = " ".join(f"{other}: {', '.join(each)}." for other, each in found.items())
+    return f"{target_in_words(chief)}: {verdict[0].lower()}{verdict[1:]}; {reason}. {others}"
 
 
 def _in_short(target: TargetFacts) -> str:
-    """The first reason for a verdict, as the end of its sentence."""
-    if target.gain is None or target.positives < _ENOUGH:
-        failed = f"{target.positives:,} of {target.examples:,} examples failed"
-        return f": {failed}" if target.examples else ": no label is in yet"
-    share, record = target.gain.share, target.record
-    said = f": {percent(abs(share))} {'less' if share > 0 else 'more'} log loss than a constant guess"
-    decided = record.failure + record.none
-    return f"{said}; {record.failure:,} of {decided:,} alerts led to a failure" if decided else said
+    """The reason for a verdict: what came of alerts, how failures came, and how much a guess is worse."""
+    said, record = [], target.record
+    if decided := record.failure + record.none:
+        said.append(f"{record.failure:,} of {decided:,} alerts led to a failure")
+    if target.failures:
+        said.append(f"{target.warned:,} of {target.failures:,} failures were visible before")
+    if not target.examples:
+        said.insert(0, "no label is in yet")
+    elif target.gain is None or target.positives < _ENOUGH:
+        said.insert(0, f"only {target.positives:,} of {target.examples:,} examples failed")
+    else:
+        share = target.gain.share
+        said.append(
+            f"log loss is {percent(abs(share))} {'less' if share > 0 else 'more'} than a constant guess has"
+        )
+    return "; ".join(said)
 
 
 def belief(target: TargetFacts) -> tuple[str, list[str]]:
@@ -265,11 +309,13 @@ def last_week(facts: Facts) -> list[str]:
         for failure in asset.failures
         if failure.time > since
     }
-    unseen = sum(failure.visible is None for failure in failed.values())
-    said = [f"{opened} alert{'' if opened == 1 else 's'} opened." if opened else "No alert opened."]
+    seen = sum(failure.visible is not None for failure in failed.values())
+    said = [f"{opened:,} alert{'' if opened == 1 else 's'} opened." if opened else "No alert opened."]
     if failed:
-        came = f" ({unseen} unseen)" if unseen else ""
-        said.append(f"{len(failed)} reported failure{'' if len(failed) == 1 else 's'}{came}.")
+        were = "1 failure was" if len(failed) == 1 else f"{len(failed):,} failures were"
+        said.append(f"{were} reported, {seen:,} of them visible before.")
+    else:
+        said.append("No failure was reported.")
     recent = [row for row in facts.changes if row.get("known") and parse_instant(row["known"]) > since]
     said += [
         change_in_words(row)
@@ -281,7 +327,7 @@ def last_week(facts: Facts) -> list[str]:
         said.append(f"{len(clocks)} clock{' went' if len(clocks) == 1 else 's went'} wrong.")
     models = [row for row in recent if row["change"] in {"champion", "put_aside", "verdict", "drift"}]
     if not models:
-        said.append("No model and no drift alarm changed.")
+        said.append("The same models serve, and no drift was found.")
     return said
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import asdict, replace
+from dataclasses import asdict, astuple, replace
 from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -13,10 +13,19 @@ import orjson
 
 from dataflows.connectors.lines import expand
 from dataflows.evaluation.moving import moved
-from dataflows.evaluation.tradeoff import Option, Outcome, judge, recommend, served, waiting
+from dataflows.evaluation.tradeoff import (
+    Option,
+    Outcome,
+    beside,
+    candidates,
+    judge,
+    recommend,
+    served,
+    waiting,
+)
 from dataflows.evaluation.words import number, percent
 from dataflows.fleet.fleet import Costs
-from dataflows.instants import HOUR, MICROSECONDS, format_duration, parse_duration, parse_instant
+from dataflows.instants import HOUR, MICROSECONDS, format_duration, parse_instant
 from dataflows.mapping.recording import with_recordings
 from dataflows.pipeline import run_lines
 from dataflows.report.charts import standalone_bars
@@ -26,22 +35,19 @@ from dataflows.tools.tables import plain_table, show_either
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from numpy.typing import NDArray
     from rich.console import Console
 
     from dataflows.evaluation.moving import Movement
     from dataflows.evaluation.tradeoff import Served
     from dataflows.fleet.fleet import Fleet, Model
 
-__all__ = ["TradeoffError", "compare", "only", "options", "prices", "show_tradeoff"]
+__all__ = ["Comparison", "TradeoffError", "only", "options", "prices", "show_tradeoff"]
 
 #: Prices where nobody gave any: a failure costs as much as twenty inspections in vain.
 _ASSUMED = Costs(missed=20.0, false_alarm=1.0)
-#: Quantiles of the delays that become candidates for the lateness.
-_QUANTILES = (0.25, 0.5, 0.75, 0.9, 0.99, 0.999, 1.0)
-#: Round latenesses that are proposed.
-_STEPS = tuple(
-    map(parse_duration, ("1m", "5m", "15m", "30m", "1h", "2h", "3h", "6h", "12h", "1d", "2d", "7d"))
-)
+#: Latenesses that are tried beside the candidates.
+_TRIES = 8
 
 
 class TradeoffError(RuntimeError):
@@ -89,14 +95,14 @@ def show_tradeoff(  # noqa: PLR0913 - one argument a wish of the command line
         each = next(iter(chosen.targets.values()))
         weighed = costs or each.costs or _ASSUMED
         found = options(chosen, lines, lateness, example_every, label_delay)
-        outcomes = compare(
-            chosen,
-            lines,
-            found,
-            weighed,
-            lead,
-            lambda done: shown.update(f"Option {done} of {len(found)} ..."),
-        )
+        comparison = Comparison(chosen, lines, weighed, lead, max(option.lateness for option in found))
+        for done, option in enumerate(found, start=1):
+            shown.update(f"Option {done} of {len(found)} ...")
+            comparison.run(option)
+        if not lateness:
+            shown.update("Options beside the best ...")
+            comparison.refine()
+    outcomes = comparison.outcomes()
     best = recommend(outcomes)
     if as_json:
         rows = ({**asdict(outcome), "recommended": outcome is best} for outcome in outcomes)
@@ -185,7 +191,7 @@ def options(
     """
     target = next(iter(fleet.targets.values()))
     layout = fleet.classes[target.asset_class]
-    late = lateness or _candidates(lines, layout.allowed_lateness, fleet.assets.max_future)
+    late = lateness or candidates(_behind(lines, fleet.assets.max_future), layout.allowed_lateness)
     grids, delays = example_every or (layout.example_every,), label_delay or (target.label_delay,)
     serves: tuple[Literal["arrival", "wait"], ...] = ("arrival", "wait")
     every = [Option(*each) for each in product(serves, sorted({*late}), grids, delays)]
@@ -193,8 +199,8 @@ def options(
     return [option for option in every if option.serve == "arrival" or option.lateness]
 
 
-def _candidates(lines: Sequence[bytes], configured: int, max_future: int) -> list[int]:
-    """Latenesses that fit how far messages came behind newer ones of their asset."""
+def _behind(lines: Sequence[bytes], max_future: int) -> NDArray[np.int64]:
+    """How far each late message came behind the newest of its asset, microseconds, in ascending order."""
     newest: dict[str, int] = {}
     behind = []
     for line in lines:
@@ -213,42 +219,71 @@ def _candidates(lines: Sequence[bytes], configured: int, max_future: int) -> lis
     if not newest:
         msg = "the recording has no telemetry with `arrived`: nobody knows when it was known"
         raise TradeoffError(msg)
-    found = np.quantile(behind, _QUANTILES).tolist() if behind else []
-    rounded = {next((step for step in _STEPS if step >= each), _STEPS[-1]) for each in found}
-    return sorted({0, configured, *rounded})
+    return np.sort(np.array(behind, dtype=np.int64))
 
 
-def compare(
-    fleet: Fleet,
-    lines: Sequence[bytes],
-    found: Sequence[Option],
-    costs: Costs,
-    lead: int,
-    progress: Any = None,  # noqa: ANN401 - a function of the number of the option, or None
-) -> list[Outcome]:
-    """Run the recording once for each option, and judge them.
+class Comparison:
+    """One recording run under several options, which are judged on the examples that all of them have.
 
     Args:
         fleet: with one target, as of `only`.
         lines: the recording, in order of arrival.
-        found: options.
         costs: prices.
         lead: microseconds that it takes to act.
-        progress: called with the number of each option.
-
-    Raises:
-        TradeoffError: no example has a label under every option.
+        longest: lateness that is compared, microseconds.
     """
-    runs: dict[Option, Served] = {}
-    for place, option in enumerate(found, start=1):
-        if progress is not None:
-            progress(place)
-        runs[option] = _run(fleet, lines, option)
-    outcomes = judge(runs, costs, lead, fleet.figures_from)
-    if not outcomes[0].examples:
-        msg = "no example has a label under every option: the recording is too short, or holds no failures"
-        raise TradeoffError(msg)
-    return outcomes
+
+    def __init__(self, fleet: Fleet, lines: Sequence[bytes], costs: Costs, lead: int, longest: int) -> None:
+        [target] = fleet.targets.values()
+        self._fleet = fleet
+        self._lines = lines
+        self._costs = costs
+        self._lead = lead
+        self._common = min(longest, target.horizon)
+        self._runs: dict[Option, Served] = {}
+
+    def run(self, option: Option) -> None:
+        """Run the recording under an option, unless that has been done.
+
+        A label is decided once the watermark, which is a lateness behind, has passed horizon and label delay.
+        So a longer lateness would also put off learning, and the order in which a model learns moves its cost
+        by some per cent by chance. Here all options wait equally long for labels: as long as the label delay,
+        or as the longest lateness up to one horizon. A lateness beyond both learns later.
+        """
+        if option not in self._runs:
+            wait = max(option.label_delay, self._common)
+            label_delay = max(0, wait - option.lateness)
+            self._runs[option] = _run(self._fleet, self._lines, replace(option, label_delay=label_delay))
+
+    def outcomes(self) -> list[Outcome]:
+        """Return what each option would have done, on arrival first, by lateness.
+
+        Raises:
+            TradeoffError: no example has a label under every option.
+        """
+        order = sorted(self._runs, key=lambda option: (option.serve, *astuple(option)[1:]))
+        outcomes = judge(
+            {option: self._runs[option] for option in order},
+            self._costs,
+            self._lead,
+            self._fleet.figures_from,
+        )
+        if not outcomes[0].examples:
+            msg = (
+                "no example has a label under every option: the recording is too short, or holds no failures"
+            )
+            raise TradeoffError(msg)
+        return outcomes
+
+    def refine(self, tries: int = _TRIES) -> None:
+        """Try latenesses `beside` the best, until none between it and its neighbours can be much cheaper."""
+        behind = _behind(self._lines, self._fleet.assets.max_future)
+        for _ in range(tries):
+            outcomes = self.outcomes()
+            option = beside(outcomes, behind)
+            if option is None:
+                return
+            self.run(option)
 
 
 def _run(fleet: Fleet, lines: Sequence[bytes], option: Option) -> Served:

@@ -17,11 +17,11 @@ from typer.testing import CliRunner
 
 from dataflows.__main__ import app
 from dataflows.evaluation.alert_lives import Labels, alert_lives
-from dataflows.evaluation.words import target_in_words
+from dataflows.evaluation.words import moment, target_in_words
 from dataflows.fleet import FleetError, load
 from dataflows.fleet.fleet import Costs
 from dataflows.instants import HOUR, format_instant
-from dataflows.report.facts import ReportError, gather
+from dataflows.report.facts import ReportError, TargetFacts, gather
 from dataflows.report.findings import (
     act_or_wait,
     ages_in_words,
@@ -424,11 +424,45 @@ def test_revised_examples_are_told_by_the_age_of_their_score(fleet: Fleet) -> No
 
 
 def test_the_answer_to_a_doubt_has_its_reason(fleet: Fleet) -> None:
-    """One target: the verdict comes with how much better than a guess the scores are, and with alerts."""
+    """The verdict comes with alerts, failures and how much better than a guess the scores are."""
     facts = gather(fleet.output.folder, fleet)
     [target] = facts.targets.values()
-    told = answers(facts)[2].answer
-    assert told.startswith(belief(target)[0])
-    assert "than a constant guess" in told
+    given = answers(facts)[2].answer
+    assert given.startswith(belief(target)[0])
+    decided = target.record.failure + target.record.none
+    assert f"{target.record.failure} of {decided} alerts led to a failure" in given
+    assert f"{target.warned} of {target.failures} failures were visible before" in given
+    assert "than a constant guess" in given
     target.examples, target.positives, target.gain = 0, 0, None
-    assert answers(facts)[2].answer == "Not known yet: no label is in yet."
+    assert answers(facts)[2].answer.startswith("Not known yet: no label is in yet; ")
+
+
+def test_the_answer_to_a_doubt_is_about_the_asset_that_fails_next(fleet: Fleet) -> None:
+    """Of several targets the one of the first risk comes first, with its reason; then the others."""
+    facts = gather(fleet.output.folder, fleet)
+    [target] = facts.targets.values()
+    other = TargetFacts("pump/other/1d", target.horizon, target.threshold, None, None)
+    facts.targets = {other.name: other, target.name: target}
+    given = answers(facts)[2].answer
+    assert given.startswith("leak within 12 hours: ")
+    assert given.endswith(" Not known yet: other within 24 hours.")
+
+
+def test_since_when_comes_with_what_was_seen(fleet: Fleet) -> None:
+    """The first risk, the time of its alert, and the reading that moved the score most."""
+    facts = gather(fleet.output.folder, fleet)
+    first = facts.risks[0]
+    assert first.alert is not None
+    given = answers(facts)[1].answer
+    assert given.startswith(f"{first.asset} since {moment(first.since)}, ")
+    assert ": pressure " in given
+    facts.risks.clear()
+    assert answers(facts)[1].answer.startswith("Nothing is at risk now. The latest failure, of pump-")
+
+
+def test_what_lies_below_the_screen_does_not_delay_the_first_paint(page: str) -> None:
+    """Sections are laid out when they are scrolled to, and late data is one element a timeline."""
+    assert "section + section { content-visibility: auto;" in page
+    assert "section + section { content-visibility: visible;" in page.partition("@media print")[2]
+    late = [found for name, found in Elements(page).found if found.get("class") == "late"]
+    assert len(late) == 4
