@@ -41,14 +41,29 @@ if TYPE_CHECKING:
 
     Floats = NDArray[np.float64]
 
-__all__ = ["KINDS", "Blocks", "main", "null", "passes", "power", "rollback", "stream", "upper_bound"]
+__all__ = [
+    "KINDS",
+    "Blocks",
+    "judged",
+    "main",
+    "null",
+    "passes",
+    "power",
+    "rollback",
+    "stream",
+    "upper_bound",
+]
 
 ASSETS, EXAMPLES, CELLS = 50, 24, 60
 ALPHA = 0.05
 #: The horizon in which a challenger that was better becomes worse.
 TURN = 30
+#: Wrong streams whose numbers are shown.
+_SHOWN = 5
 #: Share of the way to 0 or 1 by which a score is wrong.
 ERROR = 0.8
+#: By how much the first champion is wrong where the challenger is promoted, and then equal.
+BETTER = 0.08
 #: Kind of stream: what it is.
 KINDS = {
     "equal": "equal in loss, and different: both wrong by as much, in directions drawn for each block",
@@ -57,6 +72,7 @@ KINDS = {
     "worse, then better": "the challenger is worse at first, then better by as much",
     "reacting": "as equal, with scores that change at each failure, within a block",
     "replaced": "as equal, going on after each promotion with the models in each other's place",
+    "promoted, then equal": "better at first, and promoted; then equal, in each other's place as above",
     "shocks, calendar": "rates of the whole fleet jump together, unknown to both; blocks of the whole fleet",
     "shocks, assets": "the same with blocks of assets, whose assumption does not hold",
 }
@@ -179,6 +195,13 @@ def stream(
             return _blocks(off, truth, labels, truth)
         turned = np.arange(cells * EXAMPLES) >= TURN * EXAMPLES
         return _blocks(np.where(turned, truth, off), np.where(turned, off, truth), labels, truth)
+    if kind == "promoted, then equal":
+        later = np.arange(cells * EXAMPLES) >= cells * EXAMPLES // 2
+        apart = ERROR * np.minimum(truth, 1.0 - truth) * sign
+        wrong = np.clip(truth + BETTER * sign, 0.0, 1.0)
+        return _blocks(
+            np.where(later, truth + apart, wrong), np.where(later, truth - apart, truth), labels, truth
+        )
     off = ERROR * np.minimum(truth, 1.0 - truth) * sign
     if shocks:
         blocks, best = _blocks(truth + off, truth - off, labels, truth)
@@ -257,8 +280,8 @@ def _calendar(blocks: Blocks) -> Blocks:
     )
 
 
-def _replaced(blocks: Blocks, best: Floats) -> bool:
-    """Whether any promotion happens, of models that change places at each, with the levels of the judge."""
+def _replaced(blocks: Blocks, best: Floats) -> tuple[bool, bool]:
+    """Whether models that change places at each promotion have one, and whether one is wrong."""
     start, era, swapped = 0, 1, False
     while start < len(blocks.difference) - 2:
         rest = Blocks(blocks.difference[start:], blocks.worst[start:], blocks.expected[start:])
@@ -266,30 +289,30 @@ def _replaced(blocks: Blocks, best: Floats) -> bool:
         level = level_of(ALPHA, era, 1)
         when, expected = passes(rest, level) if era == 1 else passes_again(rest, level)
         if math.isinf(when):
-            return False
+            break
         if expected <= 1e-12:
-            return True
+            return True, True
         start, era, swapped = start + int(when) + 2, era + 1, not swapped
-    return False
+    return era > 1, False
 
 
-def null(kind: str, streams: int, cells: int = CELLS, seed: int = 0) -> tuple[int, int]:
-    """Return how many streams of a kind have a promotion, and in how many it is wrong."""
-    promoted = wrong = 0
-    for number in range(streams):
-        rng = np.random.default_rng([seed, number])
-        blocks, best = stream(rng, kind, cells)
-        if kind == "replaced":
-            found = _replaced(blocks, best)
-            promoted, wrong = promoted + found, wrong + found
-            continue
-        if kind == "shocks, calendar":
-            blocks = _calendar(blocks)
-        delays = rng.integers(0, 4, ASSETS) if kind == "delays" else None
-        when, expected = passes(blocks, delays=delays)
-        promoted += math.isfinite(when)
-        wrong += math.isfinite(when) and expected <= 1e-12
-    return promoted, wrong
+def judged(kind: str, number: int, cells: int = CELLS, seed: int = 0) -> tuple[bool, bool]:
+    """Return whether stream ``number`` of a kind has a promotion, and whether one is wrong."""
+    rng = np.random.default_rng([seed, number])
+    blocks, best = stream(rng, kind, cells)
+    if kind in {"replaced", "promoted, then equal"}:
+        return _replaced(blocks, best)
+    if kind == "shocks, calendar":
+        blocks = _calendar(blocks)
+    delays = rng.integers(0, 4, ASSETS) if kind == "delays" else None
+    when, expected = passes(blocks, delays=delays)
+    return math.isfinite(when), math.isfinite(when) and expected <= 1e-12
+
+
+def null(kind: str, streams: int, cells: int = CELLS, seed: int = 0) -> tuple[int, list[int]]:
+    """Return how many streams of a kind have a promotion, and the numbers of those that have a wrong one."""
+    found = [judged(kind, number, cells, seed) for number in range(streams)]
+    return sum(promoted for promoted, _ in found), [at for at, (_, wrong) in enumerate(found) if wrong]
 
 
 def _bernstein(difference: Floats, _: Floats) -> Floats:
@@ -402,14 +425,14 @@ def _null_records(kinds: Iterable[str], streams: int) -> list[dict[str, object]]
     records: list[dict[str, object]] = []
     for kind in kinds:
         promoted, wrong = null(kind, streams)
-        bound = upper_bound(wrong, streams)
         records.append(
             {
                 "kind": kind,
                 "streams": streams,
                 "promoted": promoted,
-                "wrong": wrong,
-                "upper 95 % bound": bound,
+                "wrong": len(wrong),
+                "upper 95 % bound": upper_bound(len(wrong), streams),
+                "first wrong ones": wrong[:_SHOWN],
             }
         )
     return records
@@ -444,6 +467,7 @@ def _rollback_records(sizes: Iterable[float], streams: int, cells: int) -> list[
                 "streams": turned.streams,
                 "promoted before the turn": turned.before,
                 "after it": turned.after,
+                "upper 95 % bound": upper_bound(turned.after, turned.streams),
                 "back, median horizons": back,
             }
         )
@@ -463,6 +487,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--streams", type=int, default=1_000, help="of each kind")
     parser.add_argument("--power-streams", type=int, default=200)
     parser.add_argument("--power-cells", type=int, default=200, help="horizons of the streams for power")
+    parser.add_argument("--turning-cells", type=int, default=150, help="horizons of the streams that turn")
     parser.add_argument("--kinds", nargs="*", choices=KINDS, default=list(KINDS))
     parser.add_argument("--sizes", nargs="*", type=float, default=[0.02, 0.04, 0.08])
     parser.add_argument("--json", action="store_true", help="one JSON object a line")
@@ -475,7 +500,7 @@ def main(arguments: list[str] | None = None) -> None:
         ),
         (
             f"A challenger that turns worse after {TURN} horizons",
-            _rollback_records(given.sizes, given.power_streams, given.power_cells),
+            _rollback_records(given.sizes, given.streams, given.turning_cells),
         ),
     ]
     tables = [(title, records) for title, records in tables if records]
