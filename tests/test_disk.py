@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from dataflows.connectors.file_sink import Committed, RowsPartition, committed_file
-from dataflows.disk import replace_file
+from dataflows.disk import locked_alone, replace_file
 from dataflows.fleet import load
 from dataflows.recovery import manifest
 from dataflows.status import RunStatus
@@ -57,3 +57,15 @@ def test_the_folder_of_a_new_output_is_synced(tmp_path: Path, done: list[str]) -
     """Else a power cut could take the whole file, of which the store remembers rows."""
     RowsPartition(tmp_path / "alerts.jsonl", RunStatus(), None).close()
     assert f"sync {tmp_path.name}" in done
+
+
+@pytest.mark.parametrize("name", [".", "lock"])
+def test_a_locked_folder_or_file_is_refused_until_its_block_ends(tmp_path: Path, name: str) -> None:
+    """Who comes second gets the error that it names; a file is made where it is missing."""
+    with locked_alone(tmp_path / name, ValueError("first")):
+        with pytest.raises(ValueError, match="second"), locked_alone(tmp_path / name, ValueError("second")):
+            pytest.fail("locked twice")
+        with locked_alone(tmp_path / "other", ValueError("another file")):
+            pass
+    with locked_alone(tmp_path / name, ValueError("third")):
+        assert (tmp_path / name).exists()

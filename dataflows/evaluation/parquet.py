@@ -7,10 +7,8 @@ reject), and a field whose type depends on the kind of row (`evidence` of the ch
 
 from __future__ import annotations
 
-import fcntl
 import importlib.util
 import os
-from contextlib import contextmanager
 from datetime import datetime
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Any, NamedTuple, get_origin
@@ -18,7 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, get_origin
 import orjson
 
 from dataflows.connectors.file_sink import committed_file, files_of, lines_of
-from dataflows.disk import sync_folder
+from dataflows.disk import locked_alone, sync_folder
 from dataflows.evaluation.columns import fields_of_output, named_type, object_fields
 from dataflows.outputs import OUTPUTS
 
@@ -72,7 +70,8 @@ def parquet_outputs(folder: Path, to: Path) -> Iterator[Written]:
         msg = f"{folder} holds no outputs of a run; `highwater run fleet.toml` writes them"
         raise ParquetError(msg)
     to.mkdir(parents=True, exist_ok=True)
-    with _alone(to):
+    msg = f"another process writes Parquet into {to}; wait for its end"
+    with locked_alone(to, ParquetError(msg)):
         for output in found:
             path, committed = to / f"{output}.parquet", _CommittedLines(folder / f"{output}.jsonl")
             if _made_of(path, output, committed):
@@ -166,21 +165,6 @@ def _made_of(path: Path, output: str, committed: _CommittedLines) -> bool:
         pass
     described = committed.described()
     return {name: (found.metadata or {}).get(name) for name in described} == described
-
-
-@contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    """Keep a second call for the same folder out; a killed process keeps nobody out."""
-    opened = os.open(folder, os.O_RDONLY)
-    try:
-        try:
-            fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            msg = f"another process writes Parquet into {folder}; wait for its end"
-            raise ParquetError(msg) from None
-        yield
-    finally:
-        os.close(opened)
 
 
 def _parquet() -> Any:  # noqa: ANN401 - a module

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import sqlite3
 from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING
@@ -10,7 +9,7 @@ from typing import TYPE_CHECKING
 from bytewax.recovery import RecoveryConfig, init_db_dir
 
 from dataflows import steps
-from dataflows.disk import replace_file, sync_folder
+from dataflows.disk import locked_alone, replace_file, sync_folder
 from dataflows.engine.operators import MAIN
 from dataflows.fleet.problems import nearest
 from dataflows.recovery.manifest import (
@@ -98,12 +97,8 @@ def locked(folder: Path) -> Iterator[None]:
     Raises:
         StoreError: another one holds it.
     """
-    with (folder / "lock").open("a") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            msg = f"{folder} is in use by another run; wait for its end, or name another store (--recovery)"
-            raise StoreError(msg) from None
+    msg = f"{folder} is in use by another run; wait for its end, or name another store (--recovery)"
+    with locked_alone(folder / "lock", StoreError(msg)):
         yield
 
 
