@@ -17,14 +17,15 @@ from dataflows.status import RunStatus
 from dataflows.tools.run import bytes_of, progress, run, signals
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from rich.console import Console
 
     from dataflows.connectors.source import LaneSource
     from dataflows.fleet.fleet import Fleet
+    from dataflows.items import Item
 
-__all__ = ["play", "replay", "speed_of"]
+__all__ = ["paced", "play", "replay", "speed_of"]
 
 _BATCH = 1_000
 _EPOCH = timedelta(seconds=10)
@@ -117,24 +118,36 @@ def play(recording: Sequence[str], into: Path, speed: float | None, console: Con
         raise InputError(msg)
     paths = expand(tuple(recording))
     merge = Merge([paths], plain=False, body=attrgetter("raw"))
-    pace = None if speed is None else Pace(speed)
     status = RunStatus()
     with (
         into.open("ab", buffering=0) as file,
         signals(status, console),
         progress(into.name, bytes_of(paths), status, console),
     ):
-        while not status.stop:
-            due = merge.due()
-            until = None if pace is None else pace.until(due)
-            items, _ = merge.read_batch(_BATCH, status.records, until)
-            status.records += len(items)
-            status.done = merge.read
-            if items:
-                file.write(b"".join(cast("bytes", item.body) + b"\n" for item in items))
-            elif due is None:
-                break
-            else:
-                time.sleep(_NAP if until is None else min(_NAP, (due - until) / 1e6 / (speed or 1.0)))
-    merge.close()
+        for items in paced(merge, speed, status):
+            file.write(b"".join(cast("bytes", item.body) + b"\n" for item in items))
     console.print(f"{status.records:,} records in {into}", highlight=False)
+
+
+def paced(merge: Merge, speed: float | None, status: RunStatus) -> Iterator[list[Item]]:
+    """Yield the records of a recording when they are due, until its end or that of the program.
+
+    Args:
+        merge: the recording, which is closed at the end.
+        speed: multiple of real time; None for as fast as possible.
+        status: counts what is read.
+    """
+    pace = None if speed is None else Pace(speed)
+    while not status.stop:
+        due = merge.due()
+        until = None if pace is None else pace.until(due)
+        items, _ = merge.read_batch(_BATCH, status.records, until)
+        status.records += len(items)
+        status.done = merge.read
+        if items:
+            yield items
+        elif due is None:
+            break
+        else:
+            time.sleep(_NAP if until is None else min(_NAP, (due - until) / 1e6 / (speed or 1.0)))
+    merge.close()

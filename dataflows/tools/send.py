@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import time
 from typing import TYPE_CHECKING, Any, cast
 
-from dataflows.connectors.clocks import Pace
 from dataflows.connectors.kafka.client import Clients, KafkaOutputError
 from dataflows.connectors.kafka.topics import Topics
 from dataflows.connectors.lines import expand
 from dataflows.connectors.merge import Merge, NextRecord
 from dataflows.status import RunStatus
+from dataflows.tools.replay import paced
 from dataflows.tools.run import bytes_of, progress, signals
 
 if TYPE_CHECKING:
@@ -23,9 +22,6 @@ if TYPE_CHECKING:
 
 __all__ = ["send"]
 
-_BATCH = 1_000
-#: Seconds between looks at the clock, at most.
-_NAP = 0.05
 _PATIENCE = 60.0
 _PARTITIONS = 4
 
@@ -54,22 +50,11 @@ def send(fleet: Fleet, recording: Sequence[str], topic: str, speed: float | None
         topics.make(topic, _PARTITIONS, keep=True)
     sending = _Sending(clients, topic)
     merge = Merge([paths], plain=False, body=cast("Any", lambda head: head))
-    pace = None if speed is None else Pace(speed)
     status = RunStatus()
     with signals(status, console), progress(topic, bytes_of(paths), status, console):
-        while not status.stop:
-            due = merge.due()
-            until = None if pace is None else pace.until(due)
-            items, _ = merge.read_batch(_BATCH, status.records, until)
-            status.records += len(items)
-            status.done = merge.read
+        for items in paced(merge, speed, status):
             for item in items:
                 sending.add(cast("NextRecord", item.body))
-            if not items:
-                if due is None:
-                    break
-                time.sleep(_NAP if until is None else min(_NAP, (due - until) / 1e6 / (speed or 1.0)))
-    merge.close()
     sending.finish()
     console.print(f"{status.records:,} records in {topic} at {clients.bootstrap}", highlight=False)
 
