@@ -122,20 +122,21 @@ def day(instant: int) -> str:
 def target_in_words(name: str) -> str:
     """Return what a target predicts.
 
-    >>> target_in_words("truck/coolant_leak/2d")
-    'coolant leak within 2 days'
+    >>> target_in_words("truck/coolant_leak/2d"), target_in_words("machine/comp4/24h")
+    ('coolant leak within 2 days', 'failure of comp4 within 24 hours')
     """
-    _, mode, horizon = name.split("/") if name.count("/") == 2 else ("", name, "")  # noqa: PLR2004
-    return f"{plain(mode)} within {span_of(horizon)}" if horizon else plain(mode)
+    horizon = name.split("/")[2] if name.count("/") == 2 else ""  # noqa: PLR2004
+    return f"{mode_in_words(name)} within {span_of(horizon)}" if horizon else mode_in_words(name)
 
 
 def mode_in_words(name: str) -> str:
-    """Return the failure mode of a target.
+    """Return the failure mode of a target; a mode with a number is the name of a part.
 
-    >>> mode_in_words("truck/coolant_leak/2d")
-    'coolant leak'
+    >>> mode_in_words("truck/coolant_leak/2d"), mode_in_words("machine/comp4/24h")
+    ('coolant leak', 'failure of comp4')
     """
-    return plain(name.split("/")[1] if name.count("/") == 2 else name)  # noqa: PLR2004
+    mode = plain(name.split("/")[1] if name.count("/") == 2 else name)  # noqa: PLR2004
+    return f"failure of {mode}" if any(map(str.isdigit, mode)) else mode
 
 
 def sensor_of(feature: str) -> str:
@@ -159,14 +160,18 @@ def feature_in_words(feature: str, value: float | None, usual: float | None = No
     'coolant level 0.7 on average over 6 hours, usually 0.93'
     >>> feature_in_words("coolant_level:slope:2d", -0.0085, 0.0001)
     'coolant level falling by 0.408 in 2 days, usually steady'
-    >>> feature_in_words("low_coolant:count:2d", 3.0, 0.1)
-    'low coolant 3 times in 2 days, usually 0.1'
+    >>> feature_in_words("low_coolant:count:2d", 3.0, 0.2)
+    'low coolant 3 times in 2 days, usually 0.2'
+    >>> feature_in_words("low_coolant:count:2d", 1.0, 0.01)
+    'low coolant once in 2 days, otherwise rare'
     """
     base, _, rest = feature.partition(":")
     kind, _, window = rest.partition(":")
     said = _value(plain(base), kind, window, value)
     if usual is None or value is None:
         return said
+    if kind == "count" and usual < _STEADY * value:
+        return f"{said}, otherwise rare"
     if kind in {"slope", "delta"}:
         if abs(usual) < _STEADY * abs(value):
             return f"{said}, usually steady"

@@ -457,7 +457,7 @@ def _judge(
         if row.label not in {"positive", "negative"}:
             reason = "censored" if row.label == "censored" else "undecided again"
         elif since is not None and time < since:
-            reason = "before figures_from"
+            reason = "before the figures begin (figures_from)"
         elif row.scores.get(row.champion) is None:
             reason = "without a score"
         else:

@@ -117,35 +117,41 @@ def _came(failure: Failure) -> str:
 def _beliefs(facts: Facts, first: Risk | None) -> str:
     """The verdict about the target of the first risk with its reason; then those about the others."""
     names = list(facts.targets)
-    chief = first.target if first is not None else names[0]
-    verdict, _ = belief(facts.targets[chief])
-    reason = _in_short(facts.targets[chief])
-    if len(names) == 1:
-        return f"{verdict}{': ' if reason else ''}{reason}."
+    chief = facts.targets[first.target if first is not None else names[0]]
+    about = f" for {target_in_words(chief.name)}" if len(names) > 1 else ""
+    reason = _in_short(chief)
     found: dict[str, list[str]] = {}
     for target in facts.targets.values():
-        if target.name != chief:
-            found.setdefault(belief(target)[0], []).append(target_in_words(target.name))
-    others = " ".join(f"{other}: {', '.join(each)}." for other, each in found.items())
-    return f"{target_in_words(chief)}: {verdict[0].lower()}{verdict[1:]}; {reason}. {others}"
+        if target is not chief:
+            found.setdefault(_head(target), []).append(target_in_words(target.name))
+    others = "".join(f" {head} for {', '.join(each)}." for head, each in found.items())
+    return f"{_head(chief)}{about}{': ' if reason else ''}{reason}.{others}"
+
+
+def _head(target: TargetFacts) -> str:
+    """The verdict about a target without what limits it."""
+    return belief(target)[0].replace(";", ":").partition(":")[0]
 
 
 def _in_short(target: TargetFacts) -> str:
     """The reason for a verdict: what came of alerts, how failures came, and how much a guess is worse."""
     said, record = [], target.record
-    if decided := record.failure + record.none:
+    decided = record.failure + record.none
+    if decided == 1:
+        said.append(f"the only alert that is decided led to {'a failure' if record.failure else 'none'}")
+    elif decided:
         said.append(f"{record.failure:,} of {decided:,} alerts led to a failure")
     if target.failures:
-        said.append(f"{target.warned:,} of {target.failures:,} failures were visible before")
+        were = "was" if target.warned == 1 else "were"
+        said.append(f"{target.warned:,} of {target.failures:,} failures {were} visible before")
     if not target.examples:
         said.insert(0, "no label is in yet")
     elif target.gain is None or target.positives < _ENOUGH:
         said.insert(0, f"only {target.positives:,} of {target.examples:,} examples failed")
     else:
-        share = target.gain.share
-        said.append(
-            f"log loss is {percent(abs(share))} {'less' if share > 0 else 'more'} than a constant guess has"
-        )
+        share, chance = target.gain.share, ", perhaps by chance" if target.gain.least <= 0 else ""
+        less = f"{percent(abs(share))} {'less' if share > 0 else 'more'}"
+        said.append(f"log loss is {less} than a constant guess has{chance}")
     return "; ".join(said)
 
 
@@ -309,13 +315,8 @@ def last_week(facts: Facts) -> list[str]:
         for failure in asset.failures
         if failure.time > since
     }
-    seen = sum(failure.visible is not None for failure in failed.values())
     said = [f"{opened:,} alert{'' if opened == 1 else 's'} opened." if opened else "No alert opened."]
-    if failed:
-        were = "1 failure was" if len(failed) == 1 else f"{len(failed):,} failures were"
-        said.append(f"{were} reported, {seen:,} of them visible before.")
-    else:
-        said.append("No failure was reported.")
+    said.append(_failed(list(failed.values())))
     recent = [row for row in facts.changes if row.get("known") and parse_instant(row["known"]) > since]
     said += [
         change_in_words(row)
@@ -327,8 +328,26 @@ def last_week(facts: Facts) -> list[str]:
         said.append(f"{len(clocks)} clock{' went' if len(clocks) == 1 else 's went'} wrong.")
     models = [row for row in recent if row["change"] in {"champion", "put_aside", "verdict", "drift"}]
     if not models:
-        said.append("The same models serve, and no drift was found.")
+        targets = () if facts.fleet is None else facts.fleet.targets.values()
+        watched = targets and all(target.drift is not None for target in targets)
+        said.append(f"The same models serve{', and no drift was found' if watched else ''}.")
     return said
+
+
+def _failed(failures: Sequence[Failure]) -> str:
+    """Say how many failures were reported, and how many of them were visible before.
+
+    >>> from dataflows.report.facts import Failure
+    >>> _failed([Failure("truck/leak/2d", 9, 4), Failure("truck/leak/2d", 9, None)])
+    '2 failures were reported, 1 of them visible before.'
+    """
+    count, seen = len(failures), sum(failure.visible is not None for failure in failures)
+    if not count:
+        return "No failure was reported."
+    if count == 1:
+        return f"1 failure was reported, {'visible before' if seen else 'which came unseen'}."
+    share = "all" if seen == count else f"{seen:,} of them" if seen else "none"
+    return f"{count:,} failures were reported, {share} visible before."
 
 
 def change_in_words(row: Mapping[str, Any]) -> str:
