@@ -21,11 +21,8 @@ committed. Ratios are of runs of one pair; the median of pairs is shown.
 
 from __future__ import annotations
 
-import argparse
 import math
 import statistics
-import subprocess
-import sys
 import tempfile
 from datetime import timedelta
 from pathlib import Path
@@ -232,14 +229,6 @@ def check(folder: Path, assets: int = 40, hours: int = 3) -> Agreement:
 PROGRAMS = {"by hand": by_hand, "ours": speed.ours, "floor": speed.floor}
 
 
-def _run(what: str, folder: Path, warm: int, epoch: float) -> speed.Measured:
-    """One run in a fresh process, with its peak memory."""
-    command = [sys.executable, "-m", "benchmarks.by_hand", "--child", what, str(folder)]
-    command += ["--warm", str(warm), "--epoch", str(epoch)]
-    done = subprocess.run(command, check=True, stdout=subprocess.PIPE)
-    return orjson.loads(done.stdout.splitlines()[-1])
-
-
 def measure(assets: int, records: int, pairs: int, epoch: float) -> dict[str, Any]:
     """Return µs of processor time an event of each program by pair, and how the first pair agrees."""
     used: dict[str, list[float]] = {what: [] for what in PROGRAMS}
@@ -252,7 +241,7 @@ def measure(assets: int, records: int, pairs: int, epoch: float) -> dict[str, An
                 # In turn, so that a drift of the machine favours neither.
                 for what in sorted(PROGRAMS, reverse=bool(pair % 2)):
                     folder = _prepare(Path(place) / what, recording, FLEET)
-                    run = _run(what, folder, warm, epoch)
+                    run = speed.measured("benchmarks.by_hand", what, folder, warm, epoch)
                     used[what].append(run["processor"] / run["events"] * 1e6)
                 if agreed is None:
                     agreed = agreement(
@@ -293,19 +282,13 @@ def _show(found: list[dict[str, Any]], console: Console) -> None:
 
 def main(arguments: list[str] | None = None) -> None:
     """Command line: the check, then the table."""
-    parser = argparse.ArgumentParser(description="Cost of a job written by hand, of ours, and of the floor.")
-    parser.add_argument("--pairs", type=int, default=3, help="runs of each, in turn (default 3)")
+    parser = speed.parser_of("Cost of a job written by hand, of ours, and of the floor.", 3)
     parser.add_argument("--assets", type=int, nargs="*", default=list(ASSETS))
     parser.add_argument("--records", type=int, default=RECORDS, help="that are timed (default 180,000)")
-    parser.add_argument("--epoch", type=float, default=10.0, help="seconds between snapshots (default 10)")
-    parser.add_argument("--json", action="store_true", help="one JSON object")
-    parser.add_argument("--child", nargs=2, help=argparse.SUPPRESS)
-    parser.add_argument("--warm", type=int, help=argparse.SUPPRESS)
     given = parser.parse_args(arguments)
     if given.child:
         what, folder = given.child
-        result = PROGRAMS[what](Path(folder), given.warm, timedelta(seconds=given.epoch))
-        sys.stdout.write(orjson.dumps(result).decode() + "\n")
+        speed.print_json(PROGRAMS[what](Path(folder), given.warm, timedelta(seconds=given.epoch)))
         return
     console = Console(stderr=given.json)
     with tempfile.TemporaryDirectory() as name:
@@ -321,7 +304,7 @@ def main(arguments: list[str] | None = None) -> None:
             found.append(measure(assets, given.records, given.pairs, given.epoch))
     _show(found, console)
     if given.json:
-        sys.stdout.write(orjson.dumps(found).decode() + "\n")
+        speed.print_json(found)
 
 
 if __name__ == "__main__":

@@ -380,6 +380,15 @@ def ours(
     }
 
 
+def measured(module: str, program: str, folder: Path, warm: int, epoch: float, *more: str) -> Measured:
+    """Run a program of a benchmark in a process of its own; return what it measured."""
+    command = [sys.executable, "-m", module, "--child", program, str(folder)]
+    command += ["--warm", str(warm), "--epoch", str(epoch), *more]
+    done = subprocess.run(command, check=True, stdout=subprocess.PIPE)
+    # The engine may have written lines before.
+    return orjson.loads(done.stdout.splitlines()[-1])
+
+
 def _run(
     what: str, recording: Path, warm: int, epoch: float, *, targets: int = 1, profile: bool = False
 ) -> Measured:
@@ -389,10 +398,7 @@ def _run(
         (folder / "recording.jsonl").symlink_to(recording)
         (folder / "fleet.toml").write_text(fleet_of(targets, watched=what == "watched"))
         child = "floor" if what == "floor" else "ours"
-        command = [sys.executable, "-m", "benchmarks.speed", "--child", child, str(folder)]
-        command += ["--warm", str(warm), "--epoch", str(epoch), *(["--profile"] if profile else [])]
-        done = subprocess.run(command, check=True, stdout=subprocess.PIPE)
-        return orjson.loads(done.stdout.splitlines()[-1])
+        return measured("benchmarks.speed", child, folder, warm, epoch, *(["--profile"] if profile else []))
 
 
 def _rate(run: Measured) -> float:
@@ -456,29 +462,37 @@ def _show_profile(run: Measured, console: Console, targets: int) -> None:
     console.print(f"The stopwatches themselves take {watches:.1f} µs of that, most of it in the rest.")
 
 
+def parser_of(description: str, pairs: int) -> argparse.ArgumentParser:
+    """Options of a benchmark that measures each run in a process of its own, its child."""
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument("--pairs", type=int, default=pairs, help=f"runs of each, in turn (default {pairs})")
+    parser.add_argument("--epoch", type=float, default=10.0, help="seconds between snapshots (default 10)")
+    parser.add_argument("--json", action="store_true", help="one JSON object")
+    parser.add_argument("--child", nargs=2, help=argparse.SUPPRESS)
+    parser.add_argument("--warm", type=int, help=argparse.SUPPRESS)
+    return parser
+
+
+def print_json(result: object) -> None:
+    """Write a result to standard output, as one line of JSON."""
+    sys.stdout.write(orjson.dumps(result).decode() + "\n")
+
+
 def main(arguments: list[str] | None = None) -> None:
     """Command line: pairs of runs and their ratio, or the profile of one run."""
-    parser = argparse.ArgumentParser(
-        description="Events a second of the dataflow and of the engine's floor, and the ratio."
-    )
-    parser.add_argument("--pairs", type=int, default=5, help="runs of both, in turn (default 5)")
+    parser = parser_of("Events a second of the dataflow and of the engine's floor, and the ratio.", 5)
     parser.add_argument("--hours", type=int, default=5, help="of event time that are timed (default 5)")
-    parser.add_argument("--epoch", type=float, default=10.0, help="seconds between snapshots (default 10)")
     parser.add_argument("--profile", action="store_true", help="instead, one run of ours by step")
     parser.add_argument(
         "--watched", action="store_true", help="instead, ours against ours that judges and watches"
     )
     parser.add_argument("--targets", type=int, default=1, help="of the fleet: 1 to 10, 20, 30 ... 100")
-    parser.add_argument("--json", action="store_true", help="one JSON object")
-    parser.add_argument("--child", nargs=2, help=argparse.SUPPRESS)
-    parser.add_argument("--warm", type=int, help=argparse.SUPPRESS)
     given = parser.parse_args(arguments)
     if given.child:
         what, folder = given.child
         settings = {"profile": True} if given.profile else {}
         measure = {"floor": floor, "ours": ours}[what]
-        result = measure(Path(folder), given.warm, timedelta(seconds=given.epoch), **settings)
-        sys.stdout.write(orjson.dumps(result).decode() + "\n")
+        print_json(measure(Path(folder), given.warm, timedelta(seconds=given.epoch), **settings))
         return
     console = Console(stderr=given.json)
     with tempfile.TemporaryDirectory() as name:
@@ -498,7 +512,7 @@ def main(arguments: list[str] | None = None) -> None:
             _show_pairs(pairs, console, names)
             result = summary(pairs)
     if given.json:
-        sys.stdout.write(orjson.dumps(result).decode() + "\n")
+        print_json(result)
 
 
 if __name__ == "__main__":
