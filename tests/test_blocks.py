@@ -87,13 +87,13 @@ def lines(steps: list[tuple[int, str, str, float | None, int]]) -> list[bytes]:
     return made
 
 
-_RECORDINGS = st.lists(_STEPS, min_size=20, max_size=50).map(lines)
-_SIZES = st.lists(st.integers(1, 40), min_size=1, max_size=8)
-_KILLS = st.sets(st.integers(1, 12), max_size=4)
+RECORDINGS = st.lists(_STEPS, min_size=20, max_size=50).map(lines)
+SIZES = st.lists(st.integers(1, 40), min_size=1, max_size=8)
+KILLS = st.sets(st.integers(1, 12), max_size=4)
 
 
 @settings(max_examples=10, deadline=None)
-@given(_RECORDINGS, _SIZES, _KILLS)
+@given(RECORDINGS, SIZES, KILLS)
 def test_blocks_of_any_size_and_kills_change_no_byte(
     recording: list[bytes], sizes: list[int], kills: set[int]
 ) -> None:
@@ -102,7 +102,7 @@ def test_blocks_of_any_size_and_kills_change_no_byte(
 
 
 @settings(max_examples=6, deadline=None)
-@given(_RECORDINGS, _SIZES, _KILLS)
+@given(RECORDINGS, SIZES, KILLS)
 def test_blocks_of_sensors_that_get_stuck_change_no_byte(
     recording: list[bytes], sizes: list[int], kills: set[int]
 ) -> None:
@@ -116,7 +116,7 @@ def test_blocks_of_sensors_that_get_stuck_change_no_byte(
 
 
 @settings(max_examples=8, deadline=None)
-@given(_RECORDINGS, _SIZES, _KILLS)
+@given(RECORDINGS, SIZES, KILLS)
 def test_blocks_of_targets_whose_horizons_agree_change_no_byte(
     recording: list[bytes], sizes: list[int], kills: set[int]
 ) -> None:
@@ -125,7 +125,7 @@ def test_blocks_of_targets_whose_horizons_agree_change_no_byte(
 
 
 @settings(max_examples=6, deadline=None)
-@given(_RECORDINGS, _SIZES, _KILLS)
+@given(RECORDINGS, SIZES, KILLS)
 def test_blocks_of_times_that_wait_for_their_sensors_change_no_byte(
     recording: list[bytes], sizes: list[int], kills: set[int]
 ) -> None:
@@ -134,7 +134,7 @@ def test_blocks_of_times_that_wait_for_their_sensors_change_no_byte(
 
 
 @settings(max_examples=8, deadline=None)
-@given(_RECORDINGS, _SIZES)
+@given(RECORDINGS, SIZES)
 def test_a_record_on_which_an_asset_raises_costs_itself_alone_in_any_block(
     recording: list[bytes], sizes: list[int]
 ) -> None:

@@ -104,12 +104,14 @@ def _as_tombstone(left: list[Any]) -> dict[str, Any]:
 
 
 #: From older versions: those before version 4 gave layouts no numbers. A list is a tombstone. Version 5
-#: knew no verdicts, version 6 no stuck sensors; both are stored only where there are any.
+#: knew no verdicts, version 6 no stuck sensors, version 7 no machines that stand; all are stored only where
+#: there are any.
 _OLDER: dict[int, Callable[[Any], Any]] = {
     3: lambda state: {**state, "layout": None},
     4: _with_latest,
     5: lambda state: state,
     6: lambda state: state,
+    7: lambda state: state,
 }
 
 
@@ -132,7 +134,7 @@ def _stored(state: dict[str, Any] | list[Any]) -> StoredAsset:
 
 
 #: Snapshots of `Asset`.
-ASSET: Kind[StoredAsset] = Kind("asset", 7, _OLDER, describe=_stored)
+ASSET: Kind[StoredAsset] = Kind("asset", 8, _OLDER, describe=_stored)
 
 
 _NONE: Mapping[str, Any] = MappingProxyType({})
@@ -803,6 +805,8 @@ class Asset:
         if self._plan.holds:
             return run
         times, plan, end = run.times, self._plan.windows, self._windows.end
+        condition = plan.running
+        runs = self._windows.running is None or self._windows.running.newest
         for item in run.items:
             body = item.body
             if not isinstance(body, ResolvedEvent):
@@ -817,6 +821,11 @@ class Asset:
                     raise
                 # It begins the next run, and raises there.
                 break
+            if condition is not None:
+                known = condition(values)
+                runs = runs if known is None else known
+                if not runs:
+                    break
             end = event.time
             times.append(end)
             run.values.append(values)
@@ -834,8 +843,9 @@ class Asset:
         windows = self._windows
         if isinstance(windows, HeldReadings) and windows.ends_with(body.event, self._plan, self._plans):
             held = windows.close()
-            self._advance_blocks(held)
-            self._score_first(item, made, held, {})
+            if held is not None:
+                self._advance_blocks(held)
+                self._score_first(item, made, held, {})
         self._HANDLERS[type(body.event)](self, item, made, body, body.event)
 
     def _advance_blocks(self, time: int) -> None:
@@ -863,7 +873,7 @@ class Asset:
         self._add_to_blocks(body)
         if self._complete is not None:
             self._complete.add(event.time, self._windows.row(event.time))
-        if placed is Placement.LATE and not self._windows.covers(event.time):
+        if placed is Placement.LATE and not self._windows.altered_by(event.time):
             made.add(item, Late())
             return
         matured = self._labels.advance(self._windows.watermark)
@@ -1035,6 +1045,9 @@ class Asset:
                 self._complete = RecomputedWindows(before, None, complete).carry(plan)
 
     def _late_weather(self, item: Item, made: Made, body: ResolvedEvent, _: LateWeather) -> None:
+        if self._windows.stands:
+            # The weather is that of a time that was not scored.
+            return
         if self._add_to_blocks(body):
             self._score_again(item, made, {})
 

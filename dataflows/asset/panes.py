@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import orjson
 
+from dataflows.asset.running import RunningCondition
 from dataflows.fleet.expressions import evaluator, parse
 from dataflows.window_statistics import (
     EMPTY,
@@ -65,6 +66,10 @@ class WindowPlan:
         #: Gets all readings of an event at once; None with a single sensor, where it would make no tuple.
         self._pick = itemgetter(*self.readings) if len(self.readings) > 1 else None
         self._declared = frozenset(self.readings)
+        #: When the machine runs; None: always.
+        self.running = None
+        if asset_class.running is not None:
+            self.running = RunningCondition(asset_class.running, self.readings)
         self.values = len(self.sensors) if asset_class.values else 0
         #: Sensors that a time waits for, where it is scored when it is complete.
         self.required = np.array(asset_class.required or (), dtype=np.intp)

@@ -50,6 +50,7 @@ class RecomputedWindows:
         "_panes",
         "_plan",
         "_rows",
+        "_runs",
         "_since",
         "_times",
         "given_up",
@@ -69,6 +70,8 @@ class RecomputedWindows:
         #: The largest time that entered the panes.
         self._entered: int | None = None
         self._since = since
+        #: Whether the machine runs at the time that entered last; always where its class has no condition.
+        self._runs = True
         self.given_up: tuple[Compared, ...] = ()
         if state is None:
             self._panes = Panes(plan.windows)
@@ -83,6 +86,7 @@ class RecomputedWindows:
         self._examples = [(time, served) for time, served in state["examples"]]
         self._entered = state["entered"]
         self._since = state["since"]
+        self._runs = state.get("runs", True)
 
     def add(self, time: int, row: NDArray[np.float64]) -> None:
         """Add accepted telemetry; merged readings of a time replace those before.
@@ -146,9 +150,17 @@ class RecomputedWindows:
                 self._faults.count(at, code, time)
             due += 1
         del self._later[:due]
-        features = np.empty(self._plan.windows.features)
-        self._panes.insert_newest(time, row, features)
         self._entered = time
+        plan = self._plan.windows
+        features = np.empty(plan.features)
+        if plan.running is not None:
+            known = plan.running(row.tolist())
+            self._runs = self._runs if known is None else known
+        if self._runs:
+            self._panes.insert_newest(time, row, features)
+        else:
+            features[: plan.values] = row[: plan.values]
+            self._panes.statistics(time, features[plan.values :])
         return features
 
     def _vector(
@@ -206,6 +218,8 @@ class RecomputedWindows:
         carried = self._faults.carried(self._plan.asset_class, plan.asset_class)
         new._faults = FaultFeatures(plan.asset_class, carried)
         new._examples = [(time, refit(served)) for time, served in self._examples]
+        if self._plan.asset_class.running == plan.asset_class.running:
+            new._runs = self._runs
         return new
 
     def state(self) -> dict[str, Any]:
@@ -219,4 +233,5 @@ class RecomputedWindows:
             "examples": self._examples,
             "entered": self._entered,
             "since": self._since,
+            **({} if self._plan.windows.running is None else {"runs": self._runs}),
         }

@@ -74,8 +74,8 @@ class HeldReadings(Windows):
         # The asset has been silent for idle_timeout: the time is scored with the readings it has.
         return isinstance(event, Expiry) and self.held is not None
 
-    def close(self) -> int:
-        """Score the time that is held with the readings it has, and return it.
+    def close(self) -> int | None:
+        """Score the time that is held with the readings it has, and return it; None if the machine stands.
 
         Raises:
             ValueError: none is held.
@@ -84,12 +84,18 @@ class HeldReadings(Windows):
             msg = "no time is held"
             raise ValueError(msg)
         time = self.held
+        if not self.runs_at(time):
+            self.held = None
+            return None
         self._score(time)
         return time
 
     @override
     def _score_latest(self, time: int) -> Placement:
         if not self._is_complete(self._rows[time]):
+            return Placement.HELD
+        if not self.runs_at(time):
+            self.held = None
             return Placement.HELD
         self._score(time)
         return Placement.ON_TIME
@@ -102,11 +108,7 @@ class HeldReadings(Windows):
         if self._is_complete(row):
             return super()._add_newest(time, values, identity, content)
         self.held = time
-        self._advance(time)
-        self._rows.append(time, row)
-        self._ahead.append(time)
-        self._remember_telemetry(identity, time, row, content)
-        return Placement.HELD
+        return self._put_off(time, row, identity, content)
 
     def _is_complete(self, row: NDArray[np.float64]) -> bool:
         return not np.isnan(row[self._plan.required]).any()

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from dataflows.asset.panes import Panes, WindowPlan
+from dataflows.asset.running import RunningStates
 from dataflows.event_time import Placement, place
 from dataflows.window_statistics import NOT_COUNTED
 
@@ -137,6 +138,10 @@ class RowBuffer:
         """Readings (sensors) of the last row."""
         return self._table[self.end - 1, 1:]
 
+    def latest(self, rows: int) -> NDArray[np.float64]:
+        """Readings (rows, sensors) of so many last rows."""
+        return self._table[self.end - rows : self.end, 1:]
+
     def _make_room(self, rows: int = 1) -> None:
         """Move what is held to the front, of a larger table if it is more than half full."""
         held = self._table[self.first : self.end]
@@ -232,10 +237,12 @@ class Windows:
         "_rows",
         "_since",
         "_unbegun",
+        "altered",
         "held",
         "largest",
         "latest",
         "newest",
+        "running",
     )
 
     def __init__(self, plan: WindowPlan, state: dict[str, Any] | None = None) -> None:
@@ -246,7 +253,8 @@ class Windows:
         #: Digests of events whose row does not show their content: several of a time, or other sensors.
         self._contents: dict[int, tuple[int, ...]] = {}
         self._ids: dict[int, int] = {}
-        #: Times of late telemetry after the latest that was scored; they enter the panes with the next one.
+        #: Times after the latest that was scored, of late telemetry and of a machine that stands; they enter
+        #: the panes with the next one that is scored.
         self._ahead: list[int] = []
         #: Of times from before a change of class or layout: channels whose windows began with that change.
         self._unbegun: dict[int, tuple[int, ...]] = {}
@@ -264,6 +272,10 @@ class Windows:
         self.latest: int | None = None
         #: The largest time of telemetry and faults: what the watermark follows.
         self.newest: int | None = None
+        #: When the machine runs; None where its class declares no condition.
+        self.running = None if plan.running is None else RunningStates(plan.running)
+        #: Where there is a condition: the latest time that the last late telemetry changed in the panes.
+        self.altered: int | None = None
         if state is not None:
             self._restore(state)
 
@@ -314,11 +326,33 @@ class Windows:
     def _add_newest(
         self, time: int, values: Sequence[float | None], identity: str | None, content: bytes | None
     ) -> Placement:
-        """Add the first telemetry of a time after all others: a run of one."""
+        """Add the first telemetry of a time after all others: a run of one, unless the machine stands."""
+        if self.running is not None and not self._would_run(values):
+            return self._put_off(time, np.array(values, dtype=np.float64), identity, content)
         features = self.place_run([time], [values])
         self.add_placed(time, identity, content)
         self._features = features[0]
         return Placement.ON_TIME
+
+    def _would_run(self, values: Sequence[float | None]) -> bool:
+        """Whether the machine runs at the time of readings (sensors) after all others."""
+        if self.running is None:
+            return True
+        runs = self.running.condition(values)
+        return self.running.newest if runs is None else runs
+
+    def _put_off(
+        self, time: int, row: NDArray[np.float64], identity: str | None, content: bytes | None
+    ) -> Placement:
+        """Add the first telemetry of a time after all others, which is not scored, or not yet."""
+        self._advance(time)
+        self._drop_standing()
+        self._rows.append(time, row)
+        self._ahead.append(time)
+        if self.running is not None:
+            self.running.add(time, row.tolist())
+        self._remember_telemetry(identity, time, row, content)
+        return Placement.HELD
 
     def place_run(self, times: list[int], rows: list[Sequence[float | None]]) -> NDArray[np.float64]:
         """Enter telemetry of times after all others into the panes; return its features, a row a time.
@@ -343,6 +377,8 @@ class Windows:
         mark = self._advance(time)
         self._rows.add_placed(time)
         self.largest = time
+        if self.running is not None:
+            self.running.add(time, self._rows.last.tolist())
         if self._ahead:
             self._ahead.clear()
         if self._features is not None:
@@ -381,10 +417,15 @@ class Windows:
         if earlier:
             self._rows.add_placed(times[0], earlier)
             self.largest = times[-2]
+            if self.running is not None:
+                for time, row in zip(times, self._rows.latest(earlier).tolist(), strict=False):
+                    self.running.add(time, row)
         return self.add_placed(times[-1], None, None)
 
     def _score_latest(self, time: int) -> Placement:
-        """Score the latest time, whose readings were merged before it was scored."""
+        """Score the latest time, whose readings were merged before it was scored; not of one that stands."""
+        if not self.runs_at(time):
+            return Placement.HELD
         self._ahead.remove(time)
         self._enter(time, self._rows[time].copy())
         return Placement.ON_TIME
@@ -410,8 +451,22 @@ class Windows:
         if time in self._unbegun:
             self._features[: self._plan.values] = row[: self._plan.values]
 
+    @property
+    def stands(self) -> bool:
+        """Whether the machine stands now."""
+        return self.running is not None and not self.running.newest
+
+    def runs_at(self, time: int) -> bool:
+        """Whether the machine runs at a time; always where its class declares no condition."""
+        return self.running is None or self.running.at(time)
+
     def _counted(self, time: int, row: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Return a row as panes count it: `NOT_COUNTED` where the windows of a channel began after it."""
+        """Return a row as panes count it.
+
+        It is `NOT_COUNTED` where the windows of a channel began after it, and where the machine stands.
+        """
+        if not self.runs_at(time):
+            return np.full(len(row), NOT_COUNTED)
         unbegun = self._unbegun.get(time)
         if unbegun is None:
             return row
@@ -427,6 +482,7 @@ class Windows:
         weather: tuple[float, ...] | None,
     ) -> Placement:
         """Add telemetry that is not newer than all before it."""
+        self.altered = None
         placed = self._place(time)
         row, content = self._plan.row(readings, weather)
         digest = _digest(self._plan.content(row) if content is None else content)
@@ -444,12 +500,28 @@ class Windows:
             return self._score_latest(time) if placed is Placement.MERGED and time in self._ahead else placed
         self._rows.append(time, row)
         self._remember_telemetry(identity, time, row, content)
+        until = None if self.running is None else self.running.add(time, row.tolist())
         if self.largest is None or time > self.largest:
             self._ahead.append(time)
-        else:
+        elif self.runs_at(time):
             self._panes.insert(time, row, self.largest)
-            self._features = None
+            self._features, self.altered = None, time
+        if until is not None:
+            self._recount(time + 1, until)
         return placed
+
+    def _recount(self, time: int, until: int) -> None:
+        """Rebuild the panes of times from one on and before another, at which the machine's state changed."""
+        if self.largest is None:
+            return
+        rows = self._rows.within(time - 1, min(until - 1, self.largest))
+        changed = [at for at, _ in rows if at not in self._ahead]
+        if not changed:
+            return
+        # One rebuild is enough for times that share their panes of every hop.
+        for at in {tuple(self._plan.panes_of(at).tolist()): at for at in changed}.values():
+            self._panes.rebuild(at, self._pane_rows(at), self.largest)
+        self._features, self.altered = None, max(changed)
 
     def add_fault(self, time: int, identity: str) -> Placement:
         """Add the time of a fault: it moves the watermark, and its identity is kept like that of telemetry.
@@ -487,6 +559,12 @@ class Windows:
             return False
         starts = self._plan.oldest(self.largest) * self._plan.hops
         return bool((time > starts).any())
+
+    def altered_by(self, time: int) -> bool:
+        """Whether late telemetry of this time, added last, lies in a window or changed what one counts."""
+        if self.running is None:
+            return self.covers(time)
+        return self.altered is not None and self.covers(self.altered)
 
     def features(self) -> NDArray[np.float64]:
         """Features of the readings (values, then statistics) at the time that is scored; NaN is missing.
@@ -651,6 +729,9 @@ class Windows:
             if unbegun:
                 new._unbegun[time] = unbegun
         new._panes.copy_from(self._panes, old_at, new_at)
+        old, now = self.running, plan.running
+        if old is not None and now is not None and old.condition.text == now.text:
+            new.running = RunningStates(now, old.state())
         return new
 
     def _merge(
@@ -665,10 +746,16 @@ class Windows:
         merged = self._plan.worked_out(np.where(np.isnan(new), old, new), weather)
         self._rows[time] = merged
         self._features = None
+        until = None if self.running is None else self.running.add(time, merged.tolist())
+        if until is not None:
+            self._recount(time, until)
         # Windows that began with a change count all later readings, so this time too from now on.
         begins = self._unbegun.pop(time, None) is not None
-        if time in self._ahead or self.largest is None:
+        if time in self._ahead or self.largest is None or until is not None:
             return
+        if not self.runs_at(time):
+            return
+        self.altered = time
         if begins or (merged[before] != old[before]).any():
             self._panes.rebuild(time, self._pane_rows(time), self.largest)
         elif not np.isnan(merged[~before]).all():
@@ -717,8 +804,11 @@ class Windows:
         mark = watermark = newest - plan.lateness
         if self.latest is not None and self.latest < mark:
             mark = self.latest
+        scored = mark if self.largest is None else min(mark, self.largest)
+        if self.running is not None:
+            self.running.settle(mark, plan.surely_unneeded(mark, scored))
         if rows.oldest <= mark - plan.longest_hop or rows.end - rows.first > MOST_ROWS:
-            self._drop_rows(mark, mark if self.largest is None else min(mark, self.largest))
+            self._drop_rows(mark, scored)
         if not ids and not contents:
             return watermark
         for _ in range(len(ids)):
@@ -732,6 +822,27 @@ class Windows:
         while contents and (first := next(iter(contents))) < mark:
             del contents[first]
         return watermark
+
+    def _drop_standing(self) -> None:
+        """Drop, now and then, readings of a standing machine that no late one can let a window count.
+
+        None may be placed and not added yet, see `place_run`.
+        """
+        running, mark = self.running, self.settled
+        if running is None or mark is None or not self._ahead:
+            return
+        if (
+            running.tidied is not None
+            and mark - running.tidied < self._plan.longest_hop + self._plan.lateness
+        ):
+            return
+        running.tidied = mark
+        gone = {at for at in self._ahead if at < mark and not running.at(at)}
+        if gone:
+            self._ahead = [at for at in self._ahead if at not in gone]
+            self._rows.keep({*self._rows.times()} - gone)
+            for at in gone:
+                self._unbegun.pop(at, None)
 
     def _drop_rows(self, mark: int, scored: int) -> None:
         """Drop the oldest rows that neither late telemetry nor, unless they are many, a reset needs."""
@@ -765,6 +876,7 @@ class Windows:
             "rows": self._rows.state(),
             "contents": [(time, *digests) for time, digests in self._contents.items()],
             "ids": list(self._ids.items()),
+            **({} if self.running is None else {"running": self.running.state()}),
         }
 
     def _restore(self, state: dict[str, Any]) -> None:
@@ -778,6 +890,8 @@ class Windows:
         self._rows.restore(state["rows"])
         self._contents = {time: tuple(digests) for time, *digests in state["contents"]}
         self._ids = dict(state["ids"])
+        if self._plan.running is not None:
+            self.running = RunningStates(self._plan.running, state.get("running"))
 
 
 def _content_id(time: int, digest: int, identity: str = "") -> int:

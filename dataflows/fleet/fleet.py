@@ -375,6 +375,7 @@ class AssetClass:
             scored with its first message.
         own: kinds of features of your own.
         relative: readings relative to the operating condition; None where the class declares none.
+        running: condition on readings at which the machine runs; None: it always does.
         limits: of each sensor with limits: name, least and largest plausible reading, sentinels, unit.
     """
 
@@ -399,6 +400,7 @@ class AssetClass:
     required: tuple[int, ...] | None = None
     own: tuple[OwnFeatures, ...] = ()
     relative: Relative | None = None
+    running: str | None = None
     # Not part of the stored digest of the class.
     limits: tuple[Limits, ...] = field(default=(), repr=False)
 

@@ -136,6 +136,7 @@ class ClassLayout:
             *self._makers_of_weather(weather),
         ]
         self.required = self._required()
+        self.running = self._running()
         self._has_unbuilt = False
         self.own = tuple(self._own_features()) if self.is_whole else ()
         self._has_unbuilt = len(self.own) < len(table.features)
@@ -226,6 +227,7 @@ class ClassLayout:
             compare=self.table.compare,
             required=self.required,
             relative=self.relative,
+            running=self.running,
         )
 
     def _own_features(self) -> Iterator[OwnFeatures]:
@@ -330,6 +332,25 @@ class ClassLayout:
         if names == []:
             self._draft.refuse(at, "at least one sensor", "none")
         return self._chosen(self._loc, "sensors", names, self.sensors, listed_as="required")
+
+    def _running(self) -> str | None:
+        """Condition at which a machine runs; the names in it must be sensors."""
+        text, at = self.table.running, (*self._loc, "running")
+        if text is None:
+            return None
+        try:
+            names = parse(text).names
+        except ExpressionError as error:
+            self._draft.refuse(at, error.expected, error.got, error.hint)
+            return None
+        unknown = next((name for name in names if name not in self.sensors), None)
+        if unknown is None:
+            # Spaces make no other condition, so that they cost no windows.
+            return " ".join(text.split())
+        if not self._draft.is_broken(*self._loc, "sensors"):
+            expected = f"sensors of the class, {listed(self.sensors)}"
+            self._draft.refuse(at, expected, shown(unknown), nearest(unknown, self.sensors))
+        return None
 
     def _check_silence(self) -> None:
         """Refuse an ``asset_ttl`` so short that silence would not have decided every example."""

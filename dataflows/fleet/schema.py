@@ -372,6 +372,13 @@ class ClassTable(Table):
         description="Text attributes, each with the values that make a feature of 0 or 1: `{ model = "
         '["model1", "model2"] }` makes `model=model1` and `model=model2`.',
     )
+    running: Annotated[str, Form("expression")] | None = Field(
+        default=None,
+        description='When the machine runs: `"rpm > 100"`, an expression over sensors of the class; 0 means '
+        "that it stands. Windows hold, scores and examples are made of, readings of a running machine only. "
+        "A time without a reading of these sensors has the state of the time before; see "
+        "[docs/features.md](features.md#machines-that-stand). Default: it always runs.",
+    )
     reset_windows_on: list[Literal["failure", "maintenance"]] = Field(
         default=[],
         description="Records after which an asset's windows start empty, since the machine is repaired. "

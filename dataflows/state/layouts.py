@@ -163,6 +163,7 @@ def layout_of(asset_class: AssetClass) -> AssetClass:
         required=asset_class.required,
         own=asset_class.own,
         relative=asset_class.relative,
+        running=asset_class.running,
     )
 
 
@@ -233,19 +234,20 @@ def faults_alike(before: AssetClass, after: AssetClass) -> set[str]:
     return {code for code in mine if mine[code] == theirs.get(code)}
 
 
-def _channels(layout: AssetClass) -> dict[str, tuple[str | None, set[tuple[int, int, tuple[str, ...]]]]]:
-    texts = layout.texts
-    return {
-        name: (
-            texts.get(name),
-            {
-                (window.length, window.hop, window.statistics)
-                for window in layout.windows
-                if index in window.sensors
-            },
-        )
-        for index, name in enumerate(layout.channels)
-    }
+#: A channel: its text, its windows, and when the machine runs, which decides what these hold.
+_Channel = tuple[str | None, set[tuple[int, int, tuple[str, ...]]], str | None]
+
+
+def _channels(layout: AssetClass) -> dict[str, _Channel]:
+    texts, found = layout.texts, {}
+    for index, name in enumerate(layout.channels):
+        windows = {
+            (window.length, window.hop, window.statistics)
+            for window in layout.windows
+            if index in window.sensors
+        }
+        found[name] = texts.get(name), windows, layout.running if windows else None
+    return found
 
 
 def _codes(layout: AssetClass) -> dict[str, set[tuple[int, int, tuple[str, ...]]]]:
@@ -270,7 +272,13 @@ def _lost(before: AssetClass, after: AssetClass) -> Iterator[str]:
     reworded = [name for name in other if texts.get(name) != now.get(name)]
     if reworded:
         yield f"another expression: {', '.join(reworded)}"
-    rewound = [name for name in other if name not in reworded]
+    if before.running != after.running and other:
+        yield f"another `running` ({before.running or 'always'}, now {after.running or 'always'})"
+    rewound = [
+        name
+        for name in other
+        if name not in reworded and _channels(before)[name][1] != _channels(after)[name][1]
+    ]
     codes = [code for code in before.faults if code not in faults_alike(before, after)]
     if rewound or codes:
         spans = f"{_spans(before.windows)}, now {_spans(after.windows)}"

@@ -269,6 +269,8 @@ def _class_facts(asset_class: AssetClass) -> Iterator[tuple[str, str]]:
     yield "lateness", f"up to {lateness} is merged" if asset_class.allowed_lateness else "none is merged"
     if asset_class.required is not None:
         yield "scored", "when there are " + "  ".join(asset_class.sensors[at] for at in asset_class.required)
+    if asset_class.running is not None:
+        yield "runs", f"where {asset_class.running}"
     yield "examples", f"every {format_duration(asset_class.example_every)}"
     if asset_class.reset_windows_on:
         yield "windows start empty", "after " + " and ".join(asset_class.reset_windows_on)

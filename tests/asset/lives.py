@@ -15,6 +15,7 @@ from tests.asset.oracle import (
     Decision,
     ExpectedObservation,
     LabelOracle,
+    RunningOracle,
     TargetShape,
 )
 from tests.asset.streams import (
@@ -39,6 +40,8 @@ class Setting(NamedTuple):
     def oracle(self) -> AssetOracle:
         parts = self.layout.oracle(), LabelOracle(self.targets), self.example_every
         required = self.layout.required
+        if self.layout.running is not None:
+            return RunningOracle(*parts, required or ())
         return AssetOracle(*parts) if required is None else CompleteOracle(*parts, required)
 
 

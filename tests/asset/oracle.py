@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_right
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 HOUR = 3_600_000_000
@@ -57,6 +57,20 @@ class WindowOracle:
     since: int | None = None
     #: The watermark is never below this: what it was under another configuration.
     floor: int | None = None
+    #: The machine runs where this sensor reads more than this; None: always.
+    running: tuple[str, float] | None = None
+
+    def runs(self, time: int) -> bool:
+        """Whether it runs at a time: what the latest reading of the sensor up to it says."""
+        if self.running is None:
+            return True
+        name, least = self.running
+        known = [(at, row[name]) for at, row in self.merged().items() if at <= time and name in row]
+        return max(known)[1] > least if known else True
+
+    def running_rows(self, now: int) -> dict[int, bool]:
+        """Whether it runs at each time up to one that telemetry is of."""
+        return {time: self.runs(time) for time in self.merged() if time <= now}
 
     @property
     def largest(self) -> int | None:
@@ -122,6 +136,7 @@ class WindowOracle:
             newest = rows[-1][1]
             expected += [Expected(newest.get(name, math.nan)) for name in self.sensors]
         rows = [row for row in rows if self.since is None or row[0] > self.since]
+        rows = [row for row in rows if self.runs(row[0])]
         times = [time for time, _ in rows]
         for window in self.windows:
             inside = rows[bisect_right(times, window.start(now)) :]
@@ -450,3 +465,50 @@ class CompleteOracle(AssetOracle):
             return []
         self.revision += 1
         return self._observations(matured, {}, scored=True, example=False)
+
+
+class RunningOracle(AssetOracle):
+    """As `AssetOracle`, of a class whose windows hold, and scores are of, times at which the machine runs.
+
+    Args:
+        required: sensors that a time waits for until it is scored.
+    """
+
+    def __init__(
+        self, windows: WindowOracle, labels: LabelOracle, example_every: int, required: tuple[str, ...] = ()
+    ) -> None:
+        super().__init__(windows, labels, example_every)
+        self.required = required
+        self.held: int | None = None
+
+    def telemetry(
+        self, time: int, readings: dict[str, float | None], identity: str | None
+    ) -> str | list[ExpectedObservation]:
+        windows, latest = self.windows, self.windows.largest
+        placed = replace(windows, accepted=[*windows.accepted]).add(time, readings, identity)
+        if placed in {"duplicate", "too_late"}:
+            return placed
+        self.late += placed == "late"
+        closed: list[ExpectedObservation] = []
+        if placed == "on_time" and self.held is not None:
+            closed = self._score(self.held, {}) if windows.runs(self.held) else []
+            self.held = None
+        before = windows.running_rows(time if self.scored is None else self.scored)
+        windows.add(time, readings, identity)
+        matured = self.labels.advance(windows.watermark)
+        if placed == "on_time" or (time == latest and time != self.scored):
+            whole = set(self.required) <= set(windows.merged()[time])
+            self.held = None if whole else time
+            if whole and windows.runs(time):
+                return closed + self._score(time, matured)
+            return closed + self._observations(matured, {}, scored=False, example=False)
+        if self.scored is None or (placed == "late" and not self._alters(time, before)):
+            return []
+        self.revision += 1
+        return self._observations(matured, {}, scored=True, example=False)
+
+    def _alters(self, time: int, before: dict[int, bool]) -> bool:
+        """Whether windows count late telemetry of this time, or another time otherwise than before."""
+        after = self.windows.running_rows(self.scored or 0)
+        changed = [at for at, runs in after.items() if (at == time and runs) or before.get(at, runs) != runs]
+        return any(self.windows.covers(at, self.scored) for at in changed)

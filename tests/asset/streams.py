@@ -32,13 +32,14 @@ class Event(NamedTuple):
 
 
 class ClassLayout(NamedTuple):
-    """Sensors, windows and lateness of a class, and the sensors that a time waits for."""
+    """Sensors, windows and lateness of a class, the sensors that a time waits for, and when it runs."""
 
     sensors: tuple[str, ...]
     windows: tuple[WindowShape, ...]
     lateness: int
     values: bool
     required: tuple[str, ...] | None = None
+    running: tuple[str, float] | None = None
 
     def asset_class(self, example_every: int = HOUR, targets: tuple[str, ...] = ()) -> AssetClass:
         windows = tuple(
@@ -62,13 +63,14 @@ class ClassLayout(NamedTuple):
             example_every=example_every,
             targets=targets,
             required=None if self.required is None else tuple(map(self.sensors.index, self.required)),
+            running=None if self.running is None else "{} > {}".format(*self.running),
         )
 
     def plan(self) -> WindowPlan:
         return WindowPlan(self.asset_class())
 
     def oracle(self) -> WindowOracle:
-        return WindowOracle(self.sensors, self.windows, self.lateness, self.values)
+        return WindowOracle(self.sensors, self.windows, self.lateness, self.values, running=self.running)
 
 
 def class_plan(layout: ClassLayout, targets: tuple[TargetShape, ...], example_every: int) -> ClassPlan:

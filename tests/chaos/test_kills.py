@@ -7,7 +7,17 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.chaos.harness import Killed, Moment, assert_same, finish, kill, outputs, prepare
+from tests.chaos.harness import (
+    FLEET,
+    Killed,
+    Moment,
+    assert_same,
+    finish,
+    inline_outputs,
+    kill,
+    outputs,
+    prepare,
+)
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -52,3 +62,17 @@ def test_twenty_kills_change_no_byte(
     )
     summaries = [(folder / "out" / "summary.json").read_text() for folder in (tmp_path, unbroken)]
     assert summaries[0] == summaries[1]
+
+
+def test_kills_change_no_byte_of_machines_that_stand(lines: list[bytes], tmp_path: Path) -> None:
+    """Readings that wait for a running machine, and the states of late ones, come through kills."""
+    text = FLEET.replace("label_delay", 'running = "fan_speed > 600"\nlabel_delay', 1)
+    fleet = prepare(tmp_path, lines[:3_000], text)
+    expected = inline_outputs(fleet)
+    chance = random.Random(SEED)
+    moments = sorted(chance.sample(range(300, 3_000), 6))
+    killed = [kill(fleet, Moment(records=moment), pause=0.003, FLEET_BATCH="20") for moment in moments]
+    assert len({each.resumed for each in killed}) >= 3
+    assert_same(finish(fleet), expected)
+    whole = inline_outputs(prepare(tmp_path / "always", lines[:3_000]))
+    assert 0 < len(expected["predictions"]) < 0.8 * len(whole["predictions"])
