@@ -156,7 +156,7 @@ def replayed(
         for each, score, other in zip(alone, mine, single, strict=True):
             label = int(example.lead is not None and example.lead <= each.hours)
             each.losses.append((log_loss(score, label), log_loss(other, label)))
-        low, _, high = left.interval(example.score, levels.ends)
+        low, _, high = levels.interval(left, example.score)
         if low is not None and high is not None:
             widths.append(high - low)
             covered += example.lead is not None and low < example.lead <= high

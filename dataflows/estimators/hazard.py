@@ -82,11 +82,12 @@ class TimeLeft(NamedTuple):
 class IntervalLevels:
     """The probabilities at which an interval of the hours to failure ends, so that it covers 80 %.
 
-    A model that is right about probabilities ends it where it gives 10 % and 90 % to an earlier failure.
-    Others are too wide, or surprised too often. So the ends follow what came: each of the latest examples
-    that would surely fail has the probability that had been given to a failure by the time at which it came,
-    as served (`TimeLeft.reached`), and the levels are the tenth and the ninetieth percentile of these. Where
-    no failure came within the horizon the time is above every end (censored).
+    Only an example that would surely fail has an upper end: where the score is at least `SURE`. A model that
+    is right about probabilities ends the interval where it gives 10 % and 90 % to an earlier failure. Others
+    are too wide, or surprised too often. So the ends follow what came: each of the latest of these examples
+    has the probability that had been given to a failure by the time at which it came, as served
+    (`TimeLeft.reached`), and the levels are the tenth and the ninetieth percentile of these. Where no failure
+    came within the horizon the time is above every end (censored).
 
     Sources: V. Kuleshov, N. Fenner, S. Ermon, "Accurate uncertainties for deep learning using calibrated
     regression", ICML 2018, for the percentiles of probabilities; I. Gibbs and E. Candès, "Adaptive conformal
@@ -107,7 +108,8 @@ class IntervalLevels:
         [0.32, 0.66]
     """
 
-    #: An example counts where the score is at least so much: nearly all intervals with both ends.
+    #: From this score on an interval has both ends, and an example counts. The two go together: ends that are
+    #: found among sure examples, but serve others too, cover these less often.
     SURE = 0.9
     #: So many latest ones are remembered; at first, so many even ones stand for a model that is right.
     _LATEST = 1_000
@@ -135,6 +137,19 @@ class IntervalLevels:
             for place, (least, largest) in zip(places, self._BORDERS, strict=True)
         )
         return low, high
+
+    def interval(self, left: TimeLeft, score: float) -> tuple[float | None, float | None, float | None]:
+        """Lower end, median and upper end of the hours to failure, see `TimeLeft.interval`.
+
+        >>> left = TimeLeft((0.0, 10.0, 30.0), (0.0, 0.5, 1.0))
+        >>> levels = IntervalLevels()
+        >>> [None if end is None else round(end, 2) for end in levels.interval(left, 0.94)]
+        [1.6, 11.28, 29.36]
+        >>> [None if end is None else round(end, 2) for end in levels.interval(left, 0.89)]
+        [1.69, 12.47, None]
+        """
+        low, median, high = left.interval(score, self.ends)
+        return low, median, high if score >= self.SURE else None
 
     def add(self, reached: float) -> None:
         """Add what became known of one example whose score was at least `SURE`."""

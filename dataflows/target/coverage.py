@@ -66,17 +66,16 @@ class Coverage(Monitor):
         model = context.target.hours
         return None if model is None else cls(context, model, state)
 
-    @property
-    def ends(self) -> tuple[float, float]:
-        """Levels of the ends of an interval, see `IntervalLevels`."""
-        return self._levels.ends
+    def interval(self, left: TimeLeft, score: float) -> tuple[float | None, float | None, float | None]:
+        """Lower end, median and upper end of the hours to failure, see `IntervalLevels`."""
+        return self._levels.interval(left, score)
 
     @override
     def served(self, item: Item, served: Served) -> Rows:
-        low, high = self.ends
         score = served.score
-        if served.example is None or score is None or score < min(high, self._levels.SURE):
+        if served.example is None or score is None or score < self._levels.SURE:
             return ()
+        low, high = self._levels.ends
         left = self._context.models.time_left(self._model, served.features)
         if left is not None:
             pending = _Pending(score, left.hours, left.shares, low, high)

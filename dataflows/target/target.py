@@ -853,7 +853,8 @@ class TargetStage:
         if left is None:
             return {"hours": None, "within": None if target.within else UNSET}
         coverage = self._monitors.of(Coverage)
-        low, median, high = left.interval(score) if coverage is None else left.interval(score, coverage.ends)
+        of = left.interval(score) if coverage is None else coverage.interval(left, score)
+        low, median, high = of
         within = [min(left.within(span / HOUR, score), score) for span in target.within]
         if published is not None:
             spans = zip(target.within, within, strict=True)

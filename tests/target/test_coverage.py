@@ -83,7 +83,7 @@ def test_intervals_of_a_model_that_is_too_sure_or_too_vague_come_to_cover_80_per
         shares = tuple(0.5 + 0.5 * math.erf((end - centre) / (3 * width * math.sqrt(2))) for end in ENDS)
         left = TimeLeft(ENDS, (0.0, *shares[1:-1], 1.0))
         waiting.append((left, true))
-        low, _, high = left.interval(1.0, levels.ends)
+        low, _, high = levels.interval(left, 1.0)
         fixed_low, _, fixed_high = left.interval(1.0)
         assert low is not None
         assert high is not None
@@ -97,6 +97,36 @@ def test_intervals_of_a_model_that_is_too_sure_or_too_vague_come_to_cover_80_per
             levels.add(past.reached(came, 1.0))
     assert inside / 3_000 == pytest.approx(0.8, abs=0.03)
     assert abs(alone / 3_000 - 0.8) > 0.1 or width == 1.0
+
+
+def test_ends_are_served_where_they_were_found() -> None:
+    """Of scores from 0.6 on; a vague model has its upper level at 0.8, which scores below 0.9 would reach."""
+    draw, levels, waiting = random.Random(2), IntervalLevels(), []
+    inside, everywhere = [], []
+    for number in range(8_000):
+        score = draw.uniform(0.6, 1.0)
+        true = draw.uniform(9, 21)
+        centre = true + draw.gauss(0, 3)
+        shares = tuple(0.5 + 0.5 * math.erf((end - centre) / (6 * math.sqrt(2))) for end in ENDS)
+        left = TimeLeft(ENDS, (0.0, *shares[1:-1], 1.0))
+        came = true if draw.random() < score else None
+        low, _, high = levels.interval(left, score)
+        assert high is None or score >= levels.SURE
+        if number >= 1_000:
+            for ends, found in (
+                (levels.interval(left, score), inside),
+                (left.interval(score, levels.ends), everywhere),
+            ):
+                if ends[0] is not None and ends[2] is not None:
+                    found.append(came is not None and ends[0] < came <= ends[2])
+        waiting.append((left, came, score))
+        if len(waiting) > 30:
+            past, when, scored = waiting.pop(0)
+            if scored >= levels.SURE:
+                levels.add(past.reached(when, scored))
+    assert sum(inside) / len(inside) == pytest.approx(0.8, abs=0.03)
+    assert sum(everywhere) / len(everywhere) < 0.76
+    assert low is not None
 
 
 def test_levels_forget_and_stay_apart() -> None:
