@@ -286,6 +286,7 @@ def verdict(
     by: Annotated[str, typer.Option(help="Who looked at the asset.")],
     time: Annotated[str | None, typer.Option(help="When, as 2025-05-19T08:00:00Z \\[default: now].")] = None,
     note: Annotated[str | None, typer.Option(help="What was found, in words.")] = None,
+    fails: Annotated[str | None, typer.Option(help="When it would have failed, if somebody can say.")] = None,
     fleet: Annotated[Path, typer.Option(help="The fleet.toml.", envvar="FLEET_CONFIG")] = Path("fleet.toml"),
     into: InputFile = None,
     topic: InputTopic = None,
@@ -297,7 +298,7 @@ def verdict(
     _check_one_place(into, topic)
     with _explained():
         resolved = load(fleet)
-        record = verdict_of(resolved, alert, verdict, by, time, note)
+        record = verdict_of(resolved, alert, verdict, by, time, note, fails)
         _send(record, resolved, into, topic)
     asset, target = record["asset"], record["target"]
     _console.print(f"{verdict}: {asset}, {target}: sent to {into or topic}", highlight=False)

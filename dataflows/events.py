@@ -121,6 +121,7 @@ class Verdict(msgspec.Struct, frozen=True, gc=False):
         since: from when on the target warned, as `opened` of the alert; None: for a whole horizon.
         alert: id of the alert, for people; it has no effect.
         note: in words; it has no effect.
+        fails: when it would have failed, as far as a person can say; None where nobody said.
     """
 
     asset: str
@@ -133,6 +134,7 @@ class Verdict(msgspec.Struct, frozen=True, gc=False):
     note: str | None
     id: str | None
     arrived: int | None
+    fails: int | None = None
 
 
 class Fault(msgspec.Struct, frozen=True, gc=False):
@@ -357,9 +359,14 @@ def _verdict(document: dict[str, Any]) -> Verdict:
     if verdict not in _FINDINGS:
         msg = f"verdict: expected one of {', '.join(_FINDINGS)}, got {_shown(verdict)}"
         raise _MalformedError(msg)
+    time = _time(document)
+    fails = None if document.get("fails") is None else _time(document, "fails")
+    if fails is not None and (verdict != "confirmed" or fails <= time):
+        msg = "fails: expected a time after `time`, in a confirmed verdict; leave it out where nobody knows"
+        raise _MalformedError(msg)
     return Verdict(
         _name(document, "asset"),
-        _time(document),
+        time,
         _name(document, "target"),
         verdict,
         _name(document, "by"),
@@ -368,6 +375,7 @@ def _verdict(document: dict[str, Any]) -> Verdict:
         _optional(document, "note"),
         _optional(document, "id"),
         _arrived(document),
+        fails,
     )
 
 

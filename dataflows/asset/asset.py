@@ -104,8 +104,8 @@ def _as_tombstone(left: list[Any]) -> dict[str, Any]:
 
 
 #: From older versions: those before version 4 gave layouts no numbers. A list is a tombstone. Version 5
-#: knew no verdicts, version 6 no stuck sensors, version 7 no machines that stand; all are stored only where
-#: there are any.
+#: knew no verdicts, version 6 no stuck sensors, version 7 no machines that stand, and no verdict that says
+#: when the asset would have failed; all are stored only where there are any.
 _OLDER: dict[int, Callable[[Any], Any]] = {
     3: lambda state: {**state, "layout": None},
     4: _with_latest,

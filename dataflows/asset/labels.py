@@ -12,7 +12,9 @@ and its state is reported again. An example of the time from a failure to `downt
 
 A verdict is what a person found who looked at the asset. It gives a label to examples that maintenance would
 censor, if it lies in (t, t + H] too: *healthy* makes them negative, and *confirmed* makes those positive that
-were taken since the target warned. Of several verdicts that are not unclear the earliest counts.
+were taken since the target warned. With the time at which it would have failed, *confirmed* makes an example
+positive if that lies in (t, t + H], else negative. Of several verdicts that are not unclear the earliest
+counts.
 """
 
 from __future__ import annotations
@@ -74,11 +76,13 @@ class Found(NamedTuple):
         time: of the finding.
         since: from when on the target warned; None: for a whole horizon.
         verdict: the finding.
+        fails: when it would have failed; None where nobody said. A store has it only where somebody did.
     """
 
     time: int
     since: int | None
     verdict: Finding
+    fails: int | None = None
 
 
 class AssetRecords:
@@ -127,7 +131,7 @@ class AssetRecords:
             was seen before.
         """
         key = str(event.time) if event.id is None else f"{_SEPARATOR}{event.id}"
-        new = Found(event.time, event.since, event.verdict)
+        new = Found(event.time, event.since, event.verdict, event.fails)
         before = self._verdicts.get(event.target, {}).get(key)
         if before == new:
             return None
@@ -135,8 +139,10 @@ class AssetRecords:
         self._verdicts = {**self._verdicts, event.target: {**self._verdicts.get(event.target, {}), key: new}}
         return (event.time,) if before is None else (before.time, event.time)
 
-    def _found(self, target: Target, time: int, until: int) -> Literal["confirmed", "healthy"] | None:
-        """Return what was found of an example; None where nobody looked, or it does not say."""
+    def _found(
+        self, target: Target, time: int, until: int
+    ) -> tuple[int, Literal["confirmed", "healthy"]] | None:
+        """Return the label that a verdict gives an example, and why; None where none says it."""
         every = self._verdicts.get(target.name)
         if not every:
             return None
@@ -146,9 +152,11 @@ class AssetRecords:
             return None
         first = min(clear, key=lambda found: found.time)
         if first.verdict == "healthy":
-            return "healthy"
+            return NEGATIVE, "healthy"
+        if first.fails is not None:
+            return POSITIVE if first.fails <= until else NEGATIVE, "confirmed"
         since = first.time - target.horizon if first.since is None else first.since
-        return "confirmed" if time >= since else None
+        return (POSITIVE, "confirmed") if time >= since else None
 
     def add(
         self, kind: RecordKind, time: int, what: str | None, identity: str | None, expired: int | None = None
@@ -234,7 +242,7 @@ class AssetRecords:
                 found = self._found(target, time, until)
                 if found is None:
                     return CENSORED, None, "maintenance"
-                return POSITIVE if found == "confirmed" else NEGATIVE, None, found
+                return found[0], None, found[1]
         return NEGATIVE, None, "horizon passed"
 
     def _is_down(self, time: int, downtime: int) -> bool:
@@ -287,7 +295,12 @@ class AssetRecords:
             "seen": dict(self._seen),
         }
         if self._verdicts:
-            state["verdicts"] = {target: dict(of) for target, of in self._verdicts.items()}
+            state["verdicts"] = {
+                target: {
+                    key: tuple(found if found.fails is not None else found[:3]) for key, found in of.items()
+                }
+                for target, of in self._verdicts.items()
+            }
         return state
 
 

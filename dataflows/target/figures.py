@@ -256,12 +256,25 @@ def _without_drift(states: dict[str, Any]) -> dict[str, Any]:
     return {name: state for name, state in states.items() if name != "drift"}
 
 
+def _with_sums(states: dict[str, Any]) -> dict[str, Any]:
+    """Version 7 counted verdicts alone; corrected figures begin with the examples from now on."""
+    verdicts = states.get("verdicts")
+    return states if verdicts is None else {**states, "verdicts": {**verdicts, "sums": {}}}
+
+
 #: Snapshots of the monitors of a target: the state of each, by its name.
 FIGURES: Kind[None] = Kind(
     "figures",
-    7,
+    8,
     # Version 6 compared the former champion since one cell only.
-    {2: lambda kept: kept, 3: _with_rankings, 4: _with_bounds, 5: _without_drift, 6: lambda kept: kept},
+    {
+        2: lambda kept: kept,
+        3: _with_rankings,
+        4: _with_bounds,
+        5: _without_drift,
+        6: lambda kept: kept,
+        7: _with_sums,
+    },
 )
 
 

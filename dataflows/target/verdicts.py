@@ -1,42 +1,114 @@
-"""Verdicts: what people found who looked at assets after alerts, as counts and as a precision of alerts."""
+"""Verdicts: what people found who looked at assets after alerts, as counts and in figures of the champion."""
 
 from __future__ import annotations
 
 from collections import Counter
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 from typing_extensions import override
 
+from dataflows.scoring import log_loss
+from dataflows.target.examples import Standing
 from dataflows.target.monitors import Monitor
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from dataflows.items import Item, Judged
-    from dataflows.target.examples import LabelChange
+    from dataflows.target.examples import Example, LabelChange
     from dataflows.target.monitors import Context, Rows
 
-__all__ = ["JUDGED", "Verdicts"]
+__all__ = ["JUDGED", "Verdicts", "corrected"]
 
 #: Reasons of labels that a verdict gave.
 JUDGED = frozenset({"confirmed", "healthy"})
+
+
+class Sums(NamedTuple):
+    """Sums over examples.
+
+    Attributes:
+        examples: how many.
+        positives: how many failed, or would have.
+        loss: sum of the log losses.
+    """
+
+    examples: float = 0.0
+    positives: float = 0.0
+    loss: float = 0.0
+
+    def plus(self, other: Sums, weight: float = 1.0) -> Sums:
+        """Return the sums over both, the others counted ``weight`` times."""
+        return Sums(*(mine + weight * more for mine, more in zip(self, other, strict=True)))
+
+
+def corrected(sums: Mapping[str, Mapping[bool, Sums]]) -> dict[str, float | None]:
+    """Return figures in which each example that a verdict labelled stands for those that nobody judged, too.
+
+    What maintenance hides is no random part of the examples, but what is judged of it can be. So a judged
+    example counts as often as there are hidden and judged ones for each judged one, apart for examples that
+    warned and that did not: the inverse of the share that was judged (D. G. Horvitz and D. J. Thompson, "A
+    generalization of sampling without replacement from a finite universe", JASA 47, 1952; J. Hájek's ratio).
+
+    Args:
+        sums: of the examples whose label was ``seen``, of those that were ``judged`` and of those that stay
+            ``hidden``; each by whether the score warned.
+
+    Returns:
+        Precision, recall and log loss, and the mean weight of a judged example. None where nothing was judged
+        of what is hidden.
+
+    Example:
+        >>> sums = {"seen": {True: Sums(10, 6, 2.0), False: Sums(90, 2, 1.0)}}
+        >>> sums["judged"] = {True: Sums(4, 3, 1.0), False: Sums(2, 1, 0.5)}
+        >>> sums["hidden"] = {True: Sums(4), False: Sums(2)}
+        >>> found = corrected(sums)
+        >>> found["weight"], round(found["precision"], 3), round(found["recall"], 3)
+        (2.0, 0.667, 0.75)
+    """
+    whole: dict[bool, Sums] = {}
+    for warned in (False, True):
+        seen, judged, hidden = (sums[kind][warned] for kind in ("seen", "judged", "hidden"))
+        if hidden.examples and not judged.examples:
+            return dict.fromkeys(("precision", "recall", "log_loss", "weight"))
+        weight = 1.0 + hidden.examples / judged.examples if judged.examples else 1.0
+        whole[warned] = seen.plus(judged, weight)
+    all_of = whole[True].plus(whole[False])
+    judged_in_all = sum(sums["judged"][warned].examples for warned in (False, True))
+    hidden_in_all = sum(sums["hidden"][warned].examples for warned in (False, True))
+    return {
+        "precision": whole[True].positives / whole[True].examples if whole[True].examples else None,
+        "recall": whole[True].positives / all_of.positives if all_of.positives else None,
+        "log_loss": all_of.loss / all_of.examples if all_of.examples else None,
+        "weight": 1.0 + hidden_in_all / judged_in_all if judged_in_all else None,
+    }
 
 
 class Verdicts(Monitor):
     """Verdicts of one target, and the examples that have their label from one.
 
     The share of confirmed ones among those that are not unclear estimates the precision of alerts, without
-    the bias that repairs cause, if the alerts that are judged are chosen at random.
+    the bias that repairs cause, if the alerts that are judged are chosen at random; so do the corrected
+    figures of the scores that were published (`corrected`), if verdicts say when an asset would have failed.
     """
 
     name: ClassVar[str] = "verdicts"
 
-    def __init__(self, state: Any) -> None:  # noqa: ANN401 - plain data of any shape
-        self._found: Counter[str] = Counter({} if state is None else state["found"])
-        self._examples: Counter[str] = Counter({} if state is None else state["examples"])
+    def __init__(self, context: Context, state: Any) -> None:  # noqa: ANN401 - plain data of any shape
+        kept: dict[str, Any] = state or {"found": {}, "examples": {}, "sums": {}}
+        self._threshold = context.target.threshold
+        self._from = context.figures_from
+        self._found: Counter[str] = Counter(kept["found"])
+        self._examples: Counter[str] = Counter(kept["examples"])
+        #: By what is known of the label, then by whether the score warned.
+        self._sums = {kind: {False: Sums(), True: Sums()} for kind in ("seen", "judged", "hidden")}
+        for kind, (below, warned) in kept["sums"].items():
+            self._sums[kind] = {False: Sums(*below), True: Sums(*warned)}
 
     @classmethod
     @override
     def open(cls, context: Context, state: Any) -> Verdicts:
-        return cls(state)
+        return cls(context, state)
 
     @override
     def judged(self, item: Item, judged: Judged) -> Rows:
@@ -46,12 +118,29 @@ class Verdicts(Monitor):
 
     @override
     def matured(self, item: Item, change: LabelChange) -> Rows:
-        before = None if change.before is None else change.before.why
-        for why, sign in ((before, -1), (change.matured.why, 1)):
-            if why in JUDGED:
-                self._examples[why] += sign
-                self.changed = True
+        example, matured = change.example, change.matured
+        for standing, sign in ((change.before, -1), (Standing(matured.label, None, matured.why), 1)):
+            if standing is None:
+                continue
+            if standing.why in JUDGED:
+                self._examples[standing.why] += sign
+            self._count(example, standing, sign)
+            self.changed = True
         return ()
+
+    def _count(self, example: Example, standing: Standing, sign: int) -> None:
+        """Count an example with a label, or with ``sign`` -1 remove it."""
+        score = example.scores.get(example.champion)
+        before = self._from is not None and example.time < self._from
+        hidden = standing.label == -1 and standing.why == "maintenance"
+        if score is None or before or not (hidden or standing.label in {0, 1}):
+            return
+        kind = "hidden" if hidden else "judged" if standing.why in JUDGED else "seen"
+        label = standing.label if not hidden else 0
+        loss = 0.0 if hidden or label is None else log_loss(score, label)
+        of = self._sums[kind]
+        warned = score >= self._threshold
+        of[warned] = of[warned].plus(Sums(1, label or 0, loss), sign)
 
     @override
     def summary(self) -> dict[str, Any]:
@@ -63,9 +152,11 @@ class Verdicts(Monitor):
                 **{name: self._found[name] for name in ("confirmed", "healthy", "unclear")},
                 "precision": self._found["confirmed"] / clear if clear else None,
                 "examples": {name: self._examples[name] for name in sorted(JUDGED)},
+                "corrected": corrected(self._sums),
             }
         }
 
     @override
     def state(self) -> Any:
-        return {"found": dict(self._found), "examples": dict(self._examples)} if self._found else None
+        sums = {kind: [list(of[False]), list(of[True])] for kind, of in self._sums.items()}
+        return {"found": dict(self._found), "examples": dict(self._examples), "sums": sums}

@@ -49,7 +49,13 @@ def command_of(
 
 
 def verdict_of(
-    fleet: Fleet, alert: str, verdict: str, by: str, time: str | None = None, note: str | None = None
+    fleet: Fleet,
+    alert: str,
+    verdict: str,
+    by: str,
+    time: str | None = None,
+    note: str | None = None,
+    fails: str | None = None,
 ) -> dict[str, Any]:
     """Make the record of a verdict on an alert, which is looked up in the outputs of the fleet.
 
@@ -60,18 +66,23 @@ def verdict_of(
         by: who looked at the asset.
         time: when, RFC 3339; None: now.
         note: in words.
+        fails: when the asset would have failed, RFC 3339; None: nobody knows.
 
     Raises:
-        CommandError: there is no such alert or verdict, or the time is none.
+        CommandError: there is no such alert or verdict, or a time is none.
     """
     verdicts = get_args(Finding)
     if verdict not in verdicts:
         raise CommandError(_unknown("verdict", verdict, verdicts))
-    try:
-        parse_instant(time or 0)
-    except ValueError as error:
-        msg = f"time: {error}"
-        raise CommandError(msg) from None
+    for name, given in (("time", time), ("fails", fails)):
+        try:
+            parse_instant(given or 0)
+        except ValueError as error:
+            msg = f"{name}: {error}"
+            raise CommandError(msg) from None
+    if fails is not None and verdict != "confirmed":
+        msg = f"fails: expected in a verdict that is confirmed, got {verdict}; leave it out"
+        raise CommandError(msg)
     path = fleet.output.folder / "alerts.jsonl"
     row = next((row for row in ALERTS.rows(path) if row.id == alert), None) if files_of(path) else None
     if row is None:
@@ -87,6 +98,7 @@ def verdict_of(
         "since": row.opened,
         "alert": alert,
         "note": note,
+        "fails": fails,
     }
     return {name: value for name, value in record.items() if value is not None}
 

@@ -13,8 +13,14 @@ from tests.asset.streams import target_of
 SEAL = TargetShape("seal", "seal", "seal", 10, 0, 30)
 
 
-def judged(time: int, verdict: Finding, since: int | None = None, identity: str | None = None) -> Verdict:
-    return Verdict("p", time, "seal", verdict, "ada", since, None, None, identity, None)
+def judged(
+    time: int,
+    verdict: Finding,
+    since: int | None = None,
+    identity: str | None = None,
+    fails: int | None = None,
+) -> Verdict:
+    return Verdict("p", time, "seal", verdict, "ada", since, None, None, identity, None, fails)
 
 
 def labels_at(*times: int) -> Labels:
@@ -78,6 +84,37 @@ def test_a_verdict_labels_what_maintenance_would_censor(
     recorded = labels.record("maintenance", 12, "seal", None)
     assert recorded is not None
     assert decided(recorded[0]) + decided(labels.advance(30)) == expected
+
+
+@pytest.mark.parametrize(
+    ("fails", "early", "late"),
+    [(13, POSITIVE, POSITIVE), (14, NEGATIVE, POSITIVE), (16, NEGATIVE, POSITIVE), (17, NEGATIVE, NEGATIVE)],
+)
+def test_a_verdict_that_says_when_it_would_have_failed_labels_by_that_time(
+    fails: int, early: int, late: int
+) -> None:
+    """Of a repair at 12 the examples at 3 and 6, with horizons to 13 and 16: also those before any alert."""
+    labels = labels_at(0, 3, 6)
+    labels.judge(judged(12, "confirmed", 5, fails=fails))
+    labels.record("maintenance", 12, "seal", None)
+    assert decided(labels.advance(30)) == [(3, early, "confirmed", 0), (6, late, "confirmed", 0)]
+
+
+def test_a_verdict_that_says_another_time_corrects_the_label() -> None:
+    """It replaces the former one, also after a snapshot; nothing else of a store changes by it."""
+    labels = labels_at(3)
+    labels.record("maintenance", 5, "seal", None)
+    labels.judge(judged(5, "confirmed", 2, identity="v1"))
+    assert labels.state()["records"]["verdicts"] == {"seal": {"\x1fv1": (5, 2, "confirmed")}}
+    assert decided(labels.advance(20)) == [(3, POSITIVE, "confirmed", 0)]
+    assert decided(labels.judge(judged(5, "confirmed", 2, identity="v1", fails=14))) == [
+        (3, NEGATIVE, "confirmed", 1)
+    ]
+    again = Labels((target_of(SEAL),), labels.state())
+    assert again.state() == labels.state()
+    assert decided(again.judge(judged(5, "confirmed", 2, identity="v1", fails=13))) == [
+        (3, POSITIVE, "confirmed", 2)
+    ]
 
 
 def test_a_verdict_without_a_repair_changes_no_label() -> None:

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import random
 from typing import Any
 
 import pytest
 
+from dataflows.state.snapshots import seal
+from dataflows.target.figures import FIGURES
+from dataflows.target.verdicts import Sums, corrected
 from dataflows.testing import maintenance, pump_fleet, run_inline, telemetry, verdict
+from tests.block_runs import check
 
 TARGET = "pump/leak/12h"
 HOUR = 3600
@@ -50,6 +55,7 @@ def test_an_example_censored_by_a_repair_has_the_label_of_a_verdict() -> None:
         "unclear": 0,
         "precision": 1.0,
         "examples": {"confirmed": 5, "healthy": 0},
+        "corrected": {"precision": None, "recall": None, "log_loss": None, "weight": None},
     }
 
 
@@ -69,16 +75,79 @@ def test_a_verdict_that_names_no_target_or_no_example_is_rejected() -> None:
     rows = run_inline(
         pump_fleet(),
         stream(
-            verdict("p", 20 * HOUR, "pump/leak/24h", "healthy"), said, said, said.replace(b"healthy", b"ill")
+            verdict("p", 20 * HOUR, "pump/leak/24h", "healthy"),
+            said,
+            said,
+            said.replace(b"healthy", b"ill"),
+            verdict("p", 20 * HOUR, TARGET, "healthy", fails=30 * HOUR),
+            verdict("p", 20 * HOUR, TARGET, "confirmed", fails=20 * HOUR),
         ),
     )
+    fails = "fails: expected a time after `time`, in a confirmed verdict; leave it out where nobody knows"
     assert [(row["reason"], row["detail"]) for row in rows["rejects"]] == [
         ("unknown_target", "no target 'pump/leak/24h'; did you mean 'pump/leak/12h'?"),
         ("duplicate", "this verdict was seen before"),
         ("malformed", "verdict: expected one of confirmed, healthy, unclear, got 'ill'"),
+        ("malformed", fails),
+        ("malformed", fails),
     ]
 
 
 def test_a_summary_without_verdicts_has_no_section_of_them() -> None:
     """Nobody looked."""
     assert "verdicts" not in run()[1]
+
+
+def test_a_verdict_that_says_when_labels_the_whole_horizon() -> None:
+    """Of a repair at 20 h, and a failure that it prevented at 26 h: those from 14 h on would have failed."""
+    found, summary = run(verdict("p", 20 * HOUR, TARGET, "confirmed", since=18 * HOUR, fails=26 * HOUR))
+    labels = {row["time"][11:13]: row["label"] for row in found if row["why"] == "confirmed"}
+    assert labels == {f"{hour:02}": "negative" if hour < 14 else "positive" for hour in range(8, 20)}
+    assert "maintenance" not in whys(found)
+    assert summary["verdicts"]["corrected"]["weight"] == 1.0
+    assert summary["verdicts"]["corrected"]["recall"] == summary["first_labels"]["prior"]["recall"]
+    assert summary["verdicts"]["corrected"]["log_loss"] == pytest.approx(
+        summary["first_labels"]["prior"]["log_loss"]
+    )
+
+
+def test_corrected_figures_are_those_of_all_examples_on_average() -> None:
+    """A fifth of the examples is hidden, those that warned and fail above all; a third of them is judged."""
+    draw = random.Random(3)
+    everything = []
+    for _ in range(3_000):
+        fails = draw.random() < 0.2
+        warned = draw.random() < (0.7 if fails else 0.1)
+        repaired = draw.random() < (0.1 if not warned else 0.9 if fails else 0.5)
+        everything.append((warned, fails, repaired, draw.uniform(0.0, 1.0)))
+    precision = sum(w and f for w, f, *_ in everything) / sum(w for w, *_ in everything)
+    recall = sum(w and f for w, f, *_ in everything) / sum(f for _, f, *_ in everything)
+    loss = sum(each[3] for each in everything) / len(everything)
+    found = []
+    for _ in range(200):
+        sums = {kind: {False: Sums(), True: Sums()} for kind in ("seen", "judged", "hidden")}
+        for warned, fails, repaired, cost in everything:
+            kind = "seen" if not repaired else "judged" if draw.random() < 1 / 3 else "hidden"
+            one = Sums(1.0) if kind == "hidden" else Sums(1.0, fails, cost)
+            sums[kind][warned] = sums[kind][warned].plus(one)
+        found.append(corrected(sums))
+    for name, true in (("precision", precision), ("recall", recall), ("log_loss", loss)):
+        assert sum(each[name] or 0.0 for each in found) / len(found) == pytest.approx(true, rel=0.005)
+    assert found[0]["weight"] == pytest.approx(3.0, rel=0.1)
+    seen = [fails for warned, fails, repaired, _ in everything if warned and not repaired]
+    assert sum(seen) / len(seen) < precision / 2
+
+
+def test_kills_change_no_corrected_figure() -> None:
+    """The sums are stored, and so is when a machine would have failed."""
+    lines = stream(verdict("p", 20 * HOUR, TARGET, "confirmed", since=18 * HOUR, fails=26 * HOUR))
+    counts = check(pump_fleet(targets=[target()]), lines, [5, 1, 9], {2, 3, 5})
+    assert counts["evaluations"] > 20
+
+
+def test_corrected_figures_of_a_store_of_a_former_release_begin_at_the_resume() -> None:
+    """It counted verdicts alone."""
+    kept = {"found": {"healthy": 2}, "examples": {"healthy": 7}}
+    read = FIGURES.unseal(seal("figures", 7, {"verdicts": kept, "leads": None}))
+    assert read == {"verdicts": {**kept, "sums": {}}, "leads": None}
+    assert FIGURES.unseal(seal("figures", 7, {"verdicts": None}))["verdicts"] is None

@@ -114,10 +114,19 @@ def test_a_verdict_names_the_asset_and_the_beginning_of_its_alert(tmp_path: Path
     found = decode(events.read_bytes())
     assert isinstance(found, Verdict)
     assert (found.asset, found.target, found.verdict, found.alert) == ("p-1", NAME, "healthy", "a1")
-    assert found.since == parse_instant("2025-01-01T00:00:00Z")
+    assert (found.since, found.fails) == (parse_instant("2025-01-01T00:00:00Z"), None)
+    assert ran("verdict", "a1", "confirmed", "--fails", "2025-01-02T00:00:00Z", *at)[0] == 0
+    later = decode(events.read_bytes().splitlines()[-1])
+    assert isinstance(later, Verdict)
+    assert later.fails == parse_instant("2025-01-02T00:00:00Z")
     for arguments, expected in (
         (("verdict", "a2", "healthy"), "no alert 'a2' in"),
         (("verdict", "a1", "ill"), "no verdict 'ill': expected one of confirmed"),
+        (
+            ("verdict", "a1", "healthy", "--fails", "2025-01-02T00:00:00Z"),
+            "fails: expected in a verdict that is",
+        ),
+        (("verdict", "a1", "confirmed", "--fails", "soon"), "fails: "),
     ):
         code, said = ran(*arguments, *at)
         assert code == 1
