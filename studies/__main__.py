@@ -19,6 +19,7 @@ STUDIES = {
     "promotion": "how often a challenger is promoted wrongly, and how soon a better one is; simulated",
     "served": "a recording run from the prior as champion, with promotions: when, and what they are worth",
     "hours": "hours to failure on the examples of a run: horizons that agree, intervals that cover",
+    "intervals": "whether the interval of hours covers 80 % of the failures, as served; simulated trucks too",
     "verdicts": "trucks that are repaired after alerts: figures and models with and without verdicts",
     "experts": "mixtures of the models of a run, replayed on its served scores, beside each model",
     "estimates": "five estimates of a model's error over many simulated fleets: how far off, and coverage",
