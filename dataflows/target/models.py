@@ -555,31 +555,39 @@ class ModelSet:
         self._changed: set[int] = set()
         #: Models that were set aside or are tried again, not written yet: event, label, why.
         self.events: list[tuple[ModelEvent, str, str]] = []
-        #: Models that the configuration added, changed or removed: change, name, version, why.
-        self.changes: list[tuple[ModelEvent, str, int, str]] = []
-        known: Mapping[str, Mapping[str, Any]] = {} if main is None else main["models"]
         if main is not None:
             self.learned = main["learned"]
             self.positives = main["positives"]
         self.log_start = self.learned
-        pickles = read_models(parts, key)
-        #: By number of a checkpoint, by label: version and pickle.
-        self._checkpoints = _checkpoints_of(pickles)
-        active = ActiveVersions(models, features, known, champion)
-        taken = [known[label]["part"] for label in active.members if label in known]
-        for label, member in active.members.items():
-            self._open(label, member, known.get(label), pickles, taken)
-        if main is not None:
-            self.changes = active.changes
-        #: Without this, a part whose models are all removed would come back at each resume.
-        self._changed.update(kept["part"] for label, kept in known.items() if label not in self._versions)
-        self._labels = active.labels
         #: Name and version of versions that ended in this run.
         self._ended: dict[str, tuple[str, int]] = {}
+        active = self._open_versions(models, {} if main is None else main["models"], parts, champion)
+        #: Models that the configuration added, changed or removed: change, name, version, why.
+        self.changes: list[tuple[ModelEvent, str, int, str]] = [] if main is None else active.changes
         self._arrange()
         self.kept = KeptExamples(len(features))
         if main is None:
             self.restore_kept({})
+
+    def _open_versions(
+        self,
+        models: tuple[Model, ...],
+        known: Mapping[str, Mapping[str, Any]],
+        parts: Mapping[int, bytes],
+        champion: str | None,
+    ) -> ActiveVersions:
+        """Open every version that works: those of a store, by label, and those of new models."""
+        pickles = read_models(parts, self._key)
+        #: By number of a checkpoint, by label: version and pickle.
+        self._checkpoints = _checkpoints_of(pickles)
+        active = ActiveVersions(models, self._features, known, champion)
+        taken = [known[label]["part"] for label in active.members if label in known]
+        for label, member in active.members.items():
+            self._open(label, member, known.get(label), pickles, taken)
+        #: Without this, a part whose models are all removed would come back at each resume.
+        self._changed.update(kept["part"] for label, kept in known.items() if label not in self._versions)
+        self._labels = active.labels
+        return active
 
     def _arrange(self) -> None:
         """Group the versions for scoring, after some were opened."""

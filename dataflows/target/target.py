@@ -279,25 +279,29 @@ class TargetStage:
         self._examples = ExampleStore(examples, refit, smallest)
         self._open(fleet, state, parts, refit, renew_after)
         self._models.times = times
-        compares = bool(asset_class.compared)
+        self._compares = bool(asset_class.compared)
+        self._open_monitors(fleet, monitors, parts, refit)
+        if refit is not None:
+            self._stale.append(_FIGURES)
+
+    def _open_monitors(
+        self, fleet: Fleet, monitors: Iterable[type[Monitor]], parts: dict[int, bytes], refit: Refit | None
+    ) -> None:
         context = Context(
             self._target,
             self._features,
             fleet.figures_from,
-            compares,
+            self._compares,
             self._models,
             self._champion,
             self._ledger.unsettled(),
             self._examples,
-            sensors=asset_class.sensors,
+            sensors=fleet.classes[self._target.asset_class].sensors,
             store_key=fleet.store_key,
         )
         watched = FIGURES.unseal(parts[_FIGURES]) if _FIGURES in parts else {}
         buckets = _between(parts, _WATCHED, _KEPT)
         self._monitors = Monitors(monitors, context, watched, buckets, refit, self._rejected)
-        self._compares = compares
-        if refit is not None:
-            self._stale.append(_FIGURES)
 
     def _open(
         self,

@@ -122,12 +122,7 @@ def run(  # noqa: PLR0913 - one argument a wish of the command line
     out, console = console, Console(stderr=True) if as_json else console
     if source is None:
         check_commands(fleet)
-    check_models(fleet)
-    _check_input(fleet, store)
-    if where.existing:
-        _check_existing(store)
-    if not fresh:
-        _check_outputs(fleet, store)
+    _check_start(fleet, store, where, fresh=fresh)
     status = RunStatus() if status is None else status
     folder = fleet.output.folder
     folder.mkdir(parents=True, exist_ok=True)
@@ -158,6 +153,16 @@ def run(  # noqa: PLR0913 - one argument a wish of the command line
         show_either(out, [_result(fleet, store, status)], lambda: None, as_json=True)
         return
     _show_result(fleet, store, status, why, console)
+
+
+def _check_start(fleet: Fleet, store: Path | None, where: Deployment, *, fresh: bool) -> None:
+    """Refuse a run whose models, input, store or outputs cannot be used, before anything is written."""
+    check_models(fleet)
+    _check_input(fleet, store)
+    if where.existing:
+        _check_existing(store)
+    if not fresh:
+        _check_outputs(fleet, store)
 
 
 def _result(fleet: Fleet, store: Path | None, status: RunStatus) -> dict[str, Any]:

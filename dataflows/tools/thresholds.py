@@ -115,6 +115,22 @@ def priced(target: Target, lead: int) -> Wish:
     return Wish(target.costs.false_alarm, target.costs.missed, None, lead, target.costs.repair)
 
 
+def _check_published(fleet: Fleet, console: Console, *, as_json: bool) -> None:
+    """Refuse predictions that lack most scores, and say where they lack some."""
+    if fleet.output.publish == "grid":
+        msg = (
+            'publish = "grid" leaves most scores out of the predictions, and alerts open on every score; run '
+            'once with publish = "all" under [output]'
+        )
+        raise ThresholdsError(msg)
+    if fleet.output.publish == "changed" and not as_json:
+        console.print(
+            f"Only scores that moved by {fleet.output.changed_by:g} are in the predictions: what is between "
+            "them is not seen here.",
+            highlight=False,
+        )
+
+
 def choose(
     fleet: Fleet,
     evaluations: Path,
@@ -146,18 +162,7 @@ def choose(
     if not labels:
         msg = f"{evaluations}: no scored example of a target of {fleet.path}"
         raise ThresholdsError(msg)
-    if fleet.output.publish == "grid":
-        msg = (
-            'publish = "grid" leaves most scores out of the predictions, and alerts open on every score; run '
-            'once with publish = "all" under [output]'
-        )
-        raise ThresholdsError(msg)
-    if fleet.output.publish == "changed" and not as_json:
-        console.print(
-            f"Only scores that moved by {fleet.output.changed_by:g} are in the predictions: what is between "
-            "them is not seen here.",
-            highlight=False,
-        )
+    _check_published(fleet, console, as_json=as_json)
     source = predictions or evaluations.with_name("predictions.jsonl")
     scored = read_scores(source, fleet, labels)
     for name in labels:
