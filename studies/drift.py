@@ -5,11 +5,11 @@
 - ``null``: 300 series of one value a day that depend on each other and on their own past, over twenty
   stationary years: every alarm is a false one. The same of NASA's engines while they are healthy, and of
   Azure's machines, in bootstrapped years, where ``--data`` has them;
-- ``quiet``: worlds without any change through the whole monitor, 400 days each: all alarms are false;
+- ``quiet``: worlds without any change through the whole monitor, ``--days`` each: all alarms are false;
 - ``movement``: worlds (`studies.drift_world`) in which only the data moves: late, missing, wrongly stamped;
 - ``found``: worlds that change: days until the first alarm, and share of worlds in which there is one within
-  35 days, beside ADWIN and Page-Hinkley with as many false alarms;
-- ``causes``: the causes that first alarms of such worlds give.
+  35 days, beside ADWIN and Page-Hinkley with as many false alarms, and the causes that first alarms give;
+- ``causes``: these causes alone.
 """
 
 from __future__ import annotations
@@ -173,7 +173,7 @@ def nulls(given: argparse.Namespace) -> Iterator[dict[str, Any]]:
 
 def quiet(given: argparse.Namespace) -> Iterator[dict[str, Any]]:
     """Alarms of worlds that never change, with the upper end of the 95 % interval of their number."""
-    days = 400
+    days = given.days
     runs = [run(World(days=days, turn=days, seed=_QUIET + seed)) for seed in range(given.seeds)]
     years = len(runs) * (days - REFERENCE - 5) / DAYS
     ranks = Counter(row["rank"] for each in runs for row in each.alarms)
@@ -364,7 +364,8 @@ def _tables(given: argparse.Namespace) -> Iterator[tuple[str, list[dict[str, Any
         if given.picture is not None:
             given.picture.write_text(plot(rows), encoding="utf-8")
         yield "Changes", rows
-    if given.part in {"causes", "all"}:
+        yield "Causes of first alarms", confusion(rows)
+    if given.part == "causes":
         yield "Causes of first alarms", confusion(changes(given, {}))
 
 
@@ -378,6 +379,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--series", type=int, default=300)
     parser.add_argument("--streams", type=int, default=20, help="for the delays of bare series")
     parser.add_argument("--seeds", type=int, default=200, help="worlds of each kind")
+    parser.add_argument("--days", type=int, default=400, help="of the worlds without any change")
     parser.add_argument("--first", type=int, default=0, help="seed of the first world that changes")
     parser.add_argument("--data", type=Path, default=Path("../shared/data"), help="folder of the data sets")
     parser.add_argument("--picture", type=Path, help="SVG file of the share found")

@@ -14,6 +14,10 @@ depend on each other (e-d-Bonferroni). Variance and tolerance grow with the auto
 since neighbouring blocks are alike, and a short reference misses the mean by more. After an alarm the series
 gets a new reference.
 
+Thirty values tell little of an autocorrelation. Among many series some look independent by chance, and raise
+false alarms as soon as their reference is complete. So each estimate is drawn towards the mean of all series,
+by empirical Bayes: the more, the less the estimates differ beyond their standard error.
+
 The evidence of a side began after the last block in which the sum of z - tolerance, never below 0, was 0.
 The *effect* is the mean distance from the reference since then. An alarm needs an effect of at least the
 floor of its series, too: what is beyond doubt may be too small to matter.
@@ -22,7 +26,8 @@ The assumption is an approximation, because mean and deviation are estimates; `p
 it against autocorrelated and heavy-tailed series.
 
 Sources: Shin, Ramdas and Rinaldo, "E-detectors", arXiv 2203.03532; Dandapanthula and Ramdas, "Multiple
-testing in multi-stream sequential change detection", arXiv 2501.04130.
+testing in multi-stream sequential change detection", arXiv 2501.04130; Efron and Morris, "Stein's estimation
+rule and its competitors", JASA 68, 1973.
 """
 
 from __future__ import annotations
@@ -50,6 +55,11 @@ _VARIANCE = 1.5
 _CLIP = 5.0
 _STAKES: Floats = 2.0 ** np.arange(-3.0, 2.0)
 _MOST_CORRELATED = 0.9
+#: Variance of an estimated correlation, on Fisher's scale (atanh).
+_ESTIMATE = 1.0 / (REFERENCE - 3)
+#: How much autocorrelations of a few series are supposed to differ on that scale: this variance, with the
+#: weight of so many series.
+_DIFFER, _SUPPOSED = 0.09, 2.0
 #: A series that did not vary has this standard deviation, so that its first change is one.
 _LEAST = 1e-9
 
@@ -203,16 +213,39 @@ class Detectors:
         if not len(done):
             return
         values = self._values[:, done]
-        mean = values.mean(axis=0)
-        off = values - mean
-        square = np.maximum((off**2).sum(axis=0), _LEAST**2)
-        # The estimate from a short series is too small by about 2 / REFERENCE.
-        correlation = (off[1:] * off[:-1]).sum(axis=0) / square + 2.0 / REFERENCE
-        alike = np.clip(correlation, 0.0, _MOST_CORRELATED)
+        square = np.maximum(((values - values.mean(axis=0)) ** 2).sum(axis=0), _LEAST**2)
+        alike = np.clip(self._correlations()[done], 0.0, _MOST_CORRELATED)
         factor = (1.0 + alike) / (1.0 - alike)
         least = np.maximum(self._floors[done] / 5.0, _LEAST)
         deviation = np.maximum(np.sqrt(square / (REFERENCE - 1)), least)
-        self._reference[:, done] = (mean, deviation, _VARIANCE * factor, _TOLERANCE * np.sqrt(factor))
+        self._reference[:, done] = (
+            values.mean(axis=0),
+            deviation,
+            _VARIANCE * factor,
+            _TOLERANCE * np.sqrt(factor),
+        )
+
+    def _correlations(self) -> Floats:
+        """First autocorrelation of each series with a complete reference; 0 of the others.
+
+        Posterior means of normal variables on Fisher's scale, whose mean and variance are those of all
+        series that varied.
+        """
+        ready = np.flatnonzero(self.ready())
+        off = self._values[:, ready] - self._values[:, ready].mean(axis=0)
+        square = (off**2).sum(axis=0)
+        raw = (off[1:] * off[:-1]).sum(axis=0) / np.maximum(square, _LEAST**2)
+        # The estimate from a short series is too small by about (1 + 4 * correlation) / REFERENCE.
+        own = np.arctanh(np.clip((raw + 1.0 / REFERENCE) / (1.0 - 4.0 / REFERENCE), -0.95, 0.95))
+        varied = square > _LEAST**2
+        if varied.any():
+            mean = own[varied].mean()
+            differ = ((own[varied] - mean) ** 2).sum() + _SUPPOSED * (_DIFFER + _ESTIMATE)
+            real = max(0.0, differ / (varied.sum() - 1.0 + _SUPPOSED) - _ESTIMATE)
+            own[varied] = mean + real / (real + _ESTIMATE) * (own[varied] - mean)
+        found = np.zeros(len(self._seen))
+        found[ready] = np.tanh(own)
+        return found
 
     def _evidence(self) -> Floats:
         with np.errstate(divide="ignore"):
