@@ -59,6 +59,7 @@ REASONS = {
     "unknown_target": "a command or a verdict names a target that the fleet does not have",
     "future": "its time, or the issue of weather, lies more than max_future after its arrival: a wrong clock",
     "wrong_clock": "the clock of its asset was found wrong, and the fleet has `quarantine` on",
+    "other_lane": "its asset lives in another of several lanes, or it came in an input that all lanes share",
     "no_room": "weather: max_weather rows are held already",
     "duplicate": "the same id, or the same asset, kind, time and content, was seen before",
     "too_late": "below the watermark: later than the allowed lateness; weather: older than what is kept",

@@ -162,7 +162,7 @@ class RunCollector(Collector):
             found: dict[str, int] = {}
             if self._store is not None:
                 found["store"] = _size(self._store.glob("part-*.sqlite3*"))
-                found["journal"] = _size((self._store / "journal").glob("order-*.log"))
+                found["journal"] = _size((self._store / "journal").rglob("order-*.log"))
                 found["store_free"] = _free(self._store)
             found["outputs_free"] = _free(self._outputs)
             self._sizes = now, found

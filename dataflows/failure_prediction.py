@@ -56,7 +56,6 @@ from dataflows.pipeline import (
     decoded,
     early,
     fanned_out,
-    lane_of,
     output_of,
 )
 from dataflows.recovery.store import MARKS
@@ -125,13 +124,14 @@ def build(fleet: Fleet, runtime: Runtime, source: LaneSource | None = None) -> D
         InputError: the configured input does not exist, or cannot be read in this way.
     """
     status, store, alone = runtime.status, runtime.store, runtime.workers == 1
-    stages = Stages(fleet, strict=alone, status=status, past=runtime.past, moved=runtime.moved)
+    strict = alone and fleet.input.lanes == 1
+    stages = Stages(fleet, strict=strict, status=status, past=runtime.past, moved=runtime.moved)
 
     dataflow = Dataflow(steps.FLOW)
     records = op.input(steps.SOURCE, dataflow, source or source_of(fleet, status, store))
 
-    by_lane = keyed("decode", records, lane_of, decoded)
-    known = stateful_in_parts(steps.LANE, by_lane, stages.lane, lane_of, LANE_PARTS, MARKS)
+    by_lane = keyed("decode", records, stages.lane_of, decoded)
+    known = stateful_in_parts(steps.LANE, by_lane, stages.lane, stages.lane_of, LANE_PARTS, MARKS)
 
     by_asset = keyed("by_asset", known, asset_of)
     observed = op.stateful_map(steps.ASSET, by_asset, as_state(stages.asset))
@@ -142,8 +142,8 @@ def build(fleet: Fleet, runtime: Runtime, source: LaneSource | None = None) -> D
     of_lane = op.flat_map_batch("early_of_lane", known, early)
     of_assets = op.flat_map_batch("early_of_assets", observed, lambda batch: early(each for _, each in batch))
     left_early = op.merge("left_early", of_lane, of_assets)
-    counted = keyed("counted", left_early, lane_of)
-    periods = stateful_in_parts(steps.LANE_METRICS, counted, stages.lane_metrics, lane_of, 0)
+    counted = keyed("counted", left_early, stages.lane_of)
+    periods = stateful_in_parts(steps.LANE_METRICS, counted, stages.lane_metrics, stages.lane_of, 0)
 
     by_output = keyed("by_output", op.merge("rows", scored, left_early, periods), output_of)
     ordered = in_order(steps.ORDER, by_output)

@@ -39,6 +39,7 @@ from dataflows.items import (
 from dataflows.lane import Lane
 from dataflows.lane.metrics import LaneMetrics
 from dataflows.outputs import OUTPUTS, AssetReset
+from dataflows.placement import lane_names, name_of, placed
 from dataflows.state.layouts import StateHistory, going_on
 from dataflows.status import RunStatus, ScoreTimes
 from dataflows.target import TargetStage
@@ -47,6 +48,7 @@ from dataflows.target.horizons import AgreeingTargets
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
 
+    from dataflows.events import AssetEvent
     from dataflows.fleet.fleet import Fleet
 
 __all__ = [
@@ -61,7 +63,6 @@ __all__ = [
     "decoded",
     "early",
     "fanned_out",
-    "lane_of",
     "output_of",
     "run_inline",
     "run_lines",
@@ -71,11 +72,6 @@ __all__ = [
 _log = structlog.get_logger()
 
 LANE = "lane-0"
-
-
-def lane_of(item: Item) -> str:  # noqa: ARG001 - one lane
-    """Key of the lane step and of the lane's metrics."""
-    return LANE
 
 
 def asset_of(item: Item) -> str | None:
@@ -193,9 +189,10 @@ class IsolatedAsset:
         asset_class: name of its class.
         sealed: its snapshot, None for a new asset.
         errors: rejects the record of an error.
+        lanes: number of lanes.
     """
 
-    __slots__ = ("_asset", "_errors", "_name", "_plans")
+    __slots__ = ("_asset", "_errors", "_lanes", "_name", "_plans")
 
     def __init__(
         self,
@@ -204,19 +201,24 @@ class IsolatedAsset:
         asset_class: str,
         sealed: bytes | None,
         errors: InternalErrors,
+        lanes: int = 1,
     ) -> None:
         self._name = name
         self._plans = plans
         self._errors = errors
+        self._lanes = lanes
         self._asset = Asset(name, plans, asset_class, sealed)
 
     def process(self, items: list[Item]) -> list[Item]:
         """Run `Asset.process`; an error rejects its record, resets the asset, and is a row of the changes."""
         made = Made(self._name)
+        if self._lanes > 1:
+            items = self._of_its_lane(items, made)
         while made.done < len(items):
             if self._asset.finished:
-                body = cast("ResolvedEvent", items[made.done].body)
+                body, lane = cast("ResolvedEvent", items[made.done].body), self._asset.lane
                 self._asset = Asset(self._name, self._plans, body.asset_class)
+                self._asset.lane = lane
             try:
                 self._asset.process_into(items, made)
             except Exception as error:  # noqa: BLE001 - whatever it is, the rest of the fleet goes on
@@ -226,6 +228,31 @@ class IsolatedAsset:
                 made.end()
                 made.done += 1
         return made.items()
+
+    def _of_its_lane(self, items: list[Item], made: Made) -> list[Item]:
+        """Return the items of the lane in which the asset lives, that of its first record; reject the others.
+
+        What another lane makes of time and weather for the asset means nothing to it.
+        """
+        mine = []
+        for item in items:
+            event = cast("ResolvedEvent", item.body).event
+            lane = item.sequence % self._lanes
+            own = isinstance(event, Expiry | LateWeather)
+            if self._asset.lane is None and not own:
+                self._asset.lane = lane
+            if self._asset.lane in (None, lane):
+                mine.append(item)
+            elif not own:
+                made.begin()
+                made.add(item, self._of_another_lane(item, cast("AssetEvent", event), lane))
+                made.end()
+        return mine
+
+    def _of_another_lane(self, item: Item, event: AssetEvent, lane: int) -> Row:
+        why = f"its asset lives in lane {self._asset.lane}, that of its first record; it came in lane {lane}"
+        row = cast("Row", reject_row(item, Reject("other_lane", why, event.asset), event).body)
+        return msgspec.structs.replace(row, kind=kind_of(event))
 
     def _reset(self, item: Item, error: Exception, made: Made) -> None:
         rejected = self._errors.reject(item, error, "asset")
@@ -339,7 +366,21 @@ class Stages:
         for name, of_target in _BY_TARGET.items():
             self._status.register(name, partial(self._by_target, of_target))
         self._errors = InternalErrors(fleet.max_internal_errors, self._status)
-        self._groups = {name: target.group for name, target in fleet.targets.items()}
+        self._lanes = fleet.input.lanes
+        self._status.lanes = self._lanes
+        names = lane_names(self._lanes)
+        #: Keys of the lanes by number. One lane has its name as key, as each target has with one lane.
+        self._lane_keys = [
+            name if self._lanes == 1 else placed(name, number, self._lanes)
+            for number, name in enumerate(names)
+        ]
+        self._built: dict[int, Lane] = {}
+        groups = {name: target.group for name, target in fleet.targets.items()}
+        spread = {group: number for number, group in enumerate(dict.fromkeys(groups.values()))}
+        self._groups = {
+            name: group if self._lanes == 1 else placed(group, spread[group], self._lanes)
+            for name, group in groups.items()
+        }
         self._plans = {
             name: ClassPlan(
                 asset_class,
@@ -372,30 +413,52 @@ class Stages:
 
     def lane(self, key: str, main: bytes | None, parts: dict[int, bytes]) -> Lane:
         """A lane, new or resumed."""
+        number = self._lane_keys.index(key)
+        # A restart of state is reported once.
+        migrated = () if number else self._past.migrated
         lane = Lane(
-            self._fleet, main, parts, key, self._past.migrated, self._errors.reject, self._status.intake
+            self._fleet,
+            main,
+            parts,
+            name_of(key),
+            migrated,
+            self._errors.reject,
+            self._status.intake,
+            number,
         )
-        self._status.register("arrival", lambda: lane.arrival)
-        self._status.register("newest", lambda: lane.newest)
-        self._status.register("clocks", lane.wrong_clocks)
-        self._status.register("events", lane.accepted)
+        self._built[number] = lane
+        self._status.register("arrival", lambda: self._of_lanes(min, "arrival"))
+        self._status.register("newest", lambda: self._of_lanes(max, "newest"))
+        self._status.register_part("clocks", number, lane.wrong_clocks)
+        self._status.register_part("events", number, lane.accepted)
         return lane
+
+    def _of_lanes(self, chosen: Callable[[list[int]], int], name: str) -> int | None:
+        """A time of the lanes of this process, None where none knows it."""
+        known = [time for lane in self._built.values() if (time := getattr(lane, name)) is not None]
+        return chosen(known) if known else None
+
+    def lane_of(self, item: Item) -> str:
+        """Key of the lane step and of the lane's metrics."""
+        return self._lane_keys[item.sequence % self._lanes]
 
     def lane_metrics(
         self,
-        key: str,  # noqa: ARG002 - one lane
+        key: str,
         main: bytes | None,
         parts: dict[int, bytes],  # noqa: ARG002 - it has none
     ) -> LaneMetrics:
         """The metrics of a lane, new or resumed."""
-        return LaneMetrics(self._moved if main is None else main)
+        return LaneMetrics(self._moved if main is None and key == self._lane_keys[0] else main)
 
     def asset(self, item: Item, sealed: bytes | None) -> IsolatedAsset | PassedOn:
         """The asset of an item, new or resumed."""
         if isinstance(item.body, Observation):
             return PassedOn()
         body = cast("ResolvedEvent", item.body)
-        return IsolatedAsset(body.event.asset, self._plans, body.asset_class, sealed, self._errors)
+        return IsolatedAsset(
+            body.event.asset, self._plans, body.asset_class, sealed, self._errors, self._lanes
+        )
 
     def group_of(self, item: Item) -> str | None:
         """Key of the group step: the target, or the mode whose horizons agree; None as `target_of`."""
@@ -409,8 +472,8 @@ class Stages:
         names = [name for name, group in self._groups.items() if group == key]
         if not names:
             return RemovedTarget(main)
-        if names == [key]:
-            return self._target(key, main, parts)
+        if names == [name_of(key)]:
+            return self._target(names[0], main, parts)
         names.sort(key=lambda name: self._fleet.targets[name].horizon)
         return AgreeingTargets(names, self._target, main, parts)
 
@@ -475,6 +538,7 @@ class Inline:
     """
 
     def __init__(self, fleet: Fleet) -> None:
+        fleet = fleet.in_one_lane()
         self._stages = Stages(fleet, strict=True)
         self._lane = self._stages.lane(LANE, None, {})
         self._metrics = self._stages.lane_metrics(LANE, None, {})

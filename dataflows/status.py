@@ -13,7 +13,7 @@ import sys
 import time
 from bisect import bisect_left
 from collections import Counter, deque
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TextIO, TypeVar, cast
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "METRICS",
+    "Counted",
     "Histogram",
     "Intake",
     "Metric",
@@ -95,6 +96,18 @@ class Intake:
             found = self._kinds[kind] = Refused(reason, detail, position)
         if found is not None:
             found.count += 1
+
+    def absorb(self, other: Intake) -> None:
+        """Add what the lanes of another process counted."""
+        self.before = self.before or other.before
+        self.used += other.used
+        self.registered += other.registered
+        self.refused += other.refused
+        for kind, refused in other._kinds.items():
+            if kind in self._kinds:
+                self._kinds[kind].count += refused.count
+            elif len(self._kinds) < _EXAMPLES:
+                self._kinds[kind] = refused
 
     def commonest(self, most: int) -> list[Refused]:
         """The commonest kinds of refusals, the most frequent first."""
@@ -398,6 +411,21 @@ METRICS = {
 }
 
 
+class Counted(NamedTuple):
+    """What a process of a run counted.
+
+    Attributes:
+        intake, rejected: as of `RunStatus`.
+        begun: records that earlier runs read, by lane of this process.
+        read: records read in all, and `RunStatus.done`, likewise.
+    """
+
+    intake: Intake
+    rejected: Counter[str]
+    begun: dict[int, int]
+    read: dict[int, tuple[int, int]]
+
+
 class RunStatus:
     """Status of the run of one process: its metrics, and the request to stop.
 
@@ -406,6 +434,7 @@ class RunStatus:
 
     Attributes:
         stop: set it to end the input before its next batch, at an epoch boundary.
+        lanes: number of lanes of the input, in all processes.
         records, done, epochs, rejected, rows, errors, latency, pause, committed_at, notifications,
             undelivered, breakers: see `METRICS`.
         scoring: of each target with a breaker: what its models took, and who serves.
@@ -413,12 +442,13 @@ class RunStatus:
         began: records that earlier runs on the same store read.
         commits: how often `committed` was called.
         lag: commits by which this process hears of a snapshot too early to know that it is committed; 0 where
-            the source is in this process.
+            the source of the first lane is in this process.
         intake: what the lane used and refused.
     """
 
     def __init__(self) -> None:
         self.stop = False
+        self.lanes = 1
         self.records = 0
         self.began = 0
         self.done = 0
@@ -436,11 +466,15 @@ class RunStatus:
         self.alive: float | None = None
         self.intake = Intake()
         self._paused: float | None = None
-        #: Last sequence of a batch, and when it was read; of the latest batches.
-        self._reads: deque[tuple[int, float]] = deque(maxlen=256)
+        #: By lane: records of earlier runs; records read so far, and `done`; the last record of each of the
+        #: latest batches, and when it was read.
+        self._begun: dict[int, int] = {}
+        self._read: dict[int, tuple[int, int]] = {}
+        self._reads: dict[int, deque[tuple[int, float]]] = {}
         self.commits = 0
         self.lag = 0
         self._gauges: dict[str, Callable[[], Value]] = {}
+        self._parts: dict[str, dict[int, Callable[[], Value]]] = {}
         self._on_commit: list[Callable[[], None]] = []
 
     def register(self, name: str, read: Callable[[], Value]) -> None:
@@ -453,6 +487,19 @@ class RunStatus:
             msg = f"{name!r} is not a gauge; declare it in dataflows.status.METRICS, without an attribute"
             raise ValueError(msg)
         self._gauges[name] = read
+
+    def register_part(self, name: str, lane: int, read: Callable[[], Value]) -> None:
+        """Register the reader of a metric of one lane; the metric is the sum over the lanes of this process.
+
+        >>> status = RunStatus()
+        >>> status.register_part("behind", 0, lambda: 2)
+        >>> status.register_part("behind", 1, lambda: 3)
+        >>> status.read("behind")
+        5
+        """
+        parts = self._parts.setdefault(name, {})
+        parts[lane] = read
+        self.register(name, lambda: _added([each() for each in parts.values()]))
 
     def read(self, name: str) -> Value:
         """Read a metric; None of a gauge that nobody registered.
@@ -485,26 +532,50 @@ class RunStatus:
         self._paused = time.monotonic()
         return self._paused
 
-    def read_until(self, sequence: int) -> None:
-        """Note that a batch was read, up to a sequence."""
-        self._reads.append((sequence, time.monotonic()))
+    def begin_lane(self, lane: int, records: int) -> None:
+        """Note that a lane is about to be read by this process, with the records that earlier runs read."""
+        self._begun[lane] = records
+        self.began = sum(self._begun.values())
+        self.read_lane(lane, records, 0, new=False)
+
+    def read_lane(self, lane: int, records: int, done: int, *, new: bool) -> None:
+        """Note what was read of a lane so far; of new records also the instant, for their latency.
+
+        Args:
+            lane: its number.
+            records: number of its records, those of earlier runs included.
+            done: see `METRICS`; of this lane.
+            new: whether there are new records.
+        """
+        self._read[lane] = records, done
+        self.records = sum(count for count, _ in self._read.values())
+        self.done = sum(amount for _, amount in self._read.values())
+        if new:
+            self._reads.setdefault(lane, deque(maxlen=256)).append((records, time.monotonic()))
 
     def wrote(self, output: str, sequence: int, count: int) -> None:
         """Count rows that were written, the oldest of them made by the record of a sequence."""
         self.rows[output] += count
-        if output != "predictions":
+        record, lane = divmod(sequence, self.lanes)
+        reads = self._reads.get(lane)
+        if output != "predictions" or reads is None:
             return
-        reads = self._reads
-        while len(reads) > 1 and reads[0][0] < sequence:
+        while len(reads) > 1 and reads[0][0] < record:
             reads.popleft()
-        if reads and reads[0][0] >= sequence:
+        if reads[0][0] >= record:
             self.latency.observe(time.monotonic() - reads[0][1])
 
-    def absorb(self, intake: Intake, rejected: Counter[str]) -> None:
-        """Add what another process of the run counted; only one of them has the lane, and so the intake."""
-        if intake.used or intake.refused or intake.registered or intake.before:
-            self.intake = intake
-        self.rejected.update(rejected)
+    def counted(self) -> Counted:
+        """Return what this process counted, for the first one."""
+        return Counted(self.intake, self.rejected, self._begun, self._read)
+
+    def absorb(self, counted: Counted) -> None:
+        """Add what another process of the run counted."""
+        self.intake.absorb(counted.intake)
+        self.rejected.update(counted.rejected)
+        for lane, (records, done) in counted.read.items():
+            self.begin_lane(lane, counted.begun[lane])
+            self.read_lane(lane, records, done, new=False)
 
     def on_commit(self, call: Callable[[], None]) -> None:
         """Call a function whenever all that was snapshotted so far, by any step, is committed."""
@@ -517,6 +588,18 @@ class RunStatus:
             self.committed_at = time.time()
         for call in self._on_commit:
             call()
+
+
+def _added(values: Sequence[Value]) -> Value:
+    """Add up the values of lanes; None where one of them is unknown."""
+    if len(values) == 1:
+        return values[0]
+    total: Counter[Any] = Counter()
+    for value in values:
+        if value is None or isinstance(value, Histogram):
+            return None
+        total.update(value if isinstance(value, Mapping) else {None: value})
+    return total[None] if None in total else dict(total)
 
 
 class ProgressLog:
@@ -532,7 +615,8 @@ class ProgressLog:
 
     def epoch(self) -> None:
         """Count the snapshot of the source: the epoch before it is committed, its own is about to be."""
-        self._status.committed()
+        if not self._status.lag:
+            self._status.committed()
         self._status.epochs += 1
         self._epoch = self._status.paused()
 

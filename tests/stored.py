@@ -14,7 +14,7 @@ from structlog.testing import capture_logs
 from dataflows.engine.operators import _Main, _Mark, _Part, _Shelf, as_state
 from dataflows.items import Item, Row, by_order
 from dataflows.lane.lane import LANE_PARTS
-from dataflows.pipeline import LANE, Stages, asset_of, lane_of, output_of
+from dataflows.pipeline import LANE, Stages, asset_of, output_of
 from dataflows.state.layouts import StateHistory, going_on
 from dataflows.target.target import TARGET_PARTS
 
@@ -108,9 +108,9 @@ class MemoryStore:
         lane, target, metrics = (
             _Step(name, build, key_of, parts, self.steps.setdefault(name, {}))
             for name, build, key_of, parts in (
-                ("lane", stages.lane, lane_of, LANE_PARTS),
+                ("lane", stages.lane, stages.lane_of, LANE_PARTS),
                 ("group", stages.group, stages.group_of, TARGET_PARTS),
-                ("lane_metrics", stages.lane_metrics, lane_of, 0),
+                ("lane_metrics", stages.lane_metrics, stages.lane_of, 0),
             )
         )
         mapper = as_state(stages.asset)

@@ -136,8 +136,8 @@ def test_latency_is_from_reading_to_writing_of_the_oldest_row(monkeypatch: pytes
     """Of each batch of predictions; rows of other outputs are only counted."""
     status, now = RunStatus(), iter([10.0, 11.0, 11.5, 14.0])
     monkeypatch.setattr(module.time, "monotonic", lambda: next(now))
-    status.read_until(100)
-    status.read_until(200)
+    status.read_lane(0, 100, 0, new=True)
+    status.read_lane(0, 200, 0, new=True)
     status.wrote("predictions", 40, 60)
     assert status.latency.sum == 1.5
     status.wrote("late", 110, 1)

@@ -418,6 +418,7 @@ class Asset:
     Attributes:
         before: the state before the record that was processed last, for `restart`; None before the first.
         finished: whether no state is left, so that it can be deleted.
+        lane: number of the lane in which it lives; None with one lane, and before its first record.
     """
 
     __slots__ = (
@@ -439,6 +440,7 @@ class Asset:
         "_windows",
         "before",
         "finished",
+        "lane",
     )
 
     def __init__(
@@ -458,6 +460,7 @@ class Asset:
         self._scored: int | None = state.get("scored")
         self.before: Before | None = None
         self.finished = False
+        self.lane: int | None = state.get("lane")
         #: Event time of the last accepted event of any kind.
         self._last_event: int | None = state.get("last_event")
         #: Its site, as far as targets know it, and what the next observations tell them.
@@ -542,6 +545,7 @@ class Asset:
                 "labels": self._labels.state(),
                 "complete": None if self._complete is None else self._complete.state(),
                 **({} if self._stuck is None else {"stuck": self._stuck.state()}),
+                **({} if self.lane is None else {"lane": self.lane}),
                 **self._plan.block_states(self._blocks),
             },
         )
@@ -576,6 +580,7 @@ class Asset:
         if isinstance(body, ResolvedEvent):
             new._forget_identity(body)
         new._attributes.known = before.attributes
+        new.lane = self.lane
         return new
 
     def _forget_identity(self, body: ResolvedEvent) -> None:

@@ -101,7 +101,10 @@ class _Files(Merge, Reading):
 
 
 class FileSource(LaneSource):
-    """One lane: registry files first, then the input files merged by arrival, as one sequence.
+    """Lanes of files: registry files first, then the input files merged by arrival, as one sequence.
+
+    Of several lanes each has some of the entries of the input, with the files that they name, and the shared
+    files.
 
     Args:
         given: paths and globs; ``-`` alone is standard input. Gzip is recognised by its first bytes. With
@@ -138,9 +141,8 @@ class FileSource(LaneSource):
         speed: float | None = None,
     ) -> None:
         super().__init__(given, status, ticks=ticks, journal=journal, replayed=replayed, speed=speed)
-        first, files = expand(registry) if registry else [], expand(given.files)
-        self.groups = [*([path] for path in first), files]
-        self.paths = [*first, *files]
+        self._first, files = expand(registry) if registry else [], expand(given.files)
+        self.groups, self.paths = self._merged(files)
         self._always_journal = always_journal
         for path in files if self.follow else ():
             if path == STDIN or is_packed(path):
@@ -155,6 +157,19 @@ class FileSource(LaneSource):
         always = fleet.output.kafka is not None
         source = cls(fleet.input, status, registry=fleet.assets.registry, always_journal=always, **lane)
         source.max_jump = fleet.assets.max_arrival_jump
+        return source
+
+    def _merged(self, files: list[str]) -> tuple[list[list[str]], list[str]]:
+        """Groups of paths as `Merge` takes them, and all of these paths."""
+        return [*([path] for path in self._first), files], [*self._first, *files]
+
+    @override
+    def of_lane(self, lane: int) -> Self:
+        source = super().of_lane(lane)
+        if self.input.lanes > 1:
+            shared = self.input.shared
+            own = [entry for entry in self.input.files if entry not in shared][lane :: self.input.lanes]
+            source.groups, source.paths = self._merged(expand((*own, *shared)))
         return source
 
     @property
@@ -178,7 +193,7 @@ class FileSource(LaneSource):
     def open(self, state: Any) -> Reading:
         reading = _Files(self, () if state is None else self._places(state))
         if self.follow and self.input.rules:
-            self.status.register("unmatched", reading.unmatched)
+            self.status.register_part("unmatched", self.lane, reading.unmatched)
         # Opening already refused a file that was cut.
         self._check_read(state or [])
         return reading

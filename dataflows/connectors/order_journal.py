@@ -27,7 +27,17 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
-__all__ = ["Entry", "Journal", "JournalError", "Run", "delete_journal", "entries_of", "partitions_of"]
+__all__ = [
+    "Entry",
+    "Journal",
+    "JournalError",
+    "Run",
+    "delete_journal",
+    "entries_of",
+    "files_of_journal",
+    "journal_of",
+    "partitions_of",
+]
 
 _VERSION = 1
 _FILES = "order-*.log"
@@ -238,9 +248,19 @@ def partitions_of(folder: Path) -> tuple[str, ...]:
     return ()
 
 
+def journal_of(folder: Path, lane: int) -> Path:
+    """Return the folder of the journal of a lane: that of lane 0 is the folder itself."""
+    return folder / f"lane-{lane}" if lane else folder
+
+
+def files_of_journal(folder: Path) -> list[Path]:
+    """Return the files of the journals of all lanes, those of lane 0 first."""
+    return [*_paths(folder), *sorted(folder.glob(f"lane-*/{_FILES}"))]
+
+
 def delete_journal(folder: Path) -> None:
-    """Delete a journal, and nothing else that the folder may hold."""
-    for path in _paths(folder):
+    """Delete the journals of all lanes, and nothing else that the folder may hold."""
+    for path in files_of_journal(folder):
         path.unlink()
 
 

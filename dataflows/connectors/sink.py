@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import uuid
 from abc import abstractmethod
+from collections import Counter
 from typing import TYPE_CHECKING, Any, Self, cast
 
 import orjson
@@ -15,6 +16,7 @@ from dataflows.items import Item
 from dataflows.outputs import OUTPUTS
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
     from dataflows.fleet.fleet import Fleet
@@ -22,7 +24,7 @@ if TYPE_CHECKING:
     from dataflows.state.snapshots import Kind
     from dataflows.status import RunStatus
 
-__all__ = ["SUMMARY", "Sink", "SummaryPartition", "delete_lineage", "lineage_of"]
+__all__ = ["SUMMARY", "Sink", "SummaryPartition", "delete_lineage", "lineage_of", "names_of_lanes"]
 
 SUMMARY = "summary"
 
@@ -39,6 +41,9 @@ class SummaryPartition(StatefulSinkPartition[Item, None]):
         for item in values:
             _add(self._summary, orjson.loads(cast("Row", item.body).data))
         ordered = {key: self._summary[key] for key in sorted(self._summary)}
+        given = ordered.get("input", {}).get("names")
+        if isinstance(given, dict):
+            ordered["input"] = {**ordered["input"], "names": names_of_lanes(given)}
         replace_file(self._path, orjson.dumps(ordered, option=orjson.OPT_INDENT_2) + b"\n")
 
     @override
@@ -56,6 +61,27 @@ def _add(summary: dict[str, Any], said: dict[str, Any]) -> None:
             summary[key] = before + value
         else:
             summary[key] = value
+
+
+def names_of_lanes(lanes: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Join what lanes report of names that match nothing.
+
+    A name that several lanes count is one row. A declared name that came in one lane is not missing.
+
+    Args:
+        lanes: by lane, its ``rows``, and the ``classes`` of which it has telemetry.
+    """
+    joined: dict[tuple[str, str | None, str | None], dict[str, Any]] = {}
+    missing: Counter[tuple[str, str | None, str | None]] = Counter()
+    for name in sorted(lanes):
+        for row in lanes[name]["rows"]:
+            key = row["what"], row["class"], row["name"]
+            missing[key] += row["what"].startswith("missing_")
+            before = joined.setdefault(key, {**row, "count": 0})
+            before["count"] += row["count"]
+            before["nearest"] = before["nearest"] or row["nearest"]
+    heard = Counter(each for lane in lanes.values() for each in lane["classes"])
+    return [row for key, row in joined.items() if missing[key] in (0, heard[key[1]])]
 
 
 class Sink(FixedPartitionedSink[Item, Any]):

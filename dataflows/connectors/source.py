@@ -8,6 +8,7 @@ again, ticks, and the pace of a replay.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from copy import copy
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, NamedTuple, Self, TypedDict, Unpack
 
@@ -16,8 +17,9 @@ from typing_extensions import override
 
 from dataflows.connectors.clocks import Pace, Ticker, now
 from dataflows.connectors.lines import InputError
-from dataflows.connectors.order_journal import Journal, entries_of
+from dataflows.connectors.order_journal import Journal, entries_of, journal_of
 from dataflows.items import Item, Tick
+from dataflows.placement import lane_names
 from dataflows.status import ProgressLog
 
 if TYPE_CHECKING:
@@ -148,7 +150,7 @@ class LanePartition(StatefulSourcePartition[Item, bytes]):
     """The one partition of a lane.
 
     Args:
-        source: its source.
+        source: its source, of this lane.
         reading: the input, opened.
         begun: sequence of the last record read before, and number of the next entry of the journal.
         journal: order journal, if the order cannot be found again.
@@ -170,8 +172,10 @@ class LanePartition(StatefulSourcePartition[Item, bytes]):
         self._progress = ProgressLog(status)
         #: Most records of the next batch; and whether that was given.
         self._batch, self._fixed = given.batch or _FEWEST, given.batch is not None
+        #: Number of the last record, of which the sequence follows.
         self._sequence, self._entry = begun
-        status.began = status.records = self._sequence
+        self._lane, self._lanes = source.lane, given.lanes
+        status.begin_lane(self._lane, self._sequence)
         self._ticks = 0
         self._journal = journal
         self._replays = replayed is not None
@@ -187,7 +191,7 @@ class LanePartition(StatefulSourcePartition[Item, bytes]):
     def next_batch(self) -> list[Item]:
         self._status.asked()
         self._progress.write()
-        if self._status.stop or self._status.intake.hopeless():
+        if self._status.stop or (self._lanes == 1 and self._status.intake.hopeless()):
             raise StopIteration
         # An entry whose records are still on their way is tried again.
         entry = self._next = self._next or next(self._repeated, None)
@@ -195,10 +199,7 @@ class LanePartition(StatefulSourcePartition[Item, bytes]):
         items = self._read() if entry is None else self._repeat(entry)
         if self._idle and entry is None and (self._replays or self._reading.ended()) and not self._waits():
             raise StopIteration
-        self._status.records = self._sequence
-        self._status.done = self._reading.read
-        if items:
-            self._status.read_until(self._sequence)
+        self._status.read_lane(self._lane, self._sequence, self._reading.read, new=bool(items))
         return items
 
     def _waits(self) -> bool:
@@ -255,11 +256,15 @@ class LanePartition(StatefulSourcePartition[Item, bytes]):
     def _advance(self, items: list[Item]) -> list[Item]:
         self._sequence += len(items)
         self._ticks = 0
+        if self._lanes > 1:
+            for item in items:
+                item.sequence = item.sequence * self._lanes + self._lane
         return items
 
     def _tick(self, arrival: int) -> Item:
         self._ticks += 1
-        return Item(self._sequence, self._ticks, arrival, arrival, ("", 0, 0), Tick(arrival))
+        sequence = self._sequence * self._lanes + self._lane
+        return Item(sequence, self._ticks, arrival, arrival, ("", 0, 0), Tick(arrival))
 
     def _write(self, chosen: tuple[Run, ...] | int) -> None:
         if self._journal is not None:
@@ -290,11 +295,11 @@ class LanePartition(StatefulSourcePartition[Item, bytes]):
 
 
 class LaneSource(FixedPartitionedSource[Item, bytes]):
-    """Base of every source: the input of one lane.
+    """Base of every source: a partition for each lane.
 
-    A subclass has the `kind` of its snapshots (sequence of the last record, number of entries in the journal,
+    A subclass has the `kind` of its snapshots (number of the last record, number of entries in the journal,
     and `Reading.state`), opens its `Reading`, and makes itself of a fleet (`of`). A line in
-    `dataflows.connectors.ends.SOURCES` names it.
+    `dataflows.connectors.ends.SOURCES` names it. One that several lanes can read makes the source `of_lane`.
 
     Args:
         given: the input.
@@ -309,10 +314,12 @@ class LaneSource(FixedPartitionedSource[Item, bytes]):
         kind: kind of the snapshots.
         total: amount to read, None if unknown.
         follow: whether the input has no end.
+        lane: number of the lane that is opened.
     """
 
     kind: Kind[StoredInput]
     total: int | None = None
+    lane: int = 0
 
     def __init__(
         self,
@@ -356,10 +363,34 @@ class LaneSource(FixedPartitionedSource[Item, bytes]):
 
     @override
     def list_parts(self) -> list[str]:
-        return ["lane-0"]
+        return lane_names(self.input.lanes)
 
     @override
     def build_part(self, step_id: str, for_part: str, resume_state: bytes | None) -> LanePartition:
+        return self.of_lane(self.list_parts().index(for_part)).begin(resume_state)
+
+    def of_lane(self, lane: int) -> Self:
+        """Return the source of a lane, with its part of the input and of the journal.
+
+        Raises:
+            InputError: the input has no part for it.
+        """
+        if self.input.lanes == 1:
+            return self
+        source = copy(self)
+        source.lane = lane
+        source.journal, source.replayed = (
+            None if folder is None else journal_of(folder, lane) for folder in (self.journal, self.replayed)
+        )
+        return source
+
+    def begin(self, resume_state: bytes | None) -> LanePartition:
+        """Open the input of the lane at a snapshot of its partition, None for the beginning.
+
+        Raises:
+            InputError: as of `open`.
+            JournalError: the journal cannot be used.
+        """
         sequence, entry, state = (0, 0, None) if resume_state is None else self.kind.unseal(resume_state)
         reading = self.open(state)
         journal = None

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Self
 
-__all__ = ["Cluster", "Counter", "ProcessError", "counter", "followed"]
+__all__ = ["Cluster", "Counter", "ProcessError", "counter", "followed", "repeated"]
 
 #: Seconds for a process to end by itself after another one ended.
 _GRACE = 10.0
@@ -134,16 +134,28 @@ class Cluster:
 @contextmanager
 def followed(counter: Counter, call: Callable[[], None]) -> Iterator[None]:
     """Call a function, in a thread, whenever another process has raised a counter, while the block runs."""
+    seen = counter.value
+
+    def look() -> None:
+        nonlocal seen
+        if counter.value != seen:
+            seen = counter.value
+            call()
+
+    with repeated(look):
+        yield
+
+
+@contextmanager
+def repeated(call: Callable[[], None]) -> Iterator[None]:
+    """Call a function, in a thread, some times a second while the block runs."""
     over = threading.Event()
 
-    def follow() -> None:
-        seen = counter.value
+    def work() -> None:
         while not over.wait(_LOOK):
-            if counter.value != seen:
-                seen = counter.value
-                call()
+            call()
 
-    thread = threading.Thread(target=follow, daemon=True)
+    thread = threading.Thread(target=work, daemon=True)
     thread.start()
     try:
         yield

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -520,15 +520,18 @@ class KafkaInput:
     """Topics to read.
 
     Attributes:
+        topics: their names.
         group: consumer group that offsets are committed to, for tools that show lag.
         start: offset at which a new store begins to read.
         new_partitions: treatment of partitions that the store does not know.
+        shared: those of the topics that every lane reads.
     """
 
     topics: tuple[str, ...]
     group: str
     start: Literal["beginning", "end"] = "beginning"
     new_partitions: Literal["refuse", "read"] = "refuse"
+    shared: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -574,6 +577,8 @@ class Input:
         rules: make events of the rows of files or topics; without rules they hold events.
         recorded: of the files, those that hold events in spite of the rules, which made them.
         connector: another source, instead of files.
+        lanes: number of lanes.
+        shared: those of the files that every lane reads.
     """
 
     files: tuple[str, ...]
@@ -586,6 +591,8 @@ class Input:
     rules: tuple[Rule, ...] = ()
     connector: Connector | None = None
     recorded: tuple[str, ...] = ()
+    lanes: int = 1
+    shared: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -683,6 +690,10 @@ class Fleet:
         """Names of all weather values that any class sees, ascending."""
         seen = (found.weather.values for found in self.classes.values() if found.weather is not None)
         return tuple(sorted({name for values in seen for name in values}))
+
+    def in_one_lane(self) -> Fleet:
+        """Return the fleet with an input in one lane."""
+        return replace(self, input=replace(self.input, lanes=1))
 
     @property
     def files(self) -> tuple[str, ...]:

@@ -100,7 +100,7 @@ def _from_environment(environ: Mapping[str, str], problems: list[Problem]) -> di
             problems.append(Problem("FLEET_INPUT", expected, shown(files)))
             names = [files]
         paths = [name if name == "-" else str(Path.cwd() / name) for name in names]
-        document["input"] = {"files": paths, "kafka": None}
+        document["input"] = {"files": paths, "shared": [], "kafka": None}
     if batch := environ.get("FLEET_BATCH", "").strip():
         if batch.isascii() and batch.isdigit() and int(batch) > 0:
             document.setdefault("input", {})["batch"] = int(batch)

@@ -958,10 +958,11 @@ def made_input(draft: CheckedDocument, folder: Path) -> Input:
     kafka = None
     if table.kafka is not None:
         kafka = KafkaInput(
-            tuple(dict.fromkeys(table.kafka.topics)),
+            tuple(dict.fromkeys([*table.kafka.topics, *table.kafka.shared])),
             table.kafka.group or f"highwater-{draft.document.name}",
             table.kafka.start,
             table.kafka.new_partitions,
+            tuple(dict.fromkeys(table.kafka.shared)),
         )
     connector = _connector(draft, ("input", "connector"), table.connector, kafka=kafka is not None)
     other = "kafka" if kafka is not None else "connector" if connector is not None else None
@@ -972,8 +973,10 @@ def made_input(draft: CheckedDocument, folder: Path) -> Input:
             )
         elif not table.files and other is None:
             draft.refuse(("input", "files"), "at least one, or topics under `kafka`", shown(table.files))
+        _check_lanes(draft)
+    shared = tuple(str(folder / file) for file in table.shared)
     return Input(
-        tuple(file if file == "-" else str(folder / file) for file in table.files),
+        (*(file if file == "-" else str(folder / file) for file in table.files), *shared),
         table.batch,
         table.follow,
         table.tick_every,
@@ -982,7 +985,36 @@ def made_input(draft: CheckedDocument, folder: Path) -> Input:
         kafka,
         _rules(draft),
         connector,
+        lanes=table.lanes,
+        shared=shared,
     )
+
+
+def _check_lanes(draft: CheckedDocument) -> None:
+    """Refuse lanes into which the input cannot be divided, and topics and files that are shared and not."""
+    table = draft.document.input
+    kafka = table.kafka
+    of_files = kafka is None and table.connector is None
+    if table.shared and not of_files:
+        draft.refuse(("input", "shared"), "files together with `files`", shown(table.shared))
+    doubled = [] if kafka is None else [topic for topic in kafka.topics if topic in kafka.shared]
+    if doubled:
+        draft.refuse(("input", "kafka", "shared"), "topics that `topics` does not name", shown(doubled))
+    if table.lanes == 1:
+        return
+    if table.connector is not None:
+        draft.refuse(("input", "lanes"), "1 together with `connector`", shown(table.lanes))
+    elif of_files and table.map:
+        draft.refuse(
+            ("input", "lanes"), "1 together with `map`, which makes one recording", shown(table.lanes)
+        )
+    elif of_files and len(table.files) < table.lanes:
+        draft.refuse(
+            ("input", "lanes"),
+            f"at most {len(table.files)}, the number of entries of `files`: a lane gets whole entries, and a "
+            "glob is one entry",
+            shown(table.lanes),
+        )
 
 
 def _connector(

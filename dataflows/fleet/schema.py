@@ -149,6 +149,11 @@ class KafkaInputTable(Table):
         description="Topics of the input: one for all kinds of events, or several. Records of one asset "
         "belong into one partition of each topic, so that their order is kept: use its name as the key.",
     )
+    shared: Annotated[list[Topic], Form("list of names of topics")] = Field(
+        default=[],
+        description="Topics that every lane reads, besides `topics`: for weather, registry rows, commands. "
+        "With several `lanes` a record of anything else in them is rejected.",
+    )
     group: str | None = Field(
         default=None,
         min_length=1,
@@ -460,6 +465,21 @@ class InputTable(Table):
         description="Most records that the source emits at once. Left out, the source chooses: up to 1,000, "
         "and up to 8,000 while it is behind its input. It changes the speed, never the outputs. "
         "`FLEET_BATCH` overrides it.",
+    )
+    lanes: int = Field(
+        default=1,
+        gt=0,
+        le=64,
+        description="Parts into which the input is divided, each with a sequence, registry and silence of "
+        "its own, so that as many processes share the work: entry *i* of `files`, or partition *i* of each "
+        "topic, belongs to lane *i* modulo `lanes`. All records of an asset have to be in one lane. A "
+        "recovery store keeps its number of lanes. See [lanes](lanes.md).",
+    )
+    shared: Annotated[list[str], Form("list of paths or globs")] = Field(
+        default=[],
+        description="Files that every lane reads, besides `files`: for weather, registry rows, commands. "
+        "With several `lanes` a record of anything else in them is rejected. `FLEET_INPUT` takes their "
+        "place, too.",
     )
     follow: bool = Field(
         default=False,

@@ -49,6 +49,7 @@ from dataflows.lane.conditions import Conditions
 from dataflows.lane.names import Names, nearest, sentence
 from dataflows.lane.plausibility import Plausible
 from dataflows.lane.registry import REGISTRY, Registry
+from dataflows.lane.shared_input import SharedInputs
 from dataflows.lane.signs_of_life import SignsOfLife
 from dataflows.lane.silence import Silence
 from dataflows.lane.waiting import Waiting, WaitingRecord
@@ -183,11 +184,14 @@ _OLDER = {
         "waiting": (state["largest"], 0),
     },
     4: lambda state: {**state, "conditions": {}},
+    # There was one lane.
+    5: lambda state: {**state, "left_to_others": 0},
 }
 #: Snapshots of `Lane`. In a store without a manifest it has digests of the layouts, which `describe` returns.
-LANE: Kind[dict[str, str] | None] = Kind("lane", 5, _OLDER, describe=lambda state: state.get("shapes"))
-#: Buckets of silence, clock, signs of life and waiting records of an asset.
-HEARD: Kind[None] = Kind("heard", 2)
+LANE: Kind[dict[str, str] | None] = Kind("lane", 6, _OLDER, describe=lambda state: state.get("shapes"))
+#: Buckets of silence, clock, signs of life, waiting records and held registry row of an asset. Version 2 had
+#: no such rows.
+HEARD: Kind[None] = Kind("heard", 3, {2: lambda entries: entries})
 
 
 class Lane:
@@ -198,6 +202,7 @@ class Lane:
         main: result of `main_snapshot`, None for a new lane.
         parts: results of `part_snapshot`, by number.
         name: name of the lane, in its rows.
+        number: its number among the lanes.
         migrated: classes and targets whose state was restarted, and why; a new lane reports none.
         on_error: makes the reject of a record on which the lane raises; None: the lane raises.
         intake: counts used and refused records.
@@ -215,9 +220,11 @@ class Lane:
         migrated: tuple[tuple[str, str], ...] = (),
         on_error: Callable[[Item, Exception, str], Row] | None = None,
         intake: Intake | None = None,
+        number: int = 0,
     ) -> None:
         self._intake = Intake() if intake is None else intake
         self._name = name
+        self._lanes = fleet.input.lanes
         self._on_error = on_error
         self._migrations = Migrations(migrated)
         self._max_future = fleet.assets.max_future
@@ -229,7 +236,11 @@ class Lane:
         self.arrival: int | None = None
         self._with_arrivals: bool | None = None
         self._largest: int | None = None
-        self._sequence = 0
+        self._sequence = number
+        #: Records of shared inputs that the first lane counts.
+        self._left_to_others = 0
+        #: Whether the present record is one of them.
+        self._leaves = False
         #: Number of items that the lane made after the record of this sequence, without the record itself.
         self._made = 0
         self._counts = Counts(fleet.metrics_every)
@@ -243,9 +254,11 @@ class Lane:
         self._weather_values = frozenset(fleet.weather)
         policy = fleet.assets.clock
         self._quarantine = policy is not None and policy.quarantine
-        self._build_tables(fleet, parts, state)
+        self._build_tables(fleet, parts, state, number)
 
-    def _build_tables(self, fleet: Fleet, parts: dict[int, bytes], state: Mapping[str, Any]) -> None:
+    def _build_tables(
+        self, fleet: Fleet, parts: dict[int, bytes], state: Mapping[str, Any], number: int
+    ) -> None:
         """Build the tables of registry, assets and weather; those of a new lane are empty."""
         registry = Buckets.read(REGISTRY, _between(parts, _REGISTRY, _BY_ASSET))
         heard = Buckets.read(HEARD, _between(parts, _BY_ASSET, _WEATHER))
@@ -253,6 +266,9 @@ class Lane:
         clocks = {asset: found[1] for asset, found in heard.items() if found[1] is not None}
         signs = {asset: found[2] for asset, found in heard.items() if found[2:] and found[2] is not None}
         waiting = {asset: found[3] for asset, found in heard.items() if found[3:] and found[3] is not None}
+        held = {asset: found[4] for asset, found in heard.items() if found[4:]}
+        #: None if there is one lane, whose inputs are all its own.
+        self._shared = SharedInputs(fleet, number, held) if self._lanes > 1 else None
         self._waiting = Waiting(fleet.assets.max_future, state.get("waiting"), waiting)
         self._registry = Registry(fleet.assets, fleet.classes, registry)
         reaches = {name: fleet.reach(name) for name in fleet.classes}
@@ -279,6 +295,9 @@ class Lane:
         silence = self._silence.entry(asset)
         clock = None if self._clocks is None else self._clocks.entry(asset)
         entry = silence, clock, self._signs.entry(asset), self._waiting.entry(asset)
+        held = None if self._shared is None else self._shared.entry(asset)
+        if held is not None:
+            return (*entry, held)
         return None if all(each is None for each in entry) else entry
 
     def _restore(self, state: dict[str, Any], fleet: Fleet) -> None:
@@ -286,6 +305,7 @@ class Lane:
         self._with_arrivals = state["with_arrivals"]
         self._largest = state["largest"]
         self._sequence = state["sequence"]
+        self._left_to_others = state["left_to_others"]
         self._made = state["made"]
         self._counts = Counts(fleet.metrics_every, state["counts"])
         self._intake.before = bool(self._counts.by_kind().keys() - {"registration"})
@@ -301,6 +321,10 @@ class Lane:
         unpublished = bool(self._migrations)
         for item in items:
             body = item.body
+            if self._shared is not None and item.position[0] in self._shared:
+                self._process_shared(self._shared, item, out)
+                self._sequence = item.sequence
+                continue
             if isinstance(body, Reject):
                 if body.reason == "internal_error" and self._on_error is not None:
                     # Counted here, since a source may decode a record twice. The row has the raw record.
@@ -321,6 +345,22 @@ class Lane:
                 raise TypeError(msg)
             self._sequence = item.sequence
         return out
+
+    def _process_shared(self, shared: SharedInputs, item: Item, out: list[Item]) -> None:
+        """Process a record of a shared input, of which every lane makes something, and the first the rest."""
+        self._leaves = not shared.is_first
+        self._left_to_others += self._leaves
+        body = shared.body(cast("Event | Reject", item.body))
+        made: list[Item] = []
+        if isinstance(body, Reject):
+            event = None if isinstance(item.body, Reject) else cast("Event", item.body)
+            made.append(self._reject(item, body, event))
+        if body is None or isinstance(body, Reject):
+            self._made = 0
+        else:
+            self._process_or_reject(item, body, made)
+        out += [each for each in made if not (self._leaves and _is_reject(each))]
+        self._leaves = False
 
     def _process_or_reject(self, item: Item, event: Event, out: list[Item]) -> None:
         """Process a record; if that raises, the effects of time stay, and the record is rejected."""
@@ -390,16 +430,51 @@ class Lane:
         filed = isinstance(event, Registration) and item.position[0] in self._registry_files
         if filed and isinstance(event, Registration) and self._registry.is_filed(event):
             # A file that was exported again repeats unchanged rows: the stream may have newer ones.
-            self._counts.count(event)
-            self._intake.registered += 1
+            self._count_registration(event)
             return
         if isinstance(event, Verdict) and event.target not in self._names.targets:
             out.append(self._reject(item, self._unknown_target(event.target, event.asset), event))
             return
-        known = None if isinstance(event, Registration) else self._registry.class_of(event.asset)
+        before = self._registry.class_of(event.asset)
+        known = None if isinstance(event, Registration) else before
         asset_class = known or self._class_of(item, event, out, filed=filed)
-        if asset_class is not None and not self._defers(item, event, asset_class, out):
+        if asset_class is None:
+            return
+        if isinstance(event, Registration) and self._holds(item, event, before):
+            self._count_registration(event)
+        elif not self._defers(item, event, asset_class, out):
             self._accept(item, event, event, asset_class, out)
+
+    def _holds(self, item: Item, row: Registration, before: str | None) -> bool:
+        """Hold a row of a shared input if its asset has no own record in this lane; return whether it is.
+
+        Args:
+            item: of the row.
+            row: the row.
+            before: class of the asset before it, None where it was unknown.
+        """
+        shared = self._shared
+        if shared is None or item.position[0] not in shared:
+            return False
+        if before is not None and not shared.holds(row.asset):
+            return False
+        shared.hold(row)
+        self._by_asset.touch(row.asset)
+        return True
+
+    def _release_held(self, asset: str, item: Item, out: list[Item]) -> None:
+        """Send the registry row of an asset that has its first own record."""
+        row = None if self._shared is None else self._shared.release(asset)
+        if row is None:
+            return
+        self._by_asset.touch(asset)
+        body = ResolvedEvent(row, self._registry.class_of(asset) or row.asset_class)
+        out.append(Item(self._sequence, self._next_part(), self.arrival, item.known, item.position, body))
+
+    def _count_registration(self, row: Registration) -> None:
+        if not self._leaves:
+            self._counts.count(row)
+            self._intake.registered += 1
 
     def _class_of(self, item: Item, event: AssetEvent, out: list[Item], *, filed: bool = False) -> str | None:
         """Return the class of a registry row or of an unknown asset; None if it is rejected."""
@@ -429,6 +504,8 @@ class Lane:
                 out.append(self._reject(item, refused, event))
                 return
             resting = self._silence.resting_clock(asset_class, arrival)
+        if self._shared is not None:
+            self._release_held(event.asset, item, out)
         withdrawn = self._with_arrivals is False and self._release_waiting(item, event, out)
         weather = None if self._weather is None else self._weather.join(event, asset_class)
         relative = None
@@ -507,6 +584,7 @@ class Lane:
             for record in self._waiting.advance(event.time):
                 asset = record.event.asset
                 self._by_asset.touch(asset)
+                self._release_held(asset, item, out)
                 body = ResolvedEvent(record.event, self._registry.class_of(asset) or "")
                 out.append(Item(self._sequence, self._next_part(), None, item.known, record.position, body))
         return False
@@ -534,10 +612,10 @@ class Lane:
 
     def _count(self, event: AssetEvent, asset_class: str) -> None:
         """Count an accepted event, and its names that match nothing."""
-        self._counts.count(event)
         if isinstance(event, Registration):
-            self._intake.registered += 1
+            self._count_registration(event)
         else:
+            self._counts.count(event)
             self._intake.used += 1
         registry = self._registry
         sends = registry.sends(event.asset)
@@ -559,8 +637,9 @@ class Lane:
         if isinstance(revisions, Reject):
             out.append(self._reject(item, revisions, event))
             return
-        self._counts.count(event)
-        self._intake.used += 1
+        if not self._leaves:
+            self._counts.count(event)
+            self._intake.used += 1
         for late in revisions:
             known = self._made_known(late, self.arrival)
             out.append(Item(item.sequence, self._next_part(), self.arrival, item.known, item.position, known))
@@ -732,7 +811,8 @@ class Lane:
     def _reject(self, item: Item, reject: Reject, event: Event | None) -> Item:
         item.arrival = self.arrival
         item.known = self._known()
-        self._intake.refuse(reject.reason, reject.detail, item.position)
+        if not self._leaves:
+            self._intake.refuse(reject.reason, reject.detail, item.position)
         return reject_row(item, reject, event)
 
     def changed(self) -> Iterable[int]:
@@ -762,6 +842,7 @@ class Lane:
                 "claims": self._arrivals.claims,
                 "names": self._names.state(),
                 "waiting": self._waiting.state(),
+                "left_to_others": self._left_to_others,
             },
         )
 
@@ -776,8 +857,8 @@ class Lane:
     def finish(self) -> list[Item]:
         """Counts of the input, for the summary."""
         counts: dict[str, Any] = {
-            "records": self._sequence,
-            "assets": len(self._registry),
+            "records": self._sequence // self._lanes - self._left_to_others,
+            "assets": len(self._registry) - (0 if self._shared is None else len(self._shared)),
             "by_kind": self._counts.by_kind(),
             # By reason; every stage that rejects adds to it.
             "rejected": {},
@@ -785,6 +866,9 @@ class Lane:
         }
         for said in filter(None, map(sentence, counts["names"])):
             _log.warning("a name matches nothing", found=said)
+        if self._lanes > 1:
+            # Joined where the summary is written.
+            counts["names"] = {self._name: {"rows": counts["names"], "classes": self._names.heard()}}
         if len(self._waiting):
             counts["waiting"] = len(self._waiting)
         if self._waiting.replaced:
@@ -796,6 +880,10 @@ class Lane:
             counts["without_weather"] = self._weather.missed
         body = summary_row({"input": counts})
         return [Item(self._sequence, lane_part(0), self.arrival, self._known(), ("", 0, 0), body)]
+
+
+def _is_reject(item: Item) -> bool:
+    return isinstance(item.body, Row) and item.body.reason is not None
 
 
 def _between(parts: Mapping[int, bytes], first: int, stop: int) -> dict[int, bytes]:

@@ -157,6 +157,10 @@ class Names:
             "heard": sorted(self._with_telemetry),
         }
 
+    def heard(self) -> list[str]:
+        """Return the classes with telemetry, whose missing sensors and codes are reported."""
+        return sorted(self._with_telemetry)
+
     def report(self, registry: Registry) -> list[dict[str, Any]]:
         """Report the names that matched nothing: one table a name.
 

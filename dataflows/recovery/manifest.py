@@ -13,6 +13,7 @@ import msgspec
 
 import dataflows
 from dataflows.disk import replace_file
+from dataflows.placement import lane_names
 from dataflows.recovery.sqlite_files import StoreError
 from dataflows.state.layouts import (
     Change,
@@ -142,7 +143,7 @@ def new_manifest(fleet: Fleet, partitions: int) -> Manifest:
         # Not 0: that is the number of an unnumbered file.
         store=secrets.randbelow((1 << 31) - 1) + 1,
         partitions=partitions,
-        lanes=("lane-0",),
+        lanes=tuple(lane_names(fleet.input.lanes)),
         fleet=fleet.name,
         created=utc(),
         run=_run(fleet, 0),
@@ -163,6 +164,14 @@ def changes_of(manifest: Manifest, fleet: Fleet) -> list[Change]:
     """
     if manifest.fleet != fleet.name:
         raise FleetChangedError(other_fleet(manifest.fleet, fleet.name))
+    lanes = fleet.input.lanes
+    if len(manifest.lanes) != lanes:
+        msg = (
+            f"the recovery store has {len(manifest.lanes)} lanes, `lanes` under [input] is {lanes}: which "
+            f"asset lives in which lane cannot change. Set `lanes` to {len(manifest.lanes)} again; or start "
+            "over (--fresh), which reads the whole input again and learns from it in other lanes"
+        )
+        raise FleetChangedError(msg)
     if manifest.shapes is not None:
         check_shapes(fleet, manifest.shapes)
     return going_on(manifest.past, fleet)[1]

@@ -12,6 +12,7 @@ from dataflows.asset.asset import ASSET
 from dataflows.engine.operators import MAIN
 from dataflows.instants import format_duration
 from dataflows.lane.lane import LANE
+from dataflows.placement import name_of
 from dataflows.recovery.kinds import kind_of
 from dataflows.recovery.sqlite_files import opened, resume_epoch, snapshots
 from dataflows.state.layouts import Change, FleetChangedError
@@ -57,7 +58,7 @@ def stored_state(parts: Iterable[Partition], *, assets: bool) -> StoredState:
                     main = MAIN.inner(MAIN.unseal(each.state))
                     # A removed target may have no snapshot, and former releases kept other counts here too.
                     if main is not None and kind_of(main) in {TARGET, AGREEING}:
-                        for name, own, _ in stored_apart(MAIN.describe(each.state), main, {}):
+                        for name, own, _ in stored_apart(name_of(MAIN.describe(each.state)), main, {}):
                             # A target that moved to another key has left its former state behind.
                             target = TARGET.describe(own)
                             if name not in found.targets or found.targets[name].begun <= target.begun:

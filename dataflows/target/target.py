@@ -260,7 +260,12 @@ class TargetStage:
         self._stale: list[int] = []
         if state is not None and state["begun"] != self._begun:
             state, parts, self._stale = None, {}, sorted(parts)
-        self._order: tuple[int, int] = (0, 0) if state is None else tuple(state["order"])
+        self._lanes = fleet.input.lanes
+        #: Place of the last observation of each lane; lanes have no order among each other.
+        self._orders: list[tuple[int, int]] = [(0, 0)] * self._lanes
+        if state is not None:
+            orders = [state["order"]] if self._lanes == 1 else state["order"]
+            self._orders = [(sequence, part) for sequence, part in orders]
         self._violations = 0 if state is None else state["violations"]
         #: Scores that wait, while an observation is taken whose horizon agrees with others.
         self._held: list[Unpublished] | None = None
@@ -400,10 +405,11 @@ class TargetStage:
 
     def _rows_of(self, item: Item) -> list[Row]:
         seen, order = item.body, by_order(item)
-        if order > self._order:
-            self._order = order
+        lane = order[0] % self._lanes
+        if order > self._orders[lane]:
+            self._orders[lane] = order
         else:
-            self._out_of_order(order)
+            self._out_of_order(order, self._orders[lane])
         return self._observe(item, seen) if isinstance(seen, Observation) else []
 
     def _score_rows(self, rows: ScoredRows, first: int, stop: int) -> list[Item]:
@@ -433,7 +439,8 @@ class TargetStage:
         fit = self._models.due
         dues = [due for due in (self._ledger.due, None if fit is None else fit - 1) if due is not None]
         due, clock = min(dues, default=None), self._ledger.clock
-        return rows.run(first, stop, self._order, self._period[1], due, clock)
+        after = self._orders[rows.order(first)[0] % self._lanes]
+        return rows.run(first, stop, after, self._period[1], due, clock)
 
     def _score_run(self, rows: ScoredRows, first: int, stop: int) -> tuple[int, list[Item]]:
         """Score a run; return where it ended, and what is written of its rows.
@@ -491,7 +498,8 @@ class TargetStage:
     def _pass(self, rows: ScoredRows, row: int) -> None:
         """Move order, knowledge time and target clock to a row of a run, at which nothing is due."""
         known, clock = rows.known(row), rows.clock(row)
-        self._order = rows.order(row)
+        order = rows.order(row)
+        self._orders[order[0] % self._lanes] = order
         if self._known is None or known > self._known:
             self._known = known
         self._ledger.advance(clock)
@@ -513,11 +521,11 @@ class TargetStage:
             rows += self._attempt(item, partial(self._write_events, item))
         return rows, changed
 
-    def _out_of_order(self, order: tuple[int, int]) -> None:
+    def _out_of_order(self, order: tuple[int, int], last: tuple[int, int]) -> None:
         self._violations += 1
         if self._strict:
             msg = (
-                f"target {self._target.name!r}: {order} came after {self._order}; with one worker this "
+                f"target {self._target.name!r}: {order} came after {last}; with one worker this "
                 "cannot happen, and outputs would not be reproducible. Please report it"
             )
             raise OrderError(msg)
@@ -1004,7 +1012,7 @@ class TargetStage:
         """Return the main snapshot: champion, clocks and counts."""
         return TARGET.seal(
             {
-                "order": self._order,
+                "order": self._orders[0] if self._lanes == 1 else self._orders,
                 "violations": self._violations,
                 "errors": self._errors,
                 "known": self._known,
@@ -1054,7 +1062,7 @@ class TargetStage:
         }
         rejected = {"internal_error": self._errors} if self._errors else {}
         body = summary_row({"input": {"rejected": rejected}, "targets": targets})
-        return [Item(*self._order, None, self._known or 0, ("", 0, 0), body)]
+        return [Item(*max(self._orders), None, self._known or 0, ("", 0, 0), body)]
 
 
 class _Either:

@@ -502,6 +502,12 @@ class Audit:
     """
 
     def __init__(self, fleet: Fleet, chosen: Callable[[str], bool], journal: Path | None = None) -> None:
+        if fleet.input.lanes > 1:
+            msg = (
+                f"{fleet.path}: an audit reads the input as one lane, and `lanes` under [input] is "
+                f"{fleet.input.lanes}; replay the recording in one lane, and audit that"
+            )
+            raise AuditError(msg)
         self._fleet = fleet
         self._chosen = chosen
         self._journal = journal

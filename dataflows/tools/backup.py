@@ -30,6 +30,7 @@ from dataflows.connectors.file_sink import (
     part_name,
     parts_of,
 )
+from dataflows.connectors.order_journal import files_of_journal
 from dataflows.disk import replace_file
 from dataflows.outputs import OUTPUTS
 from dataflows.recovery.kinds import describe
@@ -160,16 +161,18 @@ def _copy_files(store: Path, manifest: Manifest, work: Path) -> list[Partition]:
         journal |= _open_journal(store / _JOURNAL, stack)
         for name, file in journal.items():
             file.seek(0)
-            with (work / _JOURNAL / name).open("wb") as target_file:
+            copied = work / _JOURNAL / name
+            copied.parent.mkdir(exist_ok=True)
+            with copied.open("wb") as target_file:
                 shutil.copyfileobj(file, target_file)
     return parts
 
 
 def _open_journal(folder: Path, stack: ExitStack) -> dict[str, BinaryIO]:
     opened_files: dict[str, BinaryIO] = {}
-    for path in sorted(folder.glob("order-*.log")):
+    for path in files_of_journal(folder):
         try:
-            opened_files[path.name] = stack.enter_context(path.open("rb"))
+            opened_files[str(path.relative_to(folder))] = stack.enter_context(path.open("rb"))
         except FileNotFoundError:
             # Deleted since it was listed: nothing needs it any more.
             continue
@@ -308,7 +311,7 @@ def restore(
             raise StoreError(msg)
         for name in manifest.copy.files:
             if not name.startswith(f"{_OUTPUTS}/"):
-                (store / name).parent.mkdir(exist_ok=True)
+                (store / name).parent.mkdir(parents=True, exist_ok=True)
                 shutil.copyfile(copied / name, store / name)
         if outputs is not None:
             _put_back(copied / _OUTPUTS, outputs)

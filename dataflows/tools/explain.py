@@ -137,6 +137,12 @@ def explain(fleet: Fleet, prediction: str) -> Explained:
     if fleet.input.kafka is not None or fleet.input.connector is not None:
         msg = "the recording is needed as files: name them with FLEET_INPUT, as `replay` writes them"
         raise ExplainError(msg)
+    if fleet.input.lanes > 1:
+        msg = (
+            f"{fleet.path}: an explanation reads the input as one lane, and `lanes` under [input] is "
+            f"{fleet.input.lanes}; replay the recording in one lane, and explain a prediction of that"
+        )
+        raise ExplainError(msg)
     fleet, _ = with_recordings(fleet)
     # Files that a run followed are read up to where they end now.
     fleet = replace(fleet, input=replace(fleet.input, follow=False))

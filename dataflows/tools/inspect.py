@@ -15,10 +15,12 @@ from rich.filesize import decimal
 from dataflows import steps
 from dataflows.connectors.file_sink import StoredFile
 from dataflows.connectors.kafka.sink import StoredTopic
+from dataflows.connectors.order_journal import files_of_journal
 from dataflows.connectors.source import StoredInput
 from dataflows.engine.operators import read_parted
 from dataflows.fleet import FleetError, load
 from dataflows.instants import shown_instant
+from dataflows.placement import name_of
 from dataflows.recovery.kinds import describe, kind_of
 from dataflows.recovery.manifest import Manifest, past_of, read_manifest
 from dataflows.recovery.sqlite_files import (
@@ -97,13 +99,29 @@ def inspect(store: Path, fleet_file: Path | None, console: Console, *, as_json: 
         console.print(table)
 
 
+def _input_of(every: Iterable[Snapshot]) -> StoredInput | None:
+    """What all lanes have read, together; None where nothing says so."""
+    described = (describe(each.state) for each in every if steps.is_of(each.step, steps.SOURCE))
+    lanes = [found for found in described if isinstance(found, StoredInput)]
+    if not lanes:
+        return None
+    files: dict[str, int] = {}
+    for path, offset in (each for lane in lanes for each in lane.files):
+        # A shared file is read by each lane.
+        files[path] = min(offset, files.get(path, offset))
+    return StoredInput(
+        sum(lane.records for lane in lanes),
+        sum(lane.entries for lane in lanes),
+        [*files.items()],
+        {name: topic for lane in lanes for name, topic in lane.topics.items()},
+        sorted({part for lane in lanes for part in lane.partitions}),
+    )
+
+
 def _facts(every: Sequence[Snapshot], fleet: Fleet | str, manifest: Manifest) -> dict[str, Any]:
     """What the snapshots hold, for a program."""
     run = manifest.run
-    described_input = next(
-        (describe(each.state) for each in every if steps.is_of(each.step, steps.SOURCE)), None
-    )
-    read = described_input if isinstance(described_input, StoredInput) else None
+    read = _input_of(every)
     outputs = {each.key: describe(each.state) for each in every if steps.is_of(each.step, steps.OUTPUTS)}
     targets = []
     for name, target, parts in () if isinstance(fleet, str) else _described(every, fleet, manifest):
@@ -298,7 +316,7 @@ def _written(every: Iterable[Snapshot], console: Console) -> None:
 
 def _journal(store: Path, console: Console) -> None:
     """Size of the order journal."""
-    paths = sorted((store / "journal").glob("order-*.log"))
+    paths = files_of_journal(store / "journal")
     if not paths:
         return
     size = decimal(sum(path.stat().st_size for path in paths))
@@ -375,9 +393,9 @@ def _of_step(every: Iterable[Snapshot], step: str) -> tuple[dict[str, bytes], di
     for snapshot in every:
         part = steps.part_of(snapshot.step)
         if snapshot.step == steps.main_of(step):
-            mains[snapshot.key] = snapshot.state
+            mains[name_of(snapshot.key)] = snapshot.state
         elif part is not None and part[0] == step:
-            parts[snapshot.key][part[1]] = snapshot.state
+            parts[name_of(snapshot.key)][part[1]] = snapshot.state
     return mains, parts
 
 

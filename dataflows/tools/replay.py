@@ -89,7 +89,9 @@ def replay(
         overrides["input"] |= {
             "files": [str(Path.cwd() / name) for name in recording],
             "kafka": None,
+            "lanes": 1,
             "map": [],
+            "shared": [],
         }
     if out is not None:
         overrides["output"]["folder"] = str(Path.cwd() / out)

@@ -7,7 +7,7 @@ import re
 import shutil
 import signal
 import threading
-from contextlib import contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -24,7 +24,7 @@ from dataflows.connectors.file_sink import committed_file, delete_output, end_of
 from dataflows.connectors.lines import STDIN, InputError, expand, size_of
 from dataflows.connectors.order_journal import delete_journal
 from dataflows.connectors.sink import delete_lineage
-from dataflows.engine.cluster import Cluster, counter, followed
+from dataflows.engine.cluster import Cluster, counter, followed, repeated
 from dataflows.engine.runtime import Runtime, collecting_rarely
 from dataflows.exporter import beside, served
 from dataflows.failure_prediction import build
@@ -41,7 +41,6 @@ from dataflows.tools.tables import show_either
 from dataflows.tools.trial import check_models
 
 if TYPE_CHECKING:
-    from collections import Counter
     from collections.abc import Callable, Iterator, Sequence
     from contextlib import AbstractContextManager
     from datetime import timedelta
@@ -53,7 +52,7 @@ if TYPE_CHECKING:
     from dataflows.connectors.source import LaneSource
     from dataflows.engine.cluster import Counter as EpochCounter
     from dataflows.fleet import Fleet
-    from dataflows.status import Intake
+    from dataflows.status import Counted
 
 __all__ = ["Deployment", "bytes_of", "progress", "run", "signals"]
 
@@ -207,13 +206,18 @@ def _run_processes(
     recovery: RecoveryConfig | None,
 ) -> None:
     """Run the engine in all processes to the end of the input, and add up what they counted."""
-    status, epochs = runtime.status, counter()
+    status, epochs, stops = runtime.status, counter(), counter()
     status.on_commit(partial(_raise, epochs))
-    with Cluster(where.processes, _run_helper, fleet.path, runtime.store, epoch, where, epochs) as cluster:
+    with (
+        Cluster(
+            where.processes, _run_helper, fleet.path, runtime.store, epoch, where, epochs, stops
+        ) as cluster,
+        repeated(lambda: _pass_stop(status, stops)),
+    ):
         _execute(dataflow, 0, cluster.addresses, epoch, recovery)
         status.committed()
         for helper in cluster.results():
-            status.absorb(*helper)
+            status.absorb(helper)
 
 
 def _show_result(
@@ -248,6 +252,16 @@ def _raise(epochs: EpochCounter) -> None:
     epochs.value += 1
 
 
+def _pass_stop(status: RunStatus, stops: EpochCounter) -> None:
+    """Request the stop of the lanes of other processes."""
+    if status.stop:
+        stops.value = 1
+
+
+def _stop(status: RunStatus) -> None:
+    status.stop = True
+
+
 def _run_helper(
     number: int,
     addresses: list[str],
@@ -256,7 +270,8 @@ def _run_helper(
     epoch: timedelta,
     where: Deployment,
     epochs: EpochCounter,
-) -> tuple[Intake, Counter[str]]:
+    stops: EpochCounter,
+) -> Counted:
     """Run the dataflow as another process than the first, which opened the store; return what it counted."""
     fleet = load(path)
     if fleet.input.rules:
@@ -273,12 +288,16 @@ def _run_helper(
     ):
         past = past_in(store, fleet)
         dataflow = build(fleet, Runtime(len(addresses), store, status, past, moved_state(store), number))
-        status.lag = _LAG
-        with followed(epochs, status.committed):
+        with ExitStack() as stack:
+            stack.enter_context(followed(stops, partial(_stop, status)))
+            # The engine gives the lanes to the processes in turn.
+            if number >= fleet.input.lanes:
+                status.lag = _LAG
+                stack.enter_context(followed(epochs, status.committed))
             _execute(dataflow, number, addresses, epoch, recovery)
         status.lag = 0
         status.committed()
-    return status.intake, status.rejected
+    return status.counted()
 
 
 def _execute(

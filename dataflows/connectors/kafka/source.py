@@ -35,7 +35,9 @@ __all__ = ["KafkaSource"]
 
 
 class KafkaSource(LaneSource):
-    """One lane: registry files first, then all partitions of all topics merged by timestamp.
+    """Lanes of topics: registry files first, then all partitions of all topics merged by timestamp.
+
+    Of several lanes each has every so many-th partition of each topic, and all partitions of shared topics.
 
     Args:
         fleet: with topics as its input.
@@ -101,9 +103,9 @@ class KafkaSource(LaneSource):
             follow=self.follow,
             rows={name: rows_of_topic(name, rules) for name in expected} if rules else {},
         )
-        self.status.register("behind", reading.lag)
+        self.status.register_part("behind", self.lane, reading.lag)
         if rules:
-            self.status.register("unmatched", reading.unmatched)
+            self.status.register_part("unmatched", self.lane, reading.unmatched)
         return reading
 
     def _places(self, begun: list[Any]) -> list[FilePosition]:
@@ -133,12 +135,33 @@ class KafkaSource(LaneSource):
                 raise KafkaInputError(msg)
             if name in known:
                 refuse_change(name, Topic(known[name], 0), topic)
+            self._check_divided(name, topic)
             found[name] = topic
         return found
 
+    def _has(self, topic: str, number: int) -> bool:
+        """Whether a partition belongs to the lane."""
+        return topic in self._kafka.shared or number % self.input.lanes == self.lane
+
+    def _check_divided(self, name: str, topic: Topic) -> None:
+        lanes = self.input.lanes
+        if name not in self._kafka.shared and topic.partitions % lanes:
+            msg = (
+                f"the topic {name} has {topic.partitions} partitions, which {lanes} lanes cannot share: "
+                "records of one asset could lie in different lanes in different topics. Set `lanes` under "
+                "[input] to a number that divides the partitions of every topic; or, if the topic holds "
+                "weather, registry rows or commands alone, name it in `shared` under [input.kafka]"
+            )
+            raise KafkaInputError(msg)
+
     def _parts(self, topics: Topics, expected: dict[str, Topic], state: Any) -> list[PartitionBuffer]:  # noqa: ANN401
         """All partitions: those of the store first, then new ones, each at its position."""
-        names = [(name, number) for name in self._kafka.topics for number in range(expected[name].partitions)]
+        names = [
+            (name, number)
+            for name in self._kafka.topics
+            for number in range(expected[name].partitions)
+            if self._has(name, number)
+        ]
         bounds = topics.bounds(names)
         stops = {name: None if self.follow else end for name, (_, end) in bounds.items()}
         begun = [] if state is None else state[2]
