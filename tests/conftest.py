@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -65,7 +66,16 @@ class ByModule(LoadScopeScheduling):
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> ByModule:  # noqa: ANN401 - of pytest-xdist
     """Distribute the tests, whatever ``--dist`` says."""
+    config.option.loadscopereorder = False
     return ByModule(config, log)
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Workers begin with the modules of long tests, and end with small ones: none waits for another."""
+    if hasattr(config, "workerinput"):
+        long = {item.path for item in items if item.get_closest_marker("ci") is not None}
+        sizes = Counter(item.path for item in items)
+        items.sort(key=lambda item: (item.path not in long, -sizes[item.path]))
 
 
 _used: list[str] = []

@@ -208,6 +208,7 @@ def test_rows_of_recorded_files_carry_the_time_of_writing(writer: Writer) -> Non
     assert message.timestamp()[1] >= NOW * 1_000
 
 
+@pytest.mark.ci
 def test_a_broker_that_dies_and_comes_back_delays_a_commit(writer: Writer) -> None:
     """Nothing is lost, nothing is there twice, and the run goes on."""
     writer.cluster.broker.need("kill")

@@ -59,6 +59,7 @@ def expected(alerts: bytes) -> set[str]:
     return {f"{row['id']}.{states[row['state']]}" for row in rows(alerts) if row["state"] in states}
 
 
+@pytest.mark.ci
 def test_runs_that_are_killed_deliver_every_alert(tmp_path: Path) -> None:
     """The pager gets each beginning and end, though it fails now and then; one that hangs changes nothing."""
     with serving() as pager, serving() as stuck:
