@@ -384,6 +384,13 @@ def init(
             help="A code that is a failure, in a column of codes; may be repeated.", show_default=False
         ),
     ] = None,
+    failures_in: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="One of the files (or topics) each of whose rows is a failure; may be repeated.",
+            show_default=False,
+        ),
+    ] = None,
     topic: Annotated[
         list[str] | None,
         typer.Option(
@@ -406,7 +413,14 @@ def init(
     with _explained():
         cluster = cluster_of(topic, kafka) if topic else None
         write_fleet(
-            files or (), out, _console, force=force, zone=zone, failures=failure or (), cluster=cluster
+            files or (),
+            out,
+            _console,
+            force=force,
+            zone=zone,
+            failures=failure or (),
+            failures_in=failures_in or (),
+            cluster=cluster,
         )
 
 

@@ -64,6 +64,7 @@ def init(
     force: bool = False,
     zone: str | None = None,
     failures: Sequence[str] = (),
+    failures_in: Sequence[str | Path] = (),
 ) -> str:
     """Write a ``fleet.toml`` for files of any form, and return what was found in them.
 
@@ -73,6 +74,7 @@ def init(
         force: replace a file that is there.
         zone: time zone of times without offset, such as ``"Europe/Berlin"``; None takes them as UTC.
         failures: codes that are failures, in a column of codes.
+        failures_in: those of the files each of whose rows is a failure.
 
     Raises:
         InitError: the files hold no telemetry, or the file is there already.
@@ -87,6 +89,7 @@ def init(
         force=force,
         zone=zone,
         failures=failures,
+        failures_in=[str(path) for path in failures_in],
     )
     return printed.getvalue()
 

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import shutil
 import subprocess
 import sys
-import zipfile
 from typing import TYPE_CHECKING
 
 import pytest
@@ -105,28 +103,6 @@ def test_a_demo_works_in_any_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert shown.exit_code == 0, shown.output
     assert {path.name for path in tmp_path.iterdir()} == {"highwater-demo", "recovery"}
     assert (tmp_path / "highwater-demo" / "out" / "summary.json").exists()
-
-
-@pytest.mark.ci
-def test_the_wheel_holds_all_that_the_commands_need(tmp_path: Path) -> None:
-    """The demo's fleet, the scenarios, the package `highwater`, types, and the command."""
-    command = [sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "--no-build-isolation", "-w"]
-    source = tmp_path / "source"
-    kept = shutil.ignore_patterns(".*", "tests", "build", "out", "data", "*.egg-info", "recovery")
-    shutil.copytree(ROOT, source, symlinks=True, ignore=kept)
-    subprocess.run([*command, str(tmp_path), str(source)], check=True, timeout=200)
-    [wheel] = tmp_path.glob("highwater_ml-*.whl")
-    with zipfile.ZipFile(wheel) as held:
-        names = set(held.namelist())
-        demo = held.read("dataflows/tools/demo/fleet.toml")
-        [points] = [held.read(name) for name in names if name.endswith("entry_points.txt")]
-    assert demo == (ROOT / "examples" / "trucks" / "fleet.toml").read_bytes()
-    assert b"highwater = dataflows.__main__:app" in points
-    assert {
-        "highwater/__init__.py",
-        "highwater/py.typed",
-        "dataflows/simulator/scenarios/field.toml",
-    } <= names
 
 
 HEAVY = (

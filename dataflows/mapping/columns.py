@@ -15,14 +15,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dataflows.mapping.rows import RowsError, encoding_of, first_cells, form_of, read_rows
-from dataflows.mapping.rules import FILE, MISSING, Time, value_of
+from dataflows.mapping.rules import FILE, MISSING, Text, Time, value_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Collection, Iterable, Sequence
 
     from dataflows.mapping.rows import Row
 
-__all__ = ["ROWS", "RUN_TO_FAILURE", "Column", "Proposal", "propose"]
+__all__ = ["ROWS", "RUN_TO_FAILURE", "Column", "Known", "Proposal", "propose"]
 
 #: Number of rows of each file that are examined.
 ROWS = 20_000
@@ -39,17 +39,35 @@ _ASSET = re.compile(
     re.IGNORECASE,
 )
 _TIME = re.compile(r"time|date|stamp|^ts$|^at$|^t$|epoch|cycle|hour$|zeit|datum", re.IGNORECASE)
+#: Columns of sensor names, of their readings, and of how good these are.
+_TAG = re.compile(
+    r"tag|sensor|signal|variable|parameter|point|channel|metric|messstelle|kanal", re.IGNORECASE
+)
+_VALUE = re.compile(r"^(value|val|reading|wert|messwert|v)$", re.IGNORECASE)
+_QUALITY = re.compile(r"quality|qualität|status", re.IGNORECASE)
+_PARTS = (".", "/", ":", "|", "_")
+#: Share of all pairs of machine and sensor that are among the tags, at least.
+_FULL = 0.7
 _ARRIVED = re.compile(
-    r"arriv|receiv|ingest|inserted|report|recv|^rx|rx$|gemeldet|meldung|eingang|erfasst", re.IGNORECASE
+    r"arriv|receiv|ingest|inserted|report|notif|recv|^rx|rx$|gemeldet|meldung|eingang|erfasst", re.IGNORECASE
 )
 #: Names of a number that identifies a record.
-_IDENTITY = re.compile(r"(nr|no|num|number|nummer|id|key)\.?$", re.IGNORECASE)
-_FAILURE = re.compile(r"fail|broke|breakdown|fault_?label|ausfall|störung|stoerung", re.IGNORECASE)
-_FAULT = re.compile(r"error|alarm|fault|event|code", re.IGNORECASE)
-_MAINTENANCE = re.compile(r"maint|repair|service|work_?order|replac|inspect|overhaul|wartung", re.IGNORECASE)
+_IDENTITY = re.compile(r"(nr|no|num|number|nummer|id|key|order|ticket|auftrag)\.?$", re.IGNORECASE)
+_FAILURE = re.compile(
+    r"fail|broke|breakdown|fault_?label|malfunction|outage|downtime|stoppage|ausfall|störung|stoerung"
+    r"|stillst(a|ä|ae|a\u0308)nd|defekt",
+    re.IGNORECASE,
+)
+_FAULT = re.compile(r"error|alarm|fault|(?<!pr)event|code", re.IGNORECASE)
+_MAINTENANCE = re.compile(
+    r"maint|repair|service|work_?order|replac|inspect|overhaul|preventi|(?<!un)planned|wartung|instandhaltung",
+    re.IGNORECASE,
+)
 _KINDS = {"failure": _FAILURE, "maintenance": _MAINTENANCE, "fault": _FAULT}
 #: Fields of an event that say what it is about.
 _ABOUT = {"failure": "mode", "fault": "code", "maintenance": "component"}
+#: Names of columns that say what a row is.
+_TYPE = re.compile(r"type|kind|class|category|(?<!t)art$|typ$", re.IGNORECASE)
 _LABEL = re.compile(r"^(is_?)?(machine_?)?(fail(ure|ed)?|broken?|breakdown|label|target)$", re.IGNORECASE)
 #: A number with a decimal comma, and one whose commas may part thousands.
 _COMMA = re.compile(r"[+-]?(\d{1,3}(\.\d{3})+|\d+),\d+(e[+-]?\d+)?", re.IGNORECASE)
@@ -68,6 +86,7 @@ _FORMATS = (
     "%m/%d/%Y %H:%M:%S",
     "%m/%d/%Y %H:%M",
     "%m/%d/%Y %I:%M:%S %p",
+    "%m/%d/%Y %I:%M %p",
     "%m/%d/%Y",
     "%d/%m/%Y %H:%M:%S",
     "%d/%m/%Y %H:%M",
@@ -187,16 +206,30 @@ class Proposal:
     ignored: list[str] = field(default_factory=list)
 
 
-def propose(files: Sequence[str], *, zone: str | None = None, failures: Sequence[str] = ()) -> list[Proposal]:
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What a person knows of files.
+
+    Attributes:
+        zone: time zone of times without offset; None takes them as UTC, and says so.
+        failures: codes that are failures, in columns of codes.
+        failures_in: paths of files each of whose rows is a failure.
+    """
+
+    zone: str | None = None
+    failures: Sequence[str] = ()
+    failures_in: Sequence[str] = ()
+
+
+def propose(files: Sequence[str], known: Known) -> list[Proposal]:
     """Propose a rule for each group of files with the same columns.
 
     Args:
         files: paths of files of rows; one without a row gets no rule.
-        zone: time zone of times without offset; None takes them as UTC, and says so.
-        failures: codes that are failures, in columns of codes.
+        known: what a person knows of them.
 
     Raises:
-        RowsError: a file cannot be read, or failures are given and there is no column of codes.
+        RowsError: a file cannot be read, or one of ``failures_in`` has no times, or is not among ``files``.
     """
     samples: dict[tuple[str, ...], dict[str, list[Row]]] = defaultdict(dict)
     for path in files:
@@ -206,29 +239,44 @@ def propose(files: Sequence[str], *, zone: str | None = None, failures: Sequence
         names = tuple(dict.fromkeys(name for row in rows[:200] for name in row.fields or {}))
         found = samples[names]
         found[path] = rows[: max(1, ROWS - sum(map(len, found.values())))]
-    tables = [table for group in samples.values() for table in _tables(group, zone, failures)]
-    if failures and not any(table.fails for table in tables):
-        msg = f"no column of codes beside readings is found, of which {', '.join(failures)} could be failures"
+    tables = [table for group in samples.values() for table in _tables(group, known)]
+    if known.failures and not any(table.fails for table in tables):
+        named = ", ".join(known.failures)
+        msg = f"no column of codes beside readings is found, of which {named} could be failures"
         raise RowsError(msg)
+    for path in known.failures_in:
+        _table_of(path, tables).take_as_failures()
     if any(table.arrived is not None for table in tables):
         for table in tables:
             table.take_as_received_at_once()
+    machines = {name for table in tables if table.kind == "telemetry" for name in table.machines()}
+    for table in tables:
+        if table.kind != "telemetry":
+            table.take_names_of(machines)
     labels = any(table.label is not None or table.fails or table.kind == "failure" for table in tables)
     return [table.proposal(labels=labels) for table in tables]
 
 
-def _tables(samples: dict[str, list[Row]], zone: str | None, failures: Sequence[str]) -> list[_Table]:
+def _tables(samples: dict[str, list[Row]], known: Known) -> list[_Table]:
     """Tables of files with the same columns: one, or one of files to train on and one of files to test."""
-    whole = _Table(samples, zone, failures)
+    whole = _Table(samples, known)
     tests = {path: rows for path, rows in samples.items() if Path(path).name.lower().startswith("test")}
     if len(tests) in {0, len(samples)} or whole.kind != "telemetry":
         return [whole]
     rest = {path: rows for path, rows in samples.items() if path not in tests}
     by_file = whole.by_file
     return [
-        _Table(rest, zone, failures, by_file=by_file),
-        _Table(tests, zone, failures, by_file=by_file, cut=True),
+        _Table(rest, known, by_file=by_file),
+        _Table(tests, known, by_file=by_file, cut=True),
     ]
+
+
+def _table_of(path: str, tables: Sequence[_Table]) -> _Table:
+    for table in tables:
+        if Path(path).resolve() in {Path(each).resolve() for each in table.files}:
+            return table
+    msg = f"{path} is not among the files that can be read: give it as a file, too"
+    raise RowsError(msg)
 
 
 def _sample(path: str) -> list[Row]:
@@ -258,13 +306,40 @@ def _is_number(text: str) -> bool:
     return True
 
 
+@dataclass(frozen=True, slots=True)
+class _Long:
+    """Columns of rows that hold one reading each.
+
+    Attributes:
+        tag: names the sensor, perhaps with its machine.
+        value: the reading.
+        machine: regular expression that finds the machine in the tag; None if another column names it.
+        sensor: regular expression that finds the sensor; None if the tag is its name.
+    """
+
+    tag: Column
+    value: Column
+    machine: str | None
+    sensor: str | None
+
+    def source(self) -> str | dict[str, Any]:
+        """Where the name of the sensor comes from, as a rule says it; it is one that `fleet.toml` takes."""
+        source: dict[str, Any] = {"field": self.tag.name}
+        if self.sensor is not None:
+            source["match"] = self.sensor
+        read = Text(**source).read
+        found = sorted({name for text in self.tag.distinct if (name := read({self.tag.name: text}))})
+        if names := _fit_for_names(found):
+            source["names"] = {text: names.get(text, text) for text in found}
+        return source if len(source) > 1 else self.tag.name
+
+
 class _Table:
     """Files with the same columns.
 
     Args:
         samples: first rows of each file.
-        zone: time zone of times without offset, None if unknown.
-        failures: codes that are failures.
+        known: what a person knows of them.
         by_file: whether the name of a machine needs that of its file; None finds out.
         cut: whether the machines were cut off before they failed.
 
@@ -275,13 +350,12 @@ class _Table:
     def __init__(
         self,
         samples: dict[str, list[Row]],
-        zone: str | None = None,
-        failures: Sequence[str] = (),
+        known: Known,
         *,
         by_file: bool | None = None,
         cut: bool = False,
     ) -> None:
-        self._zone = zone
+        self._zone = known.zone
         self.files = files = list(samples)
         rows = [row for each in samples.values() for row in each]
         self._cut = cut
@@ -292,15 +366,20 @@ class _Table:
             for name, value in _flat(fields):
                 self.columns.setdefault(name, Column(name)).add(value)
         self.asked: list[str] = []
+        #: Columns of times.
+        self._timed: Collection[str] = ()
         self.time, self.arrived = self._times()
         self.label = next((c for c in self._left() if _LABEL.search(c.name) and _is_flag(c)), None)
         self.asset: Column | None = None
         self.asset = self._asset()
         self.code = self._code()
         #: Codes of failures.
-        self.fails = [] if self.code is None else list(failures)
+        self.fails = [] if self.code is None else list(known.failures)
         self.type, self.kinds = self._types()
         self.kind = self._kind()
+        self.long = self._long() if self.kind == "telemetry" and self.time is not None else None
+        #: Name that other files have for a machine, by the one of this file.
+        self._names: dict[str, str] = {}
         self.by_file = self._needs_file(samples) if by_file is None else by_file
         self.encoding = _encoding(files[0])
         if self.encoding is not None:
@@ -317,6 +396,78 @@ class _Table:
             names = ", ".join(Path(each).name for each in files)
             # In place of the questions about its columns.
             self.asked = [f"{names}: {what}. It is left out. If it matters, add it to `files`, and a rule."]
+            if self.time is not None:
+                self.asked[0] += (
+                    f" If each of its rows is a failure, run `init` again with --failures-in {files[0]}."
+                )
+
+    def _long(self) -> _Long | None:
+        """Find the columns of rows that hold one reading each, with the name of its sensor."""
+        readings = self._readings()
+        if len(readings) != 1 or self.label is not None or self.code is not None:
+            return None
+        [value] = readings
+        tags = [
+            column
+            for column in self._left()
+            if column.numbers == 0
+            and column.missing == 0
+            and (_says(_TAG, column.name) or (_VALUE.search(value.name) and column is self.asset))
+            and 1 < len(column.distinct) < min(_DISTINCT, len(self._rows) / 3)
+        ]
+        if not tags:
+            return None
+        tag = max(tags, key=lambda column: (bool(_says(_TAG, column.name)), len(column.distinct)))
+        if self.asset is not None and tag is not self.asset:
+            return _Long(tag, value, None, None)
+        parts = _parts_of(tag.distinct)
+        if parts is None:
+            return None
+        first = next(iter(tag.distinct))
+        machine, sensor = (Text(field="tag", match=part).read({"tag": first}) for part in parts)
+        self.asked.append(
+            f"`{tag.name}` names machine and sensor: {first} is taken as {sensor} of {machine}."
+        )
+        return _Long(tag, value, *parts)
+
+    def machines(self) -> set[str]:
+        """Names of the machines, as events will have them; empty where they are made of the file's name."""
+        if self.asset is None or self.by_file or self.headless:
+            return set()
+        if self.long is None or self.long.machine is None:
+            return set(self.asset.distinct)
+        name, source = self.asset.name, Text(field=self.asset.name, match=self.long.machine)
+        return {machine for text in self.asset.distinct if (machine := source.read({name: text}))}
+
+    def take_as_failures(self) -> None:
+        """Take each row as a failure.
+
+        Raises:
+            RowsError: there are no times.
+        """
+        if self.time is None:
+            msg = f"{self.files[0]} has no column of times, so its rows cannot be failures"
+            raise RowsError(msg)
+        self.kind, self.type, self.kinds = "failure", None, {}
+        self.asked = [asked for asked in self.asked if "It is left out" not in asked]
+
+    def take_names_of(self, machines: set[str]) -> None:
+        """Find the machine of another file for each name of this one, where none is the same."""
+        if self.asset is None or self.by_file or machines & self.asset.distinct.keys():
+            return
+        plain = {_plain_name(name): name for name in machines}
+        names = {
+            name: plain[max(ends, key=len)]
+            for name in self.asset.distinct
+            if (ends := [end for end in plain if end and _plain_name(name).endswith(end)])
+        }
+        if len(names) < _MOST * len(self.asset.distinct) or len(set(names.values())) < len(names):
+            return
+        self._names = names
+        one, other = next(iter(names.items()))
+        self.asked.append(
+            f"`{self.asset.name}` has other names for machines: {one} is taken as {other}, and so on."
+        )
 
     def _needs_file(self, samples: dict[str, list[Row]]) -> bool:
         """Whether the name of a machine needs that of its file."""
@@ -333,12 +484,13 @@ class _Table:
     def _left(self) -> Iterable[Column]:
         """Columns that are no time."""
         times = {source["field"] for source in (self.time, self.arrived) if source is not None}
-        return [column for column in self.columns.values() if column.name not in times]
+        return [column for column in self.columns.values() if column.name not in times | {*self._timed}]
 
     def _times(self) -> tuple[dict[str, Any] | None, dict[str, Any] | None]:
         found = {
             name: form for name, column in self.columns.items() if (form := _time_of(column)) is not None
         }
+        self._timed = found.keys()
         arrived = next((name for name in found if _says(_ARRIVED, name)), None) if len(found) > 1 else None
         names = [name for name in found if name != arrived]
         named = [name for name in names if _says(_TIME, name)] or names
@@ -410,9 +562,10 @@ class _Table:
     def _types(self) -> tuple[Column | None, dict[str, str]]:
         """Find the column whose values say what each row is, and the kind of event of each value.
 
-        Several values of one kind are no types: they are modes, codes or components.
+        Several values of one kind are no types: they are modes, codes or components. A column that is called
+        a type goes before one that tells of it, such as a description.
         """
-        for column in self._texts():
+        for column in sorted(self._texts(), key=lambda column: not _says(_TYPE, column.name)):
             if _is_prose(column):
                 continue
             kinds = {text: kind for text in column.distinct if (kind := _kind_in(text)) is not None}
@@ -475,6 +628,10 @@ class _Table:
             place["asset"] = {"value": name}
         elif self.headless:
             place["asset"] = {"text": f"unit-{{{self.asset.name}}}"}
+        elif self.long is not None and self.long.machine is not None:
+            place["asset"] = {"field": self.asset.name, "match": self.long.machine}
+        elif self._names:
+            place["asset"] = {"field": self.asset.name, "names": self._names}
         else:
             place["asset"] = self.asset.name
         if self.time is not None:
@@ -563,7 +720,14 @@ class _Table:
         names = _fit_for_names(readings)
         if names or any(column.commas for column in varying):
             readings = {names.get(column.name, column.name): column.source for column in varying}
-        telemetry = {"kind": "telemetry", **place, "readings": readings}
+        telemetry: dict[str, Any] = {"kind": "telemetry", **place, "readings": readings}
+        if self.long is not None:
+            del telemetry["readings"]
+            telemetry |= {"tag": self.long.source(), "value": self.long.value.source}
+            used.add(self.long.tag.name)
+            if (good := self._good()) is not None:
+                telemetry["where"] = good
+                used |= good.keys()
         make.append(telemetry)
         if self.code is not None and varying:
             telemetry["where"] = {max(varying, key=lambda column: column.rows).name: "*"}
@@ -583,6 +747,16 @@ class _Table:
             make.append({**_later(failure), "when": "last"})
             self.asked.append(RUN_TO_FAILURE)
         return make, used
+
+    def _good(self) -> dict[str, str] | None:
+        """Condition of readings that the historian calls good."""
+        for column in self._texts():
+            good = next((text for text in column.distinct if text.lower() == "good"), None)
+            if _says(_QUALITY, column.name) and good is not None:
+                if not column.constant:
+                    self.asked.append(f"Only rows whose `{column.name}` is {good} are read.")
+                return {column.name: good}
+        return None
 
     def _codes(self, code: Column, place: dict[str, Any]) -> list[dict[str, Any]]:
         """Faults of codes, and failures of those that are given as such."""
@@ -623,6 +797,41 @@ def _says(pattern: re.Pattern[str], name: str) -> bool:
     (True, False)
     """
     return pattern.search(name) is not None or pattern.search(name.rsplit(".", 1)[-1]) is not None
+
+
+def _parts_of(tags: Iterable[str]) -> tuple[str, str] | None:
+    """Return regular expressions that find machine and sensor in tags; None if their parts do not say so.
+
+    The sensor is the last part. The machine is the only other part that varies, else all before the last.
+
+    >>> _parts_of([f"SITE.P-{number}.{sensor}" for number in range(3) for sensor in ("FLOW", "TEMP")])
+    ('^[^.]*[.]([^.]*)[.]', '([^.]*)$')
+    """
+    tags = list(tags)
+    for mark in _PARTS:
+        parts = [tag.split(mark) for tag in tags]
+        if len({len(each) for each in parts}) != 1 or len(parts[0]) < _TWO:
+            continue
+        counts = [len(set(column)) for column in zip(*parts, strict=True)]
+        varying = [place for place, count in enumerate(counts[:-1]) if count > 1]
+        machines = len({tuple(each[:-1]) for each in parts})
+        # Nearly every machine has nearly every sensor.
+        if not varying or machines * counts[-1] * _FULL > len(tags):
+            continue
+        other, one = f"[^{mark}]*", f"[{mark}]"
+        if len(varying) == 1:
+            return f"^{(other + one) * varying[0]}({other}){one}", f"({other})$"
+        return f"^(.*){one}", f"({other})$"
+    return None
+
+
+def _plain_name(name: str) -> str:
+    """Letters and digits of a name.
+
+    >>> _plain_name("P2-P-101")
+    'p2p101'
+    """
+    return "".join(letter for letter in name.lower() if letter.isalnum())
 
 
 def _is_prose(column: Column) -> bool:

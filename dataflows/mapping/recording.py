@@ -198,7 +198,16 @@ def _dumped(rule: Rule) -> dict[str, Any]:
     """What a recording depends on; keys that came later count only where they are set."""
     left: dict[str, Any] = {"topics": True, "encoding": rule.encoding is None}
     left["make"] = {number: {"unless"} for number, made in enumerate(rule.make) if not made.unless}
-    return rule.model_dump(exclude=left)
+    dumped: dict[str, Any] = _without_match(rule.model_dump(exclude=left))
+    return dumped
+
+
+def _without_match(value: Any) -> Any:  # noqa: ANN401 - any plain value
+    """Leave out `match` where it is not set."""
+    if isinstance(value, dict):
+        unset = {"match"} if value.get("match", "") is None else set()
+        return {name: _without_match(each) for name, each in value.items() if name not in unset}
+    return [*map(_without_match, value)] if isinstance(value, list) else value
 
 
 def _digest_of(path: str) -> str:

@@ -70,9 +70,16 @@ class Text(_Spec):
     'engine-7'
     >>> Text(field="code", names={"F01": "leak"}).read({"code": "F01"})
     'leak'
+    >>> Text(field="tag", match=r"^plant1[.](.*)[.]flow$").read({"tag": "plant1.p-7.flow"})
+    'p-7'
     """
 
     field: str | None = Field(default=None, description="Field of the row; `a.b` is `b` inside `a`.")
+    match: str | None = Field(
+        default=None,
+        description="Regular expression that finds the text inside the field: its group, or all of it. Where "
+        "it does not match, the text is missing.",
+    )
     value: str | None = Field(default=None, description="A constant.")
     text: str | None = Field(
         default=None,
@@ -91,6 +98,18 @@ class Text(_Spec):
         if len(given) != 1:
             msg = "exactly one of `field`, `value` and `text`"
             raise ValueError(msg)
+        if self.match is not None:
+            if self.field is None:
+                msg = "`match` needs a `field` to look in"
+                raise ValueError(msg)
+            try:
+                groups = re.compile(self.match).groups
+            except re.error as error:
+                msg = f"`match` is no regular expression: {error}"
+                raise ValueError(msg) from None
+            if groups > 1:
+                msg = f"`match` has {groups} groups; mark the text with one, and write the others as (?:...)"
+                raise ValueError(msg)
         return self
 
     def read(self, fields: Mapping[str, Any]) -> str | None:
@@ -103,6 +122,9 @@ class Text(_Spec):
                 return None
             return _FIELD.sub(lambda found: str(parts[found[1]]), self.text)
         text = _as_text(value_of(fields, self.field or ""))
+        if text is not None and self.match is not None:
+            found = re.search(self.match, text)
+            text = None if found is None else found[found.re.groups]
         return text if text is None or self.names is None else self.names.get(text)
 
 

@@ -22,7 +22,7 @@ from rich.markup import escape
 from dataflows.connectors.lines import InputError, expand
 from dataflows.events import Reject, decode
 from dataflows.instants import MICROSECONDS, format_duration, shown_instant
-from dataflows.mapping.columns import RUN_TO_FAILURE, propose
+from dataflows.mapping.columns import RUN_TO_FAILURE, Known, propose
 from dataflows.mapping.recording import Recording, events_of, line_of
 from dataflows.mapping.rows import form_of
 from dataflows.mapping.rules import Rule
@@ -112,6 +112,7 @@ def init(
     force: bool = False,
     zone: str | None = None,
     failures: Sequence[str] = (),
+    failures_in: Sequence[str] = (),
     cluster: Cluster | None = None,
 ) -> None:
     """Write a ``fleet.toml`` for files or topics, and show what was found in them.
@@ -123,6 +124,7 @@ def init(
         force: whether to replace a file that is there.
         zone: time zone of times without offset; None takes them as UTC.
         failures: codes that are failures.
+        failures_in: those of the files each of whose rows is a failure.
         cluster: topics to read in place of files.
 
     Raises:
@@ -146,12 +148,14 @@ def init(
         except InputError as error:
             msg = f"no such file, or nothing that matches, among {', '.join(files)}"
             raise InitError(msg) from error
-        _write(paths, _Files(files, out), out, console, zone, failures)
+        known = Known(zone, failures, failures_in)
+        _write(paths, _Files(files, out), out, console, known)
         return
     with tempfile.TemporaryDirectory() as folder:
         with console.status("Reading the topics ..."):
             paths = _sample(cluster, Path(folder))
-        _write(paths, _Topics(cluster), out, console, zone, failures)
+        known = Known(zone, failures, [str(Path(folder) / f"{topic}.jsonl") for topic in failures_in])
+        _write(paths, _Topics(cluster), out, console, known)
 
 
 def _write(
@@ -159,13 +163,12 @@ def _write(
     source: _Files | _Topics,
     out: Path,
     console: Console,
-    zone: str | None,
-    failures: Sequence[str],
+    known: Known,
 ) -> None:
     """Examine files, write the ``fleet.toml`` and show what was found."""
     with console.status("Reading ..."):
         ours = [path for path in paths if _holds_events(path)]
-        proposals = propose([path for path in paths if path not in ours], zone=zone, failures=failures)
+        proposals = propose([path for path in paths if path not in ours], known)
         if source.live:
             _assume_no_failures(proposals)
         ruled = {*ours, *(path for proposal in proposals if proposal.rule for path in proposal.files)}
@@ -487,7 +490,7 @@ class _Fleet:
         if share := self._found.share(self._horizon):
             target += [
                 "# Share of examples with a failure ahead, as found: the score until a model has learned.",
-                f"prior = {min(max(float(f'{share:.0e}'), _RAREST), _MOST_COMMON)}",
+                f"prior = {min(max(float(f'{share:.1e}'), _RAREST), _MOST_COMMON)}",
             ]
         if modes:
             counts = ", ".join(f"{mode} {count}" for mode, count in modes.most_common())

@@ -73,7 +73,8 @@ class Survey:
         attributes: values by attribute.
         first: the earliest time, microseconds.
         last: the latest time.
-        intervals: how often each interval between two messages of one asset came, microseconds.
+        intervals: how often each interval between two messages of one asset and first sensor came,
+            microseconds: in a message for each sensor, those of another sensor are no measure of the cadence.
         lateness: arrival minus time of telemetry, microseconds, where there are arrivals.
         reported: arrival minus time of failures.
         disorder: how far telemetry lies below the newest time of its asset in order of arrival.
@@ -81,6 +82,7 @@ class Survey:
         oldest: the earliest time of telemetry by asset.
         newest: the latest time of telemetry by asset.
         received: arrival and time of each message of telemetry, by asset.
+        previous: time of the latest message by asset and first sensor.
     """
 
     sensors: dict[str, Sensor] = field(default_factory=dict)
@@ -101,10 +103,11 @@ class Survey:
     oldest: dict[str, int] = field(default_factory=dict)
     newest: dict[str, int] = field(default_factory=dict)
     received: dict[str, list[tuple[int, int]]] = field(default_factory=lambda: defaultdict(list))
+    previous: dict[tuple[str, str], int] = field(default_factory=dict)
 
     @property
     def cadence(self) -> int:
-        """The median interval between two messages of an asset, microseconds; an hour without any."""
+        """The median of the intervals, microseconds; an hour without any."""
         half, seen = sum(self.intervals.values()) / 2, 0
         for interval, count in sorted(self.intervals.items()):
             seen += count
@@ -198,10 +201,13 @@ def _add_telemetry(found: Survey, event: Telemetry) -> None:
     if event.arrived is not None and event.time > event.arrived + _AHEAD:
         return  # a wrong clock; the dataflow rejects it
     found.first, found.last = min(found.first, event.time), max(found.last, event.time)
+    sensor_of_asset = (event.asset, next(iter(event.readings), ""))
+    previous = found.previous.get(sensor_of_asset)
+    if previous is not None and event.time > previous:
+        found.intervals[event.time - previous] += 1
+    found.previous[sensor_of_asset] = event.time if previous is None else max(previous, event.time)
     before = newest.get(event.asset)
-    if before is not None and event.time > before:
-        found.intervals[event.time - before] += 1
-    elif before is not None and event.time < before and event.arrived is None:
+    if before is not None and event.time < before and event.arrived is None:
         found.disorder.append(before - event.time)
     newest[event.asset] = event.time if before is None else max(before, event.time)
     found.oldest[event.asset] = min(event.time, found.oldest.get(event.asset, event.time))

@@ -214,6 +214,18 @@ def test_a_file_that_changed_after_it_was_recorded_is_refused(tmp_path: Path) ->
         with_recordings(load(tmp_path / "fleet.toml"))
 
 
+def test_a_recording_of_an_earlier_release_is_read(tmp_path: Path) -> None:
+    """Keys that rules got since count only where they are set: the digest is that of version 0.1.0."""
+    (tmp_path / "fleet.toml").write_text(FLEET, encoding="utf-8")
+    _table(tmp_path / "day1.csv", ["asset", "s", "volt"], [["a", 10, 1]])
+    _, [made] = with_recordings(load(tmp_path / "fleet.toml"))
+    assert made["rules"] == "1b695eef292e2a8b2133899018062043"
+    asset = 'asset = { field = "asset", match = "a" }'
+    (tmp_path / "fleet.toml").write_text(FLEET.replace('asset = "asset"', asset), encoding="utf-8")
+    with pytest.raises(MappingError, match="changed since"):
+        with_recordings(load(tmp_path / "fleet.toml"))
+
+
 def test_changed_rules_are_refused(tmp_path: Path) -> None:
     """A recording holds events of the rules it was made by."""
     (tmp_path / "fleet.toml").write_text(FLEET, encoding="utf-8")

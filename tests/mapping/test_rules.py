@@ -118,6 +118,37 @@ def test_a_code_without_a_name_makes_no_event(tmp_path: Path) -> None:
     assert [event["mode"] for event in _events(path, rule)] == ["leak"]
 
 
+def test_a_part_of_a_field_is_found_by_a_regular_expression(tmp_path: Path) -> None:
+    """A tag of a historian names machine and sensor; one that does not match is a reject with its reason."""
+    path = tmp_path / "tags.csv"
+    path.write_text("at,tag,value\n2020-01-01,a.p-7.flow,3\n2020-01-01,oops,4\n", encoding="utf-8")
+    telemetry = {
+        "kind": "telemetry",
+        "asset": {"field": "tag", "match": "[.]([^.]*)[.]"},
+        "time": {"field": "at", "zone": "UTC"},
+        "tag": {"field": "tag", "match": "[^.]*$", "names": {"flow": "Flow"}},
+        "value": "value",
+    }
+    found, unusable = _events(path, _rule(make=[telemetry]))
+    assert (found["asset"], found["readings"]) == ("p-7", {"Flow": 3.0})
+    assert unusable["why"] == "telemetry: asset is missing"
+
+
+@pytest.mark.parametrize(
+    ("source", "why"),
+    [
+        ({"field": "a", "match": "("}, "no regular expression"),
+        ({"field": "a", "match": "(.)(.)"}, "has 2 groups"),
+        ({"value": "a", "match": "."}, "needs a `field`"),
+    ],
+    ids=["broken", "groups", "no-field"],
+)
+def test_a_regular_expression_that_finds_nothing_is_refused(source: dict[str, str], why: str) -> None:
+    """Before any row is read."""
+    with pytest.raises(ValueError, match=why):
+        _rule(make=[{"kind": "maintenance", "asset": source, "time": "at"}])
+
+
 @pytest.mark.parametrize(
     ("text", "why"),
     [("2021-10-31 02:30:00", "occurs twice"), ("2021-03-28 02:30:00", "does not exist")],

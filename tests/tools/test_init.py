@@ -117,7 +117,8 @@ def test_a_target_begins_at_the_share_of_failures_that_was_found(tmp_path: Path)
     _init(*_pumps(tmp_path), out=tmp_path / "fleet.toml")
     (target,) = load(tmp_path / "fleet.toml").targets.values()
     leaks = (tmp_path / "failures.csv").read_text().count("leak")
-    assert target.prior == pytest.approx(leaks * 24 / 4_800, rel=0.3)
+    hours = (tmp_path / "readings.csv").read_text().count("pump-")
+    assert target.prior == pytest.approx(leaks * 24 / hours, rel=0.05)
     assert load(tmp_path / "fleet.toml").classes["machine"].example_every == 3 * HOUR
     rows = run_inline(load(tmp_path / "fleet.toml"), [*_lines(tmp_path / "fleet.toml")][:50])["predictions"]
     assert {row["score"] for row in rows} == {target.prior}
@@ -520,3 +521,79 @@ def test_a_list_of_many_machines_is_no_list_of_orders(tmp_path: Path) -> None:
     layout = load(tmp_path / "fleet.toml").classes["machine"]
     assert layout.attributes == ("age",)
     assert set(layout.sensors) == {"volt"}
+
+
+def _historian(folder: Path, mark: str, *, machine: bool = False) -> list[Path]:
+    """One reading a row, as a historian exports them, and work orders with other names of the machines."""
+    chance = random.Random(5)
+    rows = ["TimeStamp,TagName,Value,Quality" if not machine else "TimeStamp,Machine,TagName,Value,Quality"]
+    orders = ["Order,Functional Location,Description,Malfunction Start,Notification Date,Order Type"]
+    for hour in range(400):
+        for pump in range(101, 105):
+            for second, tag in enumerate(("FLOW", "SEAL TEMP [C]")):
+                at = f"{START + timedelta(hours=hour, seconds=second):%Y-%m-%dT%H:%M:%SZ}"
+                names = f"P-{pump},{tag}" if machine else mark.join(("PLANT2", f"P-{pump}", tag))
+                value, quality = (
+                    (f"{chance.gauss(50, 3):.3f}", "Good") if hour % 40 else ("I/O Timeout", "Bad")
+                )
+                rows.append(f"{at},{names},{value},{quality}")
+            if (hour + 20 * pump) % 60 == 59:
+                begun, noted = (f"{START + timedelta(hours=hour + n):%m/%d/%Y %I:%M %p}" for n in (0, 20))
+                what = "Preventive" if (hour + 20 * pump) % 120 == 59 else "Breakdown"
+                orders.append(
+                    f'{80_000 + len(orders)},P2-P-{pump},"Seal leak, replaced",{begun},{noted},{what}'
+                )
+    # As many orders as make their numbers no reading.
+    late = f"{START:%m/%d/%Y %I:%M %p}"
+    orders += [f'{90_000 + n},P2-P-101,"Greased, checked",{late},{late},Preventive' for n in range(40)]
+    paths = [folder / "historian.csv", folder / "orders.csv"]
+    for path, lines in zip(paths, (rows, orders), strict=True):
+        path.write_text("\n".join(lines) + "\n", encoding="utf-8-sig")
+    return paths
+
+
+@pytest.mark.parametrize("mark", [".", "|", ":", "column"])
+def test_a_row_for_each_reading_makes_machines_and_sensors(tmp_path: Path, mark: str) -> None:
+    """The tag names sensor and machine, or a column of its own does; orders say P2-P-101 for P-101."""
+    said = _init(*_historian(tmp_path, mark, machine=mark == "column"), out=tmp_path / "fleet.toml")
+    said = " ".join(said.split())
+    assert "P2-P-101 is taken as P-101, and so on" in said or "P2-P-102 is taken as P-102" in said
+    assert "Only rows whose `Quality` is Good are read" in said
+    assert "one every 1h (median)" in said
+    assert ("is taken as FLOW of P-101" in said) == (mark != "column")
+    fleet = load(tmp_path / "fleet.toml")
+    assert fleet.classes["machine"].sensors == ("FLOW", "SEAL TEMP (C)")
+    assert [(target.horizon, target.label_delay) for target in fleet.targets.values()] == [
+        (24 * HOUR, 24 * HOUR)
+    ]
+    events = _recorded(tmp_path / "fleet.toml")
+    assert {event.asset for event in events} == {f"P-{number}" for number in range(101, 105)}
+    assert sum(isinstance(event, Telemetry) for event in events) == 4 * 390 * 2
+    failures = [event for event in events if isinstance(event, Failure)]
+    assert len(failures) == 13
+    assert {event.arrived - event.time for event in failures if event.arrived} == {20 * HOUR}
+
+
+def test_a_file_whose_name_says_nothing_may_be_named_as_failures(tmp_path: Path) -> None:
+    """`init` says how, and each row of the file becomes a failure."""
+    readings, failures = _pumps(tmp_path)
+    stops = failures.rename(tmp_path / "arrêts.csv")
+    said = " ".join(_init(readings, stops, out=tmp_path / "first.toml").split())
+    assert f"run `init` again with --failures-in {stops}" in said
+    _init(readings, stops, out=tmp_path / "fleet.toml", failures_in=[str(stops)])
+    assert list(load(tmp_path / "fleet.toml").targets) == ["machine/leak/24h"]
+    with pytest.raises(RowsError, match=r"nowhere\.csv is not among the files"):
+        _init(readings, stops, out=tmp_path / "other.toml", failures_in=["nowhere.csv"])
+
+
+def test_stops_of_a_german_factory_are_failures(tmp_path: Path) -> None:
+    """`Stillstände`, with a beginning and an end: the failure is at the beginning."""
+    readings, failures = _pumps(tmp_path)
+    stops = tmp_path / "Stillstände.csv"
+    rows = [row.split(",") for row in failures.read_text().splitlines()[1:]]
+    lines = [f"{pump};{at};{at[:-8]}23:59:00;Dichtung" for pump, at, _ in rows]
+    stops.write_text("\n".join(["pump;Beginn;Ende;Ursache", *lines]))
+    _init(readings, stops, out=tmp_path / "fleet.toml")
+    assert list(load(tmp_path / "fleet.toml").targets) == ["machine/Dichtung/24h"]
+    made = [event.time for event in _recorded(tmp_path / "fleet.toml") if isinstance(event, Failure)]
+    assert sorted(made) == sorted(parse_instant(f"{at.replace(' ', 'T')}Z") for _, at, _ in rows)
