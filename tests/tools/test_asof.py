@@ -11,14 +11,13 @@ import pytest
 from typer.testing import CliRunner
 
 from dataflows.__main__ import app
-from dataflows.evaluation.asof import Cut, known_at, rows_known
 from dataflows.evaluation.reading import whole_rows
 from dataflows.fleet import load
 from dataflows.instants import HOUR, format_instant, parse_instant
 from dataflows.items import Tick
 from dataflows.outputs import OUTPUTS
 from dataflows.pipeline import run_lines
-from dataflows.tools.asof import AsOfError, cut_at
+from dataflows.tools.asof import AsOfError, Cut, cut_at, known_at, rows_known
 from dataflows.tools.explain import ExplainError, explain
 from tests.report.pumps import FLEET, START, pumps, recorded, run_into
 
