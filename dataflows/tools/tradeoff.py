@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from dataflows.evaluation.tradeoff import Served
     from dataflows.fleet.fleet import Fleet, Model
 
-__all__ = ["Comparison", "TradeoffError", "only", "options", "prices", "show_tradeoff"]
+__all__ = ["Comparison", "TradeoffError", "late_by", "only", "options", "prices", "show_tradeoff"]
 
 #: Prices where nobody gave any: a failure costs as much as twenty inspections in vain.
 _ASSUMED = Costs(missed=20.0, false_alarm=1.0)
@@ -191,7 +191,7 @@ def options(
     """
     target = next(iter(fleet.targets.values()))
     layout = fleet.classes[target.asset_class]
-    late = lateness or candidates(_behind(lines, fleet.assets.max_future), layout.allowed_lateness)
+    late = lateness or candidates(late_by(lines, fleet.assets.max_future), layout.allowed_lateness)
     grids, delays = example_every or (layout.example_every,), label_delay or (target.label_delay,)
     serves: tuple[Literal["arrival", "wait"], ...] = ("arrival", "wait")
     every = [Option(*each) for each in product(serves, sorted({*late}), grids, delays)]
@@ -199,8 +199,16 @@ def options(
     return [option for option in every if option.serve == "arrival" or option.lateness]
 
 
-def _behind(lines: Sequence[bytes], max_future: int) -> NDArray[np.int64]:
-    """How far each late message came behind the newest of its asset, microseconds, in ascending order."""
+def late_by(lines: Sequence[bytes], max_future: int) -> NDArray[np.int64]:
+    """Return how far each late message came behind the newest of its asset, microseconds, in ascending order.
+
+    Args:
+        lines: a recording, in order of arrival.
+        max_future: a time later than its arrival by more is no time.
+
+    Raises:
+        TradeoffError: the recording has no arrivals.
+    """
     newest: dict[str, int] = {}
     behind = []
     for line in lines:
@@ -277,7 +285,7 @@ class Comparison:
 
     def refine(self, tries: int = _TRIES) -> None:
         """Try latenesses `beside` the best, until none between it and its neighbours can be much cheaper."""
-        behind = _behind(self._lines, self._fleet.assets.max_future)
+        behind = late_by(self._lines, self._fleet.assets.max_future)
         for _ in range(tries):
             outcomes = self.outcomes()
             option = beside(outcomes, behind)
