@@ -49,10 +49,11 @@ _NAMES = 12
 
 
 class Answer(NamedTuple):
-    """A question of a reader, and its answer."""
+    """A question of a reader, its answer in a few words, the reason, and the section that says more."""
 
     question: str
     answer: str
+    reason: str
     link: str
 
 
@@ -69,38 +70,38 @@ def answers(facts: Facts) -> list[Answer]:
     """Return the four things that a reader wants to know within half a minute."""
     first = facts.risks[0] if facts.risks else None
     return [
-        Answer("Which asset fails next?", _fails_next(facts, first), "risk"),
-        Answer("Since when is it visible?", _visible_since(facts, first), "risk"),
-        Answer("Should I believe it?", _beliefs(facts, first), "belief"),
-        Answer("What changed in the last week?", " ".join(last_week(facts)), "models"),
+        Answer("Which asset fails next?", *_fails_next(facts, first), "risk"),
+        Answer("Since when is it visible?", *_visible_since(facts, first), "risk"),
+        Answer("Should I believe it?", *_beliefs(facts, first), "belief"),
+        Answer("What changed in the last week?", *last_week(facts), "models"),
     ]
 
 
-def _fails_next(facts: Facts, first: Risk | None) -> str:
+def _fails_next(facts: Facts, first: Risk | None) -> tuple[str, str]:
     """The asset with the highest score, and how many others are at risk."""
     if first is None:
         down = sum(target.down for target in facts.targets.values()) if len(facts.targets) == 1 else 0
         failed = f" {down:,} of {facts.assets_in_all:,} assets failed after their last score." if down else ""
-        return f"None stands out: no latest score reaches its threshold, and no alert is open.{failed}"
+        return "None stands out.", f"No latest score reaches its threshold, and no alert is open.{failed}"
     others = len({risk.asset for risk in facts.risks}) - 1
-    more = f" {others:,} more {'is' if others == 1 else 'are'} at risk." if others else ""
-    return f"{first.asset}: {percent(first.score)} for {target_in_words(first.target)}.{more}"
+    more = f"{others:,} more {'is' if others == 1 else 'are'} at risk." if others else "No other is at risk."
+    return f"{first.asset}: {percent(first.score)} for {target_in_words(first.target)}.", more
 
 
-def _visible_since(facts: Facts, first: Risk | None) -> str:
+def _visible_since(facts: Facts, first: Risk | None) -> tuple[str, str]:
     """Since when the first risk stands, and by what; without a risk, how the latest failure came."""
     if first is not None:
-        since = f"{first.asset} since {moment(first.since)}, {span(max(0, facts.known - first.since))} ago"
+        since = f"Since {moment(first.since)}, {span(max(0, facts.known - first.since))} ago."
         moved = first.alert.moved_by if first.alert is not None else ()
         if not moved:
-            return f"{since}."
+            return since, f"{first.asset} has been above the threshold since then."
         shown = feature_in_words(moved[0]["feature"], moved[0]["value"], moved[0]["usual"])
-        return f"{since}: {shown}."
+        return since, f"{first.asset}: {shown}."
     failed = [(failure, asset.name) for asset in facts.assets for failure in asset.failures]
     if not failed:
-        return "Nothing is at risk now."
+        return "Nothing is at risk now.", ""
     latest, name = max(failed, key=lambda each: (each[0].time, each[1]))
-    return f"Nothing is at risk now. The latest failure, of {name}, {_came(latest)}."
+    return "Nothing is at risk now.", f"The latest failure, of {name}, {_came(latest)}."
 
 
 def _came(failure: Failure) -> str:
@@ -114,18 +115,20 @@ def _came(failure: Failure) -> str:
     return seen if failure.visible is None else f"was {seen}"
 
 
-def _beliefs(facts: Facts, first: Risk | None) -> str:
-    """The verdict about the target of the first risk with its reason; then those about the others."""
+def _beliefs(facts: Facts, first: Risk | None) -> tuple[str, str]:
+    """The verdict about the target of the first risk; its reason, then the verdicts about the others."""
     names = list(facts.targets)
     chief = facts.targets[first.target if first is not None else names[0]]
-    about = f" for {target_in_words(chief.name)}" if len(names) > 1 else ""
-    reason = _in_short(chief)
+    modes = [mode_in_words(name) for name in names]
+    words = mode_in_words if len({*modes}) == len(modes) else target_in_words
     found: dict[str, list[str]] = {}
     for target in facts.targets.values():
         if target is not chief:
-            found.setdefault(_head(target), []).append(target_in_words(target.name))
+            found.setdefault(_head(target), []).append(words(target.name))
     others = "".join(f" {head} for {', '.join(each)}." for head, each in found.items())
-    return f"{_head(chief)}{about}{': ' if reason else ''}{reason}.{others}"
+    about = f" for {words(chief.name)}" if len(names) > 1 else ""
+    reason = _in_short(chief)
+    return f"{_head(chief)}{about}.", f"{reason[:1].upper()}{reason[1:]}.{others}"
 
 
 def _head(target: TargetFacts) -> str:
@@ -305,8 +308,8 @@ def seen_before(failure: Failure) -> str:
     return f"visible {span(failure.time - failure.visible)} before"
 
 
-def last_week(facts: Facts) -> list[str]:
-    """Return what changed in the last week of knowledge time."""
+def last_week(facts: Facts) -> tuple[str, str]:
+    """Return what changed in the last week of knowledge time: alerts and failures; models and data."""
     since = facts.known - _WEEK
     opened = sum(life.opened > since for life in facts.lives)
     failed = {
@@ -315,10 +318,9 @@ def last_week(facts: Facts) -> list[str]:
         for failure in asset.failures
         if failure.time > since
     }
-    said = [f"{opened:,} alert{'' if opened == 1 else 's'} opened." if opened else "No alert opened."]
-    said.append(_failed(list(failed.values())))
+    alerts = f"{opened:,} alert{'' if opened == 1 else 's'} opened." if opened else "No alert opened."
     recent = [row for row in facts.changes if row.get("known") and parse_instant(row["known"]) > since]
-    said += [
+    said = [
         change_in_words(row)
         for row in recent
         if row["change"] in {"champion", "put_aside", "drift", "verdict"}
@@ -331,7 +333,7 @@ def last_week(facts: Facts) -> list[str]:
         targets = () if facts.fleet is None else facts.fleet.targets.values()
         watched = targets and all(target.drift is not None for target in targets)
         said.append(f"The same models serve{', and no drift was found' if watched else ''}.")
-    return said
+    return f"{alerts} {_failed(list(failed.values()))}", " ".join(said)
 
 
 def _failed(failures: Sequence[Failure]) -> str:

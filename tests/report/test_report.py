@@ -427,39 +427,42 @@ def test_the_answer_to_a_doubt_has_its_reason(fleet: Fleet) -> None:
     """The verdict comes with alerts, failures and how much better than a guess the scores are."""
     facts = gather(fleet.output.folder, fleet)
     [target] = facts.targets.values()
-    given = answers(facts)[2].answer
+    given = answers(facts)[2]
     verdict = belief(target)[0].partition(":")[0].partition(";")[0]
-    assert given.startswith(f"{verdict}: ")
+    assert given.answer == f"{verdict}."
     decided = target.record.failure + target.record.none
-    assert f"{target.record.failure} of {decided} alerts led to a failure" in given
-    assert f"{target.warned} of {target.failures} failures were visible before" in given
-    assert "than a constant guess" in given
+    assert f"{target.record.failure} of {decided} alerts led to a failure" in given.reason
+    assert f"{target.warned} of {target.failures} failures were visible before" in given.reason
+    assert "than a constant guess" in given.reason
     target.examples, target.positives, target.gain = 0, 0, None
-    assert answers(facts)[2].answer.startswith("Not known yet: no label is in yet; ")
+    unknown = answers(facts)[2]
+    assert unknown.answer == "Not known yet."
+    assert unknown.reason.startswith("No label is in yet; ")
 
 
 def test_the_answer_to_a_doubt_is_about_the_asset_that_fails_next(fleet: Fleet) -> None:
     """Of several targets the one of the first risk comes first, with its reason; then the others."""
     facts = gather(fleet.output.folder, fleet)
     [target] = facts.targets.values()
-    other = TargetFacts("pump/other/1d", target.horizon, target.threshold, None, None)
+    other = TargetFacts("pump/valve_2/1d", target.horizon, target.threshold, None, None)
     facts.targets = {other.name: other, target.name: target}
-    given = answers(facts)[2].answer
+    given = answers(facts)[2]
     verdict = belief(target)[0].partition(":")[0].partition(";")[0]
-    assert given.startswith(f"{verdict} for leak within 12 hours: ")
-    assert given.endswith(" Not known yet for other within 24 hours.")
+    assert given.answer == f"{verdict} for leak."
+    assert given.reason.endswith(" Not known yet for failure of valve 2.")
 
 
 def test_since_when_comes_with_what_was_seen(fleet: Fleet) -> None:
-    """The first risk, the time of its alert, and the reading that moved the score most."""
+    """The time of the first risk's alert, and the reading that moved the score most."""
     facts = gather(fleet.output.folder, fleet)
     first = facts.risks[0]
     assert first.alert is not None
-    given = answers(facts)[1].answer
-    assert given.startswith(f"{first.asset} since {moment(first.since)}, ")
-    assert ": pressure " in given
+    given = answers(facts)[1]
+    assert given.answer.startswith(f"Since {moment(first.since)}, ")
+    assert given.reason.startswith(f"{first.asset}: pressure ")
     facts.risks.clear()
-    assert answers(facts)[1].answer.startswith("Nothing is at risk now. The latest failure, of pump-")
+    assert answers(facts)[0].answer == "None stands out."
+    assert answers(facts)[1].reason.startswith("The latest failure, of pump-")
 
 
 def test_what_lies_below_the_screen_does_not_delay_the_first_paint(page: str) -> None:

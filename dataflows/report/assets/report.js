@@ -227,7 +227,8 @@
   };
   const assets = [...document.querySelectorAll("details.asset")];
   for (const details of assets) details.addEventListener("toggle", () => open(details));
-  (window.requestIdleCallback || setTimeout)(() => assets.forEach(open));
+  // On a busy machine no idle moment may come.
+  (window.requestIdleCallback || setTimeout)(() => assets.forEach(open), { timeout: 300 });
   let waiting;
   window.addEventListener("resize", () => {
     clearTimeout(waiting);
