@@ -9,8 +9,7 @@ import orjson
 import pytest
 
 from tests.chaos.live import following
-from tests.kafka.test_command import sent
-from tests.kafka.topics import telemetry
+from tests.kafka.topics import sent, telemetry
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -13,7 +13,7 @@ from dataflows.__main__ import app
 from dataflows.connectors.kafka.client import KafkaOutputError
 from dataflows.tools.command import send_command
 from tests.chaos.harness import finish
-from tests.kafka.topics import telemetry
+from tests.kafka.topics import sent, telemetry
 
 if TYPE_CHECKING:
     from tests.kafka.topics import Cluster
@@ -43,16 +43,6 @@ adopt_as = "pump"
 def minute(begun: int, number: int) -> tuple[int, bytes, int]:
     """Telemetry of a minute, which arrives a second later."""
     return 0, telemetry("p1", number, begun + 60.0 * number), (begun + 60 * number + 1) * 1_000
-
-
-def sent(cluster: Cluster, *arguments: str) -> str:
-    """What the command line says that sends a command to the topic."""
-    fleet = cluster.folder / "fleet.toml"
-    found = CliRunner().invoke(
-        app, ["command", *arguments, "--fleet", str(fleet), "--topic", cluster.events], env={"COLUMNS": "200"}
-    )
-    assert found.exit_code == 0, found.output
-    return found.output
 
 
 def test_a_command_sent_to_a_topic_takes_effect_at_its_place(cluster: Cluster) -> None:

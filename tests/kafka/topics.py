@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Any
 import orjson
 from confluent_kafka import Consumer, KafkaError, Producer, TopicCollection, TopicPartition
 from confluent_kafka.admin import AdminClient, NewPartitions, NewTopic
+from typer.testing import CliRunner
 
+from dataflows.__main__ import app
 from dataflows.connectors.kafka.client import Patience
 from dataflows.connectors.kafka.source import KafkaSource
 from dataflows.fleet import load
@@ -161,6 +163,16 @@ class Cluster:
                     left.discard(message.partition())
         consumer.close()
         return found
+
+
+def sent(cluster: Cluster, *arguments: str) -> str:
+    """What the command line says that sends a command to the topic."""
+    fleet = cluster.folder / "fleet.toml"
+    found = CliRunner().invoke(
+        app, ["command", *arguments, "--fleet", str(fleet), "--topic", cluster.events], env={"COLUMNS": "200"}
+    )
+    assert found.exit_code == 0, found.output
+    return found.output
 
 
 def until(done: Callable[[], bool], what: str) -> None:
