@@ -148,8 +148,8 @@ class OutputRow(msgspec.Struct, frozen=True, gc=False, kw_only=True):
 
 _BEYOND = "beyond the horizon"
 
-#: Who answered: the model, or the prior of its target.
-Link: TypeAlias = Literal["class", "prior"]
+#: Who answered: a model of the class, one that classes share, or the prior of the target.
+Link: TypeAlias = Literal["class", "fleet", "prior"]
 
 
 class HoursToFailure(TypedDict):
@@ -178,7 +178,10 @@ class Prediction(OutputRow, frozen=True, kw_only=True):
     version: Annotated[int, About("its version")]
     link: Annotated[
         Link,
-        About("who answered: the model, or the prior because the model knows too little or failed"),
+        About(
+            "who answered: a model of the class, one that several classes share, or the prior because the "
+            "model knows too little or failed"
+        ),
     ]
     revision: Annotated[int, About("0 for the first score of a time; late and merged data count it up")]
     revises: Annotated[

@@ -44,6 +44,7 @@ from dataflows.state.layouts import StateHistory, going_on
 from dataflows.status import RunStatus, ScoreTimes
 from dataflows.target import TargetStage
 from dataflows.target.horizons import AgreeingTargets
+from dataflows.target.sharing import SharedModels, SharingTargets
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -474,10 +475,14 @@ class Stages:
             return RemovedTarget(main)
         if names == [name_of(key)]:
             return self._target(names[0], main, parts)
+        if self._fleet.targets[names[0]].shares:
+            return SharingTargets(names, self._target, main, parts, self._fleet.store_key)
         names.sort(key=lambda name: self._fleet.targets[name].horizon)
         return AgreeingTargets(names, self._target, main, parts)
 
-    def _target(self, key: str, main: bytes | None, parts: dict[int, bytes]) -> TargetStage:
+    def _target(
+        self, key: str, main: bytes | None, parts: dict[int, bytes], shared: SharedModels | None = None
+    ) -> TargetStage:
         times = None if self._fleet.targets[key].breaker is None else ScoreTimes()
         target = TargetStage(
             self._fleet,
@@ -488,6 +493,7 @@ class Stages:
             parts=parts,
             past=self._past,
             times=times,
+            shared=shared,
         )
         self._targets.append(target)
         if times is not None:

@@ -22,6 +22,7 @@ STUDIES = {
     "intervals": "whether the interval of hours covers 80 % of the failures, as served; simulated trucks too",
     "verdicts": "trucks that are repaired after alerts: figures and models with and without verdicts",
     "experts": "mixtures of the models of a run, replayed on its served scores, beside each model",
+    "cold_start": "a sixth class joins: its first examples with a chain of models, without, in hindsight",
     "estimates": "five estimates of a model's error over many simulated fleets: how far off, and coverage",
     "tradeoff": "the lateness that `tradeoff` recommends against the best of a fine grid; simulated trucks",
     "drift": "drift: false alarms, what moved data does, how soon changes are found, and their causes",

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
 from itertools import pairwise
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import orjson
@@ -13,11 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dataflows.events import Event, Failure, Maintenance, Telemetry
-from dataflows.fleet.fleet import AssetPolicy, Fleet, Input, Model, Output, Target
-from dataflows.window_statistics import STATISTICS, feature_name
+from dataflows.window_statistics import STATISTICS
 from tests.asset.changes import ChangedWindows
 from tests.asset.oracle import Expected, WindowShape
 from tests.asset.streams import HOUR, MINUTE, ClassLayout
+from tests.configurations import SENSORS, Configuration
 from tests.stored import MemoryStore
 from tests.target.learners import Named
 
@@ -26,79 +24,10 @@ if TYPE_CHECKING:
 
     from dataflows.items import Row
 
-SENSORS = ("speed", "heat", "load", "warmth")
 LENGTHS = ((10 * MINUTE, MINUTE), (30 * MINUTE, 10 * MINUTE), (2 * HOUR, HOUR), (3 * HOUR, HOUR))
 START = 1_577_836_800_000_000
-FOREVER = 10_000 * HOUR
 #: What may change; options of the class most often, since few of them matter at once.
 EDITS = ("add", "remove", "rename", "order", "window", "statistics", "option", "option", "model", "target")
-
-
-class Configuration(NamedTuple):
-    """What a ``fleet.toml`` says; of the model "some" only the features of its sensors are known."""
-
-    layout: ClassLayout
-    resets: bool = False
-    idle: int | None = None
-    some: tuple[str, ...] = SENSORS
-    rate: int = 1
-    more: bool = False
-    hours: int = 2
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """Of all features, as `dataflows.fleet.resolve` names them."""
-        layout = self.layout
-        windows = (
-            feature_name(sensor, statistic, window.length)
-            for window in layout.windows
-            for sensor in window.sensors
-            for statistic in window.statistics
-        )
-        return (*(layout.sensors if layout.values else ()), *windows)
-
-    def fleet(self) -> Fleet:
-        names = self.names
-        every = tuple(range(len(names)))
-        of_some = tuple(at for at in every if names[at].split(":")[0] in self.some)
-        models = [
-            Model("all", {"name": "all"}, every, Named),
-            Model("some", {"name": "some", "rate": self.rate}, of_some or every, Named),
-        ]
-        if self.more:
-            models.append(Model("more", {"name": "more"}, every, Named))
-        target = Target(
-            name=f"pump/seal/{self.hours}h",
-            asset_class="pump",
-            mode="seal",
-            component="seal",
-            horizon=self.hours * HOUR,
-            label_delay=10 * MINUTE,
-            label_memory=4 * HOUR,
-            learn_positives="together",
-            threshold=0.5,
-            champion="all",
-            models=tuple(models),
-        )
-        pump = replace(
-            self.layout.asset_class(20 * MINUTE, (target.name,)),
-            features=names,
-            reset_windows_on=("failure",) if self.resets else (),
-            idle_timeout=self.idle,
-        )
-        return Fleet(
-            name="pumps",
-            path=Path("fleet.toml"),
-            figures_from=None,
-            metrics_every=6 * HOUR,
-            input=Input(("-",), 1),
-            output=Output(Path("out"), "all"),
-            assets=AssetPolicy(
-                "adopt", "pump", 9, max_future=FOREVER, max_past=FOREVER, max_arrival_jump=FOREVER
-            ),
-            classes={"pump": pump},
-            targets={target.name: target},
-        )
 
 
 @st.composite

@@ -173,6 +173,11 @@ class Mixture(Stored):
         total = math.fsum(parts)
         return {name: part / total for name, part in zip(names, parts, strict=True)}
 
+    def answering(self, x: Mapping[str, float]) -> str:
+        """Name of the expert with the largest part in the score; the first of equal ones."""
+        shares = self.shares(x)
+        return max(shares, key=shares.__getitem__)
+
     def _weight(self, name: str) -> float:
         place = self.names.get(name)
         return 0.0 if place is None else float(self.weights[place])

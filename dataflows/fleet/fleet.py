@@ -81,6 +81,8 @@ class Model:
             of the models below it.
         build: builds a fresh estimator with River's protocol.
         scores: names of the models whose served scores are its input instead of features.
+        shared: whether it learns from all classes whose targets of one mode and horizon have it.
+        least_positives: positives that it has to learn before it scores.
     """
 
     name: str
@@ -88,6 +90,8 @@ class Model:
     features: tuple[int, ...]
     build: Callable[[], Any]
     scores: tuple[str, ...] = ()
+    shared: bool = False
+    least_positives: int = 0
 
 
 #: By default an alert clears at this share of the score that opens it, so that a score that varies a little
@@ -261,8 +265,15 @@ class Target:
 
     @property
     def group(self) -> str:
-        """Key of the target in the group step; targets that agree share one."""
+        """Key of the target in the group step; targets that agree or share models have one together."""
+        if self.shares:
+            return f"*/{self.mode}/{self.name.rpartition('/')[2]}"
         return f"{self.asset_class}/{self.mode}" if self.agrees else self.name
+
+    @property
+    def shares(self) -> bool:
+        """Whether it shares models with targets of other classes."""
+        return any(model.shared for model in self.models)
 
 
 @dataclass(frozen=True, slots=True)

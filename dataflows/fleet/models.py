@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 
 from river import base, compose
 
-from dataflows.estimators import FORMER_PATHS, Frozen, Retrained
+from dataflows.estimators import FORMER_PATHS, FleetModel, Frozen, Retrained
 from dataflows.features import FeatureBlock
 from dataflows.fleet.problems import Loc, Problem, dotted, listed, nearest, shown
 
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from pathlib import Path
     from types import ModuleType
 
-__all__ = ["Blueprint", "blueprint", "locate_block", "own_block", "path_key", "seed_of"]
+__all__ = ["Blueprint", "SharedBlueprint", "blueprint", "locate_block", "own_block", "path_key", "seed_of"]
 
 _PATH = re.compile(r"[^\W\d]\w*(?:\.[^\W\d]\w*)+")
 _SEEDS = ("seed", "random_state")
@@ -82,6 +82,23 @@ class Blueprint:
         """Names of the features that the last step sees; only with `names_features`."""
         names: tuple[str, ...] = self.parts[-1].build().features
         return names
+
+
+@dataclass(frozen=True, slots=True)
+class SharedBlueprint:
+    """As `Blueprint`, of a model that several classes share.
+
+    Attributes:
+        key: of the estimator.
+        blueprint: builds it.
+    """
+
+    key: str
+    blueprint: Blueprint
+
+    def __call__(self) -> FleetModel:
+        """Build what a target has of it."""
+        return FleetModel(self.key, self.blueprint)
 
 
 def from_folder(pipeline: Sequence[Mapping[str, Any]], folder: Path) -> list[dict[str, Any]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import pkgutil
@@ -42,7 +43,7 @@ from dataflows.fleet.fleet import (
     Weather,
     Window,
 )
-from dataflows.fleet.models import Blueprint, blueprint, from_folder, own_block
+from dataflows.fleet.models import Blueprint, SharedBlueprint, blueprint, from_folder, own_block
 from dataflows.fleet.problems import Loc, dotted, listed, nearest, shown
 from dataflows.fleet.values import topic_name, url_problem
 from dataflows.instants import HOUR, MICROSECONDS, format_duration
@@ -468,6 +469,13 @@ class ClassLayout:
                 self._draft.refuse(maker.loc, expected, f"{twice} again")
 
 
+def _digest_of(pipeline: object) -> str:
+    """Digest of a pipeline: of another one a shared model starts from nothing."""
+    return hashlib.blake2b(
+        json.dumps(pipeline, sort_keys=True, default=str).encode(), digest_size=8
+    ).hexdigest()
+
+
 def refit_of(table: ModelTable) -> dict[str, Any]:
     """Return the keys by which a model is fitted in batch; empty where it learns example by example."""
     if table.refit_every is None:
@@ -489,6 +497,8 @@ class Catalogue:
         self._draft = draft
         self._seen: dict[tuple[str, str], Model | None] = {}
         self._users: dict[str, list[ClassLayout]] = {}
+        #: By shared model and sensor: a class that gives it, and the unit there.
+        self._units: dict[tuple[str, str], tuple[str, str]] = {}
         self.names = draft.names("models")
         self._tables = draft.document.models
         self._blueprints = {
@@ -533,7 +543,26 @@ class Catalogue:
         )
         if build.names_features:
             seen = self._named(name, layout, build, seen)
-        return Model(name, {"pipeline": table.pipeline, **refit_of(table)}, seen, build)
+        spec = {"pipeline": table.pipeline, **refit_of(table)}
+        if table.scope == "class":
+            return Model(name, spec, seen, build, least_positives=table.least_positives)
+        self._check_units(name, layout, seen)
+        shared = SharedBlueprint(f"{name}:{_digest_of(table.pipeline)}", build)
+        return Model(
+            name, {**spec, "scope": "fleet"}, seen, shared, shared=True, least_positives=table.least_positives
+        )
+
+    def _check_units(self, name: str, layout: ClassLayout, seen: Sequence[int]) -> None:
+        """Refuse a sensor that two classes give a shared model under one name and in different units."""
+        for sensor, table in layout.table.limits.items():
+            features = (layout.features[index] for index in seen)
+            if table.unit is None or not any(sensor in feature.split(":") for feature in features):
+                continue
+            owner, unit = self._units.setdefault((name, sensor), (layout.name, table.unit))
+            if unit != table.unit:
+                place = ("classes", layout.name, "limits", sensor, "unit")
+                expected = f"{shown(unit)}, as in the class {owner}, since both share the model {name}"
+                self._draft.refuse(place, expected, shown(table.unit))
 
     def _named(
         self, name: str, layout: ClassLayout, build: Blueprint, seen: tuple[int, ...]
@@ -556,7 +585,11 @@ class Catalogue:
         known = [model for model in below if model is not None]
         if len(known) < len(below):
             return None
-        return _over(name, table.pipeline, known, build)
+        links = getattr(build(), "links", None)
+        if links is not None and {*links} != {*table.scores}:
+            expected = f"links of the models in its scores, {', '.join(table.scores)}"
+            self._draft.refuse(("models", name, "pipeline"), expected, ", ".join(links) or "none")
+        return replace(_over(name, table.pipeline, known, build), least_positives=table.least_positives)
 
     def _seen_by(self, name: str, layout: ClassLayout) -> Model | None:
         table = self._tables.get(name)
@@ -580,6 +613,10 @@ class Catalogue:
                     self._draft.refuse(("models", name, key), "no such key without refit_every")
             if table.refit_every is not None and table.scores:
                 self._draft.refuse(("models", name, "refit_every"), "a model of features", "one of scores")
+            if table.scope == "fleet" and (table.scores or table.refit_every is not None):
+                found = "one of scores" if table.scores else "one with refit_every"
+                expected = "a model of features that learns example by example"
+                self._draft.refuse(("models", name, "scope"), expected, found)
 
     def check_scores(self) -> None:
         """Refuse scores of unknown models, scores of models of scores, and globs together with scores."""
@@ -719,12 +756,27 @@ def _thinned(draft: CheckedDocument, loc: Loc, table: TargetTable, models: Seque
     return table.thin_negatives
 
 
+def _check_shared(draft: CheckedDocument, loc: Loc, table: TargetTable, models: Sequence[Model]) -> None:
+    """Refuse what a target with a model of the fleet cannot have."""
+    shared = [model.name for model in models if model.shared]
+    if not shared:
+        return
+    if table.agree:
+        draft.refuse((*loc, "agree"), f"no horizons that agree beside the shared model {shared[0]}")
+    if table.relearn is not None:
+        draft.refuse((*loc, "relearn"), f"no such key beside the shared model {shared[0]}")
+    if table.drift == "reset" and (table.drift_model or table.champion) in shared:
+        expected = "a model of one class for `reset`, since other classes need what it learned"
+        draft.refuse((*loc, "drift_model"), expected, shown(table.drift_model or table.champion))
+
+
 def _product(
     draft: CheckedDocument, loc: Loc, table: TargetTable, layout: ClassLayout, models: tuple[Model, ...]
 ) -> Iterator[Target]:
     if draft.is_broken(*loc, "mode") or draft.is_broken(*loc, "horizon"):
         return
     delay = layout.table.label_delay if table.label_delay is None else table.label_delay
+    _check_shared(draft, loc, table, models)
     if table.relearn is not None and table.learn_positives == "at_once":
         draft.refuse((*loc, "relearn"), 'learn_positives = "together", which fixes the order of learning')
     for mode, horizon in product(table.mode, table.horizon):

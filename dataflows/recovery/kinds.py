@@ -38,14 +38,15 @@ def kinds() -> Mapping[str, Kind[Any]]:
     from dataflows.target.horizons import AGREEING  # noqa: PLC0415
     from dataflows.target.models import LOG, MODELS  # noqa: PLC0415
     from dataflows.target.monitors import WATCHED  # noqa: PLC0415
+    from dataflows.target.sharing import SHARED_MODELS  # noqa: PLC0415
     from dataflows.target.target import TARGET  # noqa: PLC0415
 
     engine = (MAIN, PART, MARK)
     lane = (LANE, LANE_METRICS, REGISTRY, HEARD, WEATHER, WHEREABOUTS)
-    target = (TARGET, AGREEING, LOG, FIGURES, EXAMPLES, PUBLISHED, WATCHED, MODELS, ESTIMATOR, KEPT)
+    target = (TARGET, AGREEING, SHARED_MODELS, LOG, FIGURES, EXAMPLES, PUBLISHED, WATCHED, MODELS)
     sources = [source().kind for source in SOURCES.values()]
     sinks = [sink().kind for sink in SINKS.values()]
-    every: list[Kind[Any]] = [*engine, *lane, ASSET, *target, *sources, *sinks]
+    every: list[Kind[Any]] = [*engine, *lane, ASSET, *target, ESTIMATOR, KEPT, *sources, *sinks]
     return {kind.name: kind for kind in every}
 
 

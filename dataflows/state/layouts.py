@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from dataflows.fleet.fleet import Fleet, Window
+    from dataflows.fleet.fleet import Fleet, Target, Window
 
 __all__ = [
     "Change",
@@ -99,6 +99,7 @@ class StateHistory(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
         gone: the same for removed targets, and the removed classes.
         migrated: class or target, and the accepted loss; in order.
         agreeing: the targets whose horizons agree with others, so that their state is under another key.
+        sharing: the targets that share models with other classes, likewise.
     """
 
     layouts: tuple[AssetClass, ...] = ()
@@ -106,6 +107,7 @@ class StateHistory(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     gone: dict[str, int] = {}
     migrated: tuple[tuple[str, str], ...] = ()
     agreeing: tuple[str, ...] = ()
+    sharing: tuple[str, ...] = ()
 
     def number(self, asset_class: str) -> int:
         """Number of the latest layout of a class.
@@ -167,11 +169,26 @@ def layout_of(asset_class: AssetClass) -> AssetClass:
     )
 
 
-#: By whether it agrees now: the change of a target.
+#: By whether it agrees, or shares models, now: the change of a target.
 _MOVED = {
     True: "it agrees with other horizons now, and did not",
     False: "it agreed with other horizons, and does not now",
 }
+_SHARED = {
+    True: "it shares models with other classes now, and did not",
+    False: "it shared models with other classes, and does not now",
+}
+
+
+def _moved(past: StateHistory, target: Target) -> str | None:
+    """Why the state of a target is under another key than before; None if it is not."""
+    if target.name not in past.targets:
+        return None
+    if target.shares != (target.name in past.sharing):
+        return _SHARED[target.shares]
+    if target.agrees != (target.name in past.agreeing):
+        return _MOVED[target.agrees]
+    return None
 
 
 def going_on(past: StateHistory, fleet: Fleet) -> tuple[StateHistory, list[Change]]:
@@ -191,12 +208,8 @@ def going_on(past: StateHistory, fleet: Fleet) -> tuple[StateHistory, list[Chang
             changes.append(Change(name, "; ".join(whys), name, span=longest(layout) if begins else 0))
     left = [name for name in latest if name not in past.gone]
     changes += [Change(name, "the class is gone", name, removed=True) for name in left]
-    moved = [
-        name
-        for name, target in fleet.targets.items()
-        if name in past.targets and target.agrees != (name in past.agreeing)
-    ]
-    changes += [Change(name, _MOVED[fleet.targets[name].agrees]) for name in moved]
+    moved = {name: why for name, target in fleet.targets.items() if (why := _moved(past, target)) is not None}
+    changes += [Change(name, why) for name, why in moved.items()]
     removed = [name for name in past.targets if name not in fleet.targets]
     changes += [Change(name, "the target is gone", removed=True) for name in removed]
     now = {*fleet.targets, *fleet.classes}
@@ -212,6 +225,7 @@ def going_on(past: StateHistory, fleet: Fleet) -> tuple[StateHistory, list[Chang
             | dict.fromkeys(left, 1),
             migrated=past.migrated + tuple((change.name, change.why) for change in changes),
             agreeing=tuple(name for name, target in fleet.targets.items() if target.agrees),
+            sharing=tuple(name for name, target in fleet.targets.items() if target.shares),
         ),
         changes,
     )

@@ -353,7 +353,7 @@ class Leads(Monitor):
     def served(self, item: Item, served: Served) -> Rows:
         """Begin a warning at the first score at or above the threshold; end it at one below."""
         score, threshold = served.score, self._threshold
-        if score is None or threshold is None or served.link != "class":
+        if score is None or threshold is None or served.link == "prior":
             return ()
         if score < threshold:
             self._end(served.asset)

@@ -22,12 +22,14 @@ if TYPE_CHECKING:
     from dataflows.items import Item, Row
     from dataflows.target.target import TargetStage, Unpublished
 
-__all__ = ["AGREEING", "AgreeingTargets", "Published", "agreeing", "stored_apart"]
+__all__ = ["AGREEING", "SHARED", "AgreeingTargets", "Published", "agreeing", "stored_apart"]
 
+#: In place of the name of a target: the snapshots of what targets of one key share, see `SharingTargets`.
+SHARED = "*"
 #: Scores are clipped to this where they are pooled.
 _SURE = 1e-9
 
-#: Snapshots of agreeing targets, main and parts alike: the snapshot of each target, by its name.
+#: Snapshots of targets that share a key, main and parts alike: the snapshot of each target, by its name.
 AGREEING: Kind[dict[str, bytes]] = Kind(
     "agreeing", 1, describe=lambda payload: payload, holds=lambda payload: payload.values()
 )
@@ -160,14 +162,20 @@ class AgreeingTargets:
 
     def main_snapshot(self) -> bytes:
         """Return the main snapshots of all targets."""
+        return AGREEING.seal(self._main_snapshots())
+
+    def _main_snapshots(self) -> dict[str, bytes]:
         gone = {name: main for name, (main, _) in self._gone.items()}
-        return AGREEING.seal(gone | {name: stage.main_snapshot() for name, stage in self._stages.items()})
+        return gone | {name: stage.main_snapshot() for name, stage in self._stages.items()}
 
     def part_snapshot(self, part: int) -> bytes:
         """Return the snapshots of one part, of all targets that have written it."""
+        return AGREEING.seal(self._part_snapshots(part))
+
+    def _part_snapshots(self, part: int) -> dict[str, bytes]:
         gone = {name: parts[part] for name, (_, parts) in self._gone.items() if part in parts}
         written = [name for name, parts in self._written.items() if part in parts]
-        return AGREEING.seal(gone | {name: self._stages[name].part_snapshot(part) for name in written})
+        return gone | {name: self._stages[name].part_snapshot(part) for name in written}
 
     def finish(self) -> list[Item]:
         """Return the sections of the summary."""
@@ -193,4 +201,5 @@ def stored_apart(
     mains = AGREEING.describe(main)
     by_part = {part: AGREEING.describe(sealed) for part, sealed in parts.items()}
     for name, own in mains.items():
-        yield name, own, {part: of[name] for part, of in by_part.items() if name in of}
+        if name != SHARED:
+            yield name, own, {part: of[name] for part, of in by_part.items() if name in of}

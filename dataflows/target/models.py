@@ -23,7 +23,7 @@ import numpy as np
 import orjson
 import structlog
 
-from dataflows.estimators import FORMER_PATHS, Retrained, from_stored, to_stored
+from dataflows.estimators import FORMER_PATHS, FleetModel, Mixture, Retrained, from_stored, to_stored
 from dataflows.estimators.kept import KeptExamples
 from dataflows.instants import HOUR
 from dataflows.items import in_words
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from dataflows.estimators.chain import FleetModels
     from dataflows.estimators.hazard import TimeLeft
     from dataflows.fleet.fleet import Model
     from dataflows.outputs import Link, ModelEvent
@@ -124,6 +125,8 @@ class ModelVersion:
         indices: `picks` as an array.
         build: makes a new estimator of the configuration; None of a former version.
         since: it learns examples from this time on; None: all. A version with it was started at a drift.
+        least: positives that it has to learn before it scores.
+        over_shared: it sees scores of a model that classes share: a mixture is of use before it has learned.
     """
 
     name: str
@@ -145,6 +148,8 @@ class ModelVersion:
     positives: int = 0
     build: Callable[[], Any] | None = None
     since: int | None = None
+    least: int = 0
+    over_shared: bool = False
     calls: Calls = field(init=False)
 
     def __post_init__(self) -> None:
@@ -231,12 +236,22 @@ class ModelVersion:
 
     @property
     def is_ready(self) -> bool:
-        """Whether it can score: it has learned both labels, if it learns from labels."""
+        """Whether it can score: it has learned enough positives, and both labels if it learns from them."""
+        if isinstance(self.estimator, FleetModel):
+            positives = self.estimator.positives
+            return positives is not None and positives >= self.least
+        if self.positives < self.least:
+            return False
         if self.retrained is not None:
             return self.retrained.model is not None
-        if self.calls.pretrained:
+        if self.calls.pretrained or (self.over_shared and isinstance(self.estimator, Mixture)):
             return True
         return 0 < self.positives < self.learned if self.calls.supervised else self.learned > 0
+
+    @property
+    def link(self) -> Link:
+        """The link of a chain that it is: whose examples it learns from."""
+        return "fleet" if isinstance(self.estimator, FleetModel) else "class"
 
     @property
     def big(self) -> bool:
@@ -490,9 +505,10 @@ _log = structlog.get_logger()
 #: One line of the log of what was learned: asset, time, label, microseconds to the failure.
 Learned = tuple[str, int, int, "int | None"]
 
-#: Score of a model, None where it failed or is set aside, and the source of the score: ``class`` is the
-#: model; ``prior`` is the prior of the target where the model learned nothing or gave no score, or the prior
-#: of the model where it learned one label only, which it would predict with certainty.
+#: Score of a model, None where it failed or is set aside, and the source of the score: ``class`` is a model
+#: of the class, ``fleet`` one that learns from several classes; ``prior`` is the prior of the target where
+#: the model learned too little or gave no score, or the prior of the model where it learned one label only,
+#: which it would predict with certainty.
 Answer: TypeAlias = "tuple[float | None, Link]"
 
 
@@ -516,6 +532,7 @@ class ModelSet:
         renew_after: a big model is written again after this number of learned examples.
         assumed: share of positives that is expected before any example, see `running_prior`.
         thin: of the negatives one in so many is kept, with that weight.
+        shared: models that are shared with targets of other classes; None: each is of this target alone.
 
     Attributes:
         kept: examples on which models are fitted in batch, see `restore_kept`; empty without such a model.
@@ -536,6 +553,7 @@ class ModelSet:
         renew_after: int = RENEW_AFTER,
         assumed: float | None = None,
         thin: int = 1,
+        shared: FleetModels | None = None,
     ) -> None:
         self.times: ScoreTimes | None = None
         self._target = target
@@ -545,6 +563,7 @@ class ModelSet:
         self._features = features
         self._refit = refit
         self._thin = thin
+        self._shared = shared
         self._versions: dict[str, ModelVersion] = {}
         #: Number of examples learned by this target so far, and of positive ones among them.
         self.learned = 0
@@ -584,6 +603,7 @@ class ModelSet:
         taken = [known[label]["part"] for label in active.members if label in known]
         for label, member in active.members.items():
             self._open(label, member, known.get(label), pickles, taken)
+        self._join()
         #: Without this, a part whose models are all removed would come back at each resume.
         self._changed.update(kept["part"] for label, kept in known.items() if label not in self._versions)
         self._labels = active.labels
@@ -652,7 +672,19 @@ class ModelSet:
             model.pickled, model.pickled_at = pickled, at
         model.label = label
         model.build = None if member.model is None else member.model.build
+        model.least = 0 if member.model is None else member.model.least_positives
         self._versions[label] = model
+
+    def _join(self) -> None:
+        """Join the models of other classes; of versions that share one, the configured one learns."""
+        taught: set[str] = set()
+        for model in sorted(self._versions.values(), key=lambda model: model.build is None):
+            if isinstance(model.estimator, FleetModel) and self._shared is not None:
+                key = model.estimator.key
+                model.estimator.join(self._shared, learns=key not in taught)
+                taught.add(key)
+        for model in self._versions.values():
+            model.over_shared = any(self._versions[of].link == "fleet" for of in model.sees)
 
     @staticmethod
     def error_rate(state: Sequence[Any] | None) -> ErrorRate:
@@ -875,7 +907,7 @@ class ModelSet:
             return rows if model.picks == self._whole else rows[:, model.indices]
         below = [self._answer_alike(of, rows, made) for of in model.sees]
         scores = [
-            [score if link == "class" and score is not None else math.nan for score, link in answers]
+            [score if link != "prior" and score is not None else math.nan for score, link in answers]
             for answers in below
             if answers is not None
         ]
@@ -887,7 +919,7 @@ class ModelSet:
         if score is not None:
             model.errors.succeed(learning=False)
             return score, "class"
-        return self._ask(model, dict_of(model.names, values))
+        return self._ask(model, dict_of(model.names, values), model.link)
 
     def _computed(self, model: ModelVersion, values: NDArray[np.float64]) -> float | None:
         """Return the score of one row (features of the model), None where the estimator has to be asked."""
@@ -903,16 +935,27 @@ class ModelSet:
     def _ask_stacked(self, model: ModelVersion, answers: Mapping[str, Answer]) -> Answer:
         """Ask a model of scores; a score of the prior is no feature."""
         seen = {name: answers[name] for name in model.sees}
-        given = {name: score for name, (score, link) in seen.items() if link == "class" and score is not None}
+        given = {name: score for name, (score, link) in seen.items() if link != "prior" and score is not None}
         if not given and not model.errors.aside:
             return self.prior, "prior"
         score = self._computed(model, _row_of(given, model.sees))
         if score is not None:
             model.errors.succeed(learning=False)
             return score, "class"
-        return self._ask(model, given)
+        link = self._link(model, given, {name: seen[name][1] for name in given})
+        return self._ask(model, given, link)
 
-    def _ask(self, model: ModelVersion, x: dict[str, float]) -> Answer:
+    @staticmethod
+    def _link(model: ModelVersion, given: Mapping[str, float], links: Mapping[str, Link]) -> Link:
+        """Return the link of a model of scores: that of the score that counts most."""
+        if "fleet" not in links.values():
+            return "class"
+        if "class" not in links.values():
+            return "fleet"
+        answering = getattr(model.estimator, "answering", None)
+        return "class" if answering is None else links[answering(given)]
+
+    def _ask(self, model: ModelVersion, x: dict[str, float], link: Link = "class") -> Answer:
         if model.errors.aside:
             if model.errors.wait():
                 self._try_again(model)
@@ -934,7 +977,7 @@ class ModelSet:
             self._fail(model, f"its score {score:g} is no probability", learning=False)
             return None, "prior"
         model.errors.succeed(learning=False)
-        return min(max(score, 0.0), 1.0), "class"
+        return min(max(score, 0.0), 1.0), link
 
     def learn(
         self,
@@ -1144,7 +1187,10 @@ class ModelSet:
         """Ask a model again that was set aside; one whose weights are not finite starts from nothing."""
         why = model.errors.why or ""
         if model.build is not None and model.is_broken():
-            model.rebuild(model.build())
+            if isinstance(model.estimator, FleetModel):
+                model.estimator.rebuild()
+            else:
+                model.rebuild(model.build())
             self._share(model)
             self._record_event("rebuilt", model, f"its weights are not finite; {why}")
         else:
@@ -1199,8 +1245,12 @@ class ModelSet:
         version = 1 + max(model.version for model in self._versions.values() if model.name == of.name)
         label = f"{of.name}:{version}"
         part = self._free_part([model.part for model in self._versions.values()])
-        model = ModelVersion(of.name, of.spec, of.picks, sees, of.build(), part, version)
-        model.label, model.build, model.since, model.pickled_at = label, of.build, since, self.learned
+        build = of.build
+        if isinstance(of.estimator, FleetModel):
+            # The world of this class drifted: the fresh version learns from it alone.
+            build = of.estimator.of_one_class
+        model = ModelVersion(of.name, of.spec, of.picks, sees, build(), part, version)
+        model.label, model.build, model.since, model.pickled_at = label, build, since, self.learned
         model.errors = self.error_rate(None)
         self._versions[label] = model
         self._changed.add(part)

@@ -69,6 +69,7 @@ from dataflows.target.verdicts import JUDGED, Verdicts
 if TYPE_CHECKING:
     from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 
+    from dataflows.estimators.chain import FleetModels
     from dataflows.fleet.fleet import AssetClass, Fleet
     from dataflows.outputs import Link, ModelEvent, MovedBy, OutputRow
     from dataflows.state.layouts import StateHistory
@@ -226,6 +227,7 @@ class TargetStage:
         renew_after: a big model is written again after this number of learned examples.
         smallest: bytes of examples that are written together, at least.
         times: adds up what the models take to score; None: nothing is measured.
+        shared: models that it shares with targets of other classes.
 
     Raises:
         ChampionError: the stored champion cannot serve any more, and no successor is named.
@@ -245,8 +247,10 @@ class TargetStage:
         renew_after: int = RENEW_AFTER,
         smallest: int = SMALLEST,
         times: ScoreTimes | None = None,
+        shared: FleetModels | None = None,
     ) -> None:
         self.name = key
+        self._shared = shared
         self._target = fleet.targets[key]
         asset_class = fleet.classes[self._target.asset_class]
         self._features = asset_class.features
@@ -331,6 +335,7 @@ class TargetStage:
             renew_after=renew_after,
             assumed=target.prior,
             thin=target.thin_negatives,
+            shared=self._shared,
         )
         if state is not None:
             self._models.restore_kept(_between(parts, _KEPT, TARGET_PARTS))
@@ -489,7 +494,7 @@ class TargetStage:
         """Return the rows of a run that are not just scored and written, in order."""
         if self._write_features == "all" or self._target.hours is not None:
             return [*range(first, first + len(answers))]
-        scores = [score if link == "class" else None for score, link in answers]
+        scores = [score if link != "prior" else None for score, link in answers]
         assets = rows.assets[first : first + len(answers)]
         special = {*every, *self._publisher.watches(assets, scores), *self._monitors.watches(assets, scores)}
         revised = rows.revisions(first, first + len(answers))
@@ -835,7 +840,7 @@ class TargetStage:
         item, seen, request, _, own, link, champion = waiting
         time, features = request.time, request.features
         # The prior is the same for every asset: it warns of none.
-        changes = self._publisher.score(seen.asset, time, score, request.revision) if link == "class" else []
+        changes = self._publisher.score(seen.asset, time, score, request.revision) if link != "prior" else []
         # A score that changes an alert is published, so that every row of an alert has its prediction.
         if not self._publisher.publishes(seen.asset, score, example=request.example, alerts=bool(changes)):
             return []
@@ -860,7 +865,7 @@ class TargetStage:
         """Return hours to failure, and probabilities within shorter horizons, as fields of a prediction."""
         target = self._target
         left = None
-        if target.hours is not None and link == "class":
+        if target.hours is not None and link != "prior":
             left = self._models.time_left(target.hours, features)
         if left is None:
             return {"hours": None, "within": None if target.within else UNSET}

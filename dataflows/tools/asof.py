@@ -275,7 +275,7 @@ def _show_scores(known: Known, console: Console) -> None:
     rows = sorted(known.predictions.values(), key=lambda row: -row["score"])
     for row in rows[:_SHOWN]:
         mark = " !" if (row["asset"], row["target"]) in alerted else ""
-        model = row["model"] if row["link"] == "class" else row["link"]
+        model = row["model"] if row["link"] != "prior" else row["link"]
         table.add_row(
             row["asset"] + mark,
             row["target"],

@@ -8,72 +8,22 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dataflows.events import Telemetry
-from dataflows.items import Counted, Expiry, Item, Late, ResolvedEvent, Row
+from dataflows.items import Expiry, Item, Late, ResolvedEvent, Row
 from dataflows.state.snapshots import SnapshotError, seal
-from tests.asset.lives import Record, Setting, check_observed, expected_of, item_of
+from tests.asset.lives import Record, Setting, check_life, item_of, lives
 from tests.asset.oracle import (
     TargetShape,
     WindowShape,
 )
 from tests.asset.streams import (
     HOUR,
-    MINUTE,
-    STARTING,
-    STEPS,
     ClassLayout,
     Event,
-    layouts,
-    next_event,
-    sequences,
 )
 from tests.observations import Parts, parts_of, processed
 
 if TYPE_CHECKING:
     from dataflows.asset import Asset
-
-_RECORDS = st.tuples(
-    st.sampled_from(
-        [("failure", "seal"), ("failure", "motor"), ("maintenance", None), ("maintenance", "seal")]
-    ),
-    st.integers(-30, 10),
-    st.sampled_from([-1, 0, 1]),
-    st.sampled_from([None, None, "a", "b"]),
-)
-_STEPS = st.one_of(
-    st.tuples(st.just(True), _RECORDS),
-    st.tuples(st.just(False), STEPS),
-    st.tuples(st.just(False), STEPS),
-)
-_TARGETS = st.tuples(
-    st.sampled_from(["seal", "motor"]),
-    st.sampled_from([10 * MINUTE, HOUR]),
-    st.sampled_from([0, 5 * MINUTE]),
-    st.sampled_from([0, HOUR]),
-)
-
-
-@st.composite
-def lives(draw: st.DrawFn) -> tuple[Setting, list[Event | Record]]:
-    """A class with targets, and telemetry, failures and maintenance of one of its assets."""
-    layout = draw(layouts())
-    targets = tuple(
-        TargetShape(f"pump/{mode}/{index}", mode, "seal", horizon, delay, memory)
-        for index, (mode, horizon, delay, memory) in enumerate(draw(st.lists(_TARGETS, max_size=2)))
-    )
-    setting = Setting(layout, targets, draw(st.sampled_from([MINUTE, 5 * MINUTE, HOUR])))
-    start, scales = draw(STARTING)
-    events: list[Event] = []
-    life: list[Event | Record] = []
-    for is_record, step in draw(sequences(_STEPS)):
-        if is_record:
-            (kind, what), amount, nudge, identity = step
-            now = max((event.time for event in events), default=start)
-            life.append(Record(kind, now + amount * 5 * MINUTE + nudge, what, identity))
-        else:
-            events.append(next_event(layout, start, scales, step, events))
-            life.append(events[-1])
-    return setting, life
 
 
 @given(lives())
@@ -93,50 +43,6 @@ def test_a_time_is_scored_once_when_its_sensors_or_a_newer_time_have_come(
     names = setting.layout.sensors
     chosen = tuple(name for index, name in enumerate(names) if index in required) or names[:1]
     check_life(setting._replace(layout=setting.layout._replace(required=chosen)), life)
-
-
-def check_life(setting: Setting, life: list[Event | Record]) -> None:
-    """Compare what an asset makes of each record with the brute force's."""
-    asset, oracle = setting.asset(), setting.oracle()
-    late = corrections = 0
-    for number, happened in enumerate(life, start=1):
-        item = item_of(number, happened)
-        items = processed(asset, item)
-        expected = expected_of(oracle, happened)
-        if isinstance(expected, str):
-            check_refused(item, items, expected)
-            continue
-        if oracle.corrections > corrections:
-            corrections += 1
-            *items, note = items
-            assert (note.part, note.body) == (item.part + len(items) * 2**20, Counted("corrections"))
-        if oracle.late > late:
-            late += 1
-            *items, note = items
-            assert (note.part, note.body) == (item.part + len(items) * 2**20, Late())
-        assert len(items) == len(expected)
-        for index, (got, want) in enumerate(zip(items, expected, strict=True)):
-            assert got.part == item.part + index * 2**20
-            assert place_of(got) == place_of(item)
-            check_observed(got.body, want)
-
-
-def place_of(item: Item) -> tuple[object, ...]:
-    return item.sequence, item.arrival, item.known, item.position
-
-
-def check_refused(item: Item, items: list[Item], reason: str) -> None:
-    (refused,) = items
-    assert (*place_of(refused), refused.part) == (*place_of(item), item.part)
-    assert isinstance(refused.body, Row)
-    assert refused.body.output == ("late" if reason in {"too_late", "unmatched"} else "rejects")
-    row = orjson.loads(refused.body.data)
-    assert (row["reason"], row["asset"]) == (reason, "pump 1")
-    assert (row["source"], row["line"], row["offset"]) == item.position
-    assert row["sequence"] == item.sequence
-    assert row["event"]["kind"] == type(item.body.event).__name__.lower()
-    if isinstance(item.body.event, Telemetry):
-        assert row["event"]["readings"] == item.body.event.readings
 
 
 @given(lives(), st.sets(st.integers(0, 24)), st.booleans())

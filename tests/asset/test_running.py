@@ -23,16 +23,15 @@ from dataflows.instants import format_instant
 from dataflows.state.layouts import StateHistory, going_on
 from dataflows.testing import run_inline
 from dataflows.testing import telemetry as telemetry_line
-from tests.asset.lives import Record, Setting, item_of
+from tests.asset.lives import Record, Setting, check_life, item_of, lives
 from tests.asset.oracle import Expected, WindowOracle, WindowShape
+from tests.asset.recomputed import plan_of, run, telemetry
 from tests.asset.streams import HOUR, MINUTE, ClassLayout, Event, streams
-from tests.asset.test_asset import check_life, lives
-from tests.asset.test_recompute import plan_of, run, telemetry
 from tests.block_runs import check
+from tests.block_worlds import KILLS, RECORDINGS, SIZES, fleet
+from tests.configurations import Configuration
 from tests.observations import processed
 from tests.stored import MemoryStore
-from tests.test_blocks import KILLS, RECORDINGS, SIZES, fleet
-from tests.test_changed_fleets import Configuration
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

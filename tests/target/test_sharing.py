@@ -1,0 +1,292 @@
+"""Targets of several classes that share models: who answers, what is learned in which order, what is kept."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import orjson
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from dataflows.engine.operators import MAIN, PART
+from dataflows.estimators import BayesianLogistic, Chain, FleetModel, Mixture
+from dataflows.events import decode
+from dataflows.fleet import FleetError
+from dataflows.instants import HOUR, format_instant, parse_instant
+from dataflows.pipeline import Stages
+from dataflows.recovery.kinds import describe
+from dataflows.state.layouts import StateHistory, going_on
+from dataflows.target.horizons import AGREEING, SHARED, stored_apart
+from dataflows.target.sharing import SHARED_MODELS, SharingTargets
+from dataflows.testing import check_estimator, failure, pump_fleet, registration, run_inline, telemetry
+from tests.block_runs import check
+from tests.block_worlds import KILLS, SIZES
+from tests.stored import MemoryStore
+
+if TYPE_CHECKING:
+    from dataflows.fleet import Fleet
+    from dataflows.items import Row
+
+BAYESIAN = [{"estimator": "dataflows.estimators.BayesianLogistic"}]
+CHAIN = Chain(links=["own", "common"])
+MODELS: dict[str, Any] = {
+    "own": {"pipeline": BAYESIAN, "least_positives": 6},
+    "common": {"pipeline": BAYESIAN, "scope": "fleet"},
+    "chain": {
+        "scores": ["own", "common"],
+        "pipeline": [{"estimator": "dataflows.estimators.Chain", "links": ["own", "common"]}],
+    },
+    "mixed": {
+        "scores": ["own", "common"],
+        "pipeline": [{"estimator": "dataflows.estimators.Mixture", "method": "aggregate"}],
+    },
+}
+CLASS = {"example_every": "1h", "windows": [{"length": "4h", "hop": "1h", "statistics": ["mean"]}]}
+CLASSES = {
+    "pump": {**CLASS, "sensors": ["flow", "heat"], "allowed_lateness": "1h"},
+    "fan": {**CLASS, "sensors": ["flow"]},
+}
+KEY = "*/leak/4h"
+TARGETS = ("pump/leak/4h", "fan/leak/4h")
+
+
+def fleet(
+    classes: tuple[str, ...] = ("pump", "fan"),
+    models: dict[str, Any] = MODELS,
+    champion: str = "chain",
+    **target: object,
+) -> Fleet:
+    """Pumps and fans, whose leaks are predicted by models that they share, and by models of their own."""
+    return pump_fleet(
+        models,
+        classes={name: CLASSES[name] for name in classes},
+        assets={"unknown": "reject"},
+        targets=[
+            {"class": [*classes], "mode": "leak", "horizon": "4h", "champion": champion, **target},
+        ],
+    )
+
+
+ROWS = [registration("p", "pump", {}), registration("v", "fan", {})]
+
+
+def hours(asset: str, first: int, last: int, since: int = 0) -> list[bytes]:
+    """Telemetry of some hours, with a failure after each tenth: the flow rises up to it."""
+    made = []
+    for hour in range(first, last):
+        time, flow = format_instant(hour * HOUR), float((hour - since) % 10)
+        made.append(telemetry(asset, time, {"flow": flow, "heat": 1.0}))
+        if flow == 9:
+            made.append(failure(asset, format_instant(hour * HOUR + HOUR // 2), "leak"))
+    return made
+
+
+def links(rows: dict[str, list[dict[str, Any]]], asset: str) -> list[str]:
+    """The links that answered for an asset, in order, each once."""
+    found = [row["link"] for row in rows["predictions"] if row["asset"] == asset]
+    return [link for at, link in enumerate(found) if not at or found[at - 1] != link]
+
+
+def test_a_prediction_says_which_link_answered() -> None:
+    """First the prior, then the model of all classes, then that of the class, when it knows enough."""
+    rows = run_inline(fleet(), [*ROWS, *hours("p", 0, 40), *hours("v", 40, 80)])
+    assert links(rows, "p") == ["prior", "fleet", "class"]
+    assert links(rows, "v") == ["fleet", "class"]
+    for row in rows["evaluations"]:
+        scores = row["scores"]
+        assert scores["chain"] in {scores["own"], scores["common"]}
+
+
+def test_a_new_class_is_served_by_what_the_others_taught() -> None:
+    """Its first score is, to the bit, that of the examples of the other class, learned in their order."""
+    rows = run_inline(fleet(), [*ROWS, *hours("p", 0, 40), *hours("v", 40, 41)])
+    features = {row["id"]: row["features"] for row in rows["examples"]}
+    expected = BayesianLogistic()
+    for row in sorted(rows["evaluations"], key=lambda row: row["time"]):
+        # Positives are learned when the negatives of their time are; the last failure moved the clock.
+        if parse_instant(row["time"]) + 4 * HOUR < 39.5 * HOUR:
+            given = {name: value for name, value in features[row["example"]].items() if value is not None}
+            expected.learn_one(given, row["label"] == "positive")
+    first = next(row for row in rows["predictions"] if row["asset"] == "v")
+    assert first["link"] == "fleet"
+    assert first["score"] == expected.predict_proba_one({"flow": 0.0, "flow:mean:4h": 0.0})[True]
+
+
+def test_a_mixture_over_a_shared_model_serves_at_once() -> None:
+    """It has equal weights before it has learned; its link is that of the expert that counts most."""
+    rows = run_inline(fleet(champion="mixed"), [*ROWS, *hours("p", 0, 40), *hours("v", 40, 80)])
+    assert links(rows, "v")[0] == "fleet"
+    mixture = Mixture(method="aggregate")
+    mixture.learn_one({"a": 0.9, "b": 0.2}, True)
+    assert mixture.answering({"a": 0.9, "b": 0.2}) == "a"
+
+
+_STEPS = st.lists(
+    st.tuples(
+        st.sampled_from([0, 1, 20, 20, 45]),
+        st.sampled_from("ppvvw"),
+        st.sampled_from(["t"] * 6 + ["f", "l"]),
+        st.integers(0, 9),
+        st.integers(0, 90),
+    ),
+    min_size=25,
+    max_size=60,
+)
+
+
+def recording(steps: list[tuple[int, str, str, int, int]]) -> list[bytes]:
+    """Telemetry of three assets of two classes, late telemetry and failures, from minutes since the last."""
+    now, made = 0, [*ROWS, registration("w", "fan", {})]
+    for number, (gap, asset, kind, value, back) in enumerate(steps):
+        now += gap * 60_000_000
+        past = format_instant(max(now - back * 60_000_000, 0))
+        if kind == "f":
+            made.append(failure(asset, past, "leak", id=f"f{number}"))
+        else:
+            time = past if kind == "l" else format_instant(now)
+            made.append(telemetry(asset, time, {"flow": float(value), "heat": back / 10}))
+    return made
+
+
+@settings(max_examples=15, deadline=None)
+@given(_STEPS, SIZES, KILLS)
+def test_blocks_and_kills_change_no_byte_of_classes_that_share(
+    steps: list[tuple[int, str, str, int, int]], sizes: list[int], kills: set[int]
+) -> None:
+    """The shared model learns the examples of all classes at the same points, however records come."""
+    check(fleet(), recording(steps), sizes, kills)
+
+
+def found(rows: list[Row], output: str, asset: str) -> list[Any]:
+    """Rows of an output of one asset, without what counts the records of the store."""
+    made = [orjson.loads(row.data) for row in rows if row.output == output]
+    return [{**row, "sequence": 0} for row in made if row["asset"] == asset]
+
+
+def events(lines: list[bytes]) -> list[Any]:
+    return [decode(line) for line in lines]
+
+
+def test_a_class_that_joins_at_a_restart_is_served_from_its_first_event() -> None:
+    """As if it had been configured from the start; the store asks for nothing."""
+    before, after = [ROWS[0], *hours("p", 0, 40)], [ROWS[1], *hours("v", 40, 60)]
+    store = MemoryStore()
+    store.run(fleet(("pump",)), events(before))
+    assert going_on(store.past, fleet())[1] == []
+    joined = store.run(fleet(), events(after))
+    served = found(joined, "predictions", "v")
+    assert served[0]["link"] == "fleet"
+    whole = MemoryStore().run(fleet(), events([*before, *after]))
+    assert served == found(whole, "predictions", "v")
+    # It may leave and come back, with nothing of its own: what all classes learned is still there.
+    store.run(fleet(("pump",)), [])
+    again = found(store.run(fleet(), events(hours("v", 60, 62))), "predictions", "v")
+    assert {row["link"] for row in again} == {"fleet"}
+
+
+def test_another_pipeline_of_a_shared_model_starts_from_nothing_and_the_champion_goes_on() -> None:
+    """The former one is kept while a champion sees its scores, and each learns every example once."""
+    store = MemoryStore()
+    store.run(fleet(), events([*ROWS, *hours("p", 0, 40)]))
+    other = {**MODELS, "common": {**MODELS["common"], "pipeline": [{**BAYESIAN[0], "variance": 0.5}]}}
+    rows = store.run(fleet(models=other), events(hours("v", 40, 60)))
+    assert found(rows, "predictions", "v")[0]["link"] == "fleet"
+    stage = Stages(fleet(models=other), strict=True, past=store.past).group(KEY, *stored(store))
+    assert isinstance(stage, SharingTargets)
+    counts = SHARED_MODELS.describe(AGREEING.describe(stage.main_snapshot())[SHARED])
+    pump, fan = (
+        orjson.loads(item.body.data)["targets"][name]["learned"]
+        for name, item in zip(TARGETS, stage.finish(), strict=True)
+    )
+    assert sorted(learned for learned, _ in counts.values()) == [fan, pump + fan]
+
+
+def stored(store: MemoryStore) -> tuple[bytes | None, dict[int, bytes]]:
+    """Main snapshot and parts of the key, as its stage wrote them."""
+    of = {part: sealed for (key, part), sealed in store.steps["group"].items() if key == KEY}
+    return MAIN.inner(MAIN.unseal(of[-2])), {n: PART.inner(PART.unseal(of[n])) for n in of if n >= 0}
+
+
+def test_who_only_reads_a_store_finds_the_targets_apart() -> None:
+    """What they share is no target; its kind is known to those who look into a store."""
+    store = MemoryStore()
+    store.run(fleet(), events([*ROWS, *hours("p", 0, 30)]))
+    main, parts = stored(store)
+    assert main is not None
+    assert [name for name, *_ in stored_apart(KEY, main, parts)] == [*TARGETS]
+    assert {*describe(main)} == {SHARED, *TARGETS}  # type: ignore[call-overload]
+
+
+def test_to_share_on_live_state_starts_the_target_from_nothing() -> None:
+    """Its state is under another key then; the cost is named, and has to be accepted."""
+    alone = {**MODELS, "common": {"pipeline": BAYESIAN}}
+    past = going_on(StateHistory(), fleet(models=alone))[0]
+    now, changes = going_on(past, fleet())
+    why = "it shares models with other classes now, and did not"
+    assert {change.name: change.why for change in changes} == dict.fromkeys(TARGETS, why)
+    assert going_on(now, fleet()) == (now, [])
+    assert len(going_on(now, fleet(models=alone))[1]) == 2
+
+
+@pytest.mark.parametrize(
+    ("common", "target", "expected"),
+    [
+        ({"scope": "flet"}, {}, "models.common.scope"),
+        (
+            {"refit_every": 100, "pipeline": [{"estimator": "sklearn.naive_bayes.GaussianNB"}]},
+            {},
+            "example by example",
+        ),
+        ({}, {"agree": True}, "no horizons that agree beside the shared model common"),
+        ({}, {"relearn": "1d"}, "no such key beside the shared model common"),
+        ({}, {"drift": "reset", "drift_model": "common"}, "a model of one class for `reset`"),
+    ],
+)
+def test_what_cannot_be_shared_is_refused(
+    common: dict[str, Any], target: dict[str, Any], expected: str
+) -> None:
+    """Before the start, with the key and what was expected."""
+    models = {**MODELS, "common": {**MODELS["common"], **common}}
+    with pytest.raises(FleetError, match=expected):
+        fleet(models=models, **target)
+
+
+def test_the_links_of_a_chain_are_its_scores() -> None:
+    """A link that is misspelt would never answer."""
+    wrong = {
+        **MODELS["chain"],
+        "pipeline": [{"estimator": "dataflows.estimators.Chain", "links": ["own", "comon"]}],
+    }
+    with pytest.raises(FleetError, match="links of the models in its scores, own, common, got own, comon"):
+        fleet(models={**MODELS, "chain": wrong})
+
+
+def test_classes_that_share_a_model_agree_about_units() -> None:
+    """Under one name, degrees of one kind in one class and of another kind in the next are refused."""
+    with pytest.raises(FleetError, match=r"limits\.flow\.unit: expected"):
+        pump_fleet(
+            MODELS,
+            classes={
+                "pump": {**CLASSES["pump"], "limits": {"flow": {"unit": "l/min"}}},
+                "fan": {**CLASSES["fan"], "limits": {"flow": {"unit": "m3/h"}}},
+            },
+            targets=[{"class": ["pump", "fan"], "mode": "leak", "horizon": "4h", "champion": "chain"}],
+        )
+
+
+def test_the_contract_suite_holds_for_a_chain() -> None:
+    """Every check that a run relies on; it has nothing to learn."""
+    check_estimator(CHAIN, ("own", "common"), scores=True)
+    assert CHAIN.predict_proba_one({"common": 0.5, "own": 0.25}) == {False: 0.75, True: 0.25}
+    assert CHAIN.predict_proba_one({}) == {}
+
+
+def test_a_shared_model_that_is_joined_to_nothing_is_one_of_its_own() -> None:
+    """So an estimator can be tried before the start, as `check` does."""
+    alone, plain = FleetModel("key", BayesianLogistic), BayesianLogistic()
+    for number in range(50):
+        for each in (alone, plain):
+            each.learn_one({"flow": float(number % 10)}, number % 10 > 7)
+    asked = {"flow": 9.0}
+    assert alone.predict_proba_one(asked) == plain.predict_proba_one(asked)
