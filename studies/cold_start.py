@@ -179,6 +179,7 @@ def main(arguments: list[str] | None = None) -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description="A sixth class joins a fleet.")
     parser.add_argument("--seeds", type=int, default=5, help="recordings")
+    parser.add_argument("--first", type=int, default=1, help="seed of the first recording")
     parser.add_argument("--trucks", type=int, default=20, help="of each class")
     parser.add_argument("--days", type=int, default=80, help="of each recording")
     parser.add_argument("--examples", type=int, default=500, help="first examples of the new class")
@@ -193,7 +194,7 @@ def main(arguments: list[str] | None = None) -> None:
         path = Path(folder) / "fleet.toml"
         path.write_text(_FLEET.format(classes=classes, names=names, least=given.least), encoding="utf-8")
         fleet = load_fleet(path)
-        for seed in range(1, given.seeds + 1):
+        for seed in range(given.first, given.first + given.seeds):
             rows = run_inline(fleet, _recording(seed, given.trucks, given.days))
             found.append({"seed": float(seed), **losses_of(rows, given.examples)})
             if given.json:
