@@ -212,3 +212,40 @@ def test_time_passes_only_while_the_cluster_says_that_nothing_is_there(cluster: 
     finally:
         cluster.broker.start()
     until(lambda: ticks(part) > 0, "a tick after the broker came back")
+
+
+def test_a_lane_reads_its_partitions_and_all_of_shared_topics(cluster: Cluster) -> None:
+    """Partition i belongs to lane i modulo lanes; what both read is merged into each by its stamp."""
+    weather = f"{cluster.name}.weather"
+    cluster.make()
+    cluster.make(weather, 3)
+    cluster.send(*((number, telemetry(f"pump-{number}", 1), 1_000 + number) for number in range(4)))
+    cluster.send((0, telemetry("w", 1), 1_001), (2, telemetry("w", 2), 9_000), topic=weather)
+    fleet = cluster.fleet(follow="false\nlanes = 2", reading=f'shared = ["{weather}"]')
+    found = []
+    for lane in ("lane-0", "lane-1"):
+        part = KafkaSource(fleet, RunStatus()).build_part("source", lane, None)
+        found.append(shown(drained(part)))
+        part.close()
+    assert found == [
+        [
+            (2, "events/0", 0, 1_000),
+            (4, "weather/0", 0, 1_001),
+            (6, "events/2", 0, 1_002),
+            (8, "weather/2", 0, 9_000),
+        ],
+        [
+            (3, "events/1", 0, 1_001),
+            (5, "weather/0", 0, 1_001),
+            (7, "events/3", 0, 1_003),
+            (9, "weather/2", 0, 9_000),
+        ],
+    ]
+
+
+def test_a_topic_that_lanes_cannot_share_is_refused(cluster: Cluster) -> None:
+    """Else records of one asset could lie in different lanes in different topics."""
+    cluster.make(partitions=3)
+    fleet = cluster.fleet(follow="false\nlanes = 2")
+    with pytest.raises(KafkaInputError, match=r"has 3 partitions, which 2 lanes cannot share.*`shared`"):
+        KafkaSource(fleet, RunStatus()).build_part("source", "lane-0", None)
