@@ -5,7 +5,8 @@
 
 - *assets*: the time of an event at 50, 1,000 and 100,000 assets, in equal source batches of 1,000 records;
 - *targets*: the same at 1, 10 and 100 targets of one class with 1,000 assets, and the step where it goes;
-- *processes*: events a second with 1 and 2, four targets;
+- *processes*: events a second with 1 and 2, four targets, and with a lane for each of 2; and the processor
+  of the busiest process, which bounds the rate where each has a core of its own;
 - *store*: how long a resume takes with 100,000 assets, and how long a snapshot with 1,000 of them awake
   holds the input up (`benchmarks.recovery`).
 
@@ -31,6 +32,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from contextlib import ExitStack, suppress
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -48,7 +50,9 @@ if TYPE_CHECKING:
 
 __all__ = ["PARTS", "main", "plot", "record"]
 
-ASSETS, TARGETS, PROCESSES = (50, 1_000, 100_000), (1, 10, 100), (1, 2)
+ASSETS, TARGETS = (50, 1_000, 100_000), (1, 10, 100)
+#: Numbers of processes and lanes.
+PROCESSES = ((1, 1), (2, 1), (2, 2))
 #: Bars: an event of the largest fleet against one of 1,000 assets; seconds of a resume and of a snapshot.
 LARGE, RESUME, PAUSE = 1.6, 8.0, 0.3
 #: Hours before the timed part in which every asset sends; the first has its label before that part.
@@ -145,26 +149,65 @@ def by_targets(folder: Path, epoch: float) -> list[dict[str, Any]]:
 
 
 def by_processes(folder: Path, epoch: float) -> list[dict[str, Any]]:
-    """Measure events a second by the number of processes, four targets; the time of a start is taken off."""
+    """Measure events a second by processes and lanes, four targets; the time of a start is taken off."""
     found = []
-    (folder / "fleet.toml").write_text(speed.fleet_of(4).replace("batch = 1000\n", ""))
-    for processes in PROCESSES:
+    for processes, lanes in PROCESSES:
         took, used, counts = [], [], []
         for events in (1_000, 60_000):
             warm = record(folder / "recording.jsonl", 1_000, events, speed.modes_of(4))
+            _write_fleet(folder, lanes)
             command = [sys.executable, "-m", "dataflows", "run", str(folder / "fleet.toml"), "--fresh"]
             command += ["--recovery", str(folder / "store"), "--processes", str(processes)]
             command += ["--epoch", f"{epoch * 1_000:.0f}ms"]
-            before, began = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
-            subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+            began = time.perf_counter()
+            used.append(_processor(command))
             took.append(time.perf_counter() - began)
-            after = resource.getrusage(resource.RUSAGE_CHILDREN)
-            used.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
             counts.append(warm + events)
         events = counts[1] - counts[0]
-        rate, processor = events / (took[1] - took[0]), (used[1] - used[0]) / events * 1e6
-        found.append({"processes": processes, "rate": rate, "processor": processor})
+        each = [(after - before) / events * 1e6 for before, after in zip(*used, strict=True)]
+        found.append(
+            {
+                "processes": processes,
+                "lanes": lanes,
+                "split": f"{processes}, {lanes} lanes" if lanes > 1 else f"{processes}",
+                "rate": events / (took[1] - took[0]),
+                "processor": sum(each),
+                "busiest": max(each),
+            }
+        )
     return found
+
+
+def _write_fleet(folder: Path, lanes: int) -> None:
+    """Write a fleet of four targets over the recording, divided among lanes by asset."""
+    names = [f"lane-{lane}.jsonl" for lane in range(lanes)]
+    with ExitStack() as stack:
+        files = [stack.enter_context((folder / name).open("wb")) for name in names]
+        for line in stack.enter_context((folder / "recording.jsonl").open("rb")):
+            files[int(orjson.loads(line)["asset"].rpartition("-")[2]) % lanes].write(line)
+    own = f"files = {names}\nlanes = {lanes}\n".replace("'", '"')
+    text = speed.fleet_of(4).replace("batch = 1000\n", "")
+    (folder / "fleet.toml").write_text(text.replace('files = ["recording.jsonl"]\n', own))
+
+
+def _processor(command: list[str]) -> list[float]:
+    """Run a command to its end; return seconds of processor of its processes, itself first.
+
+    They are read while it runs, so the last 20 ms of each are left out.
+    """
+    seen: dict[int, float] = {}
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as running:
+        children = Path(f"/proc/{running.pid}/task/{running.pid}/children")
+        while running.poll() is None:
+            with suppress(OSError):
+                for pid in (running.pid, *map(int, children.read_text().split())):
+                    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+                    seen[pid] = (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+            time.sleep(0.02)
+    if running.returncode:
+        raise subprocess.CalledProcessError(running.returncode, command)
+    # Python's own tracker of resources uses nothing.
+    return [used for used in seen.values() if used >= 0.5]
 
 
 def of_store(folder: Path, epoch: float) -> list[dict[str, Any]]:  # noqa: ARG001 - it has its own
@@ -191,10 +234,12 @@ COLUMNS = {
     "assets": ("assets", ",.0f"),
     "targets": ("targets", ",.0f"),
     "processes": ("processes", ",.0f"),
+    "lanes": ("lanes", ",.0f"),
     "time": ("µs an event", ",.1f"),
     "each": ("µs an event and target", ",.2f"),
     "rate": ("events a second", ",.0f"),
     "processor": ("processor", ",.1f"),
+    "busiest": ("of the busiest process", ",.1f"),
     "memory": ("peak memory, MB", ",.0f"),
     "resume": ("resume, s", ",.1f"),
     "pause": ("snapshot, s", ",.2f"),
@@ -225,7 +270,7 @@ def missed(found: dict[str, list[dict[str, Any]]]) -> list[str]:
 _PANELS = (
     ("assets", "assets", "time", "µs an event, by assets"),
     ("targets", "targets", "each", "µs an event and target, by targets"),
-    ("processes", "processes", "rate", "events a second, by processes"),
+    ("processes", "split", "rate", "events a second, by processes"),
 )
 _WIDTH, _HEIGHT = 230, 230
 
@@ -256,9 +301,13 @@ def _panel(rows: list[dict[str, Any]], x: str, y: str, title: str, left: int) ->
             f'<rect x="{middle - step * 0.3:.1f}" y="{bottom - height:.1f}" width="{step * 0.6:.1f}" '
             f'height="{height:.1f}" fill="#0072b2"/>'
             f'<text x="{middle:.1f}" y="{bottom - height - 4:.1f}" text-anchor="middle">{figure}</text>'
-            f'<text x="{middle:.1f}" y="{bottom + 16}" text-anchor="middle">{row[x]:,}</text>'
+            f'<text x="{middle:.1f}" y="{bottom + 16}" text-anchor="middle">{_label(row[x])}</text>'
         )
     return "".join([*parts, f'<path d="M{left + 20} {bottom}h{_WIDTH - 40}" stroke="#555"/>'])
+
+
+def _label(value: int | str) -> str:
+    return value if isinstance(value, str) else f"{value:,}"
 
 
 def machine() -> str:

@@ -39,7 +39,7 @@ from dataflows.items import (
 from dataflows.lane import Lane
 from dataflows.lane.metrics import LaneMetrics
 from dataflows.outputs import OUTPUTS, AssetReset
-from dataflows.placement import lane_names, name_of, placed
+from dataflows.placement import lane_keys, lane_names, name_of, placed
 from dataflows.state.layouts import StateHistory, going_on
 from dataflows.status import RunStatus, ScoreTimes
 from dataflows.target import TargetStage
@@ -369,12 +369,8 @@ class Stages:
         self._errors = InternalErrors(fleet.max_internal_errors, self._status)
         self._lanes = fleet.input.lanes
         self._status.lanes = self._lanes
-        names = lane_names(self._lanes)
-        #: Keys of the lanes by number. One lane has its name as key, as each target has with one lane.
-        self._lane_keys = [
-            name if self._lanes == 1 else placed(name, number, self._lanes)
-            for number, name in enumerate(names)
-        ]
+        #: Names and keys of the lanes by number.
+        self._lane_names, self._lane_keys = lane_names(self._lanes), lane_keys(self._lanes)
         self._built: dict[int, Lane] = {}
         groups = {name: target.group for name, target in fleet.targets.items()}
         spread = {group: number for number, group in enumerate(dict.fromkeys(groups.values()))}
@@ -421,7 +417,7 @@ class Stages:
             self._fleet,
             main,
             parts,
-            name_of(key),
+            self._lane_names[number],
             migrated,
             self._errors.reject,
             self._status.intake,

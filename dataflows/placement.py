@@ -15,7 +15,10 @@ from __future__ import annotations
 
 from itertools import chain, count
 
-__all__ = ["lane_names", "name_of", "placed", "worker_of"]
+__all__ = ["MARKED", "lane_keys", "lane_names", "name_of", "placed", "worker_of"]
+
+#: Key of the lane whose marks lie in every file of a store. Frozen.
+MARKED = "lane-0"
 
 _MASK = (1 << 64) - 1
 #: Between a name and what makes its key hash as wanted. No target has it in its name.
@@ -32,6 +35,19 @@ def lane_names(lanes: int) -> list[str]:
     """
     digits = len(str(lanes - 1))
     return [f"lane-{number:0{digits}}" for number in range(lanes)]
+
+
+def lane_keys(lanes: int) -> list[str]:
+    r"""Return the key of the stages of each lane, which belongs to the worker that reads the lane.
+
+    One of them is `MARKED`, wherever its hash puts it: the marks of a store are those of this key.
+
+    >>> lane_keys(1), lane_keys(3)
+    (['lane-0'], ['lane-0\n0', 'lane-1\n0', 'lane-0'])
+    """
+    marked = worker_of(MARKED, lanes)
+    names = enumerate(lane_names(lanes))
+    return [MARKED if number == marked else placed(name, number, lanes) for number, name in names]
 
 
 def worker_of(key: str, workers: int) -> int:

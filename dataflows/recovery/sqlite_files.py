@@ -24,6 +24,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from dataflows import steps
+from dataflows.placement import MARKED
 from dataflows.recovery import kinds
 from dataflows.state.snapshots import SnapshotError
 
@@ -159,7 +160,11 @@ def read_partition(path: Path, connection: sqlite3.Connection) -> Partition:
         msg = f"{path} says {len(parts)} times which part of a store it is. {RESTORE}"
         raise StoreError(msg)
     committed = rows("SELECT commit_epoch FROM commits")
-    marks = connection.execute("SELECT snap_epoch FROM snaps WHERE step_id >= ? AND step_id < ?", _between())
+    # Only the marks of this lane lie in every file; another one may have been awake in other epochs.
+    marks = connection.execute(
+        "SELECT snap_epoch FROM snaps WHERE step_id >= ? AND step_id < ? AND state_key = ?",
+        (*_between(), MARKED),
+    )
     return Partition(
         path,
         rows("PRAGMA application_id")[0][0],

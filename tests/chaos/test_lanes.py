@@ -114,6 +114,27 @@ def test_a_killed_process_ends_the_run_which_resumes_as_if_it_was_never_killed(
     assert_settled(fleet, recorded)
 
 
+def test_a_run_resumes_though_a_lane_has_been_quiet(recorded: Recorded, tmp_path: Path) -> None:
+    """Kill -9 long after the first lane has ended: the files of the store are still of one moment."""
+    fleet = lanes.prepare(tmp_path, recorded.lines)
+    first = fleet.parent / "first.jsonl"
+    first.write_bytes(b"".join(first.read_bytes().splitlines(keepends=True)[:40]))
+    (fleet.parent / "weather.jsonl").write_bytes(b"")
+    size = len(finish(fleet, 1)["predictions"])
+    expected = outputs(tmp_path / "out")
+    again = lanes.prepare(tmp_path / "again", recorded.lines)
+    for name in ("first.jsonl", "weather.jsonl"):
+        (again.parent / name).write_bytes((fleet.parent / name).read_bytes())
+    process = begin(again, 1)
+    try:
+        written(again, size // 2, process)
+    finally:
+        process.kill()
+        process.wait()
+    finish(again, 1)
+    lanes.assert_same_but_scores(outputs(again.parent / "out"), expected)
+
+
 def test_a_signal_stops_the_lanes_of_all_processes(recorded: Recorded, tmp_path: Path) -> None:
     """SIGTERM to the first process ends both lanes at an epoch boundary, exit 0, and the run can go on."""
     fleet, size = lanes.prepare(tmp_path, recorded.lines), len(recorded.expected["predictions"])
