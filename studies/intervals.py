@@ -108,7 +108,7 @@ def _side(lead: float | None, low: float, high: float) -> int:
 def shares(found: Sequence[Covered], resamples: int = 1_000, seed: int = 0) -> dict[str, float]:
     """Return how many intervals there are, the shares, and the 95 % interval of the coverage."""
     counts = np.array(found, dtype=np.float64).reshape(-1, 3)
-    inside, before, after = counts.sum(axis=0)
+    inside, before, after = map(float, counts.sum(axis=0))
     total = inside + before + after
     if not total:
         return {"failures": 0, "intervals": 0}

@@ -86,14 +86,15 @@ class IntervalLevels:
     is right about probabilities ends the interval where it gives 10 % and 90 % to an earlier failure. Others
     are too wide, or surprised too often. So the ends follow what came: each of the latest of these examples
     has the probability that had been given to a failure by the time at which it came, as served
-    (`TimeLeft.reached`), and the levels are the tenth and the ninetieth percentile of these. Where no failure
-    came within the horizon the time is above every end (censored).
+    (`TimeLeft.reached`), and of n of these the levels are those of rank (n + 1) / 10 from below and above.
+    Where no failure came within the horizon the time is above every end (censored).
 
     Sources: V. Kuleshov, N. Fenner, S. Ermon, "Accurate uncertainties for deep learning using calibrated
-    regression", ICML 2018, for the percentiles of probabilities; I. Gibbs and E. Candès, "Adaptive conformal
-    inference under distribution shift", NeurIPS 2021, for levels that follow the stream. Their guarantee
-    needs labels at once; here these come a horizon late, so coverage is measured, not promised. Examples of
-    one failure share its time, so it takes as many failures as anywhere to be sure.
+    regression", ICML 2018, for levels of probabilities; V. Vovk, A. Gammerman, G. Shafer, "Algorithmic
+    learning in a random world", 2005, for the ranks; I. Gibbs and E. Candès, "Adaptive conformal inference
+    under distribution shift", NeurIPS 2021, for levels that follow the stream. Their guarantee needs labels
+    at once; here these come a horizon late, so coverage is measured, not promised. Examples of one failure
+    share its time, so it takes as many failures as anywhere to be sure.
 
     Args:
         reached: the latest probabilities, in the order in which they became known.
@@ -130,8 +131,9 @@ class IntervalLevels:
     @property
     def ends(self) -> tuple[float, float]:
         """Probabilities of a failure by the lower and by the upper end of an interval."""
-        most = len(self._sorted) - 1
-        places = int(_LOW * most), math.ceil(_HIGH * most)
+        # Of n + 1 in any order the last lies beyond the rank (n + 1) / 10 of the others a tenth of the time.
+        rank = int(_LOW * (len(self._sorted) + 1))
+        places = rank - 1, len(self._sorted) - rank
         low, high = (
             min(max(self._sorted[place], least), largest)
             for place, (least, largest) in zip(places, self._BORDERS, strict=True)

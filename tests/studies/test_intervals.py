@@ -43,6 +43,7 @@ def test_intervals_are_counted_by_failure(tmp_path: Path) -> None:
     found = covered(served(rows, tmp_path), "0%")
     assert found == [Covered(2, 1, 0), Covered(0, 0, 1), Covered(0, 0, 1)]
     figures = shares(found)
+    assert orjson.loads(orjson.dumps(figures)) == figures
     assert (figures["failures"], figures["intervals"]) == (3, 5)
     assert (figures["coverage"], figures["before"], figures["after"]) == pytest.approx((0.4, 0.2, 0.4))
     assert figures["low"] == 0.0

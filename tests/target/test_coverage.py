@@ -129,6 +129,18 @@ def test_ends_are_served_where_they_were_found() -> None:
     assert low is not None
 
 
+@pytest.mark.parametrize("added", [0, 5, 9, 17, 80])
+def test_at_most_a_tenth_of_what_came_and_of_the_next_lies_beyond_either_end(added: int) -> None:
+    """Of the values known, with those assumed at first, and one more."""
+    draw = random.Random(added)
+    levels = IntervalLevels(draw.uniform(0.1, 0.9) for _ in range(added))
+    known = [*levels.reached, *((number + 0.5) / 20 for number in range(20))]
+    low, high = levels.ends
+    most = (len(known) + 1) / 10
+    assert most - 1 < sum(each <= low for each in known) <= most
+    assert most - 1 < sum(each >= high for each in known) <= most
+
+
 def test_levels_forget_and_stay_apart() -> None:
     """The latest thousand count; where no failure comes, the upper end goes as far as it may."""
     levels = IntervalLevels()
