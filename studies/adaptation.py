@@ -219,7 +219,7 @@ def main(arguments: list[str] | None = None) -> None:
     table = Table(*rows[0], title="After all flow sensors were replaced", title_justify="left")
     for row in rows:
         cells = (
-            "-" if cell is None else f"{cell:.4g}" if isinstance(cell, float) else cell
+            "-" if cell is None else f"{cell:.4g}" if isinstance(cell, float) else str(cell)
             for cell in row.values()
         )
         table.add_row(*cells)

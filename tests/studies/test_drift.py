@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import pytest
 
+from studies import adaptation
 from studies.adaptation import Excess
 from studies.drift import confusion, delays, plot
 from studies.drift_world import CAUSES, MOVEMENTS, World, run
+from tests.processes import ROOT
+from tests.studies.tables import days, figures, percent, table
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 @pytest.mark.parametrize(
@@ -80,6 +88,19 @@ def test_an_excess_that_differs_between_recordings_is_not_sure() -> None:
     assert excess.off[0] == pytest.approx(3.182 * 0.5 * (4 / 3) ** 0.5 / 2, rel=1e-3)
 
 
+def test_one_command_prints_the_table_of_adaptation_and_draws_it(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Each way has a row, with the examples until it is right again, and a line in the picture."""
+    monkeypatch.setenv("COLUMNS", "200")
+    picture = tmp_path / "adaptation.svg"
+    few = ["--seeds", "2", "--pumps", "4", "--days", "16", "--turn", "8", "--window", "30"]
+    adaptation.main([*few, "--picture", str(picture)])
+    rows = [line for line in capsys.readouterr().out.splitlines() if line.startswith("│")]
+    assert any("post-drift" in row and " 30 " in row for row in rows)
+    assert picture.read_text(encoding="utf-8").count('stroke-width="2"') == 2
+
+
 def test_the_table_and_the_picture_hold_every_change() -> None:
     """Causes are counted by change, and the picture has a line for each change with several sizes."""
     rows = [
@@ -92,3 +113,41 @@ def test_the_table_and_the_picture_hold_every_change() -> None:
     assert table["a site"]["right"] == pytest.approx(0.8)
     assert table["together"]["right"] == pytest.approx(38 / 46)
     assert plot(rows).count("<path") == 3 + 6
+
+
+def test_the_docs_say_what_the_study_found() -> None:
+    """The tables of docs/drift.md are the figures of the command, and so is its picture."""
+    rows = figures("drift")
+    found = [row for row in rows if "size" in row]
+    assert table("drift.md", "change", "size") == [
+        [
+            row["change"],
+            f"{row['size']:g}",
+            f"{row['found']:.0%}".replace("%", " %"),
+            days(row["median days"]),
+            percent(row["ADWIN: found"]),
+            days(row["ADWIN: days"]),
+            percent(row["Page-Hinkley: found"]),
+            days(row["Page-Hinkley: days"]),
+        ]
+        for row in found
+    ]
+    causes = {row["change"]: row for row in rows if "right" in row}
+    *each, together = confusion(found)
+    names = ("data movement", "labels", "asset", "site", "sensor", "world")
+    assert table("drift.md", "change", "data movement") == [
+        [row["change"], *(str(row[name]) for name in names), percent(row["right"])] for row in each
+    ]
+    assert causes["together"]["right"] == together["right"] >= 0.9
+    nulls = [row for row in rows if "budget" in row]
+    assert table("drift.md", "series", "false alarms") == [
+        [row["series"], str(row["alarms"]), f"{row['upper 95 % bound']:.1f}"] for row in nulls
+    ]
+    assert all(row["upper 95 % bound"] <= row["budget"] for row in nulls)
+    assert table("drift.md", "shift", "found") == [
+        [f"{row['shift, sd of a day']:g}", percent(row["found in 60 days"]), days(row["median days"])]
+        for row in rows
+        if "found in 60 days" in row
+    ]
+    picture = (ROOT / "docs/pictures/drift.svg").read_text(encoding="utf-8")
+    assert picture == plot(found)
