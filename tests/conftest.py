@@ -64,6 +64,7 @@ class ByModule(LoadScopeScheduling):
         return "kafka" if "kafka" in module else module
 
 
+@pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> ByModule:  # noqa: ANN401 - of pytest-xdist
     """Distribute the tests, whatever ``--dist`` says."""
     config.option.loadscopereorder = False
