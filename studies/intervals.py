@@ -31,7 +31,7 @@ from studies.quality import run
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-__all__ = ["Covered", "covered", "main", "shares", "with_hours"]
+__all__ = ["Covered", "covered", "json_row", "main", "shares", "with_hours"]
 
 _HAZARD = "hours"
 
@@ -136,6 +136,12 @@ def _recordings(given: argparse.Namespace, folder: Path) -> Iterator[tuple[str, 
         yield f"trucks, seed {seed}", write(scenario, where).events
 
 
+def json_row(name: str, found: Sequence[Covered]) -> bytes:
+    """Return a line of JSON: the shares of a recording, and the counts of each failure."""
+    row = {"recording": name, **shares(found), "by_failure": [tuple(each) for each in found]}
+    return orjson.dumps(row, option=orjson.OPT_APPEND_NEWLINE)
+
+
 def _table(found: Mapping[str, list[Covered]]) -> Table:
     table = Table("recording", "failures", "intervals", "covered", "95 %", "before", "after")
     for name, of in found.items():
@@ -175,8 +181,7 @@ def main(arguments: list[str] | None = None) -> None:
             run(fleet, recording, output)
             found[name] = covered(output, given.start)
             if given.json:
-                row = {"recording": name, **shares(found[name]), "by_failure": found[name]}
-                sys.stdout.buffer.write(orjson.dumps(row, option=orjson.OPT_APPEND_NEWLINE))
+                sys.stdout.buffer.write(json_row(name, found[name]))
                 sys.stdout.buffer.flush()
     if not given.json:
         together = [each for of in found.values() for each in of]

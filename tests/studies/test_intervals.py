@@ -10,7 +10,7 @@ import orjson
 import pytest
 
 from dataflows.fleet import load
-from studies.intervals import Covered, covered, shares, with_hours
+from studies.intervals import Covered, covered, json_row, shares, with_hours
 from tests.evaluation.rows import evaluation
 
 TRUCKS = Path(__file__).resolve().parents[2] / "examples" / "trucks" / "fleet.toml"
@@ -43,7 +43,8 @@ def test_intervals_are_counted_by_failure(tmp_path: Path) -> None:
     found = covered(served(rows, tmp_path), "0%")
     assert found == [Covered(2, 1, 0), Covered(0, 0, 1), Covered(0, 0, 1)]
     figures = shares(found)
-    assert orjson.loads(orjson.dumps(figures)) == figures
+    counts = [[2, 1, 0], [0, 0, 1], [0, 0, 1]]
+    assert orjson.loads(json_row("r", found)) == {"recording": "r", **figures, "by_failure": counts}
     assert (figures["failures"], figures["intervals"]) == (3, 5)
     assert (figures["coverage"], figures["before"], figures["after"]) == pytest.approx((0.4, 0.2, 0.4))
     assert figures["low"] == 0.0
