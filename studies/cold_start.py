@@ -6,7 +6,8 @@ joins when half of the days are over. Every model scores every example before it
 the log loss of the first examples of the new class under each: its own model (with the prior until it has
 learned both labels), the model that all classes share, their chain, and mixtures of both. The oracle is the
 class's own kind of model, fitted on the examples of the class that come after the first ones, so it knows the
-class in hindsight.
+class in hindsight. A constant score, the share of positives of the other classes, is what a well-chosen
+``prior`` would give.
 """
 
 from __future__ import annotations
@@ -144,6 +145,9 @@ def losses_of(rows: Rows, first: int) -> dict[str, float]:
     found = {"examples": float(len(early)), "positive": float(came.sum())}
     for model in ("alone", *_MODELS):
         found[model] = float(log_losses(came, np.array([row["scores"][model] for row in early])).mean())
+    others = [row["label"] for row in rows["evaluations"] if not row["asset"].startswith(f"{_NEW}-")]
+    share = others.count("positive") / (others.count("positive") + others.count("negative"))
+    found["share of the others"] = float(log_losses(came, np.full(len(came), share)).mean())
     features = {row["id"]: row["features"] for row in rows["examples"]}
     oracle = BayesianLogistic(variance=0.1)
     for row in late:

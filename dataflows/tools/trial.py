@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from dataflows.estimators import Retrained, to_stored
+from dataflows.estimators import FleetModel, Retrained, to_stored
 from dataflows.fleet.models import path_key
 from dataflows.fleet.problems import FleetError, Problem
 from dataflows.target.compiled import calls_of, compiled_of
@@ -117,8 +117,14 @@ def costs(fleet: Fleet, examples: int = 60) -> dict[tuple[str, tuple[str, ...]],
     return {(name, features): _cost(model, features, examples) for name, model, features in _models(fleet)}
 
 
+def _built(model: Model) -> Any:  # noqa: ANN401 - River's protocol is by method names
+    """Build the estimator of a model; of one that classes share the estimator itself, for one class."""
+    made = model.build()
+    return made.of_one_class() if isinstance(made, FleetModel) else made
+
+
 def _cost(model: Model, names: tuple[str, ...], examples: int) -> Cost:
-    estimator = model.build()
+    estimator = _built(model)
     calls, compiled = calls_of(estimator), compiled_of(estimator, names)
     chance = np.random.default_rng(0)
     rows = chance.random((2 * examples, len(names)))
@@ -146,7 +152,7 @@ def _cost(model: Model, names: tuple[str, ...], examples: int) -> Cost:
 def _try(model: Model, names: tuple[str, ...]) -> tuple[Problem | None, str | None]:
     step, low, high = "be built", dict.fromkeys(names, _LOW), dict.fromkeys(names, _HIGH)
     try:
-        estimator = model.build()
+        estimator = _built(model)
         if isinstance(estimator, Retrained):
             step = "be fitted on a few rows"
             estimator = Retrained(estimator.classifier, every=_FITTED, keep=_FITTED, lag=0)

@@ -20,6 +20,7 @@ from dataflows.state.layouts import StateHistory, going_on
 from dataflows.target.horizons import AGREEING, SHARED, stored_apart
 from dataflows.target.sharing import SHARED_MODELS, SharingTargets
 from dataflows.testing import check_estimator, failure, pump_fleet, registration, run_inline, telemetry
+from dataflows.tools.trial import check_models, costs
 from tests.block_runs import check
 from tests.block_worlds import KILLS, SIZES
 from tests.stored import MemoryStore
@@ -206,6 +207,12 @@ def stored(store: MemoryStore) -> tuple[bytes | None, dict[int, bytes]]:
     """Main snapshot and parts of the key, as its stage wrote them."""
     of = {part: sealed for (key, part), sealed in store.steps["group"].items() if key == KEY}
     return MAIN.inner(MAIN.unseal(of[-2])), {n: PART.inner(PART.unseal(of[n])) for n in of if n >= 0}
+
+
+def test_a_shared_model_is_tried_before_the_start() -> None:
+    """It can be stored and read again, and its cost is known, as of any other model."""
+    check_models(fleet())
+    assert {name for name, _ in costs(fleet())} >= {"own", "common"}
 
 
 def test_who_only_reads_a_store_finds_the_targets_apart() -> None:
