@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import tomllib
+from datetime import datetime
 from typing import TYPE_CHECKING
 
 import orjson
@@ -12,6 +13,7 @@ import pytest
 from dataflows.fleet import load
 from dataflows.pipeline import run_lines
 from studies.served import changed, served
+from tests.studies.tables import figures, table
 from tests.target.promotions import NAME, document, recording
 
 if TYPE_CHECKING:
@@ -49,3 +51,32 @@ def test_what_was_served_is_scored_by_whoever_was_champion(tmp_path: Path) -> No
     assert found.examples == len(losses)
     assert found.loss == pytest.approx(sum(losses) / len(losses))
     assert min(found.models.values()) < found.loss < max(found.models.values())
+
+
+def test_the_docs_say_who_served_and_how_well() -> None:
+    """The table of docs/promotion.md has what the study printed for each recording."""
+    expected = []
+    for row in figures("served"):
+        (first, *_), losses = row["terms"], row["models"]
+        begun = datetime.fromisoformat(first[0])
+        days = [
+            round((datetime.fromisoformat(time) - begun).total_seconds() / 86_400)
+            for time, *_ in row["terms"]
+        ]
+        champions = [
+            model if not day else f"{model} (day {day})"
+            for (_, model, _), day in zip(row["terms"], days, strict=True)
+        ]
+        single = min((model for model in losses if model != "mixture"), key=losses.__getitem__)
+        best = min(losses, key=losses.__getitem__)
+        part = row["target"].split("/")[1] if row["recording"] == "Azure" else ""
+        expected.append(
+            [
+                f"{row['recording']}, {part}" if part else row["recording"],
+                ", ".join(champions),
+                f"{row['loss']:.3f}",
+                f"{losses['prior']:.3f}",
+                *(f"{model}, {losses[model]:.3f}" for model in (single, best)),
+            ]
+        )
+    assert table("promotion.md", "recording", "champions") == expected
