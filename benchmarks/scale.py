@@ -48,7 +48,7 @@ from dataflows.instants import MICROSECONDS, format_instant, parse_instant
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-__all__ = ["PARTS", "main", "plot", "record"]
+__all__ = ["PARTS", "main", "plot", "record", "write_fleet"]
 
 ASSETS, TARGETS = (50, 1_000, 100_000), (1, 10, 100)
 #: Numbers of processes and lanes.
@@ -155,7 +155,7 @@ def by_processes(folder: Path, epoch: float) -> list[dict[str, Any]]:
         took, used, counts = [], [], []
         for events in (1_000, 60_000):
             warm = record(folder / "recording.jsonl", 1_000, events, speed.modes_of(4))
-            _write_fleet(folder, lanes)
+            write_fleet(folder, lanes)
             command = [sys.executable, "-m", "dataflows", "run", str(folder / "fleet.toml"), "--fresh"]
             command += ["--recovery", str(folder / "store"), "--processes", str(processes)]
             command += ["--epoch", f"{epoch * 1_000:.0f}ms"]
@@ -178,7 +178,7 @@ def by_processes(folder: Path, epoch: float) -> list[dict[str, Any]]:
     return found
 
 
-def _write_fleet(folder: Path, lanes: int) -> None:
+def write_fleet(folder: Path, lanes: int) -> None:
     """Write a fleet of four targets over the recording, divided among lanes by asset."""
     names = [f"lane-{lane}.jsonl" for lane in range(lanes)]
     with ExitStack() as stack:

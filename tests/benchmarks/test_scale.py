@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import orjson
 import pytest
 
 from benchmarks import scale
+from dataflows.fleet import load
 from dataflows.instants import HOUR, parse_instant
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 @pytest.mark.parametrize("assets", [7, 400])
@@ -31,6 +30,19 @@ def test_timed_events_lie_in_one_hour_with_labels_before_it(assets: int, tmp_pat
     failed = [event for event in events if event["kind"] == "failure"]
     assert 0 < len(failed) == min(assets // 5, 20)
     assert {event["mode"] for event in failed} <= {"wear", "leak"}
+
+
+def test_a_recording_is_divided_among_lanes_by_asset(tmp_path: Path) -> None:
+    """Each asset is in one lane, and no record is left out."""
+    scale.record(tmp_path / "recording.jsonl", 40, 200, modes=("wear", "leak"))
+    scale.write_fleet(tmp_path, 2)
+    fleet = load(tmp_path / "fleet.toml", environ={})
+    assert fleet.input.lanes == len(fleet.input.files) == 2
+    lanes = [Path(file).read_bytes().splitlines() for file in fleet.input.files]
+    assets = [{orjson.loads(line)["asset"] for line in lane} for lane in lanes]
+    assert [len(each) for each in assets] == [20, 20]
+    assert not assets[0] & assets[1]
+    assert sorted(lanes[0] + lanes[1]) == sorted((tmp_path / "recording.jsonl").read_bytes().splitlines())
 
 
 def found(large: float = 40.0, resume: float = 7.0, pause: float = 0.2) -> dict[str, list[dict[str, Any]]]:
