@@ -19,7 +19,7 @@ STEPS = (
     ("init", "export/readings.csv", "export/orders.csv"),
     ("check", "fleet.toml"),
     ("run", "fleet.toml"),
-    ("thresholds", "fleet.toml"),
+    ("thresholds", "fleet.toml", "--false-alarms-per-asset-day", "0.01"),
     ("audit", "fleet.toml"),
     ("doctor", "fleet.toml"),
 )

@@ -505,9 +505,10 @@ class _Fleet:
 _MODELS = """\
 # The champion: a mean of the scores of three models, weighted by how well each has predicted so far.
 # The prior, which knows the share of failures alone, is one of them: the mean does not stay worse than it.
+# `share` of the weight goes to all evenly after each example, so that another one can become the best.
 [models.mixture]
 scores = ["linear", "cautious", "prior"]
-pipeline = [{ estimator = "dataflows.estimators.Mixture", method = "aggregate" }]
+pipeline = [{ estimator = "dataflows.estimators.Mixture", method = "aggregate", share = 0.0001 }]
 
 # Logistic regression, and the same with weights that stay closer to zero, for few failures.
 [models.linear]

@@ -12,6 +12,7 @@ from typing import Any
 
 import orjson
 import pytest
+import tomlkit
 from jsonschema import Draft202012Validator
 
 from dataflows.fleet.json_schema import json_schema
@@ -87,17 +88,23 @@ def test_what_a_person_mistypes_is_refused(seed: int) -> None:
 
 
 def test_the_tools_of_editors_agree(tmp_path: Path) -> None:
-    """Both taplo and check-jsonschema take the examples, and refuse a misspelt key."""
-    wrong = tmp_path / "fleet.toml"
-    wrong.write_text(
-        EXAMPLES[0].read_text(encoding="utf-8").replace("sensors =", "sensorz ="), encoding="utf-8"
-    )
+    """Both taplo and check-jsonschema take the examples, and refuse each of fifty mistyped ones."""
+    wrong = []
+    for seed in range(50):
+        chance = random.Random(seed)
+        document, _ = _mutated(_document(chance.choice(EXAMPLES)), chance)
+        wrong.append(tmp_path / f"wrong-{seed:02}.toml")
+        wrong[-1].write_text(tomlkit.dumps(document), encoding="utf-8")
     bin_folder = Path(sys.executable).parent
     for command in (
         [str(bin_folder / "check-jsonschema"), "--schemafile", str(SCHEMA)],
         [str(bin_folder / "taplo"), "lint", "--schema", SCHEMA.as_uri()],
     ):
-        good = subprocess.run([*command, *map(str, EXAMPLES)], capture_output=True, check=False)
-        bad = subprocess.run([*command, str(wrong)], capture_output=True, check=False)
+        good, bad = (
+            subprocess.run([*command, *map(str, files)], capture_output=True, check=False, text=True)
+            for files in (EXAMPLES, wrong)
+        )
         assert good.returncode == 0, good.stderr
         assert bad.returncode != 0
+        accepted = [path.name for path in wrong if path.name not in bad.stdout + bad.stderr]
+        assert accepted == []
