@@ -184,7 +184,7 @@ def _write(
     out.write_text(fleet.text(), encoding="utf-8")
     _show(found, console)
     _ask(found, proposals, fleet.horizon, console)
-    console.print(f"\nWrote {out}. Next:\n  python -m dataflows run {out}", highlight=False, markup=False)
+    _print_whole(console, f"\nWrote {out}. Next:\n  python -m dataflows run {out}")
 
 
 def _check_found(
@@ -616,6 +616,11 @@ def _rounded(duration: int) -> str:
     return format_duration(round(duration / second) * second if duration > MICROSECONDS["m"] else duration)
 
 
+def _print_whole(console: Console, text: str) -> None:
+    """Print text in which no path is broken over two lines, so that it can be copied."""
+    console.print(text, highlight=False, markup=False, overflow="ignore", crop=False)
+
+
 def _ask(found: Survey, proposals: Sequence[Proposal], horizon: str, console: Console) -> None:
     """Show what a person has to decide."""
     questions = [asked for proposal in proposals for asked in proposal.asked]
@@ -650,4 +655,4 @@ def _ask(found: Survey, proposals: Sequence[Proposal], horizon: str, console: Co
         )
     console.print("\nYou decide:")
     for asked in dict.fromkeys(questions):
-        console.print(f"- {asked}", highlight=False, markup=False)
+        _print_whole(console, f"- {asked}")

@@ -576,8 +576,10 @@ def test_a_row_for_each_reading_makes_machines_and_sensors(tmp_path: Path, mark:
 
 def test_a_file_whose_name_says_nothing_may_be_named_as_failures(tmp_path: Path) -> None:
     """`init` says how, and each row of the file becomes a failure."""
-    readings, failures = _pumps(tmp_path)
-    stops = failures.rename(tmp_path / "arrêts.csv")
+    deep = tmp_path / ("a folder whose name is longer than a line of a console is wide".replace(" ", "_"))
+    deep.mkdir()
+    readings, failures = _pumps(deep)
+    stops = failures.rename(deep / "arrêts.csv")
     said = " ".join(_init(readings, stops, out=tmp_path / "first.toml").split())
     assert f"run `init` again with --failures-in {stops}" in said
     _init(readings, stops, out=tmp_path / "fleet.toml", failures_in=[str(stops)])
