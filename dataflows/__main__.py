@@ -821,6 +821,9 @@ def estimate(
     lost: Lost = 0.0,
     offline: Offline = "0s",
     reported_after: ReportedAfter = "0s",
+    plot: Annotated[
+        Path | None, typer.Option(help="An SVG file of the log losses.", show_default=False)
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,  # noqa: FBT002
 ) -> None:
     """Estimate a model's error in five ways, and show what the way data moved does to each."""
@@ -830,7 +833,7 @@ def estimate(
     with _explained():
         movement = _movement(late, late_by, delays_of, lost, offline, reported_after)
         question = Question(target, model, split, seed, truth, movement)
-        show_estimates(load(fleet), _console, question, as_json=as_json)
+        show_estimates(load(fleet), _console, question, plot=plot, as_json=as_json)
 
 
 @app.command()

@@ -21,6 +21,7 @@ from dataflows.instants import parse_instant
 from dataflows.mapping.recording import ORDER, with_recordings
 from dataflows.outputs import OUTPUTS
 from dataflows.pipeline import run_lines
+from dataflows.report.charts import standalone_bars
 from dataflows.status import silenced
 from dataflows.tools.tables import plain_table, show_either
 from dataflows.tools.tradeoff import only
@@ -79,22 +80,30 @@ class Question:
     movement: Movement | None = None
 
 
-def show_estimates(fleet: Fleet, console: Console, question: Question, *, as_json: bool = False) -> None:
+def show_estimates(
+    fleet: Fleet, console: Console, question: Question, *, plot: Path | None = None, as_json: bool = False
+) -> None:
     """Print five estimates of the log loss of a model; errors as of `estimates_of`.
 
     Args:
         fleet: the fleet, whose input is a finished recording.
         console: for the table.
         question: what is estimated.
+        plot: an SVG file for the log losses.
         as_json: print one JSON object an estimate.
     """
     with console.status("Running the recording as it arrived, and in order of event time ..."):
         estimates = estimates_of(fleet, question)
+    if plot is not None:
+        bars = [(each.name, each.log_loss) for each in estimates]
+        plot.write_text(standalone_bars(bars, "Log loss by the way of estimating it"))
 
     def as_text() -> None:
         chosen = _target(fleet, question.target)
         console.print(_table(chosen.name, _model(chosen, question.model).name, estimates))
         console.print(_sentence(estimates), highlight=False)
+        if plot is not None:
+            console.print(f"{plot}", highlight=False, soft_wrap=True)
 
     show_either(console, map(asdict, estimates), as_text, as_json=as_json)
 

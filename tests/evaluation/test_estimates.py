@@ -210,6 +210,19 @@ def test_the_log_of_a_run_is_not_printed_among_the_estimates(
     assert capsys.readouterr().out == ""
 
 
+def test_the_command_draws_the_estimates(tmp_path: Path) -> None:
+    """An SVG file of its own, with a bar for each way of estimating."""
+    fleet = _fleet(tmp_path, "72h")
+    (tmp_path / "events.jsonl").write_bytes(b"\n".join(_pumps(4, late=48.0)) + b"\n")
+    picture = tmp_path / "estimates.svg"
+    printed = io.StringIO()
+    show_estimates(fleet, Console(file=printed, width=300), Question(), plot=picture)
+    drawn = picture.read_text()
+    assert drawn.startswith("<svg xmlns=")
+    assert drawn.count('class="bar"') == 5
+    assert str(picture) in printed.getvalue()
+
+
 def test_late_reports_make_the_immature_estimate_too_good(tmp_path: Path) -> None:
     """Failures reported two days later count as healthy where an example is judged after its horizon."""
     found = _estimates(tmp_path, _pumps(4, late=48.0), "72h")
