@@ -25,12 +25,13 @@ STEPS = (
 )
 READ = """
 import time
+import pandas
 begun = time.perf_counter()
 import highwater as hw
 took = time.perf_counter() - begun
 outputs = hw.read("out")
 scores, labels = outputs.predictions(), outputs.evaluations()
-assert type(scores).__module__.startswith("pandas.") and len(scores) > len(labels) > 0, (scores, labels)
+assert isinstance(scores, pandas.DataFrame) and len(scores) > len(labels) > 0, (scores, labels)
 assert str(scores["time"].dtype).endswith("UTC]"), scores.dtypes
 print(hw.__file__, f"{took:.2f}")
 """
