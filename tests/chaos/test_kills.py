@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import random
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+import orjson
 import pytest
 
+from dataflows.testing import registration
 from tests.chaos.harness import (
     FLEET,
     Killed,
@@ -17,6 +19,7 @@ from tests.chaos.harness import (
     kill,
     outputs,
     prepare,
+    rows,
 )
 
 if TYPE_CHECKING:
@@ -76,3 +79,43 @@ def test_kills_change_no_byte_of_machines_that_stand(lines: list[bytes], tmp_pat
     assert_same(finish(fleet), expected)
     whole = inline_outputs(prepare(tmp_path / "always", lines[:3_000]))
     assert 0 < len(expected["predictions"]) < 0.8 * len(whole["predictions"])
+
+
+_SHARED = """
+[models.common]
+scope = "fleet"
+pipeline = [{ estimator = "dataflows.estimators.BayesianLogistic" }]
+
+[models.chain]
+scores = ["linear", "common"]
+pipeline = [{ estimator = "dataflows.estimators.Chain", links = ["linear", "common"] }]
+"""
+
+
+def test_kills_change_no_byte_of_classes_that_share_a_model(lines: list[bytes], tmp_path: Path) -> None:
+    """What the model of the fleet learned from either class comes through kills, at the same points."""
+    of_class = FLEET[FLEET.index("[classes.truck]") : FLEET.index("[[targets]]")]
+    text = FLEET.replace("[[targets]]", of_class.replace("classes.truck", "classes.van") + "[[targets]]")
+    text = text.replace('class = "truck"', 'class = ["truck", "van"]') + _SHARED
+    text = text.replace('champion = "linear"', 'champion = "chain"')
+    assets = sorted({row["asset"] for line in lines if (row := asset_of(line)) is not None})
+    vans = [registration(name, "van", {}) for name in assets[::2]]
+    fleet = prepare(tmp_path, [*vans, *lines[:3_000]], text)
+    expected = inline_outputs(fleet)
+    chance = random.Random(SEED)
+    moments = sorted(chance.sample(range(300, 3_000), 6))
+    killed = [kill(fleet, Moment(records=moment), pause=0.003, FLEET_BATCH="20") for moment in moments]
+    assert len({each.resumed for each in killed}) >= 3
+    assert_same(finish(fleet), expected)
+    served = rows(expected["predictions"])
+    assert {row["target"].split("/")[0] for row in served} == {"truck", "van"}
+    assert "fleet" in {row["link"] for row in served}
+
+
+def asset_of(line: bytes) -> dict[str, Any] | None:
+    """The record of a line that names an asset in text; None for any other."""
+    try:
+        row = orjson.loads(line)
+    except orjson.JSONDecodeError:
+        return None
+    return row if isinstance(row, dict) and isinstance(row.get("asset"), str) else None
