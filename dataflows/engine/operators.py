@@ -33,7 +33,7 @@ from bytewax.operators import KeyedStream, StatefulBatchLogic
 from bytewax.outputs import FixedPartitionedSink, StatefulSinkPartition
 from typing_extensions import override
 
-from dataflows.items import Item, by_order
+from dataflows.items import Item, Items, by_order
 from dataflows.state.snapshots import Kind, SnapshotError
 
 __all__ = [
@@ -70,14 +70,14 @@ def keyed(
     """
 
     def by_key(batch: list[Any]) -> Iterable[tuple[str, list[Item]]]:
-        groups: dict[str, list[Item]] = {}
+        groups: dict[str, Items] = {}
         for item in made_of(batch):
             key = key_of(item)
             if key is None:
                 continue
             group = groups.get(key)
             if group is None:
-                groups[key] = [item]
+                groups[key] = Items((item,))
             else:
                 group.append(item)
         return groups.items()
