@@ -35,9 +35,12 @@ def inline(unbroken: Path) -> dict[str, bytes]:
     return inline_outputs(unbroken / "fleet.toml")
 
 
-@pytest.fixture(scope="session", autouse=True)
+@pytest.fixture(scope="module", autouse=True)
 def quiet() -> Iterator[None]:
-    """The stages run in this process too, and log thousands of corrected labels; only that is silenced."""
+    """The stages run in this process too, and log thousands of corrected labels; only that is silenced.
+
+    For a module: other tests of the same worker read what is logged.
+    """
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING))
     yield
     structlog.reset_defaults()
