@@ -26,6 +26,7 @@ from dataflows.recovery.sqlite_files import opened, part_files, snapshots
 from dataflows.recovery.store import check_store, moved_state
 from dataflows.state.snapshots import contents, seal
 from dataflows.target.examples import EXAMPLES
+from dataflows.target.horizons import AGREEING
 from dataflows.tools.inspect import inspect
 from tests.chaos.harness import finish, inline_outputs
 
@@ -52,6 +53,9 @@ def versions_of(store: Path) -> dict[str, set[int]]:
             found[kind].add(version)
             if kind in {"main", "part"}:
                 note(payload[2])
+            if kind == AGREEING.name:
+                for each in payload.values():
+                    note(each)
             if kind == "models":
                 for _, _, _, stored in payload.values():
                     # Estimators of ours are snapshots, all others are pickled.
@@ -86,6 +90,7 @@ PENDING = {
     "0.1.0-kafka-judge.tar.xz": 3,
     "0.1.0-kafka-blocks.tar.xz": 3,
     "0.1.0-kafka-relearn.tar.xz": 3,
+    "0.1.0-kafka-lanes.tar.xz": 3,
 }
 #: Record that ends the period of the lane's metrics in which the stores before 0.1.0-kafka were written.
 OPEN_PERIOD = 554

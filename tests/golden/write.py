@@ -34,7 +34,9 @@ def write(name: str) -> Path:
     text = text.replace(
         'champion = "linear"', 'champion = "linear"\nalert = { open = 0.5, clear = 0.4 }\ndrift = "log"'
     )
-    text = text.replace('drift = "log"', 'drift = "log"\nagree = true')
+    text = text.replace(
+        'drift = "log"', 'drift = "log"\nagree = true\nmodels = ["linear", "tree", "table", "prior"]'
+    )
     # What it learned is kept by checkpoints; by the targets above as logs of big models.
     text += (
         '[[targets]]\nclass = "truck"\nmode = "coolant_leak"\nhorizon = "24h"\nchampion = "linear"\n'
@@ -44,6 +46,14 @@ def write(name: str) -> Path:
         "[models.refit]\nrefit_every = 60\nrefit_lag = 30\n"
         'pipeline = [{ estimator = "sklearn.tree.DecisionTreeClassifier", max_depth = 3, '
         "random_state = 0 }]\n"
+    )
+    # Two targets would share a model of the fleet; one has the same key, and its state, alone.
+    text += (
+        '[[targets]]\nclass = "truck"\nmode = "coolant_leak"\nhorizon = "36h"\nchampion = "chain"\n'
+        'models = ["chain", "linear", "common"]\n'
+        '[models.common]\nscope = "fleet"\npipeline = [{ estimator = "dataflows.estimators.BayesianLogistic" }]\n'
+        '[models.chain]\nscores = ["linear", "common"]\n'
+        'pipeline = [{ estimator = "dataflows.estimators.Chain", links = ["linear", "common"] }]\n'
     )
     text = text.replace("cells = 16_384", "cells = 8_300")
     lines = with_weather(recording(days=11, trucks=6, seed=7))
