@@ -35,6 +35,7 @@ __all__ = [
     "ScoreTimes",
     "Serving",
     "Value",
+    "log_restored",
     "logged_to",
     "silenced",
     "to_stderr_unless_configured",
@@ -676,10 +677,9 @@ def to_stream(stream: TextIO) -> None:
 
 
 @contextmanager
-def logged_to(stream: TextIO) -> Iterator[None]:
-    """Write log lines to a stream while the block runs, then as before: the stream may be closed by then."""
+def log_restored() -> Iterator[None]:
+    """Configure the log after the block as it was before it."""
     configured, before = structlog.is_configured(), structlog.get_config()
-    to_stream(stream)
     try:
         yield
     finally:
@@ -687,6 +687,14 @@ def logged_to(stream: TextIO) -> Iterator[None]:
             structlog.configure(**before)
         else:
             structlog.reset_defaults()
+
+
+@contextmanager
+def logged_to(stream: TextIO) -> Iterator[None]:
+    """Write log lines to a stream while the block runs, then as before: the stream may be closed by then."""
+    with log_restored():
+        to_stream(stream)
+        yield
 
 
 def to_stderr_unless_configured() -> None:
@@ -698,9 +706,6 @@ def to_stderr_unless_configured() -> None:
 @contextmanager
 def silenced() -> Iterator[None]:
     """Keep the log of a run in memory off the standard output, which holds what a tool says."""
-    before = structlog.get_config()
-    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
-    try:
+    with log_restored():
+        structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
         yield
-    finally:
-        structlog.configure(**before)

@@ -13,6 +13,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 from xdist.scheduler import LoadScopeScheduling
 
+from dataflows.status import log_restored
 from tests.broker import Broker, NoBrokerError, brokers
 from tests.processes import ROOT
 
@@ -45,6 +46,13 @@ def pytest_configure(config: pytest.Config) -> None:
     if not named and os.access(_MEMORY, os.W_OK) and shutil.disk_usage(_MEMORY).free > _ROOM:
         os.environ["TMPDIR"] = str(_MEMORY)
         tempfile.tempdir = None
+
+
+@pytest.fixture(autouse=True)
+def _log() -> Iterator[None]:
+    """A program that a test calls may configure the log; the next test finds it as it was."""
+    with log_restored():
+        yield
 
 
 @pytest.fixture(scope="session")

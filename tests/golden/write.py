@@ -51,7 +51,8 @@ def write(name: str) -> Path:
     text += (
         '[[targets]]\nclass = "truck"\nmode = "coolant_leak"\nhorizon = "36h"\nchampion = "chain"\n'
         'models = ["chain", "linear", "common"]\n'
-        '[models.common]\nscope = "fleet"\npipeline = [{ estimator = "dataflows.estimators.BayesianLogistic" }]\n'
+        '[models.common]\nscope = "fleet"\n'
+        'pipeline = [{ estimator = "dataflows.estimators.BayesianLogistic" }]\n'
         '[models.chain]\nscores = ["linear", "common"]\n'
         'pipeline = [{ estimator = "dataflows.estimators.Chain", links = ["linear", "common"] }]\n'
     )
