@@ -120,14 +120,18 @@ class AgreeingTargets:
 
     def process(self, items: list[Item]) -> list[Item]:
         """Return the rows of blocks and observations; targets take an item of the lane together."""
+        # Not by record: a record can make an asset silent after weather that it corrects was scored again.
+        by_item = groupby(self._taken(items), key=lambda each: by_lane_item(each[0]))
+        return [row for _, of in by_item for row in self._together([*of])]
+
+    def _taken(self, items: list[Item]) -> list[tuple[Item, TargetStage]]:
+        """Return the observations of all targets in the order of effect, each with its target."""
         taken: list[tuple[Item, TargetStage]] = []
         for name, stage in self._stages.items():
             mine = [item for item in items if getattr(item.body, "target", None) == name]
             taken += [(item, stage) for item in stage.observations(mine)]
         taken.sort(key=lambda each: by_order(each[0]))
-        # Not by record: a record can make an asset silent after weather that it corrects was scored again.
-        by_item = groupby(taken, key=lambda each: by_lane_item(each[0]))
-        return [row for _, of in by_item for row in self._together([*of])]
+        return taken
 
     @staticmethod
     def _together(taken: list[tuple[Item, TargetStage]]) -> list[Item]:

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 from typing_extensions import override
 
 from dataflows.estimators import from_stored, to_stored
-from dataflows.items import by_order
 from dataflows.state.snapshots import Kind
 from dataflows.target.compiled import Calls, calls_of
 from dataflows.target.horizons import AGREEING, SHARED, AgreeingTargets
@@ -180,12 +179,7 @@ class SharingTargets(AgreeingTargets):
 
     @override
     def process(self, items: list[Item]) -> list[Item]:
-        taken: list[tuple[Item, TargetStage]] = []
-        for name, stage in self._stages.items():
-            mine = [item for item in items if getattr(item.body, "target", None) == name]
-            taken += [(item, stage) for item in stage.observations(mine)]
-        taken.sort(key=lambda each: by_order(each[0]))
-        return [row for item, stage in taken for row in stage.process([item])]
+        return [row for item, stage in self._taken(items) for row in stage.process([item])]
 
     @override
     def changed(self) -> Iterable[int]:
