@@ -27,8 +27,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Cluster", "Counter", "ProcessError", "counter", "followed", "repeated"]
 
-#: Seconds for a process to end by itself after another one ended.
-_GRACE = 10.0
 #: Seconds between two looks at a counter.
 _LOOK = 0.1
 Counter = c_ulonglong
@@ -50,16 +48,20 @@ class Cluster:
         processes: number of processes, process 0 included; 1 starts none.
         work: what a helper does.
         arguments: of ``work``.
+        grace: seconds for a process to end by itself after another one ended.
 
     Attributes:
         addresses: address of each process, None where there is one process.
     """
 
-    def __init__(self, processes: int, work: Callable[..., Any], *arguments: object) -> None:
+    def __init__(
+        self, processes: int, work: Callable[..., Any], *arguments: object, grace: float = 10.0
+    ) -> None:
         self.addresses = _free_addresses(processes) if processes > 1 else None
-        self._work, self._arguments = work, arguments
+        self._work, self._arguments, self._grace = work, arguments, grace
         self._helpers: dict[int, tuple[SpawnProcess, Connection]] = {}
         self._over = threading.Event()
+        self._asking = threading.Lock()
 
     def __enter__(self) -> Self:
         context = get_context("spawn")
@@ -81,10 +83,10 @@ class Cluster:
             ProcessError: a helper failed, or did not end.
         """
         found = []
-        for number, (helper, receiver) in self._helpers.items():
-            helper.join(_GRACE)
-            if helper.exitcode != 0:
-                raise ProcessError(self._why(number))
+        for number, (_, receiver) in self._helpers.items():
+            code = self._code(number, self._grace)
+            if code != 0:
+                raise ProcessError(self._why(number, code))
             with suppress(EOFError):
                 found.append(receiver.recv()[1])
         return found
@@ -93,21 +95,31 @@ class Cluster:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._over.set()
-        failed = None
+        why = None
         # The engine panics in all processes as soon as one is gone; the cause is what that one says.
         if error is not None and type(error).__name__ == "PanicException":
-            connection.wait([helper.sentinel for helper, _ in self._helpers.values()], _GRACE)
-            failed = next((n for n, (helper, _) in self._helpers.items() if helper.exitcode), None)
-        why = None if failed is None else self._why(failed)
+            connection.wait([helper.sentinel for helper, _ in self._helpers.values()], self._grace)
+            codes = {number: self._code(number) for number in self._helpers}
+            why = next((self._why(number, code) for number, code in codes.items() if code), None)
         for helper, _ in self._helpers.values():
-            helper.kill()
-            helper.join()
+            with self._asking:
+                helper.kill()
+                helper.join()
         if why is not None:
             raise ProcessError(why) from error
 
-    def _why(self, number: int) -> str:
-        helper, receiver = self._helpers[number]
-        code = helper.exitcode
+    def _code(self, number: int, patience: float = 0.0) -> int | None:
+        """Return the exit code of a helper, None if it does not end within so many seconds."""
+        helper, _ = self._helpers[number]
+        if not connection.wait([helper.sentinel], patience):
+            return None
+        # The system gives the code a moment after this sign, and only to the first thread that asks.
+        with self._asking:
+            helper.join()
+            return helper.exitcode
+
+    def _why(self, number: int, code: int | None) -> str:
+        _, receiver = self._helpers[number]
         how = (
             "did not end" if code is None else f"ended by signal {-code}" if code < 0 else f"exit code {code}"
         )
@@ -123,12 +135,17 @@ class Cluster:
 
     def _watch(self) -> None:
         """End process 0 if a helper is gone and the engine does not notice, as before all are connected."""
-        connection.wait([helper.sentinel for helper, _ in self._helpers.values()])
-        failed = next((n for n, (helper, _) in self._helpers.items() if helper.exitcode), None)
-        if failed is None or self._over.wait(_GRACE):
-            return
-        _log.error("process_ended", why=self._why(failed))
-        os._exit(1)
+        running = {helper.sentinel: number for number, (helper, _) in self._helpers.items()}
+        while running:
+            for sentinel in connection.wait([*running]):
+                number = running.pop(sentinel)  # type: ignore[arg-type] # of processes: numbers
+                code = self._code(number)
+                if code == 0:
+                    continue
+                if not self._over.wait(self._grace):
+                    _log.error("process_ended", why=self._why(number, code))
+                    os._exit(1)
+                return
 
 
 @contextmanager
