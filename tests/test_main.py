@@ -122,8 +122,8 @@ HEAVY = (
     [
         ([], []),
         (["preprocessing.StandardScaler", "linear_model.LogisticRegression"], ["preprocessing"]),
-        (["naive_bayes.GaussianNB"], ["naive_bayes"]),
-        (["tree.HoeffdingTreeClassifier"], ["tree"]),
+        pytest.param(["naive_bayes.GaussianNB"], ["naive_bayes"], marks=pytest.mark.ci),
+        pytest.param(["tree.HoeffdingTreeClassifier"], ["tree"], marks=pytest.mark.ci),
     ],
     ids=["own", "linear", "bayes", "tree"],
 )

@@ -138,6 +138,7 @@ def records() -> list[dict[str, Any]]:
     return found
 
 
+@pytest.mark.ci
 def test_no_event_sees_weather_from_its_future_or_too_old(records: list[dict[str, Any]]) -> None:
     """First scores and revisions hold the weather that was valid, young enough and known; else none."""
     truth, product = Truth(), Product(fleet("7d"))

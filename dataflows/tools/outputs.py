@@ -10,6 +10,8 @@ import inspect
 import logging
 import random
 import sys
+from functools import cache
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args, get_origin, get_type_hints, is_typeddict
 
 import msgspec
@@ -174,7 +176,8 @@ def _line(name: str, kind: str, about: About) -> str:
     return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
 
 
-def sample_rows() -> dict[type[OutputRow], bytes]:
+@cache
+def sample_rows() -> Mapping[type[OutputRow], bytes]:
     """One real row of each kind: that with the most values, and of these the first."""
     fleet = _fleet()
     rows = {name: run for name, run in run_lines(fleet, _recording()).items() if name in OUTPUTS}
@@ -186,7 +189,7 @@ def sample_rows() -> dict[type[OutputRow], bytes]:
         for line in lines:
             row = orjson.loads(line)
             found.setdefault(kind_of(output, row), []).append((_values(row), line))
-    return {kind: max(lines, key=lambda each: each[0])[1] for kind, lines in found.items()}
+    return MappingProxyType({kind: max(lines, key=lambda each: each[0])[1] for kind, lines in found.items()})
 
 
 def _values(value: object) -> int:

@@ -10,6 +10,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 PACKAGE = Path(__file__).resolve().parents[2] / "dataflows"
 #: What the how-to asks for: text of `window_statistics.py`, and what comes before it.
 STEPS = (
@@ -42,6 +44,7 @@ def extended(folder: Path) -> Path:
     return folder
 
 
+@pytest.mark.ci
 def test_a_new_statistic_is_three_lines_in_one_file(tmp_path: Path) -> None:
     """Named and computed in `window_statistics.py`, a statistic is a valid name in a fleet and a feature."""
     environment = {**os.environ, "PYTHONPATH": str(extended(tmp_path))}

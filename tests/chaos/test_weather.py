@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import pytest
+
 from tests.chaos.harness import Moment, assert_same, finish, inline_outputs, kill, prepare, rows
 from tests.chaos.surroundings import SILENT_AND_SEEN, with_weather
 
@@ -13,6 +15,7 @@ if TYPE_CHECKING:
 RECORDS = 2_500
 
 
+@pytest.mark.ci
 def test_weather_and_silence_survive_kills_at_any_batch_size(lines: list[bytes], tmp_path: Path) -> None:
     """Killed three times and finished with another batch size, no byte differs from the stages alone."""
     recording = with_weather(lines[:RECORDS])

@@ -98,6 +98,7 @@ def test_runs_that_are_killed_deliver_every_alert(tmp_path: Path) -> None:
     assert_same(found, {**inline_outputs(plain), "rejects": found["rejects"], "late": found["late"]})
 
 
+@pytest.mark.ci
 def test_outputs_of_every_process_become_final_during_the_run(tmp_path: Path) -> None:
     """So alerts go out whichever process writes them: what `.committed` counts is what is there, at rest."""
     live = ALERTING.replace("[input]", "[input]\nfollow = true")

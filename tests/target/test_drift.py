@@ -38,6 +38,7 @@ def changes(change: str, *kinds: str, **more: Any) -> list[dict[str, Any]]:  # n
     return [row for row in rows.get("changes", []) if row["change"] in (kinds or ("drift",))]
 
 
+@pytest.mark.ci
 def test_without_a_change_there_is_no_alarm() -> None:
     """A stationary world of sixty days raises none; its series are in the metrics with their reference."""
     rows = rows_of("none")
@@ -86,12 +87,14 @@ def test_a_loss_pages_and_a_feature_is_a_note_with_its_cost() -> None:
     assert found["loss"]["cost"] is None
 
 
+@pytest.mark.ci
 def test_a_calibrated_sensor_restarts_its_reference_only() -> None:
     """The same step as of one asset raises no alarm where `maintenance` of ``sensor:NAME`` was recorded."""
     assert changes("one")
     assert not changes("maintained")
 
 
+@pytest.mark.ci
 def test_assets_that_are_gone_are_no_drift() -> None:
     """A site whose assets send nothing more moves no series: each asset is compared with itself."""
     assert not changes("gone", "drift")
@@ -111,6 +114,7 @@ def test_labels_that_stop_are_reported() -> None:
     assert row["time"] <= format_instant((TURN + 5) * DAY)
 
 
+@pytest.mark.ci
 def test_what_comes_back_each_week_is_no_drift() -> None:
     """Compared with the block a week before, one high week-day is none; a change still is."""
 
@@ -145,6 +149,7 @@ def test_a_fresh_challenger_starts_at_the_drift() -> None:
     assert models["bayes:2"]["log_loss"] < 0.7 * models["bayes"]["log_loss"]
 
 
+@pytest.mark.ci
 def test_a_challenger_is_reset_and_the_champion_never() -> None:
     """With `reset` the named challenger begins with nothing, as a new version; the champion goes on."""
     models = {**MODELS, "other": {"features": ["flow"], "pipeline": MODELS["bayes"]["pipeline"]}}
@@ -158,6 +163,7 @@ def test_a_challenger_is_reset_and_the_champion_never() -> None:
     assert last["other"]["log_loss"] < last["bayes"]["log_loss"]
 
 
+@pytest.mark.ci
 def test_moved_data_starts_no_challenger() -> None:
     """An answer is for a change of the world: missing values have none."""
     assert not [row for row in changes("missing", drift="challenger") if row["answer"]]
@@ -170,6 +176,7 @@ def test_drift_that_is_not_watched_leaves_no_row() -> None:
     assert {row["kind"] for row in rows["metrics"]} == {"model", "lane", "learned"}
 
 
+@pytest.mark.ci
 def test_further_detectors_report_their_statistics() -> None:
     """ADWIN sees the same losses: its changes and width are in the metrics, and raise no alarm."""
     names = ["river.drift.ADWIN", "river.drift.PageHinkley"]
@@ -182,6 +189,7 @@ def test_further_detectors_report_their_statistics() -> None:
     assert last["statistics"]["width"] > 0
 
 
+@pytest.mark.ci
 def test_a_watch_goes_on_from_its_snapshots() -> None:
     """Killed every 40 records and opened from what was written, a target writes the same rows to the byte."""
     of = fleet("challenger", drift_detectors=["river.drift.ADWIN"], compare_with="7d", promotion="auto")

@@ -184,6 +184,7 @@ def mixed(items: list[Item], chance: random.Random) -> list[Item]:
     return [next(left[number]) for number in order]
 
 
+@pytest.mark.ci
 @given(recordings(60), st.sampled_from(["together", "at_once"]), st.none() | st.integers(0, 99))
 def test_metrics_follow_from_the_evaluations(
     lines: list[bytes], learn_positives: str, disorder: int | None
