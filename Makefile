@@ -19,8 +19,9 @@ venv: $(VENV)/.ready ## set up .venv
 run: $(VENV)/.ready ## simulate a fleet, run the dataflow with recovery on and say where things are
 	$(BIN)/python -m dataflows demo
 
-# A worker for each core; `make test WORKERS=0` runs them in one process, as a debugger wants it.
-WORKERS := auto
+# A worker more than there are cores, since tests wait for brokers and processes now and then; `make test WORKERS=0` runs them in one
+# process, as a debugger wants it.
+WORKERS := $(shell echo $$(($$(getconf _NPROCESSORS_ONLN) + 1)))
 
 # The tests that run: all but the long ones, of which .ci/run leaves out only the longest.
 MARKS := not full and not ci
