@@ -18,6 +18,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from dataflows.estimators import Retrained, from_stored, to_stored
+from dataflows.estimators.retrained import _fitting
 from dataflows.instants import HOUR
 from dataflows.testing import check_estimator
 
@@ -59,8 +60,10 @@ class Share(ClassifierMixin, BaseEstimator):
 
 @pytest.fixture(autouse=True)
 def _free() -> None:
-    Share.seen.clear()
+    """No fit of another test is left: they run one after the other, so the last one has to end."""
     Share.leave.set()
+    _fitting().submit(lambda: None).result()
+    Share.seen.clear()
 
 
 def learn(model: Retrained, numbers: range, every: int = HOUR) -> None:
