@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 FLEET = pumps("prior", PRIOR_ALONE, pump='[[classes.pump.windows]]\nlength = "6h"')
 
 
+pytestmark = pytest.mark.usefixtures("roomy_disk")
+
+
 @pytest.fixture
 def fleet(tmp_path: Path) -> Path:
     """A fleet with one record."""

@@ -6,6 +6,7 @@ import io
 from typing import TYPE_CHECKING
 
 import orjson
+import pytest
 from rich.console import Console
 
 import highwater as hw
@@ -14,8 +15,6 @@ from tests.leaking_pump import leaking_pump
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-    import pytest
 
 
 def _run(folder: Path, *, reported: int | None = None, spoilt: int = 0) -> hw.Fleet:
@@ -30,9 +29,9 @@ def _about(found: list[Finding], about: str) -> list[Finding]:
     return [each for each in found if each.about == about]
 
 
-def test_a_run_that_is_well_says_so_and_ends_with_0(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.usefixtures("roomy_disk")
+def test_a_run_that_is_well_says_so_and_ends_with_0(tmp_path: Path) -> None:
     """Its model is worth more than the base rate, nothing is refused, the disk has room."""
-    monkeypatch.setattr("shutil.disk_usage", lambda _: _Usage)
     fleet = _run(tmp_path)
     found = findings(fleet, tmp_path / "store", (tmp_path / "out" / "predictions.jsonl").stat().st_mtime)
     assert {each.level for each in found} == {"ok"}
@@ -40,10 +39,6 @@ def test_a_run_that_is_well_says_so_and_ends_with_0(tmp_path: Path, monkeypatch:
     printed = io.StringIO()
     assert status(fleet, tmp_path / "store", Console(file=printed, width=78)) == 0
     assert "of the base rate" in " ".join(printed.getvalue().split())
-
-
-class _Usage:
-    total, free = 100, 50
 
 
 def test_labels_that_stop_are_named(tmp_path: Path) -> None:
