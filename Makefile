@@ -72,7 +72,8 @@ clean: ## remove .venv, caches and build output; data, outputs and recovery stor
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # Two stamps: a new lock rebuilds .venv from nothing (so that nothing dropped stays), a new pyproject.toml
-# only renews the project's own install.
+# only renews the project's own install. The ignored warning is about editable installs in general, and would be all that a first
+# `make run` prints for a while.
 $(VENV)/.locked: requirements.lock
 	@for candidate in $(or $(PYTHON),$(PYTHONS)); do \
 		if "$$candidate" -c 'import ensurepip, sys, venv; sys.exit(not (3, 11) <= sys.version_info < (3, 13))' \
@@ -88,5 +89,5 @@ $(VENV)/.locked: requirements.lock
 	@touch $@
 
 $(VENV)/.ready: $(VENV)/.locked pyproject.toml
-	$(PIP) install --no-deps --no-build-isolation --editable .
+	PYTHONWARNINGS='ignore:Editable installation' $(PIP) install --no-deps --no-build-isolation --editable .
 	@touch $@

@@ -121,14 +121,22 @@ def outputs_of(fleet: Path, folder: Path, parts: list[list[bytes]]) -> dict[str,
     }
 
 
-@pytest.mark.ci
+@pytest.mark.parametrize(
+    "every",
+    [
+        pytest.param(10, marks=pytest.mark.ci, id="10 engines"),
+        pytest.param(1, marks=[pytest.mark.full, pytest.mark.timeout(1_800)], id="100 engines"),
+    ],
+)
 @pytest.mark.skipif(not FD001.exists(), reason=f"C-MAPSS is not at {FD001}")
-def test_a_backfill_hands_over_to_the_live_run_without_gap_or_double_count(tmp_path: Path) -> None:
+def test_a_backfill_hands_over_to_the_live_run_without_gap_or_double_count(
+    tmp_path: Path, every: int
+) -> None:
     """70 % of FD001's records as history, the rest live: every output equals that of one unbroken run."""
     recording = tmp_path / "all.jsonl"
     read([str(FD001), "--subset", "FD001", "--out", str(recording)])
     lines = recording.read_bytes().splitlines(keepends=True)
-    keep = {f"engine-{number:03}" for number in range(1, 100, 10)}
+    keep = {f"engine-{number:03}" for number in range(1, 101, every)}
     lines = [line for line in lines if orjson.loads(line)["asset"] in keep]
     cut = len(lines) * 7 // 10
 
