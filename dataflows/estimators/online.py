@@ -190,7 +190,7 @@ def _early_moments(early: Floats, limit: float) -> tuple[float, float]:
 
 
 @njit(cache=True)
-def _scale_robustly(
+def scale_robustly(
     values: Floats,
     counts: Floats,
     means: Floats,
@@ -334,7 +334,7 @@ class BayesianLogistic(Stored):
         scaled = np.ones(len(values) + 1)
         moments = self.counts, self.means, self.variances
         if self.limit:
-            _scale_robustly(values, *moments, self.early, scaled[:-1], self.limit, self.memory)
+            scale_robustly(values, *moments, self.early, scaled[:-1], self.limit, self.memory)
         else:
             _scale(values, *moments, scaled[:-1])
         forget = 1.0 - 1.0 / self.memory
@@ -574,7 +574,7 @@ class RobustScaler(Stored, base.Transformer):
         for name, value in x.items():
             values[self.names[name]] = value
         moments = self.counts, self.means, self.variances
-        _scale_robustly(values, *moments, self.early, np.empty(len(values)), self.limit, self.memory)
+        scale_robustly(values, *moments, self.early, np.empty(len(values)), self.limit, self.memory)
 
     def transform_one(self, x: dict[Hashable, Any]) -> dict[Hashable, Any]:
         """Scaled features; 0 for one that has not varied yet."""

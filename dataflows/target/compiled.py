@@ -22,6 +22,8 @@ from numba import njit
 from river import base, compose
 from river.compose import Pipeline
 
+from dataflows.estimators.online import RobustScaler, scale_robustly
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
@@ -145,11 +147,11 @@ def _path(kind: type) -> str:
 
 
 @njit(cache=True)
-def _logits(rows: Floats, known: Floats) -> Floats:
+def _logits(rows: Floats, known: Floats, limit: float) -> Floats:
     """(n) dot products of weights and scaled values; NaN where a value is given that the model never saw.
 
     ``known`` (3, features and 1) are means, deviations and weights; the two latter are NaN
-    for a feature that it never saw. The last weight is the intercept.
+    for a feature that it never saw. The last weight is the intercept. No scaled value is beyond ``limit``.
     """
     logits = np.empty(rows.shape[0])
     for row in range(rows.shape[0]):
@@ -159,7 +161,8 @@ def _logits(rows: Floats, known: Floats) -> Floats:
             if not math.isnan(value):
                 deviation = known[1, index]
                 if deviation != 0.0:
-                    total += known[2, index] * ((value - known[0, index]) / deviation)
+                    scaled = (value - known[0, index]) / deviation
+                    total += known[2, index] * min(max(scaled, -limit), limit)
         total += known[2, rows.shape[1]]
         logits[row] = total if math.isfinite(total) else math.nan
     return logits
@@ -167,6 +170,8 @@ def _logits(rows: Floats, known: Floats) -> Floats:
 
 #: River's ``sigmoid`` is 0 or 1 beyond this.
 _STEEPEST = 30.0
+#: How a `RobustScaler` scales, see `_learn_linear`.
+_ROBUSTLY = 3
 #: The gradient of River's log loss has another form beyond this.
 _CERTAIN = 18.0
 
@@ -194,6 +199,8 @@ def _scaling(moments: Floats, weights: Floats, scales: int, half: float) -> Floa
         known[0, i] = moments[1, i]
         if math.isnan(weights[i]):
             known[1, i] = math.nan
+        elif scales == _ROBUSTLY:
+            known[1, i] = math.sqrt(moments[2, i]) if moments[2, i] > 0.0 else 0.0
         elif scales > 1:
             known[1, i] = math.pow(moments[2, i], half)
     known[2] = weights
@@ -202,28 +209,43 @@ def _scaling(moments: Floats, weights: Floats, scales: int, half: float) -> Floa
 
 @njit(cache=True)
 def _learn_linear(  # noqa: C901, PLR0912 - compiled: one call for one example
-    row: Floats, positive: int, moments: Floats, weights: Floats, rates: Floats, scales: int, half: float
+    row: Floats,
+    positive: int,
+    moments: Floats,
+    early: Floats,
+    weights: Floats,
+    rates: Floats,
+    scales: int,
+    half: float,
 ) -> bool:
-    """Learn one example in place, as River's scaler and regression do; return False where River has to.
+    """Learn one example in place, as the scaler and River's regression do; return False where these have to.
 
     Args:
         row: (features) NaN where missing.
         positive: its label, 0 or 1.
         moments: (3, features) counts, means and variances.
+        early: (features, values) the first values of each, of a `RobustScaler`.
         weights: (features + 1) NaN for a feature that was never learned; the intercept is last.
-        rates: of the weights and of the intercept; limit of a gradient; weights of positives and negatives.
-        scales: 0 without a scaler, 1 if it only centres, 2 if it divides by the deviation too.
+        rates: of the weights and of the intercept; limit of a gradient; weights of positives and negatives;
+            ``limit`` and ``memory`` of a `RobustScaler`.
+        scales: 0 without a scaler, 1 if it only centres, 2 if it divides by the deviation too, 3 for a
+            `RobustScaler`.
         half: 0.5, which is not written here, since a compiler makes a root of the power that Python computes.
     """
     size = len(row)
     scaled = np.zeros(size)
     new = moments.copy()
+    if scales == _ROBUSTLY:
+        # Where it returns False, the scaler itself writes the same values into the same places of ``early``.
+        scale_robustly(row, new[0], new[1], new[2], early, scaled, rates[5], rates[6])
     logit = 0.0
     for i in range(size):
         value = row[i]
         if math.isnan(value):
             continue
-        if scales > 0:
+        if scales == _ROBUSTLY:
+            pass
+        elif scales > 0:
             new[0, i] += 1.0
             before = new[1, i]
             new[1, i] += (value - before) / new[0, i]
@@ -260,7 +282,7 @@ def _learn_linear(  # noqa: C901, PLR0912 - compiled: one call for one example
 
 
 class _Linear:
-    """River's ``StandardScaler | LogisticRegression``, or the regression alone.
+    """River's ``LogisticRegression`` alone, after its ``StandardScaler``, or after our `RobustScaler`.
 
     Its numbers are read into arrays when they are first needed. As long as no new feature comes, it learns
     there, if its optimizer is plain gradient descent at a constant rate. A regression that is trained
@@ -275,15 +297,24 @@ class _Linear:
         self._mean = None if type(loss).mean_func is binary.mean_func else loss.mean_func
         self._names = names
         self._asked = 0
-        #: Counts, means and variances of the scaler; weights, with the intercept.
+        #: Counts, means and variances of the scaler, and early values; weights, with the intercept.
         self._moments: Floats = np.zeros((3, len(names)))
+        self._early: Floats = np.zeros((len(names), 0))
         self._weights: Floats | None = None
         #: Means, deviations and weights, as `_logits` takes them; None where they are to be computed.
         self._known: Floats | None = None
         #: Examples that the arrays learned and the estimator did not yet.
         self._ahead = 0
-        self._scales = 0 if self._scaler is None else 1 + bool(self._scaler.with_std)
+        self._limit = math.inf
         self._rates = _rates_of(self._regression)
+        if self._scaler is None:
+            self._scales = 0
+        elif isinstance(self._scaler, RobustScaler):
+            self._scales, self._limit = _ROBUSTLY, self._scaler.limit
+            if self._rates is not None:
+                self._rates = np.array([*self._rates, self._limit, float(self._scaler.memory)])
+        else:
+            self._scales = 1 + bool(self._scaler.with_std)
         self._trusted = False
         self._differs = False
 
@@ -299,7 +330,13 @@ class _Linear:
         weights = self._weights.tolist()
         learned = [index for index, weight in enumerate(weights[:-1]) if not math.isnan(weight)]
         names = [self._names[index] for index in learned]
-        if self._scaler is not None:
+        if isinstance(self._scaler, RobustScaler):
+            places = [self._scaler.names[name] for name in names]
+            self._scaler.counts[places], self._scaler.means[places], self._scaler.variances[places] = (
+                self._moments[:, learned]
+            )
+            self._scaler.early[places] = self._early[learned]
+        elif self._scaler is not None:
             counts, means, variances = self._moments[:, learned].tolist()
             # A counter's own update would add.
             dict.update(self._scaler.counts, zip(names, map(int, counts), strict=True))
@@ -317,7 +354,8 @@ class _Linear:
         if self._rates is None or self._differs:
             return False
         weights = self._read() if self._weights is None else self._weights
-        if not _learn_linear(row, int(label), self._moments, weights, self._rates, self._scales, 0.5):
+        learned = self._moments, self._early, weights
+        if not _learn_linear(row, int(label), *learned, self._rates, self._scales, 0.5):
             return False
         self._known = None
         if self._trusted:
@@ -328,7 +366,7 @@ class _Linear:
 
     def _compare(self, row: Floats, label: bool, weights: Floats) -> None:  # noqa: FBT001 - as above
         """Let River learn what the arrays just learned, and trust them where both are equal."""
-        learned = self._moments, weights
+        learned = weights, self._moments, self._early
         x = {
             name: value
             for name, value in zip(self._names, row.tolist(), strict=True)
@@ -339,10 +377,8 @@ class _Linear:
             self._scaler.learn_one(x)
             scaled = self._scaler.transform_one(x)
         self._regression.learn_one(scaled, label)
-        found = self._read(), self._moments
-        self._trusted = np.array_equal(learned[1], found[0], equal_nan=True) and np.array_equal(
-            learned[0], found[1]
-        )
+        found = self._read(), self._moments, self._early
+        self._trusted = all(map(_equal, learned, found))
         self._distrust(not self._trusted)
 
     def _distrust(self, differs: bool) -> None:  # noqa: FBT001 - a finding
@@ -368,7 +404,7 @@ class _Linear:
         return None if self._differs else scores
 
     def _compute(self, rows: Floats, known: Floats) -> Floats:
-        logits: Floats = _logits(rows, known)
+        logits: Floats = _logits(rows, known, self._limit)
         if self._mean is None:
             scores: Floats = _sigmoids(logits)
             return scores
@@ -394,14 +430,29 @@ class _Linear:
         self._moments = np.zeros((3, len(self._names)))
         self._weights = np.full(len(self._names) + 1, math.nan)
         self._weights[-1] = self._regression.intercept
+        robust = isinstance(scaler, RobustScaler)
+        if robust:
+            self._early = np.zeros((len(self._names), scaler.early.shape[1]))
         for index, name in enumerate(self._names):
             # A scaler that is asked before it learned holds zeros for a feature; a regression does not.
             if name in weights:
                 self._weights[index] = weights[name]
-                if scaler is not None:
+                if robust:
+                    place = scaler.names[name]
+                    self._moments[:, index] = (
+                        scaler.counts[place],
+                        scaler.means[place],
+                        scaler.variances[place],
+                    )
+                    self._early[index] = scaler.early[place]
+                elif scaler is not None:
                     variance = scaler.vars[name] if scaler.with_std else 0.0
                     self._moments[:, index] = scaler.counts[name], scaler.means[name], variance
         return self._weights
+
+
+def _equal(one: Floats, other: Floats) -> bool:
+    return np.array_equal(one, other, equal_nan=True)
 
 
 def _rates_of(regression: Any) -> Floats | None:  # noqa: ANN401 - of River
@@ -426,8 +477,10 @@ _REGRESSION = "river.linear_model.log_reg.LogisticRegression"
 
 @_adapts(_REGRESSION)
 @_adapts(_SCALER, _REGRESSION)
+@_adapts(_path(RobustScaler), _REGRESSION)
 def _linear(steps: list[Any], names: tuple[str, ...]) -> Compiled | None:
-    return None if len(steps) > 1 and steps[0].window_size is not None else _Linear(steps, names)
+    windowed = getattr(steps[0], "window_size", None) is not None
+    return None if windowed else _Linear(steps, names)
 
 
 #: What River's naive Bayes adds to each density.

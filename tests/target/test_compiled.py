@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from river import base, compose, linear_model, naive_bayes, optim, preprocessing, tree
 
-from dataflows.estimators import BayesianLogistic, Calibration, Prior, from_stored, to_stored
+from dataflows.estimators import BayesianLogistic, Calibration, Prior, RobustScaler, from_stored, to_stored
 from dataflows.target import compiled as module
 from dataflows.target.compiled import PATIENCE, calls_of, compiled_of, probabilities_of
 
@@ -57,6 +57,7 @@ FORMS: dict[str, Callable[[], Any]] = {
     "AdaGrad": lambda: preprocessing.StandardScaler() | linear_model.LogisticRegression(optim.AdaGrad(0.03)),
     "Bayesian": lambda: BayesianLogistic(variance=1.0),
     "limited": lambda: BayesianLogistic(limit=3.0),
+    "robust": lambda: RobustScaler(limit=2.0, memory=40) | linear_model.LogisticRegression(),
     "naive Bayes": naive_bayes.GaussianNB,
     "tree of shares": lambda: tree.HoeffdingTreeClassifier(20, delta=0.5, tau=0.5, leaf_prediction="mc"),
     "tree": lambda: tree.HoeffdingTreeClassifier(20, delta=0.5, tau=0.5, max_depth=1),
@@ -144,6 +145,7 @@ LEARNERS: dict[str, Callable[[], Any]] = {
     "scaled": FORMS["linear"],
     "centred": lambda: preprocessing.StandardScaler(with_std=False) | linear_model.LogisticRegression(),
     "plain": lambda: linear_model.LogisticRegression(optim.SGD(0.003), intercept_init=-4.6),
+    "robust": FORMS["robust"],
     "naive Bayes": naive_bayes.GaussianNB,
 }
 
@@ -160,6 +162,8 @@ def content(estimator: Any) -> Any:  # noqa: ANN401 - of River
         return dict(estimator.class_counts), gaussians
     steps = [*estimator.steps.values()] if isinstance(estimator, compose.Pipeline) else [estimator]
     last = steps[-1]
+    if isinstance(steps[0], RobustScaler):
+        return [*last.weights.items()], last.intercept, last.optimizer.n_iterations, steps[0].to_bytes()
     scaler = [[*table.items()] for step in steps[:-1] for table in (step.counts, step.means, step.vars)]
     return [*last.weights.items()], last.intercept, last.optimizer.n_iterations, scaler
 
