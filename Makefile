@@ -19,6 +19,9 @@ venv: $(VENV)/.ready ## set up .venv
 run: $(VENV)/.ready ## simulate a fleet, run the dataflow with recovery on and say where things are
 	$(BIN)/python -m dataflows demo
 
+# Compiled once, not in each worker and in each process that a test starts, whatever the machine says.
+export PYTHONDONTWRITEBYTECODE :=
+
 # A worker more than there are cores, since tests wait for brokers and processes now and then; `make test WORKERS=0` runs them in one
 # process, as a debugger wants it.
 WORKERS := $(shell echo $$(($$(getconf _NPROCESSORS_ONLN) + 1)))

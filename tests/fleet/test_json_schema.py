@@ -8,15 +8,17 @@ import subprocess
 import sys
 import tomllib
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import orjson
 import pytest
 import tomlkit
-from jsonschema import Draft202012Validator
 
 from dataflows.fleet.json_schema import json_schema
 from tests.processes import ROOT
+
+if TYPE_CHECKING:
+    from jsonschema import Draft202012Validator
 
 SCHEMA = ROOT / "dataflows" / "fleet" / "fleet.schema.json"
 EXAMPLES = sorted((ROOT / "examples").glob("*/fleet.toml"))
@@ -24,6 +26,15 @@ EXAMPLES = sorted((ROOT / "examples").glob("*/fleet.toml"))
 OPEN = {"classes", "models", "expressions", "categories", "limits", "pipeline", "where", "names"}
 #: Keys that take a number as well as a text.
 EITHER = {"refit_every", "refit_lag"}
+
+
+@pytest.fixture(scope="module")
+def validator() -> Draft202012Validator:
+    """Validator of the program's schema, which is valid itself."""
+    from jsonschema import Draft202012Validator  # noqa: PLC0415 - takes 1.5 s, in the one worker of these tests
+
+    Draft202012Validator.check_schema(json_schema())
+    return Draft202012Validator(json_schema())
 
 
 def _document(path: Path) -> dict[str, Any]:
@@ -67,26 +78,26 @@ def _mutated(document: dict[str, Any], chance: random.Random) -> tuple[dict[str,
 def test_the_shipped_schema_is_that_of_the_program() -> None:
     """`python -m dataflows.fleet.json_schema > dataflows/fleet/fleet.schema.json` renews it."""
     assert orjson.loads(SCHEMA.read_bytes()) == json_schema()
-    Draft202012Validator.check_schema(json_schema())
 
 
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.parent.name)
-def test_every_example_is_valid_and_names_the_schema(path: Path) -> None:
+def test_every_example_is_valid_and_names_the_schema(path: Path, validator: Draft202012Validator) -> None:
     """An editor finds the schema from the first line of the file."""
     first = path.read_text(encoding="utf-8").splitlines()[0]
     assert (path.parent / first.removeprefix("#:schema ")).resolve() == SCHEMA
-    assert list(Draft202012Validator(json_schema()).iter_errors(_document(path))) == []
+    assert list(validator.iter_errors(_document(path))) == []
 
 
 @pytest.mark.parametrize("seed", range(50))
-def test_what_a_person_mistypes_is_refused(seed: int) -> None:
+def test_what_a_person_mistypes_is_refused(seed: int, validator: Draft202012Validator) -> None:
     """Fifty examples, each with one misspelt key or one value of another type."""
     chance = random.Random(seed)
     path = chance.choice(EXAMPLES)
     document, what = _mutated(_document(path), chance)
-    assert list(Draft202012Validator(json_schema()).iter_errors(document)), f"{path}: {what}"
+    assert list(validator.iter_errors(document)), f"{path}: {what}"
 
 
+@pytest.mark.ci
 def test_the_tools_of_editors_agree(tmp_path: Path) -> None:
     """Both taplo and check-jsonschema take the examples, and refuse each of fifty mistyped ones."""
     wrong = []
