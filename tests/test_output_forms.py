@@ -30,7 +30,7 @@ FREE = {"raw", "detail", "why", "source"}
 @pytest.fixture(scope="module")
 def rows(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[dict[str, Any]]]:
     """Rows of every output of a small messy fleet, with alerts, lateness skew and changes."""
-    fleet = prepare(tmp_path_factory.mktemp("forms"), recording(days=12), ALERTS)
+    fleet = prepare(tmp_path_factory.mktemp("forms"), recording(days=8), ALERTS)
     found = run_inline(load(fleet, environ={}), (fleet.parent / "events.jsonl").read_bytes().splitlines())
     assert all(found[output] for output in OUTPUTS), {output: len(found[output]) for output in OUTPUTS}
     assert {row["kind"] for row in found["metrics"]} == {"model", "lane", "skew", "learned"}
