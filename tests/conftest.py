@@ -64,12 +64,16 @@ def data_folder() -> Path:
     return folder
 
 
+#: What the path of a module says whose tests need a broker.
+_BROKER = "kafka"
+
+
 class ByModule(LoadScopeScheduling):
     """A module has one worker, so that its fixtures are made once; so have all modules that need a broker."""
 
     def _split_scope(self, nodeid: str) -> str:
         module = nodeid.partition("::")[0]
-        return "kafka" if "kafka" in module else module
+        return _BROKER if _BROKER in module else module
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -80,11 +84,14 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> ByModule:  #
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Workers begin with the modules of long tests, and end with small ones: none waits for another."""
+    """Workers begin with tests that wait for a broker, then come modules of long tests, at last small ones.
+
+    While one waits the others compute, and at the end none waits for another.
+    """
     if hasattr(config, "workerinput"):
         long = {item.path for item in items if item.get_closest_marker("ci") is not None}
         sizes = Counter(item.path for item in items)
-        items.sort(key=lambda item: (item.path not in long, -sizes[item.path]))
+        items.sort(key=lambda item: (_BROKER not in item.nodeid, item.path not in long, -sizes[item.path]))
 
 
 _used: list[str] = []

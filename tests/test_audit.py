@@ -62,6 +62,7 @@ def test_only_a_known_vulnerability_is_a_failure(
     assert told in capsys.readouterr().out
 
 
+@pytest.mark.ci
 def test_the_bill_of_materials_has_every_package_with_its_hashes(
     audit: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -99,6 +99,7 @@ def test_what_is_there_or_is_not_installed_stays_so(ran: Path) -> None:
     assert ran.exists()
 
 
+@pytest.mark.ci
 def test_all_of_river_works_with_them() -> None:
     """Every module of River, and the two functions of SciPy that it takes, as if nothing were deferred."""
     code = f"""

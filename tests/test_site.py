@@ -16,6 +16,8 @@ from tests.processes import ROOT
 if TYPE_CHECKING:
     from pathlib import Path
 
+pytestmark = pytest.mark.ci
+
 
 class _Links(html.parser.HTMLParser):
     """Links and anchors of a page."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import orjson
+import pytest
 
 from dataflows.instants import HOUR, format_instant
 from tests.chaos.harness import Moment, assert_same, finish, inline_outputs, kill, outputs, prepare, rows
@@ -51,6 +52,7 @@ def recording() -> list[bytes]:
     return lines
 
 
+@pytest.mark.ci
 def test_an_alert_lives_once_through_two_kills(tmp_path: Path) -> None:
     """Killed while it is open, and again, each alert is opened, updated and cleared in just one row each."""
     lines = recording()

@@ -66,7 +66,7 @@ def until(rows: bytes, record: int) -> bytes:
     return b"".join(line for line in lines if orjson.loads(line)["sequence"] <= record)
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.ci)])
 def test_a_signal_ends_the_run_at_an_epoch_boundary(
     begun: Callable[[], tuple[Path, subprocess.Popen[str]]],
     expected: tuple[str, dict[str, bytes]],
@@ -88,6 +88,7 @@ def test_a_signal_ends_the_run_at_an_epoch_boundary(
     assert_same(finish(fleet, FLEET_INPUT=events), complete)
 
 
+@pytest.mark.ci
 def test_a_store_in_use_is_refused_and_left_alone(
     begun: Callable[[], tuple[Path, subprocess.Popen[str]]], expected: tuple[str, dict[str, bytes]]
 ) -> None:
@@ -206,7 +207,7 @@ def test_standard_input_is_refused_with_recovery_and_read_without(lines: list[by
         assert found[name] == expected[name]
 
 
-@pytest.mark.parametrize("named", ["argument", "environment"])
+@pytest.mark.parametrize("named", ["argument", pytest.param("environment", marks=pytest.mark.ci)])
 def test_bytewax_itself_runs_the_flow(lines: list[bytes], tmp_path: Path, named: str) -> None:
     """`python -m bytewax.run` takes the fleet as an argument of ``flow``, or from FLEET_CONFIG."""
     fleet = prepare(tmp_path, lines[:500])

@@ -147,6 +147,7 @@ write_parquet(Path(sys.argv[1]), "late", rows())
 """
 
 
+@pytest.mark.ci
 def test_a_kill_leaves_the_former_file_or_none(tmp_path: Path) -> None:
     """A process that is killed after a row group leaves no half file, and the next call is not in its way."""
     path = tmp_path / "late.parquet"

@@ -73,6 +73,7 @@ def readings(folder: Path, *raw: object) -> list[float | None]:
     return list(event["readings"].values())
 
 
+@pytest.mark.ci
 def test_every_row_of_the_real_files_is_a_telemetry_event(disks: Disks) -> None:
     """868,524 rows and 120 failures of 22,892 disks, 137 of which leave without one."""
     kinds = Counter(kind for kind, *_ in disks.events)
@@ -83,6 +84,7 @@ def test_every_row_of_the_real_files_is_a_telemetry_event(disks: Disks) -> None:
     assert len(left) == 137
 
 
+@pytest.mark.ci
 def test_a_real_day_is_known_when_it_is_over(disks: Disks) -> None:
     """Telemetry arrives a day after its time, a failure at its time, and no arrival runs back."""
     spans = {(kind, time, arrived) for kind, _, time, arrived in disks.events if kind != "asset"}
@@ -93,6 +95,7 @@ def test_a_real_day_is_known_when_it_is_over(disks: Disks) -> None:
     assert len(set(arrivals)) == 40
 
 
+@pytest.mark.ci
 def test_real_days_are_in_order_of_serial_number(disks: Disks) -> None:
     """Within an arrival: by disk, and of a disk its registry row, its telemetry, its failure."""
     rank = {"asset": 0, "telemetry": 1, "failure": 2}
@@ -100,6 +103,7 @@ def test_real_days_are_in_order_of_serial_number(disks: Disks) -> None:
     assert all(a < b for a, b in itertools.pairwise(keys))
 
 
+@pytest.mark.ci
 def test_real_sentinels_are_missing(disks: Disks) -> None:
     """The 6 read error rates of 4294967295 and the 43 pending sectors of 65535 are null, nothing else is."""
     assert disks.missing == {"log1p_smart_1": 6, "log1p_smart_197": 43}

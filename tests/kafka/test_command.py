@@ -45,6 +45,7 @@ def minute(begun: int, number: int) -> tuple[int, bytes, int]:
     return 0, telemetry("p1", number, begun + 60.0 * number), (begun + 60 * number + 1) * 1_000
 
 
+@pytest.mark.ci
 def test_a_command_sent_to_a_topic_takes_effect_at_its_place(cluster: Cluster) -> None:
     """The champion is the one that Ada named, for the records after her command and none before it."""
     cluster.make(partitions=1)

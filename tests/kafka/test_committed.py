@@ -59,6 +59,7 @@ def test_each_committed_row_is_read_once(cluster: Cluster) -> None:
     assert sorted(second) == [b"8", b"9"]
 
 
+@pytest.mark.ci
 def test_rows_of_an_aborted_transaction_are_not_read(cluster: Cluster) -> None:
     """Nor those of one that is open; those that are committed later are."""
     cluster.broker.need("abort")
@@ -87,6 +88,7 @@ def test_rows_of_an_aborted_transaction_are_not_read(cluster: Cluster) -> None:
     rows.close()
 
 
+@pytest.mark.ci
 def test_a_run_on_topics_delivers_each_alert(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
     """From the messages that are committed: those of the topic, once each."""
     cluster.make(partitions=1)

@@ -195,6 +195,7 @@ def ticks(part: LanePartition) -> int:
     return sum(isinstance(item.body, Tick) for item in part.next_batch())
 
 
+@pytest.mark.ci
 def test_time_passes_only_while_the_cluster_says_that_nothing_is_there(cluster: Cluster) -> None:
     """No ticks while brokers are away, however long; then the messages that came first, then ticks."""
     cluster.broker.need("kill")

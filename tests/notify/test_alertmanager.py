@@ -171,6 +171,7 @@ def row(name: str, state: str, asset: str | None = None) -> dict[str, Any]:
     return alert(name, state, asset=asset, opened=now, time=now)
 
 
+@pytest.mark.ci
 def test_killed_20_times_between_post_and_commit_each_alert_is_notified_once(
     tmp_path: Path, manager: Manager
 ) -> None:
@@ -200,6 +201,7 @@ def test_killed_20_times_between_post_and_commit_each_alert_is_notified_once(
     assert {*names[-2:]} <= manager.active()
 
 
+@pytest.mark.ci
 def test_a_silence_is_respected(tmp_path: Path, manager: Manager) -> None:
     """It is the Alertmanager's: the alert is there, suppressed, and nobody is paged."""
     fleet = fleet_of(tmp_path, manager)

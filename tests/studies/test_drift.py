@@ -42,6 +42,7 @@ def test_a_change_is_found_with_its_cause(kind: str, size: float) -> None:
     assert right >= 2
 
 
+@pytest.mark.ci
 def test_causes_of_first_alarms_are_right() -> None:
     """Of 24 worlds that change, at least nine in ten of the first alarms name the right cause."""
     sizes = {"sensor of all": 2.0, "two sensors": 2.0, "a site": 4.0, "sensor of one asset": 15.0}

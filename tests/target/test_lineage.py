@@ -5,6 +5,7 @@ from __future__ import annotations
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -81,6 +82,7 @@ def test_an_upgrade_of_a_library_is_written() -> None:
     assert row["libraries"]["river"] == "99.0"
 
 
+@pytest.mark.ci
 @given(recordings(60), st.sets(st.integers(1, 60)))
 def test_every_prediction_has_a_lineage_through_every_crash(lines: list[bytes], stops: set[int]) -> None:
     """The version of each prediction has a row at its record or before; rows do not depend on crashes."""

@@ -45,12 +45,13 @@ def known_rows(folder: Path, cut: Cut) -> dict[str, list[dict[str, object]]]:
     return found
 
 
-def test_what_was_known_is_what_a_run_stopped_there_had_written(fleet: Fleet) -> None:
-    """At 50 random instants, for every output, row by row."""
+@pytest.mark.parametrize("instants", [5, pytest.param(50, marks=pytest.mark.ci)])
+def test_what_was_known_is_what_a_run_stopped_there_had_written(fleet: Fleet, instants: int) -> None:
+    """At random instants, for every output, row by row."""
     lines = (fleet.path.parent / "events.jsonl").read_bytes().splitlines()
     arrivals = [parse_instant(orjson.loads(line)["arrived"]) for line in lines]
     draw = random.Random(5)
-    for _ in range(50):
+    for _ in range(instants):
         at = draw.randint(arrivals[0], arrivals[-1])
         stopped = run_lines(fleet, [line for line, when in zip(lines, arrivals, strict=True) if when <= at])
         written = {name: [orjson.loads(row) for row in stopped[name]] for name in OUTPUTS}
