@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dataflows.mapping.rows import RowsError, encoding_of, first_cells, form_of, read_rows
-from dataflows.mapping.rules import FILE, MISSING, Text, Time, value_of
+from dataflows.mapping.rules import FILE, MISSING, THOUSANDS, Text, Time, value_of
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Sequence
@@ -35,10 +35,12 @@ _WORDS = 3
 
 _ASSET = re.compile(
     r"asset|machine|unit|device|serial|equip|engine|truck|vehicle|pump|turbine|motor|disk|robot|station"
-    r"|maschine|anlage|gerät|geraet|(?<!hum)(?<!flu)(?<!val)(?<!gr)(?<!sol)(?<!liqu)id$|^vin$|^name$",
+    r"|maschine|anlage|gerät|geraet|macchina|m(á|a)quina|pompe|bomba|équip|(?<!hum)(?<!flu)(?<!val)(?<!gr)(?<!sol)(?<!liqu)id$|^vin$|^name$",
     re.IGNORECASE,
 )
-_TIME = re.compile(r"time|date|stamp|^ts$|^at$|^t$|epoch|cycle|hour$|zeit|datum", re.IGNORECASE)
+_TIME = re.compile(
+    r"time|date|stamp|^ts$|^at$|^t$|epoch|cycle|hour$|zeit|datum|horodat|fecha|heure|^data$", re.IGNORECASE
+)
 #: Columns of sensor names, of their readings, and of how good these are.
 _TAG = re.compile(
     r"tag|sensor|signal|variable|parameter|point|channel|metric|messstelle|kanal", re.IGNORECASE
@@ -55,23 +57,32 @@ _ARRIVED = re.compile(
 _IDENTITY = re.compile(r"(nr|no|num|number|nummer|id|key|order|ticket|auftrag)\.?$", re.IGNORECASE)
 _FAILURE = re.compile(
     r"fail|broke|breakdown|fault_?label|malfunction|outage|downtime|stoppage|ausfall|störung|stoerung"
-    r"|stillst(a|ä|ae|a\u0308)nd|defekt",
+    r"|stillst(a|ä|ae|a\u0308)nd|defekt|panne|d(é|e)faillance|aver(í|i)a|falla|fallo|guasto|falha|storing",
     re.IGNORECASE,
 )
 _FAULT = re.compile(r"error|alarm|fault|(?<!pr)event|code", re.IGNORECASE)
 _MAINTENANCE = re.compile(
-    r"maint|repair|service|work_?order|replac|inspect|overhaul|preventi|(?<!un)planned|wartung|instandhaltung",
+    r"maint|repair|service|work_?order|replac|inspect|overhaul|pr(e|é)venti|(?<!un)planned|^pp?m$|wartung|entretien|manten|manuten|instandhaltung",
     re.IGNORECASE,
 )
 _KINDS = {"failure": _FAILURE, "maintenance": _MAINTENANCE, "fault": _FAULT}
+#: Names of columns of causes and of parts, and of people.
+_CAUSE = re.compile(
+    r"cause|mode|reason|component|^part|fault|failure|defect|symptom|code|ursache|grund|bauteil|schaden",
+    re.IGNORECASE,
+)
+_PERSON = re.compile(
+    r"engineer|technician|mechanic$|operator|worker|fitter|crew|team|shift|craft|author|user|who|(?<!\w)by$"
+    r"|techniker|mechaniker|schlosser|bearbeiter|schicht|(?<!\w)von$|opérateur|technicien",
+    re.IGNORECASE,
+)
 #: Fields of an event that say what it is about.
 _ABOUT = {"failure": "mode", "fault": "code", "maintenance": "component"}
 #: Names of columns that say what a row is.
 _TYPE = re.compile(r"type|kind|class|category|(?<!t)art$|typ$", re.IGNORECASE)
 _LABEL = re.compile(r"^(is_?)?(machine_?)?(fail(ure|ed)?|broken?|breakdown|label|target)$", re.IGNORECASE)
-#: A number with a decimal comma, and one whose commas may part thousands.
+#: A number with a decimal comma.
 _COMMA = re.compile(r"[+-]?(\d{1,3}(\.\d{3})+|\d+),\d+(e[+-]?\d+)?", re.IGNORECASE)
-_THOUSANDS = re.compile(r"[+-]?[1-9]\d{0,2}(,\d{3})+")
 #: What no name in `fleet.toml` has, and its length there (less a number at its end).
 _REPLACED = str.maketrans("[]/:*?", "()____")
 _LONGEST = 110
@@ -79,28 +90,22 @@ _LONGEST = 110
 _STEPS = 100
 _COUNT = re.compile(r"cycle|step|index|^t$|^time$|hours?$|^n$", re.IGNORECASE)
 
-_FORMATS = (
-    "%d.%m.%Y %H:%M:%S",
-    "%d.%m.%Y %H:%M",
-    "%d.%m.%Y",
-    "%m/%d/%Y %H:%M:%S",
-    "%m/%d/%Y %H:%M",
-    "%m/%d/%Y %I:%M:%S %p",
-    "%m/%d/%Y %I:%M %p",
-    "%m/%d/%Y",
-    "%d/%m/%Y %H:%M:%S",
-    "%d/%m/%Y %H:%M",
-    "%d/%m/%Y",
-    "%Y-%m-%d %H:%M:%S",
-    "%Y-%m-%d %H:%M",
-    "%Y/%m/%d %H:%M:%S",
-    "%Y/%m/%d %H:%M",
-    "%Y/%m/%d",
-    "%d-%m-%Y %H:%M:%S",
-    "%d-%m-%Y %H:%M",
-    "%d-%b-%Y %H:%M:%S",
-    "%b %d %Y %H:%M:%S",
+#: Forms of dates and of the times after them. Where day and month could be swapped, both are here.
+_DATES = (
+    *("%d.%m.%Y", "%d.%m.%y", "%m/%d/%Y", "%d/%m/%Y", "%m/%d/%y", "%d/%m/%y", "%d-%m-%Y", "%m-%d-%Y"),
+    *("%Y-%m-%d", "%Y/%m/%d", "%Y.%m.%d", "%d-%b-%Y", "%d-%b-%y", "%d %b %Y", "%b %d %Y", "%b %d, %Y"),
 )
+_CLOCKS = (
+    *("", " %H:%M:%S", " %H:%M", " %I:%M:%S %p", " %I:%M %p", " %H:%M:%S.%f", " %H:%M:%S,%f"),
+    *(", %H:%M:%S", ", %H:%M", ", %I:%M:%S %p", ", %I:%M %p", "T%H:%M:%S", "T%H:%M"),
+)
+_FORMATS = tuple(date + clock for date in _DATES for clock in _CLOCKS)
+#: The first two numbers of a date of which one is the day.
+_DAY_OR_MONTH = re.compile(r"\s*(\d{1,2})[/.-](\d{1,2})[/.-]")
+_MONTHS = 12
+_SWAPPED = str.maketrans("dm", "md")
+#: Rows that are read to tell a day from a month.
+_LONG_LOOK = 300_000
 #: Least and largest of numbers that are likely an epoch of this unit: 2001 to 2065.
 _EPOCHS = {"s": 1.0, "ms": 1e3, "us": 1e6, "ns": 1e9}
 _EPOCH_FROM, _EPOCH_TO = 9.8e8, 3.0e9
@@ -124,8 +129,9 @@ class Column:
         rows: rows with a value.
         missing: rows without one.
         numbers: values that are numbers, also with a decimal comma.
-        commas: numbers with a comma.
+        commas: numbers with a comma that may be a decimal one.
         decimal: those of them whose comma is certainly a decimal one.
+        thousands: numbers whose commas certainly part thousands.
         whole: values that are whole numbers.
         least: least number.
         largest: largest number.
@@ -139,6 +145,7 @@ class Column:
     numbers: int = 0
     commas: int = 0
     decimal: int = 0
+    thousands: int = 0
     whole: int = 0
     least: float = float("inf")
     largest: float = float("-inf")
@@ -156,14 +163,19 @@ class Column:
         text = str(value).strip()
         if text in self.distinct or len(self.distinct) < _DISTINCT:
             self.distinct[text] += 1
+        text = text.removesuffix("%").rstrip()
         comma = _COMMA.fullmatch(text) is not None
+        thousands = THOUSANDS.fullmatch(text)
+        parted = thousands is not None and not comma
+        text = text.replace(".", "").replace(",", ".") if comma else text
         try:
-            number = float(text.replace(".", "").replace(",", ".") if comma else text)
+            number = float(text.replace(",", "") if parted else text)
         except ValueError:
             return
         self.numbers += 1
         self.commas += comma
-        self.decimal += comma and _THOUSANDS.fullmatch(text) is None
+        self.decimal += comma and thousands is None
+        self.thousands += parted
         self.whole += number.is_integer()
         self.least, self.largest = min(self.least, number), max(self.largest, number)
 
@@ -174,12 +186,14 @@ class Column:
     @property
     def numeric(self) -> bool:
         """Whether nearly all values are numbers."""
-        return self.rows > 0 and self.numbers >= _MOST * self.rows and (not self.commas or self.decimal > 0)
+        clear = not self.commas or (self.decimal > 0) != (self.thousands > 0)
+        return self.rows > 0 and self.numbers >= _MOST * self.rows and clear
 
     @property
     def source(self) -> str | dict[str, str]:
         """Where a reading of this column comes from, as a rule says it."""
-        return {"field": self.name, "decimal": ","} if self.commas else self.name
+        sign = "." if self.thousands else "," if self.commas else None
+        return self.name if sign is None else {"field": self.name, "decimal": sign}
 
     @property
     def constant(self) -> bool:
@@ -249,6 +263,10 @@ def propose(files: Sequence[str], known: Known) -> list[Proposal]:
     if any(table.arrived is not None for table in tables):
         for table in tables:
             table.take_as_received_at_once()
+    for table in tables:
+        table.take_columns_as_machines(
+            {name for other in tables if other is not table for name in other.machines()}
+        )
     machines = {name for table in tables if table.kind == "telemetry" for name in table.machines()}
     for table in tables:
         if table.kind != "telemetry":
@@ -378,6 +396,8 @@ class _Table:
         self.type, self.kinds = self._types()
         self.kind = self._kind()
         self.long = self._long() if self.kind == "telemetry" and self.time is not None else None
+        #: Columns of each machine, by sensor, where the names of columns say both.
+        self._machine_columns: dict[str, dict[str, Column]] = {}
         #: Name that other files have for a machine, by the one of this file.
         self._names: dict[str, str] = {}
         self.by_file = self._needs_file(samples) if by_file is None else by_file
@@ -432,12 +452,37 @@ class _Table:
 
     def machines(self) -> set[str]:
         """Names of the machines, as events will have them; empty where they are made of the file's name."""
+        if self._machine_columns:
+            return {*self._machine_columns}
         if self.asset is None or self.by_file or self.headless:
             return set()
         if self.long is None or self.long.machine is None:
             return set(self.asset.distinct)
         name, source = self.asset.name, Text(field=self.asset.name, match=self.long.machine)
         return {machine for text in self.asset.distinct if (machine := source.read({name: text}))}
+
+    def take_columns_as_machines(self, known: set[str]) -> None:
+        """Take `PU01_FLOW` as FLOW of the machine PU01, where other files know most of such machines.
+
+        Args:
+            known: names of machines in other files.
+        """
+        readings = [column for column in self._readings() if not column.constant]
+        parts = _parts_of([column.name for column in readings])
+        if self.kind != "telemetry" or self.asset is not None or self.by_file or parts is None or not known:
+            return
+        machine, sensor = (Text(field="name", match=part) for part in parts)
+        found: dict[str, dict[str, Column]] = defaultdict(dict)
+        for column in readings:
+            name = {"name": column.name}
+            found[str(machine.read(name))][str(sensor.read(name))] = column
+        plain = tuple(map(_plain_name, found))
+        if 2 * sum(_plain_name(name).endswith(plain) for name in known) < len(known):
+            return
+        self._machine_columns = found
+        first = readings[0].name
+        one, what = machine.read({"name": first}), sensor.read({"name": first})
+        self.asked.append(f"Columns name machine and sensor: {first} is taken as {what} of {one}.")
 
     def take_as_failures(self) -> None:
         """Take each row as a failure.
@@ -488,7 +533,9 @@ class _Table:
 
     def _times(self) -> tuple[dict[str, Any] | None, dict[str, Any] | None]:
         found = {
-            name: form for name, column in self.columns.items() if (form := _time_of(column)) is not None
+            name: self._settled(column, forms)
+            for name, column in self.columns.items()
+            if (forms := _forms_of(column))
         }
         self._timed = found.keys()
         arrived = next((name for name in found if _says(_ARRIVED, name)), None) if len(found) > 1 else None
@@ -520,6 +567,25 @@ class _Table:
             return None, None
         self.asked.append(f"`{counted.name}` counts: one of it is taken as an hour, from {SINCE[:10]} on.")
         return {"field": counted.name, "unit": "h", "since": SINCE}, None
+
+    def _settled(self, column: Column, forms: list[dict[str, Any]]) -> dict[str, Any]:
+        """Return the form of a time; where day and month may be swapped, a row with a 13th day tells."""
+        if len(forms) == 1:
+            return forms[0]
+        for path in self.files:
+            rows = read_rows(path, columns=_columns(path), encoding=_encoding(path))
+            for row in islice(rows, _LONG_LOOK):
+                found = _DAY_OR_MONTH.match(str(value_of(row.fields or {}, column.name)))
+                if found is not None and max(int(found[1]), int(found[2])) > _MONTHS:
+                    return forms[int(found[1]) > _MONTHS]
+        # Swapped, the days of one month lie in as many months.
+        form = min(forms, key=lambda form: _span(Time(field="x", **form), column.distinct))
+        what = "the day" if form is forms[1] else "the month"
+        self.asked.append(
+            f"`{column.name}` does not say whether day or month comes first: {next(iter(column.distinct))!r} "
+            f"is read with {what} first. If that is wrong, correct its `format`."
+        )
+        return form
 
     def _asset(self) -> Column | None:
         candidates = [
@@ -578,13 +644,22 @@ class _Table:
     def _kind(self) -> str:
         if self.time is None:
             return "asset" if len(self.columns) > 1 else "unknown"
-        if self._readings() or self.label is not None:
+        if (self._readings() or self.label is not None) and not self._is_list_of_orders():
             return "telemetry"
         if self.type is not None:
             return "failure" if "failure" in self.kinds.values() else next(iter(self.kinds.values()))
         words = " ".join([Path(self.files[0]).stem, *self.columns])
         kind = _kind_in(words)
         return kind if kind == "failure" or (kind is not None and self._texts()) else "unknown"
+
+    def _is_list_of_orders(self) -> bool:
+        """Whether rows with numbers, such as hours and costs, are orders: numbered or described ones."""
+        described = any(self._is_identity(column) or _is_prose(column) for column in self._left())
+        if not described or self.label is not None or self.code is not None:
+            return False
+        if self.type is None:
+            return _kind_in(" ".join([Path(self.files[0]).stem, *self.columns])) in {"failure", "maintenance"}
+        return 2 * sum(self.type.distinct[text] for text in self.kinds) >= self.type.rows
 
     def _readings(self) -> list[Column]:
         apart = {self.asset, self.label, self.code}
@@ -622,6 +697,8 @@ class _Table:
             why = "each file numbers its machines from the start" if inner else "no column names a machine"
             others = f"{Path(self.files[0]).name} and others: {why}"
             self.asked.append(f"{others}, so the name of the file is part of the machine's.")
+        elif self._machine_columns:
+            place["asset"] = {}  # of each event its own
         elif self.asset is None:
             name = re.sub(r"[^\w-]+", "_", Path(self.files[0]).name.split(".")[0])
             self.asked.append(f"No column names a machine: all rows are of one, `{name}`.")
@@ -666,7 +743,7 @@ class _Table:
     def _record(self, place: dict[str, Any]) -> tuple[list[dict[str, Any]], set[str]]:
         """Failures, faults and maintenance; their mode, code or component is a text of few values."""
         others = [column for column in self._texts() if column is not self.type]
-        about = next((column for column in others if not _is_prose(column)), None)
+        about = _cause_of(others)
         prose = next((c for c in self._left() if c not in {self.asset, self.type} and _is_prose(c)), None)
         if about is None and prose is not None and "failure" in {self.kind, *self.kinds.values()}:
             self.asked.append(
@@ -718,7 +795,7 @@ class _Table:
             make.append({"kind": "asset", "asset": place["asset"], **known})
         used = {*readings, *fixed}
         names = _fit_for_names(readings)
-        if names or any(column.commas for column in varying):
+        if names or any(column.source != column.name for column in varying):
             readings = {names.get(column.name, column.name): column.source for column in varying}
         telemetry: dict[str, Any] = {"kind": "telemetry", **place, "readings": readings}
         if self.long is not None:
@@ -728,7 +805,7 @@ class _Table:
             if (good := self._good()) is not None:
                 telemetry["where"] = good
                 used |= good.keys()
-        make.append(telemetry)
+        make += self._of_each_machine(telemetry) if self._machine_columns else [telemetry]
         if self.code is not None and varying:
             telemetry["where"] = {max(varying, key=lambda column: column.rows).name: "*"}
             make += self._codes(self.code, place)
@@ -747,6 +824,19 @@ class _Table:
             make.append({**_later(failure), "when": "last"})
             self.asked.append(RUN_TO_FAILURE)
         return make, used
+
+    def _of_each_machine(self, telemetry: dict[str, Any]) -> list[dict[str, Any]]:
+        """Events of the machines that have columns of their own; none of a machine whose cells are empty."""
+        names = _fit_for_names({sensor: None for each in self._machine_columns.values() for sensor in each})
+        return [
+            {
+                **telemetry,
+                "asset": {"value": machine},
+                "readings": {names.get(sensor, sensor): column.source for sensor, column in columns.items()},
+                "unless": {column.name: "" for column in columns.values()},
+            }
+            for machine, columns in self._machine_columns.items()
+        ]
 
     def _good(self) -> dict[str, str] | None:
         """Condition of readings that the historian calls good."""
@@ -840,6 +930,12 @@ def _is_prose(column: Column) -> bool:
     return column.numbers == 0 and words >= _WORDS * len(column.distinct) > 0 and len(column.distinct) > _TWO
 
 
+def _cause_of(columns: Iterable[Column]) -> Column | None:
+    """Return the column that tells the mode, code or component of records; names of people are none."""
+    names = [column for column in columns if not _is_prose(column) and not _says(_PERSON, column.name)]
+    return next((column for column in names if _says(_CAUSE, column.name)), next(iter(names), None))
+
+
 def _fit_for_names(texts: Iterable[str]) -> dict[str, str]:
     """Return a name that `fleet.toml` takes, for each text that is none itself.
 
@@ -894,30 +990,46 @@ def _is_flag(column: Column) -> bool:
     )
 
 
-def _time_of(column: Column) -> dict[str, Any] | None:
-    """Return how to read the values of a column as times; None if they are no times."""
-    texts = list(column.distinct)[:500]
+def _forms_of(column: Column) -> list[dict[str, Any]]:
+    """Return how to read the values of a column as times; empty if they are no times.
+
+    Month first and day first, where both may be meant.
+    """
+    texts = list(column.distinct)
     if not texts:
-        return None
+        return []
     if column.typed:
-        return {} if "+" in texts[0][10:] else {"zone": "UTC"}
+        return [{} if "+" in texts[0][10:] else {"zone": "UTC"}]
     if column.numeric:
-        named = _says(_TIME, column.name) or _says(_ARRIVED, column.name)
-        return _epoch_of(column) if named else None
-    forms: Sequence[dict[str, Any]] = (
-        {},
-        {"zone": "UTC"},
-        *({"format": each, "zone": "UTC"} for each in _FORMATS),
-    )
-    return next((dict(form) for form in forms if _all_read(Time(field="x", **form), texts)), None)
+        return _epoch_of(column) if _says(_TIME, column.name) or _says(_ARRIVED, column.name) else []
+    return _written_forms(texts) if any(letter.isdigit() for letter in texts[0]) else []
 
 
-def _epoch_of(column: Column) -> dict[str, Any] | None:
-    """Return the unit of numbers that count from 1970; None if they do not."""
+def _written_forms(texts: Sequence[str]) -> list[dict[str, Any]]:
+    """Return the forms of texts, as of a time in a rule."""
+    iso: list[dict[str, Any]] = [{}, {"zone": "UTC"}]
+    for form in iso:
+        if _all_read(Time(field="x", **form), texts):
+            return [form]
+    fit = [form for form in _FORMATS if _all_read(Time(field="x", format=form, zone="UTC"), texts)]
+    if not fit:
+        return []
+    both = {fit[0], *({fit[0].translate(_SWAPPED)} & {*fit})}
+    return [{"format": form, "zone": "UTC"} for form in sorted(both, key=lambda form: form[:2] != "%m")]
+
+
+def _epoch_of(column: Column) -> list[dict[str, Any]]:
+    """Return the unit of numbers that count from 1970; empty if they do not."""
     for unit, scale in _EPOCHS.items():
         if _EPOCH_FROM * scale <= column.least and column.largest <= _EPOCH_TO * scale:
-            return {"unit": unit}
-    return None
+            return [{"unit": unit}]
+    return []
+
+
+def _span(source: Time, texts: Iterable[str]) -> int:
+    """Return the time from the earliest of texts to the latest, microseconds."""
+    times = [source.read({"x": text}) or 0 for text in texts]
+    return max(times) - min(times)
 
 
 def _all_read(source: Time, texts: Sequence[str]) -> bool:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from dataflows.events import MAX_BYTES, Reject, decode
 from dataflows.mapping.recording import Examined, line_of
-from dataflows.mapping.rows import LineReader, RowsError, form_of
+from dataflows.mapping.rows import LineReader, RowsError, form_of, names_delimiter
 from dataflows.mapping.rules import FILE, Mapper, MappingError, fields_of
 
 if TYPE_CHECKING:
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 __all__ = ["LiveRows", "rows_of_file", "rows_of_topic"]
 
+#: Bytes of a line without anything in its cells.
+_BLANK = b"\"',;|\t \r\n"
 _LINES = frozenset({"csv", "text", "json lines"})
 
 
@@ -67,7 +69,6 @@ class LiveRows:
 
         Raises:
             MappingError: a rule names a column that the file does not have.
-            RowsError: the header has a name twice.
         """
         if self._lines.names is None and self._path is not None and self._lines.needs_names:
             self._read_header(self._path)
@@ -75,6 +76,8 @@ class LiveRows:
             return None
         if len(raw) > MAX_BYTES:
             return (decode(raw),)
+        if not raw.strip(_BLANK):
+            return ()
         row = self._lines.row(number, raw.decode(self._encoding, errors="replace"))
         if self._named and row.fields is not None:
             row = row._replace(fields={FILE: self._name, **row.fields})
@@ -83,13 +86,12 @@ class LiveRows:
         return (*events, *(Reject("malformed", why[:1_000], raw=raw) for why in made.unusable))
 
     def _read_header(self, path: str) -> None:
-        """Read the names of the columns from the first line of the file that is not blank."""
+        """Read the names of the columns from the first line of the file that is neither blank nor `sep=;`."""
         with Path(path).open("rb") as file:
-            line = next(line for line in file if line.strip())
+            lines = (line.decode(self._rules[0].encoding or "utf-8-sig", errors="replace") for line in file)
+            header = next(line for line in lines if line.strip() and not names_delimiter(line))
             self._first = file.tell()
-        names = self._lines.read_names(
-            line.decode(self._rules[0].encoding or "utf-8-sig", errors="replace"), path
-        )
+        names = self._lines.read_names(header)
         examined = Examined(path, self._rules)
         examined.add({**dict(zip(names, repeat(None))), **({FILE: None} if self._named else {})})
 

@@ -10,6 +10,7 @@ import codecs
 import csv
 import gzip
 import importlib.util
+import re
 import zlib
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,7 +22,16 @@ if TYPE_CHECKING:
     import io
     from collections.abc import Iterator, Sequence
 
-__all__ = ["LineReader", "Row", "RowsError", "encoding_of", "first_cells", "form_of", "read_rows"]
+__all__ = [
+    "LineReader",
+    "Row",
+    "RowsError",
+    "encoding_of",
+    "first_cells",
+    "form_of",
+    "names_delimiter",
+    "read_rows",
+]
 
 _GZIP = b"\x1f\x8b"
 _FORMS = {
@@ -38,6 +48,8 @@ _FORMS = {
 #: Bytes whose encoding is examined.
 _PROBED = 4 << 20
 _DELIMITERS = (",", ";", "\t", "|")
+#: First line with which some programs name the delimiter for Excel; it is no header.
+_SEPARATOR = re.compile(r'"?sep=(.)"?')
 
 
 class RowsError(ValueError):
@@ -107,9 +119,11 @@ def first_cells(path: str, encoding: str | None = None) -> list[str]:
     """
     with _opened(path, encoding) as file:
         line = file.readline()
+        named = names_delimiter(line)
+        line = file.readline() if named else line
     if form_of(path) == "text":
         return line.split()
-    return next(csv.reader([line], delimiter=_delimiter(line)), [])
+    return next(csv.reader([line], delimiter=named or _delimiter(line)), [])
 
 
 def read_rows(
@@ -157,6 +171,16 @@ def _opened(path: str, encoding: str | None) -> Iterator[io.TextIOBase]:
         raise _damaged(path, error) from error
 
 
+def names_delimiter(line: str) -> str | None:
+    """Return the delimiter that a line names for Excel; None for any other line.
+
+    >>> names_delimiter("sep=;"), names_delimiter("separator;volt")
+    (';', None)
+    """
+    found = _SEPARATOR.fullmatch(line.strip())
+    return None if found is None else found[1]
+
+
 def _delimiter(header: str) -> str:
     """Return the delimiter that occurs most often in a header."""
     return max(_DELIMITERS, key=header.count)
@@ -166,31 +190,39 @@ def _csv(
     path: str, columns: Sequence[str] | None, delimiter: str | None, encoding: str | None
 ) -> Iterator[Row]:
     with _opened(path, encoding) as file:
-        if delimiter is None:
-            delimiter = _delimiter(file.readline())
+        head = file.readline()
+        named = names_delimiter(head)
+        if named is None:
             file.seek(0)
+        delimiter = delimiter or named or _delimiter(head)
         reader = csv.reader(file, delimiter=delimiter)
-        names = list(columns) if columns else _names(next(reader, []), path)
+        before = int(named is not None)
+        names = list(columns) if columns else _names(next(reader, []))
         try:
             for values in reader:
-                if values:
-                    yield _row(reader.line_num, names, values, delimiter)
+                # A spreadsheet writes a blank line with its delimiters.
+                if any(values):
+                    yield _row(before + reader.line_num, names, values, delimiter)
         except csv.Error as error:
-            msg = f"{path}, line {reader.line_num}: {error}"
+            msg = f"{path}, line {before + reader.line_num}: {error}"
             raise RowsError(msg) from error
 
 
-def _names(cells: Sequence[str], path: str) -> list[str]:
-    """Return the names of columns in a header.
+def _names(cells: Sequence[str]) -> list[str]:
+    """Return the names of columns, all different: one that occurs again, or is empty, gets its place.
 
-    Raises:
-        RowsError: one of them occurs twice.
+    >>> _names(["unit", "temp", " temp ", ""])
+    ['unit', 'temp', 'temp (3)', 'column 4']
     """
-    names = [name.strip() for name in cells]
-    if len(set(names)) < len(names):
-        twice = sorted({name for name in names if names.count(name) > 1})
-        msg = f"{path}: the columns {', '.join(map(repr, twice))} occur twice; name all with `columns`"
-        raise RowsError(msg)
+    names: list[str] = []
+    given = {name.strip() for name in cells}
+    for place, cell in enumerate(cells, start=1):
+        name = cell.strip() or f"column {place}"
+        if name in names:
+            name = f"{name} ({place})"
+        while name in names or (name != cell.strip() and name in given):
+            name += "_"
+        names.append(name)
     return names
 
 
@@ -206,7 +238,7 @@ class LineReader:
         names: names of the columns, None while unknown, and of JSON.
 
     >>> lines = LineReader("csv", None, None)
-    >>> lines.read_names("unit;volt", "a.csv")
+    >>> lines.read_names("unit;volt")
     ['unit', 'volt']
     >>> lines.row(2, "p1;3,5").fields
     {'unit': 'p1', 'volt': '3,5'}
@@ -222,15 +254,11 @@ class LineReader:
         """Whether rows cannot be read before a header."""
         return self._form != "json lines" and self.names is None
 
-    def read_names(self, header: str, path: str) -> list[str]:
-        """Read the names of the columns, and return them.
-
-        Raises:
-            RowsError: a name occurs twice.
-        """
+    def read_names(self, header: str) -> list[str]:
+        """Read the names of the columns, and return them."""
         if self._form == "csv" and self._delimiter is None:
             self._delimiter = _delimiter(header)
-        self.names = _names(self._cells(header), path)
+        self.names = _names(self._cells(header))
         return self.names
 
     def row(self, number: int, line: str) -> Row:
@@ -253,13 +281,15 @@ def _text(
 ) -> Iterator[Row]:
     with _opened(path, encoding) as file:
         lines = enumerate(file, start=1)
-        names = list(columns) if columns else next(lines, (0, ""))[1].split(delimiter)
+        names = list(columns) if columns else _names(next(lines, (0, ""))[1].split(delimiter))
         for number, line in lines:
             if line.strip():
                 yield _row(number, names, line.split(delimiter), delimiter or " ")
 
 
 def _row(number: int, names: list[str], values: list[str], delimiter: str) -> Row:
+    if len(values) > len(names) and not any(values[len(names) :]):
+        values = values[: len(names)]
     if len(values) != len(names):
         return Row(number, None, delimiter.join(values))
     return Row(number, dict(zip(names, values, strict=True)), delimiter.join(values))

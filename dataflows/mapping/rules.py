@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 __all__ = [
     "FILE",
+    "MISSING",
+    "THOUSANDS",
     "EventRule",
     "Made",
     "Mapper",
@@ -42,6 +44,8 @@ __all__ = [
 
 #: Texts that mean a missing value, in upper or lower case.
 MISSING = frozenset({"", "na", "n/a", "nan", "null", "none", "nil", "-", "?", "inf", "-inf"})
+#: A number whose commas part thousands.
+THOUSANDS = re.compile(r"[+-]?[1-9]\d{0,2}(,\d{3})+(?P<rest>\.\d*)?")
 _ABSENT = object()
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
@@ -131,6 +135,9 @@ class Text(_Spec):
 class Number(_Spec):
     """Source of a reading, and the conversion of its unit: value * scale + offset.
 
+    ``decimal`` is the decimal sign of a text; the other sign parts thousands. Without it, a dot is the
+    decimal sign, and commas part thousands where they can be nothing else: `1,250` is refused.
+
     >>> Number(field="temp_f", scale=0.5, offset=-16.0).read({"temp_f": "100"})
     34.0
     """
@@ -138,7 +145,7 @@ class Number(_Spec):
     field: str
     scale: float = 1.0
     offset: float = 0.0
-    decimal: Literal[".", ","] = "."
+    decimal: Literal[".", ","] | None = None
 
     def read(self, fields: Mapping[str, Any]) -> float | str | None:
         """Return the number, None where it is missing, the text where it is no number."""
@@ -205,7 +212,7 @@ class Time(_Spec):
         return instant + (0 if self.add is None else parse_duration(self.add))
 
     def _number(self, value: Any) -> int:  # noqa: ANN401 - as it came
-        number = _as_number(value, ".")
+        number = _as_number(value)
         if number is None or isinstance(number, str):
             msg = f"{self.field}: {value!r} is no number"
             raise ValueError(msg)
@@ -406,7 +413,7 @@ class Mapper:
 
 
 def _condition(where: Mapping[str, Any]) -> Callable[[Mapping[str, Any]], bool]:
-    """Return the test of a row: each field has the value, or one of the values."""
+    """Return the test of a row: each field has the value, or one of the values; "" is a missing one."""
     wanted = {
         name: [str(_as_text(each)).lower() if _is_glob(each) else _as_text(each) for each in _listed(value)]
         for name, value in where.items()
@@ -415,7 +422,7 @@ def _condition(where: Mapping[str, Any]) -> Callable[[Mapping[str, Any]], bool]:
     def takes(fields: Mapping[str, Any]) -> bool:
         for name, values in wanted.items():
             text = _as_text(value_of(fields, name))
-            if text is None or not (text in values or any(_matches(text, value) for value in values)):
+            if text not in values and (text is None or not any(_matches(text, value) for value in values)):
                 return False
         return True
 
@@ -565,7 +572,7 @@ def _as_text(value: Any) -> str | None:  # noqa: ANN401 - as it came
     return str(value)
 
 
-def _as_number(value: Any, decimal: str) -> float | str | None:  # noqa: ANN401 - as it came
+def _as_number(value: Any, decimal: str | None = None) -> float | str | None:  # noqa: ANN401 - as it came
     """Return a number, None where it is missing, the text where it is no number."""
     if isinstance(value, bool):
         return int(value)
@@ -575,18 +582,35 @@ def _as_number(value: Any, decimal: str) -> float | str | None:  # noqa: ANN401 
         text = value.strip()
         if text.lower() in MISSING:
             return None
-        if decimal == ",":
-            text = text.replace(".", "").replace(",", ".")
         try:
-            return float(text)
+            return float(text.replace(".", "").replace(",", ".") if decimal == "," else text)
         except ValueError:
-            return value
+            return _written_number(text, decimal, value)
     return None if value is None else str(value)
+
+
+def _written_number(text: str, decimal: str | None, value: str) -> float | str:
+    """Return a number as people write it, such as 1,250.5 or 97 %; else the value.
+
+    >>> _written_number("1,250.5", None, ""), _written_number("97 %", None, "")
+    (1250.5, 97.0)
+    >>> _written_number("1,250", ".", ""), _written_number("1,250", None, "1,250")
+    (1250.0, '1,250')
+    """
+    text = text.removesuffix("%").rstrip()
+    if decimal == ",":
+        text = text.replace(".", "").replace(",", ".")
+    elif (found := THOUSANDS.fullmatch(text)) is not None and (decimal == "." or found["rest"]):
+        text = text.replace(",", "")
+    try:
+        return float(text)
+    except ValueError:
+        return value
 
 
 def _plain(text: str | None) -> str | float | None:
     """Return an attribute as a number where it is one."""
-    number = _as_number(text, ".")
+    number = _as_number(text)
     return text if isinstance(number, str) else number
 
 

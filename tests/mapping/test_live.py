@@ -140,6 +140,17 @@ def test_followed_rows_are_the_events_of_their_recording(
         assert [item.sequence for item in items] == list(range(1, len(items) + 1))
 
 
+def test_what_a_spreadsheet_adds_to_a_file_that_is_followed_is_no_row(tmp_path: Path) -> None:
+    """As in a recording: the line that names the delimiter, and blank rows."""
+    with Followed(tmp_path, "a.csv") as followed:
+        head, row = _csv([{"unit": "a", "ms": START // 1_000, "got": START // 1_000, "volt": 5}])
+        followed.write(f"sep=;\n{head}\n;;;;\n{row}\n")
+        items = _taken(followed.start())
+        made = write_recording([str(followed.path)], RULES, tmp_path / "events.jsonl")
+        (line,) = made.path.read_bytes().splitlines()
+        assert [item.body for item in items] == [decode(line)]
+
+
 def test_what_is_no_event_is_rejected_with_its_file_and_line(tmp_path: Path) -> None:
     """A row that is torn, lacks its machine, or tells no time; its neighbours are read as ever."""
     rows = ["unit,ms,got,volt,code", "a,1,1,5,", "a,2,2", ",3,3,5,", 'a,4,4,"5,', "a,soon,5,5,leak"]

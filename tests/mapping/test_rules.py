@@ -38,6 +38,42 @@ def test_a_semicolon_file_with_decimal_commas_is_read(tmp_path: Path) -> None:
     assert _events(path, rule)[0]["readings"] == {"volt": 1234.5}
 
 
+def test_commas_part_thousands_where_they_can_be_nothing_else(tmp_path: Path) -> None:
+    """`1,250` may have a decimal comma, so it needs `decimal`; a percent sign ends a number."""
+    path = tmp_path / "export.csv"
+    path.write_text(
+        'machine,at,bar,oee\n7,2020-01-01 00:00:00,"1,250.5",97 %\n7,2020-01-02 00:00:00,"1,250",\n'
+    )
+    rule = _rule(make=[TELEMETRY | {"readings": ["bar", "oee"]}])
+    assert [each["readings"] for each in _events(path, rule)] == [
+        {"bar": 1250.5, "oee": 97},
+        {"bar": "1,250", "oee": None},
+    ]
+    rule = _rule(make=[TELEMETRY | {"readings": {"bar": {"field": "bar", "decimal": "."}}}])
+    assert [each["readings"] for each in _events(path, rule)] == [{"bar": 1250.5}, {"bar": 1250}]
+
+
+@pytest.mark.parametrize("first", ["", "sep=;\r\n", '"sep=;"\r\n'])
+def test_what_a_spreadsheet_adds_is_no_row(tmp_path: Path, first: str) -> None:
+    """A line that names the delimiter, blank rows of delimiters, and a delimiter more at the end of a row."""
+    path = tmp_path / "export.csv"
+    path.write_text(
+        f"{first}machine;at;volt;volt\r\n;;;\r\n7;2020-01-01 00:00:00;5;6;\r\n;;;\r\n", encoding="utf-8-sig"
+    )
+    rule = _rule(make=[TELEMETRY | {"readings": ["volt", "volt (4)"]}])
+    assert [each["readings"] for each in _events(path, rule)] == [{"volt": 5.0, "volt (4)": 6.0}]
+    assert [row.number for row in read_rows(str(path))] == [3 + bool(first)]
+
+
+def test_an_empty_value_is_a_missing_one(tmp_path: Path) -> None:
+    """So `unless` leaves out the machine whose cells are all empty."""
+    path = tmp_path / "trend.csv"
+    path.write_text("at,a_volt,a_heat\n2020-01-01 00:00:00,,\n2020-01-02 00:00:00,,7\n")
+    made = TELEMETRY | {"asset": {"value": "a"}, "readings": {"volt": "a_volt", "heat": "a_heat"}}
+    rule = _rule(make=[made | {"unless": {"a_volt": "", "a_heat": ""}}])
+    assert [each["readings"] for each in _events(path, rule)] == [{"volt": None, "heat": 7.0}]
+
+
 def test_a_row_makes_several_events(tmp_path: Path) -> None:
     """One row of a disk is its registry row, its telemetry and, on its last day, its failure."""
     path = tmp_path / "day.csv"

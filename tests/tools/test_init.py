@@ -599,3 +599,77 @@ def test_stops_of_a_german_factory_are_failures(tmp_path: Path) -> None:
     assert list(load(tmp_path / "fleet.toml").targets) == ["machine/Dichtung/24h"]
     made = [event.time for event in _recorded(tmp_path / "fleet.toml") if isinstance(event, Failure)]
     assert sorted(made) == sorted(parse_instant(f"{at.replace(' ', 'T')}Z") for _, at, _ in rows)
+
+
+def _excel(folder: Path, days: int, *, swapped: bool = False) -> list[Path]:
+    """Presses and their job sheet as an English Excel saves them; `swapped` writes months first."""
+    stamp = "%m/%d/%Y %H:%M" if swapped else "%d/%m/%Y %H:%M"
+    rows = ["Machine No,Date/Time,Temp,Temp,Inj Press (bar),OEE,"]
+    jobs = ["Job No,Machine No,Reported,Stopped at,Job type,Description of fault,Engineer,Hours"]
+    for hour in range(days * 24):
+        at = datetime(2026, 2, 1, tzinfo=UTC) + timedelta(hours=hour)
+        for press in (401, 402):
+            heat = f'{200 + hour % 9},{210 + hour % 7},"1,2{hour % 90 + 10}.5",9{hour % 10}%,'
+            rows.append(f"{press},{at.strftime(stamp)},{heat}")
+            if hour % 30 == 7:
+                kind = "PM" if hour % 60 == 7 else "Breakdown"
+                late = (at + timedelta(hours=2)).strftime(stamp)
+                jobs.append(
+                    f"{len(jobs)},{press},{late},{at.strftime(stamp)},{kind},"
+                    f'"no heat on zone {hour}, band replaced",{"DW" if hour % 4 else "JP"},{hour % 5 + 0.5}'
+                )
+    paths = [folder / "Press readings.csv", folder / "Job sheet.csv"]
+    for path, lines in zip(paths, ([*rows, ",,,,,,"], jobs), strict=True):
+        path.write_text("\r\n".join([*lines, ""]), encoding="utf-8-sig", newline="")
+    return paths
+
+
+@pytest.mark.parametrize(("days", "swapped"), [(9, False), (9, True), (20, False), (20, True)])
+def test_days_and_months_are_not_swapped(tmp_path: Path, days: int, swapped: bool) -> None:
+    """A 13th day tells them apart; before it, the shorter span of time does, and that is said."""
+    said = " ".join(_init(*_excel(tmp_path, days, swapped=swapped), out=tmp_path / "fleet.toml").split())
+    assert f"from 2026-02-01T00:00:00Z to 2026-02-{days:02}T23:00:00Z" in said
+    assert "cannot be used" not in said
+    assert ("does not say whether day or month comes first" in said) == (days < 12)
+
+
+def test_a_sheet_of_excel_is_read_as_it_is(tmp_path: Path) -> None:
+    """Two columns of one name, commas between thousands, percents, a blank row, orders with hours of work."""
+    said = " ".join(_init(*_excel(tmp_path, 20), out=tmp_path / "fleet.toml").split())
+    assert "960 messages of 2 machines" in said
+    assert "Failures: failure 16. Maintenance: of no component 16." in said
+    assert load(tmp_path / "fleet.toml").classes["machine"].sensors == (
+        *("Temp", "Temp (4)", "Inj Press (bar)", "OEE"),
+    )
+    first = next(event for event in _recorded(tmp_path / "fleet.toml") if isinstance(event, Telemetry))
+    assert first.readings == {"Temp": 200, "Temp (4)": 210, "Inj Press (bar)": 1210.5, "OEE": 90}
+
+
+def test_columns_that_name_machines_make_an_event_of_each_machine(tmp_path: Path) -> None:
+    """A trend export has a column a tag; the file of failures knows the machines. Empty cells: no message."""
+    trends, failures = tmp_path / "trends.csv", tmp_path / "pannes.csv"
+    rows = []
+    for hour in range(40):
+        at = f"{START + timedelta(hours=hour):%Y-%m-%d %H:%M:%S}"
+        second = ";" if hour in {7, 8} else f"4,{hour + 10};"
+        rows.append(f"{at};3,{hour + 10};{hour};{second}{'' if hour == 7 else hour}")
+    trends.write_text("\n".join(["Horodatage;PU01_DEBIT;PU01_P;PU02_DEBIT;PU02_P", *rows]))
+    broken = ["2020-01-02 01:00:00;PU02;fuite", "2020-01-02 05:00:00;PU01;fuite"]
+    failures.write_text("\n".join(["Date de panne;Pompe;Cause", *broken]))
+    said = " ".join(_init(trends, failures, out=tmp_path / "fleet.toml").split())
+    assert "PU01_DEBIT is taken as DEBIT of PU01" in said
+    fleet = load(tmp_path / "fleet.toml")
+    assert (fleet.classes["machine"].sensors, [*fleet.targets]) == (("DEBIT", "P"), ["machine/fuite/24h"])
+    events = [event for event in _recorded(tmp_path / "fleet.toml") if isinstance(event, Telemetry)]
+    assert [sum(event.asset == name for event in events) for name in ("PU01", "PU02")] == [40, 39]
+    assert next(event.readings for event in events if event.asset == "PU02") == {"DEBIT": 4.1, "P": 0}
+
+
+def test_columns_whose_names_have_parts_are_sensors_of_one_machine(tmp_path: Path) -> None:
+    """`oil_temp` and `water_temp` are no machines: no other file knows machines of these names."""
+    times = [START + timedelta(hours=hour) for hour in range(40)]
+    rows = [f"{at:%Y-%m-%d %H:%M:%S},{n},{n + 1},{n + 2},{n + 3}" for n, at in enumerate(times)]
+    (tmp_path / "engine.csv").write_text("\n".join(["time,oil_temp,oil_bar,water_temp,water_bar", *rows]))
+    (tmp_path / "failures.csv").write_text("machine,time,mode\nengine,2020-01-02 01:00:00,leak\n")
+    said = _init(tmp_path / "engine.csv", tmp_path / "failures.csv", out=tmp_path / "fleet.toml")
+    assert "40 messages of 1 machines" in said
