@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shlex
 import sys
@@ -871,6 +872,10 @@ def _outputs_of(source: Path) -> Path:
     return source if source.is_dir() else load(source).output.folder
 
 
+#: The disk is full, or a quota is: the error of a write does not name its file.
+_OF_A_DISK = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+
+
 class _explained:  # noqa: N801 - reads as what it does
     """Turns errors that a user can do something about into one message, also out of the engine's wrapping."""
 
@@ -882,13 +887,30 @@ class _explained:  # noqa: N801 - reads as what it does
         while cause is not None and not _is_ours(cause):
             cause = cause.__cause__ or cause.__context__
         if cause is not None:
-            _fail(str(cause))
+            _fail(_of_a_file(cause) if isinstance(cause, OSError) else str(cause))
 
 
 def _is_ours(error: BaseException) -> bool:
-    """Whether it is one of the project's own, or of a file that cannot be opened; all else is a bug."""
-    of_a_file = isinstance(error, OSError) and error.filename is not None
+    """Whether it is one of the project's own, of a file, or of a full disk; all else is a bug."""
+    of_a_file = isinstance(error, OSError) and (error.filename is not None or error.errno in _OF_A_DISK)
     return of_a_file or type(error).__module__.split(".")[0] == "dataflows"
+
+
+def _of_a_file(error: OSError) -> str:
+    """What is wrong with a file, and what to do."""
+    todo = {
+        errno.ENOENT: "check the path; outputs and stores are there after a run",
+        errno.EACCES: "give the user of this program the right to use it, or name another place",
+        errno.EPERM: "give the user of this program the right to use it, or name another place",
+        errno.EROFS: "name a place that can be written",
+        errno.EISDIR: "name a file, not a folder",
+        errno.ENOTDIR: "a part of the path is a file; name a folder there",
+        errno.EEXIST: "it is in the way; move it, or name another place",
+    }
+    what = f"{error.filename or 'a file'}: {error.strerror or error}"
+    if error.errno in _OF_A_DISK:
+        return f"{what}; make room on the disk that is written, or name another place, and start again"
+    return f"{what}; {todo[error.errno]}" if error.errno in todo else what
 
 
 def _movement(

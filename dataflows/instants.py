@@ -42,13 +42,14 @@ HOUR = MICROSECONDS["h"]
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 _RFC3339 = re.compile(
-    r"\d{4}-\d{2}-\d{2}[Tt ]\d{2}:\d{2}:\d{2}(?:\.(\d+))?(?:[Zz]|[+-]\d{2}:\d{2})", re.ASCII
+    r"\d{4}-\d{2}-\d{2}[Tt ]\d{2}:\d{2}:(\d{2})(?:\.(\d+))?(?:[Zz]|[+-]\d{2}:[0-5]\d)", re.ASCII
 )
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)(us|ms|s|m|h|d|w)", re.ASCII)
 # Parsed texts are remembered, so none may be as long as a record.
 _LONGEST = 64
 #: So many instants are formatted one by one.
 _FEW = 8
+_WORDS = {type(None): "nothing", bool: "true or false", dict: "an object", list: "an array"}
 # 1900 to 2200. Epoch values beyond it are nearly always milliseconds read as seconds.
 _EARLIEST_SECOND = -2_208_988_800
 _LATEST_SECOND = 7_258_118_400
@@ -57,7 +58,7 @@ _LATEST_SECOND = 7_258_118_400
 def parse_instant(value: object) -> int:
     """Microseconds since 1970-01-01T00:00Z of an RFC 3339 text with offset, or of epoch seconds.
 
-    Digits beyond microseconds are cut off.
+    Digits beyond microseconds are cut off. A leap second, ``23:59:60Z``, is the second after it, as in POSIX.
 
     Raises:
         ValueError: no offset, not RFC 3339, not finite, or a number outside 1900 to 2200 (milliseconds?).
@@ -65,7 +66,8 @@ def parse_instant(value: object) -> int:
     if isinstance(value, str):
         return _parse_text(value)
     if isinstance(value, bool) or not isinstance(value, int | float):
-        msg = f"an instant is RFC 3339 text with offset or epoch seconds, not {type(value).__name__}"
+        found = _WORDS.get(type(value), type(value).__name__)
+        msg = f"an instant is RFC 3339 text with offset or epoch seconds, got {found}"
         raise ValueError(msg)  # noqa: TRY004 - callers turn every bad instant into one reject reason
     if not _EARLIEST_SECOND <= value <= _LATEST_SECOND:  # NaN fails this comparison too
         msg = f"epoch seconds {value!r} lie outside 1900 to 2200; are these milliseconds?"
@@ -81,10 +83,23 @@ def _parse_text(text: str) -> int:
     if match is None:
         msg = f"{text[:40]!r} is not an RFC 3339 time with offset, such as 2020-01-02T14:00:00Z"
         raise ValueError(msg)
-    fraction = match.group(1)
+    second, fraction = match.groups()
+    leap = second == "60"
+    if leap:
+        text = f"{text[: match.start(1)]}59{text[match.end(1) :]}"
     if fraction is not None and len(fraction) > 6:  # noqa: PLR2004 - microseconds have six digits
         text = text.replace("." + fraction, "." + fraction[:6])
-    instant = (datetime.fromisoformat(text.upper()) - _EPOCH) // _MICROSECOND
+    try:
+        moment = datetime.fromisoformat(text.upper())
+    except ValueError as error:
+        msg = f"{match.string!r} is no time of the calendar: {error}"
+        raise ValueError(msg) from None
+    instant = (moment - _EPOCH) // _MICROSECOND
+    if leap:
+        instant += 1_000_000
+        if instant // 1_000_000 % 86_400:
+            msg = f"{match.string!r} is no leap second: those come before midnight UTC"
+            raise ValueError(msg)
     if not _EARLIEST_SECOND <= instant // 1_000_000 <= _LATEST_SECOND:
         msg = f"{text[:40]!r} lies outside 1900 to 2200"
         raise ValueError(msg)

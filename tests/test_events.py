@@ -213,7 +213,10 @@ def test_a_byte_order_mark_before_the_first_record_is_no_part_of_it() -> None:
             {**TELEMETRY, "time": "2020-01-02T14:00:00"},
             "time: '2020-01-02T14:00:00' is not an RFC 3339 time with offset",
         ),
-        ({**TELEMETRY, "time": "2020-02-30T14:00:00Z"}, "time: day is out of range"),
+        (
+            {**TELEMETRY, "time": "2020-02-30T14:00:00Z"},
+            "time: '2020-02-30T14:00:00Z' is no time of the calendar: day is out of range",
+        ),
         (
             {**TELEMETRY, "time": 1_577_973_600_000},
             "time: epoch seconds 1577973600000 lie outside 1900 to 2200",

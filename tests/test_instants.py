@@ -77,6 +77,13 @@ def test_digits_beyond_microseconds_are_cut_off() -> None:
     assert parse_instant("1970-01-01T00:00:00.5Z") == 500_000
 
 
+def test_a_leap_second_is_the_second_after_it() -> None:
+    """RFC 3339 knows them; POSIX counts a leap second as the first one of the next day, in any offset."""
+    day = parse_instant("2017-01-01T00:00:00Z")
+    assert parse_instant("2016-12-31T23:59:60Z") == day
+    assert parse_instant("2017-01-01T00:59:60.25+01:00") == day + 250_000
+
+
 @pytest.mark.parametrize(
     ("value", "instant"),
     [
@@ -126,10 +133,14 @@ def test_borders_are_instants(value: object, instant: int) -> None:
         (float("nan"), "milliseconds"),
         (float("inf"), "milliseconds"),
         (float("-inf"), "milliseconds"),
-        (True, "not bool"),
-        (None, "not NoneType"),
-        ([], "not list"),
-        ({}, "not dict"),
+        ("2020-01-01T00:00:00+01:60", "offset"),
+        ("2016-12-31T22:59:60Z", "no leap second"),
+        ("2016-12-31T23:59:60+01:00", "no leap second"),
+        ("2016-12-31T23:59:61Z", "no time of the calendar"),
+        (True, "got true or false"),
+        (None, "got nothing"),
+        ([], "got an array"),
+        ({}, "got an object"),
     ],
 )
 def test_what_is_no_instant_is_refused(value: object, why: str) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import subprocess
 import sys
 from typing import TYPE_CHECKING
@@ -83,6 +85,20 @@ def test_a_file_that_cannot_be_opened_is_named(tmp_path: Path, monkeypatch: pyte
     told = CliRunner().invoke(app, ["run", str(tmp_path / "gone.toml")])
     assert told.exit_code == 1
     assert "gone.toml" in told.output
+    assert "check the path" in told.output
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
+def test_a_full_disk_is_a_message(number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The error of a write names no file; it is no bug, and the user can make room."""
+
+    def load(path: Path) -> None:  # noqa: ARG001 - as the command calls it
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(dataflows.fleet, "load", load)
+    told = CliRunner().invoke(app, ["report", str(tmp_path / "fleet.toml")])
+    assert told.exit_code == 1
+    assert "make room on the disk" in " ".join(told.output.split())
 
 
 @pytest.mark.parametrize("command", ["run", "replay", "thresholds", "audit", "inspect"])

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 import structlog
 from typing_extensions import override
 
-from dataflows.connectors.file_sink import OutputFile, all_parts, committed_file, open_part
+from dataflows.connectors.file_sink import OutputFile, all_parts, committed_length, open_part
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -86,7 +86,7 @@ class CommittedFiles(CommittedRows):
         for output in self._outputs:
             found, after[output] = self._read(output, place.get(output) or [0, 0, 0], most - len(rows))
             rows += [(output, line[:-1]) for line in found]
-            end = committed_length(self._folder / f"{output}.jsonl")
+            end = committed_length(self._folder / f"{output}.jsonl") or 0
             more |= bool(found) and after[output][0] < end
         return Chunk(rows, after, more)
 
@@ -94,7 +94,7 @@ class CommittedFiles(CommittedRows):
         """Rows of one output, and the mark behind them."""
         path = self._folder / f"{output}.jsonl"
         begin, length, checksum = mark
-        end = committed_length(path)
+        end = committed_length(path) or 0
         if end < begin:
             msg = f"{path} has {end:,} committed bytes, of {begin:,} that were read before"
             raise OtherRowsError(msg)
@@ -133,11 +133,3 @@ def _lines_from(parts: Sequence[OutputFile], begin: int) -> Iterator[tuple[int, 
                     return
                 yield place, line
                 place += len(line)
-
-
-def committed_length(output: Path) -> int:
-    """Bytes of an output that are final; 0 before the first."""
-    try:
-        return int(committed_file(output).read_bytes())
-    except (FileNotFoundError, ValueError):
-        return 0

@@ -43,6 +43,7 @@ __all__ = [
     "StoredFile",
     "all_parts",
     "committed_file",
+    "committed_length",
     "delete_output",
     "end_of",
     "files_of",
@@ -59,7 +60,7 @@ _PART = re.compile(r"\.(\d{15,})(?:\.(\d{4}-\d\d-\d\d))?(\.open)?")
 
 
 class OutputGoneError(RuntimeError):
-    """Files with needed rows of an output are gone."""
+    """Needed rows of an output are gone."""
 
 
 class OutputFile(NamedTuple):
@@ -126,9 +127,9 @@ def lines_of(output: Path) -> Iterator[bytes]:
 
     Raises:
         FileNotFoundError: there is no such output.
-        OutputGoneError: one of its files is gone.
+        OutputGoneError: one of its files is gone, or its end is.
     """
-    parts = all_parts(output)
+    parts, final = all_parts(output), committed_length(output)
     if not parts:
         output.open("rb").close()
     place = 0
@@ -143,6 +144,12 @@ def lines_of(output: Path) -> Iterator[bytes]:
             for line in file:
                 place += len(line)
                 yield line
+    if final is not None and place < final:
+        msg = (
+            f"{output} ends at byte {place:,}, {committed_file(output).name} says that {final:,} are final: "
+            "rows are gone. Restore the file from a copy, or run again with --fresh"
+        )
+        raise OutputGoneError(msg)
 
 
 def tail_of(output: Path, most: int) -> list[bytes]:
@@ -195,6 +202,14 @@ def length_of(state: bytes | int | None) -> int:
 def committed_file(output: Path) -> Path:
     """Path of the file with the committed length of an output."""
     return output.with_suffix(".committed")
+
+
+def committed_length(output: Path) -> int | None:
+    """Bytes of an output that are final; None where no run says so, as beside an output that was copied."""
+    try:
+        return int(committed_file(output).read_bytes())
+    except (FileNotFoundError, ValueError):
+        return None
 
 
 class Committed:

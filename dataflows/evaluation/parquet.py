@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple, get_origin
 
 import orjson
 
-from dataflows.connectors.file_sink import committed_file, files_of, lines_of
+from dataflows.connectors.file_sink import committed_length, files_of, lines_of
 from dataflows.disk import locked_alone, sync_folder
 from dataflows.evaluation.columns import fields_of_output, named_type, object_fields
+from dataflows.evaluation.reading import rows_of
 from dataflows.outputs import OUTPUTS
 
 if TYPE_CHECKING:
@@ -63,7 +64,8 @@ def parquet_outputs(folder: Path, to: Path) -> Iterator[Written]:
     Raises:
         ParquetError: pyarrow is missing, there are no outputs, another process writes into the folder, or a
             row has another form.
-        OutputGoneError: files of an output were moved away.
+        OutputGoneError: files of an output were moved away, or cut.
+        RowError: a line is no row.
     """
     found = [output for output in OUTPUTS if files_of(folder / f"{output}.jsonl")]
     if not found:
@@ -77,8 +79,8 @@ def parquet_outputs(folder: Path, to: Path) -> Iterator[Written]:
             if _made_of(path, output, committed):
                 yield Written(path, _parquet().read_metadata(path).num_rows, new=False)
             else:
-                rows = write_parquet(path, output, map(orjson.loads, committed), committed.described)
-                yield Written(path, rows, new=True)
+                rows = rows_of(committed, folder / f"{output}.jsonl", output)
+                yield Written(path, write_parquet(path, output, rows, committed.described), new=True)
 
 
 def write_parquet(
@@ -125,9 +127,7 @@ class _CommittedLines:
     def __init__(self, output: Path) -> None:
         self._output = output
         #: Bytes that are final; None for an output of a program that does not say, whose whole lines are.
-        self._end: int | None = None
-        if committed_file(output).exists():
-            self._end = int(committed_file(output).read_bytes())
+        self._end = committed_length(output)
         self._described: dict[bytes, bytes] = {}
 
     def described(self) -> dict[bytes, bytes]:
@@ -137,17 +137,13 @@ class _CommittedLines:
     def __iter__(self) -> Iterator[bytes]:
         digest, place = blake2b(digest_size=16), 0
         for line in lines_of(self._output):
-            if (self._end is not None and place + len(line) > self._end) or not line.endswith(b"\n"):
+            if self._end is not None and place + len(line) > self._end:
                 break
+            if not line.endswith(b"\n"):
+                continue
             place += len(line)
             digest.update(line)
             yield line
-        if self._end is not None and place < self._end:
-            msg = (
-                f"{self._output} ends at byte {place:,}, {committed_file(self._output).name} says that "
-                f"{self._end:,} are final: rows are gone. Restore the file"
-            )
-            raise ParquetError(msg)
         self._described = {_BYTES: b"%d" % place, _DIGEST: digest.hexdigest().encode()}
 
 

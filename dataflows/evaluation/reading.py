@@ -13,7 +13,7 @@ from dataflows.connectors.file_sink import files_of, lines_of, tail_of
 from dataflows.instants import HOUR, parse_instant
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -36,7 +36,9 @@ __all__ = [
     "instants",
     "labelled",
     "load_evaluations",
+    "read_summary",
     "rows_as",
+    "rows_of",
     "whole_rows",
 ]
 
@@ -228,16 +230,15 @@ class Output(Generic[_Row]):
         Raises:
             RowError: a line is no row of this output; names file and line.
             FileNotFoundError: there is no such output.
-            OutputGoneError: one of its files was moved away.
+            OutputGoneError: one of its files was moved away, or cut.
         """
         for number, line in enumerate(lines_of(path), start=1):
             try:
                 row = self._decode(line)
             except (ValueError, msgspec.MsgspecError) as error:
                 if not line.endswith(b"\n"):
-                    return
-                msg = f"{path}, line {number}: expected a row of the {self._name}, got {error}"
-                raise RowError(msg) from None
+                    continue
+                raise _no_row(path, number, self._name, error) from None
             yield row
 
     def latest(self, path: Path, most: int) -> list[_Row]:
@@ -261,11 +262,57 @@ def whole_rows(folder: Path, output: str) -> Iterator[dict[str, Any]]:
     Args:
         folder: folder of the outputs.
         output: name of the output.
+
+    Raises:
+        RowError: a line is no row; names file and line.
+        OutputGoneError: one of its files was moved away, or cut.
     """
     path = folder / f"{output}.jsonl"
-    for line in lines_of(path) if files_of(path) else ():
-        if line.endswith(b"\n"):
-            yield orjson.loads(line)
+    yield from rows_of(lines_of(path) if files_of(path) else (), path, output)
+
+
+def rows_of(lines: Iterable[bytes], path: Path, output: str) -> Iterator[dict[str, Any]]:
+    """Decode the lines of an output; a last one without its end is left out.
+
+    Raises:
+        RowError: a line is no row; names file and line.
+    """
+    for number, line in enumerate(lines, start=1):
+        if not line.endswith(b"\n"):
+            continue
+        try:
+            row = orjson.loads(line)
+        except orjson.JSONDecodeError as error:
+            raise _no_row(path, number, output, error) from None
+        if not isinstance(row, dict):
+            raise _no_row(path, number, output, f"JSON that is {line[:40]!r}")
+        yield row
+
+
+def _no_row(path: Path, number: int, output: str, found: object) -> RowError:
+    return RowError(
+        f"{path}, line {number}: expected a row of the {output}, got {found}. "
+        "Restore the file from a copy, or run again with --fresh"
+    )
+
+
+def read_summary(folder: Path) -> dict[str, Any] | None:
+    """Read ``summary.json`` of a folder of outputs; None where no run has ended.
+
+    Raises:
+        RowError: it is not what a run wrote.
+    """
+    path = folder / "summary.json"
+    if not path.exists():
+        return None
+    try:
+        summary = orjson.loads(path.read_bytes())
+    except orjson.JSONDecodeError:
+        summary = None
+    if not isinstance(summary, dict):
+        msg = f"{path}: expected the summary of a run; delete the file, the next run writes it again"
+        raise RowError(msg)
+    return summary
 
 
 _Struct = TypeVar("_Struct", bound=msgspec.Struct)
@@ -288,12 +335,11 @@ def rows_as(folder: Path, output: str, row: type[_Struct]) -> Iterator[_Struct]:
     decode = msgspec.json.Decoder(row).decode
     for number, line in enumerate(lines_of(path) if files_of(path) else (), start=1):
         if not line.endswith(b"\n"):
-            return
+            continue
         try:
             yield decode(line)
         except (ValueError, msgspec.MsgspecError) as error:
-            msg = f"{path}, line {number}: expected a row of the {output}, got {error}"
-            raise RowError(msg) from None
+            raise _no_row(path, number, output, error) from None
 
 
 def instants(texts: Sequence[str]) -> NDArray[np.int64]:
@@ -385,7 +431,7 @@ def load_evaluations(path: Path, *, features: bool = False) -> Evaluations:
     Raises:
         RowError: there are no rows, a line is no row of its output, or an example has no row; names which.
         FileNotFoundError: there is no such output.
-        OutputGoneError: one of its files was moved away.
+        OutputGoneError: one of its files was moved away, or cut.
     """
     rows = list((_WITH_FEATURES if features else EVALUATIONS).rows(path))
     if not rows:

@@ -125,10 +125,10 @@ def part_files(folder: Path) -> list[Path]:
 
 @contextmanager
 def opened(path: Path, mode: str = "ro") -> Iterator[sqlite3.Connection]:
-    """Open a file of a store read-only, or with the mode "rw" for writing too.
+    """Open a file of a store read-only; with the mode "rw" for writing too, with "rwc" also a new one.
 
     Raises:
-        StoreError: it cannot be read.
+        StoreError: it cannot be read, or its disk is full.
     """
     try:
         with closing(sqlite3.connect(f"file:{path}?mode={mode}", uri=True, timeout=10)) as connection:

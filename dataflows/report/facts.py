@@ -12,11 +12,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 import numpy as np
-import orjson
 
 from dataflows.connectors.file_sink import files_of
 from dataflows.evaluation.alert_lives import AlertLife, Labels, alert_lives
-from dataflows.evaluation.reading import instants, rows_as, whole_rows
+from dataflows.evaluation.reading import instants, read_summary, rows_as, whole_rows
 from dataflows.evaluation.two_clocks import Age, Look, Revisions, Served, by_age, looks
 from dataflows.evaluation.words import sensor_of
 from dataflows.instants import MICROSECONDS, parse_duration, parse_instant
@@ -284,8 +283,7 @@ def gather(folder: Path, fleet: Fleet | None, *, most: int = 100) -> Facts:
     groups = scores.groups()
     failures = _failures(labels, lives, scores, groups, targets)
     risks = _risks(scores, groups, failures, lives, targets)
-    summary_file = folder / "summary.json"
-    summary = orjson.loads(summary_file.read_bytes()) if summary_file.exists() else {}
+    summary = read_summary(folder) or {}
     for target in targets.values():
         served = _judge(target, rows, fleet, summary)
         _count(target, lives, failures)

@@ -11,9 +11,8 @@ from __future__ import annotations
 import os
 import re
 import shutil
-import sqlite3
 import time
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -57,6 +56,7 @@ from dataflows.recovery.sqlite_files import (
 from dataflows.recovery.store import check_store, locked
 
 if TYPE_CHECKING:
+    import sqlite3
     from collections.abc import Iterator
     from typing import BinaryIO
 
@@ -154,7 +154,7 @@ def _copy_files(store: Path, manifest: Manifest, work: Path) -> list[Partition]:
         journal = _open_journal(store / _JOURNAL, stack)
         connections, parts = caught(store, manifest, stack)
         for path, connection in connections.items():
-            with closing(sqlite3.connect(work / path.name)) as target:
+            with opened(work / path.name, mode="rwc") as target:
                 connection.backup(target)
                 # One file without a separate log; the engine turns the log on again.
                 target.execute("PRAGMA journal_mode = DELETE")

@@ -13,11 +13,10 @@ from collections import Counter, defaultdict
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-import orjson
 from rich.text import Text
 
 from dataflows.connectors.file_sink import files_of
-from dataflows.evaluation.reading import whole_rows
+from dataflows.evaluation.reading import read_summary, whole_rows
 from dataflows.instants import parse_instant, shown_instant
 from dataflows.notify.delivery import waiting
 from dataflows.tools.tables import plain_table, show_either
@@ -126,13 +125,11 @@ def _run(fleet: Fleet, now: float) -> Iterator[Finding]:
         yield Finding("failure", "run", f"nothing was committed for {ago}", todo)
     else:
         yield Finding("ok", "run", f"last committed {ago} ago" + ("" if live else "; its input is finite"))
-    ended = folder / "summary.json"
-    if ended.exists():
-        counts = orjson.loads(ended.read_bytes()).get("input", {})
-        for name in counts.get("names", []):
-            what = f"{name['what']} {name['name']!r} matches nothing: {name['count']:,} records"
-            hint = f"did you mean {name['nearest']!r}?" if name.get("nearest") else "correct its name"
-            yield Finding("warning", "names", what, hint)
+    counts = (read_summary(folder) or {}).get("input", {})
+    for name in counts.get("names", []):
+        what = f"{name['what']} {name['name']!r} matches nothing: {name['count']:,} records"
+        hint = f"did you mean {name['nearest']!r}?" if name.get("nearest") else "correct its name"
+        yield Finding("warning", "names", what, hint)
 
 
 def _in_words(seconds: float) -> str:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import orjson
-
+from dataflows.evaluation.reading import read_summary
 from dataflows.tools.tables import plain_table, show_either
 
 if TYPE_CHECKING:
@@ -32,11 +31,12 @@ def show_skew(folder: Path, console: Console, *, as_json: bool = False) -> None:
     Raises:
         SkewError: no run ended there, or none that compared anything.
     """
-    path = folder / "summary.json"
-    if not path.exists():
+    summary = read_summary(folder)
+    if summary is None:
+        path = folder / "summary.json"
         msg = f"{path} does not exist; name the folder of the outputs of a run that has ended"
         raise SkewError(msg)
-    targets = orjson.loads(path.read_bytes()).get("targets", {})
+    targets = summary.get("targets", {})
     compared = {name: target["skew"] for name, target in targets.items() if "skew" in target}
     if not compared:
         msg = (

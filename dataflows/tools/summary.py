@@ -5,11 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import orjson
 from rich.filesize import decimal
 
 from dataflows.connectors.file_sink import files_of, parts_of
-from dataflows.evaluation.reading import EVALUATIONS, PREDICTIONS
+from dataflows.evaluation.reading import EVALUATIONS, PREDICTIONS, read_summary
 from dataflows.instants import shown_instant
 from dataflows.lane.names import sentence
 from dataflows.outputs import OUTPUTS
@@ -49,11 +48,10 @@ def show(fleet: Fleet, store: Path | None, console: Console) -> None:
         console: where to print.
     """
     folder = fleet.output.folder
-    path = folder / "summary.json"
-    if not path.exists():
+    summary = read_summary(folder)
+    if summary is None:
         console.print("Nothing was read, so there is no summary.")
         return
-    summary = orjson.loads(path.read_bytes())
     _input(summary.get("input", {}), console)
     for name, target in summary.get("targets", {}).items():
         console.print(_figures(fleet, name, target))

@@ -18,6 +18,7 @@ from typer.testing import CliRunner
 
 import highwater as hw
 from dataflows.__main__ import app
+from dataflows.connectors.file_sink import OutputGoneError
 from dataflows.evaluation.parquet import ParquetError, parquet_outputs, write_parquet
 from dataflows.instants import format_instant, parse_instant
 from dataflows.outputs import OUTPUTS
@@ -128,7 +129,7 @@ def test_rows_that_are_gone_are_an_error(outputs: Path, tmp_path: Path) -> None:
     """An output that is shorter than what is final makes no file."""
     (tmp_path / "predictions.jsonl").write_bytes((outputs / "predictions.jsonl").read_bytes()[:0])
     (tmp_path / "predictions.committed").write_bytes(b"100\n")
-    with pytest.raises(ParquetError, match="rows are gone"):
+    with pytest.raises(OutputGoneError, match="rows are gone"):
         list(parquet_outputs(tmp_path, tmp_path))
     assert not list(tmp_path.glob("*.parquet*"))
 
