@@ -88,6 +88,7 @@ class FleetModel(Stored):
     """
 
     _STATE = ("key",)
+    of_all_classes = True
     #: Until an own estimator is needed, or by the class variables where it was read from bytes.
     _build: Callable[[], Any] | None = None
     _own: Any = None

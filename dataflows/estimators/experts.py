@@ -73,6 +73,7 @@ class Mixture(Stored):
         0.25
     """
 
+    mixes = True
     _STATE = (
         "method",
         "share",

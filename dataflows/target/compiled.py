@@ -748,6 +748,8 @@ class Calls:
         pretrained: it knows enough before it has learned anything.
         with_none: a missing feature is given to it as None; to all others it is absent.
         learns_lead: its ``learn_one`` takes the hours to failure, ``lead``.
+        of_all_classes: it learns from the examples of all classes, and counts their ``positives``.
+        mixes: its probability is made of the scores of others; it has one as soon as they have.
     """
 
     probabilities: Probabilities
@@ -756,6 +758,8 @@ class Calls:
     pretrained: bool
     with_none: bool
     learns_lead: bool
+    of_all_classes: bool
+    mixes: bool
 
 
 def calls_of(estimator: Any) -> Calls:  # noqa: ANN401 - River's protocol is by method names
@@ -778,6 +782,8 @@ def calls_of(estimator: Any) -> Calls:  # noqa: ANN401 - River's protocol is by 
             next(chosen, None), _river_classes("river.preprocessing", "StatImputer", "PreviousImputer")
         ),
         bool(getattr(last, "learns_lead", False)),
+        bool(getattr(last, "of_all_classes", False)),
+        bool(getattr(last, "mixes", False)),
     )
 
 

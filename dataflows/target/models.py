@@ -23,7 +23,7 @@ import numpy as np
 import orjson
 import structlog
 
-from dataflows.estimators import FORMER_PATHS, FleetModel, Mixture, Retrained, from_stored, to_stored
+from dataflows.estimators import FORMER_PATHS, Retrained, from_stored, to_stored
 from dataflows.estimators.kept import KeptExamples
 from dataflows.instants import HOUR
 from dataflows.items import in_words
@@ -237,21 +237,21 @@ class ModelVersion:
     @property
     def is_ready(self) -> bool:
         """Whether it can score: it has learned enough positives, and both labels if it learns from them."""
-        if isinstance(self.estimator, FleetModel):
+        if self.calls.of_all_classes:
             positives = self.estimator.positives
             return positives is not None and positives >= self.least
         if self.positives < self.least:
             return False
         if self.retrained is not None:
             return self.retrained.model is not None
-        if self.calls.pretrained or (self.over_shared and isinstance(self.estimator, Mixture)):
+        if self.calls.pretrained or (self.over_shared and self.calls.mixes):
             return True
         return 0 < self.positives < self.learned if self.calls.supervised else self.learned > 0
 
     @property
     def link(self) -> Link:
         """The link of a chain that it is: whose examples it learns from."""
-        return "fleet" if isinstance(self.estimator, FleetModel) else "class"
+        return "fleet" if self.calls.of_all_classes else "class"
 
     @property
     def big(self) -> bool:
@@ -679,7 +679,7 @@ class ModelSet:
         """Join the models of other classes; of versions that share one, the configured one learns."""
         taught: set[str] = set()
         for model in sorted(self._versions.values(), key=lambda model: model.build is None):
-            if isinstance(model.estimator, FleetModel) and self._shared is not None:
+            if model.calls.of_all_classes and self._shared is not None:
                 key = model.estimator.key
                 model.estimator.join(self._shared, learns=key not in taught)
                 taught.add(key)
@@ -1187,7 +1187,7 @@ class ModelSet:
         """Ask a model again that was set aside; one whose weights are not finite starts from nothing."""
         why = model.errors.why or ""
         if model.build is not None and model.is_broken():
-            if isinstance(model.estimator, FleetModel):
+            if model.calls.of_all_classes:
                 model.estimator.rebuild()
             else:
                 model.rebuild(model.build())
@@ -1246,7 +1246,7 @@ class ModelSet:
         label = f"{of.name}:{version}"
         part = self._free_part([model.part for model in self._versions.values()])
         build = of.build
-        if isinstance(of.estimator, FleetModel):
+        if of.calls.of_all_classes:
             # The world of this class drifted: the fresh version learns from it alone.
             build = of.estimator.of_one_class
         model = ModelVersion(of.name, of.spec, of.picks, sees, build(), part, version)
