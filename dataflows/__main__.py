@@ -659,7 +659,7 @@ def report(
 ) -> None:
     """Write one page about a run: what is at risk, whether to believe it, assets, models, data, gaps."""
     from dataflows.fleet import load
-    from dataflows.tools.report import write_report
+    from dataflows.report.page import write_report
 
     with _explained():
         fleet = None if source.is_dir() else load(source)

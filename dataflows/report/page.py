@@ -19,15 +19,16 @@ from dataflows import __version__
 from dataflows.evaluation import words
 from dataflows.instants import parse_instant
 from dataflows.report import charts, findings
-from dataflows.report.facts import DELAYS
+from dataflows.report.facts import DELAYS, gather
 from dataflows.report.timelines import to_json
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
+    from dataflows.fleet.fleet import Fleet
     from dataflows.report.facts import AssetFacts, Facts, TargetFacts
 
-__all__ = ["render"]
+__all__ = ["render", "write_report"]
 
 _ASSETS = Path(__file__).parent / "assets"
 #: Assets whose timeline is open at first.
@@ -48,6 +49,27 @@ class Table(NamedTuple):
     caption: str
     columns: Sequence[str]
     rows: Sequence[Sequence[str]]
+
+
+def write_report(
+    folder: Path, fleet: Fleet | None = None, to: Path | None = None, *, assets: int = 100
+) -> Path:
+    """Write the report of a run, and return its path.
+
+    Args:
+        folder: folder of the outputs.
+        fleet: the fleet of the run: names the recording, thresholds, advice and prices.
+        to: the file; None for ``report.html`` in the folder.
+        assets: number of assets with a timeline.
+
+    Raises:
+        ReportError: the folder holds no predictions.
+        RowError: a line is no row of its output.
+    """
+    page = render(gather(folder, fleet, most=assets))
+    path = folder / "report.html" if to is None else to
+    path.write_text(page, encoding="utf-8")
+    return path
 
 
 def render(facts: Facts) -> str:

@@ -31,8 +31,7 @@ from dataflows.report.findings import (
     change_in_words,
     not_checked,
 )
-from dataflows.report.page import render
-from dataflows.tools.report import write_report
+from dataflows.report.page import render, write_report
 from tests.processes import ROOT
 from tests.report.pumps import FLEET, START, pumps
 
