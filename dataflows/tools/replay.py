@@ -137,7 +137,7 @@ def paced(merge: Merge, speed: float | None, status: RunStatus) -> Iterator[list
     Args:
         merge: the recording, which is closed at the end.
         speed: multiple of real time; None for as fast as possible.
-        status: counts what is read.
+        status: counts the records; a request to stop in it ends the replay.
     """
     pace = None if speed is None else Pace(speed)
     while not status.stop:
