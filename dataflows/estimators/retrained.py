@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     Floats = NDArray[np.float64]
 
-__all__ = ["Fit", "Retrained", "weight_parameter"]
+__all__ = ["Fit", "Retrained", "fitting_thread", "weight_parameter"]
 
 #: Rows on which a fitted model is compared with the arrays made of it.
 _COMPARED = 64
@@ -59,7 +59,7 @@ class Fit(NamedTuple):
 
 
 @functools.cache
-def _fitting() -> ThreadPoolExecutor:
+def fitting_thread() -> ThreadPoolExecutor:
     """Return the thread that fits the models of this process, one after the other."""
     return ThreadPoolExecutor(max_workers=1, thread_name_prefix="fit")
 
@@ -339,7 +339,7 @@ class Retrained(Stored):
         values, labels = self._kept.between(fit.low, fit.high)
         values = values[:, : fit.width] if self._places is None else _gathered(values, self._places)
         weights = self._kept.weights(fit.low, fit.high)
-        self._running = _fitting().submit(_fit, self.classifier, values, labels, weights)
+        self._running = fitting_thread().submit(_fit, self.classifier, values, labels, weights)
 
     def _take_effect(self) -> None:
         """Score with the pending fit from now on, once it has ended.

@@ -18,7 +18,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from dataflows.estimators import Retrained, from_stored, to_stored
-from dataflows.estimators.retrained import _fitting
+from dataflows.estimators.retrained import fitting_thread
 from dataflows.instants import HOUR
 from dataflows.testing import check_estimator
 
@@ -62,7 +62,7 @@ class Share(ClassifierMixin, BaseEstimator):
 def _free() -> None:
     """No fit of another test is left: they run one after the other, so the last one has to end."""
     Share.leave.set()
-    _fitting().submit(lambda: None).result()
+    fitting_thread().submit(lambda: None).result()
     Share.seen.clear()
 
 
