@@ -39,7 +39,7 @@ from dataflows.items import (
 from dataflows.lane import Lane
 from dataflows.lane.metrics import LaneMetrics
 from dataflows.outputs import OUTPUTS, AssetReset
-from dataflows.placement import lane_keys, lane_names, name_of, placed
+from dataflows.placement import ONLY_LANE, lane_keys, lane_names, name_of, placed
 from dataflows.state.layouts import StateHistory, going_on
 from dataflows.status import RunStatus, ScoreTimes
 from dataflows.target import TargetStage
@@ -53,7 +53,6 @@ if TYPE_CHECKING:
     from dataflows.fleet.fleet import Fleet
 
 __all__ = [
-    "LANE",
     "Inline",
     "InternalErrors",
     "IsolatedAsset",
@@ -71,8 +70,6 @@ __all__ = [
 ]
 
 _log = structlog.get_logger()
-
-LANE = "lane-0"
 
 
 def asset_of(item: Item) -> str | None:
@@ -542,8 +539,8 @@ class Inline:
     def __init__(self, fleet: Fleet) -> None:
         fleet = fleet.in_one_lane()
         self._stages = Stages(fleet, strict=True)
-        self._lane = self._stages.lane(LANE, None, {})
-        self._metrics = self._stages.lane_metrics(LANE, None, {})
+        self._lane = self._stages.lane(ONLY_LANE, None, {})
+        self._metrics = self._stages.lane_metrics(ONLY_LANE, None, {})
         self._assets: dict[str, IsolatedAsset | PassedOn] = {}
         self._groups: dict[str, TargetStage | AgreeingTargets | RemovedTarget] = {}
 

@@ -15,10 +15,11 @@ from __future__ import annotations
 
 from itertools import chain, count
 
-__all__ = ["MARKED", "lane_keys", "lane_names", "name_of", "placed", "worker_of"]
+__all__ = ["ONLY_LANE", "lane_keys", "lane_names", "name_of", "placed", "worker_of"]
 
-#: Key of the lane whose marks lie in every file of a store. Frozen.
-MARKED = "lane-0"
+#: Key of the only lane of most fleets; one of several lanes has it too, since the marks in every file of a
+#: store are its own. Frozen.
+ONLY_LANE = "lane-0"
 
 _MASK = (1 << 64) - 1
 #: Between a name and what makes its key hash as wanted. No target has it in its name.
@@ -40,14 +41,14 @@ def lane_names(lanes: int) -> list[str]:
 def lane_keys(lanes: int) -> list[str]:
     r"""Return the key of the stages of each lane, which belongs to the worker that reads the lane.
 
-    One of them is `MARKED`, wherever its hash puts it: the marks of a store are those of this key.
+    One of them is `ONLY_LANE`, that of the worker on which its hash puts it.
 
     >>> lane_keys(1), lane_keys(3)
     (['lane-0'], ['lane-0\n0', 'lane-1\n0', 'lane-0'])
     """
-    marked = worker_of(MARKED, lanes)
+    marked = worker_of(ONLY_LANE, lanes)
     names = enumerate(lane_names(lanes))
-    return [MARKED if number == marked else placed(name, number, lanes) for number, name in names]
+    return [ONLY_LANE if number == marked else placed(name, number, lanes) for number, name in names]
 
 
 def worker_of(key: str, workers: int) -> int:

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 from structlog.testing import capture_logs
 
 from dataflows.items import Item, Row, by_order
-from dataflows.pipeline import LANE, Stages, asset_of, decoded, early, output_of, run_lines
+from dataflows.pipeline import Stages, asset_of, decoded, early, output_of, run_lines
+from dataflows.placement import ONLY_LANE
 from tests.target.fleets import PartStore
 
 if TYPE_CHECKING:
@@ -34,8 +35,8 @@ class Run:
     def open(self) -> None:
         """Begin, or go on as a process does that finds what `kill` left."""
         self.stages = Stages(self.fleet, strict=True)
-        self.lane = self.stages.lane(LANE, self.lane_store.main, self.lane_store.parts)
-        self.metrics = self.stages.lane_metrics(LANE, self.metrics_store, {})
+        self.lane = self.stages.lane(ONLY_LANE, self.lane_store.main, self.lane_store.parts)
+        self.metrics = self.stages.lane_metrics(ONLY_LANE, self.metrics_store, {})
         self.targets = {
             name: self.stages.group(name, store.main, store.parts)
             for name, store in self.target_stores.items()

@@ -14,7 +14,8 @@ from structlog.testing import capture_logs
 from dataflows.engine.operators import _Main, _Mark, _Part, _Shelf, as_state
 from dataflows.items import Item, Row, by_order
 from dataflows.lane.lane import LANE_PARTS
-from dataflows.pipeline import LANE, Stages, asset_of, output_of
+from dataflows.pipeline import Stages, asset_of, output_of
+from dataflows.placement import ONLY_LANE
 from dataflows.state.layouts import StateHistory, going_on
 from dataflows.target.target import TARGET_PARTS
 
@@ -124,12 +125,12 @@ class MemoryStore:
             else:
                 # What leaves early is counted, and a row as well.
                 out = [] if output_of(item) is None else [item]
-                out += metrics.process(LANE, [item])
+                out += metrics.process(ONLY_LANE, [item])
             rows.extend(each.body for each in out if isinstance(each.body, Row))
 
         for event in events:
             self.read += 1
-            for item in lane.process(LANE, [Item(self.read, 0, None, 0, ("feed", self.read, 0), event)]):
+            for item in lane.process(ONLY_LANE, [Item(self.read, 0, None, 0, ("feed", self.read, 0), event)]):
                 key = asset_of(item)
                 if key is None:
                     send(item)

@@ -21,7 +21,8 @@ from dataflows.engine import runtime as engine_runtime
 from dataflows.engine.runtime import Runtime, serve_until_exit
 from dataflows.exporter import STUCK, AddressError, address_of, assets_of, reference, served
 from dataflows.fleet import load
-from dataflows.pipeline import LANE, Stages
+from dataflows.pipeline import Stages
+from dataflows.placement import ONLY_LANE
 from dataflows.recovery.manifest import LAST_BACKUP
 from dataflows.status import METRICS, RunStatus
 from tests.chaos.harness import FLEET, arguments, dataflows, eventually, free_ports, prepare, recording
@@ -282,7 +283,7 @@ def test_every_metric_of_the_stages_can_be_read(status: RunStatus, port: int, tm
     """Targets have open alerts, examples and losses before anything is known of them."""
     fleet = load(prepare(tmp_path, []), environ={})
     stages = Stages(fleet, strict=True, status=status)
-    stages.lane(LANE, None, {})
+    stages.lane(ONLY_LANE, None, {})
     for name in fleet.targets:
         stages.group(name, None, {})
     found = samples(ask(port, "/metrics")[2])

@@ -55,6 +55,7 @@ from dataflows.lane.silence import Silence
 from dataflows.lane.waiting import Waiting, WaitingRecord
 from dataflows.lane.weather_join import WEATHER_PARTS, WeatherJoin
 from dataflows.outputs import Migrated
+from dataflows.placement import ONLY_LANE
 from dataflows.state.snapshots import Kind
 from dataflows.state.tables import BUCKETS, Buckets
 from dataflows.status import Intake
@@ -216,7 +217,7 @@ class Lane:
         fleet: Fleet,
         main: bytes | None,
         parts: dict[int, bytes],
-        name: str = "lane-0",
+        name: str = ONLY_LANE,
         migrated: tuple[tuple[str, str], ...] = (),
         on_error: Callable[[Item, Exception, str], Row] | None = None,
         intake: Intake | None = None,

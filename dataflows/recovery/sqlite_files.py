@@ -24,7 +24,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from dataflows import steps
-from dataflows.placement import MARKED
+from dataflows.placement import ONLY_LANE
 from dataflows.recovery import kinds
 from dataflows.state.snapshots import SnapshotError
 
@@ -163,7 +163,7 @@ def read_partition(path: Path, connection: sqlite3.Connection) -> Partition:
     # Only the marks of this lane lie in every file; another one may have been awake in other epochs.
     marks = connection.execute(
         "SELECT snap_epoch FROM snaps WHERE step_id >= ? AND step_id < ? AND state_key = ?",
-        (*_between(), MARKED),
+        (*_between(), ONLY_LANE),
     )
     return Partition(
         path,

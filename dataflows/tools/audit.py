@@ -25,7 +25,8 @@ from dataflows.fleet import load
 from dataflows.instants import HOUR, format_instant, shown_instant
 from dataflows.items import Forgotten, Observation, observations_of
 from dataflows.mapping.recording import with_recordings
-from dataflows.pipeline import LANE, Inline, asset_of, decoded
+from dataflows.pipeline import Inline, asset_of, decoded
+from dataflows.placement import ONLY_LANE
 from dataflows.status import RunStatus
 from dataflows.tools.run import bytes_of, progress, signals
 from dataflows.tools.tables import plain_table, show_either
@@ -653,7 +654,7 @@ def _has_features(path: Path) -> bool:
 
 def records_of(source: FileSource) -> Iterator[list[Item]]:
     """Yield the records of a recording in the order in which a run reads it."""
-    partition = source.build_part("audit", LANE, None)
+    partition = source.build_part("audit", ONLY_LANE, None)
     try:
         while True:
             try:

@@ -23,7 +23,8 @@ from dataflows.instants import HOUR, MICROSECONDS, format_instant, parse_instant
 from dataflows.items import Item, Late, Row
 from dataflows.lane import Lane
 from dataflows.outputs import OUTPUTS, ROWS, About, OutputRow
-from dataflows.pipeline import LANE, Stages, decoded, run_lines
+from dataflows.pipeline import Stages, decoded, run_lines
+from dataflows.placement import ONLY_LANE
 from dataflows.testing import failure, pump_fleet, telemetry
 
 if TYPE_CHECKING:
@@ -270,9 +271,11 @@ def _recording() -> list[bytes]:
 def _rare(fleet: Fleet) -> list[bytes]:
     """Changes that only faults of the program and migrated stores make."""
     stages = Stages(fleet, strict=True)
-    (reading,) = stages.lane(LANE, None, {}).process(decoded([_item(_recording()[0])]))
+    (reading,) = stages.lane(ONLY_LANE, None, {}).process(decoded([_item(_recording()[0])]))
     asset = stages.asset(reading, None)
-    lane = Lane(fleet, stages.lane(LANE, None, {}).main_snapshot(), {}, migrated=(("pump", "other windows"),))
+    lane = Lane(
+        fleet, stages.lane(ONLY_LANE, None, {}).main_snapshot(), {}, migrated=(("pump", "other windows"),)
+    )
     items = [*asset.process([_item(Late())]), *lane.process(decoded([_item(_recording()[0])]))]
     rows = [item.body for item in items if isinstance(item.body, Row)]
     return [row.data for row in rows if row.output == "changes"]
