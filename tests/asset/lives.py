@@ -167,6 +167,17 @@ def check_life(setting: Setting, life: list[Event | Record]) -> None:
             check_observed(got.body, want)
 
 
+def check_restored(setting: Setting, life: list[Event | Record], crashes: set[int]) -> None:
+    """Compare an asset that is restored before some records with one that never stops, bit for bit."""
+    steady, resumed = setting.asset(), setting.asset()
+    for index, happened in enumerate(life):
+        if index in crashes:
+            resumed = setting.asset(resumed.to_bytes())
+        want = msgspec.msgpack.encode(processed(steady, item_of(index + 1, happened)))
+        assert msgspec.msgpack.encode(processed(resumed, item_of(index + 1, happened))) == want
+    assert resumed.to_bytes() == steady.to_bytes()
+
+
 def place_of(item: Item) -> tuple[object, ...]:
     return item.sequence, item.arrival, item.known, item.position
 

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import msgspec
 import orjson
 import pytest
 from hypothesis import given
@@ -10,7 +9,7 @@ from hypothesis import strategies as st
 
 from dataflows.items import Expiry, Item, Late, ResolvedEvent, Row
 from dataflows.state.snapshots import SnapshotError, seal
-from tests.asset.lives import Record, Setting, check_life, item_of, lives
+from tests.asset.lives import Record, Setting, check_life, check_restored, item_of, lives
 from tests.asset.oracle import (
     TargetShape,
     WindowShape,
@@ -53,13 +52,7 @@ def test_an_asset_restored_at_any_points_goes_on_bit_for_bit(
     setting, life = drawn
     if complete:
         setting = setting._replace(layout=setting.layout._replace(required=setting.layout.sensors))
-    steady, resumed = setting.asset(), setting.asset()
-    for index, happened in enumerate(life):
-        if index in crashes:
-            resumed = setting.asset(resumed.to_bytes())
-        want = msgspec.msgpack.encode(processed(steady, item_of(index + 1, happened)))
-        assert msgspec.msgpack.encode(processed(resumed, item_of(index + 1, happened))) == want
-    assert resumed.to_bytes() == steady.to_bytes()
+    check_restored(setting, life, crashes)
 
 
 HOURLY = WindowShape(2 * HOUR, HOUR, ("mean",), ("speed",))

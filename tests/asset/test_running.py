@@ -23,14 +23,13 @@ from dataflows.instants import format_instant
 from dataflows.state.layouts import StateHistory, going_on
 from dataflows.testing import run_inline
 from dataflows.testing import telemetry as telemetry_line
-from tests.asset.lives import Record, Setting, check_life, item_of, lives
+from tests.asset.lives import Record, Setting, check_life, check_restored, lives
 from tests.asset.oracle import Expected, WindowOracle, WindowShape
 from tests.asset.recomputed import plan_of, run, telemetry
 from tests.asset.streams import HOUR, MINUTE, ClassLayout, Event, streams
 from tests.block_runs import check
 from tests.block_worlds import KILLS, RECORDINGS, SIZES, fleet
 from tests.configurations import Configuration
-from tests.observations import processed
 from tests.stored import MemoryStore
 
 if TYPE_CHECKING:
@@ -77,13 +76,7 @@ def test_an_asset_that_stands_is_restored_bit_for_bit(
     setting, life = drawn
     layout = gated(setting.layout, life, number)
     setting = setting._replace(layout=layout._replace(required=layout.sensors if complete else None))
-    steady, resumed = setting.asset(), setting.asset()
-    for index, happened in enumerate(life):
-        if index in crashes:
-            resumed = setting.asset(resumed.to_bytes())
-        want = msgspec.msgpack.encode(processed(steady, item_of(index + 1, happened)))
-        assert msgspec.msgpack.encode(processed(resumed, item_of(index + 1, happened))) == want
-    assert resumed.to_bytes() == steady.to_bytes()
+    check_restored(setting, life, crashes)
 
 
 _INTERRUPTIONS = st.tuples(
