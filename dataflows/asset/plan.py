@@ -124,15 +124,8 @@ class ClassPlan:
 
     def _place_features(self, asset_class: AssetClass, goes_on: Sequence[OwnFeatures]) -> None:
         """Find the places of the features of readings and of each block in the vector."""
-        readings = list(range(self.windows.values))
-        faults: list[int] = []
-        at = self.windows.values
-        for window in asset_class.windows:
-            of_readings = len(window.sensors) * len(window.statistics)
-            of_faults = len(window.faults) * len(window.fault_statistics)
-            readings += range(at, at + of_readings)
-            faults += range(at + of_readings, at + of_readings + of_faults)
-            at += of_readings + of_faults
+        readings, faults = self._places_of_windows(asset_class)
+        at = len(readings) + len(faults)
         self.width = len(asset_class.features)
         self.only_readings = self.width == len(readings)
         self.of_readings = np.array(readings, dtype=np.intp)
@@ -154,8 +147,25 @@ class ClassPlan:
         if at != self.width:
             msg = f"class {asset_class.name!r}: its declarations make {at} features, it names {self.width}"
             raise ValueError(msg)
+        self._use_blocks(tuple(blocks))
+
+    def _places_of_windows(self, asset_class: AssetClass) -> tuple[list[int], list[int]]:
+        """Find the places of the features of readings, values and windows, and those of fault windows."""
+        readings = list(range(self.windows.values))
+        faults: list[int] = []
+        at = self.windows.values
+        for window in asset_class.windows:
+            of_readings = len(window.sensors) * len(window.statistics)
+            of_faults = len(window.faults) * len(window.fault_statistics)
+            readings += range(at, at + of_readings)
+            faults += range(at + of_readings, at + of_readings + of_faults)
+            at += of_readings + of_faults
+        return readings, faults
+
+    def _use_blocks(self, blocks: tuple[PlacedBlock, ...]) -> None:
+        """Note which blocks each kind of event concerns."""
         #: Kinds of blocks of each asset, in this order.
-        self.blocks = tuple(blocks)
+        self.blocks = blocks
         #: Those among them that have features in this class, with their index.
         self.written = tuple((index, placed) for index, placed in enumerate(blocks) if placed.writes)
         #: Indices of those that have an `advance`, and whether any uses telemetry.

@@ -179,7 +179,6 @@ def looks(served: Served, horizon: int, every: int) -> list[Look]:
         every: length of a period, microseconds; periods are aligned to 1970-01-01.
     """
     losses = log_losses(served.labels, served.scores)
-    delays = served.known - served.times
     negatives = served.times[served.labels == 0]
     if not len(negatives):
         return []
@@ -189,22 +188,7 @@ def looks(served: Served, horizon: int, every: int) -> list[Look]:
         waiting = np.flatnonzero((served.times <= at) & (served.known > at))
         if not len(waiting):
             continue
-        reported = np.sort(delays[(served.labels == 1) & (served.known <= at)])
-        shares = np.zeros(len(waiting))
-        if len(reported) >= _FEWEST:
-            shares = np.searchsorted(reported, at - served.times[waiting], side="right") / len(reported)
-        parts = zip(
-            served.assets[waiting].tolist(),
-            served.times[waiting].tolist(),
-            served.scores[waiting].tolist(),
-            shares.tolist(),
-            strict=True,
-        )
-        outlook = Outlook(
-            ((asset, time, score, positive_still(score, share)) for asset, time, score, share in parts),
-            horizon,
-            0.5,
-        ).loss()
+        outlook = _outlook(served, waiting, at, horizon).loss()
         of_period = (served.times > at - every) & (served.times <= at)
         then = of_period & (served.known <= at)
         found.append(
@@ -222,3 +206,21 @@ def looks(served: Served, horizon: int, every: int) -> list[Look]:
             )
         )
     return found
+
+
+def _outlook(served: Served, waiting: NDArray[np.intp], at: int, horizon: int) -> Outlook:
+    """Return what was to be expected, at an instant, of the examples that had no label then."""
+    positives = (served.labels == 1) & (served.known <= at)
+    reported = np.sort(served.known[positives] - served.times[positives])
+    shares = np.zeros(len(waiting))
+    if len(reported) >= _FEWEST:
+        shares = np.searchsorted(reported, at - served.times[waiting], side="right") / len(reported)
+    parts = zip(
+        served.assets[waiting].tolist(),
+        served.times[waiting].tolist(),
+        served.scores[waiting].tolist(),
+        shares.tolist(),
+        strict=True,
+    )
+    expected = ((asset, time, score, positive_still(score, share)) for asset, time, score, share in parts)
+    return Outlook(expected, horizon, 0.5)

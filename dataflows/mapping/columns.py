@@ -408,18 +408,21 @@ class _Table:
                 "rule if letters are wrong."
             )
         if self.kind == "unknown":
-            what = (
-                "neither times nor anything about a machine"
-                if self.time is None
-                else "times but no readings, and no name or value says failure, maintenance or fault"
-            )
-            names = ", ".join(Path(each).name for each in files)
             # In place of the questions about its columns.
-            self.asked = [f"{names}: {what}. It is left out. If it matters, add it to `files`, and a rule."]
-            if self.time is not None:
-                self.asked[0] += (
-                    f" If each of its rows is a failure, run `init` again with --failures-in {files[0]}."
-                )
+            self.asked = [self._left_out()]
+
+    def _left_out(self) -> str:
+        """Say why the files are left out, and what to do if they matter."""
+        names = ", ".join(Path(each).name for each in self.files)
+        what = (
+            "neither times nor anything about a machine"
+            if self.time is None
+            else "times but no readings, and no name or value says failure, maintenance or fault"
+        )
+        said = f"{names}: {what}. It is left out. If it matters, add it to `files`, and a rule."
+        if self.time is not None:
+            said += f" If each of its rows is a failure, run `init` again with --failures-in {self.files[0]}."
+        return said
 
     def _long(self) -> _Long | None:
         """Find the columns of rows that hold one reading each, with the name of its sensor."""
@@ -810,20 +813,27 @@ class _Table:
             telemetry["where"] = {max(varying, key=lambda column: column.rows).name: "*"}
             make += self._codes(self.code, place)
             used.add(self.code.name)
-        failure = {"kind": "failure", **place, "mode": {"value": "failure"}}
+        make += self._failures_among_readings(place, labels=labels)
+        if self.label is not None:
+            used.add(self.label.name)
+        return make, used
+
+    def _failures_among_readings(self, place: dict[str, Any], *, labels: bool) -> list[dict[str, Any]]:
+        """Rules of the failures that readings tell of: by a flag, or by their end."""
+        failure = _later({"kind": "failure", **place, "mode": {"value": "failure"}})
         if self.label is not None:
             flag = next(text for text in self.label.distinct if text.lower() in {"1", "1.0", "true", "yes"})
-            make.append({**_later(failure), "where": {self.label.name: _plain_flag(flag)}})
-            used.add(self.label.name)
             self.asked.append(f"`{self.label.name}` = {flag} is taken as a failure right after that row.")
-        elif self.fails or self.code is not None:
-            pass
-        elif self._cut and not labels:
+            return [{**failure, "where": {self.label.name: _plain_flag(flag)}}]
+        if self.fails or self.code is not None or labels:
+            return []
+        if self._cut:
             self.asked.append(_CUT.format(Path(self.files[0]).name))
-        elif not labels and (self.asset is not None or self.by_file):
-            make.append({**_later(failure), "when": "last"})
-            self.asked.append(RUN_TO_FAILURE)
-        return make, used
+            return []
+        if self.asset is None and not self.by_file:
+            return []
+        self.asked.append(RUN_TO_FAILURE)
+        return [{**failure, "when": "last"}]
 
     def _of_each_machine(self, telemetry: dict[str, Any]) -> list[dict[str, Any]]:
         """Events of the machines that have columns of their own; none of a machine whose cells are empty."""

@@ -112,16 +112,21 @@ def lines(
             f'<path class="mark" d="M{x:.0f} {_TOP}V{height - _BOTTOM}"><title>{escape(text)}</title></path>'
         )
     for place, line in enumerate(found):
-        pixels = [at(*point) for point in line.points]
-        path = "M" + "L".join(f"{x:.1f} {y:.1f}" for x, y in pixels)
-        dots = "".join(
-            f'<circle cx="{x:.1f}" cy="{y:.1f}" r="3"><title>'
-            f"{escape(line.name)}, {day(int(when))}: {escape(unit(value))}</title></circle>"
-            for (x, y), (when, value) in zip(pixels, line.points, strict=True)
-        )
-        css = " champion" if line.name == bold else ""
-        body.append(f'<g class="line s{place % 8}{css}"><path d="{path}"/>{dots}</g>')
+        css = f"line s{place % 8}" + (" champion" if line.name == bold else "")
+        body.append(f'<g class="{css}">{_line(line, at, unit)}</g>')
     return _svg(_WIDTH, height, label, "".join(body))
+
+
+def _line(line: Line, at: Callable[[float, float], tuple[float, float]], unit: Callable[[float], str]) -> str:
+    """Return a line, and a dot at each of its points with its date and value."""
+    pixels = [at(*point) for point in line.points]
+    path = "M" + "L".join(f"{x:.1f} {y:.1f}" for x, y in pixels)
+    dots = "".join(
+        f'<circle cx="{x:.1f}" cy="{y:.1f}" r="3"><title>'
+        f"{escape(line.name)}, {day(int(when))}: {escape(unit(value))}</title></circle>"
+        for (x, y), (when, value) in zip(pixels, line.points, strict=True)
+    )
+    return f'<path d="{path}"/>{dots}'
 
 
 def _dates(

@@ -74,6 +74,47 @@ def write_report(
 
 def render(facts: Facts) -> str:
     """Return the page as text."""
+    script = _asset("report.js")
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    return (
+        _templates()
+        .get_template("report.html")
+        .render(
+            facts=facts,
+            version=__version__,
+            style=Markup(_asset("report.css")),  # noqa: S704 - our own file
+            script=Markup(script),  # noqa: S704 - likewise
+            policy=f"default-src 'none'; style-src 'unsafe-inline'; script-src 'sha256-{digest}'",
+            data=Markup(to_json(_script_data(facts))),  # noqa: S704 - no text in it ends the element
+            answers=findings.answers(facts),
+            belief=findings.belief,
+            before_labels=findings.before_labels,
+            risk_in_words=findings.risk_in_words,
+            seen_before=findings.seen_before,
+            choice=_choice,
+            reliability_of=_reliability,
+            standing=_standing,
+            losses=_losses,
+            expectations=_expectations,
+            two_clocks=_two_clocks,
+            ages_in_words=findings.ages_in_words,
+            evidence=_evidence,
+            progress=_progress,
+            history=[_history(row) for row in facts.changes],
+            health=_health(facts),
+            delays=_delays(facts),
+            not_checked=findings.not_checked(facts),
+            quiet=findings.quiet(facts),
+            heard={asset.name: asset.heard for asset in facts.assets},
+            timelines=[_timeline(asset, facts) for asset in facts.assets],
+            blobs=[_blob(asset) for asset in facts.assets],
+            opened=_OPEN,
+        )
+    )
+
+
+def _templates() -> jinja2.Environment:
+    """Templates that escape what comes from data, and filters that put values into words."""
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(_ASSETS),
         autoescape=True,
@@ -90,39 +131,7 @@ def render(facts: Facts) -> str:
         target=words.target_in_words,
         mode=words.mode_in_words,
     )
-    script = _asset("report.js")
-    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-    return environment.get_template("report.html").render(
-        facts=facts,
-        version=__version__,
-        style=Markup(_asset("report.css")),  # noqa: S704 - our own file
-        script=Markup(script),  # noqa: S704 - likewise
-        policy=f"default-src 'none'; style-src 'unsafe-inline'; script-src 'sha256-{digest}'",
-        data=Markup(to_json(_script_data(facts))),  # noqa: S704 - no text in it ends the element
-        answers=findings.answers(facts),
-        belief=findings.belief,
-        before_labels=findings.before_labels,
-        risk_in_words=findings.risk_in_words,
-        seen_before=findings.seen_before,
-        choice=_choice,
-        reliability_of=_reliability,
-        standing=_standing,
-        losses=_losses,
-        expectations=_expectations,
-        two_clocks=_two_clocks,
-        ages_in_words=findings.ages_in_words,
-        evidence=_evidence,
-        progress=_progress,
-        history=[_history(row) for row in facts.changes],
-        health=_health(facts),
-        delays=_delays(facts),
-        not_checked=findings.not_checked(facts),
-        quiet=findings.quiet(facts),
-        heard={asset.name: asset.heard for asset in facts.assets},
-        timelines=[_timeline(asset, facts) for asset in facts.assets],
-        blobs=[_blob(asset) for asset in facts.assets],
-        opened=_OPEN,
-    )
+    return environment
 
 
 def _asset(name: str) -> str:

@@ -112,14 +112,21 @@ def show_tradeoff(  # noqa: PLR0913 - one argument a wish of the command line
         console.print(
             "No prices are given: a failure is taken to cost as much as twenty false alarms.", highlight=False
         )
-    console.print(_table(each.name, outcomes, best))
+    _print(console, each.name, outcomes, best, plot)
+    return best
+
+
+def _print(
+    console: Console, name: str, outcomes: Sequence[Outcome], best: Outcome, plot: Path | None
+) -> None:
+    """Print the options of a target, why one is best, and where their costs are drawn."""
+    console.print(_table(name, outcomes, best))
     for line in _reasons(outcomes, best):
         console.print(line, highlight=False)
     if plot is not None:
         bars = [(_name(outcome.option), outcome.cost) for outcome in outcomes]
         plot.write_text(standalone_bars(bars, "Cost of a hundred examples, by the way of serving"))
         console.print(f"{plot}", highlight=False, soft_wrap=True)
-    return best
 
 
 def prices(missed: float | None, false_alarm: float | None, repair: float) -> Costs | None:
