@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from dataflows.fleet import Fleet, load
 from dataflows.instants import HOUR, MICROSECONDS, format_instant, parse_instant
 from dataflows.pipeline import run_inline
-from tests.tables import PRIOR
+from tests import tables
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -20,30 +20,22 @@ if TYPE_CHECKING:
 MINUTE = MICROSECONDS["m"]
 START = parse_instant("2025-05-01T00:00:00Z")
 QUARTER = 15 * MINUTE
-FLEET = (
-    """
-name = "pumps"
-[input]
-files = ["-"]
-[assets]
-max_future = "1h"
-clock = { tolerance = "10m", quarantine = QUARANTINE }
-[classes.pump]
-sensors = ["flow"]
+FLEET = tables.pumps(
+    "prior",
+    tables.PRIOR_ALONE,
+    files=["-"],
+    sensors=["flow"],
+    pump="""
 allowed_lateness = "1h"
 idle_timeout = "2h"
 example_every = "1h"
-[[classes.pump.windows]]
-length = "6h"
-hop = "1h"
-statistics = ["mean", "count"]
-[[targets]]
-class = "pump"
-mode = "leak"
-horizon = "12h"
-champion = "prior"
-"""
-    + PRIOR
+windows = [{ length = "6h", hop = "1h", statistics = ["mean", "count"] }]
+""",
+    more="""
+[assets]
+max_future = "1h"
+clock = { tolerance = "10m", quarantine = QUARANTINE }
+""",
 )
 
 

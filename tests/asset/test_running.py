@@ -23,6 +23,7 @@ from dataflows.instants import format_instant
 from dataflows.state.layouts import StateHistory, going_on
 from dataflows.testing import run_inline
 from dataflows.testing import telemetry as telemetry_line
+from tests import tables
 from tests.asset.lives import Record, Setting, check_life, check_restored, lives
 from tests.asset.oracle import Expected, WindowOracle, WindowShape
 from tests.asset.recomputed import plan_of, run, telemetry
@@ -215,32 +216,21 @@ def test_a_changed_condition_empties_the_windows_and_another_run_does_not(
                 assert wrong(oracle.features(scored), values) == []
 
 
-TOML = """
-name = "pumps"
-[input]
-files = ["-"]
-[output]
-features = "all"
-[assets]
-unknown = "adopt"
-adopt_as = "pump"
-[classes.pump]
-sensors = ["rpm", "heat"]
+TOML = tables.pumps(
+    "hot",
+    '{ estimator = "dataflows.estimators.Rule", score = "heat > 80", calibrate = false }',
+    files=["-"],
+    sensors=["rpm", "heat"],
+    horizon="4h",
+    adopt=True,
+    output='features = "all"',
+    pump="""
 running = "rpm > 100"
 allowed_lateness = "4h"
-[[classes.pump.windows]]
-length = "12h"
-hop = "1h"
-statistics = ["count", "mean"]
-[[targets]]
-class = "pump"
-mode = "leak"
-horizon = "4h"
-champion = "hot"
-alert = { open = 0.5 }
-[models.hot]
-pipeline = [{ estimator = "dataflows.estimators.Rule", score = "heat > 80", calibrate = false }]
-"""
+windows = [{ length = "12h", hop = "1h", statistics = ["count", "mean"] }]
+""",
+    target="alert = { open = 0.5 }",
+)
 
 
 def pumps(folder: Path, text: str = TOML) -> Fleet:

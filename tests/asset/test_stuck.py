@@ -11,6 +11,7 @@ from dataflows.asset.stuck import StuckReadings
 from dataflows.fleet import load
 from dataflows.instants import HOUR, format_instant
 from dataflows.testing import run_inline, telemetry
+from tests import tables
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -54,31 +55,20 @@ def test_a_reading_is_stuck_where_no_other_value_was_read_for_so_long(steps: lis
         stuck = StuckReadings({"x": AFTER}, LATENESS, stuck.state())
 
 
-TOML = """
-name = "pumps"
-[input]
-files = ["-"]
-[output]
-features = "all"
-[assets]
-unknown = "adopt"
-adopt_as = "pump"
-[classes.pump]
-sensors = ["flow", "load"]
+TOML = tables.pumps(
+    "prior",
+    tables.PRIOR_ALONE,
+    files=["-"],
+    sensors=["flow", "load"],
+    horizon="4h",
+    adopt=True,
+    output='features = "all"',
+    pump="""
 limits = { flow = { stuck_after = "6h" } }
 allowed_lateness = "4h"
-[[classes.pump.windows]]
-length = "12h"
-hop = "1h"
-statistics = ["count", "missing"]
-[[targets]]
-class = "pump"
-mode = "leak"
-horizon = "4h"
-champion = "prior"
-[models.prior]
-pipeline = [{ estimator = "dataflows.estimators.Prior" }]
-"""
+windows = [{ length = "12h", hop = "1h", statistics = ["count", "missing"] }]
+""",
+)
 
 
 def pumps(folder: Path) -> Fleet:

@@ -9,33 +9,25 @@ import pytest
 
 from dataflows.fleet import FleetError, load
 from dataflows.pipeline import run_inline
+from tests import tables
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-FLEET = """
-name = "pumps"
-[input]
-files = ["-"]
-[assets]
-unknown = "adopt"
-adopt_as = "pump"
-[classes.pump]
-sensors = ["flow", "load"]
+FLEET = tables.pumps(
+    "prior",
+    tables.PRIOR_ALONE,
+    files=["-"],
+    sensors=["flow", "load"],
+    mode="seal",
+    horizon="2h",
+    adopt=True,
+    output='features = "all"',
+    pump="""
 limits = { flow = { range = [0, 40], unit = "l/min" }, load = { sentinels = [65535, -9999] } }
-[[classes.pump.windows]]
-length = "4h"
-statistics = ["max", "missing"]
-[[targets]]
-class = "pump"
-mode = "seal"
-horizon = "2h"
-champion = "prior"
-[models.prior]
-pipeline = [{ estimator = "river.dummy.PriorClassifier" }]
-[output]
-features = "all"
-"""
+windows = [{ length = "4h", statistics = ["max", "missing"] }]
+""",
+)
 
 
 def ran(tmp_path: Path, *readings: dict[str, Any], fleet: str = FLEET) -> dict[str, list[dict[str, Any]]]:
