@@ -71,6 +71,7 @@ def lines(
     unit: Callable[[float], str] = number,
     marks: Sequence[tuple[float, str]] = (),
     limit: tuple[float, str] | None = None,
+    band: Sequence[tuple[float, float, float]] = (),
     bold: str = "",
     height: int = 200,
 ) -> Markup:
@@ -82,12 +83,13 @@ def lines(
         unit: makes the text of a value on the axis.
         marks: instants with a vertical line and its text.
         limit: a horizontal line with its text.
+        band: an interval that is shaded, as (x, lower end, upper end).
         bold: name of a line that is drawn thicker.
         height: pixels.
     """
     points = [point for line in found for point in line.points]
     xs = [x for x, _ in points] + [x for x, _ in marks]
-    ys = [y for _, y in points] + ([limit[0]] if limit else [])
+    ys = [y for _, y in points] + ([limit[0]] if limit else []) + [high for _, _, high in band]
     left, right = min(xs), max(*xs, min(xs) + 1)
     bottom, top = min(0.0, *ys), max([*ys, 1e-9]) * 1.05
 
@@ -111,6 +113,10 @@ def lines(
         body.append(
             f'<path class="mark" d="M{x:.0f} {_TOP}V{height - _BOTTOM}"><title>{escape(text)}</title></path>'
         )
+    if band:
+        edge = [at(x, low) for x, low, _ in band] + [at(x, high) for x, _, high in reversed(band)]
+        path = "L".join(f"{x:.1f} {y:.1f}" for x, y in edge)
+        body.append(f'<path class="band" d="M{path}Z"/>')
     for place, line in enumerate(found):
         css = f"line s{place % 8}" + (" champion" if line.name == bold else "")
         body.append(f'<g class="{css}">{_line(line, at, unit)}</g>')
@@ -142,7 +148,7 @@ def _dates(
 def reliability_chart(bins: Sequence[Bin], label: str) -> Markup:
     """Return what came of scores against the scores; square roots stretch the small ones."""
     side, left, bottom = 300, 46, 34
-    room = 30
+    room = 38
     top = max(0.05, *(max(found.most, found.score) for found in bins))
     size = side - left - 20
 
@@ -150,14 +156,11 @@ def reliability_chart(bins: Sequence[Bin], label: str) -> Markup:
         return math.sqrt(max(share, 0.0) / top) * size
 
     body = [f'<path class="ideal" d="M{left} {side - bottom}L{left + size} {side - bottom - size}"/>']
-    before = -float(room)
-    for tick in (0.0, 0.01, 0.05, 0.1, 0.2, 0.3, 0.4, 0.6, 0.8, 1.0):
-        if tick <= top and at(tick) >= before + room:
-            before = at(tick)
-            x, y = left + at(tick), side - bottom - at(tick)
-            body.append(f'<path class="grid" d="M{left} {y:.0f}h{size}M{x:.0f} {side - bottom}v-{size}"/>')
-            body.append(_text(left - 6, y + 4, f"{tick * 100:g} %", anchor="end"))
-            body.append(_text(x, side - bottom + 16, f"{tick * 100:g} %", anchor="middle"))
+    for tick in _ticks(top, lambda tick: at(tick) / room):
+        x, y = left + at(tick), side - bottom - at(tick)
+        body.append(f'<path class="grid" d="M{left} {y:.0f}h{size}M{x:.0f} {side - bottom}v-{size}"/>')
+        body.append(_text(left - 6, y + 4, f"{tick * 100:g} %", anchor="end"))
+        body.append(_text(x, side - bottom + 16, f"{tick * 100:g} %", anchor="middle"))
     body.append(_text(left + size / 2, side - 2, "score", anchor="middle"))
     body.append(_text(2, 11, "failed"))
     for found in bins:
@@ -174,6 +177,19 @@ def reliability_chart(bins: Sequence[Bin], label: str) -> Markup:
             f"<title>{escape(said)}</title></circle></g>"
         )
     return _svg(side, side, label, "".join(body), css="chart square")
+
+
+def _ticks(top: float, place: Callable[[float], float]) -> list[float]:
+    """Return shares for an axis from 0 to ``top``, at least one unit of ``place`` apart, the greatest first.
+
+    >>> _ticks(1.0, lambda share: 6 * math.sqrt(share))
+    [1.0, 0.6, 0.3, 0.1, 0.01, 0.0]
+    """
+    found: list[float] = []
+    for tick in (1.0, 0.8, 0.6, 0.4, 0.3, 0.2, 0.1, 0.05, 0.01):
+        if tick <= top and place(tick) >= 0.6 and (not found or place(found[-1]) - place(tick) >= 1):  # noqa: PLR2004 - room for 0
+            found.append(tick)
+    return [*found, 0.0]
 
 
 def bars(
@@ -309,7 +325,7 @@ def _said(asset: AssetFacts) -> str:
     unseen = sum(failure.visible is None for failure in asset.failures)
     return (
         f"{asset.name}. Latest score, {latest}. {len(asset.alerts)} alerts, {len(asset.failures)} failures, "
-        f"{unseen} of them came unseen, {asset.late_count} late messages."
+        f"{unseen} of them without a warning, {asset.late_count} late messages."
     )
 
 

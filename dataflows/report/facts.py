@@ -49,7 +49,8 @@ class Failure(NamedTuple):
     Attributes:
         target: its name.
         time: when it happened, microseconds.
-        visible: since when an alert stood, or all scores were above the threshold; None: it came unseen.
+        visible: since when an alert stood, or all scores were above the threshold; None: it came without a
+            warning.
     """
 
     target: str
@@ -152,6 +153,12 @@ class AssetFacts:
     late: list[tuple[int, int]] = field(default_factory=list)
     late_count: int = 0
     heard: int | None = None
+
+    def failed_after(self, target: str) -> int | None:
+        """Time of the first failure after the latest score for a target; None where it did not fail since."""
+        time, _ = self.scores[target]
+        after = (failure.time for failure in self.failures if failure.target == target)
+        return next((failed for failed in after if failed > time), None)
 
 
 class Lateness(NamedTuple):

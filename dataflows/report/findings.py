@@ -39,6 +39,7 @@ __all__ = [
     "not_checked",
     "record_in_words",
     "risk_in_words",
+    "risks",
     "seen_before",
 ]
 
@@ -68,7 +69,7 @@ class Choice(NamedTuple):
 
 def answers(facts: Facts) -> list[Answer]:
     """Return the four things that a reader wants to know within half a minute."""
-    first = facts.risks[0] if facts.risks else None
+    first = next(iter(risks(facts)), None)
     return [
         Answer("Which asset fails next?", *_fails_next(facts, first), "risk"),
         Answer("Since when is it visible?", *_visible_since(facts, first), "risk"),
@@ -77,15 +78,52 @@ def answers(facts: Facts) -> list[Answer]:
     ]
 
 
+def risks(facts: Facts) -> list[Risk]:
+    """Return the assets at risk: first those whose scores can be believed, each group by score."""
+    return sorted(facts.risks, key=lambda risk: not _believed(facts.targets[risk.target]))
+
+
+def _believed(target: TargetFacts) -> bool:
+    return belief(target)[0].startswith(("Yes", "Mostly"))
+
+
 def _fails_next(facts: Facts, first: Risk | None) -> tuple[str, str]:
-    """The asset with the highest score, and how many others are at risk."""
+    """The first asset at risk; what else it is at risk of, and how many others are at risk."""
     if first is None:
-        down = sum(target.down for target in facts.targets.values()) if len(facts.targets) == 1 else 0
-        failed = f" {down:,} of {facts.assets_in_all:,} assets failed after their last score." if down else ""
-        return "None stands out.", f"No latest score reaches its threshold, and no alert is open.{failed}"
+        return _none_fails_next(facts)
+    same = [risk for risk in risks(facts) if risk.asset == first.asset and risk is not first]
+    also = "".join(f"Also {percent(risk.score)} for {_with_doubt(facts, risk)} " for risk in same)
     others = len({risk.asset for risk in facts.risks}) - 1
-    more = f"{others:,} more {'is' if others == 1 else 'are'} at risk." if others else "No other is at risk."
-    return f"{first.asset}: {percent(first.score)} for {target_in_words(first.target)}.", more
+    more = (
+        f"{others:,} more assets are" if others > 1 else "1 more asset is" if others else "No other asset is"
+    )
+    return (
+        f"{first.asset}: {percent(first.score)} for {target_in_words(first.target)}.",
+        f"{also}{more} at risk.",
+    )
+
+
+def _with_doubt(facts: Facts, risk: Risk) -> str:
+    """What an asset is at risk of, and the doubt about it."""
+    target = facts.targets[risk.target]
+    doubt = "" if _believed(target) else f" Believe that? {_head(target)}."
+    return f"{mode_in_words(risk.target)}.{doubt}"
+
+
+def _none_fails_next(facts: Facts) -> tuple[str, str]:
+    """Without a risk: whether any asset is left, and whether failures were ever seen before."""
+    targets = list(facts.targets.values())
+    down = targets[0].down if len(targets) == 1 else 0
+    if down and down == facts.assets_in_all:
+        return "None: all have failed.", f"All {down:,} assets failed after their last score."
+    said = ["No latest score reaches its threshold, and no alert is open."]
+    failures = sum(target.failures for target in targets)
+    if failures and not any(target.warned for target in targets):
+        came = f"all {failures:,} failures came" if failures > 1 else "the only failure came"
+        said.append(f"Do not rely on it: {came} without a warning.")
+    if down:
+        said.append(f"{down:,} of {facts.assets_in_all:,} assets failed after their last score.")
+    return "None stands out.", " ".join(said)
 
 
 def _visible_since(facts: Facts, first: Risk | None) -> tuple[str, str]:
@@ -146,15 +184,16 @@ def _in_short(target: TargetFacts) -> str:
         said.append(f"{record.failure:,} of {decided:,} alerts led to a failure")
     if target.failures:
         were = "was" if target.warned == 1 else "were"
-        said.append(f"{target.warned:,} of {target.failures:,} failures {were} visible before")
+        lead = "" if record.median_lead is None else f", {record.median_lead:.0f} hours ahead at the median"
+        said.append(f"{target.warned:,} of {target.failures:,} failures {were} visible before{lead}")
     if not target.examples:
-        said.insert(0, "no label is in yet")
+        said.insert(0, "no label is known yet")
     elif target.gain is None or target.positives < _ENOUGH:
         said.insert(0, f"only {target.positives:,} of {target.examples:,} examples failed")
     else:
         share, chance = target.gain.share, ", perhaps by chance" if target.gain.least <= 0 else ""
-        less = f"{percent(abs(share))} {'less' if share > 0 else 'more'}"
-        said.append(f"log loss is {less} than a constant guess has{chance}")
+        below = f"{percent(abs(share))} {'below' if share > 0 else 'above'}"
+        said.append(f"the error of the scores (log loss) is {below} that of a constant guess{chance}")
     return "; ".join(said)
 
 
@@ -162,17 +201,17 @@ def belief(target: TargetFacts) -> tuple[str, list[str]]:
     """Return whether to believe the scores of a target: a verdict, and the reasons."""
     gain = target.gain
     if not target.examples:
-        return "Not known yet", ["No example with a score has a label in the time that counts."]
+        return "Not known yet", ["No example that counts in the figures has a label yet."]
     if gain is None:
         label = "none" if not target.positives else "every one"
         return "Too early to say", [
             f"Of {target.examples:,} examples {label} failed: there is nothing to judge by."
         ]
-    guess, less = percent(target.positives / target.examples), "less" if gain.share > 0 else "more"
+    guess = percent(target.positives / target.examples)
     compared = (
         f"A constant guess of {guess}, the share that failed, has a log loss of {gain.constant:.4f}; the "
-        f"scores have {gain.loss:.4f}: {percent(abs(gain.share))} {less} "
-        f"(95{NARROW}% interval over assets: {gain.least:.0%} to {gain.most:.0%} less)."
+        f"scores have {gain.loss:.4f}: {_less(gain.share)} "
+        f"(95{NARROW}% interval over assets: {_less(gain.least)} to {_less(gain.most)})."
     )
     said = [compared]
     off = [found for found in target.bins if found.verdict]
@@ -183,7 +222,7 @@ def belief(target: TargetFacts) -> tuple[str, list[str]]:
         for found in off
     ]
     if not off:
-        said.append("At no size of score do failures differ from what the scores say, beyond chance.")
+        said.append("Failures are as frequent as the scores say: no size of score is off beyond chance.")
     if target.positives < _ENOUGH:
         said.insert(
             0, f"Only {target.positives} of {target.examples:,} examples failed: too few to judge by."
@@ -192,6 +231,15 @@ def belief(target: TargetFacts) -> tuple[str, list[str]]:
     if gain.least <= 0:
         return ("Not sure: perhaps no better than a constant guess" if gain.share > 0 else "No"), said
     return ("Yes" if not off else "Mostly; not every size of score holds"), said
+
+
+def _less(share: float) -> str:
+    """Say by which share a loss is less.
+
+    >>> _less(0.47).replace(NARROW, " "), _less(-3.0).replace(NARROW, " ")
+    ('47 % less', '300 % more')
+    """
+    return f"{percent(abs(share))} {'less' if share >= 0 else 'more'}"
 
 
 def before_labels(rows: Sequence[Mapping[str, Any]], target: TargetFacts) -> list[str]:
@@ -215,8 +263,10 @@ def before_labels(rows: Sequence[Mapping[str, Any]], target: TargetFacts) -> lis
         inside = [look.inside for look in target.looks]
     if inside:
         period = "period" if len(inside) == 1 else "periods"
-        came = f"{period} whose labels are in, the loss lay where the scores had expected it"
-        said.append(f"In {sum(inside)} of {len(inside)} {came}.")
+        said.append(
+            f"In {sum(inside)} of {len(inside)} {period} whose labels are known, the log loss lay within the "
+            f"95{NARROW}% interval that the scores gave before."
+        )
     return said
 
 
@@ -247,25 +297,28 @@ def record_in_words(record: Record, target: str) -> str:
 
     >>> from dataflows.report.facts import Record
     >>> record_in_words(Record(16, 9, 5, 2, 30.0), "truck/coolant_leak/2d")
-    'Of 14 such alerts 9 led to a coolant leak; 2 are not decided yet.'
+    'Of 14 such alerts that are decided, 9 led to a coolant leak; 2 more are not decided yet.'
     """
     decided = record.failure + record.none
     if not record.opened:
         return ""
     waiting = ""
     if record.unknown:
-        waiting = f"; {record.unknown} {'is' if record.unknown == 1 else 'are'} not decided yet"
+        waiting = f"; {record.unknown} more {'is' if record.unknown == 1 else 'are'} not decided yet"
     if not decided:
-        return f"No such alert is decided yet{waiting}."
+        return "No such alert is decided yet."
     if decided == 1:
         came = f"led to a {mode_in_words(target)}" if record.failure else "led to none"
         return f"The only such alert that is decided {came}{waiting}."
-    return f"Of {decided:,} such alerts {record.failure:,} led to a {mode_in_words(target)}{waiting}."
+    led = f"{record.failure:,} led to a {mode_in_words(target)}"
+    return f"Of {decided:,} such alerts that are decided, {led}{waiting}."
 
 
 def risk_in_words(risk: Risk, target: TargetFacts) -> list[str]:
     """Say why an asset is at risk, and what such scores were worth."""
     said = []
+    if not _believed(target):
+        said.append(f"Should you believe it? {_head(target)}: {_in_short(target)}.")
     if risk.alert is not None and risk.alert.moved_by:
         moved = [
             feature_in_words(move["feature"], move["value"], move["usual"]) for move in risk.alert.moved_by
@@ -304,7 +357,7 @@ def act_or_wait(risk: float, horizon: int, costs: Costs) -> Choice:
 def seen_before(failure: Failure) -> str:
     """Say since when a failure was visible."""
     if failure.visible is None:
-        return "came unseen"
+        return "came without a warning"
     return f"visible {span(failure.time - failure.visible)} before"
 
 
@@ -332,7 +385,7 @@ def last_week(facts: Facts) -> tuple[str, str]:
     if not models:
         targets = () if facts.fleet is None else facts.fleet.targets.values()
         watched = targets and all(target.drift is not None for target in targets)
-        said.append(f"The same models serve{', and no drift was found' if watched else ''}.")
+        said.append(f"The models did not change{', and no drift was found' if watched else ''}.")
     return f"{alerts} {_failed(list(failed.values()))}", " ".join(said)
 
 
@@ -347,7 +400,7 @@ def _failed(failures: Sequence[Failure]) -> str:
     if not count:
         return "No failure was reported."
     if count == 1:
-        return f"1 failure was reported, {'visible before' if seen else 'which came unseen'}."
+        return f"1 failure was reported, {'visible before' if seen else 'which came without a warning'}."
     share = "all" if seen == count else f"{seen:,} of them" if seen else "none"
     return f"{count:,} failures were reported, {share} visible before."
 

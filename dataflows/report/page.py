@@ -87,6 +87,7 @@ def render(facts: Facts) -> str:
             policy=f"default-src 'none'; style-src 'unsafe-inline'; script-src 'sha256-{digest}'",
             data=Markup(to_json(_script_data(facts))),  # noqa: S704 - no text in it ends the element
             answers=findings.answers(facts),
+            risks=findings.risks(facts),
             belief=findings.belief,
             before_labels=findings.before_labels,
             risk_in_words=findings.risk_in_words,
@@ -124,6 +125,7 @@ def _templates() -> jinja2.Environment:
     )
     environment.filters.update(
         percent=words.percent,
+        score=lambda score: "none" if math.isnan(score) else words.percent(score),
         moment=words.moment,
         day=words.day,
         span=words.span,
@@ -263,20 +265,22 @@ def _expectations(facts: Facts, name: str) -> tuple[Markup, list[str]] | None:
     """Chart of the loss that scores expected before labels, and of what it turned out to be."""
     rows = [row for row in facts.metrics["expected"] if row["target"] == name]
     points = [
-        (parse_instant(row["to"]), row["settled"]["expected"], row["settled"]["realised"])
+        (parse_instant(row["to"]), *(row["settled"][key] for key in ("expected", "realised", "low", "high")))
         for row in rows
         if row["settled"]["realised"] is not None
     ]
     if not rows:
-        points = [(look.at, look.expected, look.turned_out) for look in facts.targets[name].looks]
+        looks = facts.targets[name].looks
+        points = [(look.at, look.expected, look.turned_out, look.low, look.high) for look in looks]
     if len(points) < 2:  # noqa: PLR2004 - a line
         return None
     found = [
-        charts.Line("expected before labels", [(at, expected) for at, expected, _ in points]),
-        charts.Line("turned out", [(at, realised) for at, _, realised in points]),
+        charts.Line("expected before labels", [(at, expected) for at, expected, *_ in points]),
+        charts.Line("turned out", [(at, realised) for at, _, realised, *_ in points]),
     ]
     label = f"Log loss expected before labels and as it turned out, {words.target_in_words(name)}"
-    return charts.lines(found, label), [line.name for line in found]
+    band = [(at, low, high) for at, _, _, low, high in points]
+    return charts.lines(found, label, band=band), [line.name for line in found]
 
 
 def _two_clocks(target: TargetFacts) -> list[Table]:

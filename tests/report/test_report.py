@@ -17,7 +17,7 @@ from typer.testing import CliRunner
 
 from dataflows.__main__ import app
 from dataflows.evaluation.alert_lives import Labels, alert_lives
-from dataflows.evaluation.words import moment, target_in_words
+from dataflows.evaluation.words import NARROW, day, moment, percent, target_in_words
 from dataflows.fleet import FleetError, load
 from dataflows.fleet.fleet import Costs
 from dataflows.instants import HOUR, format_instant
@@ -30,6 +30,7 @@ from dataflows.report.findings import (
     belief,
     change_in_words,
     not_checked,
+    risks,
 )
 from dataflows.report.page import render, write_report
 from tests.processes import ROOT
@@ -182,7 +183,7 @@ def test_a_risk_says_where_to_look_and_whether_to_act(fleet: Fleet) -> None:
     assert facts.risks
     text = " ".join("".join(Elements(render(facts)).text).split())
     assert "Look at: the seal" in text
-    assert re.search(r"Of \d+ such alerts \d+ led to a leak", text)
+    assert re.search(r"Of \d+ such alerts that are decided, \d+ led to a leak", text)
     assert re.search(r"(Act now|Wait): acting costs", text)
     first = facts.risks[0]
     assert first.asset in answers(facts)[0].answer
@@ -432,11 +433,11 @@ def test_the_answer_to_a_doubt_has_its_reason(fleet: Fleet) -> None:
     decided = target.record.failure + target.record.none
     assert f"{target.record.failure} of {decided} alerts led to a failure" in given.reason
     assert f"{target.warned} of {target.failures} failures were visible before" in given.reason
-    assert "than a constant guess" in given.reason
+    assert "that of a constant guess" in given.reason
     target.examples, target.positives, target.gain = 0, 0, None
     unknown = answers(facts)[2]
     assert unknown.answer == "Not known yet."
-    assert unknown.reason.startswith("No label is in yet; ")
+    assert unknown.reason.startswith("No label is known yet; ")
 
 
 def test_the_answer_to_a_doubt_is_about_the_asset_that_fails_next(fleet: Fleet) -> None:
@@ -449,6 +450,43 @@ def test_the_answer_to_a_doubt_is_about_the_asset_that_fails_next(fleet: Fleet) 
     verdict = belief(target)[0].partition(":")[0].partition(";")[0]
     assert given.answer == f"{verdict} for leak."
     assert given.reason.endswith(" Not known yet for failure of valve 2.")
+
+
+def test_a_risk_that_can_be_believed_comes_before_a_higher_one_in_doubt(fleet: Fleet) -> None:
+    """The doubt stands beside the higher score, in the answer and on its card."""
+    facts = gather(fleet.output.folder, fleet)
+    [target], first = facts.targets.values(), facts.risks[0]
+    assert target.gain is not None
+    target.gain = target.gain._replace(least=0.1)
+    assert belief(target)[0].startswith(("Yes", "Mostly"))
+    other = TargetFacts("pump/valve_2/1d", target.horizon, target.threshold, None, None)
+    facts.targets[other.name] = other
+    facts.risks.insert(0, first._replace(target=other.name, score=0.999))
+    assert risks(facts)[0] is first
+    which, _, believe, _ = answers(facts)
+    assert which.answer.startswith(f"{first.asset}: {percent(first.score)} for leak")
+    assert f"Also {percent(0.999)} for failure of valve 2. Believe that? Not known yet." in which.reason
+    assert believe.answer.endswith(" for leak.")
+    text = " ".join("".join(Elements(render(facts)).text).split())
+    assert "Should you believe it? Not known yet: no label is known yet." in text
+
+
+def test_an_asset_that_failed_after_its_last_score_is_not_at_risk(fleet: Fleet) -> None:
+    """Its score is in the past; where all have failed, or no failure was ever seen, the answer says so."""
+    facts = gather(fleet.output.folder, fleet)
+    [target] = facts.targets.values()
+    asset = next(each for each in facts.assets if each.failures)
+    [(name, (_, score))] = asset.scores.items()
+    failed = asset.failures[-1].time
+    asset.scores[name] = failed - 1, score
+    assert asset.failed_after(name) == failed
+    text = " ".join("".join(Elements(render(facts)).text).split())
+    assert f"{asset.name} leak on {day(failed)}, last score {percent(score)}".replace(NARROW, " ") in text
+    facts.risks.clear()
+    target.down = facts.assets_in_all
+    assert answers(facts)[0].answer == "None: all have failed."
+    target.down = target.warned = 0
+    assert f"all {target.failures} failures came without a warning" in answers(facts)[0].reason
 
 
 def test_since_when_comes_with_what_was_seen(fleet: Fleet) -> None:

@@ -111,7 +111,7 @@
       root.style.maxWidth = "none";
       const clip = `clip-${this.place}`;
       root.append(svg("clipPath", { id: clip }));
-      root.firstChild.append(svg("rect", { x: LEFT - 1, y: 0, width: this.width + 2, height }));
+      root.firstChild.append(svg("rect", { x: LEFT - 5, y: 0, width: this.width + 10, height }));
       const inside = svg("g", { "clip-path": `url(#${clip})` });
       for (const [from, to] of this.asset.late) {
         const x = this.across(from);
