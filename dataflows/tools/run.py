@@ -56,7 +56,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Deployment", "bytes_of", "progress", "run", "signals"]
 
-_REFRESH = 0.2
 #: The number of commits after which a length that a process without the source noted is final: it may have
 #: noted it an epoch before the source's own snapshot, and hears of commits up to two calls too late.
 _LAG = 4
@@ -437,19 +436,14 @@ def progress(name: str, total: int | None, status: RunStatus, console: Console) 
         TextColumn("{task.fields[records]:,} records"),
         TimeRemainingColumn(),
     )
-    ended = threading.Event()
     with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
         task = bar.add_task(name, total=total, records=0)
 
         def follow() -> None:
-            while not ended.wait(_REFRESH):
-                bar.update(task, completed=status.done, records=status.records)
-
-        thread = threading.Thread(target=follow, daemon=True)
-        thread.start()
-        try:
-            yield
-        finally:
-            ended.set()
-            thread.join()
             bar.update(task, completed=status.done, records=status.records)
+
+        try:
+            with repeated(follow):
+                yield
+        finally:
+            follow()
