@@ -1,4 +1,4 @@
-"""What flows in: one JSON object an event, decoded into typed events or into a reject with its reason."""
+"""Input: decode each JSON object into a typed event, or into a reject with its reason."""
 
 from __future__ import annotations
 
@@ -72,10 +72,10 @@ class Telemetry(msgspec.Struct, frozen=True, gc=False):
     """Readings of one asset at one time; None is a missing reading.
 
     Attributes:
-        site: where it was then; None: where the registry says.
-        unusable: what is wrong with readings that are no numbers, by sensor; None where all are numbers. The
-            record is malformed if the class of its asset declares one of them.
-        raw: the record, where something is unusable.
+        site: of the asset at that time; None: that of the registry.
+        unusable: by sensor, the error of each reading that is not a number; None without any. If the class of
+            the asset declares such a sensor, the record is malformed.
+        raw: the record, if a reading is unusable.
     """
 
     asset: str
@@ -89,7 +89,7 @@ class Telemetry(msgspec.Struct, frozen=True, gc=False):
 
 
 class Failure(msgspec.Struct, frozen=True, gc=False):
-    """A failure of one mode: the label, however late it comes."""
+    """A failure of one mode, reported with any delay: the source of labels."""
 
     asset: str
     time: int
@@ -112,17 +112,17 @@ Finding = Literal["confirmed", "healthy", "unclear"]
 
 
 class Verdict(msgspec.Struct, frozen=True, gc=False):
-    """What a person found who looked at an asset after an alert.
+    """A person's finding about an asset after an alert.
 
     Attributes:
         time: of the finding.
         target: name of the target that warned.
         verdict: ``confirmed``: it would have failed by that mode; ``healthy``: it would not; ``unclear``.
-        by: who found it.
-        since: from when on the target warned, as `opened` of the alert; None: for a whole horizon.
-        alert: id of the alert, for people; it has no effect.
-        note: in words; it has no effect.
-        fails: when it would have failed, as far as a person can say; None where nobody said.
+        by: name of the person.
+        since: when the target began to warn, as `opened` of the alert; None: a horizon before.
+        alert: id of the alert, for information only.
+        note: text, for information only.
+        fails: when the asset would have failed, by the person's estimate; None without one.
     """
 
     asset: str
@@ -149,7 +149,7 @@ class Fault(msgspec.Struct, frozen=True, gc=False):
 
 
 class Retraction(msgspec.Struct, frozen=True, gc=False):
-    """Withdraws the failure or maintenance record, or the verdict, of this id, which was wrong."""
+    """Withdraws a wrong record, a failure, maintenance or verdict, by its id."""
 
     asset: str
     id: str
@@ -157,7 +157,7 @@ class Retraction(msgspec.Struct, frozen=True, gc=False):
 
 
 class Registration(msgspec.Struct, frozen=True, gc=False):
-    """A registry row: the class of an asset, where it stands, what is known of it, whether it is retired."""
+    """A registry row: class, site and attributes of an asset, and whether it is retired."""
 
     asset: str
     asset_class: str
@@ -191,15 +191,15 @@ Action = Literal["promote", "rollback", "freeze", "thaw", "accept", "refuse"]
 
 
 class Command(msgspec.Struct, frozen=True, gc=False):
-    """What a person decides about the champion of a target.
+    """A person's decision about the champion of a target.
 
     Attributes:
         target: its name.
         action: ``promote`` a model, go back (``rollback``) to the champion before, ``freeze`` the champion so
             that no promotion happens by itself, or ``thaw`` it; ``accept`` or ``refuse`` what was proposed.
-        model: to promote; of a proposal, the model that it has to name.
-        by: who decided.
-        why: in words.
+        model: the one to promote, or the one that was proposed.
+        by: name of the person.
+        why: the reason, as text.
     """
 
     target: str
@@ -213,7 +213,7 @@ class Command(msgspec.Struct, frozen=True, gc=False):
 #: Events of one asset.
 AssetEvent = Telemetry | Failure | Maintenance | Fault | Retraction | Registration | Verdict
 Event = AssetEvent | Weather | Command
-#: Events that happened at a time of the asset's own.
+#: Events with an event time of one asset.
 TimedEvent = Telemetry | Failure | Maintenance | Fault
 
 
@@ -221,12 +221,12 @@ _KINDS: dict[type, str] = {kind: kind.__name__.lower() for kind in get_args(Even
 
 
 def kind_of(event: Event) -> str:
-    """Name under which an event is counted: that of its type, in small letters."""
+    """Return the name under which an event is counted: its type, in lower case."""
     return _KINDS[type(event)]
 
 
 class Reject(msgspec.Struct, frozen=True, gc=False):
-    """A record that cannot be used, and why; ``raw`` where it could not be decoded."""
+    """A record that cannot be used, and why; ``raw`` if it could not be decoded."""
 
     reason: str
     detail: str
@@ -239,9 +239,9 @@ class _MalformedError(ValueError):
 
 
 def decode(raw: bytes) -> Event | Reject:
-    """One record into an event, or into a reject that says what is wrong with it; never raises.
+    """Decode a record into an event, or into a reject that names the error; never raises.
 
-    Where the program itself fails, the reject is an `internal_error`, and the log has the traceback.
+    If the program itself fails, the reject is an `internal_error`, and the log has the traceback.
     """
     try:
         return _decode(raw)

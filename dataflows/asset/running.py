@@ -1,9 +1,8 @@
-"""Whether a machine runs: the condition that its class declares on readings, by event time.
+"""Decide whether a machine runs, by its class's condition on readings, in event time.
 
-A machine runs at a time t if the latest known state at or before t is that it runs. The readings of a time
-tell the state if they have every sensor of the condition; other times take the state from before. Before
-the first known state the machine runs. So a gateway that sends one sensor a message is understood, and a
-late reading changes the state of the times after it, up to the next one that tells its own.
+The readings of a time set the state if they have every sensor of the condition; other times keep the state
+before them. Before the first known state the machine runs. So a gateway may send one sensor a message, and
+a late reading changes the state of later times up to the next one with a state of its own.
 """
 
 from __future__ import annotations
@@ -43,21 +42,21 @@ class RunningCondition:
         self._evaluate = evaluator([expression], {name: at for at, name in enumerate(expression.names)})
 
     def __call__(self, readings: Sequence[float | None]) -> bool | None:
-        """Return whether the readings (sensors, or more) tell that it runs; None where one is missing."""
+        """Return whether the machine runs by its readings (sensors, or more); None if one is missing."""
         operands = [math.nan if (value := readings[at]) is None else float(value) for at in self._used]
         (found,) = self._evaluate(operands)
         return None if math.isnan(found) else found != 0.0
 
 
 class RunningStates:
-    """The known states of one asset.
+    """Known states of one asset.
 
     Args:
         condition: of its class.
         state: what `state` returned, None for a new asset.
 
     Attributes:
-        tidied: watermark at which readings of a standing machine were dropped last; see `Windows`.
+        tidied: watermark at which readings of a stopped machine were last dropped; see `Windows`.
 
     Example:
         >>> states = RunningStates(RunningCondition("rpm > 100", ("rpm",)))
@@ -75,29 +74,29 @@ class RunningStates:
         self.condition = condition
         self._times: list[int] = [] if state is None else [*state["times"]]
         self._states: list[bool] = [] if state is None else [*state["states"]]
-        #: So many of the first are before the watermark, each another state than the one before it.
+        #: Number of states before the watermark; each differs from the one before it.
         self._settled = 0
         self.tidied: int | None = None if state is None else state["tidied"]
 
     @property
     def newest(self) -> bool:
-        """Whether the machine runs after all known times."""
+        """Whether the machine runs after the last known time."""
         return self._states[-1] if self._states else True
 
     def at(self, time: int) -> bool:
-        """Whether the machine runs at a time: one whose readings are still held, or a later one."""
+        """Return whether the machine runs at a time whose readings are still held, or later."""
         place = bisect_right(self._times, time)
         return self._states[place - 1] if place else True
 
     def add(self, time: int, readings: Sequence[float | None]) -> int | None:
-        """Add what the readings of a time tell; they replace what it told before.
+        """Set the state of a time by its readings, in place of an earlier one.
 
         Args:
             time: microseconds, not before the watermark.
             readings: (sensors, or more) merged.
 
         Returns:
-            Where the times end whose state this changed, from ``time`` on; None where it changed none.
+            End of the span from ``time`` on whose state changed; None if nothing changed.
         """
         runs = self.condition(readings)
         if runs is None:
@@ -114,7 +113,7 @@ class RunningStates:
         return times[place + 1] if place + 1 < len(times) else _NEVER
 
     def settle(self, mark: int, oldest: int) -> None:
-        """Forget what late readings can no longer change, but for the times at which the state changes.
+        """Forget times that late readings can no longer change, except those at which the state changes.
 
         Args:
             mark: nothing earlier is accepted any more.

@@ -1,7 +1,7 @@
-"""Compares alerts with the failures that came: what a threshold would have done with the scores of a run.
+"""Compare alerts with failures: the effect of other thresholds on the scores of a run.
 
-Every published score is replayed through the alert book of the stream, also those between the examples, since
-alerts open on every score.
+Every published score is replayed through the alert book of the stream, since alerts open on every score, not
+only on those of examples.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 __all__ = ["CANDIDATES", "Labels", "Outcome", "Scored", "outcomes", "read_labels", "read_scores"]
 
-#: Thresholds that are tried: quantiles of the scores.
+#: Number of thresholds to try, quantiles of the scores.
 CANDIDATES = 60
 
 
@@ -39,9 +39,8 @@ class Scored:
         asset: its asset.
         time: of the telemetry.
         score: as it was published.
-        failure: time of the failure within the horizon, None where there was none.
-        known: whether it is known that there was or was none; False where maintenance came first, or where
-            the recording ends too early.
+        failure: time of the failure within the horizon; None without one.
+        known: whether the outcome is known; False if maintenance came first, or the recording ends too early.
         revision: of the prediction.
     """
 
@@ -55,16 +54,16 @@ class Scored:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What one threshold would have done.
+    """Effect of one threshold.
 
     Attributes:
-        threshold: from which score on an alert opens.
-        opened: alerts at times whose outcome is known.
-        false: those of them that opened with no failure within the horizon.
+        threshold: least score at which an alert opens.
+        opened: number of alerts with a known outcome.
+        false: number of these without a failure within the horizon.
         failures: failures with a score within the horizon before them.
         warned: failures with an alert open at least ``lead`` before them.
-        asset_days: days with scores whose outcome is known, over all assets.
-        days: those of the calendar among them.
+        asset_days: days with scores of known outcome, over all assets.
+        days: the same, each day of the calendar once.
     """
 
     threshold: float
@@ -82,7 +81,7 @@ class Outcome:
 
     @property
     def opened_per_week(self) -> float:
-        """Alerts a week, of the whole fleet: so many machines have to be looked at.
+        """Alerts a week in the whole fleet: the number of inspections.
 
         >>> Outcome(0.3, 20, 11, 12, 9, asset_days=700.0, days=70.0).opened_per_week
         2.0
@@ -91,16 +90,16 @@ class Outcome:
 
     @property
     def precision(self) -> float | None:
-        """Share of alerts that a failure followed; None without alerts."""
+        """Share of alerts followed by a failure; None without alerts."""
         return 1 - self.false / self.opened if self.opened else None
 
     def cost(self, false_alarm: float, missed: float, repair: float = 0.0) -> float:
-        """What the threshold would have cost, with planned repairs of what it warned of."""
+        """Return the cost of the threshold, with a planned repair for each failure that it warned of."""
         return self.false * false_alarm + self.warned * repair + (self.failures - self.warned) * missed
 
 
 class Labels:
-    """What came of the examples of one target, by asset.
+    """Outcomes of the examples of one target, by asset.
 
     Args:
         examples: asset, time, final label and time of the failure, of each example.

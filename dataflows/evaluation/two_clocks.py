@@ -1,14 +1,14 @@
 """The error of served scores over two clocks: by the age of a score, and by when labels were known.
 
-A prediction is judged more than once in its life. Its first score is what users got on arrival; late data
-revises it; its label comes last. So one run has many errors, and each answers another question:
+A prediction has several errors. Users get its first score on arrival, late data revises the score, and the
+label comes last. Each error answers a different question:
 
 - *by age*: the error of the score that was known an hour, or a day, after the first. It shows what late data
   adds, and when.
-- *before labels*: at an instant, the scores of the examples without a label say what error to expect of them;
-  once the labels are in, it is seen whether that came true.
-- *as labels come*: positives are often known before negatives, or after them. The error of the labels that
-  are in by the end of a week is not that of the week.
+- *before labels*: the scores of examples without a label give the error to expect. Once the labels are in,
+  the two are compared.
+- *as labels come*: positives are often known before negatives, or after them. So the error over the labels
+  known at the end of a week differs from the error of that week.
 
 Source: M. Grzenda, H. M. Gomes and A. Bifet, "Delayed labelling evaluation for data streams", Data Mining and
 Knowledge Discovery 34, 2020, whose continuous re-evaluation judges each prediction at several ages.
@@ -33,7 +33,7 @@ __all__ = ["Age", "Look", "Revisions", "Served", "by_age", "looks"]
 _AGES = tuple(
     MICROSECONDS[unit] * count for count, unit in ((10, "m"), (1, "h"), (6, "h"), (1, "d"), (7, "d"))
 )
-#: So many positives make a distribution of the delays of labels.
+#: Fewest positives from which the delays of labels are estimated.
 _FEWEST = 20
 
 
@@ -56,7 +56,7 @@ class Served(NamedTuple):
 
 
 class Revisions(NamedTuple):
-    """Later scores of examples, in the order in which they were served.
+    """Later scores of examples, in the order of serving.
 
     Attributes:
         example: index of the example (m).
@@ -70,14 +70,14 @@ class Revisions(NamedTuple):
 
 
 class Age(NamedTuple):
-    """The error of the scores that are known at one age.
+    """Error of the scores that are known at one age.
 
     Attributes:
         after: microseconds since the first score; None for the last score of each example.
-        revised: examples whose score was revised by then.
-        examples: all of them.
-        loss: mean log loss of the score that was known then, nats.
-        loss_of_revised: the same over the examples that are revised at any age; None without any.
+        revised: number of examples whose score was revised by then.
+        examples: number of all examples.
+        loss: mean log loss of the scores known then, nats.
+        loss_of_revised: the same over examples that are revised at any age; None without any.
     """
 
     after: int | None
@@ -88,17 +88,17 @@ class Age(NamedTuple):
 
 
 class Look(NamedTuple):
-    """The error as it looked at one instant, and as it turned out.
+    """Error as estimated at one instant, and as it turned out.
 
     Attributes:
         at: the instant, microseconds.
-        waiting: examples that had a score and no label then, of those whose label is known today.
-        expected: the log loss that their scores expected, nats.
+        waiting: number of examples with a score and no label then, and a label today.
+        expected: their expected log loss by their scores, nats.
         low: lower end of its 95 % interval.
         high: its upper end.
-        turned_out: their log loss under the labels that came.
-        examples: those of the period that ends at ``at``.
-        labelled: those of them whose label was known by then.
+        turned_out: their log loss under their labels.
+        examples: number of examples in the period that ends at ``at``.
+        labelled: number of these with a label by then.
         loss_then: log loss of ``labelled``; None without any.
         loss: log loss of ``examples`` today; None without any.
     """
@@ -116,7 +116,7 @@ class Look(NamedTuple):
 
     @property
     def inside(self) -> bool:
-        """Whether the loss turned out to lie in the interval that was expected."""
+        """Whether the loss turned out to be inside the expected interval."""
         return self.low <= self.turned_out <= self.high
 
 
@@ -167,11 +167,11 @@ def _age(
 
 
 def looks(served: Served, horizon: int, every: int) -> list[Look]:
-    """Return the error as it looked at the end of each period, beside what it turned out to be.
+    """Return the error as estimated at the end of each period, and as it turned out.
 
-    An example without a label is less likely a positive than its score says, the longer no failure has been
-    reported: `positive_still`, by the delays of the positives that were known then. Instants behind the
-    newest negative example are left out: of the examples without a label then, some have none today.
+    The longer an example is without a label, the less likely it is a positive (`positive_still`, with the
+    delays of the positives known then). Instants after the newest negative example are left out, since some
+    examples without a label then have none today either.
 
     Args:
         served: the examples.

@@ -1,12 +1,11 @@
 """Readings relative to the operating condition: found online, for every asset of a class together.
 
-A machine reads otherwise at high load than at low load, and wear is small beside that. A class may declare
-the sensors that tell the condition, each with a width. The first reading of a condition is its centre; a
-reading further from every centre than the width of any of these sensors begins another one (leader
-clustering: J. A. Hartigan, "Clustering Algorithms", 1975). Of each condition the running mean and deviation
-of the other sensors are kept. Telemetry gets its readings in deviations from the mean of its condition, as
-known from all telemetry of the class before it in the sequence. As of weather, an asset keeps what its event
-got: nothing later changes it.
+Load changes readings more than wear does. So a class may declare the sensors of its operating condition,
+each with a width. The first reading of a condition is its centre. A reading that is further than the width
+of a sensor from every centre begins a new condition (leader clustering: J. A. Hartigan, "Clustering
+Algorithms", 1975). Each condition keeps the running mean and deviation of the other sensors. Readings of
+telemetry are given in deviations from the mean of its condition, by all telemetry of the class before it in
+the sequence. Like weather, an event keeps the values it got; later events do not change them.
 """
 
 from __future__ import annotations
@@ -28,15 +27,15 @@ if TYPE_CHECKING:
 
 __all__ = ["Conditions", "ConditionsOfClass"]
 
-#: Readings of a condition before it says what is usual.
+#: Fewest readings of a condition for a deviation.
 _FEWEST = 2
-#: From so many readings on, one further than so many deviations from the mean counts as if it were there.
+#: After this many readings, one further from the mean than this many deviations is clipped to that distance.
 _SETTLED, _LIMIT = 32, 8.0
 
 
 @njit(cache=True)
 def _nearest(centres: Floats, widths: Floats, at: Floats, known: int) -> tuple[int, float]:
-    """Return the nearest centre, and its distance in widths along the sensor in which it is furthest."""
+    """Return the nearest centre, and its largest distance along one sensor, in widths."""
     best, distance = -1, math.inf
     for number in range(known):
         furthest = 0.0
@@ -49,12 +48,12 @@ def _nearest(centres: Floats, widths: Floats, at: Floats, known: int) -> tuple[i
 
 @njit(cache=True)
 def _relative(moments: Floats, values: Floats, *, learns: bool) -> Floats:
-    """Return values in deviations from their means, and take them into the moments afterwards.
+    """Return values in deviations from their means, and then add them to the moments.
 
     Args:
         moments: (3, sensors) counts, means and variances; changed in place.
         values: (sensors) NaN is missing.
-        learns: whether they are taken.
+        learns: whether they are added.
     """
     found = np.full(len(values), np.nan)
     for i in range(len(values)):
@@ -77,11 +76,11 @@ def _relative(moments: Floats, values: Floats, *, learns: bool) -> Floats:
 
 
 class ConditionsOfClass:
-    """Operating conditions of one class, and what is usual in each.
+    """Operating conditions of one class, with mean and deviation of each sensor in each.
 
     Args:
-        declared: sensors that tell the condition, and sensors that get relative readings.
-        state: return value of `state`; None, or one of another declaration, begins with no condition.
+        declared: sensors of the condition, and sensors with relative readings.
+        state: return value of `state`; None, or that of another declaration: no condition yet.
 
     Example:
         >>> from dataflows.fleet.fleet import Relative
@@ -104,11 +103,11 @@ class ConditionsOfClass:
             self._moments[: self._known] = np.frombuffer(state["moments"]).reshape(self._known, 3, -1)
 
     def relative(self, readings: Mapping[str, float | None], *, learns: bool = True) -> tuple[float, ...]:
-        """Return the readings relative to their condition, NaN where that is not known; then learn them.
+        """Return the readings relative to their condition, NaN if that is unknown; then learn them.
 
         Args:
             readings: of one event, by sensor.
-            learns: whether the event is news.
+            learns: whether to learn from the event.
         """
         by = [readings.get(name) for name, _ in self._declared.by]
         at = np.array([math.nan if value is None else value for value in by], dtype=np.float64)

@@ -1,4 +1,4 @@
-"""Whether the intervals of the hours to failure cover what comes, and where they end from now on."""
+"""Measure how often the intervals of the hours to failure hold the failure, and set their ends by it."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ __all__ = ["Coverage"]
 
 
 class _Pending(NamedTuple):
-    """What was served at an example that would surely fail.
+    """Hours and score that were served for an example whose failure was almost certain.
 
     Attributes:
         score: of the champion.
@@ -39,10 +39,10 @@ class _Pending(NamedTuple):
 
 
 class Coverage(Monitor):
-    """Intervals of the hours to failure of one target: as served they are compared with what came.
+    """Compare the served intervals of the hours to failure of one target with the failures.
 
-    An example counts when the models learn it, so failures and what did not fail become known together. What
-    was censored, and failures whose time nobody knows (verdicts), count nowhere.
+    An example counts when the models learn it, so positives and negatives are counted with the same delay.
+    Censored examples do not count, nor do failures without a time (verdicts).
     """
 
     name: ClassVar[str] = "hours"
@@ -52,7 +52,7 @@ class Coverage(Monitor):
         self._context = context
         self._model = model
         self._levels = IntervalLevels(kept["reached"])
-        #: Intervals with both ends whose outcome is known; those with the failure inside; before them.
+        #: Intervals with both ends and a known outcome; failures inside them; failures before them.
         self._closed, self._covered, self._before = kept["closed"], kept["covered"], kept["before"]
         entries = context.entries.get(self.name, {})
         self._pending = {
@@ -67,7 +67,7 @@ class Coverage(Monitor):
         return None if model is None else cls(context, model, state)
 
     def interval(self, left: TimeLeft, score: float) -> tuple[float | None, float | None, float | None]:
-        """Lower end, median and upper end of the hours to failure, see `IntervalLevels`."""
+        """Return lower end, median and upper end of the hours to failure, see `IntervalLevels`."""
         return self._levels.interval(left, score)
 
     @override
@@ -118,7 +118,7 @@ class Coverage(Monitor):
 
     @override
     def summary(self) -> dict[str, Any]:
-        """Known outcomes of intervals with both ends; the share that they cover is to be 0.8."""
+        """Count intervals with both ends and a known outcome; the goal is a coverage of 0.8."""
         if not self._closed:
             return {}
         counts = {"intervals": self._closed, "covered": self._covered, "before": self._before}

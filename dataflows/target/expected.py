@@ -1,19 +1,19 @@
-"""Error before labels: the loss and the confusion that the champion's scores expect of themselves.
+"""Error before labels: the loss and the confusion to expect by the champion's own scores.
 
 If a score p is the probability of a positive, its log loss has the expectation -p ln p - (1-p) ln(1-p) and
 the standard deviation sqrt(p (1-p)) |ln(p / (1-p))|. So the loss of examples without labels is known up to an
-interval; where the realised loss leaves it, the scores are no probabilities any more.
+interval. If the realised loss leaves it, the scores are no longer probabilities.
 
-Examples of one asset within a horizon share their labels. So the standard deviations of a *block*, the
-examples of one asset in one horizon, are added up, and the variances of blocks. A failure makes positives in
-up to two neighbouring blocks, so that variance is doubled.
+Examples of one asset within a horizon share their labels, and form a *block*. Within a block standard
+deviations add up; over blocks variances do. A failure makes positives in up to two neighbouring blocks, so
+that variance is doubled.
 
-Without a label an example is not as likely a positive as its score says: failures are reported with time. An
-example of age a without a report is positive with probability
+An example that still has no label is less likely a positive than its score, since failures are reported with
+a delay. An example of age a without a report is positive with probability
 
     p (1 - F(a)) / (1 - p F(a)),
 
-F being the share of positives whose label was known by that age, learned from the stream.
+where F is the share of positives whose label is known by that age, learned from the stream.
 
 Sources: Chapelle, "Modeling delayed feedback in display advertising", KDD 2014; Bialek, Kuberski, Perrakis
 and Bifet, "Estimating model performance under covariate shift without labels", arXiv 2401.08348.
@@ -44,10 +44,10 @@ __all__ = ["Expected", "Outlook", "positive_still"]
 
 #: 95 % of the normal distribution.
 _Z = 1.959964
-#: Of the standard deviation, since neighbouring blocks share labels too.
+#: Factor of the standard deviation, since neighbouring blocks share labels too.
 _NEIGHBOURS = math.sqrt(2.0)
 _BINS = 64
-#: So many positives make a distribution of delays.
+#: Fewest positives from which delays are estimated.
 _FEWEST = 20
 
 
@@ -95,12 +95,12 @@ def _loss(score: float, positive: float) -> tuple[float, float]:
 
 
 class Outlook:
-    """What is expected of examples without labels.
+    """Expected loss and confusion of examples without labels.
 
     Args:
-        open_examples: asset, time, score, and the probability of a positive, of each.
+        open_examples: asset, time, score and probability of a positive of each.
         horizon: of the target, in microseconds.
-        threshold: from which on a score is a warning.
+        threshold: least score of a warning.
 
     >>> outlook = Outlook([("a", 0, 0.9, 0.9), ("b", 0, 0.1, 0.1)], 3_600_000_000, 0.5)
     >>> round(outlook.loss()["expected"], 3)

@@ -1,4 +1,4 @@
-"""Verdicts: what people found who looked at assets after alerts, as counts and in figures of the champion."""
+"""Verdicts: count people's findings after alerts, and correct the champion's figures by them."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = ["JUDGED", "Verdicts", "corrected"]
 
-#: Reasons of labels that a verdict gave.
+#: Reasons of labels that come from a verdict.
 JUDGED = frozenset({"confirmed", "healthy"})
 
 
@@ -28,8 +28,8 @@ class Sums(NamedTuple):
     """Sums over examples.
 
     Attributes:
-        examples: how many.
-        positives: how many failed, or would have.
+        examples: their number.
+        positives: number of them that failed or would have.
         loss: sum of the log losses.
     """
 
@@ -43,20 +43,20 @@ class Sums(NamedTuple):
 
 
 def corrected(sums: Mapping[str, Mapping[bool, Sums]]) -> dict[str, float | None]:
-    """Return figures in which each example that a verdict labelled stands for those that nobody judged, too.
+    """Return figures in which examples with a verdict also represent those without one.
 
-    What maintenance hides is no random part of the examples, but what is judged of it can be. So a judged
-    example counts as often as there are hidden and judged ones for each judged one, apart for examples that
-    warned and that did not: the inverse of the share that was judged (D. G. Horvitz and D. J. Thompson, "A
-    generalization of sampling without replacement from a finite universe", JASA 47, 1952; J. Hájek's ratio).
+    Maintenance does not hide a random part of the examples, but the part that is judged can be. So each
+    judged example is weighted by the inverse of the share that was judged, separately for examples with and
+    without a warning (D. G. Horvitz and D. J. Thompson, "A generalization of sampling without replacement from
+    a finite universe", JASA 47, 1952; J. Hájek's ratio).
 
     Args:
         sums: of the examples whose label was ``seen``, of those that were ``judged`` and of those that stay
             ``hidden``; each by whether the score warned.
 
     Returns:
-        Precision, recall and log loss, and the mean weight of a judged example. None where nothing was judged
-        of what is hidden.
+        Precision, recall and log loss, and the mean weight of a judged example; None if no hidden example was
+        judged.
 
     Example:
         >>> sums = {"seen": {True: Sums(10, 6, 2.0), False: Sums(90, 2, 1.0)}}
@@ -85,11 +85,11 @@ def corrected(sums: Mapping[str, Mapping[bool, Sums]]) -> dict[str, float | None
 
 
 class Verdicts(Monitor):
-    """Verdicts of one target, and the examples that have their label from one.
+    """Count the verdicts of one target, and the examples with a label from one.
 
-    The share of confirmed ones among those that are not unclear estimates the precision of alerts, without
-    the bias that repairs cause, if the alerts that are judged are chosen at random; so do the corrected
-    figures of the scores that were published (`corrected`), if verdicts say when an asset would have failed.
+    If the judged alerts are chosen at random, the share of confirmed verdicts among the clear ones estimates
+    the precision of alerts without the bias of repairs. So do the corrected figures of published scores
+    (`corrected`), if verdicts say when an asset would have failed.
     """
 
     name: ClassVar[str] = "verdicts"
@@ -100,7 +100,7 @@ class Verdicts(Monitor):
         self._from = context.figures_from
         self._found: Counter[str] = Counter(kept["found"])
         self._examples: Counter[str] = Counter(kept["examples"])
-        #: By what is known of the label, then by whether the score warned.
+        #: By the origin of the label, then by whether the score warned.
         self._sums = {kind: {False: Sums(), True: Sums()} for kind in ("seen", "judged", "hidden")}
         for kind, (below, warned) in kept["sums"].items():
             self._sums[kind] = {False: Sums(*below), True: Sums(*warned)}

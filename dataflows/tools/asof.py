@@ -1,8 +1,7 @@
 """``python -m dataflows asof``: what was known at an instant, from the outputs of a run.
 
-Every row says on what it was based. So the past can be asked without a store of its own: a row belongs to the
-knowledge of an instant if the arrival on which it rests is not later. In recordings without arrivals the
-knowledge time is the largest event time so far.
+Every row holds the arrival of the record that caused it, so the outputs are enough: a row was known at an
+instant if that arrival is not later. In recordings without arrivals, the largest event time so far counts.
 """
 
 from __future__ import annotations
@@ -29,17 +28,17 @@ if TYPE_CHECKING:
 __all__ = ["AsOfError", "Cut", "Known", "cut_at", "known_at", "rows_known", "show_asof"]
 
 _SHOWN = 12
-#: Outputs whose rows tell how knowledge went on.
+#: Outputs whose rows give the knowledge time of a record.
 _CLOCKS = ("predictions", "evaluations", "examples", "metrics", "late", "rejects", "changes")
 
 
 class AsOfError(ValueError):
-    """What was known cannot be shown; the message says why."""
+    """The state at an instant cannot be shown; the message says why."""
 
 
 @dataclass(frozen=True, slots=True)
 class Cut:
-    """Where knowledge ends: at an instant, or behind a record.
+    """End of what was known: an instant, or a record.
 
     Attributes:
         at: microseconds since 1970; None for a record.
@@ -51,7 +50,7 @@ class Cut:
 
 
 def cut_at(when: str) -> Cut:
-    """Return where knowledge ends.
+    """Parse the end of what was known.
 
     Args:
         when: RFC 3339 with offset, or ``#`` and the number of a record.
@@ -82,7 +81,7 @@ class _Clock:
                 arrival = row.get("arrival")
                 if arrival is None and output == "predictions":
                     self.has_arrivals = False
-                # Without arrivals a late event revises an earlier time, which the running maximum forgives.
+                # Without arrivals a late event has an earlier time; the running maximum below corrects that.
                 text = arrival or row.get("known") or (row.get("time") if output == "predictions" else None)
                 if text is not None:
                     number = row["sequence"]
@@ -94,7 +93,7 @@ class _Clock:
             self._times.append(newest)
 
     def of(self, row: Mapping[str, Any]) -> int:
-        """Knowledge time of a row."""
+        """Return the knowledge time of a row."""
         text = row.get("arrival") or (row.get("known") if self.has_arrivals else None)
         if text is not None:
             return parse_instant(text)
@@ -109,7 +108,7 @@ def rows_known(folder: Path, cut: Cut) -> Iterator[tuple[str, dict[str, Any]]]:
 
     Args:
         folder: folder of the outputs.
-        cut: where knowledge ends.
+        cut: end of what was known.
     """
     clock = _Clock(folder) if cut.at is not None else None
     for output in OUTPUTS:
@@ -123,12 +122,12 @@ def rows_known(folder: Path, cut: Cut) -> Iterator[tuple[str, dict[str, Any]]]:
 
 @dataclass(slots=True)
 class Known:
-    """What the rows up to a cut amount to.
+    """State that follows from the rows up to a cut.
 
     Attributes:
         rows: number of rows by output.
         predictions: the latest of each asset and target, revisions included.
-        labels: the row of each example that stands, by id of its prediction.
+        labels: the latest row of each example, by id of its prediction.
         champions: the latest change of champion of each target.
         challengers: names and versions of challengers, by target.
         alerts: the latest row of each alert that is open.
@@ -145,11 +144,11 @@ class Known:
 
 
 def known_at(folder: Path, cut: Cut) -> Known:
-    """Return what was known at a cut.
+    """Return the state at a cut.
 
     Args:
         folder: folder of the outputs.
-        cut: where knowledge ends.
+        cut: end of what was known.
     """
     known = Known()
     for output, row in rows_known(folder, cut):
@@ -189,11 +188,11 @@ def _add_model(known: Known, row: dict[str, Any]) -> None:
 def show_asof(
     folder: Path, cut: Cut, console: Console, *, as_json: bool = False, parquet: Path | None = None
 ) -> None:
-    """Print what was known, or write the rows that were known.
+    """Print the state at a cut, or write the rows up to it.
 
     Args:
         folder: folder of the outputs.
-        cut: where knowledge ends.
+        cut: end of what was known.
         console: for the tables.
         as_json: write every row, one JSON object a line with its ``output``, to standard output.
         parquet: a folder for one Parquet file an output.

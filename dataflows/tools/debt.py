@@ -1,4 +1,4 @@
-"""``python -m dataflows check fleet.toml --debt``: what a fleet carries that nobody needs, or that grew old.
+"""``python -m dataflows check fleet.toml --debt``: find what a fleet does not use, and what is out of date.
 
 It reads the fleet.toml, the outputs of the run and the manifest of its store. Each finding says what to do.
 """
@@ -28,16 +28,16 @@ if TYPE_CHECKING:
 
 __all__ = ["debt"]
 
-#: A model is judged after so many examples, and so many positives among them.
+#: Fewest examples, and fewest positives among them, by which a model is judged.
 _EXAMPLES, _POSITIVES = 200, 10
-#: A target without a positive label for so many horizons, and at least so long, has none "for long".
+#: Horizons, and the least time, without a positive label before that is a finding.
 _HORIZONS, _LONG = 10, 30 * MICROSECONDS["d"]
-#: So many names are written out.
+#: Most names in one finding.
 _NAMED = 6
 
 
 def debt(fleet: Fleet, store: Path) -> list[Finding]:
-    """Return what a fleet carries that nobody needs; one finding ``ok`` if there is nothing.
+    """Return what a fleet does not use and what is out of date; one finding ``ok`` if there is nothing.
 
     Args:
         fleet: the fleet.
@@ -65,7 +65,7 @@ def debt(fleet: Fleet, store: Path) -> list[Finding]:
 
 
 def _models(fleet: Fleet, rows: Sequence[dict[str, Any]]) -> Iterator[Finding]:
-    """Models whose log loss is neither below that of the base rate nor below that of another model."""
+    """Find models whose log loss is below neither that of the base rate nor that of another model."""
     by_target: dict[str, dict[str, list[dict[str, Any]]]] = defaultdict(lambda: defaultdict(list))
     for row in rows:
         if row["examples"]:
@@ -109,7 +109,7 @@ def _base_rate_loss(rows: Sequence[dict[str, Any]]) -> float:
 
 
 def _unused(fleet: Fleet, asset_class: AssetClass) -> Iterator[Finding]:
-    """Features that no model sees, and sensors that make no feature."""
+    """Find features that no model sees, and sensors without a feature."""
     about = f"class {asset_class.name}"
     if not asset_class.targets:
         yield Finding("warning", about, "it has no target", "add one, or take the class out")
@@ -123,12 +123,12 @@ def _unused(fleet: Fleet, asset_class: AssetClass) -> Iterator[Finding]:
         yield Finding("warning", about, what, todo)
     useless = [sensor for sensor in asset_class.sensors if not _makes_features(asset_class, sensor)]
     if useless:
-        what = f"{len(useless)} of {len(asset_class.sensors)} sensors that make no feature: {_some(useless)}"
+        what = f"{len(useless)} of {len(asset_class.sensors)} sensors without a feature: {_some(useless)}"
         yield Finding("warning", about, what, "add them to a window, or take them out of `sensors`")
 
 
 def _makes_features(asset_class: AssetClass, sensor: str) -> bool:
-    """Whether a sensor is a feature, or windows, expressions, conditions or features of your own read it."""
+    """Whether a sensor is a feature, or a window, expression, condition or feature of your own reads it."""
     channels = {sensor, f"{sensor}.relative"}
     channels |= {name for name, text in asset_class.expressions if sensor in parse(text).names}
     windows = {asset_class.channels[index] for window in asset_class.windows for index in window.sensors}
@@ -147,7 +147,7 @@ def _some(names: Sequence[str]) -> str:
 
 
 def _labels(fleet: Fleet, rows: Sequence[dict[str, Any]]) -> Iterator[Finding]:
-    """Targets of which no failure was labelled for long."""
+    """Find targets that have had no positive label for a long time."""
     by_target: dict[str, list[dict[str, Any]]] = defaultdict(list)
     for row in rows:
         by_target[row["target"]].append(row)
@@ -168,7 +168,7 @@ def _labels(fleet: Fleet, rows: Sequence[dict[str, Any]]) -> Iterator[Finding]:
 
 
 def _thresholds(fleet: Fleet, rows: Sequence[dict[str, Any]]) -> Iterator[Finding]:
-    """Thresholds that were set before the version began to serve whose scores they are on."""
+    """Find thresholds that are older than the champion whose scores they divide."""
     for target in fleet.targets.values():
         of = [row for row in rows if row.get("target") == target.name]
         served = [row for row in of if row["change"] == "champion"]
@@ -195,7 +195,7 @@ def _at(row: dict[str, Any]) -> str:
 
 
 def _configuration(fleet: Fleet, store: Path, rows: Sequence[dict[str, Any]]) -> Iterator[Finding]:
-    """How the fleet.toml differs from the one that the store was last run with."""
+    """Compare the fleet.toml with that of the last run on the store."""
     manifest = read_manifest(store) if store.exists() else None
     if manifest is None:
         return
@@ -211,15 +211,15 @@ def _configuration(fleet: Fleet, store: Path, rows: Sequence[dict[str, Any]]) ->
         return
     what = f"{fleet.path.name} is not the one of the last run on {store} ({manifest.run.started})"
     others = sorted(_otherwise(fleet, rows))
-    what += f"; models that are new or configured otherwise: {_some(others)}" if others else ""
-    todo = "the next run takes it over: changed models start as challengers; or put the former file back"
+    what += f"; new or changed models: {_some(others)}" if others else ""
+    todo = "the next run uses it: changed models start as challengers; or put the former file back"
     yield Finding("warning", "store", what, todo)
     for each in lost:
         yield Finding("failure", "store", f"it cannot go on: {each}", "put it back, or run with --migrate")
 
 
 def _otherwise(fleet: Fleet, rows: Iterable[dict[str, Any]]) -> Iterator[str]:
-    """Yield the models of targets of the run whose configuration is not in the rows of their lineage."""
+    """Yield models, of targets that ran, whose configuration no row of their lineage has."""
     known: dict[str, set[tuple[str, str]]] = defaultdict(set)
     for row in rows:
         if row["change"] == "lineage":

@@ -1,4 +1,4 @@
-"""``python -m dataflows estimate``: five estimates of one model's error, and which of them users see."""
+"""``python -m dataflows estimate``: estimate one model's error in five ways, and say which one users see."""
 
 from __future__ import annotations
 
