@@ -47,8 +47,8 @@ def corrected(sums: Mapping[str, Mapping[bool, Sums]]) -> dict[str, float | None
 
     Maintenance does not hide a random part of the examples, but the part that is judged can be. So each
     judged example is weighted by the inverse of the share that was judged, separately for examples with and
-    without a warning (D. G. Horvitz and D. J. Thompson, "A generalization of sampling without replacement from
-    a finite universe", JASA 47, 1952; J. Hájek's ratio).
+    without a warning (D. G. Horvitz and D. J. Thompson, "A generalization of sampling without replacement
+    from a finite universe", JASA 47, 1952; J. Hájek's ratio).
 
     Args:
         sums: of the examples whose label was ``seen``, of those that were ``judged`` and of those that stay
