@@ -52,7 +52,7 @@ if TYPE_CHECKING:
 
     from dataflows.status import Metric, RunStatus, Value
 
-__all__ = ["STUCK", "AddressError", "RunCollector", "address_of", "assets_of", "beside", "served"]
+__all__ = ["STUCK", "AddressError", "RunCollector", "address_of", "address_of_process", "assets_of", "served"]
 
 #: Seconds without a request to the source after which the process counts as stuck.
 STUCK = 600.0
@@ -98,10 +98,10 @@ def assets_of(text: str) -> int:
     raise AddressError(msg)
 
 
-def beside(address: tuple[str, int], number: int) -> tuple[str, int]:
-    """Address of a further process of a run; port 0, any free one, stays.
+def address_of_process(address: tuple[str, int], number: int) -> tuple[str, int]:
+    """Return the address of a process of a run by its number; port 0, any free one, stays 0.
 
-    >>> beside(("127.0.0.1", 9464), 2), beside(("127.0.0.1", 0), 2)
+    >>> address_of_process(("127.0.0.1", 9464), 2), address_of_process(("127.0.0.1", 0), 2)
     (('127.0.0.1', 9466), ('127.0.0.1', 0))
     """
     host, port = address

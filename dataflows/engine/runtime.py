@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dataflows.breaker import check_commands, watched
-from dataflows.exporter import address_of, assets_of, beside, served
+from dataflows.exporter import address_of, address_of_process, assets_of, served
 from dataflows.notify.delivery import delivered
 from dataflows.recovery.manifest import started, write_manifest
 from dataflows.recovery.sqlite_files import delete_unfinished, part_files
@@ -160,7 +160,7 @@ def serve_until_exit(fleet: Fleet, runtime: Runtime, address: str | None, assets
         _serving.enter_context(delivered(fleet, runtime.status))
         atexit.register(_serving.close)
     if address:
-        place = beside(address_of(address), runtime.process)
+        place = address_of_process(address_of(address), runtime.process)
         folder = fleet.output.folder
         _serving.enter_context(served(place, runtime.status, runtime.store, folder, assets_of(assets)))
 

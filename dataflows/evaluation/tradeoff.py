@@ -38,10 +38,10 @@ __all__ = [
     "Option",
     "Outcome",
     "Served",
-    "beside",
     "candidates",
     "covered",
     "judge",
+    "next_option",
     "recommend",
     "served",
     "waiting",
@@ -357,7 +357,7 @@ def covered(behind: NDArray[np.int64], lateness: int) -> int:
     return int(np.searchsorted(behind, lateness, side="right"))
 
 
-def beside(outcomes: Sequence[Outcome], behind: NDArray[np.int64]) -> Option | None:
+def next_option(outcomes: Sequence[Outcome], behind: NDArray[np.int64]) -> Option | None:
     """Return the option to try next, between the recommended one and a neighbour; None where none is left.
 
     Cost changes with the messages that a lateness covers: the round lateness that halves those between the

@@ -41,14 +41,14 @@ _ASSET = re.compile(
 _TIME = re.compile(
     r"time|date|stamp|^ts$|^at$|^t$|epoch|cycle|hour$|zeit|datum|horodat|fecha|heure|^data$", re.IGNORECASE
 )
-#: Columns of sensor names, of their readings, and of how good these are.
+#: Columns of sensor names, of readings, and of the quality of readings.
 _TAG = re.compile(
     r"tag|sensor|signal|variable|parameter|point|channel|metric|messstelle|kanal", re.IGNORECASE
 )
 _VALUE = re.compile(r"^(value|val|reading|wert|messwert|v)$", re.IGNORECASE)
 _QUALITY = re.compile(r"quality|qualität|status", re.IGNORECASE)
 _PARTS = (".", "/", ":", "|", "_")
-#: Share of all pairs of machine and sensor that are among the tags, at least.
+#: Least share of all pairs of machine and sensor that the tags must have.
 _FULL = 0.7
 _ARRIVED = re.compile(
     r"arriv|receiv|ingest|inserted|report|notif|recv|^rx|rx$|gemeldet|meldung|eingang|erfasst", re.IGNORECASE
@@ -76,9 +76,9 @@ _PERSON = re.compile(
     r"|techniker|mechaniker|schlosser|bearbeiter|schicht|(?<!\w)von$|opérateur|technicien",
     re.IGNORECASE,
 )
-#: Fields of an event that say what it is about.
+#: Field of an event that names its mode, code or component.
 _ABOUT = {"failure": "mode", "fault": "code", "maintenance": "component"}
-#: Names of columns that say what a row is.
+#: Names of columns with the kind of a row.
 _TYPE = re.compile(r"type|kind|class|category|(?<!t)art$|typ$", re.IGNORECASE)
 _LABEL = re.compile(r"^(is_?)?(machine_?)?(fail(ure|ed)?|broken?|breakdown|label|target)$", re.IGNORECASE)
 #: A number with a decimal comma.
@@ -86,11 +86,11 @@ _COMMA = re.compile(r"[+-]?(\d{1,3}(\.\d{3})+|\d+),\d+(e[+-]?\d+)?", re.IGNORECA
 #: What no name in `fleet.toml` has, and its length there (less a number at its end).
 _REPLACED = str.maketrans("[]/:*?", "()____")
 _LONGEST = 110
-#: Distinct whole numbers from which a column with the name of a time counts steps.
+#: Fewest distinct whole numbers by which a column with the name of a time is a count of steps.
 _STEPS = 100
 _COUNT = re.compile(r"cycle|step|index|^t$|^time$|hours?$|^n$", re.IGNORECASE)
 
-#: Forms of dates and of the times after them. Where day and month could be swapped, both are here.
+#: Forms of dates and of the times after them; both, if day and month could be swapped.
 _DATES = (
     *("%d.%m.%Y", "%d.%m.%y", "%m/%d/%Y", "%d/%m/%Y", "%m/%d/%y", "%d/%m/%y", "%d-%m-%Y", "%m-%d-%Y"),
     *("%Y-%m-%d", "%Y/%m/%d", "%Y.%m.%d", "%d-%b-%Y", "%d-%b-%y", "%d %b %Y", "%b %d %Y", "%b %d, %Y"),
@@ -100,7 +100,7 @@ _CLOCKS = (
     *(", %H:%M:%S", ", %H:%M", ", %I:%M:%S %p", ", %I:%M %p", "T%H:%M:%S", "T%H:%M"),
 )
 _FORMATS = tuple(date + clock for date in _DATES for clock in _CLOCKS)
-#: The first two numbers of a date of which one is the day.
+#: The first two numbers of a date, one of which is the day.
 _DAY_OR_MONTH = re.compile(r"\s*(\d{1,2})[/.-](\d{1,2})[/.-]")
 _MONTHS = 12
 _SWAPPED = str.maketrans("dm", "md")
@@ -114,7 +114,7 @@ RUN_TO_FAILURE = (
     "No file says what failed: the last row of each machine is taken as its failure (run to failure). If "
     "that is not so, give a file of failures."
 )
-#: What is said of files whose names say that their machines had not failed yet.
+#: Note about files whose machines, by the name of the file, had not failed yet.
 _CUT = "{}: the name says test, so its machines are taken as cut off before they failed."
 #: Instant from which a count of cycles starts.
 SINCE = "2020-01-01T00:00:00Z"
@@ -122,7 +122,7 @@ SINCE = "2020-01-01T00:00:00Z"
 
 @dataclass(slots=True, eq=False)
 class Column:
-    """Statistics of one column, over the examined rows.
+    """Statistics of one column over the examined rows.
 
     Attributes:
         name: its name.
@@ -153,7 +153,7 @@ class Column:
     typed: bool = False
 
     def add(self, value: Any) -> None:  # noqa: ANN401 - as it came
-        """Note one value."""
+        """Add a value."""
         if value is None or (isinstance(value, str) and value.strip().lower() in MISSING) or value != value:  # noqa: PLR0124
             self.missing += 1
             return
@@ -180,7 +180,7 @@ class Column:
         self.least, self.largest = min(self.least, number), max(self.largest, number)
 
     def missing_in(self, rows: int) -> int:
-        """Rows without a value, of so many: a JSON object may lack the field."""
+        """Return how many of some rows have no value: a JSON object may lack the field."""
         return rows - self.rows
 
     @property
@@ -191,13 +191,13 @@ class Column:
 
     @property
     def source(self) -> str | dict[str, str]:
-        """Where a reading of this column comes from, as a rule says it."""
+        """Source of the readings of this column, in the form of a rule."""
         sign = "." if self.thousands else "," if self.commas else None
         return self.name if sign is None else {"field": self.name, "decimal": sign}
 
     @property
     def constant(self) -> bool:
-        """Whether there is one value, or none."""
+        """Whether there is at most one value."""
         return len(self.distinct) <= 1
 
 
@@ -222,7 +222,7 @@ class Proposal:
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """What a person knows of files.
+    """A person's knowledge about the files.
 
     Attributes:
         zone: time zone of times without offset; None takes them as UTC, and says so.
@@ -256,7 +256,7 @@ def propose(files: Sequence[str], known: Known) -> list[Proposal]:
     tables = [table for group in samples.values() for table in _tables(group, known)]
     if known.failures and not any(table.fails for table in tables):
         named = ", ".join(known.failures)
-        msg = f"no column of codes beside readings is found, of which {named} could be failures"
+        msg = f"no column of codes among readings is found with {named} as failures"
         raise RowsError(msg)
     for path in known.failures_in:
         _table_of(path, tables).take_as_failures()
@@ -276,7 +276,7 @@ def propose(files: Sequence[str], known: Known) -> list[Proposal]:
 
 
 def _tables(samples: dict[str, list[Row]], known: Known) -> list[_Table]:
-    """Tables of files with the same columns: one, or one of files to train on and one of files to test."""
+    """Return tables of files with the same columns: a single one, or one each for training and test files."""
     whole = _Table(samples, known)
     tests = {path: rows for path, rows in samples.items() if Path(path).name.lower().startswith("test")}
     if len(tests) in {0, len(samples)} or whole.kind != "telemetry":
@@ -302,12 +302,12 @@ def _sample(path: str) -> list[Row]:
 
 
 def _encoding(path: str) -> str | None:
-    """Encoding of a text file; None for UTF-8 and for files of other forms."""
+    """Return the encoding of a text file; None for UTF-8 and for other files."""
     return encoding_of(path) if form_of(path) in {"csv", "text", "json lines", "json"} else None
 
 
 def _columns(path: str) -> list[str] | None:
-    """Names for the columns of a text file whose first line holds numbers; None where it has a header."""
+    """Return names for the columns of a text file without a header; None if it has one."""
     if form_of(path) not in {"csv", "text"}:
         return None
     cells = first_cells(path)
@@ -326,7 +326,7 @@ def _is_number(text: str) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class _Long:
-    """Columns of rows that hold one reading each.
+    """Columns of files with one reading a row.
 
     Attributes:
         tag: names the sensor, perhaps with its machine.
@@ -341,7 +341,7 @@ class _Long:
     sensor: str | None
 
     def source(self) -> str | dict[str, Any]:
-        """Where the name of the sensor comes from, as a rule says it; it is one that `fleet.toml` takes."""
+        """Source of the name of the sensor, in the form of a rule; the name is valid in `fleet.toml`."""
         source: dict[str, Any] = {"field": self.tag.name}
         if self.sensor is not None:
             source["match"] = self.sensor
@@ -425,7 +425,7 @@ class _Table:
         return said
 
     def _long(self) -> _Long | None:
-        """Find the columns of rows that hold one reading each, with the name of its sensor."""
+        """Find the columns of sensor name and reading, if each row holds one reading."""
         readings = self._readings()
         if len(readings) != 1 or self.label is not None or self.code is not None:
             return None
@@ -454,7 +454,7 @@ class _Table:
         return _Long(tag, value, *parts)
 
     def machines(self) -> set[str]:
-        """Names of the machines, as events will have them; empty where they are made of the file's name."""
+        """Names of the machines in the events; empty if they are made from the name of the file."""
         if self._machine_columns:
             return {*self._machine_columns}
         if self.asset is None or self.by_file or self.headless:
@@ -465,7 +465,7 @@ class _Table:
         return {machine for text in self.asset.distinct if (machine := source.read({name: text}))}
 
     def take_columns_as_machines(self, known: set[str]) -> None:
-        """Take `PU01_FLOW` as FLOW of the machine PU01, where other files know most of such machines.
+        """Split `PU01_FLOW` into machine PU01 and sensor FLOW, if other files have most of these machines.
 
         Args:
             known: names of machines in other files.
@@ -488,7 +488,7 @@ class _Table:
         self.asked.append(f"Columns name machine and sensor: {first} is taken as {what} of {one}.")
 
     def take_as_failures(self) -> None:
-        """Take each row as a failure.
+        """Treat each row as a failure.
 
         Raises:
             RowsError: there are no times.
@@ -500,7 +500,7 @@ class _Table:
         self.asked = [asked for asked in self.asked if "It is left out" not in asked]
 
     def take_names_of(self, machines: set[str]) -> None:
-        """Find the machine of another file for each name of this one, where none is the same."""
+        """Map each name of a machine to its name in another file, if no name is the same in both."""
         if self.asset is None or self.by_file or machines & self.asset.distinct.keys():
             return
         plain = {_plain_name(name): name for name in machines}
@@ -518,7 +518,7 @@ class _Table:
         )
 
     def _needs_file(self, samples: dict[str, list[Row]]) -> bool:
-        """Whether the name of a machine needs that of its file."""
+        """Whether a machine is identified only together with the name of its file."""
         if len(samples) == 1:
             return False
         if self.asset is None:
@@ -530,7 +530,7 @@ class _Table:
         return max(Counter(machine for each in machines for machine in each).values()) > 1
 
     def _left(self) -> Iterable[Column]:
-        """Columns that are no time."""
+        """Columns other than times."""
         times = {source["field"] for source in (self.time, self.arrived) if source is not None}
         return [column for column in self.columns.values() if column.name not in times | {*self._timed}]
 
@@ -607,7 +607,7 @@ class _Table:
         return max(texts, key=lambda column: len(column.distinct)) if texts else None
 
     def _code(self) -> Column | None:
-        """Find a column of codes that few of the rows have, beside readings."""
+        """Find a column of codes that only a few rows have, next to readings."""
         for column in self._left():
             whole = column.numbers in {0, column.whole}
             few = 0 < column.rows <= column.missing_in(len(self._rows)) and len(column.distinct) <= _FEW
@@ -616,7 +616,7 @@ class _Table:
         return None
 
     def _is_identity(self, column: Column) -> bool:
-        """Whether a column numbers the rows, as orders are numbered."""
+        """Whether a column holds a number for each row, like the number of a work order."""
         each = column.whole == column.rows == len(column.distinct) > _FEW
         return each and column is not self.asset and _says(_IDENTITY, column.name)
 
@@ -629,7 +629,7 @@ class _Table:
             )
 
     def _types(self) -> tuple[Column | None, dict[str, str]]:
-        """Find the column whose values say what each row is, and the kind of event of each value.
+        """Find the column with the kind of each row, and the kind of event for each of its values.
 
         Several values of one kind are no types: they are modes, codes or components. A column that is called
         a type goes before one that tells of it, such as a description.
@@ -656,7 +656,7 @@ class _Table:
         return kind if kind == "failure" or (kind is not None and self._texts()) else "unknown"
 
     def _is_list_of_orders(self) -> bool:
-        """Whether rows with numbers, such as hours and costs, are orders: numbered or described ones."""
+        """Whether rows with numbers, such as hours and costs, are work orders: numbered or described."""
         described = any(self._is_identity(column) or _is_prose(column) for column in self._left())
         if not described or self.label is not None or self.code is not None:
             return False
@@ -721,7 +721,7 @@ class _Table:
         return place
 
     def proposal(self, *, labels: bool) -> Proposal:
-        """Propose the rule; ``labels``: whether some file says what failed."""
+        """Propose the rule; ``labels``: whether some file lists failures."""
         place = self._place()
         if self.kind == "telemetry":
             make, used = self._telemetry(place, labels=labels)
@@ -744,7 +744,7 @@ class _Table:
         return Proposal(self.files, rule, self.kind, self.asked, ignored)
 
     def _record(self, place: dict[str, Any]) -> tuple[list[dict[str, Any]], set[str]]:
-        """Failures, faults and maintenance; their mode, code or component is a text of few values."""
+        """Propose rules of failures, faults and maintenance; a text of few values is mode, code or component."""
         others = [column for column in self._texts() if column is not self.type]
         about = _cause_of(others)
         prose = next((c for c in self._left() if c not in {self.asset, self.type} and _is_prose(c)), None)
@@ -772,7 +772,7 @@ class _Table:
         return make, {self.type.name, *used}
 
     def _event(self, kind: str, place: dict[str, Any], about: Column | None) -> dict[str, Any]:
-        """Return the rule of one record, about the text of a column."""
+        """Return the rule of a record whose mode, code or component is the text of a column."""
         if about is None:
             return {
                 "kind": kind,
@@ -819,7 +819,7 @@ class _Table:
         return make, used
 
     def _failures_among_readings(self, place: dict[str, Any], *, labels: bool) -> list[dict[str, Any]]:
-        """Rules of the failures that readings tell of: by a flag, or by their end."""
+        """Propose rules of failures that readings show: by a flag, or by their end."""
         failure = _later({"kind": "failure", **place, "mode": {"value": "failure"}})
         if self.label is not None:
             flag = next(text for text in self.label.distinct if text.lower() in {"1", "1.0", "true", "yes"})
@@ -849,7 +849,7 @@ class _Table:
         ]
 
     def _good(self) -> dict[str, str] | None:
-        """Condition of readings that the historian calls good."""
+        """Return the condition that only readings of good quality fulfil; None without such a column."""
         for column in self._texts():
             good = next((text for text in column.distinct if text.lower() == "good"), None)
             if _says(_QUALITY, column.name) and good is not None:
@@ -859,7 +859,7 @@ class _Table:
         return None
 
     def _codes(self, code: Column, place: dict[str, Any]) -> list[dict[str, Any]]:
-        """Faults of codes, and failures of those that are given as such."""
+        """Propose rules of faults by their codes, and of failures for the codes a person gave."""
         fault = {"kind": "fault", **place, "code": code.name, "where": {code.name: "*"}}
         if not self.fails:
             counted = ", ".join(f"{text} ({count:,})" for text, count in code.distinct.most_common(12))
@@ -872,7 +872,7 @@ class _Table:
         return [failure, {**fault, "unless": {code.name: self.fails}}]
 
     def _attributes(self) -> list[str]:
-        """Text columns that never change within an asset."""
+        """Text columns that are constant for each asset."""
         if self.asset is None:
             return []
         found = []
@@ -891,7 +891,7 @@ class _Table:
 
 
 def _says(pattern: re.Pattern[str], name: str) -> bool:
-    """Whether the name of a column, or of a field inside others, says what a pattern looks for.
+    """Whether the name of a column, or of a nested field, matches a pattern.
 
     >>> _says(_TIME, "meta.ts"), _says(_TIME, "tele.oil")
     (True, False)
@@ -900,7 +900,7 @@ def _says(pattern: re.Pattern[str], name: str) -> bool:
 
 
 def _parts_of(tags: Iterable[str]) -> tuple[str, str] | None:
-    """Return regular expressions that find machine and sensor in tags; None if their parts do not say so.
+    """Return regular expressions for machine and sensor in tags; None if the tags have no such parts.
 
     The sensor is the last part. The machine is the only other part that varies, else all before the last.
 
@@ -926,7 +926,7 @@ def _parts_of(tags: Iterable[str]) -> tuple[str, str] | None:
 
 
 def _plain_name(name: str) -> str:
-    """Letters and digits of a name.
+    """Return letters and digits of a name.
 
     >>> _plain_name("P2-P-101")
     'p2p101'
@@ -935,19 +935,19 @@ def _plain_name(name: str) -> str:
 
 
 def _is_prose(column: Column) -> bool:
-    """Whether a text column holds sentences, and not names of a few things."""
+    """Whether a text column holds sentences rather than a few names."""
     words = sum(len(text.split()) for text in column.distinct)
     return column.numbers == 0 and words >= _WORDS * len(column.distinct) > 0 and len(column.distinct) > _TWO
 
 
 def _cause_of(columns: Iterable[Column]) -> Column | None:
-    """Return the column that tells the mode, code or component of records; names of people are none."""
+    """Return the column with mode, code or component of records; names of people are left out."""
     names = [column for column in columns if not _is_prose(column) and not _says(_PERSON, column.name)]
     return next((column for column in names if _says(_CAUSE, column.name)), next(iter(names), None))
 
 
 def _fit_for_names(texts: Iterable[str]) -> dict[str, str]:
-    """Return a name that `fleet.toml` takes, for each text that is none itself.
+    """Return a name that is valid in `fleet.toml`, for each text that is not.
 
     >>> _fit_for_names(["flow", "pressure [bar]", "speed [mm/s]", "speed (mm_s)"])
     {'pressure [bar]': 'pressure (bar)', 'speed [mm/s]': 'speed (mm_s)_2'}
@@ -965,7 +965,7 @@ def _fit_for_names(texts: Iterable[str]) -> dict[str, str]:
 
 
 def _kind_in(text: str) -> str | None:
-    """Return the kind of event that a text speaks of, failures first.
+    """Return the kind of event that a text describes, failures first.
 
     >>> _kind_in("Breakdown"), _kind_in("oil service"), _kind_in("note")
     ('failure', 'maintenance', None)
@@ -985,7 +985,7 @@ def _plain_flag(flag: str) -> str:
 
 
 def _flat(fields: dict[str, Any], before: str = "") -> Iterable[tuple[str, Any]]:
-    """Values of a row by path; lists are left out."""
+    """Yield the values of a row by path; lists are left out."""
     for name, value in fields.items():
         if isinstance(value, dict):
             yield from _flat(value, f"{before}{name}.")
@@ -1001,7 +1001,7 @@ def _is_flag(column: Column) -> bool:
 
 
 def _forms_of(column: Column) -> list[dict[str, Any]]:
-    """Return how to read the values of a column as times; empty if they are no times.
+    """Return how to parse the values of a column as times; empty if they are not times.
 
     Month first and day first, where both may be meant.
     """
@@ -1016,7 +1016,7 @@ def _forms_of(column: Column) -> list[dict[str, Any]]:
 
 
 def _written_forms(texts: Sequence[str]) -> list[dict[str, Any]]:
-    """Return the forms of texts, as of a time in a rule."""
+    """Return the forms of texts, as a rule of a time needs them."""
     iso: list[dict[str, Any]] = [{}, {"zone": "UTC"}]
     for form in iso:
         if _all_read(Time(field="x", **form), texts):

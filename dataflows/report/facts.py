@@ -49,8 +49,7 @@ class Failure(NamedTuple):
     Attributes:
         target: its name.
         time: when it happened, microseconds.
-        visible: since when an alert stood, or all scores were above the threshold; None: it came without a
-            warning.
+        visible: when its alert opened, or scores rose above the threshold for good; None: without a warning.
     """
 
     target: str
@@ -63,10 +62,10 @@ class Risk(NamedTuple):
 
     Attributes:
         target: name of the target.
-        score: latest.
+        score: its latest score.
         time: of the telemetry of that score, microseconds.
-        since: since when it has been above the threshold, microseconds.
-        alert: the open alert; None where none is open.
+        since: when the score rose above the threshold, microseconds.
+        alert: the open alert; None without one.
     """
 
     asset: str
@@ -78,7 +77,7 @@ class Risk(NamedTuple):
 
 
 class Record(NamedTuple):
-    """How many alerts of a target opened, led to a failure, led to none, and are not decided yet."""
+    """Numbers of alerts of a target: opened, with a failure, without one, and undecided."""
 
     opened: int
     failure: int
@@ -92,23 +91,23 @@ _NO_RECORD = Record(0, 0, 0, 0, None)
 
 @dataclass(slots=True)
 class TargetFacts:
-    """One target.
+    """Facts about one target.
 
     Attributes:
         horizon: microseconds.
         threshold: score from which an asset counts as at risk.
-        bins: what came of scores, by their size.
-        gain: over a constant guess; None without examples.
-        examples: with a known label, in the figures.
-        positives: those of them that failed.
-        record: what came of alerts.
-        failures: that came; and how many of them were visible before.
-        warned: see ``failures``.
+        bins: outcomes by the size of the score.
+        gain: gain over a constant score; None without examples.
+        examples: number with a known label, in the figures.
+        positives: number of these that failed.
+        record: outcomes of alerts.
+        failures: number of failures.
+        warned: number of these with a warning before.
         left_out: examples outside the figures, by reason.
-        ages: error by the age of the score; the first score alone where late data revised none.
-        looks: error before labels at the end of each period, beside what it turned out to be.
+        ages: error by the age of the score; the first score alone if late data revised none.
+        looks: error before labels at the end of each period, and the error that it turned out to be.
         latest: number of assets with a score.
-        down: those of them that failed after their latest score.
+        down: number of these that failed after their latest score.
     """
 
     name: str
@@ -133,16 +132,16 @@ class TargetFacts:
 
 @dataclass(slots=True)
 class AssetFacts:
-    """One asset.
+    """Facts about one asset.
 
     Attributes:
         scores: latest by target, as (time, score).
         series: lines of its timeline, scores first.
         alerts: in the order in which they opened.
         failures: in the order in which they happened.
-        late: spans of intervals with data that came late, as (first, one after the last).
-        late_count: messages that came late.
-        heard: event time of its latest telemetry; None where that is not known.
+        late: spans of intervals with late data, as (first, one after the last).
+        late_count: number of late messages.
+        heard: event time of its latest telemetry; None if unknown.
     """
 
     name: str
@@ -162,13 +161,13 @@ class AssetFacts:
 
 
 class Lateness(NamedTuple):
-    """How data came, from the recording.
+    """Delays of the messages of the recording.
 
     Attributes:
-        messages: of telemetry.
-        late: that came after a newer one of their asset.
+        messages: number of telemetry messages.
+        late: number that came after a newer one of their asset.
         delays: seconds from event to arrival at the quantiles 0.5, 0.9, 0.99 and 1; empty without arrivals.
-        counts: messages by delay, in the bins of `DELAYS` and beyond.
+        counts: number of messages by delay, in the bins of `DELAYS` and above.
     """
 
     messages: int
@@ -183,22 +182,22 @@ DELAYS = (1.0, 10.0, 60.0, 600.0, 3600.0, 6 * 3600.0, 86400.0)
 
 @dataclass(slots=True)
 class Facts:
-    """All that a report says.
+    """All facts of a report.
 
     Attributes:
         name: of the fleet, or of the folder.
         start: first event time with a score, microseconds.
         end: last one.
         known: knowledge time of the last row.
-        summary: `summary.json`, empty where there is none.
-        risks: by score, the highest first.
-        assets: the ones shown, those at risk first.
+        summary: `summary.json`; empty without one.
+        risks: assets at risk, the highest score first.
+        assets: assets with a timeline, those at risk first.
         assets_in_all: number of assets with a score.
         metrics: rows of the metrics, by kind.
         changes: rows of the changes.
         grid: of the timelines.
         lateness: None without a recording.
-        unread: why the recording was not read; empty where it was.
+        unread: why the recording was not read; empty if it was.
     """
 
     name: str
@@ -244,9 +243,9 @@ class _Label(msgspec.Struct):
 
 @dataclass(frozen=True, slots=True)
 class _Scores:
-    """Every published score, in the order of the output; NaN where the prior answered.
+    """Every published score, in the order of the output; NaN for scores of the prior.
 
-    ``known`` is its arrival; in a recording without arrivals the largest event time so far.
+    ``known`` is the arrival; in a recording without arrivals, the largest event time so far.
     """
 
     assets: NDArray[np.str_]
@@ -257,7 +256,7 @@ class _Scores:
     known: NDArray[np.int64]
 
     def groups(self) -> dict[tuple[str, str], NDArray[np.int64]]:
-        """Rows of each asset and target, in order of time."""
+        """Return the rows of each asset and target, in order of time."""
         names, assets = np.unique(self.assets, return_inverse=True)
         tasks, targets = np.unique(self.targets, return_inverse=True)
         codes = assets * len(tasks) + targets
@@ -271,7 +270,7 @@ class _Scores:
 
 
 def gather(folder: Path, fleet: Fleet | None, *, most: int = 100) -> Facts:
-    """Gather what a report says.
+    """Gather the facts of a report.
 
     Args:
         folder: folder of the outputs.
@@ -406,12 +405,12 @@ def _failures(
 
 
 def _stood(life: AlertLife, time: int) -> bool:
-    """Whether an alert stood when a failure happened; the failure itself clears it."""
+    """Whether an alert was open when a failure happened; the failure itself clears it."""
     return life.opened < time and (life.cleared is None or life.cleared >= time)
 
 
 def _risen(scores: _Scores, rows: NDArray[np.int64] | None, threshold: float, before: int) -> int | None:
-    """Time since which every score before an instant is at least the threshold."""
+    """Return the time from which every score up to an instant is at least the threshold."""
     if rows is None:
         return None
     times, values = scores.times[rows], scores.values[rows]
@@ -428,7 +427,7 @@ def _risks(
     lives: Sequence[AlertLife],
     targets: dict[str, TargetFacts],
 ) -> list[Risk]:
-    """Assets with an open alert, or whose latest score is at least the threshold."""
+    """Find assets with an open alert, or with a latest score of at least the threshold."""
     open_now = {(life.asset, life.target): life for life in lives if life.cleared is None}
     found = []
     for (asset, target), rows in groups.items():
@@ -449,7 +448,7 @@ def _risks(
 def _judge(
     target: TargetFacts, rows: Sequence[_Label], fleet: Fleet | None, summary: Mapping[str, Any]
 ) -> Served | None:
-    """What the published scores of a target were worth, under the labels that stand; the examples judged."""
+    """Judge the published scores of a target by the latest labels; return the judged examples."""
     section = summary.get("targets", {}).get(target.name, {})
     target.champion = section.get("champion", "")
     mine = [row for row in rows if row.target == target.name]
@@ -487,7 +486,7 @@ def _judge(
 
 
 def _count(target: TargetFacts, lives: Sequence[AlertLife], failures: Failures) -> None:
-    """What came of the alerts and failures of a target."""
+    """Count the outcomes of alerts and failures of a target."""
     mine = [life for life in lives if life.target == target.name]
     leads = [life.lead for life in mine if life.lead is not None]
     outcomes = [life.outcome for life in mine]
@@ -504,7 +503,7 @@ def _count(target: TargetFacts, lives: Sequence[AlertLife], failures: Failures) 
 
 
 def _revisions(target: str, served: Served, scores: _Scores, groups: Groups) -> Revisions:
-    """The published revisions of examples, with their age since the first score of that time."""
+    """Return the published revisions of examples, with their age since the first score of that time."""
     examples = {
         key: row for row, key in enumerate(zip(served.assets.tolist(), served.times.tolist(), strict=True))
     }
@@ -527,7 +526,7 @@ def _revisions(target: str, served: Served, scores: _Scores, groups: Groups) -> 
 
 
 def _add_assets(facts: Facts, scores: _Scores, groups: Groups, failures: Failures, most: int) -> None:
-    """Choose the assets that are shown, and draw up their timelines."""
+    """Choose the assets to show, and make their timelines."""
     shown = _chosen(facts, scores, groups, failures, most)
     sensors = {name: _sensors(facts, name, groups) for name in shown}
     paths = _recording(facts)
@@ -539,7 +538,7 @@ def _add_assets(facts: Facts, scores: _Scores, groups: Groups, failures: Failure
     count = min(_MOST_INTERVALS, max(_LEAST_INTERVALS, _NUMBERS // (2 * lines)))
     facts.grid = Grid(facts.start, facts.end, count)
     units = _units(facts.fleet)
-    # A score that did not move enough was not published, and stands.
+    # A score that did not change enough was not published; the last one is valid until the next.
     stands = facts.fleet is not None and facts.fleet.output.publish == "changed"
     for (asset, target), rows in groups.items():
         if asset in shown:
@@ -559,7 +558,7 @@ def _add_assets(facts: Facts, scores: _Scores, groups: Groups, failures: Failure
 def _chosen(
     facts: Facts, scores: _Scores, groups: Groups, failures: Failures, most: int
 ) -> dict[str, AssetFacts]:
-    """The assets that are shown: those at risk first, then by their latest failure, then by their score."""
+    """Return the assets to show: those at risk first, then by latest failure, then by score."""
     found: dict[str, AssetFacts] = {}
     for (asset, target), rows in groups.items():
         each = found.setdefault(asset, AssetFacts(asset))
@@ -584,7 +583,7 @@ def _chosen(
 
 
 def _sensors(facts: Facts, asset: str, groups: Groups) -> list[str]:
-    """The sensors in the timeline of an asset: those that moved alerts first."""
+    """Return the sensors in the timeline of an asset: those with a part in alerts first."""
     if facts.fleet is None:
         return []
     target = next(target for name, target in groups if name == asset)
@@ -600,7 +599,7 @@ def _sensors(facts: Facts, asset: str, groups: Groups) -> list[str]:
 
 
 def _recording(facts: Facts) -> list[Path]:
-    """Files of the recording; none, with the reason, where they cannot be read."""
+    """Return the files of the recording; none, with the reason, if they cannot be read."""
     fleet = facts.fleet
     if fleet is None:
         facts.unread = "no fleet.toml was given, which names the recording"
@@ -654,7 +653,7 @@ def _add_late(shown: Mapping[str, AssetFacts], recording: Recording, grid: Grid)
 
 
 def _add_heard(shown: Mapping[str, AssetFacts], recording: Recording, end: int) -> None:
-    """Note the latest telemetry of each asset; what lies after the end of the scores was not accepted."""
+    """Set the latest telemetry of each asset; telemetry after the last score was not accepted."""
     newest = np.zeros(len(recording.assets), dtype=np.int64)
     np.maximum.at(newest, recording.codes, np.where(recording.times > end, 0, recording.times))
     for code, name in enumerate(recording.assets):

@@ -1,19 +1,19 @@
-"""Where a change comes from: one asset, a site, one sensor, labels that stopped, moved data, or the world.
+"""Find the cause of a change: one asset, a site, one sensor, labels that stopped, moved data, or the world.
 
-An alarm says that a series moved. Before it is called drift of the world, the other explanations are tried,
-in this order:
+An alarm means that a series changed. The causes are tried in this order, before it counts as drift of the
+world:
 
-1. ``data movement``: how the data came is unusual in the same blocks (`dataflows.target.movement`);
-2. ``labels``: positives have stopped, as they do where nobody reports failures any more;
+1. ``data movement``: data arrived in an unusual way in the same blocks (`dataflows.target.movement`);
+2. ``labels``: positives have stopped, for example because failures are no longer reported;
 3. ``asset``: a feature of one asset shifted, and those of the others by at most a third as much;
-4. ``site``: the same of the assets of one site;
-5. ``sensor``: the features that moved are all of one sensor;
-6. ``world``: the rest.
+4. ``site``: the same for the assets of one site;
+5. ``sensor``: all changed features are of one sensor;
+6. ``world``: none of these.
 
-Assets differ by chance. So an asset has to differ from the others by more than they differ from each other:
-a t test of the largest of all, whose spread leaves it out. A site has to differ from the others by more than
-assets within sites do. Both hold at `CHANCE`, over all assets or sites, and all sensors. The spread of fewer
-than six assets says little; there the third alone decides.
+Assets differ by chance. So an asset must differ from the others by more than they differ from each other: a
+t test of the largest difference, with the spread of the others. A site must differ from the others by more
+than assets within sites do. Both tests are at the level `CHANCE`, over all assets or sites and all sensors.
+Fewer than six assets give no reliable spread; then the third alone decides.
 """
 
 from __future__ import annotations
@@ -34,21 +34,21 @@ if TYPE_CHECKING:
 
 __all__ = ["CHANCE", "CHANCE_OF_FURTHER", "Cause", "Place", "cause_of", "place_of", "sensors_of"]
 
-#: Probability that chance alone names an asset, a site or a sensor, for each of the three.
+#: Probability of a wrong asset, of a wrong site and of a wrong sensor, each.
 CHANCE = 0.005
-#: The same that a further sensor moved where one did.
+#: Probability of a wrong further sensor, given one that changed.
 CHANCE_OF_FURTHER = 0.05
 _LEFT = 1.0 / 3.0
 _FEWEST = 6
 
 
 class Place(NamedTuple):
-    """Where a shift takes place.
+    """Place of a shift.
 
     Attributes:
-        asset: the one asset that shifted, None for several.
-        site: the one site whose assets shifted, None where it is not one site.
-        share: of the shift that is there, from 0 to 1; 1 for all assets.
+        asset: the asset that shifted; None for several.
+        site: the site whose assets shifted; None for several.
+        share: share of the shift at this place, from 0 to 1; 1 for all assets.
         chance: probability of such a difference between equal assets; 1 for all assets.
     """
 
@@ -73,7 +73,7 @@ class Cause(NamedTuple):
 
 
 def place_of(assets: Sequence[str], shifts: Floats, sites: Sequence[str | None]) -> Place:
-    """Return the place of a shift: the asset or the site that chance explains least, or everywhere.
+    """Return the place of a shift: the asset or site least likely by chance, or everywhere.
 
     Args:
         assets: their names.
@@ -102,7 +102,7 @@ def place_of(assets: Sequence[str], shifts: Floats, sites: Sequence[str | None])
 
 
 def _one_asset(values: Floats, largest: int, name: str) -> Place | None:
-    """The asset with the largest shift; None if the others shift as well."""
+    """Return the asset with the largest shift; None if the others shift as well."""
     others = np.delete(values, largest)
     there, elsewhere = float(values[largest]), float(others.mean())
     left = _left(there, elsewhere)
@@ -115,7 +115,7 @@ def _one_asset(values: Floats, largest: int, name: str) -> Place | None:
 
 
 def _one_site(values: Floats, groups: NDArray[np.str_], site: str) -> Place | None:
-    """A site; None if the others shift as well, or there is no other."""
+    """Return a site; None if the others shift as well, or there is no other."""
     inside = groups == site
     if inside.all():
         return None
@@ -132,13 +132,13 @@ def _one_site(values: Floats, groups: NDArray[np.str_], site: str) -> Place | No
 
 
 def _left(there: float, elsewhere: float) -> float | None:
-    """The shift elsewhere as a share of that at a place; None if it is more than a third."""
+    """Return the shift elsewhere as a share of that at a place; None if it is above a third."""
     left = abs(elsewhere / there) if there else 1.0
     return left if left <= _LEFT else None
 
 
 def _chance(difference: float, spread: float, freedom: int, places: int) -> float:
-    """Probability of the largest of so many differences, by Student's t; 0 where assets are too few."""
+    """Return the probability of the largest of several differences, by Student's t; 0 with too few assets."""
     if freedom + 2 < _FEWEST or not spread:
         return 0.0
     from scipy.special import stdtr  # noqa: PLC0415 - half a second, which only an alarm needs
@@ -147,7 +147,7 @@ def _chance(difference: float, spread: float, freedom: int, places: int) -> floa
 
 
 def sensors_of(features: Iterable[str], sensors: Sequence[str]) -> tuple[str, ...]:
-    """Return the sensors of some features, in order; a feature of no sensor stands for itself.
+    """Return the sensors of some features, in order; for a feature without a sensor, its own name.
 
     >>> sensors_of(["load:mean:6h", "load", "hours_since:pump"], ["load", "speed"])
     ('load', 'hours_since:pump')
@@ -158,7 +158,7 @@ def sensors_of(features: Iterable[str], sensors: Sequence[str]) -> tuple[str, ..
 
 
 def cause_of(moved: Sequence[Moved], sensors: tuple[str, ...], place: Place, *, silent: bool) -> Cause:
-    """Return the first explanation that holds, see the module.
+    """Return the first cause that fits, see the module.
 
     Args:
         moved: measures of data movement that are unusual in the same blocks.

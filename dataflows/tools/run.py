@@ -26,7 +26,7 @@ from dataflows.connectors.order_journal import delete_journal
 from dataflows.connectors.sink import delete_lineage
 from dataflows.engine.cluster import Cluster, counter, followed, repeated
 from dataflows.engine.runtime import Runtime, collecting_rarely
-from dataflows.exporter import beside, served
+from dataflows.exporter import address_of_process, served
 from dataflows.failure_prediction import build
 from dataflows.fleet import load
 from dataflows.mapping.recording import delete_recordings, sentence, with_recordings
@@ -278,7 +278,7 @@ def _run_helper(
     status = RunStatus()
     recovery = None if store is None else RecoveryConfig(store)  # type: ignore[no-untyped-call]
     folder = fleet.output.folder
-    address = where.metrics and beside(where.metrics, number)
+    address = where.metrics and address_of_process(where.metrics, number)
     with (
         served(address, status, store, folder, where.metrics_assets),
         (folder / "log.jsonl").open("a", buffering=1) as log,

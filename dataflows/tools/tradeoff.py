@@ -16,9 +16,9 @@ from dataflows.evaluation.moving import moved
 from dataflows.evaluation.tradeoff import (
     Option,
     Outcome,
-    beside,
     candidates,
     judge,
+    next_option,
     recommend,
     served,
     waiting,
@@ -46,7 +46,7 @@ __all__ = ["Comparison", "TradeoffError", "late_by", "only", "options", "prices"
 
 #: Prices where nobody gave any: a failure costs as much as twenty inspections in vain.
 _ASSUMED = Costs(missed=20.0, false_alarm=1.0)
-#: Latenesses that are tried beside the candidates.
+#: Latenesses to try in addition to the candidates.
 _TRIES = 8
 
 
@@ -100,7 +100,7 @@ def show_tradeoff(  # noqa: PLR0913 - one argument a wish of the command line
             shown.update(f"Option {done} of {len(found)} ...")
             comparison.run(option)
         if not lateness:
-            shown.update("Options beside the best ...")
+            shown.update("Options near the best ...")
             comparison.refine()
     outcomes = comparison.outcomes()
     best = recommend(outcomes)
@@ -291,11 +291,11 @@ class Comparison:
         return outcomes
 
     def refine(self, tries: int = _TRIES) -> None:
-        """Try latenesses `beside` the best, until none between it and its neighbours can be much cheaper."""
+        """Try options near the best until no neighbour can be much cheaper, see `next_option`."""
         behind = late_by(self._lines, self._fleet.assets.max_future)
         for _ in range(tries):
             outcomes = self.outcomes()
-            option = beside(outcomes, behind)
+            option = next_option(outcomes, behind)
             if option is None:
                 return
             self.run(option)

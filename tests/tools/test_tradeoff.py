@@ -17,10 +17,10 @@ from dataflows.evaluation.tradeoff import (
     Option,
     Outcome,
     Served,
-    beside,
     candidates,
     covered,
     judge,
+    next_option,
     recommend,
     waiting,
 )
@@ -217,7 +217,7 @@ def test_the_recommended_lateness_is_within_two_per_cent_of_the_best(seed: int) 
         return float(100 - worth * covered(behind, lateness) / len(behind) + price * lateness / HOUR)
 
     tried = [outcome("arrival", lateness, cost(lateness)) for lateness in candidates(behind, 0)]
-    while (option := beside(tried, behind)) is not None:
+    while (option := next_option(tried, behind)) is not None:
         tried.append(outcome("arrival", option.lateness, cost(option.lateness)))
     assert len(tried) <= 8 + 8
     fine = [0, *range(MINUTE, 8 * HOUR, MINUTE), *ROUND]
