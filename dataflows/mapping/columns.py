@@ -744,7 +744,7 @@ class _Table:
         return Proposal(self.files, rule, self.kind, self.asked, ignored)
 
     def _record(self, place: dict[str, Any]) -> tuple[list[dict[str, Any]], set[str]]:
-        """Propose rules of failures, faults and maintenance; a text of few values is mode, code or component."""
+        """Propose rules of failures, faults and maintenance; a text of few values is their mode or part."""
         others = [column for column in self._texts() if column is not self.type]
         about = _cause_of(others)
         prose = next((c for c in self._left() if c not in {self.asset, self.type} and _is_prose(c)), None)

@@ -70,7 +70,7 @@ def test_features_without_a_model_and_sensors_without_a_feature_are_named(tmp_pa
     text = text.replace("[models.prior]", '[models.prior]\nfeatures = ["*:mean:*"]')
     found = debt(fleet_of(tmp_path, text), tmp_path / "store")
     assert "pressure:slope:6h" in about(found, "features that no model sees").what
-    assert about(found, "sensors that make no feature").what.endswith("flow")
+    assert about(found, "sensors without a feature").what.endswith("flow")
 
 
 def test_an_expression_is_a_use_of_its_sensors(tmp_path: Path) -> None:
@@ -113,7 +113,7 @@ def test_thresholds_from_before_their_model_are_named(tmp_path: Path) -> None:
     ("before", "after", "levels", "word"),
     [
         ("threshold = 0.3", "threshold = 0.4", ["warning"], "not the one of the last run"),
-        ("LogisticRegression", "Perceptron", ["warning"], "otherwise: linear of pump/leak/12h"),
+        ("LogisticRegression", "Perceptron", ["warning"], "new or changed models: linear of pump/leak/12h"),
         ('length = "6h"', 'length = "8h"', ["warning", "failure"], "cannot go on"),
     ],
     ids=["threshold", "model", "window"],

@@ -505,7 +505,7 @@ def test_codes_among_telemetry_are_faults_until_a_person_says_which_fail(tmp_pat
 
 def test_failures_that_no_column_could_hold_are_refused(tmp_path: Path) -> None:
     """Rather than left out without a word."""
-    with pytest.raises(RowsError, match="no column of codes beside readings is found, of which 9001"):
+    with pytest.raises(RowsError, match="no column of codes among readings is found with 9001"):
         _init(*_pumps(tmp_path), out=tmp_path / "fleet.toml", failures=["9001"])
 
 
