@@ -16,8 +16,8 @@ from dataflows.breaker import check_commands, watched
 from dataflows.exporter import address_of, address_of_process, assets_of, served
 from dataflows.notify.delivery import delivered
 from dataflows.recovery.manifest import started, write_manifest
-from dataflows.recovery.sqlite_files import delete_unfinished, part_files
-from dataflows.recovery.store import check_store, locked, moved_state, past_in
+from dataflows.recovery.sqlite_files import delete_unfinished, locked, part_files
+from dataflows.recovery.store import check_store, moved_state, past_in
 from dataflows.status import RunStatus
 
 if TYPE_CHECKING:

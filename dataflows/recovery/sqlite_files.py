@@ -24,6 +24,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from dataflows import steps
+from dataflows.disk import locked_alone
 from dataflows.placement import ONLY_LANE
 from dataflows.recovery import kinds
 from dataflows.state.snapshots import SnapshotError
@@ -42,6 +43,7 @@ __all__ = [
     "check_moment",
     "check_sound",
     "delete_unfinished",
+    "locked",
     "opened",
     "part_files",
     "read_partition",
@@ -70,6 +72,18 @@ _DISCARDED = (steps.ASSET, steps.ORDER)
 
 class StoreError(RuntimeError):
     """The recovery store cannot be used."""
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Lock a store, so that no other run, and no restore, uses it.
+
+    Raises:
+        StoreError: another one holds it.
+    """
+    msg = f"{folder} is in use by another run; wait for its end, or name another store (--recovery)"
+    with locked_alone(folder / "lock", StoreError(msg)):
+        yield
 
 
 @dataclass(frozen=True)

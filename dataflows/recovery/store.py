@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from bytewax.recovery import RecoveryConfig, init_db_dir
 
 from dataflows import steps
-from dataflows.disk import locked_alone, replace_file, sync_folder
+from dataflows.disk import replace_file, sync_folder
 from dataflows.engine.operators import MAIN
 from dataflows.fleet.problems import nearest
 from dataflows.recovery.manifest import (
@@ -31,6 +31,7 @@ from dataflows.recovery.sqlite_files import (
     check_moment,
     check_sound,
     delete_unfinished,
+    locked,
     opened,
     part_files,
     read_partition,
@@ -50,7 +51,6 @@ __all__ = [
     "PARTITIONS",
     "StoreError",
     "check_store",
-    "locked",
     "moved_state",
     "open_store",
     "past_in",
@@ -88,18 +88,6 @@ def moved_state(folder: Path | None) -> bytes | None:
                 if each.key == "" and each.state is not None:
                     return MAIN.inner(MAIN.unseal(each.state))
     return None
-
-
-@contextmanager
-def locked(folder: Path) -> Iterator[None]:
-    """Lock a store, so that no other run, and no restore, uses it.
-
-    Raises:
-        StoreError: another one holds it.
-    """
-    msg = f"{folder} is in use by another run; wait for its end, or name another store (--recovery)"
-    with locked_alone(folder / "lock", StoreError(msg)):
-        yield
 
 
 def check_store(

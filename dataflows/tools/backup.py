@@ -47,13 +47,14 @@ from dataflows.recovery.sqlite_files import (
     StoreError,
     check_files,
     check_moment,
+    locked,
     opened,
     part_files,
     read_partition,
     resume_epoch,
     snapshots,
 )
-from dataflows.recovery.store import check_store, locked
+from dataflows.recovery.store import check_store
 
 if TYPE_CHECKING:
     import sqlite3

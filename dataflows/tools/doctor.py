@@ -19,6 +19,8 @@ from packaging.requirements import Requirement
 
 from dataflows.connectors.lines import InputError, expand
 from dataflows.fleet import FleetError, load
+from dataflows.recovery.manifest import changes_of, read_manifest
+from dataflows.recovery.sqlite_files import StoreError, locked
 from dataflows.tools.health import Finding, disk_findings
 
 if TYPE_CHECKING:
@@ -180,10 +182,6 @@ def _broker(kafka: Kafka, wanted: tuple[str, ...]) -> Finding:
 
 def _store(folder: Path, fleet: Fleet) -> Iterator[Finding]:
     """Check that a store is free and continues this fleet. `inspect` reads it whole."""
-    from dataflows.recovery.manifest import changes_of, read_manifest  # noqa: PLC0415 - imports the engine
-    from dataflows.recovery.sqlite_files import StoreError  # noqa: PLC0415
-    from dataflows.recovery.store import locked  # noqa: PLC0415
-
     if not folder.exists():
         yield Finding("ok", "store", f"{folder} will be made")
         return

@@ -5,6 +5,8 @@ from __future__ import annotations
 import fcntl
 import io
 import socket
+import subprocess
+import sys
 from typing import TYPE_CHECKING
 
 import orjson
@@ -17,6 +19,7 @@ from dataflows.recovery.manifest import new_manifest, write_manifest
 from dataflows.tools import doctor
 from dataflows.tools.doctor import examine
 from dataflows.tools.health import Finding, show
+from tests.processes import ROOT
 from tests.tables import PRIOR_ALONE, pumps
 
 if TYPE_CHECKING:
@@ -115,6 +118,19 @@ def test_packages_of_other_versions_are_found(monkeypatch: pytest.MonkeyPatch) -
     assert "numpy" in found.what
     assert "nonesuch is missing" in found.what
     assert "rich" not in found.what
+
+
+def test_nothing_is_imported_that_a_run_alone_needs(fleet: Path) -> None:
+    """A check of two seconds has no time for the stages of the dataflow, or for SciPy."""
+    code = (
+        "import runpy, sys\n"
+        f"sys.argv = ['dataflows', 'doctor', {str(fleet)!r}]\n"
+        "try:\n    runpy.run_module('dataflows', run_name='__main__')\nexcept SystemExit:\n    pass\n"
+        "seldom = {'dataflows.target.target', 'scipy.special._ufuncs', 'scipy.stats._stats_py'}\n"
+        "print(sorted(seldom & {*sys.modules}))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
+    assert done.stdout.splitlines()[-1] == "[]"
 
 
 def test_findings_are_json_for_programs(fleet: Path) -> None:
