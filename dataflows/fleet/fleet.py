@@ -415,6 +415,11 @@ class AssetClass:
     # Not part of the stored digest of the class.
     limits: tuple[Limits, ...] = field(default=(), repr=False)
 
+    def sent_names(self) -> dict[str, str]:
+        """Return the sensor of each name under which devices send one: its own, and its aliases."""
+        aliases = {alias: limits.sensor for limits in self.limits for alias in limits.aliases}
+        return aliases | {name: name for name in self.sensors}
+
     @property
     def channels(self) -> tuple[str, ...]:
         """Channels of windows: the sensors, the expressions, then the relative readings."""

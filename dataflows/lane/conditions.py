@@ -99,8 +99,9 @@ class ConditionsOfClass:
         self._known = 0
         if state is not None and state["declared"] == self._declaration():
             self._known = state["known"]
-            self._centres[: self._known] = np.frombuffer(state["centres"]).reshape(self._known, -1)
-            self._moments[: self._known] = np.frombuffer(state["moments"]).reshape(self._known, 3, -1)
+            for array, stored in ((self._centres, state["centres"]), (self._moments, state["moments"])):
+                # Of no condition yet there are no bytes, from which no length could be inferred.
+                array[: self._known] = np.frombuffer(stored).reshape(self._known, *array.shape[1:])
 
     def relative(self, readings: Mapping[str, float | None], *, learns: bool = True) -> tuple[float, ...]:
         """Return the readings relative to their condition, NaN if that is unknown; then learn them.

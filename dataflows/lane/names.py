@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from dataflows.events import AssetEvent, Failure, Fault, Maintenance, Registration, Telemetry
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Collection, Iterable, Mapping
 
     from dataflows.fleet.fleet import Fleet
     from dataflows.lane.registry import Registry
@@ -43,6 +43,8 @@ class Names:
         self._components: dict[str, frozenset[str]] = {}
         self._sensors = {name: frozenset(found.sensors) for name, found in fleet.classes.items()}
         self._codes = {name: frozenset(found.faults) for name, found in fleet.classes.items()}
+        #: Sensor by each name under which it is sent, by class.
+        self._sent = {name: found.sent_names() for name, found in fleet.classes.items()}
         for name, found in fleet.classes.items():
             targets = [fleet.targets[target] for target in found.targets if target in fleet.targets]
             self._modes[name] = frozenset(target.mode for target in targets)
@@ -69,7 +71,9 @@ class Names:
 
     def _restore(self, state: Mapping[str, Any]) -> None:
         for use, name, counts in state["unknown"]:
-            self._unknown[use, name] = Counter(counts)
+            # What is declared now, and was not, matches.
+            known = self._declared(use).get(name, frozenset())
+            self._unknown[use, name] = Counter({each: n for each, n in counts.items() if each not in known})
         for use, name, count in state["others"]:
             self._others[use, name] = count
         for name, seen in state["sensors"]:
@@ -107,20 +111,19 @@ class Names:
 
     def _telemetry(self, event: Telemetry, asset_class: str) -> None:
         self._with_telemetry.add(asset_class)
-        missing = self._missing_sensors[asset_class]
+        missing, declared = self._missing_sensors[asset_class], self._sent[asset_class]
         if missing:
             missing.difference_update(
-                [name for name, value in event.readings.items() if value is not None and name in missing]
+                [declared.get(name, name) for name, value in event.readings.items() if value is not None]
             )
         # Nearly all telemetry of a class has the names of the telemetry before it.
         names = tuple(event.readings)
         if names == self._usual.get(asset_class):
             return
-        declared = self._sensors[asset_class]
-        if event.readings.keys() <= declared:
+        if event.readings.keys() <= declared.keys():
             self._usual[asset_class] = names
         else:
-            for name in event.readings.keys() - declared:
+            for name in event.readings.keys() - declared.keys():
                 self._count("sensor", asset_class, name)
 
     def began_to_send(self, asset: str, asset_class: str) -> None:
@@ -191,13 +194,17 @@ class Names:
     def _choices(self, use: str, asset_class: str, registry: Registry) -> Iterable[str]:
         if use in ("asset", "unknown_asset"):
             return registry.sending() if use == "asset" else registry.names()
-        named = {
+        return sorted(self._declared(use)[asset_class])
+
+    def _declared(self, use: str) -> Mapping[str, Collection[str]]:
+        """Names that match, by class; nothing for names of assets."""
+        named: dict[str, Mapping[str, Collection[str]]] = {
             "mode": self._modes,
             "component": self._components,
-            "sensor": self._sensors,
+            "sensor": self._sent,
             "code": self._codes,
         }
-        return sorted(named[use][asset_class])
+        return named.get(use, {})
 
 
 def nearest(name: str, choices: Iterable[str]) -> str | None:

@@ -87,8 +87,9 @@ def _rejects(found: Survey) -> Iterator[Finding]:
 def _names(fleet: Fleet, found: Survey, classes: set[str]) -> Iterator[Finding]:
     """Names in the data that are not in the fleet, and names in the fleet that are not in the data."""
     layouts = fleet.classes.values()
+    sent = {name: sensor for each in layouts for name, sensor in each.sent_names().items()}
     declared = {
-        "sensor": ({name for each in layouts for name in each.sensors}, set(found.sensors)),
+        "sensor": (set(sent.values()), {sent.get(name, name) for name in found.sensors}),
         "mode": ({target.mode for target in fleet.targets.values()}, set(found.modes)),
         "fault code": ({code for each in layouts for code in each.faults}, set(found.codes)),
         "component": (
@@ -120,18 +121,19 @@ def _names(fleet: Fleet, found: Survey, classes: set[str]) -> Iterator[Finding]:
 def _ranges(fleet: Fleet, found: Survey) -> Iterator[Finding]:
     for layout in fleet.classes.values():
         for limits in layout.limits:
-            sensor = found.sensors.get(limits.sensor)
-            if (
-                sensor is None
-                or not sensor.count
-                or limits.least <= sensor.least <= sensor.largest <= limits.most
-            ):
-                continue
-            what = (
-                f"{limits.sensor} is {sensor.least:g} to {sensor.largest:g}, its range {limits.least:g} to "
-                f"{limits.most:g}"
-            )
-            yield Finding("warning", "ranges", what, "readings outside of it count as missing")
+            for name in (limits.sensor, *limits.aliases):
+                sensor = found.sensors.get(name)
+                if (
+                    sensor is None
+                    or not sensor.count
+                    or limits.least <= sensor.least <= sensor.largest <= limits.most
+                ):
+                    continue
+                what = (
+                    f"{name} is {sensor.least:g} to {sensor.largest:g}, its range {limits.least:g} to "
+                    f"{limits.most:g}"
+                )
+                yield Finding("warning", "ranges", what, "readings outside of it count as missing")
 
 
 def _times(fleet: Fleet, found: Survey) -> Iterator[Finding]:

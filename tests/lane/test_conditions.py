@@ -110,6 +110,15 @@ def test_conditions_go_on_from_their_state_and_begin_again_under_another_declara
     assert ConditionsOfClass(wider, one.state()).state()["known"] == 0
 
 
+def test_conditions_without_a_reading_yet_go_on_from_their_state() -> None:
+    """A run may stop before the first message that tells a condition."""
+    one = ConditionsOfClass(DECLARED)
+    one.relative({"load": None, "speed": 500.0, "flow": 1.0, "heat": 1.0})
+    other = ConditionsOfClass(DECLARED, one.state())
+    for each in drawn(20):
+        assert str(other.relative(each)) == str(one.relative(each))
+
+
 def fleet(**conditions: object) -> Any:  # noqa: ANN401 - a fleet
     pump = {
         "sensors": ["load", "flow"],

@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 from dataflows.events import Event, Failure, Fault, Maintenance, Telemetry
-from dataflows.fleet.fleet import AssetPolicy
+from dataflows.fleet.fleet import AssetPolicy, Limits
 from dataflows.lane import Lane
 from dataflows.lane.names import Names, sentence
 from dataflows.lane.registry import Registry
@@ -54,6 +54,27 @@ def test_names_that_match_nothing_are_told_with_the_nearest_that_would() -> None
         ("missing_sensor", "load", 0, None),
         ("missing_code", "E1", 0, "e1"),
     ]
+
+
+def test_an_alias_is_a_name_that_matches() -> None:
+    """Neither is it undeclared, nor did its sensor never come; names like it are told with it."""
+    pump = replace(PUMPS.classes["pump"], limits=(Limits("flow", -1e15, 1e15, aliases=("Q1",)),))
+    fleet = replace(PUMPS, classes={"pump": pump})
+    found = told(reading("p", 1, Q1=1.0), reading("p", 2, q1=1.0), lane=Lane(fleet, None, {}))
+    assert found == [("sensor", "q1", 1, "Q1"), ("missing_sensor", "load", 0, None)] + [
+        ("missing_code", code, 0, None) for code in ("E1", "E2")
+    ]
+
+
+def test_a_name_that_was_declared_since_is_told_no_more() -> None:
+    """Whoever follows the advice to declare a sensor or mode, and starts again, is not told it again."""
+    pump = PUMPS.classes["pump"]
+    before = Lane(replace(PUMPS, classes={"pump": replace(pump, sensors=("flow",))}), None, {})
+    before.process(records(reading("p", 1, flow=1.0, load=2.0, other=1.0)))
+    assert ("sensor", "load", 1, None) in told(lane=before)
+    parts = {part: before.part_snapshot(part) for part in before.changed()}
+    after = Lane(PUMPS, before.main_snapshot(), parts)
+    assert [row for row in told(lane=after) if row[0] == "sensor"] == [("sensor", "other", 1, None)]
 
 
 def test_an_asset_whose_telemetry_comes_after_its_records_is_not_told() -> None:

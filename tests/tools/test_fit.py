@@ -76,6 +76,15 @@ def test_readings_outside_of_a_range_are_found(fleet: hw.Fleet, tmp_path: Path) 
     assert found.what == "pressure is 400 to 400, its range 0 to 10"
 
 
+def test_an_alias_is_its_sensor(tmp_path: Path) -> None:
+    """A sample in which devices send another name lacks nothing, and its readings are held to the range."""
+    aliased = FLEET.replace("range = [0, 10] }", 'range = [0, 10], aliases = ["P1"] }')
+    (tmp_path / "fleet.toml").write_text(aliased)
+    found = _found(hw.load(tmp_path / "fleet.toml"), tmp_path, *_hours(50, P1=400.0, heat=1.0))
+    assert [each.what for each in found if each.about == "names" and "sensor" in each.what] == []
+    assert [each.what for each in found if each.about == "ranges"] == ["P1 is 400 to 400, its range 0 to 10"]
+
+
 def test_lateness_and_reports_beyond_the_fleet_are_found(fleet: hw.Fleet, tmp_path: Path) -> None:
     """Two hours out of order, and reports after three hours."""
     late = testing.telemetry("pump-1", 47 * HOUR, {"pressure": 4.0}, arrived=49 * HOUR)
