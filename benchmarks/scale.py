@@ -7,10 +7,12 @@
 - *targets*: the same at 1, 10 and 100 targets of one class with 1,000 assets, and the step where it goes;
 - *processes*: events a second with 1 and 2, four targets, and with a lane for each of 2; and the processor
   of the busiest process, which bounds the rate where each has a core of its own;
+- *topic*: the same from a topic with two partitions, each a lane of its own where there are two, and the
+  processor of the broker; only measured if it is asked for, since it needs a broker (`tests.broker`);
 - *store*: how long a resume takes with 100,000 assets, and how long a snapshot with 1,000 of them awake
   holds the input up (`benchmarks.recovery`).
 
-``--parts assets targets`` measures some of them. ``--plot FILE`` draws what was measured, as SVG.
+``--parts assets topic`` measures some of them. ``--plot FILE`` draws what was measured, as SVG.
 
 In the recordings of assets and targets every asset sends six times in the day before, and a few fail, so that
 every window holds something and the models have learned both labels. None of that is timed. The timed events
@@ -32,27 +34,36 @@ import subprocess
 import sys
 import tempfile
 import time
+import uuid
 from contextlib import ExitStack, suppress
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import orjson
+from confluent_kafka import Producer
+from confluent_kafka.admin import AdminClient, NewTopic
 from rich.console import Console
 from rich.table import Table
 
 from benchmarks import recovery, speed
 from dataflows.instants import MICROSECONDS, format_instant, parse_instant
+from tests.broker import brokers
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-__all__ = ["PARTS", "main", "plot", "record", "write_fleet"]
+    from tests.broker import Broker
+
+__all__ = ["PARTS", "main", "plot", "record", "used_by", "write_fleet", "write_topic"]
 
 ASSETS, TARGETS = (50, 1_000, 100_000), (1, 10, 100)
 #: Numbers of processes and lanes.
 PROCESSES = ((1, 1), (2, 1), (2, 2))
+#: Of the topic: as many as lanes, at most.
+PARTITIONS = 2
 #: Bars: an event of the largest fleet against one of 1,000 assets; seconds of a resume and of a snapshot.
 LARGE, RESUME, PAUSE = 1.6, 8.0, 0.3
 #: Hours before the timed part in which every asset sends; the first has its label before that part.
@@ -60,6 +71,8 @@ _WARM = (-25.5, -12.0, -6.0, -3.0, -1.0, 0.0)
 #: Minutes in which the timed events lie: within one hour, so that none of them is an example. The first of
 #: them are not timed, since a program first loads what it has compiled.
 _TIMED, _LEAD = 58, 10_000
+#: Events of the run whose time is taken off a longer one.
+_FEW = 1_000
 _START = parse_instant("2025-01-01T00:00:00Z")
 
 
@@ -111,30 +124,30 @@ def _child(folder: Path, warm: int, epoch: float, *, profile: bool) -> speed.Mea
     return {**found, "memory": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1_024}
 
 
-def by_assets(folder: Path, epoch: float) -> list[dict[str, Any]]:
+def by_assets(folder: Path, epoch: float, events: int) -> list[dict[str, Any]]:
     """Measure the time of an event by the number of assets."""
     found = []
     for assets in ASSETS:
         recording = folder / f"assets-{assets}.jsonl"
-        warm = record(recording, assets, max(60_000, assets))
+        warm = record(recording, assets, max(events, assets))
         run = _run(recording, warm, 1, epoch)
         recording.unlink()
         found.append({"assets": assets, "time": _microseconds(run), "memory": run["memory"]})
     return found
 
 
-def by_targets(folder: Path, epoch: float) -> list[dict[str, Any]]:
+def by_targets(folder: Path, epoch: float, events: int) -> list[dict[str, Any]]:
     """Measure the time of an event by the number of targets, and its share by step at the largest."""
     found = []
     for targets in TARGETS:
         recording = folder / f"targets-{targets}.jsonl"
-        warm = record(recording, 1_000, max(3_000, 60_000 // targets), speed.modes_of(targets))
+        warm = record(recording, 1_000, max(3_000, events // targets), speed.modes_of(targets))
         run = _run(recording, warm, targets, epoch)
         profiled = _run(recording, warm, targets, epoch, profile=True)
         recording.unlink()
-        events = profiled["events"]
-        steps = {step: seconds / events * 1e6 for step, seconds in profiled["steps"].items()}
-        steps["engine, and the rest"] = profiled["seconds"] / events * 1e6 - sum(steps.values())
+        timed = profiled["events"]
+        steps = {step: seconds / timed * 1e6 for step, seconds in profiled["steps"].items()}
+        steps["engine, and the rest"] = profiled["seconds"] / timed * 1e6 - sum(steps.values())
         used = _microseconds(run)
         found.append(
             {
@@ -148,34 +161,81 @@ def by_targets(folder: Path, epoch: float) -> list[dict[str, Any]]:
     return found
 
 
-def by_processes(folder: Path, epoch: float) -> list[dict[str, Any]]:
+def by_processes(folder: Path, epoch: float, events: int) -> list[dict[str, Any]]:
     """Measure events a second by processes and lanes, four targets; the time of a start is taken off."""
-    found = []
-    for processes, lanes in PROCESSES:
-        took, used, counts = [], [], []
-        for events in (1_000, 60_000):
-            warm = record(folder / "recording.jsonl", 1_000, events, speed.modes_of(4))
-            write_fleet(folder, lanes)
-            command = [sys.executable, "-m", "dataflows", "run", str(folder / "fleet.toml"), "--fresh"]
-            command += ["--recovery", str(folder / "store"), "--processes", str(processes)]
-            command += ["--epoch", f"{epoch * 1_000:.0f}ms"]
-            began = time.perf_counter()
-            used.append(_processor(command))
-            took.append(time.perf_counter() - began)
-            counts.append(warm + events)
-        events = counts[1] - counts[0]
-        each = [(after - before) / events * 1e6 for before, after in zip(*used, strict=True)]
-        found.append(
-            {
-                "processes": processes,
-                "lanes": lanes,
-                "split": f"{processes}, {lanes} lanes" if lanes > 1 else f"{processes}",
-                "rate": events / (took[1] - took[0]),
-                "processor": sum(each),
-                "busiest": max(each),
-            }
-        )
-    return found
+    return [
+        _by_split(Split(folder, epoch, events, processes, lanes), partial(write_fleet, folder, lanes))
+        for processes, lanes in PROCESSES
+    ]
+
+
+def by_topic(folder: Path, epoch: float, events: int) -> list[dict[str, Any]]:
+    """Measure the same from a topic with two partitions, and the processor of its broker."""
+    with brokers(folder) as broker:
+        return [
+            _by_split(
+                Split(folder, epoch, events, processes, lanes),
+                partial(write_topic, folder, lanes, broker),
+                broker.pid,
+            )
+            for processes, lanes in PROCESSES
+        ]
+
+
+class Split(NamedTuple):
+    """A run divided among processes and lanes.
+
+    Attributes:
+        folder: of the run.
+        epoch: seconds between snapshots.
+        events: that are timed.
+        processes: number.
+        lanes: number.
+    """
+
+    folder: Path
+    epoch: float
+    events: int
+    processes: int
+    lanes: int
+
+
+def _by_split(split: Split, write: Callable[[], None], broker: int | None = None) -> dict[str, Any]:
+    """Measure a run over many events, less one over few.
+
+    Args:
+        split: how it is divided.
+        write: writes the fleet and its input, from the recording in the folder.
+        broker: process whose processor is measured too.
+    """
+    folder, epoch, timed, processes, lanes = split
+    took, used, served, counts = [], [], [], []
+    for count in (_FEW, timed):
+        counts.append(count + record(folder / "recording.jsonl", 1_000, count, speed.modes_of(4)))
+        write()
+        command = [sys.executable, "-m", "dataflows", "run", str(folder / "fleet.toml"), "--fresh"]
+        command += ["--recovery", str(folder / "store"), "--processes", str(processes)]
+        command += ["--epoch", f"{epoch * 1_000:.0f}ms"]
+        before, began = used_by(broker), time.perf_counter()
+        used.append(_processor(command))
+        took.append(time.perf_counter() - began)
+        served.append(used_by(broker) - before)
+    events = counts[1] - counts[0]
+    each = [(after - before) / events * 1e6 for before, after in zip(*used, strict=True)]
+    of_broker = {} if broker is None else {"broker": (served[1] - served[0]) / events * 1e6}
+    return {
+        "processes": processes,
+        "lanes": lanes,
+        "split": f"{processes}, {lanes} lanes" if lanes > 1 else f"{processes}",
+        "rate": events / (took[1] - took[0]),
+        "processor": sum(each),
+        "busiest": max(each),
+        **of_broker,
+    }
+
+
+def _lane_of(event: dict[str, Any], lanes: int) -> int:
+    return int(event["asset"].rpartition("-")[2]) % lanes
 
 
 def write_fleet(folder: Path, lanes: int) -> None:
@@ -184,10 +244,41 @@ def write_fleet(folder: Path, lanes: int) -> None:
     with ExitStack() as stack:
         files = [stack.enter_context((folder / name).open("wb")) for name in names]
         for line in stack.enter_context((folder / "recording.jsonl").open("rb")):
-            files[int(orjson.loads(line)["asset"].rpartition("-")[2]) % lanes].write(line)
-    own = f"files = {names}\nlanes = {lanes}\n".replace("'", '"')
+            files[_lane_of(orjson.loads(line), lanes)].write(line)
+    _write_fleet(folder, f"files = {names}\nlanes = {lanes}\n".replace("'", '"'))
+
+
+def write_topic(folder: Path, lanes: int, broker: Broker) -> None:
+    """Send the recording to a new topic, divided among its two partitions by asset, and write its fleet."""
+    topic = f"scale-{uuid.uuid4().hex[:8]}"
+    admin = AdminClient({"bootstrap.servers": broker.bootstrap, "log_level": 0})
+    for made in admin.create_topics([NewTopic(topic, PARTITIONS)]).values():
+        made.result(30)
+    producer = Producer({"bootstrap.servers": broker.bootstrap, "linger.ms": 50, "log_level": 0})
+    for number, line in enumerate((folder / "recording.jsonl").read_bytes().splitlines()):
+        event = orjson.loads(line)
+        stamp = parse_instant(event["time"]) // MICROSECONDS["ms"]
+        producer.produce(topic, line, event["asset"], partition=_lane_of(event, PARTITIONS), timestamp=stamp)
+        if number % 1_000 == 0:
+            producer.flush(60)
+    assert not producer.flush(60), "events were not delivered"
+    kafka = f'[kafka]\nbootstrap = "{broker.bootstrap}"\n\n[input.kafka]\ntopics = ["{topic}"]\n'
+    _write_fleet(folder, f"lanes = {lanes}\n", kafka)
+
+
+def _write_fleet(folder: Path, own: str, more: str = "") -> None:
+    """Write the fleet of four targets with its own lines under ``[input]``, and more tables."""
     text = speed.fleet_of(4).replace("batch = 1000\n", "")
-    (folder / "fleet.toml").write_text(text.replace('files = ["recording.jsonl"]\n', own))
+    text = text.replace('files = ["recording.jsonl"]\n', own)
+    (folder / "fleet.toml").write_text(f"{text}\n{more}")
+
+
+def used_by(pid: int | None) -> float:
+    """Return the seconds of processor that a process has used; 0 for none."""
+    if pid is None:
+        return 0.0
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def _processor(command: list[str]) -> list[float]:
@@ -201,8 +292,7 @@ def _processor(command: list[str]) -> list[float]:
         while running.poll() is None:
             with suppress(OSError):
                 for pid in (running.pid, *map(int, children.read_text().split())):
-                    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-                    seen[pid] = (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+                    seen[pid] = used_by(pid)
             time.sleep(0.02)
     if running.returncode:
         raise subprocess.CalledProcessError(running.returncode, command)
@@ -210,8 +300,8 @@ def _processor(command: list[str]) -> list[float]:
     return [used for used in seen.values() if used >= 0.5]
 
 
-def of_store(folder: Path, epoch: float) -> list[dict[str, Any]]:  # noqa: ARG001 - it has its own
-    """Measure a resume, and a snapshot of few awake assets, in the largest fleet."""
+def of_store(folder: Path, epoch: float, events: int) -> list[dict[str, Any]]:  # noqa: ARG001 - it has its own
+    """Measure a resume, and a snapshot of few awake assets, in the largest fleet, whatever the events."""
     one = recovery.measure(ASSETS[-1], 2 * ASSETS[-1], epoch)
     return [
         {
@@ -223,12 +313,14 @@ def of_store(folder: Path, epoch: float) -> list[dict[str, Any]]:  # noqa: ARG00
     ]
 
 
-PARTS: dict[str, Callable[[Path, float], list[dict[str, Any]]]] = {
+PARTS: dict[str, Callable[[Path, float, int], list[dict[str, Any]]]] = {
     "assets": by_assets,
     "targets": by_targets,
     "processes": by_processes,
     "store": of_store,
+    "topic": by_topic,
 }
+_WITHOUT_BROKER = [part for part in PARTS if part != "topic"]
 #: Columns of the tables: what is measured, and how it is written.
 COLUMNS = {
     "assets": ("assets", ",.0f"),
@@ -240,6 +332,7 @@ COLUMNS = {
     "rate": ("events a second", ",.0f"),
     "processor": ("processor", ",.1f"),
     "busiest": ("of the busiest process", ",.1f"),
+    "broker": ("of the broker", ",.1f"),
     "memory": ("peak memory, MB", ",.0f"),
     "resume": ("resume, s", ",.1f"),
     "pause": ("snapshot, s", ",.2f"),
@@ -271,6 +364,7 @@ _PANELS = (
     ("assets", "assets", "time", "µs an event, by assets"),
     ("targets", "targets", "each", "µs an event and target, by targets"),
     ("processes", "split", "rate", "events a second, by processes"),
+    ("topic", "split", "rate", "events a second from a topic"),
 )
 _WIDTH, _HEIGHT = 230, 230
 
@@ -321,7 +415,7 @@ def machine() -> str:
 def _tables(found: dict[str, list[dict[str, Any]]]) -> Iterator[Table]:
     for part, rows in found.items():
         shown = [name for name in COLUMNS if name in rows[0]]
-        unit = {"processes": "processor, µs an event", "store": "processor, s"}.get(part, "")
+        unit = "processor, s" if part == "store" else "processor, µs an event"
         table = Table(*(unit if name == "processor" else COLUMNS[name][0] for name in shown), title=part)
         for row in rows:
             table.add_row(*(format(row[name], COLUMNS[name][1]) for name in shown))
@@ -338,8 +432,9 @@ def _tables(found: dict[str, list[dict[str, Any]]]) -> Iterator[Table]:
 def main(arguments: list[str] | None = None) -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description="How the cost of an event grows.")
-    parser.add_argument("--parts", nargs="*", choices=list(PARTS), default=list(PARTS))
+    parser.add_argument("--parts", nargs="*", choices=list(PARTS), default=_WITHOUT_BROKER)
     parser.add_argument("--epoch", type=float, default=10.0, help="seconds between snapshots (default 10)")
+    parser.add_argument("--events", type=int, default=60_000, help="that are timed in a run (default 60,000)")
     parser.add_argument("--plot", type=Path, help="draw what was measured into this file, as SVG")
     parser.add_argument("--json", type=Path, help="figures by part; those of earlier runs in it are kept")
     parser.add_argument("--child", type=Path, help=argparse.SUPPRESS)
@@ -355,7 +450,7 @@ def main(arguments: list[str] | None = None) -> None:
     found = orjson.loads(given.json.read_bytes()) if given.json and given.json.exists() else {}
     for part in given.parts:
         with tempfile.TemporaryDirectory() as name, console.status(part):
-            found[part] = PARTS[part](Path(name), given.epoch)
+            found[part] = PARTS[part](Path(name), given.epoch, given.events)
         if given.json:
             given.json.write_bytes(orjson.dumps(found, option=orjson.OPT_INDENT_2))
     for table in _tables(found):

@@ -56,6 +56,11 @@ class Broker:
     tls: str | None = None
     authority: Path | None = None
 
+    @property
+    def pid(self) -> int | None:
+        """Its process; None where it is not known."""
+        return None
+
     def __init__(self, bootstrap: str, what: str) -> None:
         self.bootstrap = bootstrap
         self.what = what
@@ -129,6 +134,10 @@ class ApacheBroker(Broker):
             raise NoBrokerError(ran.stderr.strip())
         return ran.stdout.strip()
 
+    @property
+    def pid(self) -> int | None:
+        return int((self._folder / "broker.pid").read_text())
+
     def start(self) -> None:
         self._run("start", str(self._folder), self.bootstrap.rpartition(":")[2])
 
@@ -161,6 +170,10 @@ class NoidaBroker(Broker):
         super().__init__(f"127.0.0.1:{self._port}", f"noida-db, 127.0.0.1:{self._port}")
         self._process: subprocess.Popen[bytes] | None = None
         self.start()
+
+    @property
+    def pid(self) -> int | None:
+        return None if self._process is None else self._process.pid
 
     def start(self) -> None:
         command = [sys.executable, "-m", "noida_db.cli", "start", "--only", "kafka"]

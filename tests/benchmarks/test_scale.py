@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import orjson
 import pytest
@@ -12,6 +13,10 @@ import pytest
 from benchmarks import scale
 from dataflows.fleet import load
 from dataflows.instants import HOUR, parse_instant
+from tests.chaos.rig import consumed
+
+if TYPE_CHECKING:
+    from tests.broker import Broker
 
 
 @pytest.mark.parametrize("assets", [7, 400])
@@ -43,6 +48,30 @@ def test_a_recording_is_divided_among_lanes_by_asset(tmp_path: Path) -> None:
     assert [len(each) for each in assets] == [20, 20]
     assert not assets[0] & assets[1]
     assert sorted(lanes[0] + lanes[1]) == sorted((tmp_path / "recording.jsonl").read_bytes().splitlines())
+
+
+def test_a_recording_is_divided_among_partitions_by_asset(broker: Broker, tmp_path: Path) -> None:
+    """A topic has the records of each asset in one partition, in order, and their times as timestamps."""
+    scale.record(tmp_path / "recording.jsonl", 40, 200, modes=("wear", "leak"))
+    scale.write_topic(tmp_path, 2, broker)
+    fleet = load(tmp_path / "fleet.toml", environ={})
+    assert fleet.input.lanes == 2
+    (topic,) = fleet.input.kafka.topics
+    lines = (tmp_path / "recording.jsonl").read_bytes().splitlines()
+    read = consumed(broker.bootstrap, topic)
+    for partition in range(scale.PARTITIONS):
+        own = [line for line in lines if int(orjson.loads(line)["asset"][-6:]) % 2 == partition]
+        assert own == [each.value() for each in read if each.partition() == partition]
+    for each in read:
+        assert each.timestamp()[1] * 1_000 == parse_instant(orjson.loads(each.value())["time"])
+
+
+def test_the_processor_of_a_process_is_counted() -> None:
+    """That of this process grows while it works; there is none without a broker of our own."""
+    before = scale.used_by(os.getpid())
+    while scale.used_by(os.getpid()) == before:
+        pass
+    assert scale.used_by(None) == 0.0
 
 
 def found(large: float = 40.0, resume: float = 7.0, pause: float = 0.2) -> dict[str, list[dict[str, Any]]]:
