@@ -312,28 +312,30 @@ class ExampleStore:
             if current:
                 self._current = number
             self._mark = max(self._mark, mark)
-            for packed in examples:
-                asset, time, features, scores, champion, progress, own = msgspec.msgpack.decode(packed)
+            for asset, time, features, scores, champion, progress, own in map(
+                msgspec.msgpack.decode, examples
+            ):
+                key = asset, time
                 fitting = features if refit is None else refit(features)
                 example = Example(asset, time, fitting, scores, champion, segment=number, mark=own)
                 example.apply(progress)
-                former = self._index.get(example.key)
+                former = self._index.get(key)
                 if former is not None:
                     later = former.mark > own
                     lost = number if later else former.segment
-                    self._stale[example.key] = self._stale.get(example.key, frozenset()) | {lost}
+                    self._stale[key] = self._stale.get(key, frozenset()) | {lost}
                     if later:
                         continue
-                self._index[example.key] = example
-                homes[example.key] = number
+                self._index[key] = example
+                homes[key] = number
             marks += [(m, (asset, time), progress, number) for asset, time, m, progress in marked]
         for mark, key, progress, number in sorted(marks, key=lambda found: found[0]):
             self._apply(mark, key, progress, number, homes)
-        for example in self._index.values():
-            segment = self._segments[example.segment]
-            segment.examples[example.key] = example
-            segment.living += example.size()
-            self._living += example.size()
+        for key, example in self._index.items():
+            segment, size = self._segments[example.segment], example.size()
+            segment.examples[key] = example
+            segment.living += size
+            self._living += size
 
     def _apply(
         self, mark: int, key: Key, progress: tuple[Any, ...] | None, number: int, homes: dict[Key, int]
