@@ -24,7 +24,7 @@ TRUCK, SENSOR = "truck-024", "coolant_level"
 MONTHS = ["Jan", "Feb", "Mar", "Apr", "May", "June", "July", "Aug", "Sep", "Oct", "Nov", "Dec"]
 DAY = MICROSECONDS["d"]
 #: Size of the picture, and its panels: top and height.
-WIDTH, HEIGHT, LEFT, RIGHT = 760, 330, 74, 14
+WIDTH, HEIGHT, LEFT, RIGHT = 772, 330, 74, 26
 LEVEL, SCORE = (34, 110), (182, 110)
 STYLE = """
 text { font: 14px system-ui, sans-serif; fill: #333 } .small { font-size: 12.5px; fill: #666 }
@@ -34,6 +34,7 @@ text { font: 14px system-ui, sans-serif; fill: #333 } .small { font-size: 12.5px
 @media (prefers-color-scheme: dark) { text { fill: #ddd } .small { fill: #aaa } .axis { stroke: #666 }
 .level { stroke: #6db3ee } .score { stroke: #f0a04b } .open { fill: #f0a04b; opacity: .2 }
 .mark { stroke: #ddd } }
+@media (max-width: 500px) { text { font-size: 22px } .small { font-size: 18px } }
 """
 
 
@@ -96,11 +97,12 @@ def draw(levels: Sequence[tuple[int, float]], scores: Sequence[tuple[int, float]
     for name, said, anchor, height in (
         ("opened", "alert opens", "end", LEVEL[0] + 14),
         ("failed", "it fails", "start", LEVEL[0] + 14),
-        ("reported", "reported, learned", "end", SCORE[0] + 56),
+        ("reported", "reported", "end", SCORE[0] + 56),
     ):
         shift = -5 if anchor == "end" else 5
         parts.append(f'<path class="mark" d="M{x(at[name]):.1f} {LEVEL[0]}V{bottom}"/>')
         parts.append(text(said, x(at[name]) + shift, height, anchor))
+    parts.append(text("and learned", x(at["reported"]) - 5, SCORE[0] + 80, "end"))
     for day in range(at["start"] - at["start"] % DAY + DAY, at["end"], DAY):
         month, number = map(int, format_instant(day)[5:10].split("-"))
         date = f"{number} {MONTHS[month - 1]}"
