@@ -42,13 +42,13 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What a run did.
+    """Result of a run.
 
     Attributes:
-        records: number of records read, those of earlier runs on the same store included.
+        records: number of records read, including earlier runs on the same store.
         summary: figures at the end, as in ``summary.json``.
         outputs: the rows, as data frames.
-        text: what the command would have printed.
+        text: the summary that the command prints.
     """
 
     records: int
@@ -66,15 +66,15 @@ def init(
     failures: Sequence[str] = (),
     failures_in: Sequence[str | Path] = (),
 ) -> str:
-    """Write a ``fleet.toml`` for files of any form, and return what was found in them.
+    """Write a ``fleet.toml`` for files of any form, and return what `init` found in them.
 
     Args:
         files: paths and globs of CSV, text, JSON, Parquet or Arrow files.
         out: path of the ``fleet.toml``.
-        force: replace a file that is there.
+        force: replace an existing file.
         zone: time zone of times without offset, such as ``"Europe/Berlin"``; None takes them as UTC.
         failures: codes that are failures, in a column of codes.
-        failures_in: those of the files each of whose rows is a failure.
+        failures_in: files in which each row is a failure.
 
     Raises:
         InitError: the files hold no telemetry, or the file is there already.
@@ -99,7 +99,7 @@ def load(path: str | Path, overrides: Mapping[str, Any] | None = None) -> Fleet:
 
     Args:
         path: the file.
-        overrides: tables that win over the file, such as ``{"output": {"folder": "trial"}}``.
+        overrides: tables that replace those of the file, such as ``{"output": {"folder": "trial"}}``.
 
     Raises:
         FleetError: it describes no valid fleet; the message lists every problem.
@@ -108,7 +108,7 @@ def load(path: str | Path, overrides: Mapping[str, Any] | None = None) -> Fleet:
 
 
 def check(path: str | Path) -> list[str]:
-    """Return what is wrong with a ``fleet.toml``, one text a problem; none if it can run.
+    """Return the problems of a ``fleet.toml``, one text each; an empty list if it can run.
 
     Every model is built and tried on one row.
     """
@@ -139,7 +139,7 @@ def run(
         epoch: time between snapshots, such as ``"10s"``.
         fresh: delete the store and the outputs of earlier runs first.
         backend: library of the data frames of the outputs.
-        status: what the run says of itself while it runs.
+        status: counters of the run, which it raises while it runs.
 
     Raises:
         FleetError: the fleet cannot run.
@@ -195,7 +195,7 @@ class Run:
 
     @property
     def running(self) -> bool:
-        """Whether it goes on."""
+        """Whether the run has not ended yet."""
         return self._thread.is_alive()
 
     def stop(self) -> Result:
@@ -207,10 +207,10 @@ class Run:
         """Wait for the end of the run.
 
         Args:
-            timeout: seconds; None waits for ever.
+            timeout: seconds; None waits without limit.
 
         Raises:
-            TimeoutError: the run goes on.
+            TimeoutError: the run has not ended; it goes on.
         """
         self._thread.join(timeout)
         if self._thread.is_alive():
@@ -243,9 +243,9 @@ def read(folder: str | Path, backend: Backend | None = None) -> Outputs:
 def features(
     fleet: Fleet | str | Path, files: Sequence[str | Path] | None = None, backend: Backend | None = None
 ) -> Any:  # noqa: ANN401 - a frame of any library
-    """Return the training set as it is served: a row an example and label, with its features.
+    """Return the training set as served: one row for each example and label, with its features.
 
-    The stages of the dataflow compute it, so a model trained on it sees in production what it was trained on.
+    The stages of the dataflow compute it, so a model sees the same features in training and in production.
 
     Args:
         fleet: a fleet, or the path of its file.
@@ -279,7 +279,7 @@ def estimate(
     truth: str | Path | None = None,
     backend: Backend | None = None,
 ) -> Any:  # noqa: ANN401 - a frame of any library
-    """Return five estimates of the log loss of a model: a row each, as of the command ``estimate``.
+    """Return five estimates of the log loss of a model, one row each, like the command ``estimate``.
 
     Columns: `name`, `examples`, `positives`, `log_loss` and its 95 % interval, `low` and `high`.
 
@@ -287,7 +287,7 @@ def estimate(
         fleet: a fleet, or the path of its file, whose input is a finished recording.
         target: name of the target; None for the only one.
         model: a model that learns from features; None for the champion.
-        split: share of the span of time that is for training.
+        split: share of the time span for training.
         seed: of the random split.
         truth: truth of a simulated recording, ``truth.jsonl``.
         backend: library of the frame.

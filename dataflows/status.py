@@ -1,8 +1,8 @@
-"""What a running program says of itself: counters and gauges, the log, and a line of progress a minute.
+"""Status of a running program: counters and gauges, the log, and a line of progress a minute.
 
-Nothing here reaches an output: clocks are read only for people. Stages write log lines in the midst of their
-work, so a log that cannot be written, on a full disk or without a reader, is no error of theirs: its
-lines are lost, and nothing else changes.
+Nothing here reaches an output; clocks are read only for people. Stages log while they work, so a log that
+cannot be written, on a full disk or without a reader, is not an error: its lines are lost, and nothing else
+changes.
 """
 
 from __future__ import annotations
@@ -46,9 +46,9 @@ _Given = TypeVar("_Given")
 _Made = TypeVar("_Made")
 #: Seconds between two lines of progress.
 PROGRESS_EVERY = 60.0
-#: After so many records without a usable one a run ends: they are not what the fleet was made for.
+#: Records without a usable one after which a run ends: they do not fit the fleet.
 _HOPELESS = 1_000
-#: Kinds of refusals; an example of each is kept.
+#: Most kinds of refusals with an example.
 _EXAMPLES = 32
 _NUMBERS = re.compile(r"[\d.,]+|'[^']*'")
 _log = structlog.get_logger()
@@ -60,9 +60,9 @@ class Refused:
 
     Attributes:
         reason: the code.
-        detail: of the first of them.
-        position: of the first of them: source, line, byte.
-        count: how many there were.
+        detail: of the first one.
+        position: of the first one: source, line, byte.
+        count: their number.
     """
 
     reason: str
@@ -73,7 +73,7 @@ class Refused:
 
 @dataclass
 class Intake:
-    """What a lane used and refused in this process, registry rows apart.
+    """Counts of the records a lane used and refused in this process, registry rows apart.
 
     Attributes:
         before: whether runs before this one used a record.
@@ -99,7 +99,7 @@ class Intake:
             found.count += 1
 
     def absorb(self, other: Intake) -> None:
-        """Add what the lanes of another process counted."""
+        """Add the counts of the lanes of another process."""
         self.before = self.before or other.before
         self.used += other.used
         self.registered += other.registered
@@ -111,11 +111,11 @@ class Intake:
                 self._kinds[kind] = refused
 
     def commonest(self, most: int) -> list[Refused]:
-        """The commonest kinds of refusals, the most frequent first."""
+        """Return the most frequent kinds of refusals, in descending order."""
         return sorted(self._kinds.values(), key=lambda kind: -kind.count)[:most]
 
     def hopeless(self) -> bool:
-        """Whether so many records were refused, and none was ever used, that the run should end."""
+        """Whether the run should end, since it refused many records and never used one."""
         return self.refused >= _HOPELESS and not self.used and not self.before
 
 
@@ -167,13 +167,13 @@ class Histogram:
 
 
 class Serving(NamedTuple):
-    """Who serves for a target, and who would take its place.
+    """Champion of a target, and its former one.
 
     Attributes:
         champion: label of the champion.
         asked: labels of the models that score a row for it, itself among them.
         former: name of the former champion that can serve; None without one.
-        frozen: who froze the champion, None while it is not frozen.
+        frozen: name of the person who froze the champion; None if it is not frozen.
     """
 
     champion: str
@@ -183,7 +183,7 @@ class Serving(NamedTuple):
 
 
 class ScoreTimes:
-    """What the models of a target took to score, for the breaker; no stage reads it.
+    """Time that the models of a target take to score, for the breaker; no stage reads it.
 
     Attributes:
         totals: rows and seconds of each model, by its label.
@@ -193,7 +193,7 @@ class ScoreTimes:
         self.totals: dict[str, tuple[int, float]] = {}
 
     def call(self, label: str, rows: int, score: Callable[[_Given], _Made], given: _Given) -> _Made:
-        """Let a model score some rows, and add what it took, also where it fails."""
+        """Let a model score some rows, and add its time, even if it fails."""
         began = time.perf_counter()
         try:
             return score(given)
@@ -413,7 +413,7 @@ METRICS = {
 
 
 class Counted(NamedTuple):
-    """What a process of a run counted.
+    """Counts of one process of a run.
 
     Attributes:
         intake, rejected: as of `RunStatus`.
@@ -430,8 +430,8 @@ class Counted(NamedTuple):
 class RunStatus:
     """Status of the run of one process: its metrics, and the request to stop.
 
-    A counter or histogram is an attribute named as its metric, which the step that measures adds to. What a
-    stage knows anyway is registered by it.
+    A counter or histogram is an attribute with the name of its metric; the step that measures adds to it. A
+    stage registers a reader for a metric that it keeps itself.
 
     Attributes:
         stop: set it to end the input before its next batch, at an epoch boundary.
@@ -567,11 +567,11 @@ class RunStatus:
             self.latency.observe(time.monotonic() - reads[0][1])
 
     def counted(self) -> Counted:
-        """Return what this process counted, for the first one."""
+        """Return the counts of this process, for the first process."""
         return Counted(self.intake, self.rejected, self._begun, self._read)
 
     def absorb(self, counted: Counted) -> None:
-        """Add what another process of the run counted."""
+        """Add the counts of another process of the run."""
         self.intake.absorb(counted.intake)
         self.rejected.update(counted.rejected)
         for lane, (records, done) in counted.read.items():
@@ -579,11 +579,11 @@ class RunStatus:
             self.read_lane(lane, records, done, new=False)
 
     def on_commit(self, call: Callable[[], None]) -> None:
-        """Call a function whenever all that was snapshotted so far, by any step, is committed."""
+        """Call a function at each commit of the snapshots of all steps."""
         self._on_commit.append(call)
 
     def committed(self) -> None:
-        """Tell every function of `on_commit` that all that was snapshotted so far is committed."""
+        """Call every function of `on_commit`: all snapshots so far are committed."""
         self.commits += 1
         if self.epochs:
             self.committed_at = time.time()

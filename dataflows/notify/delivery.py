@@ -1,18 +1,18 @@
-"""Delivery of alerts: a thread for each receiver follows the committed rows, and posts what they change.
+"""Delivery of alerts: one thread for each receiver reads the committed rows and posts their changes.
 
-Nothing here can hold up or change a score: what is posted follows from committed rows alone. Each receiver
-has a queue of its own, a file of SQLite in the folder ``notify`` of the outputs.
+It cannot delay or change a score, since it depends on committed rows alone. Each receiver has a queue, a
+SQLite file in the folder ``notify`` of the outputs.
 
-1. Rows are taken from the place after the last ones; their changes are queued in the transaction that moves
-   the place. So each row is taken once, whenever the process is killed.
-2. The first changes of the queue are posted, no two of one alert at once, and then leave the queue in one
-   transaction. Killed between the two, the next process posts the same again: an Alertmanager sees the alert
-   that it has, and a webhook an id that it has got. An end is never posted before its beginning has left the
-   queue, so a repeated beginning never follows its end.
-3. An Alertmanager is reminded of open alerts every ``repost_every``.
+1. A transaction queues the changes of the next rows and moves the place behind them. So each row is read
+   once, whenever the process is killed.
+2. The first changes of the queue are posted, no two of one alert at once, and then removed in one
+   transaction. If the process is killed in between, the next one posts them again: an Alertmanager merges
+   them with the alert that it has, and a webhook sees a known id. An end is posted only after its beginning
+   was removed from the queue, so a repeated beginning never follows its end.
+3. Open alerts are posted to an Alertmanager again every ``repost_every``.
 
 A receiver that fails is tried again after 1, 2, 5, 10, 30 and then every 60 seconds. Meanwhile at most
-`MOST` changes are queued; more rows stay where they are.
+`MOST` changes are queued; further rows are not read yet.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 
 __all__ = ["MOST", "Delivery", "Queue", "Waiting", "delivered", "queue_file", "waiting"]
 
-#: Changes in a queue beyond which no more rows are taken.
+#: Changes in a queue above which no more rows are read.
 MOST = 1_000
 #: Seconds from one failure to the next attempt.
 _RETRY = (1.0, 2.0, 5.0, 10.0, 30.0, 60.0)
@@ -51,17 +51,17 @@ _RETRY = (1.0, 2.0, 5.0, 10.0, 30.0, 60.0)
 _LOOK = 1.0
 #: Seconds of posts between two looks: reading takes a second where outputs are topics.
 _AT_ONCE = 10.0
-#: Seconds for which a run that ends waits for its last alerts to be delivered.
+#: Seconds that a run waits at its end for its last alerts to be delivered.
 _LAST = 5.0
 _log = structlog.get_logger()
 
 
 class Queue:
-    """What one receiver has not got yet, what it has got and is still open, and the place of the rows.
+    """Queue of one receiver: changes to deliver, open alerts that it has, and the place of the next rows.
 
     Args:
         path: of the file; created if it is missing.
-        change: whether it is written; False only reads a file that is there.
+        change: whether to write it; False only reads an existing file.
     """
 
     def __init__(self, path: Path, *, change: bool = True) -> None:
@@ -88,7 +88,7 @@ class Queue:
         self._db.execute("COMMIT")
 
     def place(self) -> Place | None:
-        """Place of the rows that were taken, None of a new queue."""
+        """Place behind the rows that were read; None for a new queue."""
         found = self._known("place")
         return None if found is None else dict(found)
 
@@ -100,12 +100,12 @@ class Queue:
         self._db.execute("INSERT OR REPLACE INTO known VALUES (?, ?)", (name, orjson.dumps(value)))
 
     def take(self, changes: Sequence[Change], place: Place, *, again: bool = False) -> None:
-        """Queue changes, and move the place, in one.
+        """Queue changes and move the place, in one transaction.
 
         Args:
             changes: of the rows up to the place.
             place: behind these rows.
-            again: all rows were read again: what was queued of them before is dropped.
+            again: whether all rows were read again; then the former changes are dropped.
         """
         with self._all_or_nothing():
             if again:
@@ -115,7 +115,7 @@ class Queue:
             self._know("place", place)
 
     def first(self, most: int) -> list[tuple[int, Change]]:
-        """The first changes with their numbers, up to the second one of any slot."""
+        """Return the first changes with their numbers, up to the second one of any slot."""
         found: dict[str, tuple[int, Change]] = {}
         rows = self._db.execute("SELECT number, change FROM queue ORDER BY number LIMIT ?", (most,))
         for number, data in rows.fetchall():
@@ -126,11 +126,11 @@ class Queue:
         return list(found.values())
 
     def done(self, taken: Sequence[tuple[int, Change]], ends: float | None) -> None:
-        """Drop delivered changes from the queue; note what is open now.
+        """Remove delivered changes from the queue, and update the open alerts.
 
         Args:
             taken: from `first`.
-            ends: seconds since 1970 at which their events end; None: nobody has to be reminded of events.
+            ends: seconds since 1970 at which their events end; None: events are not posted again.
         """
         with self._all_or_nothing():
             for number, change in taken:
@@ -144,18 +144,18 @@ class Queue:
             self._know("failing", None)
 
     def failed(self, why: str, now: float) -> None:
-        """Note that the receiver fails; the first failure counts."""
+        """Set since when the receiver fails, and why; only the first failure counts."""
         before = self._known("failing")
         with self._all_or_nothing():
             self._know("failing", {"since": now if before is None else before["since"], "why": why})
 
     def open(self, slot: str) -> Notice | None:
-        """The open alert of a slot that the receiver has got, None without one."""
+        """Return the open alert of a slot that the receiver has; None without one."""
         row = self._db.execute("SELECT notice FROM open WHERE slot = ?", (slot,)).fetchone()
         return None if row is None else msgspec.json.decode(row[0], type=Notice)
 
     def all_open(self, now: float) -> list[tuple[str, Notice, float | None]]:
-        """Slot, alert and, of an event, end of all that is open; ended events are dropped."""
+        """Return slot, alert and end (of an event) of all open alerts; ended events are dropped."""
         with self._all_or_nothing():
             self._db.execute("DELETE FROM open WHERE ends <= ?", (now,))
         rows = self._db.execute("SELECT slot, notice, ends FROM open ORDER BY slot").fetchall()
@@ -165,7 +165,7 @@ class Queue:
         return int(self._db.execute("SELECT COUNT(*) FROM queue").fetchone()[0])
 
     def failing(self) -> dict[str, Any] | None:
-        """Since when, and why, the receiver fails; None while it does not."""
+        """Return since when and why the receiver fails; None if it does not."""
         found: dict[str, Any] | None = self._known("failing")
         return found
 
@@ -175,7 +175,7 @@ class Queue:
 
 
 class Delivery:
-    """Delivers to one receiver. It is driven by `step`, and may be killed at any instant.
+    """Deliver to one receiver, step by step; the process may be killed at any instant.
 
     Args:
         receiver: as configured.
@@ -183,7 +183,7 @@ class Delivery:
         rows: the committed rows.
         queue: of this receiver.
         status: of the run; counts what is sent.
-        sender: posts; None for the receiver's own.
+        sender: posts changes; None: the sender of the receiver.
     """
 
     def __init__(
@@ -208,7 +208,7 @@ class Delivery:
         self.queued = len(queue)
 
     def begin(self) -> None:
-        """Begin a new queue behind the rows that are there: of the past only what is still open is sent.
+        """Start a new queue after the existing rows: of the past, only open alerts are sent.
 
         Raises:
             OSError: the outputs cannot be read.
@@ -218,7 +218,7 @@ class Delivery:
             self._read_again()
 
     def step(self, now: float) -> float:
-        """Take new rows and post what is due; return the seconds to wait before the next step.
+        """Read new rows and post due changes; return the seconds to wait before the next step.
 
         Args:
             now: seconds since 1970.
@@ -248,7 +248,7 @@ class Delivery:
                 exc_info=None if known else error,
             )
         with suppress(sqlite3.Error):
-            # A full disk is the commonest of other errors than those of the receiver.
+            # Most errors that are not the receiver's are a full disk.
             self._queue.failed(str(error), now)
         return wait
 
@@ -270,7 +270,7 @@ class Delivery:
         return chunk.more
 
     def _read_again(self) -> None:
-        """Read all rows, and queue what makes the receiver's open alerts those of the rows."""
+        """Read all rows, and queue the changes that bring the receiver's open alerts up to date."""
         standing: dict[str, Change] = {}
         place: Place = {}
         more = True
@@ -291,7 +291,7 @@ class Delivery:
         self._queue.take([*over, *standing.values()], place, again=True)
 
     def _deliver_all(self, now: float) -> bool:
-        """Post what is queued, for some seconds at most; return whether there was anything."""
+        """Post queued changes, for some seconds at most; return whether there were any."""
         began, posted = time.monotonic(), False
         while time.monotonic() - began < _AT_ONCE and self._deliver(now):
             posted = True
@@ -320,7 +320,7 @@ class Delivery:
         return True
 
     def _posts(self, change: Change, now: float, hold: float) -> Iterator[Posted]:
-        """What is posted of a change: nothing of an end whose beginning was never delivered."""
+        """Yield the posts of a change; none for an end whose beginning was never delivered."""
         before = self._queue.open(change.slot)
         new = change.notice
         if before is not None and (new is None or new.id != before.id):
@@ -345,7 +345,7 @@ class Delivery:
         self._reposted = now
 
     def run(self, ending: threading.Event) -> None:
-        """Deliver until the event is set, and then once more what is there."""
+        """Deliver until the event is set, and then once more."""
         wait = 0.0
         while not ending.wait(wait):
             wait = self.step(time.time())
@@ -413,13 +413,13 @@ def queue_file(fleet: Fleet, receiver: str) -> Path:
 
 
 class Waiting(NamedTuple):
-    """What a receiver has not got.
+    """Undelivered changes of a receiver.
 
     Attributes:
         receiver: its name.
-        changes: in its queue.
-        since: seconds since 1970 since when it fails, None while it does not.
-        why: it fails.
+        changes: number in its queue.
+        since: seconds since 1970 from which it fails; None if it does not.
+        why: reason of the failure.
     """
 
     receiver: str
@@ -429,7 +429,7 @@ class Waiting(NamedTuple):
 
 
 def waiting(fleet: Fleet) -> list[Waiting]:
-    """What the receivers of a fleet have not got; also while a run delivers."""
+    """Return the undelivered changes of each receiver of a fleet; also while a run delivers."""
     found = []
     for name in fleet.notify:
         if not queue_file(fleet, name).exists():

@@ -72,6 +72,7 @@ def test_an_alarm_of_drift_is_as_severe_as_its_rank(notices: Notices) -> None:
     assert first.notice.id != second.notice.id
 
 
+@pytest.mark.ci  # to make a real row of every kind takes 5 s
 @pytest.mark.parametrize("kind", [row for row in ROWS if row.output in {"alerts", "changes"}])
 def test_real_rows_of_every_kind_are_understood(notices: Notices, kind: type[OutputRow]) -> None:
     """Those of docs/outputs.md; a row without meaning for anybody makes nothing."""
