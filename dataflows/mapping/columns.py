@@ -100,6 +100,8 @@ _CLOCKS = (
     *(", %H:%M:%S", ", %H:%M", ", %I:%M:%S %p", ", %I:%M %p", "T%H:%M:%S", "T%H:%M"),
 )
 _FORMATS = tuple(date + clock for date in _DATES for clock in _CLOCKS)
+#: A time of day.
+_CLOCK = re.compile(r"\d{1,2}:\d{2}(:\d{2}([.,]\d+)?)?( ?[ap]m)?", re.IGNORECASE)
 #: The first two numbers of a date, one of which is the day.
 _DAY_OR_MONTH = re.compile(r"\s*(\d{1,2})[/.-](\d{1,2})[/.-]")
 _MONTHS = 12
@@ -535,12 +537,13 @@ class _Table:
         return [column for column in self.columns.values() if column.name not in times | {*self._timed}]
 
     def _times(self) -> tuple[dict[str, Any] | None, dict[str, Any] | None]:
-        found = {
-            name: self._settled(column, forms)
-            for name, column in self.columns.items()
-            if (forms := _forms_of(column))
-        }
-        self._timed = found.keys()
+        clocks = self._clocks()
+        found: dict[str, dict[str, Any]] = {}
+        for name, column in self.columns.items():
+            clock, joined = clocks.get(name, (None, column))
+            if forms := _forms_of(joined):
+                found[name] = {**({} if clock is None else {"clock": clock}), **self._settled(joined, forms)}
+        self._timed = {*found, *(clock for clock, _ in clocks.values())}
         arrived = next((name for name in found if _says(_ARRIVED, name)), None) if len(found) > 1 else None
         names = [name for name in found if name != arrived]
         named = [name for name in names if _says(_TIME, name)] or names
@@ -570,6 +573,22 @@ class _Table:
             return None, None
         self.asked.append(f"`{counted.name}` counts: one of it is taken as an hour, from {SINCE[:10]} on.")
         return {"field": counted.name, "unit": "h", "since": SINCE}, None
+
+    def _clocks(self) -> dict[str, tuple[str, Column]]:
+        """Times of day in columns of their own, by the column of dates before each, and both texts joined."""
+        found: dict[str, tuple[str, Column]] = {}
+        day: Column | None = None
+        for name, column in self.columns.items():
+            if day is not None and column.rows and all(map(_CLOCK.fullmatch, column.distinct)):
+                whole = Column(day.name)
+                for fields in self._rows:
+                    date, clock = (value_of(fields, each) for each in (day.name, name))
+                    whole.add(None if date is None or clock is None else f"{str(date).strip()} {clock}")
+                found[day.name], day = (name, whole), None
+            elif column.rows and not any(":" in text for text in column.distinct):
+                forms = _forms_of(column)
+                day = column if forms and "unit" not in forms[0] and not column.typed else day
+        return found
 
     def _settled(self, column: Column, forms: list[dict[str, Any]]) -> dict[str, Any]:
         """Return the form of a time; where day and month may be swapped, a row with a 13th day tells."""
@@ -738,7 +757,8 @@ class _Table:
         if self.encoding is not None:
             rule["encoding"] = self.encoding
         rule["make"] = make
-        used |= {source["field"] for source in (self.time, self.arrived) if source is not None}
+        for source in (self.time, self.arrived):
+            used |= {source[key] for key in ("field", "clock") if key in source} if source else set()
         asset = "" if self.asset is None else self.asset.name
         ignored = [name for name in self.columns if name not in used and name != asset]
         return Proposal(self.files, rule, self.kind, self.asked, ignored)

@@ -162,9 +162,15 @@ class Time(_Spec):
     1577973600000000
     >>> Time(field="cycle", unit="h", since="2020-01-01T00:00:00Z").read({"cycle": "2"})
     1577844000000000
+    >>> Time(field="day", clock="hour", zone="UTC").read({"day": "2020-01-01", "hour": "02:00"})
+    1577844000000000
     """
 
     field: str = Field(description="Field of the row.")
+    clock: str | None = Field(
+        default=None,
+        description="Field of the time of day, where `field` has the date alone; a blank joins both.",
+    )
     format: str | None = Field(default=None, description="Form of a text, as of strptime.")
     zone: str | None = Field(
         default=None, description="Time zone of a text without offset, such as `Europe/Berlin` or `UTC`."
@@ -187,8 +193,8 @@ class Time(_Spec):
             parse_instant(self.since)
         if self.add is not None:
             parse_duration(self.add)
-        if self.unit is not None and (self.format is not None or self.zone is not None):
-            msg = "`unit` is for numbers, `format` and `zone` are for texts"
+        if self.unit is not None and {self.format, self.zone, self.clock} != {None}:
+            msg = "`unit` is for numbers, `format`, `zone` and `clock` are for texts"
             raise ValueError(msg)
         return self
 
@@ -201,6 +207,11 @@ class Time(_Spec):
         value = value_of(fields, self.field)
         if value is None or (isinstance(value, str) and value.strip().lower() in MISSING):
             return None
+        if self.clock is not None:
+            clock = _as_text(value_of(fields, self.clock))
+            if clock is None:
+                return None
+            value = f"{str(value).strip()} {clock}"
         if isinstance(value, datetime):
             instant = _instant_of(value, self.zone, str(value))
         elif self.unit is not None:
@@ -658,7 +669,7 @@ def fields_of(rule: Rule) -> list[str]:
             elif isinstance(source, Text) and source.text is not None:
                 named |= set(_FIELD.findall(source.text))
             elif getattr(source, "field", None) is not None:
-                named.add(source.field)
+                named |= {source.field, getattr(source, "clock", None) or source.field}
     return sorted(named)
 
 

@@ -633,6 +633,27 @@ def test_days_and_months_are_not_swapped(tmp_path: Path, days: int, swapped: boo
     assert ("does not say whether day or month comes first" in said) == (days < 12)
 
 
+@pytest.mark.parametrize("stamp", ["%d/%m/%Y,%H:%M", "%Y-%m-%d,%H:%M:%S", "%m/%d/%Y,%I:%M:%S %p"])
+def test_a_date_and_a_time_of_day_in_two_columns_are_one_time(tmp_path: Path, stamp: str) -> None:
+    """Of readings, and of stops that begin and end: each date goes with the time of day after it."""
+    readings, failures = _pumps(tmp_path, stamp)
+    lines = readings.read_text().replace('"', "").splitlines()[1:]
+    readings.write_text("\n".join(["pump,Date,Time,pressure,load,firmware", *lines]))
+    stops = [line.split(",", 1) for line in failures.read_text().replace('"', "").splitlines()[1:]]
+    late = (START + timedelta(days=90)).strftime(stamp)
+    lines = [f"{pump},{rest.removesuffix(',leak')},{late},leak" for pump, rest in stops]
+    failures.write_text("\n".join(["pump,Start date,Start time,End date,End time,Failure", *lines]))
+    said = " ".join(_init(readings, failures, out=tmp_path / "fleet.toml").split())
+    assert "2,400 messages of 4 machines from 2020-01-01T00:00:00Z to 2020-01-25T23:00:00Z" in said
+    assert "one every 1h (median)" in said
+    events = _recorded(tmp_path / "fleet.toml")
+    assert len({event.time for event in events if isinstance(event, Telemetry)}) == 600
+    times = [datetime.strptime(rest.removesuffix(",leak"), stamp).replace(tzinfo=UTC) for _, rest in stops]
+    assert sorted(event.time for event in events if isinstance(event, Failure)) == sorted(
+        round(time.timestamp() * 1e6) for time in times
+    )
+
+
 def test_a_sheet_of_excel_is_read_as_it_is(tmp_path: Path) -> None:
     """Two columns of one name, commas between thousands, percents, a blank row, orders with hours of work."""
     said = " ".join(_init(*_excel(tmp_path, 20), out=tmp_path / "fleet.toml").split())
