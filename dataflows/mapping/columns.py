@@ -300,7 +300,20 @@ def _table_of(path: str, tables: Sequence[_Table]) -> _Table:
 
 
 def _sample(path: str) -> list[Row]:
-    return list(islice(read_rows(path, columns=_columns(path), encoding=_encoding(path)), ROWS))
+    """Return the first rows of a file.
+
+    Raises:
+        RowsError: its first line is no header.
+    """
+    rows = list(islice(read_rows(path, columns=_columns(path), encoding=_encoding(path)), ROWS))
+    other = [row for row in rows if row.fields is None]
+    if form_of(path) in {"csv", "text"} and 2 * len(other) > len(rows):
+        number = (
+            f"line {other[0].number} has another number of columns than line 1 ({len(first_cells(path))})"
+        )
+        msg = f"{path}: {number}. Delete what comes before the line with the names of the columns"
+        raise RowsError(msg)
+    return rows
 
 
 def _encoding(path: str) -> str | None:

@@ -81,6 +81,9 @@ def form_of(path: str) -> str:
     """
     suffixes = [suffix.lower() for suffix in Path(path).suffixes if suffix.lower() != ".gz"]
     form = _FORMS.get(suffixes[-1]) if suffixes else None
+    if form is None and suffixes[-1:] in ([".xlsx"], [".xls"], [".ods"]):
+        msg = f"{path} is a workbook: save each sheet that matters as CSV, and give those files"
+        raise RowsError(msg)
     if form is None:
         msg = f"{path}: what it holds is not clear from its name; rename it to one of {', '.join(_FORMS)}"
         raise RowsError(msg)

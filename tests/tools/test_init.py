@@ -242,6 +242,16 @@ def test_a_file_without_rows_is_left_out(tmp_path: Path, text: str) -> None:
         _init(tmp_path / "empty.csv", out=tmp_path / "other.toml")
 
 
+def test_lines_before_the_header_are_named(tmp_path: Path) -> None:
+    """The title of a report is no header, and a workbook is no file of rows: what to do is said."""
+    (tmp_path / "a.csv").write_text("Trend report\n\nmachine,time,heat\nm,2020-01-01,1.5\nm,2020-01-02,2.5\n")
+    with pytest.raises(RowsError, match=r"line 3 has another number of columns than line 1 \(1\)\. Delete"):
+        _init(tmp_path / "a.csv", out=tmp_path / "fleet.toml")
+    (tmp_path / "a.xlsx").write_bytes(b"PK")
+    with pytest.raises(RowsError, match=r"is a workbook: save each sheet that matters as CSV"):
+        _init(tmp_path / "a.xlsx", out=tmp_path / "fleet.toml")
+
+
 def test_a_time_of_unknown_form_is_named(tmp_path: Path) -> None:
     """The column and one of its values, so that a person can write the format."""
     (tmp_path / "a.csv").write_text("machine,timestamp,heat\nm,week 3 Monday,1.5\nm,week 3 Tuesday,2.5\n")
