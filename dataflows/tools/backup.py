@@ -55,6 +55,7 @@ from dataflows.recovery.sqlite_files import (
     snapshots,
 )
 from dataflows.recovery.store import check_store
+from dataflows.tools.tables import command
 
 if TYPE_CHECKING:
     import sqlite3
@@ -293,7 +294,7 @@ def restore(
     """
     manifest = read_manifest(copied)
     if manifest is None or manifest.copy is None:
-        msg = f"{copied} is no backup; `python -m dataflows backup` makes one"
+        msg = f"{copied} is no backup; `{command('backup')}` makes one"
         raise StoreError(msg)
     _check_copy(copied, manifest.copy)
     check_store(copied, None)

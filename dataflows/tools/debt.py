@@ -19,6 +19,7 @@ from dataflows.recovery.manifest import changes_of, read_manifest
 from dataflows.state.layouts import FleetChangedError
 from dataflows.target.models import spec_digest
 from dataflows.tools.health import Finding
+from dataflows.tools.tables import command
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -58,9 +59,7 @@ def debt(fleet: Fleet, store: Path) -> list[Finding]:
     ]
     if not metrics:
         what = f"{folder} holds no metrics: models, labels and thresholds were not looked at"
-        found.append(
-            Finding("warning", "run", what, "run the fleet first: python -m dataflows run fleet.toml")
-        )
+        found.append(Finding("warning", "run", what, f"run the fleet first: {command('run fleet.toml')}"))
     return found or [Finding("ok", "fleet", "nothing that it does not need")]
 
 
@@ -83,7 +82,7 @@ def _models(fleet: Fleet, rows: Sequence[dict[str, Any]]) -> Iterator[Finding]:
                 continue
             todo = "take it out of `models` of this target"
             if model.name == target.champion:
-                todo = "let another model serve: name it as champion, or `python -m dataflows command`"
+                todo = f"let another model serve: name it as champion, or `{command('command')}`"
             elif model.name in read:
                 todo = "take it out of the models of scores that see it, or keep it as their expert"
             what = f"model {model.name} beats nobody: log loss {mine:.4f}, the base rate has {base:.4f}"
@@ -182,7 +181,7 @@ def _thresholds(fleet: Fleet, rows: Sequence[dict[str, Any]]) -> Iterator[Findin
             f"its thresholds stand since {_at(since[-1])}, before {model}, version {version}, became "
             f"champion at {_at(served[-1])}"
         )
-        todo = "choose them on the scores of this model: python -m dataflows thresholds"
+        todo = f"choose them on the scores of this model: {command('thresholds')}"
         yield Finding("warning", target.name, what, todo)
 
 

@@ -22,6 +22,7 @@ from dataflows.fleet import FleetError, load
 from dataflows.recovery.manifest import changes_of, read_manifest
 from dataflows.recovery.sqlite_files import StoreError, locked
 from dataflows.tools.health import Finding, disk_findings
+from dataflows.tools.tables import command
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -53,7 +54,7 @@ def examine(path: Path | None, store: Path | None = None) -> list[Finding]:
     try:
         fleet = load(path)
     except (FleetError, OSError) as error:
-        todo = f"python -m dataflows check {path} shows every problem"
+        todo = f"{command(f'check {path}')} shows every problem"
         return [*found, Finding("failure", "fleet", str(error).splitlines()[0], todo)]
     folder, store = fleet.output.folder, store or Path("recovery") / fleet.name
     what = f"{path}: {len(fleet.classes)} classes, {len(fleet.targets)} targets"

@@ -19,7 +19,7 @@ from dataflows.connectors.file_sink import files_of
 from dataflows.evaluation.reading import read_summary, whole_rows
 from dataflows.instants import parse_instant, shown_instant
 from dataflows.notify.delivery import waiting
-from dataflows.tools.tables import plain_table, show_either
+from dataflows.tools.tables import command, plain_table, show_either
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -99,7 +99,7 @@ def findings(fleet: Fleet, store: Path, now: float) -> list[Finding]:
     """
     folder = fleet.output.folder
     if not files_of(folder / "predictions.jsonl"):
-        todo = "run it first: python -m dataflows run fleet.toml"
+        todo = f"run it first: {command('run fleet.toml')}"
         return [Finding("failure", "run", f"{folder} holds no outputs", todo)]
     metrics = list(whole_rows(folder, "metrics"))
     return [

@@ -27,7 +27,7 @@ from dataflows.mapping.recording import Recording, events_of, line_of
 from dataflows.mapping.rows import form_of
 from dataflows.mapping.rules import Rule
 from dataflows.tools.survey import ENOUGH, Survey, quantile, survey
-from dataflows.tools.tables import plain_table
+from dataflows.tools.tables import command, plain_table
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -184,7 +184,7 @@ def _write(
     out.write_text(fleet.text(), encoding="utf-8")
     _show(found, console)
     _ask(found, proposals, fleet.horizon, console)
-    _print_whole(console, f"\nWrote {out}. Next:\n  python -m dataflows run {out}")
+    _print_whole(console, f"\nWrote {out}. Next:\n  {command(f'run {out}')}")
 
 
 def _check_found(

@@ -6,6 +6,7 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 from dataflows.outputs import LATE_REASONS
+from dataflows.tools.tables import command
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -18,7 +19,7 @@ __all__ = ["UnusableInputError", "nothing_new", "restarts", "unusable"]
 _SHOWN = 3
 #: What to do: for the first text that the detail of a refusal holds, else for its reason.
 _BY_DETAIL = {
-    "not JSON": "Write one JSON object a line, as the README shows; for a CSV, python -m dataflows init FILE "
+    "not JSON": f"Write one JSON object a line, as the README shows; for a CSV, {command('init FILE')} "
     "writes the rules that read it",
     "milliseconds": "Divide epoch milliseconds by 1,000, or write times as 2020-01-02T14:00:00Z",
     "RFC 3339": "Give each time its offset, such as 2020-01-02T14:00:00Z or 2020-01-02T15:00:00+01:00",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from dataflows.evaluation.reading import read_summary
-from dataflows.tools.tables import plain_table, show_either
+from dataflows.tools.tables import command, plain_table, show_either
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -92,5 +92,5 @@ def _caption(skew: dict[str, Any], most: int | None) -> str:
     if loss["examples"]:
         text += f". Log loss: {loss['mean']:+.6f} over {loss['examples']:,} labels"
     hidden = 0 if most is None else max(0, len(skew["features"]) - most)
-    more = f" {hidden:,} more features changed: `python -m dataflows skew FOLDER`." if hidden else ""
+    more = f" {hidden:,} more features changed: `{command('skew FOLDER')}`." if hidden else ""
     return f"{text}. Changes are in standard deviations of the feature.{more}"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import orjson
@@ -13,10 +15,19 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
-__all__ = ["WIDTH", "plain_table", "show_either"]
+__all__ = ["WIDTH", "command", "plain_table", "show_either"]
 
 #: Columns of a console whose own width is not known, such as a pipe.
 WIDTH = 78
+
+
+def command(words: str) -> str:
+    """Return a command as its user can type it: in an installed environment `python` may be another one.
+
+    >>> command("run fleet.toml")
+    'python -m dataflows run fleet.toml'
+    """
+    return f"{'highwater' if Path(sys.argv[0]).stem == 'highwater' else 'python -m dataflows'} {words}"
 
 
 def plain_table(title: str, *columns: str, text: int = 1, caption: str | None = None) -> Table:

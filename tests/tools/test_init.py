@@ -159,6 +159,18 @@ def test_fault_codes_without_telemetry_are_refused(tmp_path: Path) -> None:
         _init(tmp_path / "alarms.csv", out=tmp_path / "fleet.toml")
 
 
+@pytest.mark.parametrize(
+    ("program", "typed"),
+    [("/env/bin/highwater", "highwater run"), ("/src/dataflows/__main__.py", "python -m dataflows run")],
+)
+def test_the_next_command_is_typed_as_this_one_was(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, program: str, typed: str
+) -> None:
+    """Who installed the wheel has `highwater`; `python` may be another one."""
+    monkeypatch.setattr("sys.argv", [program, "init"])
+    assert f"Next:\n  {typed} " in _init(*_pumps(tmp_path, hours=200), out=tmp_path / "fleet.toml")
+
+
 def test_a_fleet_file_is_never_replaced_unasked(tmp_path: Path) -> None:
     """It may hold an evening's work."""
     (tmp_path / "fleet.toml").write_text("name = 'mine'", encoding="utf-8")
