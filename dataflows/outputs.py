@@ -148,8 +148,9 @@ class OutputRow(msgspec.Struct, frozen=True, gc=False, kw_only=True):
 
 _BEYOND = "beyond the horizon"
 
-#: Who answered: a model of the class, one that classes share, or the prior of the target.
-Link: TypeAlias = Literal["class", "fleet", "prior"]
+#: Who answered: a model that knows the asset, one of the class, one that classes share, or the prior of the
+#: target.
+Link: TypeAlias = Literal["asset", "class", "fleet", "prior"]
 
 
 class HoursToFailure(TypedDict):
@@ -179,8 +180,8 @@ class Prediction(OutputRow, frozen=True, kw_only=True):
     link: Annotated[
         Link,
         About(
-            "who answered: a model of the class, one that several classes share, or the prior because the "
-            "model knows too little or failed"
+            "who answered: a model that knows the asset, one of the class, one that several classes share, "
+            "or the prior because the model knows too little or failed"
         ),
     ]
     revision: Annotated[int, About("0 for the first score of a time; late and merged data count it up")]

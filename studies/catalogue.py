@@ -4,9 +4,12 @@
 without a recovery store, and measures processor time. The first days are left out: models are compiled, and
 learn.
 
-``--engine MINUTES`` runs the dataflow itself, one process with a recovery store. An event that is no example
-costs the difference of two recordings with equal examples, one of which has five times the events. The
-hundreds of models then run for so many minutes, are stopped, and resume.
+``--engine MINUTES`` runs the dataflow itself, in one process with a recovery store. An event that is no
+example costs the difference of two recordings with equal examples, one of which has five times the events.
+Then come the costs of an example by family. The hundreds of models then run for so many minutes, in one
+process or in several with a lane each, are stopped, and resume. Counted are the rows of `predictions`: one
+for each event of an asset and target of its class, scored by the champion. The other models score examples
+only, which are not counted.
 """
 
 from __future__ import annotations
@@ -17,14 +20,19 @@ import logging
 import os
 import shlex
 import signal
+import socket
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
+import urllib.request
+from contextlib import ExitStack
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import orjson
 import structlog
 import tomlkit
 
@@ -32,9 +40,10 @@ from dataflows.fleet import from_document
 from dataflows.items import Item
 from dataflows.pipeline import Inline
 from dataflows.testing import failure, registration, telemetry
+from dataflows.tools.trial import costs
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from dataflows.fleet import Fleet
 
@@ -52,14 +61,14 @@ _STEP = 15
 
 
 def document_of(
-    models: dict[str, object], classes: Sequence[str], modes: Sequence[str], champion: str
+    models: dict[str, object], classes: Sequence[str], modes: Sequence[str], champion: str, lanes: int = 1
 ) -> dict[str, Any]:
     """Return the fleet.toml of a fleet with one target a class and mode, an example a day."""
     window = {"length": "6h", "hop": "1h", "statistics": ["mean", "std", "min", "max"]}
     one = {"sensors": ["a", "b", "c"], "example_every": "1d", "windows": [window]}
     return {
         "name": "many",
-        "input": {"files": ["-"]},
+        "input": {"files": ["-"]} if lanes == 1 else {"files": _names(lanes), "lanes": lanes},
         "assets": {"unknown": "reject"},
         "classes": dict.fromkeys(classes, one),
         "targets": [
@@ -67,6 +76,10 @@ def document_of(
         ],
         "models": models,
     }
+
+
+def _names(lanes: int) -> list[str]:
+    return [f"lane-{lane}.jsonl" for lane in range(lanes)]
 
 
 def fleet_of(models: dict[str, object], classes: Sequence[str], modes: Sequence[str], champion: str) -> Fleet:
@@ -116,6 +129,8 @@ class Ran(NamedTuple):
         start: seconds until the first prediction was written.
         megabytes: of memory, at its peak.
         predictions: rows that are final.
+        snapshots: how many were written.
+        pause: mean seconds that one held reading up, of all processes.
     """
 
     processor: float
@@ -123,28 +138,41 @@ class Ran(NamedTuple):
     start: float
     megabytes: float
     predictions: int
+    snapshots: int = 0
+    pause: float = 0.0
 
 
-def ran(fleet: Path, records: Path, stop_after: float | None = None) -> Ran:
+def ran(
+    fleet: Path, records: Path | None, stop_after: float | None = None, processes: int = 1, epoch: str = "1s"
+) -> Ran:
     """Run a fleet on a recording, with outputs and store beside it.
 
     Args:
         fleet: its file.
-        records: the recording.
+        records: the recording; None: the fleet names its own.
         stop_after: seconds from the first prediction on, after which it is ended with SIGTERM; None: it ends
             with the recording.
+        processes: of this machine.
+        epoch: time between snapshots.
 
     Raises:
         RuntimeError: the run failed.
     """
     output = fleet.with_suffix("")
-    environment = {**os.environ, "FLEET_INPUT": shlex.quote(str(records)), "FLEET_OUTPUT": str(output)}
+    environment = {**os.environ, "FLEET_OUTPUT": str(output)}
+    if records is not None:
+        environment["FLEET_INPUT"] = shlex.quote(str(records))
     command = [sys.executable, "-m", "dataflows", "run", str(fleet), "--recovery", f"{output}-store"]
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command += ["--processes", str(processes), "--epoch", epoch, "--metrics", str(port)]
     predictions = output / "predictions.jsonl"
     before = predictions.stat().st_size if predictions.exists() else 0
     started = time.perf_counter()
     child = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     first: float | None = None
+    pauses = 0, 0.0
     status = pid = 0
     while not pid:
         time.sleep(0.02)
@@ -153,17 +181,40 @@ def ran(fleet: Path, records: Path, stop_after: float | None = None) -> Ran:
         if first is None and predictions.exists() and predictions.stat().st_size > before:
             first = spent
         if stop_after is not None and first is not None and spent - first > stop_after:
+            pauses = _pauses(range(port, port + processes))
             child.send_signal(signal.SIGTERM)
             stop_after = None
     if os.waitstatus_to_exitcode(status):
         msg = f"the run of {fleet} ended with {os.waitstatus_to_exitcode(status)}; see {output}/log.jsonl"
         raise RuntimeError(msg)
     rows = sum(1 for _ in predictions.open("rb"))
-    return Ran(used.ru_utime + used.ru_stime, spent, first or spent, used.ru_maxrss / 1_000, rows)
+    return Ran(used.ru_utime + used.ru_stime, spent, first or spent, used.ru_maxrss / 1_000, rows, *pauses)
 
 
-def by_engine(documents: Sequence[dict[str, Any]], assets: int, days: int, minutes: float) -> Iterator[str]:
-    """Yield what the runs of the dataflow show, line by line; the last document is run for some minutes."""
+def _pauses(ports: Iterable[int]) -> tuple[int, float]:
+    """Return the number of snapshots so far and the mean seconds that one held reading up, by the metrics."""
+    lines: list[tuple[str, str, str]] = []
+    for port in ports:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics") as page:
+            lines += [line.rpartition(" ") for line in page.read().decode().splitlines()]
+    name = "highwater_snapshot_pause_seconds"
+    count, seconds = (
+        sum(float(value) for metric, _, value in lines if metric.startswith(f"{name}_{kind}"))
+        for kind in ("count", "sum")
+    )
+    return int(count), seconds / max(count, 1.0)
+
+
+def by_family(fleet: Fleet) -> Iterator[str]:
+    """Yield what a score and a learned example cost, by family, on the features of the first class."""
+    found = costs(fleet)
+    for family in FAMILIES:
+        cost = next(cost for (name, _), cost in found.items() if name == f"all-{family}")
+        yield f"{family}: a score {cost.score:.1f} µs, an example learned {cost.learn:.1f} µs"
+
+
+def by_engine(documents: Sequence[dict[str, Any]], assets: int, days: int) -> Iterator[str]:
+    """Yield what an event that is no example costs with the models of each document."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         counts: dict[Path, int] = {}
@@ -185,22 +236,38 @@ def by_engine(documents: Sequence[dict[str, Any]], assets: int, days: int, minut
             plain = (spent[1] - spent[0]) / (counts[many] - counts[few]) * 1e6
             models = sum(len(target.models) for target in from_document(document, "f.toml").targets.values())
             yield f"{models} models: an event that is no example {plain:.0f} µs of the processor"
+
+
+def lasting(
+    document: dict[str, Any], assets: int, minutes: float, processes: int, epoch: str
+) -> Iterator[str]:
+    """Yield what a run of some minutes shows, with a lane for each process, and its resume."""
+    with tempfile.TemporaryDirectory() as name, ExitStack() as stack:
+        folder = Path(name)
         # So many days that it does not end before it is stopped.
-        endless = folder / "endless.jsonl"
-        with endless.open("wb") as out:
-            for line, _ in recording(assets, max(days, int(minutes * 60 * 25_000 / (assets * 5 * 96)))):
-                out.write(line + b"\n")
+        days = int(minutes * 60 * processes * 25_000 / (assets * len(CLASSES) * 96)) + 2
+        files = [stack.enter_context((folder / each).open("wb")) for each in _names(processes)]
+        for line, _ in recording(assets, days):
+            files[lane_of(line, processes)].write(line + b"\n")
+        for file in files:
+            file.flush()
         fleet = folder / "long.toml"
-        fleet.write_text(tomlkit.dumps(documents[-1]))
-        long = ran(fleet, endless, minutes * 60)
+        fleet.write_text(tomlkit.dumps(document))
+        records = folder / _names(1)[0] if processes == 1 else None
+        long = ran(fleet, records, minutes * 60, processes, epoch)
         yield (
-            f"{long.wall:.0f} s: {long.predictions:,} predictions of champions, "
-            f"{long.predictions / (long.wall - long.start) * DAY:,.0f} a day by extrapolation, "
-            f"{long.predictions / long.processor * DAY:,.0f} of a core that has nothing else to do; "
-            f"{long.processor:.0f} s of the processor, {long.megabytes:,.0f} MB at the peak"
+            f"{processes} processes, {long.wall:.0f} s: {long.predictions:,} predictions of champions, "
+            f"{long.predictions / (long.wall - long.start) * DAY:,.0f} a day by extrapolation; "
+            f"{long.processor:.0f} s of the processor, {long.megabytes:,.0f} MB at the peak of the largest; "
+            f"{long.snapshots} snapshots, {long.pause:.2f} s each; load {os.getloadavg()[1]:.1f}"
         )
-        again = ran(fleet, endless, 5.0)
+        again = ran(fleet, records, 5.0, processes, epoch)
         yield f"resumed: first prediction after {again.start:.1f} s, {again.megabytes:,.0f} MB at the peak"
+
+
+def lane_of(line: bytes, lanes: int) -> int:
+    """Lane of the asset of a record, such that each has assets of every class."""
+    return int(orjson.loads(line)["asset"].rpartition("-")[2]) % lanes
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -209,6 +276,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--assets", type=int, default=4, help="of each class")
     parser.add_argument("--days", type=int, default=12)
     parser.add_argument("--engine", type=float, metavar="MINUTES", help="run the dataflow itself")
+    parser.add_argument("--processes", type=int, default=1, help="of the run of so many minutes")
+    parser.add_argument("--epoch", default="10s", help="time between its snapshots")
+    parser.add_argument(
+        "--lasting", action="store_true", help="with --engine: only the run of so many minutes"
+    )
     given = parser.parse_args(arguments)
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
     one = {"linear": {"template": "linear"}}
@@ -221,7 +293,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
         document_of(many, CLASSES, MODES, "all-linear"),
     ]
     if given.engine is not None:
-        for line in by_engine(documents, given.assets, given.days, given.engine):
+        last = document_of(many, CLASSES, MODES, "all-linear", given.processes)
+        long = lasting(last, given.assets, given.engine, given.processes, given.epoch)
+        costs_of = chain(
+            by_engine(documents, given.assets, given.days),
+            by_family(from_document(documents[-1], "fleet.toml")),
+        )
+        for line in long if given.lasting else chain(costs_of, long):
             print(line, flush=True)
         return
     for fleet in (from_document(document, "fleet.toml") for document in documents):

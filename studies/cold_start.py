@@ -8,6 +8,10 @@ learned both labels), the model that all classes share, their chain, and mixture
 class's own kind of model, fitted on the examples of the class that come after the first ones, so it knows the
 class in hindsight. A constant score, the share of positives of the other classes, is what a well-chosen
 ``prior`` would give.
+
+``links`` is the chain with an offset of each truck as its first link. What that is worth is shown over the
+examples of all classes at which it answered. ``--gauges 4`` gives each truck a gauge of its own, which reads
+some degrees too high or too low, normally distributed.
 """
 
 from __future__ import annotations
@@ -41,7 +45,7 @@ __all__ = ["losses_of", "main", "of_class"]
 _MODE = "coolant_leak"
 _CLASSES = tuple("abcdef")
 _NEW = _CLASSES[-1]
-_MODELS = ("own", "common", "chain", "aggregate", "stack")
+_MODELS = ("own", "common", "chain", "links", "aggregate", "stack")
 Rows = dict[str, list[dict[str, Any]]]
 
 _FLEET = """
@@ -59,7 +63,7 @@ unknown = "reject"
 class = [{names}]
 mode = "coolant_leak"
 horizon = "48h"
-champion = "chain"
+champion = "links"
 promotion = "off"
 [models.own]
 pipeline = [{{ estimator = "dataflows.estimators.BayesianLogistic", variance = 0.1 }}]
@@ -72,6 +76,12 @@ pipeline = [{{ estimator = "dataflows.estimators.BayesianLogistic", variance = 0
 [models.chain]
 scores = ["own", "common"]
 pipeline = [{{ estimator = "dataflows.estimators.Chain", links = ["own", "common"] }}]
+[models.machine]
+scope = "asset"
+pipeline = [{{ estimator = "dataflows.estimators.BayesianLogistic", variance = 0.1 }}]
+[models.links]
+scores = ["machine", "own", "common"]
+pipeline = [{{ estimator = "dataflows.estimators.Chain", links = ["machine", "own", "common"] }}]
 [models.aggregate]
 scores = ["own", "common"]
 pipeline = [{{ estimator = "dataflows.estimators.Mixture", method = "aggregate" }}]
@@ -97,7 +107,7 @@ statistics = ["mean", "min", "slope", "delta"]
 
 
 def of_class(
-    events: Sequence[Mapping[str, Any]], name: str, draw: random.Random, since: int
+    events: Sequence[Mapping[str, Any]], name: str, draw: random.Random, since: int, gauges: float = 0.0
 ) -> Iterator[dict[str, Any]]:
     """Yield the records of a class: assets and readings of its own, from an arrival on.
 
@@ -106,16 +116,18 @@ def of_class(
         name: of the class.
         draw: chooses how its gauges differ.
         since: microseconds; what arrives earlier is left out.
+        gauges: degrees by which the thermometers of its trucks differ, a standard deviation.
     """
     gains = {"coolant_level": draw.uniform(0.8, 1.1), "fan_speed": draw.uniform(0.7, 1.3)}
     shift = draw.uniform(-6.0, 6.0)
-    known: set[str] = set()
+    # By truck, how far its thermometer is off.
+    known: dict[str, float] = {}
     for event in events:
         if "asset" not in event or parse_instant(event["arrived"]) < since:
             continue
         asset = f"{name}-{event['asset']}"
         if asset not in known:
-            known.add(asset)
+            known[asset] = random.Random(f"{shift} {asset}").gauss(0.0, gauges)
             yield {
                 "kind": "asset",
                 "asset": asset,
@@ -130,7 +142,7 @@ def of_class(
                 for sensor, value in event["readings"].items()
             }
             if readings.get("engine_temperature") is not None:
-                readings["engine_temperature"] += shift
+                readings["engine_temperature"] += shift + known[asset]
             changed["readings"] = readings
         yield changed
 
@@ -155,7 +167,25 @@ def losses_of(rows: Rows, first: int) -> dict[str, float]:
     scores = [oracle.predict_proba_one(_given(features[row["example"]]))[True] for row in early]
     found["oracle"] = float(log_losses(came, np.array(scores)).mean())
     links = [row["link"] for row in rows["predictions"] if row["asset"].startswith(f"{_NEW}-")]
-    found |= {f"served by {link}": links.count(link) / len(links) for link in ("prior", "fleet", "class")}
+    found |= {
+        f"served by {link}": links.count(link) / len(links) for link in ("prior", "fleet", "class", "asset")
+    }
+    return found | _of_assets(rows)
+
+
+def _of_assets(rows: Rows) -> dict[str, float]:
+    """Log loss with and without offsets of trucks, over the examples of all classes that have one."""
+    answered = {row["id"] for row in rows["predictions"] if row["link"] == "asset"}
+    known = {
+        row["id"]: row
+        for row in rows["evaluations"]
+        if row["id"] in answered and row["label"] in {"positive", "negative"}
+    }
+    came = np.array([row["label"] == "positive" for row in known.values()], dtype=np.int64)
+    found = {"of trucks with an offset": float(len(came))}
+    for name, model in (("without it", "chain"), ("with it", "links")):
+        scores = np.array([row["scores"][model] for row in known.values()])
+        found[name] = float(log_losses(came, scores).mean()) if len(came) else float("nan")
     return found
 
 
@@ -163,7 +193,7 @@ def _given(features: Mapping[str, float | None]) -> dict[str, float]:
     return {name: value for name, value in features.items() if value is not None}
 
 
-def _recording(seed: int, trucks: int, days: int) -> list[bytes]:
+def _recording(seed: int, trucks: int, days: int, gauges: float) -> list[bytes]:
     """Records of the six classes, in the order of their arrival."""
     draw, made = random.Random(seed), []
     for number, name in enumerate(_CLASSES):
@@ -174,7 +204,7 @@ def _recording(seed: int, trucks: int, days: int) -> list[bytes]:
             events = [orjson.loads(line) for line in files.events.read_bytes().splitlines()]
         start = min(parse_instant(event["arrived"]) for event in events)
         joins = start + days * MICROSECONDS["d"] // 2 if name == _NEW else start
-        made += of_class(events, name, draw, joins)
+        made += of_class(events, name, draw, joins, gauges)
     made.sort(key=lambda event: (parse_instant(event["arrived"]), event["kind"] != "asset"))
     return [orjson.dumps(event) for event in made]
 
@@ -188,6 +218,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--days", type=int, default=80, help="of each recording")
     parser.add_argument("--examples", type=int, default=500, help="first examples of the new class")
     parser.add_argument("--least", type=int, default=20, help="positives before its own model answers")
+    parser.add_argument("--gauges", type=float, default=0.0, help="degrees by which thermometers differ")
     parser.add_argument("--json", action="store_true", help="one JSON object a line")
     given = parser.parse_args(arguments)
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR))
@@ -199,7 +230,7 @@ def main(arguments: list[str] | None = None) -> None:
         path.write_text(_FLEET.format(classes=classes, names=names, least=given.least), encoding="utf-8")
         fleet = load_fleet(path)
         for seed in range(given.first, given.first + given.seeds):
-            rows = run_inline(fleet, _recording(seed, given.trucks, given.days))
+            rows = run_inline(fleet, _recording(seed, given.trucks, given.days, given.gauges))
             found.append({"seed": float(seed), **losses_of(rows, given.examples)})
             if given.json:
                 sys.stdout.buffer.write(orjson.dumps(found[-1], option=orjson.OPT_APPEND_NEWLINE))

@@ -5,6 +5,7 @@
 - `Calibration`: makes the scores of another model hold.
 - `Hazard`: when within the horizon an asset fails.
 - `Chain`: the score of the first of several models that has one, for classes with few examples.
+- `AssetModel`: a model of a class with an offset of each asset.
 - `Frozen`: a model that was fitted elsewhere, by file and digest.
 - `Mixture`: makes one score of the scores of several models.
 - `Rehearsal`: lets a model learn a few of its past failures again, so that it does not forget them.
@@ -19,7 +20,7 @@ them by their former paths, see `FORMER_PATHS`.
 
 from __future__ import annotations
 
-from dataflows.estimators.chain import Chain, FleetModel
+from dataflows.estimators.chain import AssetModel, Chain, FleetModel
 from dataflows.estimators.experts import Mixture
 from dataflows.estimators.frozen import Frozen
 from dataflows.estimators.hazard import Hazard
@@ -33,6 +34,7 @@ __all__ = [
     "ESTIMATOR",
     "FORMER_PATHS",
     "AnomalyProbability",
+    "AssetModel",
     "BayesianLogistic",
     "Calibration",
     "Chain",

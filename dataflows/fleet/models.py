@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 
 from river import base, compose
 
-from dataflows.estimators import FORMER_PATHS, FleetModel, Frozen, Retrained
+from dataflows.estimators import FORMER_PATHS, AssetModel, FleetModel, Frozen, Retrained
 from dataflows.features import FeatureBlock
 from dataflows.fleet.problems import Loc, Problem, dotted, listed, nearest, shown
 
@@ -32,7 +32,16 @@ if TYPE_CHECKING:
     from pathlib import Path
     from types import ModuleType
 
-__all__ = ["Blueprint", "SharedBlueprint", "blueprint", "locate_block", "own_block", "path_key", "seed_of"]
+__all__ = [
+    "AssetBlueprint",
+    "Blueprint",
+    "SharedBlueprint",
+    "blueprint",
+    "locate_block",
+    "own_block",
+    "path_key",
+    "seed_of",
+]
 
 _PATH = re.compile(r"[^\W\d]\w*(?:\.[^\W\d]\w*)+")
 _SEEDS = ("seed", "random_state")
@@ -99,6 +108,25 @@ class SharedBlueprint:
     def __call__(self) -> FleetModel:
         """Build what a target has of it."""
         return FleetModel(self.key, self.blueprint)
+
+
+@dataclass(frozen=True, slots=True)
+class AssetBlueprint:
+    """As `Blueprint`, of a model with an offset of each asset.
+
+    Attributes:
+        blueprint: builds what all assets of a class share.
+        least: positives that an asset has to show before it has a score.
+        share: of an example that counts for an offset.
+    """
+
+    blueprint: Blueprint
+    least: int
+    share: float = 1.0
+
+    def __call__(self) -> AssetModel:
+        """Build it."""
+        return AssetModel(self.blueprint(), self.least, self.share)
 
 
 def from_folder(pipeline: Sequence[Mapping[str, Any]], folder: Path) -> list[dict[str, Any]]:

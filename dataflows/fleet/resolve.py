@@ -43,7 +43,14 @@ from dataflows.fleet.fleet import (
     Weather,
     Window,
 )
-from dataflows.fleet.models import Blueprint, SharedBlueprint, blueprint, from_folder, own_block
+from dataflows.fleet.models import (
+    AssetBlueprint,
+    Blueprint,
+    SharedBlueprint,
+    blueprint,
+    from_folder,
+    own_block,
+)
 from dataflows.fleet.problems import Loc, dotted, listed, nearest, shown
 from dataflows.fleet.values import topic_name, url_problem
 from dataflows.instants import HOUR, MICROSECONDS, format_duration
@@ -546,6 +553,11 @@ class Catalogue:
         spec = {"pipeline": table.pipeline, **refit_of(table)}
         if table.scope == "class":
             return Model(name, spec, seen, build, least_positives=table.least_positives)
+        if table.scope == "asset":
+            of_assets = AssetBlueprint(build, table.least_positives)
+            return Model(
+                name, {**spec, "scope": "asset"}, seen, of_assets, least_positives=table.least_positives
+            )
         self._check_units(name, layout, seen)
         shared = SharedBlueprint(f"{name}:{_digest_of(table.pipeline)}", build)
         return Model(
@@ -613,7 +625,7 @@ class Catalogue:
                     self._draft.refuse(("models", name, key), "no such key without refit_every")
             if table.refit_every is not None and table.scores:
                 self._draft.refuse(("models", name, "refit_every"), "a model of features", "one of scores")
-            if table.scope == "fleet" and (table.scores or table.refit_every is not None):
+            if table.scope != "class" and (table.scores or table.refit_every is not None):
                 found = "one of scores" if table.scores else "one with refit_every"
                 expected = "a model of features that learns example by example"
                 self._draft.refuse(("models", name, "scope"), expected, found)
@@ -792,7 +804,7 @@ def _product(
             learn_positives=table.learn_positives,
             threshold=table.threshold,
             champion=table.champion,
-            models=models,
+            models=tuple(_of_horizon(model, layout.table.example_every, horizon) for model in models),
             alert=_alert(table),
             successor=table.successor,
             downtime=layout.table.downtime,
@@ -809,6 +821,13 @@ def _product(
             agrees=table.agree,
             thin_negatives=_thinned(draft, loc, table, models),
         )
+
+
+def _of_horizon(model: Model, example_every: int, horizon: int) -> Model:
+    """Let an example count, for the offset of its asset, for the share of the horizon that is its own."""
+    if not isinstance(model.build, AssetBlueprint):
+        return model
+    return replace(model, build=replace(model.build, share=min(1.0, example_every / horizon)))
 
 
 def _breaker(table: TargetTable) -> Breaker | None:

@@ -929,17 +929,20 @@ class ModelTable(Table):
         "max_depth = 8 }`; parameters may contain estimators. Several are joined as by River's `|`. It has "
         "no default but that of a template.",
     )
-    scope: Literal["class", "fleet"] = Field(
+    scope: Literal["asset", "class", "fleet"] = Field(
         default="class",
         description="Whose examples it learns: of the target's class, or of all classes whose targets of "
-        "one mode and horizon have it. A model of the fleet sees features by name: a class gives it those "
-        "that it has, the others are missing. See [cold-start.md](cold-start.md).",
+        "one mode and horizon have it. With `asset` it learns those of the class, and an offset of each "
+        "asset, and has a score for assets that have shown both labels. A model of the fleet sees features "
+        "by name: a class gives it those that it has, the others are missing. See [cold-start.md]"
+        "(cold-start.md).",
     )
     least_positives: int = Field(
         default=0,
         ge=0,
-        description="Positive examples that it has to learn before it scores; until then the prior answers, "
-        "or the next model of a chain. At least one of each label is needed in any case.",
+        description='Positive examples that it has to learn before it scores, with `scope = "asset"` of that '
+        "asset; until then the prior answers, or the next model of a chain. At least one of each label is "
+        "needed in any case.",
     )
     refit_every: RefitEvery | None = Field(
         default=None,

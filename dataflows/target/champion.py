@@ -117,9 +117,9 @@ class Champion:
         )
         raise ChampionError(msg)
 
-    def ask(self, features: bytes) -> float | None:
-        """Return the score of a vector, float64 (features of the class) as bytes; None without one."""
-        return self._models.answer(self.label, features)[0]
+    def ask(self, features: bytes, asset: str) -> float | None:
+        """Return the score of a vector of an asset, float64 (features of the class); None without one."""
+        return self._models.answer(self.label, features, asset)[0]
 
     def labels(self) -> set[str]:
         """Labels that serve, will serve next, or whose scores these see."""

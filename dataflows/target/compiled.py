@@ -750,6 +750,8 @@ class Calls:
         learns_lead: its ``learn_one`` takes the hours to failure, ``lead``.
         of_all_classes: it learns from the examples of all classes, and counts their ``positives``.
         mixes: its probability is made of the scores of others; it has one as soon as they have.
+        learns_asset: both its calls take the name of the asset, ``asset``; ``knows(asset)`` is whether it can
+            score that one.
     """
 
     probabilities: Probabilities
@@ -760,6 +762,7 @@ class Calls:
     learns_lead: bool
     of_all_classes: bool
     mixes: bool
+    learns_asset: bool
 
 
 def calls_of(estimator: Any) -> Calls:  # noqa: ANN401 - River's protocol is by method names
@@ -784,6 +787,7 @@ def calls_of(estimator: Any) -> Calls:  # noqa: ANN401 - River's protocol is by 
         bool(getattr(last, "learns_lead", False)),
         bool(getattr(last, "of_all_classes", False)),
         bool(getattr(last, "mixes", False)),
+        bool(getattr(last, "learns_asset", False)),
     )
 
 

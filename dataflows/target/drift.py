@@ -679,9 +679,9 @@ class Drift(Monitor):
         saved = []
         for example in latest:
             values = np.frombuffer(example.features).copy()
-            with_shift = self._context.champion.ask(example.features)
+            with_shift = self._context.champion.ask(example.features, example.asset)
             values[feature] -= effect
-            without = self._context.champion.ask(values.tobytes())
+            without = self._context.champion.ask(values.tobytes(), example.asset)
             if with_shift is not None and without is not None:
                 saved.append(_divergence(without, with_shift))
         return math.fsum(saved) / len(saved) if saved else None

@@ -17,6 +17,7 @@ import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 import numpy as np
@@ -160,26 +161,33 @@ class ModelVersion:
         """Activate a version."""
         return cls(version.name, version.spec, picks, version.sees, estimator, part, version.version)
 
-    def probabilities(self, x: dict[str, float]) -> dict[Any, float]:
+    def probabilities(self, x: dict[str, float], asset: str | None = None) -> dict[Any, float]:
         """Return the probability of each label that it knows."""
         self._flush()
+        if self.calls.learns_asset:
+            found: dict[Any, float] = self.estimator.predict_proba_one(x, asset=asset)
+            return found
         return self.calls.probabilities(self._given(x))
 
-    def learn(self, x: dict[str, float], label: int, lead: int | None) -> None:
-        """Learn one example; ``lead`` is the microseconds to its failure."""
+    def learn(self, x: dict[str, float], label: int, lead: int | None, asset: str | None = None) -> None:
+        """Learn one example of an asset; ``lead`` is the microseconds to its failure."""
         self._flush()
         if self.compiled is not None:
             self.compiled.learned()
         if self.calls.learns_lead:
             hours = None if lead is None else lead / HOUR
             self.estimator.learn_one(self._given(x), bool(label), lead=hours)
+        elif self.calls.learns_asset:
+            self.estimator.learn_one(x, bool(label), asset=asset)
         else:
             self.calls.learn(self._given(x), bool(label))
 
-    def learn_row(self, row: NDArray[np.float64], label: int, lead: int | None) -> None:
+    def learn_row(
+        self, row: NDArray[np.float64], label: int, lead: int | None, asset: str | None = None
+    ) -> None:
         """Learn one example: values of `names`, or scores of the models that it `sees`; NaN is missing."""
         if self.compiled is None or not self.compiled.learn(row, bool(label)):
-            self.learn(dict_of(self.names or self.sees, row), label, lead)
+            self.learn(dict_of(self.names or self.sees, row), label, lead, asset)
 
     def _flush(self) -> None:
         """Write what its fast form learned into the estimator."""
@@ -248,9 +256,15 @@ class ModelVersion:
             return True
         return 0 < self.positives < self.learned if self.calls.supervised else self.learned > 0
 
+    def knows(self, asset: str | None) -> bool:
+        """Whether it can score that asset; only where `is_ready`."""
+        return not self.calls.learns_asset or bool(self.estimator.knows(asset))
+
     @property
     def link(self) -> Link:
         """The link of a chain that it is: whose examples it learns from."""
+        if self.calls.learns_asset:
+            return "asset"
         return "fleet" if self.calls.of_all_classes else "class"
 
     @property
@@ -736,7 +750,7 @@ class ModelSet:
                 if not model.sees:
                     x = dict_of(model.names, np.frombuffer(features)[model.indices])
                 with contextlib.suppress(Exception):  # it failed the first time too, and was counted then
-                    model.learn(x, label, lead)
+                    model.learn(x, label, lead, asset)
 
     def named(self, label: str) -> tuple[str, int]:
         """Return the name of a model in the catalogue, and the version of its configuration."""
@@ -770,18 +784,19 @@ class ModelSet:
         """The share of positives among the examples that were learned, see `running_prior`."""
         return running_prior(self.positives, self.learned, self._assumed)
 
-    def answer(self, name: str, features: bytes) -> Answer:
+    def answer(self, name: str, features: bytes, asset: str | None = None) -> Answer:
         """Return score and link of one model.
 
         Args:
             name: of the model.
             features: float64 array (features of the class) as bytes.
+            asset: whose features they are; None: of none that a model knows.
         """
         model = self._versions[name]
         if model.sees:
-            below = {of: self._ask_one(self._versions[of], features) for of in model.sees}
+            below = {of: self._ask_one(self._versions[of], features, asset) for of in model.sees}
             return self._ask_stacked(model, below)
-        return self._ask_one(model, features)
+        return self._ask_one(model, features, asset)
 
     def time_left(self, name: str, features: bytes) -> TimeLeft | None:
         """Return when within the horizon a failure comes, if one does; None where the model cannot say.
@@ -802,12 +817,12 @@ class ModelSet:
             return None
         return left
 
-    def answers(self, features: bytes) -> dict[str, Answer]:
+    def answers(self, features: bytes, asset: str | None = None) -> dict[str, Answer]:
         """Return score and link of every model; see `answer`."""
         answers: dict[str, Answer] = {}
         for _, _, members in self._groups:
             for name in members:
-                answers[name] = self._ask_one(self._versions[name], features)
+                answers[name] = self._ask_one(self._versions[name], features, asset)
         for name in self._stacked:
             answers[name] = self._ask_stacked(self._versions[name], answers)
         return {name: answers[name] for name in self._versions}
@@ -913,13 +928,13 @@ class ModelSet:
         ]
         return np.array(scores).T if len(scores) == len(below) else None
 
-    def _ask_one(self, model: ModelVersion, features: bytes) -> Answer:
+    def _ask_one(self, model: ModelVersion, features: bytes, asset: str | None) -> Answer:
         values = np.frombuffer(features)[model.indices]
         score = self._computed(model, values)
         if score is not None:
             model.errors.succeed(learning=False)
             return score, "class"
-        return self._ask(model, dict_of(model.names, values), model.link)
+        return self._ask(model, dict_of(model.names, values), model.link, asset)
 
     def _computed(self, model: ModelVersion, values: NDArray[np.float64]) -> float | None:
         """Return the score of one row (features of the model), None where the estimator has to be asked."""
@@ -938,35 +953,36 @@ class ModelSet:
         given = {name: score for name, (score, link) in seen.items() if link != "prior" and score is not None}
         if not given and not model.errors.aside:
             return self.prior, "prior"
+        link = self._link(model, given, {name: seen[name][1] for name in given})
         score = self._computed(model, _row_of(given, model.sees))
         if score is not None:
             model.errors.succeed(learning=False)
-            return score, "class"
-        link = self._link(model, given, {name: seen[name][1] for name in given})
+            return score, link
         return self._ask(model, given, link)
 
     @staticmethod
     def _link(model: ModelVersion, given: Mapping[str, float], links: Mapping[str, Link]) -> Link:
         """Return the link of a model of scores: that of the score that counts most."""
-        if "fleet" not in links.values():
-            return "class"
-        if "class" not in links.values():
-            return "fleet"
+        kinds = {*links.values()}
+        if len(kinds) <= 1:
+            return next(iter(kinds), "class")
         answering = getattr(model.estimator, "answering", None)
         return "class" if answering is None else links[answering(given)]
 
-    def _ask(self, model: ModelVersion, x: dict[str, float], link: Link = "class") -> Answer:
+    def _ask(
+        self, model: ModelVersion, x: dict[str, float], link: Link = "class", asset: str | None = None
+    ) -> Answer:
         if model.errors.aside:
             if model.errors.wait():
                 self._try_again(model)
             return None, "prior"
-        if not model.is_ready:
+        if not model.is_ready or not model.knows(asset):
             return model.prior(self._assumed) if model.learned else self.prior, "prior"
         try:
             if self.times is None:
-                probabilities = model.probabilities(x)
+                probabilities = model.probabilities(x, asset)
             else:
-                probabilities = self.times.call(model.label, 1, model.probabilities, x)
+                probabilities = self.times.call(model.label, 1, partial(model.probabilities, asset=asset), x)
             score = float(probabilities.get(True, 0.0)) if probabilities else None
         except Exception as error:  # noqa: BLE001 - a model is foreign code; the rest goes on
             self._fail(model, in_words(error), learning=False)
@@ -1008,7 +1024,7 @@ class ModelSet:
             self.kept.add(values, label, time, 1 if label else self._thin)
         for members, row in given:
             for name in members:
-                self._learn(self._versions[name], time, row, (label, lead), scores)
+                self._learn(self._versions[name], time, row, (label, lead, asset), scores)
         if self._retrained:
             self.kept.drop_before(min(cast("Retrained", model.retrained).needed for model in self._retrained))
         self.learned += 1
@@ -1032,12 +1048,12 @@ class ModelSet:
         model: ModelVersion,
         time: int,
         row: NDArray[np.float64],
-        outcome: tuple[int, int | None],
+        outcome: tuple[int, int | None, str],
         scores: Mapping[str, float | None],
     ) -> None:
         """Let a model learn an example, unless it is set aside, or does not learn this one.
 
-        ``outcome`` is the label, and the microseconds to the failure.
+        ``outcome`` is the label, the microseconds to the failure, and the asset.
         """
         if model.errors.aside or self._unlearned(model, time, scores):
             return
@@ -1134,7 +1150,7 @@ class ModelSet:
             row = np.frombuffer(example.features)[model.indices]
         label = example.label or 0
         try:
-            model.learn_row(row, label, example.lead if label else None)
+            model.learn_row(row, label, example.lead if label else None, example.asset)
         except Exception:  # noqa: BLE001 - a model is foreign code; it failed the first time too
             return
         model.learned += 1

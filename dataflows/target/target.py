@@ -802,8 +802,9 @@ class TargetStage:
     def _score(self, item: Item, seen: Observation, request: ScoreRequest) -> list[Row]:
         champion, features = self._champion.label, request.features
         if request.example:
-            return self._serve(item, seen, request, self._models.answers(features))
-        return self._serve(item, seen, request, {champion: self._models.answer(champion, features)})
+            return self._serve(item, seen, request, self._models.answers(features, seen.asset))
+        answer = self._models.answer(champion, features, seen.asset)
+        return self._serve(item, seen, request, {champion: answer})
 
     def _serve(
         self, item: Item, seen: Observation, request: ScoreRequest, answers: Mapping[str, Answer]
@@ -855,7 +856,7 @@ class TargetStage:
         for change in changes:
             moved_by: list[MovedBy] | UnsetType = UNSET
             if change.state == "opened":
-                moved_by = self._moved_by(features, own)
+                moved_by = self._moved_by(features, own, seen.asset)
             rows.append(row_of(alert(item, seen, change, moved_by)))
         return rows
 
@@ -883,28 +884,30 @@ class TargetStage:
                 published.add(span, each)
         return {"hours": {"low": low, "median": median, "high": high}, "within": ascending or UNSET}
 
-    def _moved_by(self, features: bytes, score: float) -> list[MovedBy]:
+    def _moved_by(self, features: bytes, score: float, asset: str) -> list[MovedBy]:
         attribution = self._monitors.of(Attribution)
         if attribution is None:
             return []
         picks = self._models.picks(self._champion.label)
-        return attribution.explain(features, picks, score, self._champion.ask)
+        return attribution.explain(features, picks, score, partial(self._champion.ask, asset=asset))
 
-    def reasons(self, features: bytes, score: float) -> Reasons:
+    def reasons(self, features: bytes, score: float, asset: str) -> Reasons:
         """Return why the champion, as it is now, gave a score.
 
         Args:
             features: float64 array (features of the class) as bytes, as served.
             score: as served.
+            asset: whose features they are.
         """
         attribution = self._monitors.of(Attribution)
         read = {
-            self._models.named(label)[0]: self._models.answer(label, features)[0]
+            self._models.named(label)[0]: self._models.answer(label, features, asset)[0]
             for label in self._models.sees(self._champion.label)
         }
         if attribution is None:
             return Reasons([], {}, read)
-        asked = features, self._models.picks(self._champion.label), score, self._champion.ask
+        ask = partial(self._champion.ask, asset=asset)
+        asked = features, self._models.picks(self._champion.label), score, ask
         moves = sorted(attribution.effects(*asked), key=lambda move: -abs(move["raised_by"]))
         return Reasons(moves, attribution.together(*asked), read)
 
@@ -914,9 +917,9 @@ class TargetStage:
             return []
         example = self._ledger.remembered(seen.asset, compared.time)
         if example is not None and compared.features is not None:
-            before = after = self._champion.ask(example.features)
+            before = after = self._champion.ask(example.features, example.asset)
             if compared.features != example.features:
-                after = self._champion.ask(compared.features)
+                after = self._champion.ask(compared.features, example.asset)
             example.compared = before, after
             self._examples.update(example)
         return self._monitors.compared(item, example, compared)

@@ -282,7 +282,7 @@ class _Replay:
         if target is not None and self._row["link"] != "prior":
             # Of a target whose horizons agree, the published score may be that of a shorter one.
             own = self._row.get("own", self._row["score"])
-            reasons = target.reasons(features, own)
+            reasons = target.reasons(features, own, self._row["asset"])
             found.contributions, found.read = reasons.features, reasons.read
             moved = sorted(reasons.together.items(), key=lambda each: (-abs(each[1]), each[0]))
             found.together = {name: effect for name, effect in moved if name}

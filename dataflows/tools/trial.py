@@ -138,13 +138,17 @@ def _cost(model: Model, names: tuple[str, ...], examples: int) -> Cost:
             if scores is None or math.isnan(scores[0]):
                 calls.probabilities(x)
             scored = time.process_time_ns()
-            if compiled is not None:
-                compiled.learned()
-            calls.learn(x, number % 4 == 0)
+            if compiled is None or not compiled.learn(row, number % 4 == 0):
+                if compiled is not None:
+                    compiled.flush()
+                    compiled.learned()
+                calls.learn(x, number % 4 == 0)
             learned = time.process_time_ns()
             if number >= examples:
                 spent = [spent[0] + scored - start, spent[1] + learned - scored]
                 taken += 1
+    if compiled is not None:
+        compiled.flush()
     size = len(to_stored(estimator))
     return Cost(spent[0] / taken / 1_000, spent[1] / taken / 1_000, size)
 

@@ -86,14 +86,18 @@ _SHARED = """
 scope = "fleet"
 pipeline = [{ estimator = "dataflows.estimators.BayesianLogistic" }]
 
+[models.machine]
+scope = "asset"
+pipeline = [{ estimator = "dataflows.estimators.BayesianLogistic" }]
+
 [models.chain]
-scores = ["linear", "common"]
-pipeline = [{ estimator = "dataflows.estimators.Chain", links = ["linear", "common"] }]
+scores = ["machine", "linear", "common"]
+pipeline = [{ estimator = "dataflows.estimators.Chain", links = ["machine", "linear", "common"] }]
 """
 
 
 def test_kills_change_no_byte_of_classes_that_share_a_model(lines: list[bytes], tmp_path: Path) -> None:
-    """What the model of the fleet learned from either class comes through kills, at the same points."""
+    """What the model of the fleet learned, and of each asset, comes through kills, at the same points."""
     of_class = FLEET[FLEET.index("[classes.truck]") : FLEET.index("[[targets]]")]
     text = FLEET.replace("[[targets]]", of_class.replace("classes.truck", "classes.van") + "[[targets]]")
     text = text.replace('class = "truck"', 'class = ["truck", "van"]') + _SHARED
@@ -109,7 +113,7 @@ def test_kills_change_no_byte_of_classes_that_share_a_model(lines: list[bytes], 
     assert_same(finish(fleet), expected)
     served = rows(expected["predictions"])
     assert {row["target"].split("/")[0] for row in served} == {"truck", "van"}
-    assert "fleet" in {row["link"] for row in served}
+    assert {"asset", "fleet"} <= {row["link"] for row in served}
 
 
 def asset_of(line: bytes) -> dict[str, Any] | None:

@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import orjson
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dataflows.engine.operators import MAIN, PART
-from dataflows.estimators import BayesianLogistic, Chain, FleetModel, Mixture
+from dataflows.estimators import (
+    AssetModel,
+    BayesianLogistic,
+    Chain,
+    FleetModel,
+    Mixture,
+    from_stored,
+    to_stored,
+)
 from dataflows.events import decode
 from dataflows.fleet import FleetError
 from dataflows.instants import HOUR, format_instant, parse_instant
@@ -123,6 +133,86 @@ def test_a_mixture_over_a_shared_model_serves_at_once() -> None:
     assert mixture.answering({"a": 0.9, "b": 0.2}) == "a"
 
 
+#: As `MODELS`, with an offset of each asset as the first link.
+OF_ASSETS: dict[str, Any] = {
+    **MODELS,
+    "machine": {"scope": "asset", "least_positives": 9, "pipeline": BAYESIAN},
+    "chain": {
+        "scores": ["machine", "own", "common"],
+        "pipeline": [
+            {"estimator": "dataflows.estimators.Chain", "links": ["machine", "own", "common"]},
+        ],
+    },
+}
+
+
+def test_an_asset_that_failed_is_served_by_what_it_taught() -> None:
+    """It is the first link of a chain once it has shown enough positives; another asset is not."""
+    lines = [*ROWS, registration("q", "pump", {}), *hours("p", 0, 60), *hours("q", 60, 65)]
+    rows = run_inline(fleet(models=OF_ASSETS), lines)
+    assert links(rows, "p") == ["prior", "fleet", "class", "asset"]
+    assert links(rows, "q") == ["class"]
+    served = {row["id"]: row["link"] for row in rows["predictions"]}
+    scores = [row["scores"] for row in rows["evaluations"] if served[row["id"]] == "asset"]
+    assert all(each["chain"] == each["machine"] for each in scores)
+    assert any(each["machine"] != each["own"] for each in scores)
+
+
+def test_an_asset_counts_an_example_for_its_share_of_the_horizon() -> None:
+    """Four examples an hour apart within a horizon of four hours share one outcome."""
+    (model,) = (each for each in fleet(models=OF_ASSETS).targets[TARGETS[0]].models if each.name == "machine")
+    assert (model.build().share, model.build().least) == (0.25, 9)
+
+
+@settings(max_examples=15, deadline=None)
+@given(st.integers(0, 2**16), st.sampled_from([0.25, 1.0]))
+def test_an_offset_is_near_the_most_probable_one(seed: int, share: float) -> None:
+    """Newton's steps end within a deviation of the best of a fine grid, by prior and all examples."""
+    chance = np.random.default_rng(seed)
+    scores = chance.uniform(0.05, 0.6, 200)
+    odds = np.log(scores / (1 - scores))
+    labels = chance.random(200) < 1 / (1 + np.exp(-odds - chance.normal()))
+    model = AssetModel(Constant(), share=share)
+    for label in (True, False) * 10:
+        model.learn_one({"p": 0.5}, label)
+    for score, label in zip(scores.tolist(), labels.tolist(), strict=True):
+        model.learn_one({"p": score}, label, asset="a")
+    grid = np.linspace(-4, 4, 1601)
+    logits = odds[:, None] + grid
+    likelihood = (labels[:, None] * logits - np.logaddexp(0, logits)).sum(axis=0)
+    best = grid[np.argmax(share * likelihood - grid**2 / 2)]
+    ((name, count, positives, offset, variance),) = model.rows
+    assert (name, count, positives) == ("a", 200, labels.sum())
+    p = 1 / (1 + np.exp(-odds - best))
+    expected = 1 / (1 + share * (p * (1 - p)).sum())
+    assert expected / 1.5 < variance < 1.5 * expected
+    assert abs(offset - best) < math.sqrt(expected)
+
+
+class Constant:
+    """Gives back the score that it is given, and learns nothing."""
+
+    def learn_one(self, x: dict[str, float], y: bool) -> None:
+        pass
+
+    def predict_proba_one(self, x: dict[str, float]) -> dict[bool, float]:
+        return {False: 1 - x["p"], True: x["p"]}
+
+
+def test_assets_that_learned_longest_ago_are_forgotten() -> None:
+    """So many are kept as was said, whoever they are; what was stored goes on in their order."""
+    model = AssetModel(Constant(), most=2)
+    for asset in ("a", "estimator", "a", "b"):
+        for label in (True, False):
+            model.learn_one({"p": 0.5}, label, asset=asset)
+    again = from_stored(to_stored(model))
+    for each in (model, again):
+        assert [row[0] for row in each.rows] == ["a", "b"]
+        assert (each.knows("a"), each.knows("estimator"), each.knows(None)) == (True, False, True)
+        each.learn_one({"p": 0.5}, True, asset="c")
+        assert [row[0] for row in each.rows] == ["b", "c"]
+
+
 _STEPS = st.lists(
     st.tuples(
         st.sampled_from([0, 1, 20, 20, 45]),
@@ -157,6 +247,19 @@ def test_blocks_and_kills_change_no_byte_of_classes_that_share(
 ) -> None:
     """The shared model learns the examples of all classes at the same points, however records come."""
     check(fleet(), recording(steps), sizes, kills)
+
+
+@settings(max_examples=10, deadline=None)
+@given(_STEPS, SIZES, KILLS)
+def test_blocks_and_kills_change_no_byte_of_assets_with_offsets(
+    steps: list[tuple[int, str, str, int, int]], sizes: list[int], kills: set[int]
+) -> None:
+    """In a chain with a model that classes share, and alone in one class."""
+    of_assets = {**OF_ASSETS, "machine": {**OF_ASSETS["machine"], "least_positives": 1}}
+    alone = {name: model for name, model in of_assets.items() if name in {"own", "machine"}}
+    lines = recording(steps)
+    check(fleet(models=of_assets), lines, sizes, kills)
+    check(fleet(("pump",), alone, "machine"), lines, sizes, kills)
 
 
 def found(rows: list[Row], output: str, asset: str) -> list[Any]:
@@ -237,6 +340,27 @@ def test_to_share_on_live_state_starts_the_target_from_nothing() -> None:
 
 
 @pytest.mark.parametrize(
+    ("wrong", "found"),
+    [
+        (
+            {"scores": ["own"], "pipeline": [{"estimator": "dataflows.estimators.Calibration"}]},
+            "one of scores",
+        ),
+        (
+            {"refit_every": 100, "pipeline": [{"estimator": "sklearn.naive_bayes.GaussianNB"}]},
+            "one with refit_every",
+        ),
+    ],
+)
+def test_what_has_no_offset_of_assets_is_refused(wrong: dict[str, Any], found: str) -> None:
+    """Before the start, with the key and what was expected."""
+    with pytest.raises(
+        FleetError, match=f"models.machine.scope: expected a model of features .* got {found}"
+    ):
+        fleet(models={**MODELS, "machine": {"scope": "asset", **wrong}}, champion="machine")
+
+
+@pytest.mark.parametrize(
     ("common", "target", "expected"),
     [
         ({"scope": "flet"}, {}, "models.common.scope"),
@@ -287,6 +411,11 @@ def test_the_contract_suite_holds_for_a_chain() -> None:
     check_estimator(CHAIN, ("own", "common"), scores=True)
     assert CHAIN.predict_proba_one({"common": 0.5, "own": 0.25}) == {False: 0.75, True: 0.25}
     assert CHAIN.predict_proba_one({}) == {}
+
+
+def test_the_contract_suite_holds_for_offsets_of_assets() -> None:
+    """Every check that a run relies on."""
+    check_estimator(AssetModel(BayesianLogistic()), ("flow", "heat"))
 
 
 def test_a_shared_model_that_is_joined_to_nothing_is_one_of_its_own() -> None:
