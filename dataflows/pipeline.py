@@ -587,6 +587,10 @@ class Inline:
             self._groups[key] = self._stages.group(key, None, {})
         return self._groups[key].process(items)
 
+    def groups(self) -> Mapping[str, TargetStage | AgreeingTargets | RemovedTarget]:
+        """Return the stages of the group step so far, by key."""
+        return self._groups
+
     def run(self, records: list[Item]) -> list[Item]:
         """Run all stages on records, in order of sequence; return their rows in the order of effect."""
         assets: dict[str, list[Item]] = {}

@@ -102,8 +102,24 @@ def recording(assets: int, days: int, minutes: int = _STEP) -> Iterator[tuple[by
             yield telemetry(name, now, readings), now % DAY == 0
 
 
-def measure(fleet: Fleet, assets: int, days: int) -> tuple[float, float]:
-    """Return the median microseconds of an event that is no example, and the mean of an example."""
+class Measured(NamedTuple):
+    """What the stages of a fleet cost, in time of the processor.
+
+    Attributes:
+        plain: median microseconds of an event that is no example.
+        example: mean microseconds of an example.
+        snapshot: seconds to make the snapshots of all targets after every model learned.
+        megabytes: of these snapshots.
+    """
+
+    plain: float
+    example: float
+    snapshot: float
+    megabytes: float
+
+
+def measure(fleet: Fleet, assets: int, days: int) -> Measured:
+    """Run the stages of a fleet on a recording, and measure what they cost."""
     stages = Inline(fleet)
     plain, examples = [], []
     gc.disable()
@@ -117,7 +133,11 @@ def measure(fleet: Fleet, assets: int, days: int) -> tuple[float, float]:
         if number > assets * len(CLASSES) * (days - 1) * DAY // (_STEP * MINUTE) // 2:
             (examples if example else plain).append(spent)
     gc.enable()
-    return statistics.median(plain), statistics.fmean(examples)
+    start, size = time.process_time(), 0
+    for group in stages.groups().values():
+        size += len(group.main_snapshot()) + sum(len(group.part_snapshot(part)) for part in group.changed())
+    spent = time.process_time() - start
+    return Measured(statistics.median(plain), statistics.fmean(examples), spent, size / 1e6)
 
 
 class Ran(NamedTuple):
@@ -304,9 +324,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
         return
     for fleet in (from_document(document, "fleet.toml") for document in documents):
         models = sum(len(target.models) for target in fleet.targets.values())
-        plain, example = measure(fleet, given.assets, given.days)
-        daily = DAY * 1e6 / plain * len(fleet.targets) / len(CLASSES)
+        cost = measure(fleet, given.assets, given.days)
+        daily = DAY * 1e6 / cost.plain * len(fleet.targets) / len(CLASSES)
         print(
-            f"{models} models of {len(fleet.targets)} targets: an event {plain:.0f} µs, "
-            f"an example {example:,.0f} µs; {daily:,.0f} predictions a day"
+            f"{models} models of {len(fleet.targets)} targets: an event {cost.plain:.0f} µs, "
+            f"an example {cost.example:,.0f} µs; {daily:,.0f} predictions a day; "
+            f"a snapshot of all {cost.snapshot:.2f} s, {cost.megabytes:.1f} MB"
         )

@@ -50,7 +50,7 @@ class AssetModel(Stored):
         ...     model.learn_one({}, number % 10 == 0, asset="sound")
         ...     model.learn_one({}, number % 10 < 3, asset="weak")
         >>> round(model.predict_proba_one({}, asset="weak")[True], 2)
-        0.3
+        0.29
         >>> round(model.predict_proba_one({})[True], 2), model.knows("new")
         (0.2, False)
     """

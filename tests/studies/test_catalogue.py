@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from studies.catalogue import CLASSES, FAMILIES, MODES, fleet_of, measure, recording
+import orjson
+
+from studies.catalogue import CLASSES, FAMILIES, MODES, fleet_of, lane_of, measure, recording
 
 
 def test_the_fleet_has_a_target_for_each_class_and_mode() -> None:
@@ -23,5 +25,15 @@ def test_recordings_with_more_events_have_equal_examples() -> None:
 
 def test_an_event_and_an_example_are_measured() -> None:
     """Both take time; an example of one target and model takes more."""
-    plain, example = measure(fleet_of({"m": {"template": "prior"}}, CLASSES, MODES[:1], "m"), 1, 3)
-    assert 0 < plain < example
+    cost = measure(fleet_of({"m": {"template": "prior"}}, CLASSES, MODES[:1], "m"), 1, 3)
+    assert 0 < cost.plain < cost.example
+    assert cost.megabytes > 0
+
+
+def test_assets_of_every_class_are_in_every_lane() -> None:
+    """So that lanes have equal work."""
+    lanes = {(orjson.loads(line)["asset"], lane_of(line, 2)) for line, _ in recording(2, 1)}
+    assert {(asset.partition("-")[0], lane) for asset, lane in lanes} == {
+        (kind, lane) for kind in CLASSES for lane in (0, 1)
+    }
+    assert len(lanes) == 2 * len(CLASSES)
