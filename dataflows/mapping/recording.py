@@ -110,7 +110,7 @@ def with_recordings(
     folder.mkdir(parents=True, exist_ok=True)
     rules = _digest(repr([_dumped(rule) for rule in given.rules]).encode())
     index = folder / "recordings.json"
-    known = orjson.loads(index.read_bytes()) if index.exists() else []
+    known = _recordings_in(index)
     paths = expand(given.files)
     read = {path for recording in known for path in recording["files"]} if given.follow else set(paths)
     # A file that is followed grows, so nothing is known of its content.
@@ -141,6 +141,15 @@ def with_recordings(
         replace_file(index, orjson.dumps(known, option=orjson.OPT_INDENT_2))
     files = tuple(str(folder / recording["recording"]) for recording in known)
     return replace(fleet, input=replace(given, files=files, rules=())), known
+
+
+def _recordings_in(index: Path) -> list[dict[str, Any]]:
+    """Return what is known of the recordings beside an index; nothing where there is none."""
+    try:
+        return list(orjson.loads(index.read_bytes())) if index.exists() else []
+    except (orjson.JSONDecodeError, TypeError):
+        msg = f"{index} is damaged; restore it from a copy, or start over (--fresh), which makes it again"
+        raise MappingError(msg) from None
 
 
 def _check_same(recording: Mapping[str, Any], rules: str, digests: Mapping[str, str]) -> None:

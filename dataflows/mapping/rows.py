@@ -34,6 +34,8 @@ __all__ = [
 ]
 
 _GZIP = b"\x1f\x8b"
+#: How a file in UTF-16 begins, as Excel writes "Unicode text".
+_UTF_16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 _FORMS = {
     ".csv": "csv",
     ".tsv": "csv",
@@ -91,23 +93,28 @@ def form_of(path: str) -> str:
 
 
 def encoding_of(path: str) -> str | None:
-    """Return None for a text file in UTF-8, else cp1252, which Windows writes in Western Europe.
+    """Return None for a text file in UTF-8, utf-16 where it begins so, else cp1252, as Windows writes it.
 
     Raises:
         RowsError: the file is damaged.
     """
     try:
-        with Path(path).open("rb") as file:
-            opener: Any = gzip.open if file.read(2) == _GZIP else open
-        with opener(path, "rb") as file:
+        with _opener(path)(path, "rb") as file:
             data = file.read(_PROBED)
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
         raise _damaged(path, error) from error
+    if data[:2] in _UTF_16:
+        return "utf-16"
     try:
         codecs.getincrementaldecoder("utf-8")().decode(data)
     except UnicodeDecodeError:
         return "cp1252"
     return None
+
+
+def _opener(path: str) -> Any:  # noqa: ANN401 - `open`, or that of gzip
+    with Path(path).open("rb") as file:
+        return gzip.open if file.read(2) == _GZIP else open
 
 
 def _damaged(path: str, error: Exception) -> RowsError:
@@ -163,12 +170,13 @@ def read_rows(
 
 @contextmanager
 def _opened(path: str, encoding: str | None) -> Iterator[io.TextIOBase]:
-    """Open a text file, packed or not; a byte order mark is skipped."""
-    with Path(path).open("rb") as file:
-        packed = file.read(2) == _GZIP
-    opener: Any = gzip.open if packed else open
+    """Open a text file, packed or not; a byte order mark is skipped, and tells UTF-16."""
+    opener = _opener(path)
     try:
-        with opener(path, "rt", encoding=encoding or "utf-8-sig", errors="replace", newline="") as text:
+        if encoding is None:
+            with opener(path, "rb") as file:
+                encoding = "utf-16" if file.read(2) in _UTF_16 else "utf-8-sig"
+        with opener(path, "rt", encoding=encoding, errors="replace", newline="") as text:
             yield text
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
         raise _damaged(path, error) from error

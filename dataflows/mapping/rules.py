@@ -117,15 +117,19 @@ class Text(_Spec):
         return self
 
     def read(self, fields: Mapping[str, Any]) -> str | None:
-        """Return the text of a row, None where it is missing or has no name in ``names``."""
+        """Return the text of a row, None where it is missing or has no name in ``names``.
+
+        Raises:
+            ValueError: the field holds an object or an array.
+        """
         if self.value is not None:
             return self.value
         if self.text is not None:
-            parts = {name: _as_text(value_of(fields, name)) for name in _FIELD.findall(self.text)}
+            parts = {name: _text_in(fields, name) for name in _FIELD.findall(self.text)}
             if None in parts.values():
                 return None
             return _FIELD.sub(lambda found: str(parts[found[1]]), self.text)
-        text = _as_text(value_of(fields, self.field or ""))
+        text = _text_in(fields, self.field or "")
         if text is not None and self.match is not None:
             found = re.search(self.match, text)
             text = None if found is None else found[found.re.groups]
@@ -187,12 +191,16 @@ class Time(_Spec):
             try:
                 ZoneInfo(self.zone)
             except (ZoneInfoNotFoundError, ValueError):
-                msg = f"no time zone is called {self.zone!r}; examples: UTC, Europe/Berlin, America/New_York"
+                msg = f"a `zone` such as UTC or Europe/Berlin; no time zone is called {self.zone!r}"
                 raise ValueError(msg) from None
-        if self.since is not None:
-            parse_instant(self.since)
-        if self.add is not None:
-            parse_duration(self.add)
+        try:
+            if self.since is not None:
+                parse_instant(self.since)
+            if self.add is not None:
+                parse_duration(self.add)
+        except ValueError as error:
+            msg = f"a time for `since` and a duration for `add`; {error}"
+            raise ValueError(msg) from None
         if self.unit is not None and {self.format, self.zone, self.clock} != {None}:
             msg = "`unit` is for numbers, `format`, `zone` and `clock` are for texts"
             raise ValueError(msg)
@@ -583,6 +591,20 @@ def _as_text(value: Any) -> str | None:  # noqa: ANN401 - as it came
     return str(value)
 
 
+def _text_in(fields: Mapping[str, Any], name: str) -> str | None:
+    """Return the text of a field, None where it is missing.
+
+    Raises:
+        ValueError: it holds an object or an array.
+    """
+    value = value_of(fields, name)
+    if isinstance(value, dict | list):
+        found = f"an object with {', '.join(map(str, value))}" if isinstance(value, dict) else "an array"
+        msg = f"{name}: expected a text, got {found:.80}; name a field inside it, as in `a.b`"
+        raise ValueError(msg)  # noqa: TRY004 - callers turn every bad value into one reject reason
+    return _as_text(value)
+
+
 def _as_number(value: Any, decimal: str | None = None) -> float | str | None:  # noqa: ANN401 - as it came
     """Return a number, None where it is missing, the text where it is no number."""
     if isinstance(value, bool):
@@ -637,7 +659,9 @@ def problems_of(document: object) -> tuple[Rule | None, list[tuple[tuple[str | i
         found: dict[tuple[str | int, ...], tuple[str, object]] = {}
         for details in error.errors():
             # A union adds the name of the type that it tried: no part of the document.
-            place = tuple(part for part in details["loc"] if part not in _TRIED)
+            place = tuple(
+                part for part in details["loc"] if part not in _TRIED and not str(part).startswith(_CHECKED)
+            )
             expected, given = details["msg"].removeprefix("Value error, "), details["input"]
             if details["type"] == "extra_forbidden":
                 expected = "no such key"
@@ -646,6 +670,8 @@ def problems_of(document: object) -> tuple[Rule | None, list[tuple[tuple[str | i
         return None, [(place, expected, given) for place, (expected, given) in found.items()]
 
 
+#: How the name of a type begins that checks itself, which pydantic adds too.
+_CHECKED = "function-after["
 #: What pydantic adds to the place of a problem inside a union.
 _TRIED = {
     "str",

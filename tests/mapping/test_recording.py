@@ -214,6 +214,18 @@ def test_a_file_that_changed_after_it_was_recorded_is_refused(tmp_path: Path) ->
         with_recordings(load(tmp_path / "fleet.toml"))
 
 
+@pytest.mark.parametrize("content", [b"", b'[{"recording"', b"5"])
+def test_a_damaged_index_of_recordings_is_a_message(content: bytes, tmp_path: Path) -> None:
+    """It says what to do; nothing is read twice without a word."""
+    (tmp_path / "fleet.toml").write_text(FLEET, encoding="utf-8")
+    _table(tmp_path / "day1.csv", ["asset", "s", "volt"], [["a", 10, 1]])
+    with_recordings(load(tmp_path / "fleet.toml"))
+    (index,) = (tmp_path / "out" / "input").glob("recordings.json")
+    index.write_bytes(content)
+    with pytest.raises(MappingError, match=r"recordings\.json is damaged; restore it from a copy"):
+        with_recordings(load(tmp_path / "fleet.toml"))
+
+
 def test_a_recording_of_an_earlier_release_is_read(tmp_path: Path) -> None:
     """Keys that rules got since count only where they are set: the digest is that of version 0.1.0."""
     (tmp_path / "fleet.toml").write_text(FLEET, encoding="utf-8")

@@ -12,7 +12,7 @@ from dataflows.fleet.load import from_document
 from dataflows.fleet.problems import FleetError
 from dataflows.instants import format_instant, parse_instant
 from dataflows.mapping.recording import Recording, events_of
-from dataflows.mapping.rows import RowsError, read_rows
+from dataflows.mapping.rows import RowsError, encoding_of, read_rows
 from dataflows.mapping.rules import MappingError, Rule, Time
 
 if TYPE_CHECKING:
@@ -262,8 +262,10 @@ def test_what_is_wrong_with_a_rule_is_said_with_its_key() -> None:
         from_document(document, "fleet.toml")
     text = str(error.value)
     assert "input.map[0].make[0]: expected an event of kind failure needs mode" in text
-    assert "input.map[1].make[0].time" in text
+    assert "input.map[1].make[0].time: expected a `zone` such as UTC or Europe/Berlin" in text
     assert "Mars" in text
+    assert "function" not in text
+    assert "valid string" not in text
     assert "input.map[2].file: expected no such key" in text
 
 
@@ -291,3 +293,35 @@ def test_a_file_of_windows_is_read_in_its_encoding(tmp_path: Path) -> None:
     assert (event["asset"], event["readings"]) == ("Pümpe", {"Öl": 5.0})
     with pytest.raises(ValueError, match=r"no encoding is called 'cp12'; examples: utf-8, cp1252"):
         _rule(encoding="cp12", make=[TELEMETRY | {"readings": ["Öl"]}])
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-be"])
+@pytest.mark.parametrize("suffix", ["csv", "jsonl"])
+def test_a_file_in_utf_16_is_read(tmp_path: Path, suffix: str, encoding: str) -> None:
+    """Excel writes "Unicode text" so; the mark at its beginning tells it, and no rule has to."""
+    text = "machine;at;Öl\nPümpe;2020-01-01 00:00:00;5\n"
+    if suffix == "jsonl":
+        text = '{"machine":"Pümpe","at":"2020-01-01 00:00:00","Öl":5}\n'
+    mark = "" if encoding == "utf-16" else "\ufeff"
+    path = tmp_path / f"a.{suffix}"
+    path.write_bytes((mark + text).encode(encoding))
+    (event,) = _events(path, _rule(make=[TELEMETRY | {"readings": ["Öl"]}]))
+    assert (event["asset"], event["readings"]) == ("Pümpe", {"Öl": 5.0})
+    assert encoding_of(str(path)) == "utf-16"
+
+
+@pytest.mark.parametrize("value", ['{"plant":"north","unit":7}', "[7]"])
+def test_an_object_is_no_text(tmp_path: Path, value: str) -> None:
+    """No machine is called as Python shows an object; the reject says which fields are inside."""
+    path = tmp_path / "a.jsonl"
+    path.write_text(f'{{"machine":{value},"at":"2020-01-01","volt":1}}\n')
+    (event,) = _events(path, _rule(make=[TELEMETRY | {"readings": ["volt"]}]))
+    assert event["kind"] == "unusable"
+    assert str(event["why"]).startswith("telemetry: machine: expected a text, got an ") or str(
+        event["why"]
+    ).startswith("machine: expected a text, got an ")
+    (inside,) = _events(
+        path,
+        _rule(where={"machine": "*"}, make=[TELEMETRY | {"asset": {"value": "m"}, "readings": ["volt"]}]),
+    )
+    assert inside["asset"] == "m"
