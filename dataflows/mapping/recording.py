@@ -207,16 +207,20 @@ def _dumped(rule: Rule) -> dict[str, Any]:
     """What a recording depends on; keys that came later count only where they are set."""
     left: dict[str, Any] = {"topics": True, "encoding": rule.encoding is None}
     left["make"] = {number: {"unless"} for number, made in enumerate(rule.make) if not made.unless}
-    dumped: dict[str, Any] = _without_match(rule.model_dump(exclude=left))
+    dumped: dict[str, Any] = _without_later(rule.model_dump(exclude=left))
     return dumped
 
 
-def _without_match(value: Any) -> Any:  # noqa: ANN401 - any plain value
-    """Leave out `match` where it is not set."""
+#: Keys of texts and times that releases added: where they are not set, a recording does not depend on them.
+_LATER = ("match", "clock")
+
+
+def _without_later(value: Any) -> Any:  # noqa: ANN401 - any plain value
+    """Leave out the keys of `_LATER` where they are not set."""
     if isinstance(value, dict):
-        unset = {"match"} if value.get("match", "") is None else set()
-        return {name: _without_match(each) for name, each in value.items() if name not in unset}
-    return [*map(_without_match, value)] if isinstance(value, list) else value
+        unset = {name for name in _LATER if value.get(name, "") is None}
+        return {name: _without_later(each) for name, each in value.items() if name not in unset}
+    return [*map(_without_later, value)] if isinstance(value, list) else value
 
 
 def _digest_of(path: str) -> str:

@@ -237,7 +237,7 @@ def test_a_file_without_a_rule_is_refused(tmp_path: Path) -> None:
 def test_a_file_of_unknown_form_is_refused(tmp_path: Path) -> None:
     """The suffix says what a file holds; another one is refused with those that are known."""
     with pytest.raises(RowsError, match=r"\.parquet"):
-        list(read_rows(str(tmp_path / "a.xlsx")))
+        list(read_rows(str(tmp_path / "a.dat")))
 
 
 def test_what_is_wrong_with_a_rule_is_said_with_its_key() -> None:
