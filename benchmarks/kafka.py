@@ -57,7 +57,7 @@ ASSETS = 1_000
 _MINUTE = 60_000
 _PARTITIONS = 4
 _START_MS = 1_735_689_600_000
-#: Seconds in which a run starts, and in which what it does first is not counted.
+#: Seconds in which events are sent that are not counted, since a program first loads what it has compiled.
 _WARM = 8.0
 
 
@@ -164,6 +164,16 @@ partitions = 3
                 for process in running:
                     process.wait()
 
+    def wait(self, running: Sequence[subprocess.Popen[bytes]]) -> None:
+        """Send the first event, and wait until the run has written its prediction."""
+        self.send(0, int(time.time() * 1_000))
+        self.flush()
+        consumer = self.consumer("read_uncommitted")
+        while not self.written(consumer):
+            assert not any(process.poll() for process in running), self.said()
+            time.sleep(0.1)
+        consumer.close()
+
     def said(self) -> str:
         """The log of the run."""
         return (self.fleet.parent / "run.log").read_text()
@@ -234,10 +244,10 @@ def latency(bootstrap: str, what: str, rate: int, seconds: float, epoch: float) 
             consumer.close()
 
         reader = threading.Thread(target=read)
-        with bench.running(what, processes=1, epoch=epoch):
-            time.sleep(_WARM)
+        with bench.running(what, processes=1, epoch=epoch) as running:
+            bench.wait(running)
             reader.start()
-            start, sent = time.perf_counter(), 0
+            start, sent = time.perf_counter(), 1
             began = (time.time() + _WARM) * 1_000
             while (passed := time.perf_counter() - start) < _WARM + seconds:
                 while sent < passed * rate:
