@@ -105,7 +105,10 @@ class Lines:
         try:
             data = self._file.read(self._size)
         except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-            msg = f"{self._path} is damaged somewhere after byte {self.offset:,} of its contents: {error}"
+            msg = (
+                f"{self._path} is damaged somewhere after byte {self.offset:,} of its contents: {error}; "
+                "export or copy it again and start again: the run goes on behind what it has read"
+            )
             raise InputError(msg) from error
         if not data and self._growing:
             return False
