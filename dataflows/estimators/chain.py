@@ -14,8 +14,9 @@ __all__ = ["AssetModel", "Chain", "FleetModel", "FleetModels"]
 
 #: Prior variance of the log-odds by which an asset differs from its class.
 _VARIANCE = 1.0
-#: Offsets are learned once the class has shown so many positives: before that all assets would learn alike.
-_SETTLED = 10
+#: Offsets are learned, and asked for, once the class has shown so many positives: before that all assets
+#: would learn alike, and a model of other classes may know more.
+_SETTLED = 20
 #: Scores are held within these log-odds of 0 before an offset is added.
 _WIDEST = 20.0
 #: What one asset has learned: examples, positives, offset of the log-odds, and its variance.
@@ -31,8 +32,9 @@ class AssetModel(Stored):
     offset by one Newton step, as in `BayesianLogistic`. The examples of one horizon share their outcome, so
     each of them counts for its ``share``.
 
-    An asset has no score before it has shown both labels and ``least`` positives. Those that learned longest
-    ago are forgotten beyond ``most``. Without an asset, as in a test of the estimator, it is the pipeline.
+    An asset has no score before it has shown both labels and ``least`` positives, and its class twenty. Those
+    that learned longest ago are forgotten beyond ``most``. Without an asset, as in a test of the estimator,
+    it is the pipeline.
 
     Args:
         estimator: with River's protocol, of probabilities.
@@ -81,9 +83,11 @@ class AssetModel(Stored):
         self._assets = {asset: (int(n), int(positives), *rest) for asset, n, positives, *rest in rows}
 
     def knows(self, asset: str | None) -> bool:
-        """Whether an asset has shown both labels, and enough positives; without an asset, True."""
+        """Whether an asset has shown both labels, and enough positives, and its class twenty; None: True."""
         if asset is None:
             return True
+        if not self._is_settled:
+            return False
         learned, positives, *_ = self._assets.get(asset, (0, 0))
         return positives >= self.least and 0 < positives < learned
 
@@ -92,7 +96,7 @@ class AssetModel(Stored):
         if asset is not None:
             # Before the pipeline learns: the offset is that from what it expected.
             learned, positives, offset, variance = self._assets.pop(asset, (0, 0, 0.0, _VARIANCE))
-            if self.positives >= _SETTLED and self.positives < self.learned:
+            if self._is_settled:
                 offset, variance = self._moved(x, y, offset, variance)
             self._assets[asset] = learned + 1, positives + y, offset, variance
             if len(self._assets) > self.most:
@@ -100,6 +104,11 @@ class AssetModel(Stored):
         self.estimator.learn_one(x, y)
         self.learned += 1
         self.positives += y
+
+    @property
+    def _is_settled(self) -> bool:
+        """Whether the class has shown enough for what is left to be the asset's own."""
+        return _SETTLED <= self.positives < self.learned
 
     def _moved(self, x: dict[str, Any], y: bool, offset: float, variance: float) -> tuple[float, float]:  # noqa: FBT001 - as above
         """Return an offset and its variance after an example."""
