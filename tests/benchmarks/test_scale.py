@@ -50,6 +50,7 @@ def test_a_recording_is_divided_among_lanes_by_asset(tmp_path: Path) -> None:
     assert sorted(lanes[0] + lanes[1]) == sorted((tmp_path / "recording.jsonl").read_bytes().splitlines())
 
 
+@pytest.mark.ci
 def test_a_recording_is_divided_among_partitions_by_asset(broker: Broker, tmp_path: Path) -> None:
     """A topic has the records of each asset in one partition, in order, and their times as timestamps."""
     scale.record(tmp_path / "recording.jsonl", 40, 200, modes=("wear", "leak"))
