@@ -269,9 +269,9 @@ def test_blocks_and_kills_change_no_byte_of_classes_that_share(
     check(fleet(), recording(steps), sizes, kills)
 
 
+@pytest.mark.ci
 @settings(max_examples=10, deadline=None)
 @given(_STEPS, SIZES, KILLS)
-@pytest.mark.ci
 def test_blocks_and_kills_change_no_byte_of_assets_with_offsets(
     steps: list[tuple[int, str, str, int, int]], sizes: list[int], kills: set[int]
 ) -> None:
