@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import random
+import secrets
 import select
 import signal
 import socket
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -210,12 +212,15 @@ def finish(fleet: Path, *more: str, **extra: str) -> dict[str, bytes]:
 
 
 def free_ports(count: int) -> list[int]:
-    """Ports that nobody listens on, on this machine only."""
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [each.getsockname()[1] for each in sockets]
-    for each in sockets:
+    """Ports that nobody listens on, on this machine only; below those that outgoing connections take."""
+    found: dict[int, socket.socket] = {}
+    while len(found) < count:
+        port = 10_000 + secrets.randbelow(10_000)
+        with suppress(OSError):
+            found[port] = socket.create_server(("127.0.0.1", port))
+    for each in found.values():
         each.close()
-    return ports
+    return list(found)
 
 
 def eventually(condition: Callable[[], bool], process: Process) -> None:
