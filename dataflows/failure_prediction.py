@@ -45,7 +45,7 @@ from bytewax.dataflow import Dataflow
 from dataflows import steps
 from dataflows.connectors.ends import sink_of, source_of
 from dataflows.deferred import defer_all
-from dataflows.engine.operators import Unlisted, as_state, in_order, keyed, stateful_in_parts
+from dataflows.engine.operators import Unlisted, in_order, keyed, stateful_in_parts, stateful_sealed
 from dataflows.engine.runtime import Runtime, collecting_rarely, find_runtime, serve_until_exit
 from dataflows.fleet import Fleet, load
 from dataflows.lane.lane import LANE_PARTS
@@ -55,7 +55,6 @@ from dataflows.pipeline import (
     asset_of,
     decoded,
     early,
-    fanned_out,
     output_of,
 )
 from dataflows.recovery.store import MARKS
@@ -125,7 +124,14 @@ def build(fleet: Fleet, runtime: Runtime, source: LaneSource | None = None) -> D
     """
     status, store, alone = runtime.status, runtime.store, runtime.workers == 1
     strict = alone and fleet.input.lanes == 1
-    stages = Stages(fleet, strict=strict, status=status, past=runtime.past, moved=runtime.moved)
+    stages = Stages(
+        fleet,
+        strict=strict,
+        status=status,
+        past=runtime.past,
+        moved=runtime.moved,
+        workers=runtime.workers,
+    )
 
     dataflow = Dataflow(steps.FLOW)
     records = op.input(steps.SOURCE, dataflow, source or source_of(fleet, status, store))
@@ -133,15 +139,13 @@ def build(fleet: Fleet, runtime: Runtime, source: LaneSource | None = None) -> D
     by_lane = keyed("decode", records, stages.lane_of, decoded)
     known = stateful_in_parts(steps.LANE, by_lane, stages.lane, stages.lane_of, LANE_PARTS, MARKS)
 
-    by_asset = keyed("by_asset", known, asset_of)
-    observed = op.stateful_map(steps.ASSET, by_asset, as_state(stages.asset))
+    by_worker = keyed("by_worker", known, stages.worker_of)
+    observed = stateful_sealed(steps.ASSET, by_worker, stages.asset, asset_of)
 
-    by_group = keyed("fan_out", observed, stages.group_of, fanned_out)
+    by_group = keyed("fan_out", observed, stages.group_of)
     scored = stateful_in_parts(steps.GROUP, by_group, stages.group, stages.group_of, TARGET_PARTS)
 
-    of_lane = op.flat_map_batch("early_of_lane", known, early)
-    of_assets = op.flat_map_batch("early_of_assets", observed, lambda batch: early(each for _, each in batch))
-    left_early = op.merge("left_early", of_lane, of_assets)
+    left_early = op.flat_map_batch("left_early", op.merge("made", known, observed), early)
     counted = keyed("counted", left_early, stages.lane_of)
     periods = stateful_in_parts(steps.LANE_METRICS, counted, stages.lane_metrics, stages.lane_of, 0)
 

@@ -39,7 +39,7 @@ from dataflows.items import (
 from dataflows.lane import Lane
 from dataflows.lane.metrics import LaneMetrics
 from dataflows.outputs import OUTPUTS, AssetReset
-from dataflows.placement import ONLY_LANE, lane_keys, lane_names, name_of, placed
+from dataflows.placement import ONLY_LANE, lane_keys, lane_names, name_of, placed, worker_of
 from dataflows.state.layouts import StateHistory, going_on
 from dataflows.status import RunStatus, ScoreTimes
 from dataflows.target import TargetStage
@@ -62,7 +62,6 @@ __all__ = [
     "asset_of",
     "decoded",
     "early",
-    "fanned_out",
     "output_of",
     "run_inline",
     "run_lines",
@@ -111,11 +110,6 @@ def decoded(batch: list[Item]) -> list[Item]:
         if isinstance(raw, bytes):
             item.body = decode(raw)
     return batch
-
-
-def fanned_out(batch: list[tuple[str, list[Item]]]) -> list[Item]:
-    """The fan-out step: what assets made of their records, a block for each asset and target."""
-    return [item for _, items in batch for item in items]
 
 
 #: What goes on to the step that is keyed by it; all else leaves early.
@@ -283,10 +277,6 @@ class IsolatedAsset:
         """As `Asset.to_bytes`."""
         return self._asset.to_bytes()
 
-    def __deepcopy__(self, memo: dict[int, Any]) -> bytes:
-        """The state, sealed: what the engine's `stateful_map` keeps of it."""
-        return self._asset.to_bytes()
-
 
 class PassedOn:
     """What the asset step does to a command: nothing."""
@@ -298,7 +288,7 @@ class PassedOn:
         """Return the items."""
         return items
 
-    def __deepcopy__(self, memo: dict[int, Any]) -> bytes:
+    def to_bytes(self) -> bytes:
         """No state: it is finished after each item."""
         return b""
 
@@ -340,6 +330,7 @@ class Stages:
         status: of the run, to which the stages register their gauges.
         past: configurations that the recovery store has seen, this fleet included; None without a store.
         moved: snapshot of the lane's metrics where a former release kept it, None without one.
+        workers: on which they are built; an asset lives on that of its name.
     """
 
     def __init__(
@@ -350,8 +341,12 @@ class Stages:
         status: RunStatus | None = None,
         past: StateHistory | None = None,
         moved: bytes | None = None,
+        workers: int = 1,
     ) -> None:
         self._fleet = fleet
+        self._worker_keys = [placed("worker", number, workers) for number in range(workers)]
+        #: Key of the worker of each asset, where there are several.
+        self._placed: dict[str, str] = {}
         self._moved = moved
         self._past = going_on(StateHistory(), fleet)[0] if past is None else past
         self._strict = strict
@@ -444,6 +439,16 @@ class Stages:
     ) -> LaneMetrics:
         """The metrics of a lane, new or resumed."""
         return LaneMetrics(self._moved if main is None and key == self._lane_keys[0] else main)
+
+    def worker_of(self, item: Item) -> str | None:
+        """Key of the worker on which the asset of an item lives; None for an item that leaves early."""
+        asset = asset_of(item)
+        if asset is None or len(self._worker_keys) == 1:
+            return None if asset is None else self._worker_keys[0]
+        found = self._placed.get(asset)
+        if found is None:
+            found = self._placed[asset] = self._worker_keys[worker_of(asset, len(self._worker_keys))]
+        return found
 
     def asset(self, item: Item, sealed: bytes | None) -> IsolatedAsset | PassedOn:
         """The asset of an item, new or resumed."""

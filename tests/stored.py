@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from structlog.testing import capture_logs
 
-from dataflows.engine.operators import _Main, _Mark, _Part, _Shelf, as_state
+from dataflows.engine.operators import _Awake, _Main, _Mark, _Part, _Sealed, _Shelf
 from dataflows.items import Item, Row, by_order
 from dataflows.lane.lane import LANE_PARTS
 from dataflows.pipeline import Stages, asset_of, output_of
@@ -114,8 +114,7 @@ class MemoryStore:
                 ("lane_metrics", stages.lane_metrics, stages.lane_of, 0),
             )
         )
-        mapper = as_state(stages.asset)
-        assets: dict[str, Any] = dict(self.assets)
+        assets = {key: _asset(stages, sealed) for key, sealed in self.assets.items()}
         rows: list[Row] = []
 
         def send(item: Item) -> None:
@@ -135,15 +134,19 @@ class MemoryStore:
                 if key is None:
                     send(item)
                     continue
-                assets[key], out = mapper(assets.get(key), [item])
-                for each in sorted(out, key=by_order):
+                asset = assets.setdefault(key, _asset(stages, None))
+                lists, finished = asset.on_batch([[item]])
+                if finished:
+                    del assets[key]
+                for each in sorted((each for items in lists for each in items), key=by_order):
                     send(each)
         for step in (lane, target, metrics):
             step.finish()
             step.write()
-        self.assets = {key: sealed for key, state in assets.items() if (sealed := _sealed(state)) is not None}
+        self.assets = {key: asset.snapshot() for key, asset in assets.items()}
         return rows
 
 
-def _sealed(state: Any) -> bytes | None:  # noqa: ANN401 - as the engine holds it
-    return state if state is None or isinstance(state, bytes) else state.__deepcopy__({})
+def _asset(stages: Stages, sealed: bytes | None) -> _Sealed:
+    """The step of an asset, new or resumed."""
+    return _Sealed(_Awake(), stages.asset, asset_of, sealed)

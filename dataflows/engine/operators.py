@@ -2,9 +2,9 @@
 
 What flows between steps is a list of items for each key, not an item, since the engine's work for one value
 costs as much as ours for one record. `keyed` makes such lists of a whole batch. `in_order` sorts one
-activation by (sequence, part), and `Unlisted` hands its list to a sink. `as_state` runs a stage as the state
-of `stateful_map`, which snapshots itself as versioned bytes. `stateful_in_parts` runs a stage whose snapshot
-is written part by part.
+activation by (sequence, part), and `Unlisted` hands its list to a sink. `stateful_sealed` runs a stage a key
+that snapshots itself as versioned bytes. `stateful_in_parts` runs a stage whose snapshot is written part by
+part.
 
 The engine writes a key's whole snapshot at the end of every epoch in which the key was awake. A step that
 holds many models and thousands of pending examples would write megabytes for a few changed bytes. So
@@ -23,7 +23,6 @@ so that each file of the recovery store holds one: where files are not of one mo
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from copy import deepcopy
 from itertools import chain
 from typing import Any, Protocol, cast
 
@@ -43,11 +42,11 @@ __all__ = [
     "PartedStage",
     "SealedState",
     "Unlisted",
-    "as_state",
     "in_order",
     "keyed",
     "read_parted",
     "stateful_in_parts",
+    "stateful_sealed",
 ]
 
 # The decorator reads the annotations when it is applied, so these are needed at run time.
@@ -160,13 +159,8 @@ class SealedState(Protocol):
         """Process items of its key, in the order of effect; return the outputs."""
         ...
 
-    def __deepcopy__(self, memo: dict[int, Any]) -> bytes:
-        """Sealed state.
-
-        `stateful_map` deep-copies its state at the end of an epoch, and pickles the copy into the recovery
-        store. A pickled stage would tie the store to this release's classes; so the deep copy of a stage is
-        its bytes, and the first item after a resume builds the stage from them.
-        """
+    def to_bytes(self) -> bytes:
+        """Return the sealed state: a pickled stage would tie the store to this release's classes."""
         ...
 
     @property
@@ -180,26 +174,173 @@ class SealedState(Protocol):
         ...
 
 
-def as_state(
-    build: Callable[[Item, bytes | None], SealedState],
-) -> Callable[[Any, list[Item]], tuple[Any, list[Item]]]:
-    """Make a mapper for `stateful_map` that runs one stage a key.
+class _Awake:
+    """The stages of one process that had items in this epoch.
 
-    Args:
-        build: builds the stage for the key of an item, from its bytes after a resume.
+    The engine writes the snapshot of a key that was awake, and only the step of the key knows its stored
+    bytes. So the first items of a key in an epoch go to that step, which puts the stage here until its
+    snapshot is taken. All later items find the stage here.
     """
 
-    def mapper(
-        state: SealedState | bytes | None, items: list[Item]
-    ) -> tuple[SealedState | bytes | None, list[Item]]:
-        if state is None or isinstance(state, bytes):
-            state = build(items[0], state)
-        out = state.process(items)
-        if state.finished:
-            return None, out
-        return (deepcopy(state) if state.dormant else state), out
+    def __init__(self) -> None:
+        self.stages: dict[str, SealedState] = {}
+        #: By key, how many lists are on their way to its step: until it has them, more have to follow them.
+        self._sent: dict[str, int] = {}
 
-    return mapper
+    def send(self, key: str, items: list[Item]) -> tuple[str, list[Item]]:
+        """Send items to the step of their key."""
+        self._sent[key] = self._sent.get(key, 0) + 1
+        return key, items
+
+    def arrived(self, key: str, lists: int, stage: SealedState | None) -> None:
+        """Note that the step of a key has processed lists, and what its stage is after them."""
+        left = self._sent.pop(key, lists) - lists
+        if left > 0:
+            self._sent[key] = left
+        elif stage is not None:
+            self.stages[key] = stage
+
+
+#: Items for the step of a key.
+_Sent = tuple[str, list[Item]]
+
+
+class _Together(StatefulBatchLogic[list[Item], list[Item] | _Sent, None]):
+    """Processes the items of all awake keys of a worker in one call; others go to the step of their key."""
+
+    def __init__(self, awake: _Awake, key_of: Callable[[Item], str | None]) -> None:
+        self._awake = awake
+        self._key_of = key_of
+
+    @override
+    def on_batch(self, values: list[list[Item]]) -> tuple[Iterable[list[Item] | _Sent], bool]:
+        groups: dict[str, list[Item]] = {}
+        for item in chain.from_iterable(values):
+            key = cast("str", self._key_of(item))
+            group = groups.get(key)
+            if group is None:
+                groups[key] = Items((item,))
+            else:
+                group.append(item)
+        awake, stages = self._awake, self._awake.stages
+        made: list[Item] = []
+        out: list[list[Item] | _Sent] = [made]
+        for key, items in groups.items():
+            stage = stages.get(key)
+            if stage is None:
+                out.append(awake.send(key, items))
+                continue
+            made += stage.process(items)
+            if stage.finished or stage.dormant:
+                # Its step discards it, or keeps its bytes.
+                del stages[key]
+                out.append(awake.send(key, []))
+        return out, StatefulBatchLogic.DISCARD
+
+    @override
+    def on_eof(self) -> tuple[Iterable[list[Item] | _Sent], bool]:
+        return (), StatefulBatchLogic.DISCARD
+
+    @override
+    def snapshot(self) -> None:
+        return None
+
+
+class _Sealed(StatefulBatchLogic[list[Item], list[Item], bytes]):
+    """The step of one key: a stage at work, bytes in the store, and while it is dormant."""
+
+    def __init__(
+        self,
+        awake: _Awake,
+        build: Callable[[Item, bytes | None], SealedState],
+        key_of: Callable[[Item], str | None],
+        sealed: bytes | None,
+    ) -> None:
+        self._awake = awake
+        self._build = build
+        self._key_of = key_of
+        self._sealed = sealed
+        self._stage: SealedState | None = None
+        self._key = ""
+
+    @override
+    def on_batch(self, values: list[list[Item]]) -> tuple[Iterable[list[Item]], bool]:
+        out: list[list[Item]] = []
+        stage, finished = self._stage, self._stage is None and self._sealed is None
+        for items in values:
+            if items:
+                if stage is None:
+                    self._key = cast("str", self._key_of(items[0]))
+                    stage, self._sealed = self._build(items[0], self._sealed), None
+                out.append(stage.process(items))
+            if stage is None:
+                continue
+            finished = stage.finished
+            if finished:
+                stage = None
+            elif stage.dormant:
+                self._sealed = stage.to_bytes()
+                stage = None
+        self._stage = stage
+        self._awake.arrived(self._key, len(values), stage)
+        return out, finished
+
+    @override
+    def on_eof(self) -> tuple[Iterable[list[Item]], bool]:
+        return (), StatefulBatchLogic.RETAIN
+
+    @override
+    def snapshot(self) -> bytes:
+        self._awake.stages.pop(self._key, None)
+        return cast("bytes", self._sealed) if self._stage is None else self._stage.to_bytes()
+
+
+def _sent(batch: list[tuple[str, list[Item] | _Sent]]) -> list[_Sent]:
+    return [value for _, value in batch if isinstance(value, tuple)]
+
+
+@operator
+def _within(
+    step_id: str,  # noqa: ARG001 - the decorator uses it
+    up: KeyedStream[list[Item]],
+    names: tuple[str, ...],
+    build: Callable[[bytes | None], _Sealed],
+) -> KeyedStream[list[Item]]:
+    """Put a `stateful_batch` into steps of some names, since the store knows it by all of them."""
+    if not names:
+        return op.stateful_batch("stateful_batch", up, build)
+    return _within(names[0], up, names[1:], build)
+
+
+@operator
+def stateful_sealed(
+    step_id: str,  # noqa: ARG001 - the decorator uses it
+    up: KeyedStream[list[Item]],
+    build: Callable[[Item, bytes | None], SealedState],
+    key_of: Callable[[Item], str | None],
+) -> Stream[list[Item]]:
+    """Run a `SealedState` for each key, those of many keys in one call.
+
+    What the engine does for one key costs as much as what a stage does for one record. So the stages of a
+    worker that were awake in this epoch before take their items together; others take them key by key, as
+    the engine does for ``stateful_map``, by whose name the store knows the step.
+
+    Args:
+        step_id: unique id; recovery finds the state by it, so it never changes.
+        up: keyed by the worker that the engine chooses for the keys. If it is keyed otherwise, nothing is
+            wrong, but all items go key by key.
+        build: builds the stage for the key of an item, from its bytes after a resume.
+        key_of: returns the key of an item.
+
+    Returns:
+        Outputs of the stages, in lists, in no order.
+    """
+    awake = _Awake()
+    worked = op.stateful_batch("together", up, lambda _resume: _Together(awake, key_of))
+    sent = op.flat_map_batch("sent", worked, _sent)
+    names = ("stateful_flat_map", "stateful")
+    by_key = _within(names[0], sent, names[1:], lambda resume: _Sealed(awake, build, key_of, resume))
+    return op.flat_map_batch("items", op.merge("made", worked, by_key), _items)
 
 
 def _without_marks(payload: list[Any]) -> list[Any]:
@@ -422,7 +563,7 @@ class _Mark(_Woken):
         return MARK.seal((self._key, marked))
 
 
-def _items(batch: list[tuple[str, list[Item] | _Wake]]) -> list[list[Item]]:
+def _items(batch: Iterable[tuple[str, object]]) -> list[list[Item]]:
     return [value for _, value in batch if isinstance(value, list) and value]
 
 

@@ -61,7 +61,7 @@ def main() -> None:
         return places
 
     files.FileSource._places = opened
-    steps = [(parts._Main, "snapshot"), (parts._Part, "snapshot"), (IsolatedAsset, "__deepcopy__")]
+    steps = [(parts._Main, "snapshot"), (parts._Part, "snapshot"), (IsolatedAsset, "to_bytes")]
     for owner, name in [*steps, (rows.RowsPartition, "snapshot"), (rows.RotatingPartition, "snapshot")]:
         wrap(owner, name, lambda _: tell("snapshot", -1))
     if os.environ.get("CHAOS_KEEP"):

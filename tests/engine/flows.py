@@ -9,7 +9,6 @@ import sqlite3
 import sys
 from collections import Counter
 from pathlib import Path
-from typing import Any
 
 import bytewax.operators as op
 import msgspec
@@ -18,9 +17,9 @@ from bytewax.inputs import AbortExecution, FixedPartitionedSource, StatefulSourc
 from bytewax.outputs import DynamicSink, StatelessSinkPartition
 from bytewax.testing import TestingSink
 
-from dataflows.engine.operators import as_state, in_order, keyed, stateful_in_parts
+from dataflows.engine.operators import in_order, keyed, stateful_in_parts, stateful_sealed
 from dataflows.items import Item, asset_part, by_order, target_part
-from dataflows.pipeline import fanned_out
+from dataflows.placement import placed, worker_of
 
 ASSETS = 300
 GROUPS = 3
@@ -179,7 +178,7 @@ class Fan:
             for index in range(self.width)
         ]
 
-    def __deepcopy__(self, memo: dict[int, Any]) -> bytes:
+    def to_bytes(self) -> bytes:
         return b"%d" % self.last
 
 
@@ -197,25 +196,27 @@ def leaves_at_asset(each: Item) -> bool:
 
 
 def path(
-    dataflow: Dataflow, source: AssetRecords, width: int, *, early: bool = False
+    dataflow: Dataflow, source: AssetRecords, width: int, *, early: bool = False, workers: int = 1
 ) -> tuple[op.KeyedStream[list[Item]], Stream[list[Item]]]:
     """lane, asset, fan-out: as in the real dataflow; and the items that leave early, if any do."""
+    keys = [placed("worker", number, workers) for number in range(workers)]
     stream = op.input("source", dataflow, source)
     by_lane = keyed("by_lane", stream, lambda _: "lane", list)
     known = stateful_in_parts("lane", by_lane, Watchful, lambda _: "lane", 1)
-    by_asset = keyed("by_asset", known, lambda each: None if early and leaves_at_lane(each) else key_of(each))
-    observed = op.stateful_map("asset", by_asset, as_state(lambda _, sealed: Fan(sealed, width)))
+    by_worker = keyed(
+        "by_worker",
+        known,
+        lambda each: None if early and leaves_at_lane(each) else keys[worker_of(key_of(each), workers)],
+    )
+    observed = stateful_sealed("asset", by_worker, lambda _, sealed: Fan(sealed, width), key_of)
     by_group = keyed(
-        "fan_out",
-        observed,
-        lambda each: None if early and leaves_at_asset(each) else key_of(each),
-        fanned_out,
+        "fan_out", observed, lambda each: None if early and leaves_at_asset(each) else key_of(each)
     )
     of_lane = op.map(
         "of_lane", known, lambda batch: [each for each in batch if early and leaves_at_lane(each)]
     )
     of_assets = op.map(
-        "of_assets", observed, lambda made: [each for each in made[1] if early and leaves_at_asset(each)]
+        "of_assets", observed, lambda batch: [each for each in batch if early and leaves_at_asset(each)]
     )
     return by_group, op.filter("left_early", op.merge("both", of_lane, of_assets), bool)
 
@@ -287,7 +288,7 @@ def main() -> None:
     from bytewax.testing import cluster_main  # noqa: PLC0415 - not for the tests in one process
 
     dataflow = Dataflow("flow")
-    by_group, _ = path(dataflow, AssetRecords(records(int(count)), 100, set(), set()), 2)
+    by_group, _ = path(dataflow, AssetRecords(records(int(count)), 100, set(), set()), 2, workers=2)
     op.output("out", op.key_rm("bare", by_group), Count(Path(folder)))
     cluster_main(dataflow, addresses.split(";"), int(number))
     os._exit(0)

@@ -1,9 +1,9 @@
-"""A stage as the state of `stateful_map`: bytes in the store, an object at work."""
+"""A stage of one key: bytes in the store, an object at work."""
 
 from __future__ import annotations
 
-import copy
 import pickle
+import random
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
@@ -14,42 +14,85 @@ from bytewax.errors import BytewaxRuntimeError
 from bytewax.recovery import RecoveryConfig, init_db_dir
 from bytewax.testing import TestingSink, run_main
 
-from dataflows.engine.operators import as_state, keyed
+from dataflows.engine.operators import _Awake, _Sealed, keyed, stateful_sealed
 from tests.engine.flows import AssetRecords, Fan, item, key_of, snapshots
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from dataflows.items import Item
+
+
+class Mortal(Fan):
+    """A `Fan` that lies dormant after every tenth item, and is finished after every fiftieth."""
+
+    @property
+    def dormant(self) -> bool:
+        return self.last % 10 == 0
+
+    @property
+    def finished(self) -> bool:
+        return self.last % 50 == 0
 
 
 def build(each: Item, sealed: bytes | None) -> Fan:  # noqa: ARG001
     return Fan(sealed, 1)
 
 
-def test_the_first_item_after_a_resume_thaws_the_stage() -> None:
+def sealed_step(sealed: bytes | None, build: Callable[[Item, bytes | None], Fan] = build) -> _Sealed:
+    return _Sealed(_Awake(), build, key_of, sealed)
+
+
+def test_the_first_item_after_a_resume_builds_the_stage_from_its_bytes() -> None:
     """Bytes become the stage they were written from; from then on the object stays."""
-    mapper = as_state(build)
-    state, out = mapper(b"41", [item(42, "a")])
-    assert isinstance(state, Fan)
-    assert copy.deepcopy(state) == b"42"
-    assert [each.sequence for each in out] == [42]
-    again, _ = mapper(state, [item(43, "a")])
-    assert again is state
+    step = sealed_step(b"41")
+    ((made,), finished) = step.on_batch([[item(42, "a")]])
+    assert [each.sequence for each in made] == [42]
+    assert not finished
+    assert step.snapshot() == b"42"
+    step.on_batch([[item(43, "a")]])
     with pytest.raises(AssertionError, match="after 43"):
-        mapper(state, [item(43, "a")])
+        step.on_batch([[item(43, "a")]])
 
 
 def test_of_a_dormant_stage_only_the_bytes_are_kept() -> None:
-    """A million dropped assets take the memory of their tombstones; the next item thaws one."""
-    mapper = as_state(build)
-    state, _ = mapper(None, [item(1, "a")])
-    state.dormant = True
-    state, out = mapper(state, [item(2, "a")])
-    assert state == b"2"
-    assert [each.sequence for each in out] == [2]
-    state, _ = mapper(state, [item(3, "a")])
-    assert isinstance(state, Fan)
+    """A million dropped assets take the memory of their tombstones; the next item builds one again."""
+    built: list[bytes | None] = []
+
+    def noted(_: Item, sealed: bytes | None) -> Mortal:
+        built.append(sealed)
+        return Mortal(sealed, 1)
+
+    step = sealed_step(None, noted)
+    for number in (9, 10, 11, 12, 50):
+        _, finished = step.on_batch([[item(number, "a")]])
+        assert finished == (number == 50)
+    assert built == [None, b"10"]
+
+
+@pytest.mark.parametrize("epoch", [timedelta(0), timedelta(milliseconds=5), timedelta(days=1)])
+@pytest.mark.parametrize("batch", [1, 7, 100])
+def test_a_stage_is_built_from_all_that_came_before(batch: int, epoch: timedelta, tmp_path: Path) -> None:
+    """Whether items go to the step of their key or find their stage awake, over a crash and two ends."""
+    init_db_dir(tmp_path, 1)
+    chance = random.Random(5)
+    items = [item(number, chance.choice("abc")) for number in range(1, 401)]
+    source = AssetRecords(items, batch, crashes={200}, ends={100, 300})
+
+    def built(each: Item, sealed: bytes | None) -> Mortal:
+        before = [0, *(old.sequence for old in items[: each.sequence - 1] if key_of(old) == key_of(each))]
+        assert int(sealed or 0) == (before[-1] if before[-1] % 50 else 0)
+        return Mortal(sealed, 1)
+
+    out: list[Item] = []
+    for _ in range(4):
+        dataflow = Dataflow("flow")
+        by_worker = keyed("key", op.input("source", dataflow, source), lambda _: "worker", list)
+        worked = stateful_sealed("asset", by_worker, built, key_of)
+        op.output("out", op.flatten("one_by_one", worked), TestingSink(out))
+        run_main(dataflow, epoch_interval=epoch, recovery_config=RecoveryConfig(tmp_path))
+    assert {each.sequence for each in out} == set(range(1, 401))
 
 
 def test_the_store_holds_plain_bytes_and_a_resume_goes_on_from_them(tmp_path: Path) -> None:
@@ -60,10 +103,9 @@ def test_the_store_holds_plain_bytes_and_a_resume_goes_on_from_them(tmp_path: Pa
 
     def run(out: list[Item]) -> None:
         dataflow = Dataflow("flow")
-        by_key = keyed("key", op.input("source", dataflow, source), key_of, list)
-        op.output(
-            "out", op.key_rm("bare", op.stateful_map("asset", by_key, as_state(build))), TestingSink(out)
-        )
+        by_worker = keyed("key", op.input("source", dataflow, source), lambda _: "worker", list)
+        worked = stateful_sealed("asset", by_worker, build, key_of)
+        op.output("out", op.flatten("one_by_one", worked), TestingSink(out))
         config = RecoveryConfig(tmp_path, timedelta(days=1))
         run_main(dataflow, epoch_interval=timedelta(0), recovery_config=config)
 
@@ -74,6 +116,6 @@ def test_the_store_holds_plain_bytes_and_a_resume_goes_on_from_them(tmp_path: Pa
     assert {type(state) for state in stored} == {bytes}
     assert stored[-1] in {b"2", b"3"}
     run(out)
-    assert [each.sequence for (each,) in out] == [1, 2, 3, 4, 3]
+    assert [each.sequence for each in out] == [1, 2, 3, 4, 3]
     with pytest.raises(BytewaxRuntimeError, match="error calling"):
         run(out)
