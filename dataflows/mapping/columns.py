@@ -6,27 +6,36 @@ lists what a person has to confirm.
 
 from __future__ import annotations
 
+import fnmatch
 import re
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field
-from datetime import date, datetime
-from itertools import count, islice
+from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dataflows.mapping.rows import RowsError, encoding_of, first_cells, form_of, read_rows
-from dataflows.mapping.rules import FILE, MISSING, THOUSANDS, Text, Time, value_of
+from dataflows.mapping.rows import RowsError
+from dataflows.mapping.rules import FILE, Number, Text, value_of
+from dataflows.mapping.samples import (
+    DISTINCT,
+    ROWS,
+    Column,
+    Layout,
+    fixed_within,
+    flat,
+    layout_of,
+    sample,
+    says,
+)
+from dataflows.mapping.times import TIME, find_times
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Sequence
 
     from dataflows.mapping.rows import Row
 
-__all__ = ["ROWS", "RUN_TO_FAILURE", "Column", "Known", "Proposal", "propose"]
+__all__ = ["RUN_TO_FAILURE", "Known", "Proposal", "propose"]
 
-#: Number of rows of each file that are examined.
-ROWS = 20_000
-_DISTINCT = 5_000
 _MOST = 0.95
 _FEW = 40
 _TWO = 2
@@ -38,9 +47,6 @@ _ASSET = re.compile(
     r"|maschine|anlage|gerät|geraet|macchina|m(á|a)quina|pompe|bomba|équip|(?<!hum)(?<!flu)(?<!val)(?<!gr)(?<!sol)(?<!liqu)id$|^vin$|^name$",
     re.IGNORECASE,
 )
-_TIME = re.compile(
-    r"time|date|stamp|^ts$|^at$|^t$|epoch|cycle|hour$|zeit|datum|horodat|fecha|heure|^data$", re.IGNORECASE
-)
 #: Columns of sensor names, of readings, and of the quality of readings.
 _TAG = re.compile(
     r"tag|sensor|signal|variable|parameter|point|channel|metric|messstelle|kanal", re.IGNORECASE
@@ -50,9 +56,6 @@ _QUALITY = re.compile(r"quality|qualität|status", re.IGNORECASE)
 _PARTS = (".", "/", ":", "|", "_")
 #: Least share of all pairs of machine and sensor that the tags must have.
 _FULL = 0.7
-_ARRIVED = re.compile(
-    r"arriv|receiv|ingest|inserted|report|notif|recv|^rx|rx$|gemeldet|meldung|eingang|erfasst", re.IGNORECASE
-)
 #: Names of a number that identifies a record.
 _IDENTITY = re.compile(r"(nr|no|num|number|nummer|id|key|order|ticket|auftrag)\.?$", re.IGNORECASE)
 _FAILURE = re.compile(
@@ -81,36 +84,25 @@ _ABOUT = {"failure": "mode", "fault": "code", "maintenance": "component"}
 #: Names of columns with the kind of a row.
 _TYPE = re.compile(r"type|kind|class|category|(?<!t)art$|typ$", re.IGNORECASE)
 _LABEL = re.compile(r"^(is_?)?(machine_?)?(fail(ure|ed)?|broken?|breakdown|label|target)$", re.IGNORECASE)
-#: A number with a decimal comma.
-_COMMA = re.compile(r"[+-]?(\d{1,3}(\.\d{3})+|\d+),\d+(e[+-]?\d+)?", re.IGNORECASE)
+#: Names of columns that say how a machine ended, and of those in which 0 says that it failed.
+_OUTCOME = re.compile(
+    r"status|event|outcome|death|dead|died|fail|censor|alive|broke|defect|^state$|end_?state", re.IGNORECASE
+)
+_INVERSE = re.compile(r"censor|alive", re.IGNORECASE)
+#: Texts of such columns that say that it failed.
+_ENDED = re.compile(rf"dead|death|died|deceased|defect|scrap|{_FAILURE.pattern}", re.IGNORECASE)
+#: Names of columns that say when it ended.
+_END = re.compile(
+    rf"{TIME.pattern}|life|surviv|follow|end|until|duration|(hour|day|week|month|year)s?$", re.IGNORECASE
+)
+_OUTCOMES = 6
+#: Least share of machines whose rows must lie before the end.
+_BEFORE = 0.98
+#: Names of columns that number the rows of a file: none, or as programs write it.
+_ROW_NUMBER = re.compile(r"(column 1|unnamed: 0|row_?(names?|num(ber)?|id)?)_*", re.IGNORECASE)
 #: What no name in `fleet.toml` has, and its length there (less a number at its end).
 _REPLACED = str.maketrans("[]/:*?", "()____")
 _LONGEST = 110
-#: Fewest distinct whole numbers by which a column with the name of a time is a count of steps.
-_STEPS = 100
-_COUNT = re.compile(r"cycle|step|index|^t$|^time$|hours?$|^n$", re.IGNORECASE)
-
-#: Forms of dates and of the times after them; both, if day and month could be swapped.
-_DATES = (
-    *("%d.%m.%Y", "%d.%m.%y", "%m/%d/%Y", "%d/%m/%Y", "%m/%d/%y", "%d/%m/%y", "%d-%m-%Y", "%m-%d-%Y"),
-    *("%Y-%m-%d", "%Y/%m/%d", "%Y.%m.%d", "%d-%b-%Y", "%d-%b-%y", "%d %b %Y", "%b %d %Y", "%b %d, %Y"),
-)
-_CLOCKS = (
-    *("", " %H:%M:%S", " %H:%M", " %I:%M:%S %p", " %I:%M %p", " %H:%M:%S.%f", " %H:%M:%S,%f"),
-    *(", %H:%M:%S", ", %H:%M", ", %I:%M:%S %p", ", %I:%M %p", "T%H:%M:%S", "T%H:%M"),
-)
-_FORMATS = tuple(date + clock for date in _DATES for clock in _CLOCKS)
-#: A time of day.
-_CLOCK = re.compile(r"\d{1,2}:\d{2}(:\d{2}([.,]\d+)?)?( ?[ap]m)?", re.IGNORECASE)
-#: The first two numbers of a date, one of which is the day.
-_DAY_OR_MONTH = re.compile(r"\s*(\d{1,2})[/.-](\d{1,2})[/.-]")
-_MONTHS = 12
-_SWAPPED = str.maketrans("dm", "md")
-#: Rows that are read to tell a day from a month.
-_LONG_LOOK = 300_000
-#: Least and largest of numbers that are likely an epoch of this unit: 2001 to 2065.
-_EPOCHS = {"s": 1.0, "ms": 1e3, "us": 1e6, "ns": 1e9}
-_EPOCH_FROM, _EPOCH_TO = 9.8e8, 3.0e9
 #: Question about a file whose machines seem to run until they fail.
 RUN_TO_FAILURE = (
     "No file says what failed: the last row of each machine is taken as its failure (run to failure). If "
@@ -118,89 +110,6 @@ RUN_TO_FAILURE = (
 )
 #: Note about files whose machines, by the name of the file, had not failed yet.
 _CUT = "{}: the name says test, so its machines are taken as cut off before they failed."
-#: Instant from which a count of cycles starts.
-SINCE = "2020-01-01T00:00:00Z"
-
-
-@dataclass(slots=True, eq=False)
-class Column:
-    """Statistics of one column over the examined rows.
-
-    Attributes:
-        name: its name.
-        rows: rows with a value.
-        missing: rows without one.
-        numbers: values that are numbers, also with a decimal comma.
-        commas: numbers with a comma that may be a decimal one.
-        decimal: those of them whose comma is certainly a decimal one.
-        thousands: numbers whose commas certainly part thousands.
-        whole: values that are whole numbers.
-        least: least number.
-        largest: largest number.
-        distinct: count of each text, up to a limit of texts.
-        typed: whether values are times by their type (Parquet).
-    """
-
-    name: str
-    rows: int = 0
-    missing: int = 0
-    numbers: int = 0
-    commas: int = 0
-    decimal: int = 0
-    thousands: int = 0
-    whole: int = 0
-    least: float = float("inf")
-    largest: float = float("-inf")
-    distinct: Counter[str] = field(default_factory=Counter)
-    typed: bool = False
-
-    def add(self, value: Any) -> None:  # noqa: ANN401 - as it came
-        """Add a value."""
-        if value is None or (isinstance(value, str) and value.strip().lower() in MISSING) or value != value:  # noqa: PLR0124
-            self.missing += 1
-            return
-        self.rows += 1
-        if isinstance(value, datetime | date):
-            self.typed = True
-        text = str(value).strip()
-        if text in self.distinct or len(self.distinct) < _DISTINCT:
-            self.distinct[text] += 1
-        text = text.removesuffix("%").rstrip()
-        comma = _COMMA.fullmatch(text) is not None
-        thousands = THOUSANDS.fullmatch(text)
-        parted = thousands is not None and not comma
-        text = text.replace(".", "").replace(",", ".") if comma else text
-        try:
-            number = float(text.replace(",", "") if parted else text)
-        except ValueError:
-            return
-        self.numbers += 1
-        self.commas += comma
-        self.decimal += comma and thousands is None
-        self.thousands += parted
-        self.whole += number.is_integer()
-        self.least, self.largest = min(self.least, number), max(self.largest, number)
-
-    def missing_in(self, rows: int) -> int:
-        """Return how many of some rows have no value: a JSON object may lack the field."""
-        return rows - self.rows
-
-    @property
-    def numeric(self) -> bool:
-        """Whether nearly all values are numbers."""
-        clear = not self.commas or (self.decimal > 0) != (self.thousands > 0)
-        return self.rows > 0 and self.numbers >= _MOST * self.rows and clear
-
-    @property
-    def source(self) -> str | dict[str, str]:
-        """Source of the readings of this column, in the form of a rule."""
-        sign = "." if self.thousands else "," if self.commas else None
-        return self.name if sign is None else {"field": self.name, "decimal": sign}
-
-    @property
-    def constant(self) -> bool:
-        """Whether there is at most one value."""
-        return len(self.distinct) <= 1
 
 
 @dataclass(slots=True)
@@ -213,6 +122,7 @@ class Proposal:
         kind: main kind of event in the files.
         asked: questions for a person to confirm, one sentence each.
         ignored: columns that no event uses.
+        of_last: that of the questions about the failure at each machine's last row; empty without one.
     """
 
     files: list[str]
@@ -220,6 +130,7 @@ class Proposal:
     kind: str
     asked: list[str] = field(default_factory=list)
     ignored: list[str] = field(default_factory=list)
+    of_last: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -247,15 +158,16 @@ def propose(files: Sequence[str], known: Known) -> list[Proposal]:
     Raises:
         RowsError: a file cannot be read, or one of ``failures_in`` has no times, or is not among ``files``.
     """
-    samples: dict[tuple[str, ...], dict[str, list[Row]]] = defaultdict(dict)
+    samples: dict[tuple[Layout, tuple[str, ...]], dict[str, list[Row]]] = defaultdict(dict)
     for path in files:
-        rows = _sample(path)
+        layout = layout_of(path)
+        rows = sample(path, layout)
         if not any(row.fields for row in rows):
             continue
         names = tuple(dict.fromkeys(name for row in rows[:200] for name in row.fields or {}))
-        found = samples[names]
+        found = samples[layout, names]
         found[path] = rows[: max(1, ROWS - sum(map(len, found.values())))]
-    tables = [table for group in samples.values() for table in _tables(group, known)]
+    tables = [table for (layout, _), group in samples.items() for table in _tables(layout, group, known)]
     if known.failures and not any(table.fails for table in tables):
         named = ", ".join(known.failures)
         msg = f"no column of codes among readings is found with {named} as failures"
@@ -273,21 +185,21 @@ def propose(files: Sequence[str], known: Known) -> list[Proposal]:
     for table in tables:
         if table.kind != "telemetry":
             table.take_names_of(machines)
-    labels = any(table.label is not None or table.fails or table.kind == "failure" for table in tables)
-    return [table.proposal(labels=labels) for table in tables]
+    labels = any(table.tells_failures() for table in tables)
+    return [table.proposal(files, labels=labels) for table in tables]
 
 
-def _tables(samples: dict[str, list[Row]], known: Known) -> list[_Table]:
+def _tables(layout: Layout, samples: dict[str, list[Row]], known: Known) -> list[_Table]:
     """Return tables of files with the same columns: a single one, or one each for training and test files."""
-    whole = _Table(samples, known)
+    whole = _Table(layout, samples, known)
     tests = {path: rows for path, rows in samples.items() if Path(path).name.lower().startswith("test")}
     if len(tests) in {0, len(samples)} or whole.kind != "telemetry":
         return [whole]
     rest = {path: rows for path, rows in samples.items() if path not in tests}
     by_file = whole.by_file
     return [
-        _Table(rest, known, by_file=by_file),
-        _Table(tests, known, by_file=by_file, cut=True),
+        _Table(layout, rest, known, by_file=by_file),
+        _Table(layout, tests, known, by_file=by_file, cut=True),
     ]
 
 
@@ -297,46 +209,6 @@ def _table_of(path: str, tables: Sequence[_Table]) -> _Table:
             return table
     msg = f"{path} is not among the files that can be read: give it as a file, too"
     raise RowsError(msg)
-
-
-def _sample(path: str) -> list[Row]:
-    """Return the first rows of a file.
-
-    Raises:
-        RowsError: its first line is no header.
-    """
-    rows = list(islice(read_rows(path, columns=_columns(path), encoding=_encoding(path)), ROWS))
-    other = [row for row in rows if row.fields is None]
-    if form_of(path) in {"csv", "text"} and 2 * len(other) > len(rows):
-        number = (
-            f"line {other[0].number} has another number of columns than line 1 ({len(first_cells(path))})"
-        )
-        msg = f"{path}: {number}. Delete what comes before the line with the names of the columns"
-        raise RowsError(msg)
-    return rows
-
-
-def _encoding(path: str) -> str | None:
-    """Return the encoding of a text file; None for UTF-8 and for other files."""
-    return encoding_of(path) if form_of(path) in {"csv", "text", "json lines", "json"} else None
-
-
-def _columns(path: str) -> list[str] | None:
-    """Return names for the columns of a text file without a header; None if it has one."""
-    if form_of(path) not in {"csv", "text"}:
-        return None
-    cells = first_cells(path)
-    if not cells or not all(map(_is_number, cells)):
-        return None
-    return ["unit", "cycle", *(f"c{number:02}" for number in range(3, len(cells) + 1))][: len(cells)]
-
-
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True
 
 
 @dataclass(frozen=True, slots=True)
@@ -367,10 +239,28 @@ class _Long:
         return source if len(source) > 1 else self.tag.name
 
 
+@dataclass(frozen=True, slots=True)
+class _Outcome:
+    """Columns that say how and when each machine ended, in all of its rows.
+
+    Attributes:
+        status: the outcome.
+        modes: failure mode by text; a machine with another text went on, or ended in another way.
+        end: the time of the end, counted as the times of the rows are; None where the last row is the end.
+        hidden: every column that tells the outcome.
+    """
+
+    status: Column
+    modes: dict[str, str]
+    end: Column | None
+    hidden: frozenset[str]
+
+
 class _Table:
     """Files with the same columns.
 
     Args:
+        layout: how the files are read.
         samples: first rows of each file.
         known: what a person knows of them.
         by_file: whether the name of a machine needs that of its file; None finds out.
@@ -382,49 +272,71 @@ class _Table:
 
     def __init__(
         self,
+        layout: Layout,
         samples: dict[str, list[Row]],
         known: Known,
         *,
         by_file: bool | None = None,
         cut: bool = False,
     ) -> None:
-        self._zone = known.zone
-        self.files = files = list(samples)
+        self.layout = layout
+        self.files = list(samples)
         rows = [row for each in samples.values() for row in each]
         self._cut = cut
-        self.headless = _columns(files[0]) is not None
+        self.headless = layout.columns is not None
         self.columns: dict[str, Column] = {}
         self._rows = [row.fields for row in rows if row.fields is not None]
         for fields in self._rows:
-            for name, value in _flat(fields):
+            for name, value in flat(fields):
                 self.columns.setdefault(name, Column(name)).add(value)
-        self.asked: list[str] = []
-        #: Columns of times.
-        self._timed: Collection[str] = ()
-        self.time, self.arrived = self._times()
+        self.outcome: _Outcome | None = None
+        self._of_last = ""
+        self._row_numbers = [
+            name
+            for name, column in self.columns.items()
+            if _ROW_NUMBER.fullmatch(name) and column.whole == len(column.distinct) == column.rows
+        ]
+        times = find_times(
+            self.columns, self._rows, dict.fromkeys(samples, layout), known.zone, self._probably_fixed()
+        )
+        self.asked = times.asked
+        self.time, self.arrived, self._timed = times.time, times.arrived, times.columns
         self.label = next((c for c in self._left() if _LABEL.search(c.name) and _is_flag(c)), None)
         self.asset: Column | None = None
         self.asset = self._asset()
+        #: Columns with one value for each machine, by column and machine.
+        self._fixed = {} if self.asset is None else fixed_within(self._rows, self.asset.name, self.columns)
         self.code = self._code()
         #: Codes of failures.
         self.fails = [] if self.code is None else list(known.failures)
         self.type, self.kinds = self._types()
         self.kind = self._kind()
+        self.outcome = self._outcome() if self.kind == "telemetry" else None
+        if self.outcome is not None and self.outcome.status is self.label:
+            self.label = None
         self.long = self._long() if self.kind == "telemetry" and self.time is not None else None
         #: Columns of each machine, by sensor, where the names of columns say both.
         self._machine_columns: dict[str, dict[str, Column]] = {}
         #: Name that other files have for a machine, by the one of this file.
         self._names: dict[str, str] = {}
         self.by_file = self._needs_file(samples) if by_file is None else by_file
-        self.encoding = _encoding(files[0])
-        if self.encoding is not None:
+        first = Path(self.files[0]).name
+        if layout.skip:
+            lines = "1 line" if layout.skip == 1 else f"{layout.skip} lines"
+            self.asked.append(f"{first} has {lines} before the names of its columns: skipped.")
+        if layout.encoding is not None:
             self.asked.append(
-                f"{Path(files[0]).name} is not UTF-8: it is read as {self.encoding}. Set `encoding` in its "
-                "rule if letters are wrong."
+                f"{first} is not UTF-8: it is read as {layout.encoding}. Set `encoding` in its rule if "
+                "letters are wrong."
             )
         if self.kind == "unknown":
             # In place of the questions about its columns.
             self.asked = [self._left_out()]
+
+    def tells_failures(self) -> bool:
+        """Whether the files say what failed."""
+        shown = self.label is not None or self.outcome is not None or bool(self.fails)
+        return shown or self.kind == "failure"
 
     def _left_out(self) -> str:
         """Say why the files are left out, and what to do if they matter."""
@@ -450,12 +362,12 @@ class _Table:
             for column in self._left()
             if column.numbers == 0
             and column.missing == 0
-            and (_says(_TAG, column.name) or (_VALUE.search(value.name) and column is self.asset))
-            and 1 < len(column.distinct) < min(_DISTINCT, len(self._rows) / 3)
+            and (says(_TAG, column.name) or (_VALUE.search(value.name) and column is self.asset))
+            and 1 < len(column.distinct) < min(DISTINCT, len(self._rows) / 3)
         ]
         if not tags:
             return None
-        tag = max(tags, key=lambda column: (bool(_says(_TAG, column.name)), len(column.distinct)))
+        tag = max(tags, key=lambda column: (bool(says(_TAG, column.name)), len(column.distinct)))
         if self.asset is not None and tag is not self.asset:
             return _Long(tag, value, None, None)
         parts = _parts_of(tag.distinct)
@@ -467,6 +379,42 @@ class _Table:
             f"`{tag.name}` names machine and sensor: {first} is taken as {sensor} of {machine}."
         )
         return _Long(tag, value, *parts)
+
+    def _outcome(self) -> _Outcome | None:
+        """Find the outcome of each machine, where all of its rows repeat it: no model may see it."""
+        fixed = {name: set(texts.values()) for name, texts in self._fixed.items()}
+        asset = "" if self.asset is None else self.asset.name
+        told = [
+            column
+            for column in self._left()
+            if 1 < len(fixed.get(column.name, ())) <= _OUTCOMES and says(_OUTCOME, column.name)
+        ]
+        end = self._end_of_machines()
+        for column in told:
+            modes = _modes_of(column, fixed[column.name], sure=end is not None or column is self.label)
+            if modes and column.name != asset:
+                hidden = {each.name for each in told} | ({end.name} if end is not None else set())
+                return _Outcome(column, modes, end, frozenset(hidden))
+        return None
+
+    def _end_of_machines(self) -> Column | None:
+        """Find the count at which each machine ended, where all of its rows repeat it."""
+        if self.time is None or self.asset is None or "since" not in self.time:
+            return None
+        last: dict[str, float] = {}
+        machine, time = Text(field=self.asset.name), self.time["field"]
+        for fields in self._rows:
+            name, count = machine.read(fields), Number(field=time).read(fields)
+            if name is not None and isinstance(count, int | float):
+                last[name] = max(count, last.get(name, count))
+        for column in self._left():
+            ends = self._fixed.get(column.name, {})
+            if not (column.numeric and says(_END, column.name) and 3 * len(set(ends.values())) > len(ends)):
+                continue
+            after = sum(float(ends[name]) >= count for name, count in last.items() if name in ends)
+            if after >= _BEFORE * len(last):
+                return column
+        return None
 
     def machines(self) -> set[str]:
         """Names of the machines in the events; empty if they are made from the name of the file."""
@@ -545,82 +493,19 @@ class _Table:
         return max(Counter(machine for each in machines for machine in each).values()) > 1
 
     def _left(self) -> Iterable[Column]:
-        """Columns other than times."""
-        times = {source["field"] for source in (self.time, self.arrived) if source is not None}
-        return [column for column in self.columns.values() if column.name not in times | {*self._timed}]
+        """Columns other than times, outcomes of machines, and numbers of rows."""
+        apart = {source["field"] for source in (self.time, self.arrived) if source is not None}
+        apart |= {*self._timed, *self._row_numbers}
+        apart |= set() if self.outcome is None else self.outcome.hidden
+        return [column for column in self.columns.values() if column.name not in apart]
 
-    def _times(self) -> tuple[dict[str, Any] | None, dict[str, Any] | None]:
-        clocks = self._clocks()
-        found: dict[str, dict[str, Any]] = {}
-        for name, column in self.columns.items():
-            clock, joined = clocks.get(name, (None, column))
-            if forms := _forms_of(joined):
-                found[name] = {**({} if clock is None else {"clock": clock}), **self._settled(joined, forms)}
-        self._timed = {*found, *(clock for clock, _ in clocks.values())}
-        arrived = next((name for name in found if _says(_ARRIVED, name)), None) if len(found) > 1 else None
-        names = [name for name in found if name != arrived]
-        named = [name for name in names if _says(_TIME, name)] or names
-        if named:
-            source = {"field": named[0], **found[named[0]]}
-            if source.get("zone") == "UTC" and self._zone is None:
-                self.asked.append(
-                    f"`{named[0]}` has no offset: its times are taken as UTC. If they are local, run `init` "
-                    "again with their zone, such as --zone Europe/Berlin."
-                )
-            for form in found.values():
-                if "zone" in form and self._zone is not None:
-                    form["zone"] = self._zone
-            source |= found[named[0]]
-            return source, None if arrived is None else {"field": arrived, **found[arrived]}
-        whole = [c for c in self.columns.values() if c.whole == c.rows > 0]
-        counted = next((c for c in whole if _says(_COUNT, c.name)), None) or next(
-            (c for c in whole if _says(_TIME, c.name) and len(c.distinct) >= _STEPS), None
-        )
-        if counted is None:
-            unread = next((c for c in self.columns.values() if _says(_TIME, c.name) and c.rows), None)
-            if unread is not None:
-                self.asked.append(
-                    f"`{unread.name}` has the name of a time, but {next(iter(unread.distinct))!r} "
-                    "has no known form: give its `format` in a rule."
-                )
-            return None, None
-        self.asked.append(f"`{counted.name}` counts: one of it is taken as an hour, from {SINCE[:10]} on.")
-        return {"field": counted.name, "unit": "h", "since": SINCE}, None
-
-    def _clocks(self) -> dict[str, tuple[str, Column]]:
-        """Times of day in columns of their own, by the column of dates before each, and both texts joined."""
-        found: dict[str, tuple[str, Column]] = {}
-        day: Column | None = None
-        for name, column in self.columns.items():
-            if day is not None and column.rows and all(map(_CLOCK.fullmatch, column.distinct)):
-                whole = Column(day.name)
-                for fields in self._rows:
-                    date, clock = (value_of(fields, each) for each in (day.name, name))
-                    whole.add(None if date is None or clock is None else f"{str(date).strip()} {clock}")
-                found[day.name], day = (name, whole), None
-            elif column.rows and not any(":" in text for text in column.distinct):
-                forms = _forms_of(column)
-                day = column if forms and "unit" not in forms[0] and not column.typed else day
-        return found
-
-    def _settled(self, column: Column, forms: list[dict[str, Any]]) -> dict[str, Any]:
-        """Return the form of a time; where day and month may be swapped, a row with a 13th day tells."""
-        if len(forms) == 1:
-            return forms[0]
-        for path in self.files:
-            rows = read_rows(path, columns=_columns(path), encoding=_encoding(path))
-            for row in islice(rows, _LONG_LOOK):
-                found = _DAY_OR_MONTH.match(str(value_of(row.fields or {}, column.name)))
-                if found is not None and max(int(found[1]), int(found[2])) > _MONTHS:
-                    return forms[int(found[1]) > _MONTHS]
-        # Swapped, the days of one month lie in as many months.
-        form = min(forms, key=lambda form: _span(Time(field="x", **form), column.distinct))
-        what = "the day" if form is forms[1] else "the month"
-        self.asked.append(
-            f"`{column.name}` does not say whether day or month comes first: {next(iter(column.distinct))!r} "
-            f"is read with {what} first. If that is wrong, correct its `format`."
-        )
-        return form
+    def _probably_fixed(self) -> Collection[str]:
+        """Columns with one value for each machine, as far as a name tells the machine before the times."""
+        named = [c for c in self.columns.values() if says(_ASSET, c.name) and not says(TIME, c.name)]
+        if not named:
+            return ()
+        asset = max(named, key=lambda column: len(column.distinct))
+        return fixed_within(self._rows, asset.name, self.columns)
 
     def _asset(self) -> Column | None:
         candidates = [
@@ -628,7 +513,7 @@ class _Table:
             for column in self._left()
             if column is not self.label and column.missing == 0 and column.numbers in {0, column.whole}
         ]
-        fitting = [column for column in candidates if _says(_ASSET, column.name)]
+        fitting = [column for column in candidates if says(_ASSET, column.name)]
         # In a list of machines, what names a machine numbers the rows.
         named = [column for column in fitting if not self._is_identity(column)] or fitting
         many = [column for column in named if not column.constant] or named
@@ -643,14 +528,14 @@ class _Table:
         for column in self._left():
             whole = column.numbers in {0, column.whole}
             few = 0 < column.rows <= column.missing_in(len(self._rows)) and len(column.distinct) <= _FEW
-            if _says(_FAULT, column.name) and whole and few and column not in {self.asset, self.label}:
+            if says(_FAULT, column.name) and whole and few and column not in {self.asset, self.label}:
                 return column
         return None
 
     def _is_identity(self, column: Column) -> bool:
         """Whether a column holds a number for each row, like the number of a work order."""
         each = column.whole == column.rows == len(column.distinct) > _FEW
-        return each and column is not self.asset and _says(_IDENTITY, column.name)
+        return each and column is not self.asset and says(_IDENTITY, column.name)
 
     def take_as_received_at_once(self) -> None:
         """Take the times of rows without a time of receipt as times of receipt, as other files have some."""
@@ -666,7 +551,7 @@ class _Table:
         Several values of one kind are no types: they are modes, codes or components. A column that is called
         a type goes before one that tells of it, such as a description.
         """
-        for column in sorted(self._texts(), key=lambda column: not _says(_TYPE, column.name)):
+        for column in sorted(self._texts(), key=lambda column: not says(_TYPE, column.name)):
             if _is_prose(column):
                 continue
             kinds = {text: kind for text in column.distinct if (kind := _kind_in(text)) is not None}
@@ -709,7 +594,7 @@ class _Table:
         present: set[str] = set()
         for fields in self._rows:
             if value_of(fields, self.code.name) is None:
-                present |= {name for name, value in _flat(fields) if value is not None}
+                present |= {name for name, value in flat(fields) if value is not None}
         return [column for column in numeric if column.name in present]
 
     def _texts(self) -> list[Column]:
@@ -752,8 +637,8 @@ class _Table:
             place["arrived"] = self.arrived
         return place
 
-    def proposal(self, *, labels: bool) -> Proposal:
-        """Propose the rule; ``labels``: whether some file lists failures."""
+    def proposal(self, files: Sequence[str], *, labels: bool) -> Proposal:
+        """Propose the rule; ``files``: all that there are; ``labels``: whether some of them tell failures."""
         place = self._place()
         if self.kind == "telemetry":
             make, used = self._telemetry(place, labels=labels)
@@ -764,17 +649,19 @@ class _Table:
             make = [{"kind": "asset", **place, "class": {"value": "machine"}, "attributes": sorted(used)}]
         else:
             make, used = self._record(place)
-        rule: dict[str, Any] = {"files": _globs(self.files)}
+        rule: dict[str, Any] = {"files": _globs(self.files, {*files} - {*self.files})}
         if self.headless:
             rule["columns"] = list(self.columns)
-        if self.encoding is not None:
-            rule["encoding"] = self.encoding
+        if self.layout.skip:
+            rule["skip"] = self.layout.skip
+        if self.layout.encoding is not None:
+            rule["encoding"] = self.layout.encoding
         rule["make"] = make
         for source in (self.time, self.arrived):
             used |= {source[key] for key in ("field", "clock") if key in source} if source else set()
         asset = "" if self.asset is None else self.asset.name
         ignored = [name for name in self.columns if name not in used and name != asset]
-        return Proposal(self.files, rule, self.kind, self.asked, ignored)
+        return Proposal(self.files, rule, self.kind, self.asked, ignored, self._of_last)
 
     def _record(self, place: dict[str, Any]) -> tuple[list[dict[str, Any]], set[str]]:
         """Propose rules of failures, faults and maintenance; a text of few values is their mode or part."""
@@ -829,7 +716,7 @@ class _Table:
             gaps = any(self.columns[name].missing_in(len(self._rows)) for name in fixed)
             known |= {"where": dict.fromkeys(fixed, "*")} if gaps else {}
             make.append({"kind": "asset", "asset": place["asset"], **known})
-        used = {*readings, *fixed}
+        used = {*readings, *fixed, *(self.outcome.hidden if self.outcome is not None else ())}
         names = _fit_for_names(readings)
         if names or any(column.source != column.name for column in varying):
             readings = {names.get(column.name, column.name): column.source for column in varying}
@@ -854,6 +741,8 @@ class _Table:
     def _failures_among_readings(self, place: dict[str, Any], *, labels: bool) -> list[dict[str, Any]]:
         """Propose rules of failures that readings show: by a flag, or by their end."""
         failure = _later({"kind": "failure", **place, "mode": {"value": "failure"}})
+        if self.outcome is not None:
+            return [self._ends(self.outcome, place)]
         if self.label is not None:
             flag = next(text for text in self.label.distinct if text.lower() in {"1", "1.0", "true", "yes"})
             self.asked.append(f"`{self.label.name}` = {flag} is taken as a failure right after that row.")
@@ -865,8 +754,25 @@ class _Table:
             return []
         if self.asset is None and not self.by_file:
             return []
-        self.asked.append(RUN_TO_FAILURE)
+        self._of_last = RUN_TO_FAILURE
+        self.asked.append(self._of_last)
         return [{**failure, "when": "last"}]
+
+    def _ends(self, outcome: _Outcome, place: dict[str, Any]) -> dict[str, Any]:
+        """Propose the rule of the failures that the outcomes of machines tell, and ask about it."""
+        name, end = outcome.status.name, outcome.end
+        time = place["time"] if end is None else {**(self.time or {}), "field": end.name}
+        counts = Counter(self._fixed[name].values())
+        failed = ", ".join(f"{text} ({counts[text]:,})" for text in outcome.modes)
+        others = ", ".join(f"{text} ({n:,})" for text, n in counts.items() if text not in outcome.modes)
+        when = "right after the last row" if end is None else f"at `{end.name}`"
+        self._of_last = (
+            f"`{name}` says in each row how a machine ended: {failed} are taken as failures {when}, {others} "
+            "as none. What is a failure, you know better: correct `names` in the rule."
+        )
+        self.asked.append(self._of_last)
+        mode = {"field": name, "names": outcome.modes}
+        return {**_later({"kind": "failure", **place, "time": time, "mode": mode}), "when": "last"}
 
     def _of_each_machine(self, telemetry: dict[str, Any]) -> list[dict[str, Any]]:
         """Events of the machines that have columns of their own; none of a machine whose cells are empty."""
@@ -885,7 +791,7 @@ class _Table:
         """Return the condition that only readings of good quality fulfil; None without such a column."""
         for column in self._texts():
             good = next((text for text in column.distinct if text.lower() == "good"), None)
-            if _says(_QUALITY, column.name) and good is not None:
+            if says(_QUALITY, column.name) and good is not None:
                 if not column.constant:
                     self.asked.append(f"Only rows whose `{column.name}` is {good} are read.")
                 return {column.name: good}
@@ -921,15 +827,6 @@ class _Table:
             if shared and all(len(each) == 1 for each in values.values()):
                 found.append(column.name)
         return found
-
-
-def _says(pattern: re.Pattern[str], name: str) -> bool:
-    """Whether the name of a column, or of a nested field, matches a pattern.
-
-    >>> _says(_TIME, "meta.ts"), _says(_TIME, "tele.oil")
-    (True, False)
-    """
-    return pattern.search(name) is not None or pattern.search(name.rsplit(".", 1)[-1]) is not None
 
 
 def _parts_of(tags: Iterable[str]) -> tuple[str, str] | None:
@@ -975,8 +872,8 @@ def _is_prose(column: Column) -> bool:
 
 def _cause_of(columns: Iterable[Column]) -> Column | None:
     """Return the column with mode, code or component of records; names of people are left out."""
-    names = [column for column in columns if not _is_prose(column) and not _says(_PERSON, column.name)]
-    return next((column for column in names if _says(_CAUSE, column.name)), next(iter(names), None))
+    names = [column for column in columns if not _is_prose(column) and not says(_PERSON, column.name)]
+    return next((column for column in names if says(_CAUSE, column.name)), next(iter(names), None))
 
 
 def _fit_for_names(texts: Iterable[str]) -> dict[str, str]:
@@ -1006,6 +903,37 @@ def _kind_in(text: str) -> str | None:
     return next((kind for kind, pattern in _KINDS.items() if pattern.search(text)), None)
 
 
+def _modes_of(column: Column, texts: set[str], *, sure: bool) -> dict[str, str]:
+    """Return the failure mode by the text of an outcome; empty where the texts are no outcomes.
+
+    Args:
+        column: the outcomes.
+        texts: those of machines.
+        sure: whether numbers are outcomes: there is a time of the end, or the name says failed.
+
+    >>> status = Column("status", rows=3, numbers=3, whole=3)
+    >>> _modes_of(status, {"0", "1", "2"}, sure=True), _modes_of(status, {"0", "1"}, sure=True)
+    ({'1': 'status 1', '2': 'status 2'}, {'1': 'failure'})
+    >>> _modes_of(Column("status", rows=2), {"alive", "dead"}, sure=False)
+    {'dead': 'dead'}
+    """
+    if not column.numbers:
+        failed = sorted(text for text in texts if _ENDED.search(text) or _is_yes(text))
+        if len(failed) == len(texts):
+            return {}
+        return {**dict(zip(failed, failed, strict=True)), **_fit_for_names(failed)}
+    if not sure or column.whole < column.rows:
+        return {}
+    ordered = sorted(texts, key=float, reverse=says(_INVERSE, column.name))
+    if len(ordered) == _TWO:
+        return {ordered[1]: "failure"}
+    return {text: f"{column.name} {text}" for text in ordered[1:]}
+
+
+def _is_yes(text: str) -> bool:
+    return text.lower() in {"true", "yes"}
+
+
 def _later(failure: dict[str, Any]) -> dict[str, Any]:
     """Shift a failure a moment after the row that shows it, so that the row itself precedes it."""
     time = failure["time"]
@@ -1017,15 +945,6 @@ def _plain_flag(flag: str) -> str:
     return "1" if flag == "1.0" else flag.lower()
 
 
-def _flat(fields: dict[str, Any], before: str = "") -> Iterable[tuple[str, Any]]:
-    """Yield the values of a row by path; lists are left out."""
-    for name, value in fields.items():
-        if isinstance(value, dict):
-            yield from _flat(value, f"{before}{name}.")
-        elif not isinstance(value, list):
-            yield before + name, value
-
-
 def _is_flag(column: Column) -> bool:
     texts = {text.lower() for text in column.distinct}
     return texts <= {"0", "1", "0.0", "1.0", "true", "false", "yes", "no"} and bool(
@@ -1033,58 +952,12 @@ def _is_flag(column: Column) -> bool:
     )
 
 
-def _forms_of(column: Column) -> list[dict[str, Any]]:
-    """Return how to parse the values of a column as times; empty if they are not times.
+def _globs(files: Sequence[str], others: Collection[str]) -> list[str]:
+    """Globs for files: one name, or the common beginning and suffix of several, if no other file has them.
 
-    Month first and day first, where both may be meant.
+    >>> _globs(["a/day1.csv", "a/day2.csv"], ["a/jobs.csv"]), _globs(["d1.csv", "d2.csv"], ["down.csv"])
+    (['day*.csv'], ['d1.csv', 'd2.csv'])
     """
-    texts = list(column.distinct)
-    if not texts:
-        return []
-    if column.typed:
-        return [{} if "+" in texts[0][10:] else {"zone": "UTC"}]
-    if column.numeric:
-        return _epoch_of(column) if _says(_TIME, column.name) or _says(_ARRIVED, column.name) else []
-    return _written_forms(texts) if any(letter.isdigit() for letter in texts[0]) else []
-
-
-def _written_forms(texts: Sequence[str]) -> list[dict[str, Any]]:
-    """Return the forms of texts, as a rule of a time needs them."""
-    iso: list[dict[str, Any]] = [{}, {"zone": "UTC"}]
-    for form in iso:
-        if _all_read(Time(field="x", **form), texts):
-            return [form]
-    fit = [form for form in _FORMATS if _all_read(Time(field="x", format=form, zone="UTC"), texts)]
-    if not fit:
-        return []
-    both = {fit[0], *({fit[0].translate(_SWAPPED)} & {*fit})}
-    return [{"format": form, "zone": "UTC"} for form in sorted(both, key=lambda form: form[:2] != "%m")]
-
-
-def _epoch_of(column: Column) -> list[dict[str, Any]]:
-    """Return the unit of numbers that count from 1970; empty if they do not."""
-    for unit, scale in _EPOCHS.items():
-        if _EPOCH_FROM * scale <= column.least and column.largest <= _EPOCH_TO * scale:
-            return [{"unit": unit}]
-    return []
-
-
-def _span(source: Time, texts: Iterable[str]) -> int:
-    """Return the time from the earliest of texts to the latest, microseconds."""
-    times = [source.read({"x": text}) or 0 for text in texts]
-    return max(times) - min(times)
-
-
-def _all_read(source: Time, texts: Sequence[str]) -> bool:
-    """Whether every text is a time of this form."""
-    try:
-        return all(source.read({"x": text}) is not None for text in texts)
-    except ValueError:
-        return False
-
-
-def _globs(files: Sequence[str]) -> list[str]:
-    """Globs for files: one name, or the common beginning and suffix of several."""
     names = sorted(Path(path).name for path in files)
     if len(names) == 1:
         return names
@@ -1092,6 +965,6 @@ def _globs(files: Sequence[str]) -> list[str]:
     while all(len(name) > start and name[start] == names[0][start] for name in names):
         start += 1
     suffixes = {"".join(Path(name).suffixes) for name in names}
-    if start and len(suffixes) == 1:
-        return [f"{names[0][:start]}*{suffixes.pop()}"]
-    return names
+    glob = f"{names[0][:start]}*{min(suffixes)}"
+    taken = any(fnmatch.fnmatchcase(Path(path).name, glob) for path in others)
+    return [glob] if start and len(suffixes) == 1 and not taken else names

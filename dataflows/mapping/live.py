@@ -7,7 +7,7 @@ run makes them again of the same row, and everything after the source sees event
 from __future__ import annotations
 
 from fnmatch import fnmatchcase
-from itertools import repeat
+from itertools import islice, repeat
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -65,11 +65,13 @@ class LiveRows:
 
         Returns:
             The events, and a reject for each event that could not be made; nothing for a row that no rule
-            takes. None for the header of a file.
+            takes. None for the header of a file, and for lines before it.
 
         Raises:
             MappingError: a rule names a column that the file does not have.
         """
+        if self._path is not None and number <= self._rules[0].skip:
+            return None
         if self._lines.names is None and self._path is not None and self._lines.needs_names:
             self._read_header(self._path)
         if offset < self._first:
@@ -89,7 +91,8 @@ class LiveRows:
         """Read the names of the columns from the first line of the file that is neither blank nor `sep=;`."""
         with Path(path).open("rb") as file:
             lines = (line.decode(self._rules[0].encoding or "utf-8-sig", errors="replace") for line in file)
-            header = next(line for line in lines if line.strip() and not names_delimiter(line))
+            after = islice(lines, self._rules[0].skip, None)
+            header = next(line for line in after if line.strip() and not names_delimiter(line))
             self._first = file.tell()
         names = self._lines.read_names(header)
         examined = Examined(path, self._rules)

@@ -205,7 +205,7 @@ def delete_recordings(output: Path) -> None:
 
 def _dumped(rule: Rule) -> dict[str, Any]:
     """What a recording depends on; keys that came later count only where they are set."""
-    left: dict[str, Any] = {"topics": True, "encoding": rule.encoding is None}
+    left: dict[str, Any] = {"topics": True, "encoding": rule.encoding is None, "skip": not rule.skip}
     left["make"] = {number: {"unless"} for number, made in enumerate(rule.make) if not made.unless}
     dumped: dict[str, Any] = _without_later(rule.model_dump(exclude=left))
     return dumped
@@ -327,7 +327,9 @@ def _joins(one: dict[str, Any], other: dict[str, Any]) -> bool:
 def _rows(path: str, rules: Sequence[Rule]) -> Iterator[Row]:
     """Yield the rows of a file in the form that the first of its rules says."""
     first = rules[0]
-    rows = read_rows(path, columns=first.columns, delimiter=first.delimiter, encoding=first.encoding)
+    rows = read_rows(
+        path, columns=first.columns, skip=first.skip, delimiter=first.delimiter, encoding=first.encoding
+    )
     named = any(FILE in fields_of(rule) for rule in rules)
     file = Path(path).name.split(".")[0]
     for row in rows:

@@ -13,6 +13,7 @@ import importlib.util
 import re
 import zlib
 from contextlib import contextmanager
+from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -23,11 +24,14 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
 __all__ = [
+    "DELIMITERS",
     "LineReader",
     "Row",
     "RowsError",
+    "cells_of",
+    "delimiter_of",
     "encoding_of",
-    "first_cells",
+    "first_lines",
     "form_of",
     "names_delimiter",
     "read_rows",
@@ -49,7 +53,7 @@ _FORMS = {
 }
 #: Bytes whose encoding is examined.
 _PROBED = 4 << 20
-_DELIMITERS = (",", ";", "\t", "|")
+DELIMITERS = (",", ";", "\t", "|")
 #: First line with which some programs name the delimiter for Excel; it is no header.
 _SEPARATOR = re.compile(r'"?sep=(.)"?')
 
@@ -121,25 +125,32 @@ def _damaged(path: str, error: Exception) -> RowsError:
     return RowsError(f"{path} is packed by gzip, and damaged or cut off: {error}; export it again")
 
 
-def first_cells(path: str, encoding: str | None = None) -> list[str]:
-    """Return the cells of the first line of a text file: its header, if it has one.
+def first_lines(path: str, count: int, encoding: str | None = None) -> list[str]:
+    """Return the first lines of a text file, without their ends.
 
     Raises:
-        RowsError: the form of the file is unknown.
+        RowsError: the form of the file is unknown, or it is damaged.
     """
     with _opened(path, encoding) as file:
-        line = file.readline()
-        named = names_delimiter(line)
-        line = file.readline() if named else line
-    if form_of(path) == "text":
-        return line.split()
-    return next(csv.reader([line], delimiter=named or _delimiter(line)), [])
+        return [line.rstrip("\r\n") for line in islice(file, count)]
+
+
+def cells_of(form: str, line: str, delimiter: str | None) -> list[str]:
+    """Return the cells of a line of CSV, or of text in columns.
+
+    >>> cells_of("csv", '"a;b";c', ";"), cells_of("text", "1  2", None)
+    (['a;b', 'c'], ['1', '2'])
+    """
+    if form == "text":
+        return line.split(delimiter)
+    return next(csv.reader([line], delimiter=delimiter or ","), [])
 
 
 def read_rows(
     path: str,
     *,
     columns: Sequence[str] | None = None,
+    skip: int = 0,
     delimiter: str | None = None,
     encoding: str | None = None,
 ) -> Iterator[Row]:
@@ -147,7 +158,8 @@ def read_rows(
 
     Args:
         path: the file; a text file may be packed by gzip.
-        columns: names of the columns of a file without a header; None reads the names from its first line.
+        columns: names of the columns of a file without a header; None reads the names from its header.
+        skip: lines before the header of a CSV or text file, or before the first row of one without a header.
         delimiter: text between two columns; None finds out: one of ``, ; tab |`` in the header of a CSV file,
             blanks in a text file.
         encoding: of a text file; None is UTF-8, in which what is no text becomes U+FFFD.
@@ -157,9 +169,9 @@ def read_rows(
     """
     form = form_of(path)
     if form == "csv":
-        yield from _csv(path, columns, delimiter, encoding)
+        yield from _csv(path, columns, skip, delimiter, encoding)
     elif form == "text":
-        yield from _text(path, columns, delimiter, encoding)
+        yield from _text(path, columns, skip, delimiter, encoding)
     elif form == "json lines":
         yield from _json_lines(path, encoding)
     elif form == "json":
@@ -192,22 +204,26 @@ def names_delimiter(line: str) -> str | None:
     return None if found is None else found[1]
 
 
-def _delimiter(header: str) -> str:
-    """Return the delimiter that occurs most often in a header."""
-    return max(_DELIMITERS, key=header.count)
+def delimiter_of(header: str) -> str:
+    """Return the delimiter that occurs most often in a header.
+
+    >>> delimiter_of("unit;volt;heat, mean")
+    ';'
+    """
+    return max(DELIMITERS, key=header.count)
 
 
 def _csv(
-    path: str, columns: Sequence[str] | None, delimiter: str | None, encoding: str | None
+    path: str, columns: Sequence[str] | None, skip: int, delimiter: str | None, encoding: str | None
 ) -> Iterator[Row]:
     with _opened(path, encoding) as file:
         head = file.readline()
         named = names_delimiter(head)
-        if named is None:
-            file.seek(0)
-        delimiter = delimiter or named or _delimiter(head)
-        reader = csv.reader(file, delimiter=delimiter)
-        before = int(named is not None)
+        before = max(skip, int(named is not None))
+        for _ in range(before):
+            head = file.readline()
+        delimiter = delimiter or named or delimiter_of(head)
+        reader = csv.reader(chain([head], file), delimiter=delimiter)
         names = list(columns) if columns else _names(next(reader, []))
         try:
             for values in reader:
@@ -268,7 +284,7 @@ class LineReader:
     def read_names(self, header: str) -> list[str]:
         """Read the names of the columns, and return them."""
         if self._form == "csv" and self._delimiter is None:
-            self._delimiter = _delimiter(header)
+            self._delimiter = delimiter_of(header)
         self.names = _names(self._cells(header))
         return self.names
 
@@ -282,16 +298,14 @@ class LineReader:
         return _row(number, self.names or [], self._cells(line), self._delimiter or " ")
 
     def _cells(self, line: str) -> list[str]:
-        if self._form == "text":
-            return line.split(self._delimiter)
-        return next(csv.reader([line], delimiter=self._delimiter or ","), [])
+        return cells_of(self._form, line, self._delimiter)
 
 
 def _text(
-    path: str, columns: Sequence[str] | None, delimiter: str | None, encoding: str | None
+    path: str, columns: Sequence[str] | None, skip: int, delimiter: str | None, encoding: str | None
 ) -> Iterator[Row]:
     with _opened(path, encoding) as file:
-        lines = enumerate(file, start=1)
+        lines = islice(enumerate(file, start=1), skip, None)
         names = list(columns) if columns else _names(next(lines, (0, ""))[1].split(delimiter))
         for number, line in lines:
             if line.strip():

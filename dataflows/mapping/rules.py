@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 __all__ = [
     "FILE",
     "MISSING",
+    "SERIAL",
     "THOUSANDS",
     "EventRule",
     "Made",
@@ -49,7 +50,14 @@ THOUSANDS = re.compile(r"[+-]?[1-9]\d{0,2}(,\d{3})+(?P<rest>\.\d*)?")
 _ABSENT = object()
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
-_UNITS = {"ns": 1e-3, **MICROSECONDS}
+#: Microseconds of the units of a number; a year is 365.25 days.
+_UNITS = {"ns": 1e-3, **MICROSECONDS, "mo": 2_629_800_000_000, "y": 31_557_600_000_000}
+#: The `format` of serial dates of spreadsheets: days since the end of 1899.
+SERIAL = "excel"
+_SERIAL_START = datetime(1899, 12, 30)  # noqa: DTZ001 - the zone comes after
+_SERIAL_END = 110_000
+#: Decimals of a serial date from which it is exact to a millisecond; with fewer, to a second.
+_EXACT = 8
 _FIELD = re.compile(r"\{([^{}]+)\}")
 #: Field that every row has: the name of its file without suffix, or of its topic.
 FILE = "file"
@@ -168,6 +176,8 @@ class Time(_Spec):
     1577844000000000
     >>> Time(field="day", clock="hour", zone="UTC").read({"day": "2020-01-01", "hour": "02:00"})
     1577844000000000
+    >>> Time(field="at", format="excel", zone="UTC").read({"at": "43831.08333"})
+    1577844000000000
     """
 
     field: str = Field(description="Field of the row.")
@@ -175,12 +185,16 @@ class Time(_Spec):
         default=None,
         description="Field of the time of day, where `field` has the date alone; a blank joins both.",
     )
-    format: str | None = Field(default=None, description="Form of a text, as of strptime.")
+    format: str | None = Field(
+        default=None,
+        description="Form of a text, as of strptime; `excel` for serial dates of a spreadsheet, such as "
+        "45000.5.",
+    )
     zone: str | None = Field(
         default=None, description="Time zone of a text without offset, such as `Europe/Berlin` or `UTC`."
     )
-    unit: Literal["ns", "us", "ms", "s", "m", "h", "d"] | None = Field(
-        default=None, description="Unit of a number."
+    unit: Literal["ns", "us", "ms", "s", "m", "h", "d", "w", "mo", "y"] | None = Field(
+        default=None, description="Unit of a number; `y` is 365.25 days, `mo` a twelfth of it."
     )
     since: str | None = Field(default=None, description="Instant from which a number counts [1970].")
     add: str | None = Field(default=None, description="Duration to add, such as `1h`.")
@@ -224,6 +238,8 @@ class Time(_Spec):
             instant = _instant_of(value, self.zone, str(value))
         elif self.unit is not None:
             instant = self._number(value)
+        elif self.format == SERIAL:
+            instant = self._serial(value)
         elif isinstance(value, str):
             instant = _instant(value.strip(), self.format, self.zone)
         else:
@@ -237,12 +253,23 @@ class Time(_Spec):
             raise ValueError(msg)
         since = 0 if self.since is None else parse_instant(self.since)
         whole = isinstance(number, int) and self.unit != "ns"
-        scaled = (
-            number * MICROSECONDS[self.unit or "s"] if whole else round(number * _UNITS[self.unit or "s"])
-        )
+        scaled = number * _UNITS[self.unit or "s"] if whole else round(number * _UNITS[self.unit or "s"])
         instant = since + int(scaled)
         parse_instant(instant / 1e6)  # refuses what lies outside 1900 to 2200
         return instant
+
+    def _serial(self, value: Any) -> int:  # noqa: ANN401 - as it came
+        """Return the instant of a serial date: of a text, as exact as its decimals are."""
+        value = value.strip().replace(",", ".") if isinstance(value, str) else value
+        number = _as_number(value)
+        if number is None or isinstance(number, str) or not 1 <= number < _SERIAL_END:
+            msg = f"{self.field}: {value!r} is no serial date such as 45000.5"
+            raise ValueError(msg)
+        rough = isinstance(value, str) and len(value.partition(".")[2]) < _EXACT
+        step = MICROSECONDS["s" if rough else "ms"]
+        since_start = round(number * MICROSECONDS["d"] / step) * step
+        found = _SERIAL_START + timedelta(microseconds=since_start)
+        return _instant_of(found, self.zone, str(value))
 
 
 @lru_cache(maxsize=65_536)
@@ -339,6 +366,7 @@ class Rule(_Spec):
         files: globs of file names (without folders) that it is for.
         topics: globs of names of topics that it is for.
         columns: names of the columns, for files without a header.
+        skip: lines before the header, such as the title of a report; before the first row, with `columns`.
         delimiter: text between two columns; None finds out.
         encoding: of text files, such as cp1252; None is UTF-8.
         where: fields and the values that they must have; ``*`` is any value that is not missing, and a value
@@ -349,6 +377,7 @@ class Rule(_Spec):
     files: list[str] = ["*"]
     topics: list[str] = ["*"]
     columns: list[str] | None = None
+    skip: Annotated[int, Field(ge=0)] = 0
     delimiter: str | None = None
     encoding: str | None = None
     where: dict[str, Any] = {}

@@ -63,6 +63,12 @@ _NICE = (
     "7d",
     "14d",
     "30d",
+    "60d",
+    "90d",
+    "180d",
+    "365d",
+    "730d",
+    "1460d",
 )
 _NICE_US = tuple((text, round(float(text[:-1]) * MICROSECONDS[text[-1]])) for text in _NICE)
 #: For machines that send at least this often (microseconds): the horizon, and the lengths of windows.
@@ -70,7 +76,10 @@ _REACHES = (
     (MICROSECONDS["m"], "6h", "15m", "6h"),
     (15 * MICROSECONDS["m"], "24h", "1h", "24h"),
     (3 * MICROSECONDS["h"], "24h", "24h", "7d"),
-    (1 << 62, "7d", "7d", "14d"),
+    (2 * MICROSECONDS["d"], "7d", "7d", "14d"),
+    (2 * MICROSECONDS["w"], "60d", "30d", "90d"),
+    (9 * MICROSECONDS["w"], "180d", "90d", "365d"),
+    (1 << 62, "730d", "730d", "1460d"),
 )
 #: Examples of a machine in a horizon.
 _A_HORIZON = 8
@@ -170,10 +179,10 @@ def _write(
         ours = [path for path in paths if _holds_events(path)]
         proposals = propose([path for path in paths if path not in ours], known)
         if source.live:
-            _assume_no_failures(proposals)
+            _drop_last(proposals)
         ruled = {*ours, *(path for proposal in proposals if proposal.rule for path in proposal.files)}
         found = survey(_events(ours, proposals))
-        if found.end_together and _assume_no_failures(proposals):
+        if found.end_together and _drop_last([each for each in proposals if each.of_last == RUN_TO_FAILURE]):
             found = survey(_events(ours, proposals))
     _check_found(found, paths, ours, proposals)
     seen = {*ours, *(path for proposal in proposals for path in proposal.files)}
@@ -282,8 +291,8 @@ def _check_zone(zone: str | None) -> None:
         raise InitError(msg) from None
 
 
-def _assume_no_failures(proposals: Sequence[Proposal]) -> bool:
-    """Take away the rules that make a failure of each machine's last row; return whether there were any."""
+def _drop_last(proposals: Sequence[Proposal]) -> bool:
+    """Drop the rules that make a failure of each machine's last row; return whether there were any."""
     changed = False
     for proposal in proposals:
         made = proposal.rule.get("make", [])
@@ -291,7 +300,7 @@ def _assume_no_failures(proposals: Sequence[Proposal]) -> bool:
         if len(kept) < len(made):
             changed = True
             proposal.rule["make"] = kept
-            proposal.asked.remove(RUN_TO_FAILURE)
+            proposal.asked.remove(proposal.of_last)
     return changed
 
 

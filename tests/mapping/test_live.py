@@ -151,6 +151,24 @@ def test_what_a_spreadsheet_adds_to_a_file_that_is_followed_is_no_row(tmp_path: 
         assert [item.body for item in items] == [decode(line)]
 
 
+def test_lines_before_the_header_of_a_file_that_is_followed_are_skipped(tmp_path: Path) -> None:
+    """As in a recording, also while the header has not been written yet; resumed after it, rows are rows."""
+    rules = [Rule(skip=2, where={"unit": "*"}, make=MAKE)]
+    head, row = _csv([{"unit": "a", "ms": START // 1_000, "got": START // 1_000, "volt": 5}])
+    with Followed(tmp_path, "a.csv", rules) as followed:
+        followed.write("Trend of hall 3\n")
+        part = followed.start()
+        assert _taken(part) == []
+        followed.write(f"\n{head}\n{row}\n")
+        items = _taken(part)
+        assert len(items) == 1
+        resume = part.snapshot()
+        followed.write(f"{row.replace(';5;', ';6;')}\n")
+        items += _taken(followed.start(resume))
+        made = write_recording([str(followed.path)], rules, tmp_path / "events.jsonl")
+        assert [item.body for item in items] == [decode(line) for line in made.path.read_bytes().splitlines()]
+
+
 def test_what_is_no_event_is_rejected_with_its_file_and_line(tmp_path: Path) -> None:
     """A row that is torn, lacks its machine, or tells no time; its neighbours are read as ever."""
     rows = ["unit,ms,got,volt,code", "a,1,1,5,", "a,2,2", ",3,3,5,", 'a,4,4,"5,', "a,soon,5,5,leak"]

@@ -65,6 +65,57 @@ def test_what_a_spreadsheet_adds_is_no_row(tmp_path: Path, first: str) -> None:
     assert [row.number for row in read_rows(str(path))] == [3 + bool(first)]
 
 
+def test_lines_before_a_header_keep_their_numbers(tmp_path: Path) -> None:
+    """`skip` leaves them out, before rows without a header too; a row has the line that an editor shows."""
+    path = tmp_path / "a.csv"
+    path.write_text("Report\n\nmachine;at;volt\n7;2020-01-01;5\n")
+    assert [(row.number, row.fields) for row in read_rows(str(path), skip=2)] == [
+        (4, {"machine": "7", "at": "2020-01-01", "volt": "5"})
+    ]
+    text = tmp_path / "a.txt"
+    text.write_text("Report of hall 3\n1 2\n3 4\n")
+    assert [row.number for row in read_rows(str(text), columns=["a", "b"], skip=1)] == [2, 3]
+    assert [row.fields for row in read_rows(str(text), skip=1)] == [{"1": "3", "2": "4"}]
+
+
+@pytest.mark.parametrize(
+    ("value", "instant"),
+    [
+        ("43831", "2020-01-01T00:00:00Z"),
+        ("43831.52083", "2020-01-01T12:30:00Z"),
+        ("43831,52083", "2020-01-01T12:30:00Z"),
+        ("43831.520833345", "2020-01-01T12:30:00.001Z"),
+        (43831.5208333449, "2020-01-01T12:30:00.001Z"),
+        (43831, "2020-01-01T00:00:00Z"),
+    ],
+)
+def test_a_serial_date_is_as_exact_as_its_decimals(value: object, instant: str) -> None:
+    """A spreadsheet shows five decimals, which are a second; with all of them it is a millisecond."""
+    assert Time(field="at", format="excel", zone="UTC").read({"at": value}) == parse_instant(instant)
+
+
+@pytest.mark.parametrize("value", ["noon", "-1", "0", "1e9"])
+def test_what_is_no_serial_date_is_refused(value: str) -> None:
+    """The row is rejected with its value."""
+    with pytest.raises(ValueError, match=r"is no serial date such as 45000\.5"):
+        Time(field="at", format="excel", zone="UTC").read({"at": value})
+
+
+def test_a_serial_date_needs_a_zone() -> None:
+    """A sheet holds local times; one that clocks skip is refused, not guessed."""
+    with pytest.raises(ValueError, match="has no offset; give the `zone`"):
+        Time(field="at", format="excel").read({"at": "43831"})
+    with pytest.raises(ValueError, match="does not exist in Europe/Berlin"):
+        Time(field="at", format="excel", zone="Europe/Berlin").read({"at": "43919.1042"})
+
+
+def test_weeks_months_and_years_are_units_of_numbers() -> None:
+    """A year has 365.25 days, a month is a twelfth of it."""
+    day = 86_400_000_000
+    for unit, days in (("w", 7), ("mo", 30.4375), ("y", 365.25)):
+        assert Time(field="t", unit=unit).read({"t": "2"}) == 2 * days * day
+
+
 def test_an_empty_value_is_a_missing_one(tmp_path: Path) -> None:
     """So `unless` leaves out the machine whose cells are all empty."""
     path = tmp_path / "trend.csv"

@@ -10,7 +10,7 @@ import random
 import tomllib
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -25,6 +25,9 @@ from dataflows.pipeline import run_inline
 from dataflows.simulator import load_scenario, simulate
 from dataflows.simulator.tables import write_tables
 from dataflows.tools.init import InitError, init
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 START = datetime(2020, 1, 1, tzinfo=UTC)
 
@@ -254,14 +257,156 @@ def test_a_file_without_rows_is_left_out(tmp_path: Path, text: str) -> None:
         _init(tmp_path / "empty.csv", out=tmp_path / "other.toml")
 
 
-def test_lines_before_the_header_are_named(tmp_path: Path) -> None:
-    """The title of a report is no header, and a workbook is no file of rows: what to do is said."""
-    (tmp_path / "a.csv").write_text("Trend report\n\nmachine,time,heat\nm,2020-01-01,1.5\nm,2020-01-02,2.5\n")
-    with pytest.raises(RowsError, match=r"line 3 has another number of columns than line 1 \(1\)\. Delete"):
+#: Lines that programs write before the names of columns.
+TITLES = [
+    "Trend report of hall 3\n\n",
+    "Plant;North\nExported;2020-03-01;by hand\n",
+    "Trend report,,,,\nfrom 2020-01-01,,,,\n,,,,\n",
+    "sep=,\nTrend report\n",
+    "# Trend report of hall 3, one row an hour, all pumps, no gaps\n",
+]
+
+
+@pytest.mark.parametrize("title", TITLES, ids=range(len(TITLES)))
+def test_lines_before_the_header_are_skipped(tmp_path: Path, title: str) -> None:
+    """Titles of an export are no header: `init` says so, and the run reads the same rows."""
+    files = _pumps(tmp_path, hours=200)
+    readings = files[0].read_text()
+    _init(*files, out=tmp_path / "plain.toml")
+    plain = [event for event in _recorded(tmp_path / "plain.toml") if isinstance(event, Telemetry)]
+    (tmp_path / "other").mkdir()
+    files[0].write_text(title + readings)
+    said = " ".join(_init(*files, out=tmp_path / "other" / "fleet.toml").split())
+    lines = title.count("\n")
+    assert (
+        f"readings.csv has {lines} line{'s' * (lines > 1)} before the names of its columns: skipped" in said
+    )
+    events = _recorded(tmp_path / "other" / "fleet.toml")
+    assert [event for event in events if isinstance(event, Telemetry)] == plain
+
+
+def test_a_header_that_cannot_be_told_is_named(tmp_path: Path) -> None:
+    """Rows with another number of columns than the first line; a workbook is no file of rows."""
+    (tmp_path / "a.csv").write_text("Trend report\n\nm,2020-01-01,1.5\nm,2020-01-02,2.5\n")
+    with pytest.raises(RowsError, match=r"line 3 has another number of columns than line 1\. Delete"):
         _init(tmp_path / "a.csv", out=tmp_path / "fleet.toml")
     (tmp_path / "a.xlsx").write_bytes(b"PK")
     with pytest.raises(RowsError, match=r"is a workbook: save each sheet that matters as CSV"):
         _init(tmp_path / "a.xlsx", out=tmp_path / "fleet.toml")
+
+
+def test_a_glob_of_some_files_takes_no_other_file(tmp_path: Path) -> None:
+    """`d*.csv` would be readings and the failures of `d-failures.csv`: then each file is named."""
+    readings, failures = _pumps(tmp_path, hours=200)
+    header, *rows = readings.read_text().splitlines()
+    for number in (0, 1):
+        (tmp_path / f"d{number}.csv").write_text("\n".join([header, *rows[number::2], ""]))
+    failures.rename(tmp_path / "d-failures.csv")
+    _init(tmp_path / "d*.csv", out=tmp_path / "fleet.toml")
+    events = _recorded(tmp_path / "fleet.toml")
+    assert sum(isinstance(event, Telemetry) for event in events) == len(rows)
+    assert any(isinstance(event, Failure) for event in events)
+
+
+def _visits(folder: Path, names: str, ends: Sequence[str], per_day: float = 1.0, end: bool = True) -> Path:
+    """Machines that are visited some times in eight years, each with its end on all of its rows.
+
+    Args:
+        folder: of the file.
+        names: columns of the end, of the outcome and of the visit.
+        ends: outcome of a machine that went on, and of one that failed.
+        per_day: of the unit of the times.
+        end: whether the column of the end is written.
+    """
+    chance, lines = random.Random(5), []
+    last, outcome, visit = names.split(",")
+    for number in range(80):
+        failed = number % 2
+        stop = chance.randint(900, 1_500) if failed else 3_000
+        day = 0
+        while day < stop - 20:
+            wear = 10 * max(0, 1 - (stop - day) / 1_500) if failed else 0
+            reading = round(5 + wear + chance.gauss(0, 0.3), 2)
+            row = [number, *([stop * per_day] if end else []), ends[failed], day * per_day, reading]
+            lines.append(",".join(map(str, row)))
+            day += chance.randint(100, 300)
+    header = ["unit", *([last] if end else []), outcome, visit, "wear"]
+    (folder / "visits.csv").write_text("\n".join([",".join(header), *lines, ""]))
+    return folder / "visits.csv"
+
+
+OUTCOMES = {
+    "codes": ("futime,status,day", ("0", "2"), 1.0, True),
+    "texts": ("years,status,year", ("alive", "dead"), 1 / 365.25, True),
+    "censored": ("life,censored,day", ("1", "0"), 1.0, True),
+    "flag": ("-,failed,day", ("0", "1"), 1.0, False),
+}
+
+
+@pytest.mark.parametrize("form", OUTCOMES)
+def test_an_outcome_on_every_row_of_a_machine_is_its_end(tmp_path: Path, form: str) -> None:
+    """It fails once, at the time of its end, and no model sees how it ends; visits are months apart."""
+    names, ends, per_day, end = OUTCOMES[form]
+    path = _visits(tmp_path, names, ends, per_day, end)
+    said = " ".join(_init(path, out=tmp_path / "fleet.toml").split())
+    last, outcome, _ = names.split(",")
+    assert f"`{outcome}` says in each row how a machine ended: {ends[1]} (40) are taken as failures" in said
+    assert f"{ends[0]} (40) as none" in said
+    assert ("at `" + last + "`" in said) == end
+    fleet = load(tmp_path / "fleet.toml")
+    assert fleet.classes["machine"].sensors == ("wear",)
+    failed = [event for event in _recorded(tmp_path / "fleet.toml") if isinstance(event, Failure)]
+    assert sorted(int(event.asset) for event in failed) == [*range(1, 80, 2)]
+    if end:
+        days = [(event.time - parse_instant("2020-01-01T00:00:00Z")) / (24 * HOUR) for event in failed]
+        assert 899 < min(days) < max(days) < 1_501
+    (target,) = fleet.targets.values()
+    assert target.horizon == 730 * 24 * HOUR
+    (losses,) = _run(tmp_path / "fleet.toml").values()
+    assert losses["mixture"] < 0.9 * losses["prior"]
+
+
+def test_a_column_that_numbers_the_rows_is_no_sensor(tmp_path: Path) -> None:
+    """Programs write one before the others, without a name; a sensor of that name that repeats is one."""
+    readings, failures = _pumps(tmp_path, hours=200)
+    header, *rows = readings.read_text().splitlines()
+    readings.write_text("\n".join([f",{header}", *(f"{n},{row}" for n, row in enumerate(rows)), ""]))
+    _init(readings, failures, out=tmp_path / "fleet.toml")
+    assert load(tmp_path / "fleet.toml").classes["machine"].sensors == ("pressure", "load")
+
+
+@pytest.mark.parametrize("sign", [".", ","])
+def test_serial_dates_of_a_spreadsheet_are_times(tmp_path: Path, sign: str) -> None:
+    """45000.5 in a column of times is noon of 2023-03-15, in the zone of the sheet."""
+    readings, failures = _pumps(tmp_path, hours=200)
+    zero = datetime(1899, 12, 30, tzinfo=UTC)
+    for path in (readings, failures):
+        header, *rows = path.read_text().splitlines()
+        lines = [header.replace(",", ";")]
+        for row in rows:
+            pump, at, *rest = row.split(",")
+            days = (datetime.fromisoformat(at + "Z") - zero) / timedelta(days=1)
+            lines.append(";".join([pump, f"{days:.5f}".rstrip("0").rstrip(".").replace(".", sign), *rest]))
+        path.write_text("\n".join([*lines, ""]))
+    said = " ".join(_init(readings, failures, out=tmp_path / "fleet.toml", zone="Europe/Berlin").split())
+    assert "`timestamp` has serial dates of a spreadsheet: 43831 is taken as 2020-01-01T00:00." in said
+    times = {event.time for event in _recorded(tmp_path / "fleet.toml") if isinstance(event, Telemetry)}
+    start = parse_instant("2020-01-01T00:00:00+01:00")
+    assert times == {start + hour * HOUR for hour in range(200)}
+
+
+@pytest.mark.ci
+def test_visits_of_patients_as_survival_delivers_them(tmp_path: Path, data_folder: Path) -> None:
+    """A data set whose times are days, a year apart, and whose outcome each row repeats: `pbcseq` of R."""
+    path = data_folder / "survival" / "pbcseq.csv"
+    if not path.exists():
+        pytest.skip(f"no {path}: export pbcseq of R's package survival there, as docs/own-data.md says")
+    _init(path, out=tmp_path / "fleet.toml")
+    fleet, made = with_recordings(load(tmp_path / "fleet.toml"))
+    assert made[0]["events"] == {"asset": 312, "telemetry": 1_945, "failure": 169}
+    assert not {"futime", "status", "day", "id"} & {*fleet.classes["machine"].sensors}
+    for losses in _run(tmp_path / "fleet.toml").values():
+        assert losses["mixture"] < 0.95 * losses["prior"]
 
 
 def test_a_time_of_unknown_form_is_named(tmp_path: Path) -> None:
