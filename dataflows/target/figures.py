@@ -39,6 +39,8 @@ _LEAD_BINS = 64
 _MAINTAINED = -1
 #: Log loss and squared error.
 _Measured = tuple[float, float]
+#: Sums of log losses, squared errors and scores.
+_Sums = tuple[float, float, float]
 
 
 def _measured(score: float, label: int) -> _Measured:
@@ -84,11 +86,12 @@ class Tally:
         #: Examples at or above the threshold that maintenance censored: their warning may have caused it.
         self._censored = 0
         #: Log loss, Brier, scores.
-        self._sums = [0.0, 0.0, 0.0]
+        self._sums: _Sums = (0.0, 0.0, 0.0)
         #: Negatives and positives at or above the threshold.
         self._warned = [0, 0]
         if state is not None:
-            self._sums = list(state["sums"])
+            losses, squares, scores = state["sums"]
+            self._sums = (losses, squares, scores)
             self._censored = state["censored"]
             self._leads[:] = state["leads"]
             self._warned = list(state["warned"])
@@ -107,19 +110,18 @@ class Tally:
         bin_of_lead = min(lead * _LEAD_BINS // self._horizon, _LEAD_BINS - 1) if lead is not None else None
         # This may raise, so it comes before anything is counted.
         self._ranking.add(score, label, sign)
-        self._sums[0] += sign * loss
-        self._sums[1] += sign * squared
-        self._sums[2] += sign * score
+        losses, squares, scores = self._sums
+        self._sums = (losses + sign * loss, squares + sign * squared, scores + sign * score)
         if warned:
             self._warned[label] += sign
             if bin_of_lead is not None:
                 self._leads[bin_of_lead] += sign
 
-    def sums(self) -> list[float]:
+    def sums(self) -> _Sums:
         """Return the sums of log loss, Brier score and scores."""
-        return list(self._sums)
+        return self._sums
 
-    def undo(self, entry: _Entry, sums: list[float]) -> None:
+    def undo(self, entry: _Entry, sums: _Sums) -> None:
         """Undo `enter`, before which the sums were these."""
         self.enter(entry.score, entry.label, entry.lead, entry.measured, -entry.sign)
         self._sums = sums
@@ -262,10 +264,26 @@ def _with_sums(states: dict[str, Any]) -> dict[str, Any]:
     return states if verdicts is None else {**states, "verdicts": {**verdicts, "sums": {}}}
 
 
+def _with_types(states: dict[str, Any]) -> dict[str, Any]:
+    """Version 8 held all counts by score in eight bytes each."""
+    figures = states.get("tallies")
+    if figures is None:
+        return states
+    tallies = {
+        scope: {model: {**tally, "ranking": _typed(tally["ranking"])} for model, tally in models.items()}
+        for scope, models in figures["tallies"].items()
+    }
+    return {**states, "tallies": {**figures, "tallies": tallies}}
+
+
+def _typed(ranking: Mapping[str, Any]) -> dict[str, Any]:
+    return {"types": ["<f8" if ranking["level"] is None else "<i8", "<i8"], **ranking}
+
+
 #: Snapshots of the monitors of a target: the state of each, by its name.
 FIGURES: Kind[None] = Kind(
     "figures",
-    8,
+    9,
     # Version 6 compared the former champion since one cell only.
     {
         2: lambda kept: kept,
@@ -274,6 +292,7 @@ FIGURES: Kind[None] = Kind(
         5: _without_drift,
         6: lambda kept: kept,
         7: _with_sums,
+        8: _with_types,
     },
 )
 
@@ -500,7 +519,8 @@ class TargetFigures(Monitor):
         if state is not None:
             for scope, tallies in state["tallies"].items():
                 for model, kept in tallies.items():
-                    self._tallies[scope][model] = Tally(threshold, horizon, kept)
+                    of = state["tallies"]["first"][model] if kept is None else kept
+                    self._tallies[scope][model] = Tally(threshold, horizon, of)
             for scope, (censored, *numbers) in state["counts"].items():
                 self._counts[scope] = _Counts(Counter(censored), *numbers)
 
@@ -567,12 +587,13 @@ class TargetFigures(Monitor):
 
     def _enter(self, entries: list[_Entry]) -> None:
         """Count in all tallies; where one raises, in none."""
-        done: list[tuple[_Entry, list[float] | None]] = []
+        done: list[tuple[_Entry, _Sums | None]] = []
         try:
             for entry in entries:
                 tally = self._tallies[entry.scope].get(entry.model)
                 done.append((entry, None if tally is None else tally.sums()))
-                self._tally(entry.scope, entry.model).enter(*entry[2:])
+                tally = tally or self._tally(entry.scope, entry.model)
+                tally.enter(*entry[2:])
         except Exception:
             # The last one raised, and changed nothing.
             for number, (entry, sums) in enumerate(reversed(done)):
@@ -677,12 +698,17 @@ class TargetFigures(Monitor):
 
     @override
     def state(self) -> dict[str, Any]:
-        """Return plain data."""
+        """Return plain data; None for a final tally that is as the first: no label was corrected."""
+        tallies: dict[str, dict[str, Any]] = {
+            scope: {model: tally.state() for model, tally in tallies.items()}
+            for scope, tallies in self._tallies.items()
+        }
+        first = tallies["first"]
+        tallies["final"] = {
+            model: None if tally == first.get(model) else tally for model, tally in tallies["final"].items()
+        }
         return {
-            "tallies": {
-                scope: {model: tally.state() for model, tally in tallies.items()}
-                for scope, tallies in self._tallies.items()
-            },
+            "tallies": tallies,
             "counts": {
                 scope: (
                     dict(counts.censored),

@@ -3,9 +3,9 @@
 `ModelVersion` is one active version of a model. `ActiveVersions` chooses the versions: the configured ones,
 and former ones that the champion needs. `ModelSet` scores with all of them, and lets them learn.
 
-A small model is written whole in every epoch in which it learned. A big one is written rarely; in between
-only the log of the examples that it learned is written. After a resume the model learns that log again, and
-has the same weights.
+A few small models are written whole in every epoch in which they learned. A big one, or one of many, is
+written rarely; in between only the log of the examples that it learned is written. After a resume the model
+learns that log again, and has the same weights.
 """
 
 from __future__ import annotations
@@ -93,7 +93,7 @@ LOG: Kind[None] = Kind(
     "log", 6, {2: lambda log: log, 3: lambda log: log, 4: _with_leads, 5: _without_relearning}
 )
 RIVER = importlib.metadata.version("river")
-#: A pickle up to this size is written whole whenever its model learned.
+#: Pickles of a target that are together up to this size are written whole whenever their models learned.
 SMALL = 64 * 1024
 
 
@@ -268,9 +268,18 @@ class ModelVersion:
         return "fleet" if self.calls.of_all_classes else "class"
 
     @property
+    def replays(self) -> bool:
+        """Whether the log of learned examples, learned again, leads to its state.
+
+        Not where others learn with it: what is fitted in batch keeps examples, and what classes share is
+        stored with all of them.
+        """
+        return self.retrained is None and not self.calls.of_all_classes
+
+    @property
     def big(self) -> bool:
-        """Whether it is written rarely, with a log of learned examples in between."""
-        return len(self.pickled) > SMALL and self.retrained is None
+        """Whether it alone is too big to be written in every epoch."""
+        return len(self.pickled) > SMALL and self.replays
 
 
 def served_scores(model: ModelVersion, scores: Mapping[str, float | None]) -> dict[str, float]:
@@ -512,6 +521,9 @@ def _checkpoints_of(pickles: dict[str, tuple[int, int, bytes]]) -> dict[int, dic
 MODEL_PARTS = 16
 #: A big model is written again after this number of learned examples.
 RENEW_AFTER = 1_000
+#: Small models that are together bigger than `SMALL` are written again after this number of learned examples.
+#: To learn them again, after a resume, takes all models of a target a tenth of a second.
+RENEW_MANY_AFTER = 100
 #: A score that is beyond 0 or 1 by at most this is a probability with a rounding error.
 _ROUNDING = 1e-9
 _log = structlog.get_logger()
@@ -582,10 +594,13 @@ class ModelSet:
         #: Number of examples learned by this target so far, and of positive ones among them.
         self.learned = 0
         self.positives = 0
-        #: Examples learned since the oldest pickle of a big model: from number ``log_start`` on.
+        #: Examples learned since the oldest pickle of a model that is written rarely: from number
+        #: ``log_start`` on.
         self.log: list[Learned] = []
         self.logged: set[tuple[str, int]] = set()
         self._changed: set[int] = set()
+        #: Whether the small models are so many that they are not written in every epoch.
+        self._many = False
         #: Models that were set aside or are tried again, not written yet: event, label, why.
         self.events: list[tuple[ModelEvent, str, str]] = []
         if main is not None:
@@ -728,7 +743,7 @@ class ModelSet:
         log_start: int,
         examples: Mapping[tuple[str, int], tuple[bytes, Mapping[str, float | None]]],
     ) -> None:
-        """Let big models learn the examples again that they learned since their pickle, after a resume.
+        """Let models learn the examples again that they learned since their pickle, after a resume.
 
         Args:
             log: learned examples, from the ``log_start``-th on.
@@ -1031,6 +1046,9 @@ class ModelSet:
         self.positives += label
         self.log.append((asset, time, label, lead))
         self.logged.add((asset, time))
+        # Only here: between a cut of the log and the end of the epoch it must not change.
+        small = (model for model in self._versions.values() if model.replays and not model.big)
+        self._many = sum(len(model.pickled) for model in small) > SMALL
         for model in self._versions.values():
             if self._due(model):
                 self._changed.add(model.part)
@@ -1316,12 +1334,18 @@ class ModelSet:
         if model.retrained is not None:
             return model.renew or model.retrained.changed
         since = self.learned - model.pickled_at
-        return since > 0 and (not model.big or model.renew or since >= self._renew_after)
+        if not self._is_logged(model) or model.renew:
+            return since > 0
+        return since >= (self._renew_after if model.big else min(self._renew_after, RENEW_MANY_AFTER))
+
+    def _is_logged(self, model: ModelVersion) -> bool:
+        """Whether a model is written rarely, with a log of learned examples in between."""
+        return model.big or (self._many and model.replays and bool(model.pickled))
 
     def trim(self) -> list[Learned]:
-        """Remove and return the lines of the log that no big model needs."""
-        big = [model for model in self._versions.values() if model.big]
-        needed = min((model.pickled_at for model in big), default=self.learned)
+        """Remove and return the lines of the log that no model needs."""
+        logged = [model for model in self._versions.values() if self._is_logged(model)]
+        needed = min((model.pickled_at for model in logged), default=self.learned)
         cut = needed - self.log_start
         trimmed, self.log = self.log[:cut], self.log[cut:]
         self.logged.difference_update((asset, time) for asset, time, *_ in trimmed)

@@ -104,6 +104,26 @@ def test_a_big_and_a_small_model_do_not_write_each_other() -> None:
     assert set(bench.end_epoch()) == {1, -1}
 
 
+def test_many_small_models_are_written_now_and_then_and_their_log_in_between() -> None:
+    """Together they are bigger than a big one; so every hundred examples, and exact at a stop in between."""
+    models = [model(f"hashed-{number}", lambda: Hashed(2_000)) for number in range(20)]
+    bench = Bench(models)
+    assert sum(bench.end_epoch().values()) > 2 * SMALL
+    assert max(len(bench.scorer.version(each.name).pickled) for each in models) < SMALL
+    written = []
+    for number in range(250):
+        bench.learn(number)
+        sizes = bench.end_epoch()
+        assert sizes.pop(-1, 0) < 100 + 20 * 100
+        written.append(len(sizes))
+        if number % 60 == 59:
+            bench.open()
+    assert [number for number, parts in enumerate(written) if parts] == [99, 199]
+    bench.open()
+    assert bench.scores() == untouched(models, range(250))
+    assert len(bench.features) == 50, "examples that no model needs again are given back"
+
+
 def test_what_a_big_model_learned_before_it_was_first_written_is_not_learned_again() -> None:
     """A stop right after the first epoch, then learning and another stop, loses and doubles nothing."""
     bench = Bench([model("hashed", Hashed)])
@@ -135,13 +155,14 @@ def test_a_model_that_becomes_small_again_leaves_no_stale_log(renew_after: int) 
     st.lists(st.sampled_from(["learn", "learn", "epoch", "crash", "stop", "score"]), max_size=40),
     st.integers(1, 6),
     st.integers(2, 5),
-    st.booleans(),
+    st.sampled_from([0, 1, 9]),
 )
-def test_crashes_change_no_score(steps: list[str], renew_after: int, full: int, always_big: bool) -> None:
+def test_crashes_change_no_score(steps: list[str], renew_after: int, full: int, hashed: int) -> None:
     """Learning with any epochs and crashes in between gives scores bit-equal to those without."""
     models = [model("memory", lambda: Memory(full)), model("linear")]
-    if always_big:
-        models.append(model("hashed", lambda: Hashed(9_000)))
+    # One is big, and nine are many.
+    size = 9_000 if hashed == 1 else 1_000
+    models += [model(f"hashed-{number}", lambda: Hashed(size)) for number in range(hashed)]
     bench = Bench(models, renew_after)
     learned: list[int] = []
     durable: list[int] = []
