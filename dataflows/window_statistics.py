@@ -41,9 +41,13 @@ __all__ = [
     "first_pane",
     "observe",
     "observe_run",
+    "pack",
+    "packed_size",
     "pane_of",
     "replace_missing",
+    "ring_sizes",
     "statistics",
+    "unpack",
 ]
 
 #: Statistics of a channel over a window, in the order in which features are laid out, and what they are.
@@ -443,3 +447,179 @@ def observe_run(
         out[added, :values] = row[:values]
         statistics(time, windows, picks, hops, rings, numbers, panes, folds, folded, out[added, values:])
     return -1
+
+
+#: Bits of a cell in a word: which of its fields are stored.
+_MARKED, _CELLS_A_WORD = 16, 4
+_SIZE_BITS = 32
+
+
+@njit(cache=True)
+def _usual_first_time(cell: NDArray[np.float64], before: NDArray[np.float64]) -> float:
+    """Return what the first time of a cell nearly always is: that of the sensor before.
+
+    Args:
+        cell: its count is known.
+        before: cell of the sensor before; of the first sensor, one that says one reading.
+    """
+    return 0.0 if cell[_COUNT] == 0.0 else before[_FIRST_TIME]
+
+
+@njit(cache=True)
+def _usual_rest(
+    cell: NDArray[np.float64], before: NDArray[np.float64], start: int, usual: NDArray[np.float64]
+) -> None:
+    """Write what other fields nearly always are: as of one reading, or with times as of the sensor before.
+
+    Args:
+        cell: its count, first time and first reading are known.
+        before: as in `_usual_first_time`.
+        start: of the pane, microseconds.
+        usual: (`WIDTH`) written.
+    """
+    usual[_MISSING] = 0.0
+    usual[_SQUARES] = 0.0
+    usual[_PRODUCTS] = 0.0
+    first = cell[_FIRST]
+    usual[_MEAN] = first
+    usual[_MIN] = first
+    usual[_MAX] = first
+    usual[_LAST] = first
+    if cell[_COUNT] > 1.0:
+        usual[_TIME_MEAN] = before[_TIME_MEAN]
+        usual[_TIME_SQUARES] = before[_TIME_SQUARES]
+        usual[_LAST_TIME] = before[_LAST_TIME]
+    else:
+        time = cell[_FIRST_TIME]
+        usual[_TIME_MEAN] = (time - start) / _HOUR if cell[_COUNT] == 1.0 else 0.0
+        usual[_TIME_SQUARES] = 0.0
+        usual[_LAST_TIME] = time
+
+
+#: Order in which a cell is packed: the fields from which those of `_usual_rest` follow, then these.
+_HEAD = (_COUNT, _FIRST_TIME, _FIRST)
+_PACKED = (*_HEAD, *(field for field in range(WIDTH) if field not in _HEAD))
+_HEADS = len(_HEAD)
+
+
+def packed_size(panes: int, hops: int, sensors: int) -> int:
+    """Return the number of words that `pack` writes at most."""
+    return hops + panes * (1 + -(-sensors // _CELLS_A_WORD) + sensors * WIDTH)
+
+
+def ring_sizes(words: NDArray[np.int64], hops: int) -> NDArray[np.int64]:
+    """Return the sizes of the rings (hops) of what `pack` wrote."""
+    return words[:hops] & ((1 << _SIZE_BITS) - 1)
+
+
+@njit(cache=True)
+def pack(
+    layout: NDArray[np.int64],
+    sensors: int,
+    index: NDArray[np.int64],
+    cells: NDArray[np.float64],
+    now: int,
+    out: NDArray[np.int64],
+) -> int:
+    """Write panes in few words, to the last bit, for a snapshot.
+
+    A pane holds `WIDTH` numbers a sensor. Those of one reading follow from its time and value, and most times
+    are those of the sensor before. So only fields that are not as usual are written:
+
+    - of each hop a word: the size of its ring, and from bit 32 on the number of its panes;
+    - of each pane its number; then 16 bits a sensor, four in a word, that mark its written fields in the
+      order of `_PACKED`; then these fields, sensor by sensor.
+
+    Args:
+        layout: as `observe_run` takes it, and so are index and cells.
+        sensors: number.
+        index: rings and numbers of panes.
+        cells: the panes.
+        now: the time that is scored; panes that no window covers from then on are left out.
+        out: (`packed_size`) written.
+
+    Returns:
+        Number of words that were written.
+    """
+    hops = int(layout[0])
+    numbers_at = 2 * hops + 2 * layout[1]
+    panes_at = layout[1] * sensors * WIDTH
+    bits = cells.view(np.int64)
+    usual = np.empty(WIDTH)
+    usual_bits = usual.view(np.int64)
+    first = np.zeros(WIDTH)
+    first[_COUNT] = 1.0
+    at = hops
+    for hop in range(hops):
+        length = layout[2 + hop]
+        oldest = _first_pane(now, length, layout[2 + hops + hop])
+        held = 0
+        for slot in range(index[2 * hop], index[2 * hop] + index[2 * hop + 1]):
+            number = index[numbers_at + slot]
+            if number == EMPTY or number < oldest:
+                continue
+            held += 1
+            out[at] = number
+            marks_at = at + 1
+            at = marks_at + (sensors + _CELLS_A_WORD - 1) // _CELLS_A_WORD
+            out[marks_at:at] = 0
+            before = first
+            for sensor in range(sensors):
+                cell_at = panes_at + (slot * sensors + sensor) * WIDTH
+                cell = cells[cell_at : cell_at + WIDTH]
+                usual[_COUNT] = before[_COUNT]
+                usual[_FIRST_TIME] = _usual_first_time(cell, before)
+                usual[_FIRST] = 0.0
+                _usual_rest(cell, before, number * length, usual)
+                marks = 0
+                for place in range(WIDTH):
+                    field = _PACKED[place]
+                    if usual_bits[field] != bits[cell_at + field]:
+                        marks |= 1 << place
+                        out[at] = bits[cell_at + field]
+                        at += 1
+                out[marks_at + sensor // _CELLS_A_WORD] |= marks << (sensor % _CELLS_A_WORD * _MARKED)
+                before = cell
+        out[hop] = index[2 * hop + 1] | held << _SIZE_BITS
+    return at
+
+
+@njit(cache=True)
+def unpack(
+    layout: NDArray[np.int64],
+    sensors: int,
+    words: NDArray[np.int64],
+    index: NDArray[np.int64],
+    cells: NDArray[np.float64],
+) -> None:
+    """Write what `pack` wrote into empty panes, whose rings have their sizes; arguments are as there."""
+    hops = int(layout[0])
+    numbers_at = 2 * hops + 2 * layout[1]
+    panes_at = layout[1] * sensors * WIDTH
+    bits = cells.view(np.int64)
+    first = np.zeros(WIDTH)
+    first[_COUNT] = 1.0
+    at = hops
+    for hop in range(hops):
+        length = layout[2 + hop]
+        for _ in range(words[hop] >> _SIZE_BITS):
+            number = words[at]
+            slot = index[2 * hop] + number % index[2 * hop + 1]
+            index[numbers_at + slot] = number
+            marks_at = at + 1
+            at = marks_at + (sensors + _CELLS_A_WORD - 1) // _CELLS_A_WORD
+            before = first
+            for sensor in range(sensors):
+                cell_at = panes_at + (slot * sensors + sensor) * WIDTH
+                cell = cells[cell_at : cell_at + WIDTH]
+                marks = words[marks_at + sensor // _CELLS_A_WORD] >> (sensor % _CELLS_A_WORD * _MARKED)
+                cell[_COUNT] = before[_COUNT]
+                for place in range(WIDTH):
+                    if place == 1:
+                        cell[_FIRST_TIME] = _usual_first_time(cell, before)
+                    elif place == _HEADS:
+                        _usual_rest(cell, before, number * length, cell)
+                    if marks >> place & 1:
+                        bits[cell_at + _PACKED[place]] = words[at]
+                        at += 1
+                before = cell

@@ -112,6 +112,7 @@ _OLDER: dict[int, Callable[[Any], Any]] = {
     5: lambda state: state,
     6: lambda state: state,
     7: lambda state: state,
+    8: lambda state: state,
 }
 
 
@@ -134,7 +135,7 @@ def _stored(state: dict[str, Any] | list[Any]) -> StoredAsset:
 
 
 #: Snapshots of `Asset`.
-ASSET: Kind[StoredAsset] = Kind("asset", 8, _OLDER, describe=_stored)
+ASSET: Kind[StoredAsset] = Kind("asset", 9, _OLDER, describe=_stored)
 
 
 _NONE: Mapping[str, Any] = MappingProxyType({})

@@ -22,9 +22,13 @@ from dataflows.window_statistics import (
     first_pane,
     observe,
     observe_run,
+    pack,
+    packed_size,
     pane_of,
     replace_missing,
+    ring_sizes,
     statistics,
+    unpack,
 )
 
 if TYPE_CHECKING:
@@ -219,14 +223,21 @@ class Panes:
 
     __slots__ = ("_cells", "_index", "_plan")
 
-    def __init__(self, plan: WindowPlan, state: dict[str, Any] | None = None) -> None:
+    def __init__(self, plan: WindowPlan, state: bytes | dict[str, Any] | None = None) -> None:
         self._plan = plan
         hops = len(plan.hops)
         rings = np.ones((hops, 2), dtype=np.int64)
+        if isinstance(state, bytes):
+            words = np.frombuffer(state, dtype=np.int64)
+            rings[:, 1] = ring_sizes(words, hops)
+            self._allocate(rings)
+            unpack(plan.layout, len(plan.sensors), words, self._index, self._cells)
+            return
         if state is not None:
             rings[:, 1] = state["rings"]
         self._allocate(rings)
         if state is not None:
+            # Snapshots of assets before version 9 held every field.
             held = state["slots"]
             self._numbers[held] = state["numbers"]
             shape = (len(held), len(plan.sensors), WIDTH)
@@ -378,15 +389,17 @@ class Panes:
                     self._panes[target] = 0.0
                     self._panes[target][new_at] = other._panes[slot][old_at]
 
-    def state(self) -> dict[str, Any]:
-        """Plain data: only panes that hold something."""
-        held = np.flatnonzero(self._numbers != EMPTY)
-        return {
-            "rings": self._rings[:, 1].tolist(),
-            "slots": held.tolist(),
-            "numbers": self._numbers[held].tolist(),
-            "panes": self._panes[held].tobytes(),
-        }
+    def state(self, now: int | None) -> bytes:
+        """Plain data, see `pack`.
+
+        Args:
+            now: the time that is scored, None before the first.
+        """
+        plan, index = self._plan, self._index
+        hops, sensors = len(plan.hops), len(plan.sensors)
+        out = np.empty(packed_size(len(index) - 2 * hops - plan.windows.size, hops, sensors), np.int64)
+        first = EMPTY if now is None else now
+        return out[: pack(plan.layout, sensors, index, self._cells, first, out)].tobytes()
 
 
 def _content(readings: Mapping[str, float | None]) -> bytes:

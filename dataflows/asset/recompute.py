@@ -225,7 +225,7 @@ class RecomputedWindows:
     def state(self) -> dict[str, Any]:
         """Plain data."""
         return {
-            "panes": self._panes.state(),
+            "panes": self._panes.state(self._entered),
             "faults": self._faults.state(),
             "times": self._times,
             "rows": b"".join(self._rows[time].tobytes() for time in self._times),

@@ -872,7 +872,7 @@ class Windows:
             "floor": self._floor,
             "ahead": self._ahead,
             "unbegun": list(self._unbegun.items()),
-            "panes": self._panes.state(),
+            "panes": self._panes.state(self.largest),
             "rows": self._rows.state(),
             "contents": [(time, *digests) for time, digests in self._contents.items()],
             "ids": list(self._ids.items()),

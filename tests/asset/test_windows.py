@@ -5,13 +5,15 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dataflows.asset.panes import Panes
 from dataflows.asset.windows import WindowPlan, Windows
 from dataflows.event_time import Placement
-from dataflows.window_statistics import STATISTICS
+from dataflows.window_statistics import EMPTY, STATISTICS, WIDTH
 from tests.asset.changes import ChangedWindows
 from tests.asset.oracle import WindowShape
 from tests.asset.streams import (
@@ -408,6 +410,57 @@ def test_a_snapshot_does_not_grow_with_the_number_of_events() -> None:
         if index in {3_999, 7_999}:
             sizes.append(len(msgspec.msgpack.encode(windows.state())))
     assert sizes[1] <= sizes[0] * 1.05
+
+
+@given(st.integers(1, 6), st.lists(st.integers(-(2**63), 2**63 - 1), min_size=6 * WIDTH, max_size=6 * WIDTH))
+def test_fields_of_any_bits_are_packed_and_unpacked_to_the_last_bit(sensors: int, bits: list[int]) -> None:
+    """Minus zero, payloads of NaN and numbers that fit no reading come back as they were."""
+    names = tuple(f"sensor {number}" for number in range(sensors))
+    plan = ClassLayout(names, (WindowShape(HOUR, HOUR, ("mean",), names),), 0, False).plan()
+    panes = Panes(plan)
+    panes.insert(7, np.arange(float(sensors)), 7)
+    panes._panes[:] = np.array(bits[: sensors * WIDTH]).view(np.float64).reshape(1, sensors, WIDTH)
+    assert Panes(plan, panes.state(7))._panes.tobytes() == panes._panes.tobytes()
+
+
+def test_a_pane_of_one_reading_a_sensor_is_stored_as_its_time_and_values() -> None:
+    """Beside them it takes its number and its marks; a second reading adds what does not follow from one."""
+    names = ("speed", "heat", "load", "flow")
+    plan = ClassLayout(names, (WindowShape(3 * HOUR, HOUR, ("mean",), names),), 0, False).plan()
+    windows = Windows(plan)
+    readings = dict.fromkeys(names, 2.5)
+    windows.add(HOUR // 2, readings, None)
+    one = len(windows.state()["panes"])
+    assert one == 8 * (1 + 1 + 1 + 1 + 4)
+    windows.add(HOUR // 2 + HOUR, readings, None)
+    assert len(windows.state()["panes"]) == 2 * one - 8
+
+
+def test_panes_that_no_window_covers_any_more_are_not_stored() -> None:
+    """They may stay in memory until others take their place; a snapshot leaves them out."""
+    windows = Windows(one_window(HOUR, 10 * MINUTE, 0).plan())
+    for time in (MINUTE, 12 * MINUTE, 200 * MINUTE):
+        windows.add(time, {"speed": 1.0}, None)
+    held = windows._panes._numbers
+    again = restored(one_window(HOUR, 10 * MINUTE, 0).plan(), windows)._panes._numbers
+    assert ((held != EMPTY).sum(), again[again != EMPTY].tolist()) == (2, [19])
+
+
+def test_panes_of_older_snapshots_are_read_as_they_were_written() -> None:
+    """Before version 9 of the snapshots of assets, every field of every pane was stored."""
+    plan = one_window().plan()
+    windows = Windows(plan)
+    for minute in range(100):
+        windows.add(minute * MINUTE, {"speed": minute % 7.5}, None)
+    panes = windows._panes
+    held = np.flatnonzero(panes._numbers != EMPTY)
+    older = {
+        "rings": panes._rings[:, 1].tolist(),
+        "slots": held.tolist(),
+        "numbers": panes._numbers[held].tolist(),
+        "panes": panes._panes[held].tobytes(),
+    }
+    assert Panes(plan, older).state(windows.largest) == panes.state(windows.largest)
 
 
 @pytest.mark.parametrize("sensors", [("speed",), ("speed", "heat")])
