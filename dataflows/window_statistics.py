@@ -48,6 +48,7 @@ __all__ = [
     "ring_sizes",
     "statistics",
     "unpack",
+    "with_ring",
 ]
 
 #: Statistics of a channel over a window, in the order in which features are laid out, and what they are.
@@ -447,6 +448,51 @@ def observe_run(
         out[added, :values] = row[:values]
         statistics(time, windows, picks, hops, rings, numbers, panes, folds, folded, out[added, values:])
     return -1
+
+
+@njit(cache=True)
+def with_ring(
+    layout: NDArray[np.int64],
+    sensors: int,
+    index: NDArray[np.int64],
+    cells: NDArray[np.float64],
+    hop: int,
+    size: int,
+) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """Return index and cells with a larger ring of one hop, and the same panes; nothing is folded in them.
+
+    Args:
+        layout: as `observe_run` takes it, and so are index and cells.
+        sensors: number.
+        index: rings and numbers of panes.
+        cells: the panes.
+        hop: its index.
+        size: of its ring from now on.
+    """
+    hops = int(layout[0])
+    numbers_at = 2 * hops + 2 * layout[1]
+    width = sensors * WIDTH
+    panes_at = layout[1] * width
+    more = size - index[2 * hop + 1]
+    new_index = np.full(len(index) + more, EMPTY)
+    new_cells = np.zeros(len(cells) + more * width)
+    offset = 0
+    for ring in range(hops):
+        before, held = index[2 * ring], index[2 * ring + 1]
+        new_size = size if ring == hop else held
+        new_index[2 * ring] = offset
+        new_index[2 * ring + 1] = new_size
+        for slot in range(before, before + held):
+            number = index[numbers_at + slot]
+            if number == EMPTY:
+                continue
+            target = offset + number % new_size
+            if number > new_index[numbers_at + target]:
+                new_index[numbers_at + target] = number
+                to, at = panes_at + target * width, panes_at + slot * width
+                new_cells[to : to + width] = cells[at : at + width]
+        offset += new_size
+    return new_index, new_cells
 
 
 #: Bits of a cell in a word: which of its fields are stored.

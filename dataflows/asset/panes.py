@@ -29,6 +29,7 @@ from dataflows.window_statistics import (
     ring_sizes,
     statistics,
     unpack,
+    with_ring,
 )
 
 if TYPE_CHECKING:
@@ -358,19 +359,11 @@ class Panes:
 
     def _grow(self, hop: int) -> None:
         """Double the ring of one hop, up to what its longest window and the current pane need."""
-        before, numbers_before, panes_before = self._rings, self._numbers, self._panes
-        rings = before.copy()
-        rings[hop, 1] = min(2 * rings[hop, 1], self._plan.depths[hop] + 1)
-        self._allocate(rings)
-        numbers, panes = self._numbers, self._panes
-        for ring, (old, size) in zip(rings, before, strict=True):
-            for slot in range(old, old + size):
-                number = numbers_before[slot]
-                if number != EMPTY:
-                    target = ring[0] + number % ring[1]
-                    if number > numbers[target]:
-                        numbers[target] = number
-                        panes[target] = panes_before[slot]
+        plan = self._plan
+        size = min(2 * int(self._rings[hop, 1]), int(plan.depths[hop]) + 1)
+        self._index, self._cells = with_ring(
+            plan.layout, len(plan.sensors), self._index, self._cells, hop, size
+        )
 
     def copy_from(self, other: Panes, old_at: list[int], new_at: list[int]) -> None:
         """Copy the panes of some sensors from another layout, for the hops that both have."""
