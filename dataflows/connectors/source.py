@@ -10,6 +10,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from copy import copy
 from datetime import UTC, datetime, timedelta
+from time import monotonic
 from typing import TYPE_CHECKING, Any, NamedTuple, Self, TypedDict, Unpack
 
 from bytewax.inputs import FixedPartitionedSource, StatefulSourcePartition
@@ -37,6 +38,25 @@ __all__ = ["LaneOptions", "LanePartition", "LaneSource", "Reading", "StoredInput
 #: Most records of a batch: at first, and in a long backlog. What a step costs for a key is shared by all its
 #: records in a batch, and what waits in a backlog waits anyway.
 _FEWEST, _MOST = 1_000, 8_000
+#: Seconds that the run may take for a batch, beyond the smallest: a snapshot waits for the batch before it.
+_LONGEST = 1.0
+
+
+def _batch_size(size: int, read: int, took: float) -> int:
+    """Return the most records of the next batch.
+
+    Args:
+        size: most records of the last one.
+        read: records of it; a full batch is a sign of a backlog.
+        took: seconds that the run took for it.
+
+    >>> [_batch_size(2_000, 2_000, took) for took in (0.1, 0.8, 3.0)], _batch_size(2_000, 1_999, 0.1)
+    ([4000, 2500, 1000], 1000)
+    """
+    if read < size:
+        return _FEWEST
+    fitting = int(size * _LONGEST / max(took, 1e-6))
+    return max(min(2 * size, fitting, _MOST), _FEWEST)
 
 
 class LaneOptions(TypedDict):
@@ -172,6 +192,8 @@ class LanePartition(StatefulSourcePartition[Item, bytes]):
         self._progress = ProgressLog(status)
         #: Most records of the next batch; and whether that was given.
         self._batch, self._fixed = given.batch or _FEWEST, given.batch is not None
+        #: When the last batch was asked for, and its records.
+        self._asked, self._had = monotonic(), 0
         #: Number of the last record, of which the sequence follows.
         self._sequence, self._entry = begun
         self._lane, self._lanes = source.lane, given.lanes
@@ -232,14 +254,15 @@ class LanePartition(StatefulSourcePartition[Item, bytes]):
         if self._replays:
             self._idle = True
             return []
+        if not self._fixed:
+            before, self._asked = self._asked, monotonic()
+            self._batch = _batch_size(self._batch, self._had, self._asked - before)
         # Read the clock before the input: a process that was stopped in between, for however long, must not
         # treat that time as silence.
         asked = now()
         until = None if self._pace is None else self._pace.until(self._reading.due())
         items, runs = self._reading.read_batch(self._batch, self._sequence, until)
-        if not self._fixed:
-            # A full batch is a sign of a backlog.
-            self._batch = min(2 * self._batch, _MOST) if len(items) >= self._batch else _FEWEST
+        self._had = len(items)
         if items or runs:
             self._write(tuple(runs))
             if self._ticker is not None:

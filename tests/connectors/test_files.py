@@ -226,12 +226,32 @@ def test_a_stop_ends_the_input_before_the_next_batch(tmp_path: Path) -> None:
     assert [each[4] for each in read(path, resume=resume)] == [b"3", b"4"]
 
 
-def test_a_source_that_chooses_its_batch_takes_more_while_it_is_behind(tmp_path: Path) -> None:
-    """Batches double while they are full, up to 8,000, and are small again once the input is caught up."""
+@pytest.mark.parametrize(
+    ("seconds", "sizes"),
+    [
+        (0.00005, [1_000, 2_000, 4_000, 8_000, 8_000, 7_500]),
+        (1 / 2_048, [1_000, 2_000, *[2_048] * 13, 876]),
+        (0.01, [1_000] * 30 + [500]),
+    ],
+)
+def test_a_source_that_chooses_its_batch_takes_more_while_it_is_behind(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seconds: float, sizes: list[int]
+) -> None:
+    """Full batches double, up to 8,000 or what takes a second, which a snapshot may have to wait for."""
+    clock = 0.0
+    monkeypatch.setattr("dataflows.connectors.source.monotonic", lambda: clock)
     path = written(tmp_path, "a.jsonl", b"".join(b"%d\n" % number for number in range(30_500)))
-    part = FileSource(Input((str(path),), None), RunStatus()).build_part("source", "lane-0", None)
-    assert [len(part.next_batch()) for _ in range(6)] == [1_000, 2_000, 4_000, 8_000, 8_000, 7_500]
-    assert part._batch == 1_000
+    part = FileSource(Input((str(path),), None, follow=True), RunStatus()).build_part(
+        "source", "lane-0", None
+    )
+    found = []
+    while len(found) < len(sizes):
+        found.append(len(part.next_batch()))
+        clock += found[-1] * seconds
+    assert found == sizes
+    assert part.next_batch() == []
+    path.write_bytes(path.read_bytes() * 2)
+    assert len(part.next_batch()) == 1_000
     part.close()
 
 
