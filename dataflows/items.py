@@ -10,6 +10,7 @@ paths, so any step can sort its input.
 from __future__ import annotations
 
 import hashlib
+from itertools import pairwise
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar
 
@@ -67,6 +68,7 @@ __all__ = [
     "by_order",
     "in_words",
     "lane_part",
+    "merged",
     "observations_of",
     "reject_row",
     "row_of",
@@ -404,24 +406,24 @@ ScoredRow = tuple[
 
 
 class Scores(msgspec.Struct, frozen=True, gc=False):
-    """A block: all that an asset's records of one activation mean for one target, on the usual path.
+    """A block: what the records of assets in one activation mean for one target, on the usual path.
 
     A row moves the label clock, then is scored: it means the `Observation` with the effects `ClockMoved`
     (unless its clock is None) and `ScoreRequest`. A record with any other effect on this target is not here:
-    it is an `Observation` of its own, with its own place. So the target merges the rows of all assets, and
+    it is an `Observation` of its own, with its own place. So the target merges the rows of all blocks, and
     the observations, by (sequence, part). `observations_of` takes a block apart.
 
     Attributes:
-        asset: its name.
+        assets: name of the asset of each row. Targets may share the list.
         target: its name, which is the key of the target step.
-        index: number of the target among those of its asset; the part of row r is
+        index: number of the target among those of its class; the part of row r is
             ``asset_part(r[1], index)``.
-        rows: at least one, ascending by (sequence, part). Targets of an asset may share the list.
+        rows: at least one, ascending by (sequence, part). Shared as the names are.
         features: float64 (rows, features of the class), C-contiguous, never written to again; NaN is missing.
             Shared as the rows are.
     """
 
-    asset: str
+    assets: list[str]
     target: str
     index: int
     rows: list[ScoredRow]
@@ -553,7 +555,7 @@ def observations_of(item: Item) -> list[Item]:
             known,
             position,
             Observation(
-                block.asset,
+                asset,
                 block.target,
                 watermark,
                 (
@@ -563,7 +565,7 @@ def observations_of(item: Item) -> list[Item]:
                 resting,
             ),
         )
-        for features, (
+        for asset, features, (
             sequence,
             part,
             arrival,
@@ -575,8 +577,35 @@ def observations_of(item: Item) -> list[Item]:
             time,
             revision,
             example,
-        ) in zip(block.features, block.rows, strict=True)
+        ) in zip(block.assets, block.features, block.rows, strict=True)
     ]
+
+
+def merged(
+    assets: list[str], rows: list[ScoredRow], features: Sequence[NDArray[np.float64]]
+) -> tuple[list[str], list[ScoredRow], NDArray[np.float64]]:
+    """Put the rows of several blocks into the order of effect.
+
+    Args:
+        assets: of each row.
+        rows: of all blocks, each in order.
+        features: (rows, features) of each block.
+
+    Returns:
+        Names, rows and features of one block, see `Scores`.
+    """
+    if len(features) == 1:
+        return assets, rows, features[0]
+    if all(before[:2] < after[:2] for before, after in pairwise(rows)):
+        return assets, rows, np.concatenate(features)
+    parts = np.array([row[1] for row in rows], dtype=np.int64)
+    order = np.lexsort((parts, np.array([row[0] for row in rows], dtype=np.int64)))
+    places = order.tolist()
+    # Blocks of one row each are put into order before they are copied, not after that.
+    alone = len(rows) == len(features)
+    vectors = np.concatenate([features[place] for place in places] if alone else features)
+    in_order = [assets[place] for place in places], [rows[place] for place in places]
+    return *in_order, vectors if alone else vectors[order]
 
 
 def row_of(row: OutputRow) -> Row:

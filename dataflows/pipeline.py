@@ -202,8 +202,14 @@ class IsolatedAsset:
         self._asset = Asset(name, plans, asset_class, sealed)
 
     def process(self, items: list[Item]) -> list[Item]:
+        """Return what the asset makes of items, in no order."""
+        made = Made()
+        self.process_into(items, made)
+        return made.items()
+
+    def process_into(self, items: list[Item], made: Made) -> None:
         """Run `Asset.process`; an error rejects its record, resets the asset, and is a row of the changes."""
-        made = Made(self._name)
+        made.begin_asset(self._name)
         if self._lanes > 1:
             items = self._of_its_lane(items, made)
         while made.done < len(items):
@@ -219,7 +225,6 @@ class IsolatedAsset:
                 self._reset(items[made.done], error, made)
                 made.end()
                 made.done += 1
-        return made.items()
 
     def _of_its_lane(self, items: list[Item], made: Made) -> list[Item]:
         """Return the items of the lane in which the asset lives, that of its first record; reject the others.
@@ -287,6 +292,10 @@ class PassedOn:
     def process(self, items: list[Item]) -> list[Item]:
         """Return the items."""
         return items
+
+    def process_into(self, items: list[Item], made: Made) -> None:
+        """Add the items to what is made."""
+        made.pass_on(items)
 
     def to_bytes(self) -> bytes:
         """No state: it is finished after each item."""

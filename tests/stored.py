@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from structlog.testing import capture_logs
 
+from dataflows.asset.asset import Made
 from dataflows.engine.operators import _Awake, _Main, _Mark, _Part, _Sealed, _Shelf
 from dataflows.items import Item, Row, by_order
 from dataflows.lane.lane import LANE_PARTS
@@ -149,4 +150,4 @@ class MemoryStore:
 
 def _asset(stages: Stages, sealed: bytes | None) -> _Sealed:
     """The step of an asset, new or resumed."""
-    return _Sealed(_Awake(), stages.asset, asset_of, sealed)
+    return _Sealed(_Awake(), stages.asset, asset_of, Made, sealed)

@@ -8,11 +8,21 @@ import orjson
 import pytest
 
 from dataflows.asset import Asset
-from dataflows.asset.asset import ClassPlan
+from dataflows.asset.asset import ClassPlan, Made
 from dataflows.events import Event, Failure, Registration, Telemetry
 from dataflows.fleet.fleet import AssetClass, Target
 from dataflows.instants import HOUR
-from dataflows.items import Expiry, Item, Observation, ResolvedEvent, Row, by_order, lane_part
+from dataflows.items import (
+    Expiry,
+    Item,
+    Observation,
+    ResolvedEvent,
+    Row,
+    Scores,
+    by_order,
+    lane_part,
+    observations_of,
+)
 from dataflows.pipeline import InternalErrors, IsolatedAsset, TooManyErrors
 from tests.observations import parts_of, processed
 
@@ -127,6 +137,39 @@ def test_a_revision_after_an_error_is_no_example() -> None:
         seen = [body.score for body in bodies if isinstance(body, Observation) and body.score is not None]
         chosen += [(score.time, score.revision) for score in seen if score.example]
     assert chosen == [(20, 0), (30, 0)]
+
+
+def test_assets_that_work_together_make_one_block_for_each_target() -> None:
+    """Its rows are in the order of effect, and mean what each asset alone makes of its records."""
+    records = {
+        name: [item_of(number, reading(10 * number, asset=name)) for number in numbers]
+        for name, numbers in {"b": (2, 3), "a": (1, 4)}.items()
+    }
+    made = Made()
+    for name, items in records.items():
+        guarded(InternalErrors(0), name).process_into(items, made)
+    (block,) = made.items()
+    assert isinstance(block.body, Scores)
+    assert block.body.assets == ["a", "b", "b", "a"]
+    assert [row[0] for row in block.body.rows] == [1, 2, 3, 4]
+    alone = [
+        each
+        for name, items in records.items()
+        for each in processed(guarded(InternalErrors(0), name), *items)
+    ]
+    assert observations_of(block) == sorted(alone, key=by_order)
+
+
+@pytest.mark.usefixtures("poisoned")
+def test_an_error_takes_back_nothing_of_another_asset() -> None:
+    """Assets that work together are told apart where one throws."""
+    made = Made()
+    for name, value in (("b", 1.0), ("a", 13.0), ("c", 1.0)):
+        item = item_of("bac".index(name) + 1, reading(10, value, name))
+        guarded(InternalErrors(5), name).process_into([item], made)
+    made_items = made.items()
+    assert [item.body.assets for item in made_items if isinstance(item.body, Scores)] == [["b", "c"]]
+    assert rows(made_items).keys() == {"rejects", "changes"}
 
 
 @pytest.mark.usefixtures("poisoned")

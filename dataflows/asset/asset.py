@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 from contextlib import suppress
-from itertools import groupby
-from operator import attrgetter
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, cast
 
@@ -56,6 +54,7 @@ from dataflows.items import (
     Scores,
     Withdrawn,
     asset_part,
+    merged,
     reject_row,
     row_of,
 )
@@ -63,7 +62,7 @@ from dataflows.outputs import AssetDropped, ServedExample, example_id, named, ti
 from dataflows.state.snapshots import Kind
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from dataflows.asset.windows import Windows
     from dataflows.events import AssetEvent
@@ -243,27 +242,28 @@ class Before(NamedTuple):
 
 
 class Made:
-    """What an asset makes of its records of one activation: rows to score, and items.
+    """What assets make of their records of one activation: rows to score, and items.
 
     What one record makes is numbered from 0: an observation for each target, then rows of outputs.
 
-    Args:
-        asset: its name.
-
     Attributes:
-        done: number of records of the activation that were processed.
+        done: number of records of the present asset that were processed.
     """
 
     __slots__ = ("_asset", "_blocks", "_items", "_number", "_start", "done")
 
-    def __init__(self, asset: str) -> None:
-        self._asset = asset
+    def __init__(self) -> None:
+        self._asset = ""
         self._items: list[Item] = []
-        self._blocks: list[_Rows] = []
+        self._blocks: list[tuple[str, _Rows]] = []
         #: Numbers of items and blocks before the present record, None between records; and how much it made.
         self._start: tuple[int, int] | None = None
         self._number = 0
         self.done = 0
+
+    def begin_asset(self, asset: str) -> None:
+        """Begin the records of an asset."""
+        self._asset, self.done = asset, 0
 
     def begin(self) -> None:
         """Begin a record."""
@@ -284,35 +284,51 @@ class Made:
         part = asset_part(item.part, self.number(1))
         self._items.append(Item(item.sequence, part, item.arrival, item.known, item.position, body))
 
+    def pass_on(self, items: Iterable[Item]) -> None:
+        """Add items that no asset changes."""
+        self._items += items
+
     def number(self, count: int) -> int:
         """Return the first of some numbers of what the present record makes, and use them up."""
         self._number += count
         return self._number - count
 
     def add_rows(self, rows: _Rows) -> None:
-        """Add rows; all places are after those that were added before."""
-        self._blocks.append(rows)
+        """Add rows of the present asset; all places are after those that were added before."""
+        self._blocks.append((self._asset, rows))
 
     def items(self) -> list[Item]:
-        """Return everything, the rows in blocks, one for each target; in no order."""
-        items, blocks = self._items, self._blocks
-        for block in blocks if len(blocks) < 2 else _joined(blocks):  # noqa: PLR2004
-            rows, features, observed = block.rows, block.features, block.observed
-            for index, target in enumerate(block.targets):
-                if observed is None:
-                    items.append(self._block(target, index, rows, features))
-                    continue
-                kept = [number for number, without in enumerate(observed) if target not in without]
-                if kept:
-                    of_target = [rows[number] for number in kept]
-                    items.append(self._block(target, index, of_target, features[kept]))
-        return items
+        """Return everything, the rows of all assets in one block for each target; in no order."""
+        by_targets: dict[tuple[str, ...], list[tuple[str, _Rows]]] = {}
+        for asset, block in self._blocks:
+            if block.observed is None:
+                by_targets.setdefault(block.targets, []).append((asset, block))
+            else:
+                self._add_observed(asset, block, block.observed)
+        for targets, blocks in by_targets.items():
+            made = merged(
+                [asset for asset, block in blocks for _ in block.rows],
+                [row for _, block in blocks for row in block.rows],
+                [block.features for _, block in blocks],
+            )
+            for index, target in enumerate(targets):
+                self._add_block(target, index, *made)
+        return self._items
 
-    def _block(self, target: str, index: int, rows: list[ScoredRow], features: NDArray[np.float64]) -> Item:
+    def _add_observed(self, asset: str, block: _Rows, observed: list[frozenset[str]]) -> None:
+        """Add a block for each target, without the rows that are observations of it."""
+        for index, target in enumerate(block.targets):
+            kept = [number for number, without in enumerate(observed) if target not in without]
+            if kept:
+                rows = [block.rows[number] for number in kept]
+                self._add_block(target, index, [asset] * len(kept), rows, block.features[kept])
+
+    def _add_block(
+        self, target: str, index: int, assets: list[str], rows: list[ScoredRow], features: NDArray[np.float64]
+    ) -> None:
         first = rows[0]
-        part = asset_part(first[1], index) if index else first[1]
-        block = Scores(self._asset, target, index, rows, features)
-        return Item(first[0], part, first[2], first[3], first[4], block)
+        block = Scores(assets, target, index, rows, features)
+        self._items.append(Item(first[0], asset_part(first[1], index), first[2], first[3], first[4], block))
 
 
 class _Rows(msgspec.Struct, frozen=True, gc=False):
@@ -394,17 +410,6 @@ class _Run:
         numbers = [number for number in range(self.number) if number not in (skipped or ())]
         left_out = None if observed is None else [observed.get(number, _NOBODY) for number in numbers]
         return _Rows(targets, self.rows, self.features[numbers], left_out)
-
-
-def _joined(blocks: list[_Rows]) -> Iterator[_Rows]:
-    """Join rows for the same targets that follow each other."""
-    for targets, group in groupby(blocks, key=attrgetter("targets")):
-        parts = list(group)
-        observed = None
-        if any(part.observed for part in parts):
-            observed = [each for part in parts for each in part.observed or [_NOBODY] * len(part.rows)]
-        rows = [row for part in parts for row in part.rows]
-        yield _Rows(targets, rows, np.concatenate([part.features for part in parts]), observed)
 
 
 class Asset:
@@ -605,7 +610,8 @@ class Asset:
         Args:
             items: resolved events of this asset, in the order of effect.
         """
-        made = Made(self._name)
+        made = Made()
+        made.begin_asset(self._name)
         self.process_into(items, made)
         return made.items()
 

@@ -39,6 +39,7 @@ __all__ = [
     "MAIN",
     "MARK",
     "PART",
+    "Outputs",
     "PartedStage",
     "SealedState",
     "Unlisted",
@@ -152,11 +153,19 @@ class _UnlistedPart(StatefulSinkPartition[list[Item], Any]):
         self._part.close()
 
 
+class Outputs(Protocol):
+    """Collects the outputs of stages."""
+
+    def items(self) -> list[Item]:
+        """Return what was collected, in no order."""
+        ...
+
+
 class SealedState(Protocol):
     """A stage that can be written as bytes."""
 
-    def process(self, items: list[Item]) -> list[Item]:
-        """Process items of its key, in the order of effect; return the outputs."""
+    def process_into(self, items: list[Item], made: Any) -> None:  # noqa: ANN401 - some `Outputs`
+        """Process items of its key, in the order of effect; add the outputs to what is made."""
         ...
 
     def to_bytes(self) -> bytes:
@@ -208,9 +217,12 @@ _Sent = tuple[str, list[Item]]
 class _Together(StatefulBatchLogic[list[Item], list[Item] | _Sent, None]):
     """Processes the items of all awake keys of a worker in one call; others go to the step of their key."""
 
-    def __init__(self, awake: _Awake, key_of: Callable[[Item], str | None]) -> None:
+    def __init__(
+        self, awake: _Awake, key_of: Callable[[Item], str | None], outputs: Callable[[], Outputs]
+    ) -> None:
         self._awake = awake
         self._key_of = key_of
+        self._outputs = outputs
 
     @override
     def on_batch(self, values: list[list[Item]]) -> tuple[Iterable[list[Item] | _Sent], bool]:
@@ -223,18 +235,19 @@ class _Together(StatefulBatchLogic[list[Item], list[Item] | _Sent, None]):
             else:
                 group.append(item)
         awake, stages = self._awake, self._awake.stages
-        made: list[Item] = []
-        out: list[list[Item] | _Sent] = [made]
+        made = self._outputs()
+        out: list[list[Item] | _Sent] = []
         for key, items in groups.items():
             stage = stages.get(key)
             if stage is None:
                 out.append(awake.send(key, items))
                 continue
-            made += stage.process(items)
+            stage.process_into(items, made)
             if stage.finished or stage.dormant:
                 # Its step discards it, or keeps its bytes.
                 del stages[key]
                 out.append(awake.send(key, []))
+        out.append(made.items())
         return out, StatefulBatchLogic.DISCARD
 
     @override
@@ -254,25 +267,27 @@ class _Sealed(StatefulBatchLogic[list[Item], list[Item], bytes]):
         awake: _Awake,
         build: Callable[[Item, bytes | None], SealedState],
         key_of: Callable[[Item], str | None],
+        outputs: Callable[[], Outputs],
         sealed: bytes | None,
     ) -> None:
         self._awake = awake
         self._build = build
         self._key_of = key_of
+        self._outputs = outputs
         self._sealed = sealed
         self._stage: SealedState | None = None
         self._key = ""
 
     @override
     def on_batch(self, values: list[list[Item]]) -> tuple[Iterable[list[Item]], bool]:
-        out: list[list[Item]] = []
+        made = self._outputs()
         stage, finished = self._stage, self._stage is None and self._sealed is None
         for items in values:
             if items:
                 if stage is None:
                     self._key = cast("str", self._key_of(items[0]))
                     stage, self._sealed = self._build(items[0], self._sealed), None
-                out.append(stage.process(items))
+                stage.process_into(items, made)
             if stage is None:
                 continue
             finished = stage.finished
@@ -283,7 +298,7 @@ class _Sealed(StatefulBatchLogic[list[Item], list[Item], bytes]):
                 stage = None
         self._stage = stage
         self._awake.arrived(self._key, len(values), stage)
-        return out, finished
+        return (made.items(),), finished
 
     @override
     def on_eof(self) -> tuple[Iterable[list[Item]], bool]:
@@ -318,6 +333,7 @@ def stateful_sealed(
     up: KeyedStream[list[Item]],
     build: Callable[[Item, bytes | None], SealedState],
     key_of: Callable[[Item], str | None],
+    outputs: Callable[[], Outputs],
 ) -> Stream[list[Item]]:
     """Run a `SealedState` for each key, those of many keys in one call.
 
@@ -331,15 +347,16 @@ def stateful_sealed(
             wrong, but all items go key by key.
         build: builds the stage for the key of an item, from its bytes after a resume.
         key_of: returns the key of an item.
+        outputs: makes what collects the outputs of one call.
 
     Returns:
-        Outputs of the stages, in lists, in no order.
+        Outputs of the stages, a list for each call, in no order.
     """
     awake = _Awake()
-    worked = op.stateful_batch("together", up, lambda _resume: _Together(awake, key_of))
+    worked = op.stateful_batch("together", up, lambda _resume: _Together(awake, key_of, outputs))
     sent = op.flat_map_batch("sent", worked, _sent)
     names = ("stateful_flat_map", "stateful")
-    by_key = _within(names[0], sent, names[1:], lambda resume: _Sealed(awake, build, key_of, resume))
+    by_key = _within(names[0], sent, names[1:], lambda resume: _Sealed(awake, build, key_of, outputs, resume))
     return op.flat_map_batch("items", op.merge("made", worked, by_key), _items)
 
 

@@ -1,6 +1,6 @@
 """Runs: rows of several assets in the order of effect, which a target scores together.
 
-A target gets a block of rows from each asset. `ScoredRows` merges them by (sequence, part). Nearly every row
+A target gets blocks of the rows of assets. `ScoredRows` merges them by (sequence, part). Nearly every row
 only moves the label clock and is scored, so a run of them, in which no model can change, is scored with one
 call of a model, and its predictions are made together. Where anything else may happen, a row is taken as an
 observation of its own (`ScoredRows.item`).
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 
 from dataflows.instants import format_instants
-from dataflows.items import ClockMoved, Item, Observation, ScoreRequest, asset_part
+from dataflows.items import ClockMoved, Item, Observation, ScoreRequest, asset_part, merged
 from dataflows.outputs import Prediction, prediction_id, prediction_ids
 
 if TYPE_CHECKING:
@@ -46,23 +46,14 @@ class ScoredRows:
 
     def __init__(self, target: str, blocks: Sequence[Scores]) -> None:
         self._target = target
-        rows = list(chain.from_iterable(block.rows for block in blocks))
-        sizes = [len(block.rows) for block in blocks]
-        shifts = {index: asset_part(0, index) for index in {block.index for block in blocks}}
-        parts = np.array([row[1] for row in rows], dtype=np.int64)
-        parts += np.repeat(np.array([shifts[block.index] for block in blocks], dtype=np.int64), sizes)
+        shift = asset_part(0, blocks[0].index) if blocks else 0
+        assets, rows, self.features = merged(
+            [*chain.from_iterable(block.assets for block in blocks)],
+            [*chain.from_iterable(block.rows for block in blocks)],
+            [block.features for block in blocks] or [np.empty((0, 0))],
+        )
+        parts = np.array([row[1] for row in rows], dtype=np.int64) + shift
         sequences = np.array([row[0] for row in rows], dtype=np.int64)
-        assets = [block.asset for block in blocks for _ in block.rows]
-        vectors = [block.features for block in blocks]
-        if len(blocks) > 1:
-            order = np.lexsort((parts, sequences))
-            places = order.tolist()
-            rows, assets = [rows[place] for place in places], [assets[place] for place in places]
-            parts, sequences = parts[order], sequences[order]
-            # Blocks of one row each are put into order before they are copied, not after that.
-            alone = len(rows) == len(blocks)
-            vectors = [vectors[place] for place in places] if alone else [np.concatenate(vectors)[order]]
-        self.features = np.concatenate(vectors) if len(vectors) > 1 else (vectors or [np.empty((0, 0))])[0]
         self.assets = assets
         self._rows: list[ScoredRow] = rows
         self._parts: list[int] = parts.tolist()

@@ -153,6 +153,13 @@ class Periods(Watchful):
         return []
 
 
+class Listed(list[Item]):
+    """Outputs in a list."""
+
+    def items(self) -> list[Item]:
+        return self
+
+
 class Fan:
     """An asset that takes nothing out of order, and makes several items of one."""
 
@@ -162,13 +169,13 @@ class Fan:
         self.last = int(sealed or 0)
         self.width = width
 
-    def process(self, items: list[Item]) -> list[Item]:
+    def process_into(self, items: list[Item], made: Listed) -> None:
         for each in items:
             if each.sequence <= self.last:
                 msg = f"{each.position}: after {self.last}"
                 raise AssertionError(msg)
             self.last = each.sequence
-        return [
+        made += [
             msgspec.structs.replace(
                 each,
                 part=asset_part(each.part, index),
@@ -208,7 +215,7 @@ def path(
         known,
         lambda each: None if early and leaves_at_lane(each) else keys[worker_of(key_of(each), workers)],
     )
-    observed = stateful_sealed("asset", by_worker, lambda _, sealed: Fan(sealed, width), key_of)
+    observed = stateful_sealed("asset", by_worker, lambda _, sealed: Fan(sealed, width), key_of, Listed)
     by_group = keyed(
         "fan_out", observed, lambda each: None if early and leaves_at_asset(each) else key_of(each)
     )

@@ -108,7 +108,9 @@ def in_blocks(items: Iterable[Item]) -> list[Item]:
             blocks.setdefault(item.body.asset, []).append(row)
     for asset, rows in sorted(blocks.items(), reverse=True):
         features = np.array([np.frombuffer(vector) for _, vector in rows])
-        out.append(Item(*rows[0][0][:5], Scores(asset, KEY, 0, [row for row, _ in rows], features)))
+        out.append(
+            Item(*rows[0][0][:5], Scores([asset] * len(rows), KEY, 0, [row for row, _ in rows], features))
+        )
     return out
 
 
