@@ -7,9 +7,10 @@ learn.
 ``--engine MINUTES`` runs the dataflow itself, in one process with a recovery store. An event that is no
 example costs the difference of two recordings with equal examples, one of which has five times the events.
 Then come the costs of an example by family. The hundreds of models then run for so many minutes, in one
-process or in several with a lane each, are stopped, and resume. Counted are the rows of `predictions`: one
-for each event of an asset and target of its class, scored by the champion. The other models score examples
-only, which are not counted.
+process or in several with a lane each, are stopped, and resume: how much memory they take, how long a
+snapshot holds reading up, how big the store is, and how long a resume takes. Counted are the rows of
+`predictions`: one for each event of an asset and target of its class, scored by the champion. The other
+models score examples only, which are not counted.
 """
 
 from __future__ import annotations
@@ -151,6 +152,7 @@ class Ran(NamedTuple):
         predictions: rows that are final.
         snapshots: how many were written.
         pause: mean seconds that one held reading up, of all processes.
+        store: megabytes of the recovery store on disk.
     """
 
     processor: float
@@ -160,6 +162,7 @@ class Ran(NamedTuple):
     predictions: int
     snapshots: int = 0
     pause: float = 0.0
+    store: float = 0.0
 
 
 def ran(
@@ -208,7 +211,9 @@ def ran(
         msg = f"the run of {fleet} ended with {os.waitstatus_to_exitcode(status)}; see {output}/log.jsonl"
         raise RuntimeError(msg)
     rows = sum(1 for _ in predictions.open("rb"))
-    return Ran(used.ru_utime + used.ru_stime, spent, first or spent, used.ru_maxrss / 1_000, rows, *pauses)
+    store = sum(file.stat().st_size for file in Path(f"{output}-store").iterdir()) / 1e6
+    processor = used.ru_utime + used.ru_stime
+    return Ran(processor, spent, first or spent, used.ru_maxrss / 1_000, rows, *pauses, store)
 
 
 def _pauses(ports: Iterable[int]) -> tuple[int, float]:
@@ -279,7 +284,8 @@ def lasting(
             f"{processes} processes, {long.wall:.0f} s: {long.predictions:,} predictions of champions, "
             f"{long.predictions / (long.wall - long.start) * DAY:,.0f} a day by extrapolation; "
             f"{long.processor:.0f} s of the processor, {long.megabytes:,.0f} MB at the peak of the largest; "
-            f"{long.snapshots} snapshots, {long.pause:.2f} s each; load {os.getloadavg()[1]:.1f}"
+            f"{long.snapshots} snapshots that held reading up for {long.pause:.2f} s each, in a store of "
+            f"{long.store:,.0f} MB; load {os.getloadavg()[1]:.1f}"
         )
         again = ran(fleet, records, 5.0, processes, epoch)
         yield f"resumed: first prediction after {again.start:.1f} s, {again.megabytes:,.0f} MB at the peak"

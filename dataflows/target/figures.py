@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field
+from itertools import pairwise
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -25,6 +26,8 @@ from dataflows.target.ranking import Ranking
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
+
+    from numpy.typing import NDArray
 
     from dataflows.items import Item
     from dataflows.target.examples import Example, LabelChange
@@ -128,11 +131,12 @@ class Tally:
 
     def row(self) -> dict[str, Any]:
         """Return the figures; one is None where there are too few examples for it."""
-        negatives, positives = (int(count) for count in self._ranking.table()[0].sum(axis=1))
+        counts, scores = self._ranking.table()
+        negatives, positives = (int(count) for count in counts.sum(axis=1))
         count = negatives + positives
         if not count:
             return {"examples": 0, "positives": 0}
-        auc, average_precision = self._ranking.areas()
+        auc, average_precision = self._ranking.areas(counts)
         false, true = self._warned
         return {
             "examples": count,
@@ -144,7 +148,7 @@ class Tally:
             "precision": true / (true + false) if true + false else None,
             "recall": true / positives if positives else None,
             **self._bounds(positives),
-            "calibration_error": calibration_error(self.reliability()),
+            "calibration_error": calibration_error(_reliability(counts, scores)),
             "mean_score": self._sums[2] / count,
             "base_rate": positives / count,
             "median_lead": self._median_lead(),
@@ -168,28 +172,7 @@ class Tally:
 
     def reliability(self, bins: int = 10) -> list[dict[str, float]]:
         """Return mean score and share of positives, in bins of equal mass by score (to a step)."""
-        by_label, scores = self._ranking.table()
-        counts = by_label.sum(axis=0)
-        total = int(counts.sum())
-        if not total:
-            return []
-        # A step belongs to the bin in which its middle example lies.
-        middle = np.cumsum(counts) - counts / 2
-        of_step = np.minimum((middle * bins / total).astype(np.int64), bins - 1)
-        rows = []
-        for number in range(bins):
-            mine = (of_step == number) & (counts > 0)
-            count = int(counts[mine].sum())
-            if count:
-                positives = int(by_label[1, mine].sum())
-                rows.append(
-                    {
-                        "examples": count,
-                        "mean_score": float(scores[mine].sum()) / count,
-                        "share_positive": positives / count,
-                    }
-                )
-        return rows
+        return _reliability(*self._ranking.table(), bins)
 
     def _median_lead(self) -> float | None:
         """Median lead of the warned positives in hours, to a 64th of the horizon."""
@@ -208,6 +191,33 @@ class Tally:
             "leads": self._leads.tolist(),
             "warned": self._warned,
         }
+
+
+def _reliability(
+    by_label: NDArray[np.int64], scores: NDArray[np.float64], bins: int = 10
+) -> list[dict[str, float]]:
+    """As `Tally.reliability`, of what `Ranking.table` returned."""
+    counts = by_label.sum(axis=0)
+    total = int(counts.sum())
+    if not total:
+        return []
+    # A step belongs to the bin in which its middle example lies.
+    middle = np.cumsum(counts) - counts / 2
+    of_step = np.minimum((middle * bins / total).astype(np.int64), bins - 1)
+    ends = np.searchsorted(of_step, np.arange(bins), "right").tolist()
+    rows = []
+    for start, end in pairwise([0, *ends]):
+        count = int(counts[start:end].sum())
+        if count:
+            positives = int(by_label[1, start:end].sum())
+            rows.append(
+                {
+                    "examples": count,
+                    "mean_score": float(scores[start:end].sum()) / count,
+                    "share_positive": positives / count,
+                }
+            )
+    return rows
 
 
 def calibration_error(reliability: list[dict[str, float]]) -> float | None:

@@ -835,9 +835,11 @@ class ModelSet:
     def answers(self, features: bytes, asset: str | None = None) -> dict[str, Answer]:
         """Return score and link of every model; see `answer`."""
         answers: dict[str, Answer] = {}
-        for _, _, members in self._groups:
+        vector = np.frombuffer(features)
+        for _, indices, members in self._groups:
+            values = vector[indices]
             for name in members:
-                answers[name] = self._ask_one(self._versions[name], features, asset)
+                answers[name] = self._ask_values(self._versions[name], values, asset)
         for name in self._stacked:
             answers[name] = self._ask_stacked(self._versions[name], answers)
         return {name: answers[name] for name in self._versions}
@@ -944,7 +946,10 @@ class ModelSet:
         return np.array(scores).T if len(scores) == len(below) else None
 
     def _ask_one(self, model: ModelVersion, features: bytes, asset: str | None) -> Answer:
-        values = np.frombuffer(features)[model.indices]
+        return self._ask_values(model, np.frombuffer(features)[model.indices], asset)
+
+    def _ask_values(self, model: ModelVersion, values: NDArray[np.float64], asset: str | None) -> Answer:
+        """Ask a model for the score of its features (features of the model)."""
         score = self._computed(model, values)
         if score is not None:
             model.errors.succeed(learning=False)

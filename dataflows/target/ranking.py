@@ -131,9 +131,14 @@ class Ranking:
         counts = np.array(self._counts, dtype=np.int64).reshape(-1, 2)
         return counts[order].T, np.array(self._sums)[order]
 
-    def areas(self) -> tuple[float | None, float | None]:
-        """Return ROC AUC and average precision; scores of one step are ties. None without both labels."""
-        counts, _ = self.table()
+    def areas(self, counts: NDArray[np.int64] | None = None) -> tuple[float | None, float | None]:
+        """Return ROC AUC and average precision; scores of one step are ties. None without both labels.
+
+        Args:
+            counts: of `table`, where it is known.
+        """
+        if counts is None:
+            counts, _ = self.table()
         if not counts.size or not counts.sum(axis=1).all():
             return None, None
         negatives, positives = counts[:, ::-1].astype(np.float64)
