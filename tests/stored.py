@@ -6,13 +6,14 @@ millisecond here, and what it writes is what a process would find.
 
 from __future__ import annotations
 
+from copy import deepcopy
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from structlog.testing import capture_logs
 
 from dataflows.asset.asset import Made
-from dataflows.engine.operators import _Awake, _Main, _Mark, _Part, _Sealed, _Shelf
+from dataflows.engine.operators import _as_state, _Awake, _Main, _Mark, _Part, _Shelf
 from dataflows.items import Item, Row, by_order
 from dataflows.lane.lane import LANE_PARTS
 from dataflows.pipeline import Stages, asset_of, output_of
@@ -115,7 +116,8 @@ class MemoryStore:
                 ("lane_metrics", stages.lane_metrics, stages.lane_of, 0),
             )
         )
-        assets = {key: _asset(stages, sealed) for key, sealed in self.assets.items()}
+        process = _as_state(_Awake(), stages.asset, asset_of, Made)
+        assets: dict[str, Any] = dict(self.assets)
         rows: list[Row] = []
 
         def send(item: Item) -> None:
@@ -135,19 +137,13 @@ class MemoryStore:
                 if key is None:
                     send(item)
                     continue
-                asset = assets.setdefault(key, _asset(stages, None))
-                lists, finished = asset.on_batch([[item]])
-                if finished:
-                    del assets[key]
-                for each in sorted((each for items in lists for each in items), key=by_order):
+                asset, items = process(assets.pop(key, None), [item])
+                if asset is not None:
+                    assets[key] = asset
+                for each in sorted(items, key=by_order):
                     send(each)
         for step in (lane, target, metrics):
             step.finish()
             step.write()
-        self.assets = {key: asset.snapshot() for key, asset in assets.items()}
+        self.assets = {key: deepcopy(asset) for key, asset in assets.items()}
         return rows
-
-
-def _asset(stages: Stages, sealed: bytes | None) -> _Sealed:
-    """The step of an asset, new or resumed."""
-    return _Sealed(_Awake(), stages.asset, asset_of, Made, sealed)

@@ -188,7 +188,8 @@ class _Awake:
 
     The engine writes the snapshot of a key that was awake, and only the step of the key knows its stored
     bytes. So the first items of a key in an epoch go to that step, which puts the stage here until its
-    snapshot is taken. All later items find the stage here.
+    snapshot is taken. All later items find the stage here. None of them belongs to the next epoch: the engine
+    reads no input of it until all snapshots of this one are written.
     """
 
     def __init__(self) -> None:
@@ -201,9 +202,9 @@ class _Awake:
         self._sent[key] = self._sent.get(key, 0) + 1
         return key, items
 
-    def arrived(self, key: str, lists: int, stage: SealedState | None) -> None:
-        """Note that the step of a key has processed lists, and what its stage is after them."""
-        left = self._sent.pop(key, lists) - lists
+    def arrived(self, key: str, stage: SealedState | None) -> None:
+        """Note that the step of a key has processed a list, and what its stage is after it."""
+        left = self._sent.pop(key, 1) - 1
         if left > 0:
             self._sent[key] = left
         elif stage is not None:
@@ -259,87 +260,64 @@ class _Together(StatefulBatchLogic[list[Item], list[Item] | _Sent, None]):
         return None
 
 
-class _Sealed(StatefulBatchLogic[list[Item], list[Item], bytes]):
-    """The step of one key: a stage at work, bytes in the store, and while it is dormant."""
+class _Kept:
+    """The stage of one key as the state of `stateful_map`.
 
-    def __init__(
-        self,
-        awake: _Awake,
-        build: Callable[[Item, bytes | None], SealedState],
-        key_of: Callable[[Item], str | None],
-        outputs: Callable[[], Outputs],
-        sealed: bytes | None,
-    ) -> None:
+    `stateful_map` deep-copies its state at the end of an epoch in which the key was awake, and pickles the
+    copy into the recovery store. So the deep copy of a stage is its bytes, and takes it out of those awake.
+    """
+
+    def __init__(self, awake: _Awake, key: str, stage: SealedState) -> None:
         self._awake = awake
-        self._build = build
-        self._key_of = key_of
-        self._outputs = outputs
-        self._sealed = sealed
-        self._stage: SealedState | None = None
-        self._key = ""
+        self.key = key
+        self.stage = stage
 
-    @override
-    def on_batch(self, values: list[list[Item]]) -> tuple[Iterable[list[Item]], bool]:
-        made = self._outputs()
-        stage, finished = self._stage, self._stage is None and self._sealed is None
-        for items in values:
-            if items:
-                if stage is None:
-                    self._key = cast("str", self._key_of(items[0]))
-                    stage, self._sealed = self._build(items[0], self._sealed), None
-                stage.process_into(items, made)
-            if stage is None:
-                continue
-            finished = stage.finished
-            if finished:
-                stage = None
-            elif stage.dormant:
-                self._sealed = stage.to_bytes()
-                stage = None
-        self._stage = stage
-        self._awake.arrived(self._key, len(values), stage)
-        return (made.items(),), finished
+    def __deepcopy__(self, memo: dict[int, Any]) -> bytes:
+        self._awake.stages.pop(self.key, None)
+        return self.stage.to_bytes()
 
-    @override
-    def on_eof(self) -> tuple[Iterable[list[Item]], bool]:
-        return (), StatefulBatchLogic.RETAIN
 
-    @override
-    def snapshot(self) -> bytes:
-        self._awake.stages.pop(self._key, None)
-        return cast("bytes", self._sealed) if self._stage is None else self._stage.to_bytes()
+def _as_state(
+    awake: _Awake,
+    build: Callable[[Item, bytes | None], SealedState],
+    key_of: Callable[[Item], str | None],
+    outputs: Callable[[], Outputs],
+) -> Callable[[Any, list[Item]], tuple[Any, list[Item]]]:
+    """Make the mapper of `stateful_map` that runs the stage of a key; while dormant, its state is bytes."""
+
+    def mapper(state: _Kept | bytes | None, items: list[Item]) -> tuple[_Kept | bytes | None, list[Item]]:
+        made = outputs()
+        if not isinstance(state, _Kept):
+            state = _Kept(awake, cast("str", key_of(items[0])), build(items[0], state))
+        stage = state.stage
+        # There are none where `_Together` has found the stage finished or dormant.
+        if items:
+            stage.process_into(items, made)
+        ends = stage.finished or stage.dormant
+        awake.arrived(state.key, None if ends else stage)
+        if ends:
+            return None if stage.finished else stage.to_bytes(), made.items()
+        return state, made.items()
+
+    return mapper
 
 
 def _sent(batch: list[tuple[str, list[Item] | _Sent]]) -> list[_Sent]:
     return [value for _, value in batch if isinstance(value, tuple)]
 
 
-@operator
-def _within(
-    step_id: str,  # noqa: ARG001 - the decorator uses it
-    up: KeyedStream[list[Item]],
-    names: tuple[str, ...],
-    build: Callable[[bytes | None], _Sealed],
-) -> KeyedStream[list[Item]]:
-    """Put a `stateful_batch` into steps of some names, since the store knows it by all of them."""
-    if not names:
-        return op.stateful_batch("stateful_batch", up, build)
-    return _within(names[0], up, names[1:], build)
-
-
-@operator
 def stateful_sealed(
-    step_id: str,  # noqa: ARG001 - the decorator uses it
+    step_id: str,
     up: KeyedStream[list[Item]],
     build: Callable[[Item, bytes | None], SealedState],
     key_of: Callable[[Item], str | None],
     outputs: Callable[[], Outputs],
 ) -> Stream[list[Item]]:
-    """Run a `SealedState` for each key, those of many keys in one call.
+    """Run a `SealedState` for each key as `stateful_map` does, those of many keys in one call.
 
-    What the engine does for one key costs as much as what a stage does for one record. So the stages of a
-    worker that were awake in this epoch before take their items together; others take them key by key, as
-    the engine does for ``stateful_map``, by whose name the store knows the step.
+    What the engine does for one key costs as much as what a stage does for one record. So `stateful_map` has
+    the first items of a key in each epoch, and writes its snapshot; the stages of a worker that it has woken
+    take all later items of the epoch together.
 
     Args:
         step_id: unique id; recovery finds the state by it, so it never changes.
@@ -353,11 +331,10 @@ def stateful_sealed(
         Outputs of the stages, a list for each call, in no order.
     """
     awake = _Awake()
-    worked = op.stateful_batch("together", up, lambda _resume: _Together(awake, key_of, outputs))
-    sent = op.flat_map_batch("sent", worked, _sent)
-    names = ("stateful_flat_map", "stateful")
-    by_key = _within(names[0], sent, names[1:], lambda resume: _Sealed(awake, build, key_of, outputs, resume))
-    return op.flat_map_batch("items", op.merge("made", worked, by_key), _items)
+    together = op.stateful_batch(f"{step_id}_together", up, lambda _resume: _Together(awake, key_of, outputs))
+    sent = op.flat_map_batch(f"{step_id}_sent", together, _sent)
+    by_key = op.stateful_map(step_id, sent, _as_state(awake, build, key_of, outputs))
+    return op.flat_map_batch(f"{step_id}_made", op.merge(f"{step_id}_all", together, by_key), _items)
 
 
 def _without_marks(payload: list[Any]) -> list[Any]:

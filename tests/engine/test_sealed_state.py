@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pickle
 import random
+from copy import deepcopy
 from datetime import timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import bytewax.operators as op
 import pytest
@@ -14,7 +15,7 @@ from bytewax.errors import BytewaxRuntimeError
 from bytewax.recovery import RecoveryConfig, init_db_dir
 from bytewax.testing import TestingSink, run_main
 
-from dataflows.engine.operators import _Awake, _Sealed, keyed, stateful_sealed
+from dataflows.engine.operators import _as_state, _Awake, keyed, stateful_sealed
 from tests.engine.flows import AssetRecords, Fan, Listed, item, key_of, snapshots
 
 if TYPE_CHECKING:
@@ -40,20 +41,22 @@ def build(each: Item, sealed: bytes | None) -> Fan:  # noqa: ARG001
     return Fan(sealed, 1)
 
 
-def sealed_step(sealed: bytes | None, build: Callable[[Item, bytes | None], Fan] = build) -> _Sealed:
-    return _Sealed(_Awake(), build, key_of, Listed, sealed)
+def mapper_of(
+    build: Callable[[Item, bytes | None], Fan],
+) -> Callable[[Any, list[Item]], tuple[Any, list[Item]]]:
+    return _as_state(_Awake(), build, key_of, Listed)
 
 
 def test_the_first_item_after_a_resume_builds_the_stage_from_its_bytes() -> None:
     """Bytes become the stage they were written from; from then on the object stays."""
-    step = sealed_step(b"41")
-    ((made,), finished) = step.on_batch([[item(42, "a")]])
+    mapper = mapper_of(build)
+    state, made = mapper(b"41", [item(42, "a")])
     assert [each.sequence for each in made] == [42]
-    assert not finished
-    assert step.snapshot() == b"42"
-    step.on_batch([[item(43, "a")]])
+    assert deepcopy(state) == b"42"
+    again, _ = mapper(state, [item(43, "a")])
+    assert again is state
     with pytest.raises(AssertionError, match="after 43"):
-        step.on_batch([[item(43, "a")]])
+        mapper(state, [item(43, "a")])
 
 
 def test_of_a_dormant_stage_only_the_bytes_are_kept() -> None:
@@ -64,10 +67,11 @@ def test_of_a_dormant_stage_only_the_bytes_are_kept() -> None:
         built.append(sealed)
         return Mortal(sealed, 1)
 
-    step = sealed_step(None, noted)
+    mapper, state = mapper_of(noted), None
     for number in (9, 10, 11, 12, 50):
-        _, finished = step.on_batch([[item(number, "a")]])
-        assert finished == (number == 50)
+        state, _ = mapper(state, [item(number, "a")])
+        assert (state is None) == (number == 50)
+        assert (state == b"10") == (number == 10)
     assert built == [None, b"10"]
 
 
