@@ -671,7 +671,7 @@ def reject_row(item: Item, reject: Reject, event: Event | None = None) -> Item:
     return Item(item.sequence, item.part, item.arrival, item.known, item.position, body)
 
 
-def in_words(error: Exception) -> str:
+def in_words(error: BaseException) -> str:
     """An error in at most 1,000 characters: some hold the whole record on which they were raised."""
     return f"{type(error).__name__}: {error}"[:_WORDS]
 

@@ -143,7 +143,7 @@ class InternalErrors:
         """Errors of this process so far."""
         return self._status.errors
 
-    def reject(self, item: Item, error: Exception, stage: str) -> Row:
+    def reject(self, item: Item, error: BaseException, stage: str) -> Row:
         """Log an error with its traceback and return the row that rejects its record.
 
         Raises:
@@ -219,7 +219,9 @@ class IsolatedAsset:
                 self._asset.lane = lane
             try:
                 self._asset.process_into(items, made)
-            except Exception as error:  # noqa: BLE001 - whatever it is, the rest of the fleet goes on
+            except KeyboardInterrupt:
+                raise
+            except BaseException as error:  # noqa: BLE001 - whatever it is, the rest of the fleet goes on
                 made.take_back()
                 made.begin()
                 self._reset(items[made.done], error, made)
@@ -251,7 +253,7 @@ class IsolatedAsset:
         row = cast("Row", reject_row(item, Reject("other_lane", why, event.asset), event).body)
         return msgspec.structs.replace(row, kind=kind_of(event))
 
-    def _reset(self, item: Item, error: Exception, made: Made) -> None:
+    def _reset(self, item: Item, error: BaseException, made: Made) -> None:
         rejected = self._errors.reject(item, error, "asset")
         if isinstance(item.body, ResolvedEvent) and not isinstance(item.body.event, Expiry | LateWeather):
             rejected = msgspec.structs.replace(rejected, kind=kind_of(item.body.event))

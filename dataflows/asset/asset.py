@@ -712,7 +712,7 @@ class Asset:
         newest, latest = self._windows.newest, self._windows.latest
         try:
             self._labels.advance(self._windows.add_all_placed(times))
-        except Exception:
+        except BaseException:
             self._remember_before(self._revision, self._scored, newest, latest)
             raise
         if self._last_event is None or last > self._last_event:
@@ -752,7 +752,7 @@ class Asset:
                 at_once, vector = labels.add(time) if example else _NONE, run.features[run.number]
                 run.add(*self._emit(item, made, matured, vector, example=example, at_once=at_once))
                 made.end()
-        except Exception:
+        except BaseException:
             self._remember_before(revision, scored, newest, latest)
             raise
 

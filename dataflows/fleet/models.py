@@ -343,7 +343,9 @@ def path_key(value: Mapping[str, Any]) -> str | None:
 def _try(part: PipelineStep, at: Loc, problems: list[Problem]) -> Any:  # noqa: ANN401 - an estimator or None
     try:
         return part.build()
-    except Exception as error:  # noqa: BLE001 - a constructor may raise anything
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # noqa: BLE001 - a constructor may raise anything
         expected = f"parameters that {part.estimator.__name__} accepts"
         problems.append(Problem(dotted(at), expected, f"{type(error).__name__}: {error}"))
         return None
@@ -441,7 +443,9 @@ def _import(name: str) -> ModuleType | None:
     """
     try:
         return importlib.import_module(name)
-    except Exception as error:  # a module may raise anything
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # a module may raise anything
         if isinstance(error, ModuleNotFoundError) and error.name == name:
             return None
         msg = f"a module that can be imported; {name} raises {type(error).__name__}: {error}"

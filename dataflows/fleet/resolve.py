@@ -250,7 +250,9 @@ class ClassLayout:
             try:
                 json.dumps(parameters)
                 names = tuple(f"{name}:{feature}" for feature in block(known, None, **parameters).names)
-            except Exception as error:  # noqa: BLE001 - a constructor may raise anything
+            except KeyboardInterrupt:
+                raise
+            except BaseException as error:  # noqa: BLE001 - a constructor may raise anything
                 came = f"{type(error).__name__}: {error}"
                 self._draft.refuse(loc, f"parameters that {block.__name__} accepts", came)
                 continue
@@ -897,7 +899,9 @@ def _drift_detectors(draft: CheckedDocument, loc: Loc, table: TargetTable) -> di
         try:
             kind = pkgutil.resolve_name(path)
             detector = kind()
-        except Exception as error:  # noqa: BLE001 - foreign code, and any way in which it can fail
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # noqa: BLE001 - foreign code, and any way in which it can fail
             expected = "the dotted path of a detector, such as `river.drift.ADWIN`"
             draft.refuse(place, expected, f"{shown(path)}: {error}")
             continue

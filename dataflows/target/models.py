@@ -201,7 +201,9 @@ class ModelVersion:
         """
         try:
             scores = self.probabilities(dict.fromkeys(self.names or self.sees, 0.0)).values()
-        except Exception:  # noqa: BLE001 - a model that raises at some rows may be right at others
+        except KeyboardInterrupt:
+            raise
+        except BaseException:  # noqa: BLE001 - a model that raises at some rows may be right at others
             return False
         return not all(map(math.isfinite, scores))
 
@@ -827,7 +829,9 @@ class ModelSet:
             left: TimeLeft | None = model.estimator.time_left(
                 dict_of(model.names, np.frombuffer(features)[model.indices])
             )
-        except Exception as error:  # noqa: BLE001 - a model is foreign code; the rest goes on
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # noqa: BLE001 - a model is foreign code; the rest goes on
             self._fail(model, in_words(error), learning=False)
             return None
         return left
@@ -962,7 +966,9 @@ class ModelSet:
             return None
         try:
             scores = self._score_rows(model, model.compiled, values[None, :])
-        except Exception:  # noqa: BLE001 - the estimator itself is asked, and fails or not
+        except KeyboardInterrupt:
+            raise
+        except BaseException:  # noqa: BLE001 - the estimator itself is asked, and fails or not
             return None
         score = math.nan if scores is None else float(scores[0])
         return score if 0.0 <= score <= 1.0 else None
@@ -1004,7 +1010,9 @@ class ModelSet:
             else:
                 probabilities = self.times.call(model.label, 1, partial(model.probabilities, asset=asset), x)
             score = float(probabilities.get(True, 0.0)) if probabilities else None
-        except Exception as error:  # noqa: BLE001 - a model is foreign code; the rest goes on
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # noqa: BLE001 - a model is foreign code; the rest goes on
             self._fail(model, in_words(error), learning=False)
             return None, "prior"
         if score is None:
@@ -1083,7 +1091,9 @@ class ModelSet:
         fit = None if model.retrained is None else model.retrained.current
         try:
             model.learn_row(row, *outcome)
-        except Exception as error:  # noqa: BLE001 - a model is foreign code; the rest goes on
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # noqa: BLE001 - a model is foreign code; the rest goes on
             self._fail(model, in_words(error), learning=True)
             return
         model.errors.succeed(learning=True)
@@ -1174,7 +1184,9 @@ class ModelSet:
         label = example.label or 0
         try:
             model.learn_row(row, label, example.lead if label else None, example.asset)
-        except Exception:  # noqa: BLE001 - a model is foreign code; it failed the first time too
+        except KeyboardInterrupt:
+            raise
+        except BaseException:  # noqa: BLE001 - a model is foreign code; it failed the first time too
             return
         model.learned += 1
         model.positives += label
@@ -1192,7 +1204,9 @@ class ModelSet:
             fit = retrained.current
             try:
                 retrained.reach(clock)
-            except Exception as error:  # noqa: BLE001 - as in `_learn`
+            except KeyboardInterrupt:
+                raise
+            except BaseException as error:  # noqa: BLE001 - as in `_learn`
                 self._fail(model, in_words(error), learning=True)
             if retrained.current is not fit:
                 self._record_fit(model)

@@ -77,7 +77,9 @@ class RiverDetectors(Monitor):
             try:
                 detector.update(loss)
                 detected = bool(detector.drift_detected)
-            except Exception as error:  # noqa: BLE001 - foreign code; the rest goes on
+            except KeyboardInterrupt:
+                raise
+            except BaseException as error:  # noqa: BLE001 - foreign code; the rest goes on
                 counts[4] = in_words(error)
                 continue
             counts[0] += 1

@@ -185,7 +185,9 @@ def _try(model: Model, names: tuple[str, ...]) -> tuple[Problem | None, str | No
         again = calls_of(pickle.loads(pickle.dumps(estimator, protocol=5)))  # noqa: S301 - our own bytes
         step = "score a row after that"
         _score(again, high)
-    except Exception as error:  # noqa: BLE001 - an estimator may raise anything
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # noqa: BLE001 - an estimator may raise anything
         key, expected = f"models.{model.name}.pipeline", f"a model that can {step}"
         return Problem(key, expected, _one_line(error), _class_meant(model.spec["pipeline"])), None
     return None, None if model.scores else _note_on_gaps(model.name, calls, names)
@@ -199,7 +201,9 @@ def _note_on_gaps(name: str, calls: Calls, names: tuple[str, ...]) -> str | None
         try:
             _score(calls, given)
             calls.learn(given, False)  # noqa: FBT003 - River's signature
-        except Exception as error:  # noqa: BLE001 - as above
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # noqa: BLE001 - as above
             return (
                 f"{name} cannot score or learn every row with missing values ({_one_line(error)}); "
                 "the prior answers for those"
@@ -216,7 +220,7 @@ def _score(calls: Calls, row: dict[str, Any]) -> None:
             raise ValueError(msg)
 
 
-def _one_line(error: Exception) -> str:
+def _one_line(error: BaseException) -> str:
     return f"{type(error).__name__}: {' '.join(str(error).split())}"
 
 

@@ -208,9 +208,12 @@ def test_a_module_that_cannot_be_imported_says_why(tmp_path: Path, monkeypatch: 
     tmp_path.joinpath("fleet_needs.py").write_text("import not_installed_anywhere\n", encoding="utf-8")
     tmp_path.joinpath("fleet_raises.py").write_text("1 / 0\n", encoding="utf-8")
     monkeypatch.syspath_prepend(tmp_path)
-    problems = refused({"estimator": "fleet_needs.Model"}, {"estimator": "fleet_raises.Model"})
+    tmp_path.joinpath("fleet_ends.py").write_text("raise SystemExit('usage: ends FILE')\n", encoding="utf-8")
+    needs, raises, ends = ({"estimator": f"fleet_{name}.Model"} for name in ("needs", "raises", "ends"))
+    problems = refused(needs, raises, ends)
     assert "No module named 'not_installed_anywhere'" in problems["[0].estimator"].expected
     assert "ZeroDivisionError" in problems["[1].estimator"].expected
+    assert "SystemExit: usage: ends FILE" in problems["[2].estimator"].expected
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 import zlib
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -68,6 +69,14 @@ class Memory:
         return {False: 1 - score, True: score}
 
 
+#: What is no `Exception` of Python, yet no wish of a person to end the run, and what is one.
+ENDINGS: dict[str, BaseException] = {
+    "exit": SystemExit(3),
+    "cancelled": asyncio.CancelledError("no loop"),
+    "interrupt": KeyboardInterrupt(),
+}
+
+
 class Breaking:
     """Works until it has learned ``after`` examples; then it throws, or has a score that is none."""
 
@@ -83,6 +92,8 @@ class Breaking:
         self.learned += 1
 
     def predict_proba_one(self, x: Mapping[str, Any]) -> dict[bool, float]:  # noqa: ARG002 - the protocol
+        if self.learned >= self.after and self.how in ENDINGS:
+            raise ENDINGS[self.how]
         if self.learned >= self.after and self.how == "score":
             msg = "cannot score that"
             raise ArithmeticError(msg)

@@ -238,6 +238,8 @@ def test_a_model_without_an_opinion_leaves_the_answer_to_the_prior() -> None:
         ("nan", "its score nan is no probability"),
         ("inf", "its score inf is no probability"),
         ("high", "its score 1.7 is no probability"),
+        ("exit", "SystemExit: 3"),
+        ("cancelled", "CancelledError: no loop"),
     ],
 )
 def test_a_model_that_keeps_failing_is_set_aside_and_the_rest_go_on(how: str, why: str) -> None:
@@ -256,6 +258,15 @@ def test_a_model_that_keeps_failing_is_set_aside_and_the_rest_go_on(how: str, wh
         assert bench.scorer.set_aside() == {"breaking": why}
         bench.open()
     assert bench.scorer.events == []
+
+
+def test_a_second_ctrl_c_ends_the_run_also_inside_a_model() -> None:
+    """It is a person's, and no error of the model that is scoring just then."""
+    bench = Bench([model("breaking", lambda: Breaking(3, "interrupt"))])
+    for number in range(4):
+        bench.learn(number)
+    with pytest.raises(KeyboardInterrupt):
+        bench.scores(1)
 
 
 def test_an_error_costs_one_score_and_one_example() -> None:

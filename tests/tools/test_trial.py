@@ -45,6 +45,11 @@ class Loud:
     def predict_proba_one(self, x):
         return {True: 1.7}
 
+class Leaving(Loud):
+    \"\"\"Ends the program where it cannot learn, as scripts do.\"\"\"
+    def learn_one(self, x, y):
+        raise SystemExit("no licence")
+
 class Pretrained(Loud):
     pretrained = True
     def predict_proba_one(self, x):
@@ -94,6 +99,7 @@ def _importable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         ),
         ('{ estimator = "trial_models.Locked" }', ("be stored (pickled)", "cannot pickle")),
         ('{ estimator = "trial_models.Loud" }', ("score a row", "1.7 is no probability")),
+        ('{ estimator = "trial_models.Leaving" }', ("learn the label False", "SystemExit: no licence")),
     ],
 )
 def test_what_cannot_run_is_refused_by_name(
