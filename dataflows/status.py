@@ -442,6 +442,9 @@ class RunStatus:
         alive: instant at which the source was last asked for records, by the monotonic clock; None before.
         began: records that earlier runs on the same store read.
         commits: how often `committed` was called.
+        raises: whether whoever started the run raises `error`, so that the source ends the run without
+            the engine's note of a panic.
+        error: the error of the source that ended the run; None without one.
         lag: commits by which this process hears of a snapshot too early to know that it is committed; 0 where
             the source of the first lane is in this process.
         intake: what the lane used and refused.
@@ -473,6 +476,8 @@ class RunStatus:
         self._read: dict[int, tuple[int, int]] = {}
         self._reads: dict[int, deque[tuple[int, float]]] = {}
         self.commits = 0
+        self.raises = False
+        self.error: Exception | None = None
         self.lag = 0
         self._gauges: dict[str, Callable[[], Value]] = {}
         self._parts: dict[str, dict[int, Callable[[], Value]]] = {}

@@ -8,6 +8,7 @@ to it on resume: the repeated epoch writes the rows of the interrupted one again
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 from datetime import timedelta
 from pathlib import Path
@@ -229,7 +230,7 @@ class FileSource(LaneSource):
         """Check that the read part of each file is unchanged."""
         for path, place, before in begun:
             offset = FilePosition(*place).offset
-            if before and fingerprint(path, offset) != before:
+            if before and before not in {fingerprint(path, offset), _packed_fingerprint(path)}:
                 msg = (
                     f"{path} is not the file whose first {offset:,} bytes were read before: it was "
                     "written again under the same name. Put the former file back, give the new one another "
@@ -241,17 +242,31 @@ class FileSource(LaneSource):
 def fingerprint(path: str, offset: int) -> bytes:
     """Digest that identifies the read part of a file; empty if nothing was read.
 
+    Of a packed file it is that of the beginning of its contents: if it was damaged, and is whole now, it is
+    the same.
+
     Args:
-        path: the file. A packed file does not grow, and counts as read as a whole.
-        offset: offset of the next unread byte.
+        path: the file.
+        offset: offset of the next unread byte of its contents.
 
     Raises:
         OSError: the file cannot be read.
     """
     if path == STDIN or not offset:
         return b""
-    packed = is_packed(path)
-    end = size_of(path) if packed else offset
+    if is_packed(path):
+        with gzip.open(path) as packed:
+            head = packed.read(min(_RECOGNISED, offset))
+        return hashlib.blake2b(b"contents " + head, digest_size=12).digest()
+    return _digest_of_ends(path, offset, packed=False)
+
+
+def _packed_fingerprint(path: str) -> bytes:
+    """Digest by which former releases knew a packed file: of the file as a whole; empty for any other."""
+    return _digest_of_ends(path, size_of(path), packed=True) if path != STDIN and is_packed(path) else b""
+
+
+def _digest_of_ends(path: str, end: int, *, packed: bool) -> bytes:
     with Path(path).open("rb") as file:
         head = file.read(min(_RECOGNISED, end))
         file.seek(max(0, end - _RECOGNISED))

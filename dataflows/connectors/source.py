@@ -11,9 +11,9 @@ from abc import ABC, abstractmethod
 from copy import copy
 from datetime import UTC, datetime, timedelta
 from time import monotonic
-from typing import TYPE_CHECKING, Any, NamedTuple, Self, TypedDict, Unpack
+from typing import TYPE_CHECKING, Any, NamedTuple, Self, TypedDict, Unpack, cast
 
-from bytewax.inputs import FixedPartitionedSource, StatefulSourcePartition
+from bytewax.inputs import AbortExecution, FixedPartitionedSource, StatefulSourcePartition
 from typing_extensions import override
 
 from dataflows.connectors.clocks import Pace, Ticker, now
@@ -211,6 +211,18 @@ class LanePartition(StatefulSourcePartition[Item, bytes]):
 
     @override
     def next_batch(self) -> list[Item]:
+        try:
+            return self._next_batch()
+        except StopIteration:
+            raise
+        except Exception as error:
+            if not self._status.raises:
+                raise
+            # The engine stops at once, as at any other error, but without its own words before ours.
+            self._status.error = error
+            raise AbortExecution from error
+
+    def _next_batch(self) -> list[Item]:
         self._status.asked()
         self._progress.write()
         if self._status.stop or (self._lanes == 1 and self._status.intake.hopeless()):
@@ -317,6 +329,21 @@ class LanePartition(StatefulSourcePartition[Item, bytes]):
             self._journal.close()
 
 
+class _Refused(StatefulSourcePartition[Item, bytes]):
+    """The partition of a lane whose input cannot be opened: it ends the run before its first record."""
+
+    def __init__(self, resume_state: bytes | None) -> None:
+        self._state = resume_state or b""
+
+    @override
+    def next_batch(self) -> list[Item]:
+        raise AbortExecution
+
+    @override
+    def snapshot(self) -> bytes:
+        return self._state
+
+
 class LaneSource(FixedPartitionedSource[Item, bytes]):
     """Base of every source: a partition for each lane.
 
@@ -390,7 +417,13 @@ class LaneSource(FixedPartitionedSource[Item, bytes]):
 
     @override
     def build_part(self, step_id: str, for_part: str, resume_state: bytes | None) -> LanePartition:
-        return self.of_lane(self.list_parts().index(for_part)).begin(resume_state)
+        try:
+            return self.of_lane(self.list_parts().index(for_part)).begin(resume_state)
+        except Exception as error:
+            if not self.status.raises:
+                raise
+            self.status.error = error
+            return cast("LanePartition", _Refused(resume_state))
 
     def of_lane(self, lane: int) -> Self:
         """Return the source of a lane, with its part of the input and of the journal.

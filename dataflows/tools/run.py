@@ -206,6 +206,8 @@ def _run_processes(
 ) -> None:
     """Run the engine in all processes to the end of the input, and add up what they counted."""
     status, epochs, stops = runtime.status, counter(), counter()
+    # The other processes of a run end with the engine's error alone.
+    status.raises = where.processes == 1
     status.on_commit(partial(_raise, epochs))
     with (
         Cluster(
@@ -214,6 +216,8 @@ def _run_processes(
         repeated(lambda: _pass_stop(status, stops)),
     ):
         _execute(dataflow, 0, cluster.addresses, epoch, recovery)
+        if status.error is not None:
+            raise status.error
         status.committed()
         for helper in cluster.results():
             status.absorb(helper)

@@ -220,3 +220,28 @@ def test_bytewax_itself_runs_the_flow(lines: list[bytes], tmp_path: Path, named:
         command, env=environment(**config), cwd=ROOT, capture_output=True, timeout=PATIENCE, check=True
     )
     assert_same(outputs(tmp_path / "out"), inline_outputs(fleet))
+
+
+@pytest.mark.ci
+def test_a_source_that_refuses_ends_the_run_with_its_message_alone(
+    lines: list[bytes], tmp_path: Path
+) -> None:
+    """Without the engine's note of a panic; the run goes on where it was once the file is whole."""
+    fleet = prepare(tmp_path / "one", lines[:9_000])
+    path = tmp_path / "events.jsonl.gz"
+    whole = gzip.compress(b"\n".join(lines[:9_000]) + b"\n", compresslevel=0)
+    path.write_bytes(whole[: len(whole) * 2 // 3])
+    words = [sys.executable, "-m", "dataflows", *arguments(fleet, "--epoch", "1ms")]
+    env = environment(FLEET_INPUT=str(path), FLEET_BATCH="100")
+    done = subprocess.run(words, env=env, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stdout == ""
+    assert re.fullmatch(r"Error: .*events.jsonl.gz is damaged somewhere after byte .*\n", done.stderr)
+    assert (tmp_path / "one" / "out" / "predictions.jsonl").stat().st_size > 100_000
+    path.write_bytes(gzip.compress(b"another\n" + b"\n".join(lines[:9_000]) + b"\n"))
+    done = subprocess.run(words, env=env, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert re.fullmatch(r"Error: .*events.jsonl.gz is not the file whose first .*\n", done.stderr)
+    path.write_bytes(whole)
+    expected = finish(prepare(tmp_path / "other", []), FLEET_INPUT=str(path))
+    assert_same(finish(fleet, FLEET_INPUT=str(path)), expected)

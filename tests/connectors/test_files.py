@@ -319,6 +319,27 @@ def test_a_damaged_gzip_file_is_refused_by_name(tmp_path: Path, damage: str) -> 
     part.close()
 
 
+def test_a_damaged_gzip_file_goes_on_once_it_is_whole(tmp_path: Path) -> None:
+    """It is the same file, since its contents begin as before; one that begins otherwise is another."""
+    content = b"".join(b"%d\n" % number for number in range(300_000))
+    path = written(tmp_path, "a.jsonl.gz", content)
+    whole = path.read_bytes()
+    path.write_bytes(whole[: len(whole) * 9 // 10])
+    part = partition(path, batch=1_000)
+    for _ in range(110):
+        part.next_batch()
+    resume = part.snapshot()
+    with pytest.raises(InputError, match="is damaged"):
+        [part.next_batch() for _ in range(100)]
+    part.close()
+    path.write_bytes(gzip.compress(content, compresslevel=1))
+    (_, _, line, *_), *_ = read(path, resume=resume)
+    assert line == 110_001
+    written(tmp_path, "a.jsonl.gz", b"7\n" + content)
+    with pytest.raises(InputError, match="written again under the same name"):
+        partition(path, resume=resume)
+
+
 def test_standard_input_is_not_resumed() -> None:
     """A snapshot of standard input is refused: what was read is gone."""
     resume = partition("-").snapshot()
