@@ -14,13 +14,15 @@
 
 ``--parts assets topic`` measures some of them. ``--plot FILE`` draws what was measured, as SVG.
 
-In the recordings of assets and targets every asset sends six times in the day before, and a few fail, so that
-every window holds something and the models have learned both labels. None of that is timed. The timed events
-are scored by the champion; no example is among them, and none matures: `benchmarks.speed` has those, which
-cost the same whatever the number of assets. Timed is up to the read of the last batch: the snapshot at the
-end, of every asset, would be divided among few events. Times are those of the processor, which other programs
-on the machine disturb less; events a second of processes are by the clock on the wall, less the time of a
-start.
+In the recordings of assets and targets every asset sends seven times in the day before, and a few fail, so
+that every window holds something and the models have learned both labels, and every feature: a linear model
+would be asked one by one for features that it has never seen. None of that is timed, so no timed event makes
+the state of an asset. The timed events are scored by the champion; no example is among them, and none
+matures: `benchmarks.speed` has those, which cost the same whatever the number of assets. With 100,000 assets
+each sends once in the timed part, with 1,000 each sixty times. Timed is up to the read of the last batch: the
+snapshot at the end, of every asset, would be divided among few events. Times are those of the processor,
+which other programs on the machine disturb less; events a second of processes are by the clock on the wall,
+less the time of a start.
 """
 
 from __future__ import annotations
@@ -66,8 +68,10 @@ PROCESSES = ((1, 1), (2, 1), (2, 2))
 PARTITIONS = 2
 #: Bars: an event of the largest fleet against one of 1,000 assets; seconds of a resume and of a snapshot.
 LARGE, RESUME, PAUSE = 1.6, 8.0, 0.3
-#: Hours before the timed part in which every asset sends; the first has its label before that part.
-_WARM = (-25.5, -12.0, -6.0, -3.0, -1.0, 0.0)
+#: Hours before the timed part in which every asset sends; the first two have their labels before that part,
+#: and the second has a spread and a slope in every window. Some assets fail after the hour `_FAILING`.
+_WARM = (-26.25, -25.5, -12.0, -6.0, -3.0, -1.0, 0.0)
+_FAILING = -12.0
 #: Minutes in which the timed events lie: within one hour, so that none of them is an example. The first of
 #: them are not timed, since a program first loads what it has compiled.
 _TIMED, _LEAD = 58, 10_000
@@ -94,7 +98,7 @@ def record(path: Path, assets: int, events: int, modes: Sequence[str] = ("wear",
             for asset in range(assets):
                 send(asset, at)
             warm += assets
-            if hour == _WARM[1]:
+            if hour == _FAILING:
                 for asset in sorted(failing):
                     mode = modes[asset % len(modes)]
                     event = {"kind": "failure", "asset": f"machine-{asset:06}", "mode": mode}

@@ -9,6 +9,7 @@ The engine's id of a step is the dataflow's name, the step's own, and the names 
 from __future__ import annotations
 
 import re
+from functools import cache
 
 __all__ = [
     "ASSET",
@@ -32,6 +33,7 @@ LANE_METRICS, ORDER, OUTPUTS = "lane_metrics", "order", "outputs"
 _PART = re.compile(rf"{FLOW}\.(\w+)\.part_(\d+)")
 
 
+@cache
 def step_of(step_id: str) -> str | None:
     """Name of the step that an id belongs to; None for an id of another dataflow."""
     flow, _, rest = step_id.partition(".")

@@ -21,7 +21,7 @@ import sqlite3
 import struct
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from dataflows import steps
 from dataflows.disk import locked_alone
@@ -110,8 +110,7 @@ class Partition:
     marks: frozenset[int]
 
 
-@dataclass(frozen=True)
-class Snapshot:
+class Snapshot(NamedTuple):
     """One row of a store.
 
     Attributes:

@@ -7,10 +7,12 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import orjson
 import pytest
 
-from benchmarks import scale
+from benchmarks import scale, speed
+from dataflows.asset.windows import WindowPlan, Windows
 from dataflows.fleet import load
 from dataflows.instants import HOUR, parse_instant
 from tests.chaos.rig import consumed
@@ -35,6 +37,25 @@ def test_timed_events_lie_in_one_hour_with_labels_before_it(assets: int, tmp_pat
     failed = [event for event in events if event["kind"] == "failure"]
     assert 0 < len(failed) == min(assets // 5, 20)
     assert {event["mode"] for event in failed} <= {"wear", "leak"}
+
+
+def test_examples_that_are_learned_before_the_timed_part_have_every_feature(tmp_path: Path) -> None:
+    """A model that never saw a feature of the timed rows would be asked for each of them one by one."""
+    (tmp_path / "recording.jsonl").touch()
+    (tmp_path / "fleet.toml").write_text(speed.FLEET)
+    fleet = load(tmp_path / "fleet.toml", environ={})
+    machine, horizon = fleet.classes["machine"], fleet.targets["machine/wear/24h"].horizon
+    warm = scale.record(tmp_path / "recording.jsonl", 1, 60)
+    lines = (tmp_path / "recording.jsonl").read_bytes().splitlines()
+    sent = [event for event in map(orjson.loads, lines[:warm]) if event["kind"] == "telemetry"]
+    windows, learned = Windows(WindowPlan(machine)), []
+    for event in sent:
+        time = parse_instant(event["time"])
+        windows.add(time, event["readings"], None)
+        if time + horizon < parse_instant(orjson.loads(lines[warm])["time"]):
+            learned.append(windows.features())
+    assert len(learned) == 2
+    assert not np.isnan(np.array(learned)).all(axis=0).any()
 
 
 def test_a_recording_is_divided_among_lanes_by_asset(tmp_path: Path) -> None:
