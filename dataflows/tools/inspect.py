@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 from collections import defaultdict
 from contextlib import ExitStack
-from dataclasses import replace
 from operator import itemgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -208,7 +207,7 @@ def _lean(snapshot: Snapshot) -> Snapshot:
     """Read the snapshots without the state of assets; only their size is shown."""
     if snapshot.state is None or not steps.is_of(snapshot.step, steps.ASSET):
         return snapshot
-    return replace(snapshot, state=b"")
+    return snapshot._replace(state=b"")
 
 
 def _fleet(path: Path) -> Fleet | str:
