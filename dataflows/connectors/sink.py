@@ -41,9 +41,8 @@ class SummaryPartition(StatefulSinkPartition[Item, None]):
         for item in values:
             _add(self._summary, orjson.loads(cast("Row", item.body).data))
         ordered = {key: self._summary[key] for key in sorted(self._summary)}
-        given = ordered.get("input", {}).get("names")
-        if isinstance(given, dict):
-            ordered["input"] = {**ordered["input"], "names": names_of_lanes(given)}
+        if isinstance(ordered.get("input", {}).get("names"), dict):
+            ordered["input"] = _of_all_lanes(ordered["input"])
         replace_file(self._path, orjson.dumps(ordered, option=orjson.OPT_INDENT_2) + b"\n")
 
     @override
@@ -61,6 +60,12 @@ def _add(summary: dict[str, Any], said: dict[str, Any]) -> None:
             summary[key] = before + value
         else:
             summary[key] = value
+
+
+def _of_all_lanes(counts: dict[str, Any]) -> dict[str, Any]:
+    """Join what each lane says of its input: an asset that came in several lanes counts once."""
+    assets = len(set().union(*counts["assets"].values()))
+    return {**counts, "assets": assets, "names": names_of_lanes(counts["names"])}
 
 
 def names_of_lanes(lanes: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:

@@ -859,7 +859,7 @@ class Lane:
         """Counts of the input, for the summary."""
         counts: dict[str, Any] = {
             "records": self._sequence // self._lanes - self._left_to_others,
-            "assets": len(self._registry) - (0 if self._shared is None else len(self._shared)),
+            "assets": len(self._registry),
             "by_kind": self._counts.by_kind(),
             # By reason; every stage that rejects adds to it.
             "rejected": {},
@@ -870,6 +870,9 @@ class Lane:
         if self._lanes > 1:
             # Joined where the summary is written.
             counts["names"] = {self._name: {"rows": counts["names"], "classes": self._names.heard()}}
+            held = self._shared
+            assets = [name for name in self._registry.names() if held is None or not held.holds(name)]
+            counts["assets"] = {self._name: assets}
         if len(self._waiting):
             counts["waiting"] = len(self._waiting)
         if self._waiting.replaced:

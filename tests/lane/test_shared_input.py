@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import orjson
 
+from dataflows.connectors.sink import SummaryPartition
 from dataflows.events import Command, Failure, Registration, Reject, Weather
 from dataflows.fleet.fleet import AssetPolicy, Input
 from dataflows.items import Item, ResolvedEvent, Row
@@ -15,6 +16,8 @@ from tests.lane.worlds import FLEET, START, telemetry
 from tests.target.fleets import model, target
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from dataflows.events import Event
 
 SHARED, OWN = "/data/weather.jsonl", "/data/pumps.jsonl"
@@ -80,7 +83,18 @@ def test_shared_records_are_counted_by_the_first_lane_alone() -> None:
         {"registration": 1, "telemetry": 1, "weather": 1},
         {"telemetry": 1},
     ]
-    assert [each["assets"] for each in counted] == [1, 1]
+    assert [each["assets"] for each in counted] == [{"lane-0": ["a"]}, {"lane-1": ["a"]}]
+
+
+def test_an_asset_that_came_in_several_lanes_counts_once(tmp_path: Path) -> None:
+    """The summary joins what the lanes say; a registry row that is held is no asset of a lane."""
+    partition = SummaryPartition(tmp_path / "summary.json")
+    for number, own in ((0, "ab"), (1, "bc")):
+        lane = opened(number)
+        lane.process([item(1, number, registration("d"), SHARED)])
+        lane.process([item(n, number, telemetry(asset)) for n, asset in enumerate(own, start=2)])
+        partition.write_batch(lane.finish())
+    assert orjson.loads((tmp_path / "summary.json").read_bytes())["input"]["assets"] == 3
 
 
 def test_a_record_of_an_asset_in_a_shared_input_is_rejected_once() -> None:
