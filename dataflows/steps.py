@@ -20,6 +20,7 @@ __all__ = [
     "ORDER",
     "OUTPUTS",
     "SOURCE",
+    "TOGETHER",
     "is_of",
     "main_of",
     "marks_of",
@@ -30,6 +31,8 @@ __all__ = [
 FLOW = "highwater"
 SOURCE, LANE, ASSET, GROUP = "source", "lane", "asset", "group"
 LANE_METRICS, ORDER, OUTPUTS = "lane_metrics", "order", "outputs"
+#: What a worker's awake assets do with their records in one call; it keeps no state.
+TOGETHER = f"{ASSET}_together"
 _PART = re.compile(rf"{FLOW}\.(\w+)\.part_(\d+)")
 
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import fcntl
+import io
 import pickle
 import sqlite3
 from contextlib import closing
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -34,7 +36,10 @@ from dataflows.recovery.store import MARKS, StoreError, open_store
 from dataflows.state.layouts import FleetChangedError
 from dataflows.state.snapshots import SnapshotError, seal
 from dataflows.tools.backup import backup as back_up
+from dataflows.tools.inspect import inspect
+from dataflows.tools.run import run
 from tests.engine.flows import AssetRecords, Tally, item
+from tests.leaking_pump import leaking_pump
 from tests.tables import LEAK
 
 FLOW = "dataflows.failure_prediction"
@@ -256,3 +261,14 @@ def test_a_name_that_is_none_of_the_fleet_cannot_begin_anew(tmp_path: Path, flee
             pass
         with open_store(tmp_path / "store", fleet, migrate=["pump"]):
             pass
+
+
+def test_a_store_of_many_epochs_is_sound_and_is_resumed(tmp_path: Path) -> None:
+    """Whichever steps have discarded a key in them: none of what they leave is taken for damage."""
+    fleet = load(leaking_pump(tmp_path, 200))
+    store = tmp_path / "store"
+    fleet = replace(fleet, input=replace(fleet.input, batch=20))
+    console = Console(file=io.StringIO())
+    for _ in range(2):
+        run(fleet, console, store=store, epoch=timedelta(milliseconds=1))
+    inspect(store, None, console)
