@@ -141,7 +141,7 @@ def build(fleet: Fleet, runtime: Runtime, source: LaneSource | None = None) -> D
     known = stateful_in_parts(steps.LANE, by_lane, stages.lane, stages.lane_of, LANE_PARTS, MARKS)
 
     by_worker = keyed("by_worker", known, stages.worker_of)
-    observed = stateful_sealed(steps.ASSET, by_worker, stages.asset, asset_of, Made)
+    observed = stateful_sealed(steps.ASSET, steps.TOGETHER, by_worker, stages.asset, asset_of, Made)
 
     by_group = keyed("fan_out", observed, stages.group_of)
     scored = stateful_in_parts(steps.GROUP, by_group, stages.group, stages.group_of, TARGET_PARTS)

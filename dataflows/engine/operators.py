@@ -308,6 +308,7 @@ def _sent(batch: list[tuple[str, list[Item] | _Sent]]) -> list[_Sent]:
 
 def stateful_sealed(
     step_id: str,
+    together_id: str,
     up: KeyedStream[list[Item]],
     build: Callable[[Item, bytes | None], SealedState],
     key_of: Callable[[Item], str | None],
@@ -321,6 +322,7 @@ def stateful_sealed(
 
     Args:
         step_id: unique id; recovery finds the state by it, so it never changes.
+        together_id: unique id of the step that has no state of its own.
         up: keyed by the worker that the engine chooses for the keys. If it is keyed otherwise, nothing is
             wrong, but all items go key by key.
         build: builds the stage for the key of an item, from its bytes after a resume.
@@ -331,7 +333,7 @@ def stateful_sealed(
         Outputs of the stages, a list for each call, in no order.
     """
     awake = _Awake()
-    together = op.stateful_batch(f"{step_id}_together", up, lambda _resume: _Together(awake, key_of, outputs))
+    together = op.stateful_batch(together_id, up, lambda _resume: _Together(awake, key_of, outputs))
     sent = op.flat_map_batch(f"{step_id}_sent", together, _sent)
     by_key = op.stateful_map(step_id, sent, _as_state(awake, build, key_of, outputs))
     return op.flat_map_batch(f"{step_id}_made", op.merge(f"{step_id}_all", together, by_key), _items)

@@ -215,7 +215,9 @@ def path(
         known,
         lambda each: None if early and leaves_at_lane(each) else keys[worker_of(key_of(each), workers)],
     )
-    observed = stateful_sealed("asset", by_worker, lambda _, sealed: Fan(sealed, width), key_of, Listed)
+    observed = stateful_sealed(
+        "asset", "together", by_worker, lambda _, sealed: Fan(sealed, width), key_of, Listed
+    )
     by_group = keyed(
         "fan_out", observed, lambda each: None if early and leaves_at_asset(each) else key_of(each)
     )

@@ -93,7 +93,7 @@ def test_a_stage_is_built_from_all_that_came_before(batch: int, epoch: timedelta
     for _ in range(4):
         dataflow = Dataflow("flow")
         by_worker = keyed("key", op.input("source", dataflow, source), lambda _: "worker", list)
-        worked = stateful_sealed("asset", by_worker, built, key_of, Listed)
+        worked = stateful_sealed("asset", "together", by_worker, built, key_of, Listed)
         op.output("out", op.flatten("one_by_one", worked), TestingSink(out))
         run_main(dataflow, epoch_interval=epoch, recovery_config=RecoveryConfig(tmp_path))
     assert {each.sequence for each in out} == set(range(1, 401))
@@ -108,7 +108,7 @@ def test_the_store_holds_plain_bytes_and_a_resume_goes_on_from_them(tmp_path: Pa
     def run(out: list[Item]) -> None:
         dataflow = Dataflow("flow")
         by_worker = keyed("key", op.input("source", dataflow, source), lambda _: "worker", list)
-        worked = stateful_sealed("asset", by_worker, build, key_of, Listed)
+        worked = stateful_sealed("asset", "together", by_worker, build, key_of, Listed)
         op.output("out", op.flatten("one_by_one", worked), TestingSink(out))
         config = RecoveryConfig(tmp_path, timedelta(days=1))
         run_main(dataflow, epoch_interval=timedelta(0), recovery_config=config)
