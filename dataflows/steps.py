@@ -30,10 +30,8 @@ __all__ = [
 
 FLOW = "highwater"
 SOURCE, LANE, ASSET, GROUP = "source", "lane", "asset", "group"
-#: In which the assets of a worker that `ASSET` has woken take their records together.
-TOGETHER = "asset_together"
 LANE_METRICS, ORDER, OUTPUTS = "lane_metrics", "order", "outputs"
-#: What a worker's awake assets do with their records in one call; it keeps no state.
+#: In which the assets of a worker that `ASSET` has woken take their records in one call; it keeps no state.
 TOGETHER = f"{ASSET}_together"
 _PART = re.compile(rf"{FLOW}\.(\w+)\.part_(\d+)")
 
