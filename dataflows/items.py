@@ -10,18 +10,18 @@ paths, so any step can sort its input.
 from __future__ import annotations
 
 import hashlib
+from functools import cached_property
 from itertools import pairwise
 from operator import attrgetter
-from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar, cast
 
 import msgspec
 import numpy as np
 import orjson
 from msgspec import UNSET
-from numpy.typing import NDArray
 
 from dataflows.events import AssetEvent, Command, Event, Finding, Registration, Reject, Telemetry
-from dataflows.instants import format_instant
+from dataflows.instants import format_instant, format_instants
 from dataflows.outputs import (
     LATE_REASONS,
     LateRecord,
@@ -35,6 +35,8 @@ from dataflows.outputs import (
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from numpy.typing import NDArray
 
 __all__ = [
     "Cleared",
@@ -59,6 +61,7 @@ __all__ = [
     "Row",
     "ScoreRequest",
     "ScoredRow",
+    "ScoredTable",
     "Scores",
     "Tick",
     "WeatherAsOf",
@@ -68,7 +71,6 @@ __all__ = [
     "by_order",
     "in_words",
     "lane_part",
-    "merged",
     "observations_of",
     "reject_row",
     "row_of",
@@ -405,6 +407,100 @@ ScoredRow = tuple[
 ]
 
 
+#: Before every instant.
+_NEVER = np.iinfo(np.int64).min
+
+
+class ScoredTable:
+    """Rows to score in the order of effect; the columns are made once for all targets that score them.
+
+    Args:
+        assets: name of the asset of each row.
+        rows: ascending by (sequence, part).
+        features: float64 (rows, features of the class), C-contiguous, never written to again; NaN is missing.
+    """
+
+    def __init__(self, assets: list[str], rows: list[ScoredRow], features: NDArray[np.float64]) -> None:
+        self.assets = assets
+        self.rows = rows
+        self.features = features
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Return what `pickle` makes it of: another process makes its own columns."""
+        return ScoredTable, (self.assets, self.rows, self.features)
+
+    @classmethod
+    def merged(
+        cls, assets: list[str], rows: list[ScoredRow], features: Sequence[NDArray[np.float64]]
+    ) -> ScoredTable:
+        """Put the rows of several tables into the order of effect.
+
+        Args:
+            assets: of each row.
+            rows: of all tables, each in order.
+            features: (rows, features) of each table.
+        """
+        if len(features) == 1:
+            return cls(assets, rows, features[0])
+        if all(before[:2] < after[:2] for before, after in pairwise(rows)):
+            return cls(assets, rows, np.concatenate(features) if features else np.empty((0, 0)))
+        parts = np.array([row[1] for row in rows], dtype=np.int64)
+        order = np.lexsort((parts, np.array([row[0] for row in rows], dtype=np.int64)))
+        places = order.tolist()
+        # Tables of one row each are put into order before they are copied, not after that.
+        alone = len(rows) == len(features)
+        vectors = np.concatenate([features[place] for place in places] if alone else features)
+        in_order = [assets[place] for place in places], [rows[place] for place in places]
+        return cls(*in_order, vectors if alone else vectors[order])
+
+    @cached_property
+    def _columns(self) -> list[tuple[Any, ...]]:
+        return [*zip(*self.rows, strict=True)] or [()] * 11
+
+    @cached_property
+    def known(self) -> NDArray[np.int64]:
+        """Largest knowledge time up to each row."""
+        return np.maximum.accumulate(np.array(self._columns[3], dtype=np.int64))
+
+    @cached_property
+    def clocks(self) -> NDArray[np.int64]:
+        """Largest label clock up to each row; before all times where there is none."""
+        clocks = [_NEVER if clock is None else clock for clock in self._columns[6]]
+        return np.maximum.accumulate(np.array(clocks, dtype=np.int64))
+
+    def clock(self, row: int) -> int | None:
+        """Return the largest label clock up to a row, None where none has one."""
+        clock = int(self.clocks[row])
+        return None if clock == _NEVER else clock
+
+    @cached_property
+    def rests(self) -> bool:
+        """Whether any row knows of resting assets."""
+        return self._columns[7].count(None) < len(self.rows)
+
+    @cached_property
+    def revisions(self) -> list[int]:
+        """Numbers of the rows that are scored again."""
+        return np.flatnonzero(self._columns[9]).tolist()
+
+    @cached_property
+    def examples(self) -> list[int]:
+        """Numbers of the rows that are examples."""
+        return np.flatnonzero(self._columns[10]).tolist()
+
+    @cached_property
+    def ascends(self) -> bool:
+        """Whether each row has a place after that of the row before it."""
+        return all(before[:2] < after[:2] for before, after in pairwise(self.rows))
+
+    @cached_property
+    def shown(self) -> dict[int | None, str]:
+        """Event time, watermark and arrival of all rows in the form of the outputs."""
+        columns = self._columns
+        instants = {*columns[8], *columns[5], *columns[2]} - {None}
+        return cast("dict[int | None, str]", format_instants(instants))
+
+
 class Scores(msgspec.Struct, frozen=True, gc=False):
     """A block: what the records of assets in one activation mean for one target, on the usual path.
 
@@ -414,20 +510,15 @@ class Scores(msgspec.Struct, frozen=True, gc=False):
     the observations, by (sequence, part). `observations_of` takes a block apart.
 
     Attributes:
-        assets: name of the asset of each row. Targets may share the list.
         target: its name, which is the key of the target step.
         index: number of the target among those of its class; the part of row r is
             ``asset_part(r[1], index)``.
-        rows: at least one, ascending by (sequence, part). Shared as the names are.
-        features: float64 (rows, features of the class), C-contiguous, never written to again; NaN is missing.
-            Shared as the rows are.
+        table: at least one row; targets share it.
     """
 
-    assets: list[str]
     target: str
     index: int
-    rows: list[ScoredRow]
-    features: NDArray[np.float64]
+    table: ScoredTable
 
 
 class Row(msgspec.Struct, frozen=True, gc=False):
@@ -577,35 +668,8 @@ def observations_of(item: Item) -> list[Item]:
             time,
             revision,
             example,
-        ) in zip(block.assets, block.features, block.rows, strict=True)
+        ) in zip(block.table.assets, block.table.features, block.table.rows, strict=True)
     ]
-
-
-def merged(
-    assets: list[str], rows: list[ScoredRow], features: Sequence[NDArray[np.float64]]
-) -> tuple[list[str], list[ScoredRow], NDArray[np.float64]]:
-    """Put the rows of several blocks into the order of effect.
-
-    Args:
-        assets: of each row.
-        rows: of all blocks, each in order.
-        features: (rows, features) of each block.
-
-    Returns:
-        Names, rows and features of one block, see `Scores`.
-    """
-    if len(features) == 1:
-        return assets, rows, features[0]
-    if all(before[:2] < after[:2] for before, after in pairwise(rows)):
-        return assets, rows, np.concatenate(features)
-    parts = np.array([row[1] for row in rows], dtype=np.int64)
-    order = np.lexsort((parts, np.array([row[0] for row in rows], dtype=np.int64)))
-    places = order.tolist()
-    # Blocks of one row each are put into order before they are copied, not after that.
-    alone = len(rows) == len(features)
-    vectors = np.concatenate([features[place] for place in places] if alone else features)
-    in_order = [assets[place] for place in places], [rows[place] for place in places]
-    return *in_order, vectors if alone else vectors[order]
 
 
 def row_of(row: OutputRow) -> Row:

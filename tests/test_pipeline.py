@@ -150,8 +150,8 @@ def test_assets_that_work_together_make_one_block_for_each_target() -> None:
         guarded(InternalErrors(0), name).process_into(items, made)
     (block,) = made.items()
     assert isinstance(block.body, Scores)
-    assert block.body.assets == ["a", "b", "b", "a"]
-    assert [row[0] for row in block.body.rows] == [1, 2, 3, 4]
+    assert block.body.table.assets == ["a", "b", "b", "a"]
+    assert [row[0] for row in block.body.table.rows] == [1, 2, 3, 4]
     alone = [
         each
         for name, items in records.items()
@@ -168,7 +168,7 @@ def test_an_error_takes_back_nothing_of_another_asset() -> None:
         item = item_of("bac".index(name) + 1, reading(10, value, name))
         guarded(InternalErrors(5), name).process_into([item], made)
     made_items = made.items()
-    assert [item.body.assets for item in made_items if isinstance(item.body, Scores)] == [["b", "c"]]
+    assert [item.body.table.assets for item in made_items if isinstance(item.body, Scores)] == [["b", "c"]]
     assert rows(made_items).keys() == {"rejects", "changes"}
 
 

@@ -50,11 +50,11 @@ from dataflows.items import (
     ResolvedEvent,
     Row,
     ScoredRow,
+    ScoredTable,
     ScoreRequest,
     Scores,
     Withdrawn,
     asset_part,
-    merged,
     reject_row,
     row_of,
 )
@@ -306,13 +306,13 @@ class Made:
             else:
                 self._add_observed(asset, block, block.observed)
         for targets, blocks in by_targets.items():
-            made = merged(
+            table = ScoredTable.merged(
                 [asset for asset, block in blocks for _ in block.rows],
                 [row for _, block in blocks for row in block.rows],
                 [block.features for _, block in blocks],
             )
             for index, target in enumerate(targets):
-                self._add_block(target, index, *made)
+                self._add_block(target, index, table)
         return self._items
 
     def _add_observed(self, asset: str, block: _Rows, observed: list[frozenset[str]]) -> None:
@@ -321,14 +321,14 @@ class Made:
             kept = [number for number, without in enumerate(observed) if target not in without]
             if kept:
                 rows = [block.rows[number] for number in kept]
-                self._add_block(target, index, [asset] * len(kept), rows, block.features[kept])
+                table = ScoredTable([asset] * len(kept), rows, block.features[kept])
+                self._add_block(target, index, table)
 
-    def _add_block(
-        self, target: str, index: int, assets: list[str], rows: list[ScoredRow], features: NDArray[np.float64]
-    ) -> None:
-        first = rows[0]
-        block = Scores(assets, target, index, rows, features)
-        self._items.append(Item(first[0], asset_part(first[1], index), first[2], first[3], first[4], block))
+    def _add_block(self, target: str, index: int, table: ScoredTable) -> None:
+        first = table.rows[0]
+        part = asset_part(first[1], index)
+        block = Scores(target, index, table)
+        self._items.append(Item(first[0], part, first[2], first[3], first[4], block))
 
 
 class _Rows(msgspec.Struct, frozen=True, gc=False):

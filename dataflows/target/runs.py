@@ -10,26 +10,22 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from itertools import chain
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
-from dataflows.instants import format_instants
-from dataflows.items import ClockMoved, Item, Observation, ScoreRequest, asset_part, merged
+from dataflows.items import ClockMoved, Item, Observation, ScoredTable, ScoreRequest, asset_part
 from dataflows.outputs import Prediction, prediction_id, prediction_ids
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from dataflows.items import Row, ScoredRow, Scores
+    from dataflows.items import Row, Scores
     from dataflows.target.models import Answer
 
     Order = tuple[int, int]
 
 __all__ = ["ScoredRows"]
-
-#: Before every instant.
-_NEVER = np.iinfo(np.int64).min
 
 
 class ScoredRows:
@@ -46,37 +42,19 @@ class ScoredRows:
 
     def __init__(self, target: str, blocks: Sequence[Scores]) -> None:
         self._target = target
-        shift = asset_part(0, blocks[0].index) if blocks else 0
-        assets, rows, self.features = merged(
-            [*chain.from_iterable(block.assets for block in blocks)],
-            [*chain.from_iterable(block.rows for block in blocks)],
-            [block.features for block in blocks] or [np.empty((0, 0))],
-        )
-        parts = np.array([row[1] for row in rows], dtype=np.int64) + shift
-        sequences = np.array([row[0] for row in rows], dtype=np.int64)
-        self.assets = assets
-        self._rows: list[ScoredRow] = rows
-        self._parts: list[int] = parts.tolist()
-        self._sequences: list[int] = sequences.tolist()
-        columns: list[tuple[Any, ...]] = [*zip(*rows, strict=True)] or [()] * 11
-        #: Largest knowledge time and label clock up to each row.
-        self._known = np.maximum.accumulate(np.array(columns[3], dtype=np.int64))
-        clocks = columns[6]
-        if None in clocks:
-            clocks = tuple(_NEVER if clock is None else clock for clock in clocks)
-        self._clocks = np.maximum.accumulate(np.array(clocks, dtype=np.int64))
-        self._rests = columns[7].count(None) < len(rows)
-        self._revisions: list[int] = np.flatnonzero(columns[9]).tolist()
-        self._examples: list[int] = np.flatnonzero(columns[10]).tolist()
-        ascends = (np.diff(sequences) > 0) | ((np.diff(sequences) == 0) & (np.diff(parts) > 0))
-        self._ascends = bool(ascends.all())
+        self._shift = asset_part(0, blocks[0].index) if blocks else 0
+        tables = [block.table for block in blocks]
+        self._table = tables[0] if len(tables) == 1 else _merged(tables)
+        self.assets, self.features = self._table.assets, self._table.features
+        self._rows = self._table.rows
 
     def __len__(self) -> int:
         return len(self._rows)
 
     def order(self, row: int) -> Order:
         """Return the place of a row in the order of effect."""
-        return self._sequences[row], self._parts[row]
+        sequence, part = self._rows[row][:2]
+        return sequence, part + self._shift
 
     def before(self, order: Order) -> int:
         """Return the number of rows before a place in the order of effect."""
@@ -91,28 +69,30 @@ class ScoredRows:
 
     def item(self, row: int) -> Item:
         """Return a row as an observation."""
-        _, _, arrival, known, position, watermark, clock, resting, time, revision, example = self._rows[row]
+        found = self._rows[row]
+        sequence, part, arrival, known, position, watermark, clock, resting, time, revision, example = found
         score = ScoreRequest(time, self.features[row].tobytes(), revision, example)
         effects = (score,) if clock is None else (ClockMoved(clock), score)
         body = Observation(self.assets[row], self._target, watermark, effects, resting)
-        return Item(self._sequences[row], self._parts[row], arrival, known, position, body)
+        return Item(sequence, part + self._shift, arrival, known, position, body)
 
     def known(self, row: int) -> int:
         """Return the largest knowledge time up to a row."""
-        return int(self._known[row])
+        return int(self._table.known[row])
 
     def clock(self, row: int) -> int | None:
         """Return the largest label clock up to a row, None where none has one."""
-        clock = int(self._clocks[row])
-        return None if clock == _NEVER else clock
+        return self._table.clock(row)
 
     def examples(self, first: int, stop: int) -> list[int]:
         """Return the rows from ``first`` to before ``stop`` that are examples."""
-        return self._examples[bisect_left(self._examples, first) : bisect_left(self._examples, stop)]
+        found = self._table.examples
+        return found[bisect_left(found, first) : bisect_left(found, stop)]
 
     def revisions(self, first: int, stop: int) -> list[int]:
         """Return the rows from ``first`` to before ``stop`` that are scored again."""
-        return self._revisions[bisect_left(self._revisions, first) : bisect_left(self._revisions, stop)]
+        found = self._table.revisions
+        return found[bisect_left(found, first) : bisect_left(found, stop)]
 
     def before_example(self, first: int, stop: int) -> int:
         """Return the first example from a row on, or ``stop`` where there is none before it."""
@@ -129,14 +109,14 @@ class ScoredRows:
             due: label clock beyond which a model changes; None where none does.
             clock: the target clock.
         """
-        if not self._ascends or self.order(first) <= after:
+        if not self._table.ascends or self.order(first) <= after:
             return first
-        stop = min(stop, int(np.searchsorted(self._known, known, "right")))
+        stop = min(stop, int(np.searchsorted(self._table.known, known, "right")))
         if due is not None:
             if clock is not None and clock > due:
                 return first
-            stop = min(stop, int(np.searchsorted(self._clocks, due, "right")))
-        if self._rests:
+            stop = min(stop, int(np.searchsorted(self._table.clocks, due, "right")))
+        if self._table.rests:
             stop = self._until_resting(first, stop, clock)
         return max(first, stop)
 
@@ -164,8 +144,7 @@ class ScoredRows:
         """
         chosen = [self._rows[row] for row in rows]
         assets = [self.assets[row] for row in rows]
-        instants = {row[8] for row in chosen} | {row[5] for row in chosen} | {row[2] for row in chosen}
-        shown = cast("dict[int | None, str]", format_instants(each for each in instants if each is not None))
+        shown = self._table.shown
         target, (model, version) = self._target, champion
         revisions = [row[9] for row in chosen]
         ids = prediction_ids(assets, target, [row[8] for row in chosen], revisions)
@@ -202,9 +181,16 @@ class ScoredRows:
 
     def placed(self, rows: Sequence[int], bodies: Sequence[Row]) -> list[Item]:
         """Return what is written of some rows, one each, at their places."""
-        sequences, parts = self._sequences, self._parts
         based = [self._rows[row] for row in rows]
         return [
-            Item(sequences[row], parts[row], each[2], each[3], each[4], body)
-            for row, each, body in zip(rows, based, bodies, strict=True)
+            Item(each[0], each[1] + self._shift, each[2], each[3], each[4], body)
+            for each, body in zip(based, bodies, strict=True)
         ]
+
+
+def _merged(tables: Sequence[ScoredTable]) -> ScoredTable:
+    return ScoredTable.merged(
+        [*chain.from_iterable(table.assets for table in tables)],
+        [*chain.from_iterable(table.rows for table in tables)],
+        [table.features for table in tables],
+    )

@@ -19,7 +19,7 @@ from sklearn.linear_model import LogisticRegression
 from dataflows.estimators import BayesianLogistic, Calibration, Mixture, Retrained
 from dataflows.fleet.fleet import Alert, DriftPolicy, Fleet, Model, Output
 from dataflows.instants import HOUR
-from dataflows.items import ClockMoved, Item, Observation, Row, ScoreRequest, Scores
+from dataflows.items import ClockMoved, Item, Observation, Row, ScoredTable, ScoreRequest, Scores
 from dataflows.target import TargetStage
 from dataflows.target import target as module
 from dataflows.target.models import MODEL_PARTS, ModelSet
@@ -109,7 +109,10 @@ def in_blocks(items: Iterable[Item]) -> list[Item]:
     for asset, rows in sorted(blocks.items(), reverse=True):
         features = np.array([np.frombuffer(vector) for _, vector in rows])
         out.append(
-            Item(*rows[0][0][:5], Scores([asset] * len(rows), KEY, 0, [row for row, _ in rows], features))
+            Item(
+                *rows[0][0][:5],
+                Scores(KEY, 0, ScoredTable([asset] * len(rows), [row for row, _ in rows], features)),
+            )
         )
     return out
 
