@@ -19,6 +19,7 @@ source        -               reads records, registry rows first, and numbers th
 decode        -               makes events of them, or rejects
 lane          the one lane    arrival and silence; finds the class, site and weather of each asset
 asset         asset           windows and labels; for each target a block of rows to score, and observations
+                              (`stateful_map`; the assets it woke take their records in one call)
 fan_out       -               blocks and observations by target
 group         target (*)      evaluates, learns, scores; writes rows, alerts among them
 lane_metrics  the one lane    counts rejects and late events; writes the lane's rows of the metrics
