@@ -855,9 +855,10 @@ def demo(fresh: Fresh = False) -> None:  # noqa: FBT002
     fleet = _DEMO
     if not fleet.exists():
         fleet = Path("highwater-demo") / "fleet.toml"
-        fleet.parent.mkdir(exist_ok=True)
-        if not fleet.exists():
-            fleet.write_bytes(_INSTALLED_DEMO.read_bytes())
+        with _explained():
+            fleet.parent.mkdir(exist_ok=True)
+            if not fleet.exists():
+                fleet.write_bytes(_INSTALLED_DEMO.read_bytes())
     data = fleet.parent / "data"
     if not (data / "events.jsonl").exists():
         simulate(data)

@@ -17,8 +17,10 @@ from __future__ import annotations
 import io
 import os
 import pickle
+import shutil
 import sqlite3
 import struct
+import tempfile
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -144,7 +146,10 @@ def opened(path: Path, mode: str = "ro") -> Iterator[sqlite3.Connection]:
         StoreError: it cannot be read, or its disk is full.
     """
     try:
-        with closing(sqlite3.connect(f"file:{path}?mode={mode}", uri=True, timeout=10)) as connection:
+        with (
+            _readable(path, mode) as address,
+            closing(sqlite3.connect(f"file:{address}", uri=True, timeout=10)) as connection,
+        ):
             yield connection
     except (sqlite3.Error, UnicodeDecodeError) as error:
         if getattr(error, "sqlite_errorname", "").startswith(_DISK):
@@ -156,6 +161,25 @@ def opened(path: Path, mode: str = "ro") -> Iterator[sqlite3.Connection]:
         else:
             msg = f"{path} cannot be read as a part of a recovery store ({error}). {RESTORE}"
         raise StoreError(msg) from error
+
+
+@contextmanager
+def _readable(path: Path, mode: str) -> Iterator[str]:
+    """Return the address of a file; of one in a folder that cannot be written, one that needs no other file.
+
+    To read a file, SQLite writes the index of its log into the same folder. So a file without a log is opened
+    as one that nobody changes, and a file with one is copied.
+    """
+    log = path.with_name(f"{path.name}-wal")
+    if mode != "ro" or not path.exists() or os.access(path.parent, os.W_OK):
+        yield f"{path}?mode={mode}"
+    elif not log.exists() or not log.stat().st_size:
+        yield f"{path}?mode=ro&immutable=1"
+    else:
+        with tempfile.TemporaryDirectory() as folder:
+            for each in (path, log):
+                shutil.copy(each, folder)
+            yield f"{folder}/{path.name}?mode=ro"
 
 
 def read_partition(path: Path, connection: sqlite3.Connection) -> Partition:

@@ -115,7 +115,9 @@ def backup(store: Path, to: Path, console: Console, *, outputs: bool) -> None:
     os.sync()
     work.rename(to)
     # For the metric of its age, and for people: the store has the time of its last backup.
-    replace_file(store / LAST_BACKUP, f"{copy.taken}\n".encode())
+    # A store on a read-only volume is copied all the same; no program that serves metrics runs on it.
+    if os.access(store, os.W_OK):
+        replace_file(store / LAST_BACKUP, f"{copy.taken}\n".encode())
     size = decimal(sum(size for size, _ in files.values()))
     console.print(f"{to}: {len(files)} files, {size}, resumes from epoch {resume:,}.", highlight=False)
     if not positions:

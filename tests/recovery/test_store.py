@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import fcntl
 import io
+import os
 import pickle
+import shutil
 import sqlite3
-from contextlib import closing
+import subprocess
+from contextlib import closing, contextmanager
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import bytewax.operators as op
 import msgspec
@@ -41,6 +45,9 @@ from dataflows.tools.run import run
 from tests.engine.flows import AssetRecords, Tally, item
 from tests.leaking_pump import leaking_pump
 from tests.tables import LEAK
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 FLOW = "dataflows.failure_prediction"
 
@@ -271,4 +278,48 @@ def test_a_store_of_many_epochs_is_sound_and_is_resumed(tmp_path: Path) -> None:
     console = Console(file=io.StringIO())
     for _ in range(2):
         run(fleet, console, store=store, epoch=timedelta(milliseconds=1))
+    inspect(store, None, console)
+
+
+@contextmanager
+def _read_only(folder: Path) -> Iterator[None]:
+    """Make a folder one that cannot be written, also by root, to whom its mode says nothing."""
+    as_root = os.geteuid() == 0
+    if as_root:
+        words = (
+            ["mount", "--bind", str(folder), str(folder)],
+            ["mount", "-o", "remount,bind,ro", str(folder)],
+        )
+        if any(subprocess.run(each, check=False, capture_output=True).returncode for each in words):
+            pytest.skip("root cannot mount a folder read-only here")
+    else:
+        folder.chmod(0o555)
+    try:
+        yield
+    finally:
+        if as_root:
+            subprocess.run(["umount", str(folder)], check=True)  # noqa: S607
+        else:
+            folder.chmod(0o755)
+
+
+@pytest.mark.parametrize("log", [False, True], ids=["closed", "with a log"])
+def test_a_store_that_cannot_be_written_can_be_inspected(tmp_path: Path, *, log: bool) -> None:
+    """A backup on a read-only volume is sound, also with what a killed run left in the logs of SQLite."""
+    fleet = load(leaking_pump(tmp_path, 50))
+    store = tmp_path / "store"
+    console = Console(file=io.StringIO())
+    run(fleet, console, store=store, epoch=timedelta(milliseconds=1))
+    with closing(sqlite3.connect(part_files(store)[0])) as connection:
+        if log:
+            connection.execute("PRAGMA journal_mode = wal")
+            connection.execute("PRAGMA user_version = 1")
+            shutil.copytree(store, tmp_path / "killed")
+    store = tmp_path / "killed" if log else store
+    assert any(path.stat().st_size for path in store.glob("*-wal")) == log
+    with _read_only(store):
+        inspect(store, None, console)
+        back_up(store, tmp_path / "copy", console, outputs=False)
+        with pytest.raises(OSError, match=r"Read-only|denied"):
+            run(fleet, console, store=store, epoch=timedelta(seconds=1))
     inspect(store, None, console)
