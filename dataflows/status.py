@@ -264,7 +264,7 @@ METRICS = {
             "pause",
             "histogram",
             "seconds",
-            "Pause of reading at the end of an epoch, while snapshots are written.",
+            "Pause of reading at an epoch's end: the last batch runs, then snapshots are written.",
             "snapshot_pause_seconds",
         ),
         Metric(
