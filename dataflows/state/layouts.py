@@ -47,9 +47,13 @@ class Refit:
     Args:
         before: names of the features in the store.
         after: names of the features now.
+
+    Attributes:
+        names: of the features in the store.
     """
 
     def __init__(self, before: Sequence[str], after: Sequence[str]) -> None:
+        self.names = tuple(before)
         self._before, self._width = len(before), len(after)
         places = {name: index for index, name in enumerate(after)}
         #: Present place of each stored feature; removed features have none.

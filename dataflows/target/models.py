@@ -590,6 +590,8 @@ class ModelSet:
         self._key = key
         self._features = features
         self._refit = refit
+        #: Where the layout changed: names of the features that a stored model has learned, in its order.
+        self._former: dict[str, tuple[str, ...]] = {}
         self._thin = thin
         self._shared = shared
         self._versions: dict[str, ModelVersion] = {}
@@ -701,6 +703,8 @@ class ModelSet:
             model.errors = self.error_rate(stored["errors"])
             model.since = stored["since"]
             model.pickled, model.pickled_at = pickled, at
+            if self._refit is not None and stored["picks"] is not None and not member.sees:
+                self._former[label] = tuple(self._refit.names[pick] for pick in stored["picks"])
         model.label = label
         model.build = None if member.model is None else member.model.build
         model.least = 0 if member.model is None else member.model.least_positives
@@ -747,10 +751,14 @@ class ModelSet:
     ) -> None:
         """Let models learn the examples again that they learned since their pickle, after a resume.
 
+        Where the features of the class changed, they learn the former ones, as the first time, and are
+        written in the first epoch: the features of examples are stored in their new places from then on.
+
         Args:
             log: learned examples, from the ``log_start``-th on.
             log_start: see ``log``.
-            examples: features and scores, both as served, of the examples in the log.
+            examples: features and scores, both as served, of the examples in the log; features are at the
+                places in which they are stored.
         """
         if log_start + len(log) < self.learned:
             return  # no model was big any more: the last examples are in the pickles
@@ -759,15 +767,26 @@ class ModelSet:
         for model in self._versions.values():
             if model.retrained is not None:
                 continue  # its examples are kept
+            today, model.names = model.names, self._former.get(model.label, model.names)
             for asset, time, label, lead in log[max(0, model.pickled_at - log_start) :]:
                 features, scores = examples[asset, time]
                 if model.errors.aside or self._unlearned(model, time, scores):
                     continue
-                x = served_scores(model, scores)
-                if not model.sees:
-                    x = dict_of(model.names, np.frombuffer(features)[model.indices])
+                x = served_scores(model, scores) if model.sees else self._as_stored(model, features)
                 with contextlib.suppress(Exception):  # it failed the first time too, and was counted then
                     model.learn(x, label, lead, asset)
+            model.names = today
+            if self._refit is not None:
+                model.renew = True
+                self._changed.add(model.part)
+
+    def _as_stored(self, model: ModelVersion, features: bytes) -> dict[str, float]:
+        """Return a model's features of an example at the places in which it is stored."""
+        if self._refit is None or model.label not in self._former:
+            values = np.frombuffer(features if self._refit is None else self._refit(features))
+            return dict_of(model.names, values[model.indices])
+        values = np.frombuffer(features)
+        return dict_of(model.names, values[[self._refit.names.index(name) for name in model.names]])
 
     def named(self, label: str) -> tuple[str, int]:
         """Return the name of a model in the catalogue, and the version of its configuration."""

@@ -348,7 +348,8 @@ class TargetStage:
         log, start, relearning = LOG.unseal(parts[_LOG]) if _LOG in parts else ([], 0, None)
         self._open_relearning(None if refit is not None else relearning)
         if _LOG in parts:
-            served = {example.key: (example.features, example.scores) for example in self._examples}
+            kept = self._examples if refit is None else ExampleStore(_between(parts, _EXAMPLES, _PUBLISHED))
+            served = {example.key: (example.features, example.scores) for example in kept}
             self._models.replay([tuple(line) for line in log], start, served)
 
     def _open_relearning(self, state: dict[str, Any] | None) -> None:

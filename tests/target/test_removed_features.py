@@ -58,9 +58,9 @@ def opened(model: str, features: tuple[str, ...], kept: ModelSet | None, served:
     refit = Refit(kept._features, features) if kept._features != features else None
     main, parts = kept.main_state(), {number: kept.part(number) for number in range(16)}
     scorer = ModelSet("target", models, features, main, parts, champion="above", refit=refit)
+    scorer.replay(list(kept.log), kept.log_start, served)
     if refit is not None:
         served.update({key: (refit(values), scores) for key, (values, scores) in served.items()})
-    scorer.replay(list(kept.log), kept.log_start, served)
     return scorer
 
 
@@ -72,6 +72,30 @@ def learn(scorer: ModelSet, seed: int, count: int, served: Served) -> None:
         positive = int(np.frombuffer(features)[0] + chance.gauss(0, 0.5) > 1)
         served["a", seed * 1_000 + number] = features, scores
         scorer.learn("a", seed * 1_000 + number, features, positive, scores)
+
+
+@pytest.mark.parametrize("model", BUILDS)
+def test_what_is_learned_again_has_the_features_of_its_time(model: str) -> None:
+    """Scores under other features do not depend on when models were last written, and all are written."""
+    served: Served = {}
+    kept = opened(model, BEFORE, None, served)
+    learn(kept, 1, 60, served)
+    early = {number: kept.part(number) for number in range(16)}
+    learn(kept, 2, 40, served)
+    late, main, picks = {number: kept.part(number) for number in range(16)}, kept.main_state(), range(4)
+    models = (
+        Model(model, {"name": model}, tuple(picks), BUILDS[model]),
+        Model("above", {"name": "above"}, tuple(picks), lambda: Calibration(3), scores=(model,)),
+    )
+    chance, found = random.Random(3), []
+    vectors = [vector(chance, AFTER) for _ in range(20)]
+    for parts in (early, late):
+        again = ModelSet("target", models, AFTER, main, parts, champion="above", refit=Refit(BEFORE, AFTER))
+        again.replay(list(kept.log), kept.log_start, served)
+        assert {again.version(label).part for label in again.names()} <= {*again.changed()}
+        found.append([again.answer("above", values) for values in vectors])
+        found.append([again.answer(model, values) for values in vectors])
+    assert found[:2] == found[2:]
 
 
 @pytest.mark.parametrize("model", BUILDS)
