@@ -909,7 +909,8 @@ def _modes_of(column: Column, texts: set[str], *, sure: bool) -> dict[str, str]:
     Args:
         column: the outcomes.
         texts: those of machines.
-        sure: whether numbers are outcomes: there is a time of the end, or the name says failed.
+        sure: whether numbers are outcomes, since there is a time of the end, or a flag of failures; else two
+            of them are, if the name says so.
 
     >>> status = Column("status", rows=3, numbers=3, whole=3)
     >>> _modes_of(status, {"0", "1", "2"}, sure=True), _modes_of(status, {"0", "1"}, sure=True)
@@ -922,7 +923,8 @@ def _modes_of(column: Column, texts: set[str], *, sure: bool) -> dict[str, str]:
         if len(failed) == len(texts):
             return {}
         return {**dict(zip(failed, failed, strict=True)), **_fit_for_names(failed)}
-    if not sure or column.whole < column.rows:
+    named = len(texts) == _TWO and _ENDED.search(column.name) is not None
+    if not (sure or named) or column.whole < column.rows:
         return {}
     ordered = sorted(texts, key=float, reverse=says(_INVERSE, column.name))
     if len(ordered) == _TWO:

@@ -340,6 +340,7 @@ OUTCOMES = {
     "texts": ("years,status,year", ("alive", "dead"), 1 / 365.25, True),
     "censored": ("life,censored,day", ("1", "0"), 1.0, True),
     "flag": ("-,failed,day", ("0", "1"), 1.0, False),
+    "death": ("-,death,day", ("0", "1"), 1.0, False),
 }
 
 
