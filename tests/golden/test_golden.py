@@ -91,6 +91,7 @@ PENDING = {
     "0.1.0-kafka-blocks.tar.xz": 3,
     "0.1.0-kafka-relearn.tar.xz": 3,
     "0.1.0-kafka-lanes.tar.xz": 3,
+    "0.1.0-kafka-panes.tar.xz": 3,
 }
 #: Record that ends the period of the lane's metrics in which the stores before 0.1.0-kafka were written.
 OPEN_PERIOD = 554
