@@ -10,7 +10,6 @@ learns that log again, and has the same weights.
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import importlib.metadata
 import math
@@ -773,8 +772,12 @@ class ModelSet:
                 if model.errors.aside or self._unlearned(model, time, scores):
                     continue
                 x = served_scores(model, scores) if model.sees else self._as_stored(model, features)
-                with contextlib.suppress(Exception):  # it failed the first time too, and was counted then
+                try:
                     model.learn(x, label, lead, asset)
+                except KeyboardInterrupt:
+                    raise
+                except BaseException:  # noqa: BLE001, S112 - it failed the first time too, and was counted then
+                    continue
             model.names = today
             if self._refit is not None:
                 model.renew = True

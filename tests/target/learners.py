@@ -108,13 +108,16 @@ class Breaking:
 class Picky:
     """Cannot do without the feature x, as some of River's; it throws in the middle of an example."""
 
-    def __init__(self, size: int = 0) -> None:
+    def __init__(self, size: int = 0, error: type[BaseException] = KeyError) -> None:
         self.ballast = bytes(size)
+        self.error = error
         self.examples = 0
         self.sum = 0.0
 
     def learn_one(self, x: Mapping[str, Any], y: bool) -> None:
         self.examples += 1
+        if "x" not in x:
+            raise self.error
         self.sum += x["x"] if y else -x["x"]
 
     def predict_proba_one(self, x: Mapping[str, Any]) -> dict[bool, float]:

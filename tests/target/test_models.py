@@ -384,10 +384,13 @@ class Impatient(ModelSet):
     steps=st.lists(st.sampled_from(["learn", "learn", "ask", "epoch", "crash"]), max_size=60),
     renew_after=st.integers(1, 12),
     size=st.sampled_from([0, 100_000]),
+    error=st.sampled_from([KeyError, SystemExit]),
 )
-def test_crashes_change_no_score_of_a_model_that_fails(steps: list[str], renew_after: int, size: int) -> None:
+def test_crashes_change_no_score_of_a_model_that_fails(
+    steps: list[str], renew_after: int, size: int, error: type[BaseException]
+) -> None:
     """Big or small, set aside or tried again: after a resume it is what it would have been without one."""
-    models = [model("picky", lambda: Picky(size)), model("linear")]
+    models = [model("picky", lambda: Picky(size, error)), model("linear")]
     bench = Bench(models, renew_after, Impatient)
     done: list[tuple[str, int]] = []
     durable: list[tuple[str, int]] = []
