@@ -746,11 +746,11 @@ class Windows:
         merged = self._plan.worked_out(np.where(np.isnan(new), old, new), weather)
         self._rows[time] = merged
         self._features = None
+        # Windows that began with a change count all later readings, so this time too from now on.
+        begins = self._unbegun.pop(time, None) is not None
         until = None if self.running is None else self.running.add(time, merged.tolist())
         if until is not None:
             self._recount(time, until)
-        # Windows that began with a change count all later readings, so this time too from now on.
-        begins = self._unbegun.pop(time, None) is not None
         if time in self._ahead or self.largest is None or until is not None:
             return
         if not self.runs_at(time):

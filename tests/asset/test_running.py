@@ -10,7 +10,7 @@ import msgspec
 import numpy as np
 import orjson
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from dataflows.asset.panes import WindowPlan
@@ -178,6 +178,7 @@ _PARTS = st.lists(
 
 
 @given(_PARTS)
+@example([(None, [(0, None, 0)]), (("speed", 0.0), [(-1, 0, 0), (0, 1, 0)])])
 def test_a_changed_condition_empties_the_windows_and_another_run_does_not(
     parts: list[tuple[tuple[str, float] | None, list[tuple[int, int | None, int]]]],
 ) -> None:
