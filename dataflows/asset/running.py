@@ -112,12 +112,13 @@ class RunningStates:
             return None
         return times[place + 1] if place + 1 < len(times) else _NEVER
 
-    def settle(self, mark: int, oldest: int) -> None:
+    def settle(self, mark: int, oldest: int, waiting: Sequence[int] = ()) -> None:
         """Forget times that late readings can no longer change, except those at which the state changes.
 
         Args:
             mark: nothing earlier is accepted any more.
-            oldest: no state of an earlier time is asked for any more.
+            oldest: no state of an earlier time is asked for any more, except for those of ``waiting``.
+            waiting: times whose readings no window has counted yet.
         """
         times, states = self._times, self._states
         while self._settled < len(times) and times[self._settled] < mark:
@@ -128,6 +129,8 @@ class RunningStates:
         gone = 0
         while gone + 1 < self._settled and times[gone + 1] <= oldest:
             gone += 1
+        if gone and waiting:
+            gone = min(gone, max(bisect_right(times, min(waiting)) - 1, 0))
         if gone:
             del times[:gone], states[:gone]
             self._settled -= gone

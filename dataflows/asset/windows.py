@@ -806,7 +806,7 @@ class Windows:
             mark = self.latest
         scored = mark if self.largest is None else min(mark, self.largest)
         if self.running is not None:
-            self.running.settle(mark, plan.surely_unneeded(mark, scored))
+            self.running.settle(mark, plan.surely_unneeded(mark, scored), self._ahead)
         if rows.oldest <= mark - plan.longest_hop or rows.end - rows.first > MOST_ROWS:
             self._drop_rows(mark, scored)
         if not ids and not contents:

@@ -179,6 +179,7 @@ _PARTS = st.lists(
 
 @given(_PARTS)
 @example([(None, [(0, None, 0)]), (("speed", 0.0), [(-1, 0, 0), (0, 1, 0)])])
+@example([(("speed", 0.0), [(0, 0, 0), (42, 0, 0), (-41, 1, 0), (49, None, 0), (0, 1, 0)])])
 def test_a_changed_condition_empties_the_windows_and_another_run_does_not(
     parts: list[tuple[tuple[str, float] | None, list[tuple[int, int | None, int]]]],
 ) -> None:
