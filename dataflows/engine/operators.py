@@ -70,19 +70,24 @@ def keyed(
     """
 
     def by_key(batch: list[Any]) -> Iterable[tuple[str, list[Item]]]:
-        groups: dict[str, Items] = {}
-        for item in made_of(batch):
-            key = key_of(item)
-            if key is None:
-                continue
-            group = groups.get(key)
-            if group is None:
-                groups[key] = Items((item,))
-            else:
-                group.append(item)
-        return groups.items()
+        return _grouped(made_of(batch), key_of).items()
 
     return op.flat_map_batch("keys", up, by_key)
+
+
+def _grouped(items: Iterable[Item], key_of: Callable[[Item], str | None]) -> dict[str, Items]:
+    """Return the items of each key, in the order in which they came; those without one are left out."""
+    groups: dict[str, Items] = {}
+    for item in items:
+        key = key_of(item)
+        if key is None:
+            continue
+        group = groups.get(key)
+        if group is None:
+            groups[key] = Items((item,))
+        else:
+            group.append(item)
+    return groups
 
 
 class _Sorter(StatefulBatchLogic[list[Item], list[Item], None]):
@@ -227,18 +232,10 @@ class _Together(StatefulBatchLogic[list[Item], list[Item] | _Sent, None]):
 
     @override
     def on_batch(self, values: list[list[Item]]) -> tuple[Iterable[list[Item] | _Sent], bool]:
-        groups: dict[str, list[Item]] = {}
-        for item in chain.from_iterable(values):
-            key = cast("str", self._key_of(item))
-            group = groups.get(key)
-            if group is None:
-                groups[key] = Items((item,))
-            else:
-                group.append(item)
         awake, stages = self._awake, self._awake.stages
         made = self._outputs()
         out: list[list[Item] | _Sent] = []
-        for key, items in groups.items():
+        for key, items in _grouped(chain.from_iterable(values), self._key_of).items():
             stage = stages.get(key)
             if stage is None:
                 out.append(awake.send(key, items))
