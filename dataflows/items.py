@@ -442,8 +442,10 @@ class ScoredTable:
         """
         if len(features) == 1:
             return cls(assets, rows, features[0])
-        if all(before[:2] < after[:2] for before, after in pairwise(rows)):
-            return cls(assets, rows, np.concatenate(features) if features else np.empty((0, 0)))
+        if _ascend(rows):
+            table = cls(assets, rows, np.concatenate(features) if features else np.empty((0, 0)))
+            table.ascends = True
+            return table
         parts = np.array([row[1] for row in rows], dtype=np.int64)
         order = np.lexsort((parts, np.array([row[0] for row in rows], dtype=np.int64)))
         places = order.tolist()
@@ -491,7 +493,7 @@ class ScoredTable:
     @cached_property
     def ascends(self) -> bool:
         """Whether each row has a place after that of the row before it."""
-        return all(before[:2] < after[:2] for before, after in pairwise(self.rows))
+        return _ascend(self.rows)
 
     @cached_property
     def shown(self) -> dict[int | None, str]:
@@ -499,6 +501,10 @@ class ScoredTable:
         columns = self._columns
         instants = {*columns[8], *columns[5], *columns[2]} - {None}
         return cast("dict[int | None, str]", format_instants(instants))
+
+
+def _ascend(rows: Sequence[ScoredRow]) -> bool:
+    return all(before[:2] < after[:2] for before, after in pairwise(rows))
 
 
 class Scores(msgspec.Struct, frozen=True, gc=False):
