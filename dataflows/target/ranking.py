@@ -68,16 +68,21 @@ class Ranking:
         if sign < 0 and (row is None or not counts[2 * row + label]):
             row = self._nearest(key, label)
         if row is None:
-            row = self._rows[key] = len(self._keys)
-            self._keys.append(key)
-            counts.extend((0, 0))
-            self._sums.append(0.0)
+            row = self._add_row(key)
         counts[2 * row + label] += sign
         self._sums[row] += sign * score
         if sign < 0 and not counts[2 * row] and not counts[2 * row + 1]:
             self._remove(row)
         elif len(self._keys) > self._limit:
             self._coarsen()
+
+    def _add_row(self, key: float) -> int:
+        """Add a row that counts nothing yet, and return it."""
+        row = self._rows[key] = len(self._keys)
+        self._keys.append(key)
+        self._counts.extend((0, 0))
+        self._sums.append(0.0)
+        return row
 
     def _nearest(self, key: float, label: int) -> int:
         """The row next to a key that holds nothing, as after an older release that knew bins only."""
@@ -178,11 +183,8 @@ class Ranking:
         for index, (negatives, positives) in sorted(counts.items()):
             total = sums.get(index, 0.0)
             key = total / (negatives + positives)
-            row = found._rows.setdefault(key, len(found._keys))
-            if row == len(found._keys):
-                found._keys.append(key)
-                found._counts.extend((0, 0))
-                found._sums.append(0.0)
+            held = found._rows.get(key)
+            row = found._add_row(key) if held is None else held
             found._counts[2 * row] += negatives
             found._counts[2 * row + 1] += positives
             found._sums[row] += total
