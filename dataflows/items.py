@@ -460,6 +460,11 @@ class ScoredTable:
         return [*zip(*self.rows, strict=True)] or [()] * 11
 
     @cached_property
+    def sequences(self) -> NDArray[np.int64]:
+        """Sequence of each row."""
+        return np.array(self._columns[0], dtype=np.int64)
+
+    @cached_property
     def known(self) -> NDArray[np.int64]:
         """Largest knowledge time up to each row."""
         return np.maximum.accumulate(np.array(self._columns[3], dtype=np.int64))

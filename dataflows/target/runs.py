@@ -98,18 +98,40 @@ class ScoredRows:
         """Return the first example from a row on, or ``stop`` where there is none before it."""
         return min([stop, *self.examples(first, stop)[:1]])
 
-    def run(self, first: int, stop: int, after: Order, known: int, due: int | None, clock: int | None) -> int:
+    def pass_lanes(self, first: int, stop: int, lasts: list[Order]) -> int:
+        """Move the last place of each lane to the rows from ``first`` to before ``stop``.
+
+        Args:
+            first: the first of these rows.
+            stop: see ``first``.
+            lasts: last place of each lane; it is changed.
+
+        Returns:
+            How many of the rows have no place after the last one of their lane.
+        """
+        lanes, out_of_order = len(lasts), 0
+        lane_of = self._table.sequences[first:stop] % lanes
+        for lane, last in enumerate(lasts):
+            rows = first + np.flatnonzero(lane_of == lane)
+            if len(rows):
+                out_of_order += int(np.searchsorted(rows, self.before((last[0], last[1] + 1))))
+                lasts[lane] = max(last, self.order(int(rows[-1])))
+        return out_of_order
+
+    def run(
+        self, first: int, stop: int, after: Order | None, known: int, due: int | None, clock: int | None
+    ) -> int:
         """Return the end of the run that begins with a row: up to there, rows are only scored.
 
         Args:
             first: the row; returned where it is no run.
             stop: the run ends before this row.
-            after: place of the last observation of the target.
+            after: place of the last observation of the target, None where no order is promised.
             known: knowledge time with which the period of the metrics ends.
             due: label clock beyond which a model changes; None where none does.
             clock: the target clock.
         """
-        if not self._table.ascends or self.order(first) <= after:
+        if not self._table.ascends or (after is not None and self.order(first) <= after):
             return first
         stop = min(stop, int(np.searchsorted(self._table.known, known, "right")))
         if due is not None:

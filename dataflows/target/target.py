@@ -445,7 +445,8 @@ class TargetStage:
         fit = self._models.due
         dues = [due for due in (self._ledger.due, None if fit is None else fit - 1) if due is not None]
         due, clock = min(dues, default=None), self._ledger.clock
-        after = self._orders[rows.order(first)[0] % self._lanes]
+        # What several workers make of one lane comes in turns, so a place may be before the last one.
+        after = self._orders[0] if self._strict else None
         return rows.run(first, stop, after, self._period[1], due, clock)
 
     def _score_run(self, rows: ScoredRows, first: int, stop: int) -> tuple[int, list[Item]]:
@@ -470,19 +471,20 @@ class TargetStage:
         if scored is None:
             return stop, [each for row in range(first, stop) for each in self._take(rows.item(row))]
         out: list[Item] = []
-        written = 0
+        written, passed = 0, first
         for count, row in enumerate(special):
             until = row - first - count
             out += published[written:until]
             written = until
-            self._pass(rows, row)
+            self._pass(rows, passed, row)
+            passed = row + 1
             item, answer = rows.item(row), {champion: answers[row - first]}
             rows_of_item, changed = self._serve_alone(item, every.get(row - first, answer))
             out += placed(item, rows_of_item)
             if changed:
                 return row + 1, out
         if answers:
-            self._pass(rows, first + len(answers) - 1)
+            self._pass(rows, passed, first + len(answers) - 1)
         return first + len(answers), out + published[written:]
 
     def _special(
@@ -501,11 +503,13 @@ class TargetStage:
         revised = rows.revisions(first, first + len(answers))
         return sorted({*(first + number for number in special), *revised})
 
-    def _pass(self, rows: ScoredRows, row: int) -> None:
-        """Move order, knowledge time and target clock to a row of a run, at which nothing is due."""
+    def _pass(self, rows: ScoredRows, first: int, row: int) -> None:
+        """Move order, knowledge time and target clock through rows of a run, at which nothing is due."""
         known, clock = rows.known(row), rows.clock(row)
-        order = rows.order(row)
-        self._orders[order[0] % self._lanes] = order
+        if self._strict:
+            self._orders[0] = rows.order(row)
+        else:
+            self._violations += rows.pass_lanes(first, row + 1, self._orders)
         if self._known is None or known > self._known:
             self._known = known
         self._ledger.advance(clock)

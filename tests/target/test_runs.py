@@ -120,8 +120,8 @@ def in_blocks(items: Iterable[Item]) -> list[Item]:
 class Run:
     """A target that was given observations: what it wrote, and its state."""
 
-    def __init__(self, of: Fleet, batches: Iterable[list[Item]]) -> None:
-        stage = TargetStage(of, KEY, strict=True, on_error=_reject, main=None, parts={})
+    def __init__(self, of: Fleet, batches: Iterable[list[Item]], *, strict: bool = True) -> None:
+        stage = TargetStage(of, KEY, strict=strict, on_error=_reject, main=None, parts={})
         store = PartStore()
         rows: list[Item] = []
         for batch in batches:
@@ -203,11 +203,9 @@ def test_any_cut_into_blocks_gives_the_same_bytes(name: str, seed: int, cuts: se
     assert_alike(Run(of, batches), Run(of, [[item] for item in items]))
 
 
-def test_most_rows_of_a_recording_are_scored_in_runs(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Otherwise the other tests of this file would show nothing."""
-    of, counts = FLEETS["calibrated"], {"run": 0, "alone": 0}
-    items = in_blocks(observed(of, dense()))
-    score_run, answer = ModelSet.score_run, ModelSet.answer
+def count_rows(monkeypatch: pytest.MonkeyPatch) -> dict[str, int]:
+    """Count the rows that are scored in runs, and those alone."""
+    counts, score_run, answer = {"run": 0, "alone": 0}, ModelSet.score_run, ModelSet.answer
 
     def in_a_run(self: ModelSet, champion: str, rows: np.ndarray, examples: list[int]) -> Any:  # noqa: ANN401
         scored = score_run(self, champion, rows, examples)
@@ -220,7 +218,34 @@ def test_most_rows_of_a_recording_are_scored_in_runs(monkeypatch: pytest.MonkeyP
 
     monkeypatch.setattr(ModelSet, "score_run", in_a_run)
     monkeypatch.setattr(ModelSet, "answer", alone)
+    return counts
+
+
+def test_most_rows_of_a_recording_are_scored_in_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Otherwise the other tests of this file would show nothing."""
+    of = FLEETS["calibrated"]
+    items = in_blocks(observed(of, dense()))
+    counts = count_rows(monkeypatch)
     Run(of, [items])
+    assert counts["run"] > 2 * counts["alone"]
+
+
+@pytest.mark.parametrize("lanes", [1, 2])
+def test_rows_that_several_workers_make_of_a_lane_are_scored_in_runs(
+    lanes: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Those of one worker come after later ones of another: they are counted, and not slower."""
+    of = FLEETS["calibrated"]
+    of = replace(of, input=replace(of.input, lanes=lanes))
+    items, batches = observed(of, dense()), []
+    for first in range(0, len(items), 40):
+        taken = items[first : first + 40]
+        batches += [[item for item in taken if item.body.asset == asset] for asset in "ab"]
+    alone = Run(of, [[item] for batch in batches for item in batch], strict=False)
+    assert orjson.loads(alone.summary[0][-1].data)["targets"][KEY]["order_violations"] > len(items) // 8
+    counts = count_rows(monkeypatch)
+    run = Run(of, [in_blocks(batch) for batch in batches], strict=False)
+    assert_alike(run, alone)
     assert counts["run"] > 2 * counts["alone"]
 
 
