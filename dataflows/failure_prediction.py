@@ -38,6 +38,7 @@ import atexit
 import os
 import sys
 from contextlib import ExitStack
+from itertools import chain
 from typing import TYPE_CHECKING
 
 import bytewax.operators as op
@@ -57,6 +58,7 @@ from dataflows.pipeline import (
     asset_of,
     decoded,
     early,
+    in_lines,
     output_of,
 )
 from dataflows.recovery.store import MARKS
@@ -151,7 +153,9 @@ def build(fleet: Fleet, runtime: Runtime, source: LaneSource | None = None) -> D
     counted = keyed("counted", left_early, stages.lane_of)
     periods = stateful_in_parts(steps.LANE_METRICS, counted, stages.lane_metrics, stages.lane_of, 0)
 
-    by_output = keyed("by_output", op.merge("rows", scored, left_early, periods), output_of)
+    sink = sink_of(fleet, status, store, alone=alone)
+    in_one_list = chain.from_iterable if alone or not sink.takes_lines else in_lines
+    by_output = keyed("by_output", op.merge("rows", scored, left_early, periods), output_of, in_one_list)
     ordered = in_order(steps.ORDER, by_output)
-    op.output(steps.OUTPUTS, ordered, Unlisted(sink_of(fleet, status, store, alone=alone)))
+    op.output(steps.OUTPUTS, ordered, Unlisted(sink))
     return dataflow

@@ -537,7 +537,7 @@ class Row(msgspec.Struct, frozen=True, gc=False):
 
     Attributes:
         output: its name.
-        data: JSON.
+        data: JSON; on their way between processes several rows may be lines of one.
         reason: why a record could not be used; None of other rows.
         kind: of that record, where the lane had counted it as accepted.
         id: its ``id``; None of rows without one.

@@ -301,12 +301,13 @@ class RowsPartition(StatefulSinkPartition[Item, bytes]):
         lines = [row.data for row in rows]
         self._status.rejected.update(row.reason for row in rows if row.reason is not None)
         lines.append(b"")
+        data = b"\n".join(lines)
         try:
-            self._file.write(b"\n".join(lines))
+            self._file.write(data)
         except OSError as error:
             raise full(self._path, error) from error
         if values:
-            self._status.wrote(rows[0].output, values[0].sequence, len(rows))
+            self._status.wrote(rows[0].output, values[0].sequence, data.count(b"\n"))
 
     @override
     def snapshot(self) -> bytes:
@@ -417,10 +418,12 @@ class RotatingPartition(StatefulSinkPartition[Item, bytes]):
 
     @override
     def write_batch(self, values: list[Item]) -> None:
+        written = 0
         try:
             lines: list[bytes] = []
             for item in values:
                 row = cast("Row", item.body)
+                written += 1 + row.data.count(b"\n")
                 if row.reason is not None:
                     self._status.rejected[row.reason] += 1
                 if self._ends(item.known, len(row.data) + 1):
@@ -433,7 +436,7 @@ class RotatingPartition(StatefulSinkPartition[Item, bytes]):
         except OSError as error:
             raise full(self._path, error) from error
         if values:
-            self._status.wrote(cast("Row", values[0].body).output, values[0].sequence, len(values))
+            self._status.wrote(cast("Row", values[0].body).output, values[0].sequence, written)
 
     def _ends(self, known: int, size: int) -> bool:
         """Whether the file ends before a row."""

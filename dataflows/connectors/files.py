@@ -295,6 +295,7 @@ class FileSink(Sink):
     ) -> None:
         self._folder = folder
         self._rotate = rotate
+        self.takes_lines = rotate is None
         self._status = status or RunStatus()
         super().__init__()
 

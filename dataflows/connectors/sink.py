@@ -97,9 +97,11 @@ class Sink(FixedPartitionedSink[Item, Any]):
 
     Attributes:
         kind: kind of the snapshots of an output.
+        takes_lines: whether `Row.data` may be several rows, a line each: the sink needs nothing else of them.
     """
 
     kind: Kind[Any]
+    takes_lines = False
 
     def __init__(self) -> None:
         # The engine numbers the parts in the order of their names, and calls this for every row.
