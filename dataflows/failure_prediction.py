@@ -27,6 +27,8 @@ order         output          sorts what arrives together by (sequence, part)
 outputs       output          a file each, or a topic
 ============  ==============  ===========================================================================
 
+Where there are several workers, what is for the targets of one crosses in one list (`fan_out`).
+
 (*) Targets of one mode whose horizons agree (``agree``) share the key class/mode.
 
 Rows that lane and assets finish (rejects, late events, changes) leave early: they go straight to the outputs.
@@ -48,7 +50,14 @@ from dataflows import steps
 from dataflows.asset.asset import Made
 from dataflows.connectors.ends import sink_of, source_of
 from dataflows.deferred import defer_all
-from dataflows.engine.operators import Unlisted, in_order, keyed, stateful_in_parts, stateful_sealed
+from dataflows.engine.operators import (
+    Unlisted,
+    in_order,
+    keyed,
+    keyed_by_worker,
+    stateful_in_parts,
+    stateful_sealed,
+)
 from dataflows.engine.runtime import Runtime, collecting_rarely, find_runtime, serve_until_exit
 from dataflows.fleet import Fleet, load
 from dataflows.lane.lane import LANE_PARTS
@@ -146,8 +155,13 @@ def build(fleet: Fleet, runtime: Runtime, source: LaneSource | None = None) -> D
     by_worker = keyed("by_worker", known, stages.worker_of)
     observed = stateful_sealed(steps.ASSET, steps.TOGETHER, by_worker, stages.asset, asset_of, Made)
 
-    by_group = keyed("fan_out", observed, stages.group_of)
-    scored = stateful_in_parts(steps.GROUP, by_group, stages.group, stages.group_of, TARGET_PARTS)
+    if alone:
+        by_group = keyed(steps.FAN_OUT, observed, stages.group_of)
+    else:
+        by_group = keyed_by_worker(steps.FAN_OUT, observed, stages.worker_of_group, stages.group_of)
+    scored = stateful_in_parts(
+        steps.GROUP, by_group, stages.group, stages.group_of, TARGET_PARTS, apart=not alone
+    )
 
     left_early = op.flat_map_batch("left_early", op.merge("made", known, observed), early)
     counted = keyed("counted", left_early, stages.lane_of)

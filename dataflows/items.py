@@ -10,6 +10,7 @@ paths, so any step can sort its input.
 from __future__ import annotations
 
 import hashlib
+import pickle
 from functools import cached_property
 from itertools import pairwise
 from operator import attrgetter
@@ -596,20 +597,29 @@ class Items(list[Item]):
         True
     """
 
-    __slots__ = ()
+    __slots__ = ("_packed",)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Return what `pickle` makes the items of."""
+        """Return what `pickle` makes the items of: bytes that are made once.
+
+        The engine pickles a list twice: for the length of its bytes, then for the bytes.
+        """
+        packed: bytes | None = getattr(self, "_packed", None)
+        if packed is None:
+            self._packed = packed = pickle.dumps(self._in_columns(), pickle.HIGHEST_PROTOCOL)
+        return _unpacked, (packed,)
+
+    def _in_columns(self) -> tuple[list[list[Any]], list[Any], bool]:
+        """Return the columns, the bodies or the columns of rows, and whether they are those of rows."""
         columns: list[list[Any]] = [[getattr(item, name) for item in self] for name in Item.__struct_fields__]
         bodies = columns.pop()
         if not all(type(body) is Row for body in bodies):
-            return _of_columns, (columns, bodies, False)
-        rows = [[getattr(body, name) for body in bodies] for name in Row.__struct_fields__]
-        return _of_columns, (columns, rows, True)
+            return columns, bodies, False
+        return columns, [[getattr(body, name) for body in bodies] for name in Row.__struct_fields__], True
 
 
-def _of_columns(columns: list[list[Any]], bodies: list[Any], are_rows: bool) -> Items:  # noqa: FBT001 - pickled
-    """Make items of their columns, and of their bodies or the columns of rows."""
+def _unpacked(packed: bytes) -> Items:
+    columns, bodies, are_rows = pickle.loads(packed)  # noqa: S301 - of a process of this run
     return Items(map(Item, *columns, map(Row, *bodies) if are_rows else bodies))
 
 

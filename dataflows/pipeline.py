@@ -376,7 +376,7 @@ class Stages:
     ) -> None:
         self._fleet = fleet
         self._worker_keys = [placed("worker", number, workers) for number in range(workers)]
-        #: Key of the worker of each asset, where there are several.
+        #: Key of the worker of each asset and group, where there are several.
         self._placed: dict[str, str] = {}
         self._moved = moved
         self._past = going_on(StateHistory(), fleet)[0] if past is None else past
@@ -474,11 +474,20 @@ class Stages:
     def worker_of(self, item: Item) -> str | None:
         """Key of the worker on which the asset of an item lives; None for an item that leaves early."""
         asset = asset_of(item)
-        if asset is None or len(self._worker_keys) == 1:
-            return None if asset is None else self._worker_keys[0]
-        found = self._placed.get(asset)
+        return None if asset is None else self._worker_key(asset)
+
+    def worker_of_group(self, item: Item) -> str | None:
+        """Key of the worker on which the group of an item is; None for an item that leaves early."""
+        group = self.group_of(item)
+        return None if group is None else self._worker_key(group)
+
+    def _worker_key(self, key: str) -> str:
+        """Key of the worker of an asset or a group."""
+        if len(self._worker_keys) == 1:
+            return self._worker_keys[0]
+        found = self._placed.get(key)
         if found is None:
-            found = self._placed[asset] = self._worker_keys[worker_of(asset, len(self._worker_keys))]
+            found = self._placed[key] = self._worker_keys[worker_of(key, len(self._worker_keys))]
         return found
 
     def asset(self, item: Item, sealed: bytes | None) -> IsolatedAsset | PassedOn:

@@ -13,6 +13,7 @@ from functools import cache
 
 __all__ = [
     "ASSET",
+    "FAN_OUT",
     "FLOW",
     "GROUP",
     "LANE",
@@ -33,6 +34,8 @@ SOURCE, LANE, ASSET, GROUP = "source", "lane", "asset", "group"
 LANE_METRICS, ORDER, OUTPUTS = "lane_metrics", "order", "outputs"
 #: In which the assets of a worker that `ASSET` has woken take their records in one call; it keeps no state.
 TOGETHER = f"{ASSET}_together"
+#: In which several workers get what is for their targets; it keeps no state.
+FAN_OUT = "fan_out"
 _PART = re.compile(rf"{FLOW}\.(\w+)\.part_(\d+)")
 
 

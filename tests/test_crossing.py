@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import pickle
 import random
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
+import numpy as np
 import pytest
 
 from dataflows.connectors.files import FileSink
-from dataflows.items import Item, Late, Row
+from dataflows.items import Item, Items, Late, Row, ScoredTable, Scores
 from dataflows.pipeline import in_lines
 from dataflows.status import RunStatus
 
@@ -39,6 +41,36 @@ def test_rows_of_an_output_are_lines_of_one_row() -> None:
     assert lines["alerts"] == Item(4, 5, None, 7, ("a", 4, 0), Row("alerts", b"4\n6"))
     assert lines["predictions"].body == Row("predictions", b"\n".join(b"%d" % n for n in range(1, 20)))
     assert lines["predictions"].sequence == 1
+
+
+class Counting:
+    """Counts how often it is pickled."""
+
+    pickled = 0
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        type(self).pickled += 1
+        return Counting, ()
+
+
+def test_what_the_engine_pickles_twice_is_packed_once() -> None:
+    """It asks for the bytes of a list once for their length, and once to send them."""
+    items = Items([Item(1, 0, None, 7, ("a", 1, 0), cast("Any", Counting()))])
+    first, second = pickle.dumps(items), pickle.dumps(items)
+    assert first == second
+    assert Counting.pickled == 1
+
+
+def test_targets_share_a_table_in_another_process_too() -> None:
+    """The rows of a class cross once for all its targets there, which share their columns."""
+    row = (1, 0, None, 7, ("a", 1, 0), None, None, None, 7, 0, False)
+    table = ScoredTable(["pump-1"], [row], np.array([[1.0, np.nan]]))
+    sent = Items([Item(1, n, None, 7, ("a", 1, 0), Scores(f"target-{n}", n, table)) for n in range(2)])
+    first, second = (item.body for item in pickle.loads(pickle.dumps(sent)))  # noqa: S301 - just made
+    assert (first.target, second.target) == ("target-0", "target-1")
+    assert first.table is second.table
+    assert (first.table.assets, first.table.rows) == (["pump-1"], [row])
+    assert first.table.features.tobytes() == table.features.tobytes()
 
 
 @pytest.mark.parametrize("rotated", [False, True])

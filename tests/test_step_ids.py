@@ -10,7 +10,9 @@ import pytest
 import structlog
 from bytewax.visualize import to_rendered
 
-from dataflows.failure_prediction import flow
+from dataflows.engine.runtime import Runtime
+from dataflows.failure_prediction import build, flow
+from dataflows.fleet import load
 from dataflows.lane.lane import LANE_PARTS
 from dataflows.target.target import TARGET_PARTS
 from tests.tables import PRIOR_ALONE, pumps
@@ -48,6 +50,15 @@ def test_the_ids_of_steps_with_state_are_those_of_every_release(steps: list[Rend
     """Each stateful step has the id it always had; new ones are added to step_ids.txt, none changes."""
     found = sorted(step.step_id for step in steps if step.op_type in STATEFUL)
     assert found == GOLDEN.read_text(encoding="utf-8").splitlines()
+
+
+def test_several_workers_have_one_more_step_that_keeps_nothing(tmp_path: Path) -> None:
+    """Through it each gets what is for its targets; a store passes from one worker to several and back."""
+    (tmp_path / "events.jsonl").touch()
+    (tmp_path / "fleet.toml").write_text(FLEET, encoding="utf-8")
+    dataflow = build(load(tmp_path / "fleet.toml"), Runtime(workers=2))
+    found = [step.step_id for step in unfolded(to_rendered(dataflow).substeps) if step.op_type in STATEFUL]
+    assert {*found} == {*GOLDEN.read_text(encoding="utf-8").splitlines(), "highwater.fan_out.arrived"}
 
 
 def test_lane_and_group_have_a_step_for_each_part() -> None:

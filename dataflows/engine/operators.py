@@ -45,6 +45,7 @@ __all__ = [
     "Unlisted",
     "in_order",
     "keyed",
+    "keyed_by_worker",
     "read_parted",
     "stateful_in_parts",
     "stateful_sealed",
@@ -73,6 +74,48 @@ def keyed(
         return _grouped(made_of(batch), key_of).items()
 
     return op.flat_map_batch("keys", up, by_key)
+
+
+class _Passed(StatefulBatchLogic[list[Item], list[Item], None]):
+    """A step through which lists go to the worker of their key, as they are."""
+
+    @override
+    def on_batch(self, values: list[list[Item]]) -> tuple[Iterable[list[Item]], bool]:
+        return values, StatefulBatchLogic.DISCARD
+
+    @override
+    def on_eof(self) -> tuple[Iterable[list[Item]], bool]:
+        return (), StatefulBatchLogic.DISCARD
+
+    @override
+    def snapshot(self) -> None:
+        return None
+
+
+@operator
+def keyed_by_worker(
+    step_id: str,  # noqa: ARG001 - the decorator uses it
+    up: Stream[list[Item]],
+    worker_of: Callable[[Item], str | None],
+    key_of: Callable[[Item], str | None],
+) -> KeyedStream[list[Item]]:
+    """Group the items of each batch by key, as `keyed`, where keys are on several workers.
+
+    All items for the keys of one worker go to it in one list, so that what they share crosses once.
+
+    Args:
+        step_id: unique id.
+        up: lists of items.
+        worker_of: returns a key that belongs to the worker of the key of an item; None as of ``key_of``.
+        key_of: returns the key of an item; items with None are left out.
+    """
+
+    def by_key(batch: list[tuple[str, list[Item]]]) -> Iterable[tuple[str, list[Item]]]:
+        # What comes from several workers has no order: it stays apart, so that each list is in order.
+        return chain.from_iterable(_grouped(items, key_of).items() for _, items in batch)
+
+    sent = keyed("sent", up, worker_of)
+    return op.flat_map_batch("keys", op.stateful_batch("arrived", sent, lambda _resume: _Passed()), by_key)
 
 
 def _grouped(items: Iterable[Item], key_of: Callable[[Item], str | None]) -> dict[str, Items]:
@@ -439,6 +482,7 @@ class _Main(StatefulBatchLogic[list[Item], list[Item] | _Wake, bytes]):
         parts: int,
         *,
         marks: bool,
+        apart: bool,
     ) -> None:
         self._step_id = step_id
         self._shelf = shelf
@@ -450,6 +494,7 @@ class _Main(StatefulBatchLogic[list[Item], list[Item] | _Wake, bytes]):
         self._versions = [0] * parts
         self._awake: set[int] = set()
         self._marks = marks
+        self._apart = apart
         self._marked = 0
 
     def resume(self, sealed: bytes) -> None:
@@ -474,9 +519,10 @@ class _Main(StatefulBatchLogic[list[Item], list[Item] | _Wake, bytes]):
 
     @override
     def on_batch(self, values: list[list[Item]]) -> tuple[Iterable[list[Item] | _Wake], bool]:
-        items = values[0] if len(values) == 1 else [*chain.from_iterable(values)]
-        stage = self._stage or self._open(cast("str", self._key_of(items[0])))
-        return [stage.process(items), *self._wakes(stage)], StatefulBatchLogic.RETAIN
+        lists = values if self._apart or len(values) == 1 else [[*chain.from_iterable(values)]]
+        stage = self._stage or self._open(cast("str", self._key_of(lists[0][0])))
+        made = [stage.process(items) for items in lists]
+        return [*made, *self._wakes(stage)], StatefulBatchLogic.RETAIN
 
     @override
     def on_eof(self) -> tuple[Iterable[list[Item] | _Wake], bool]:
@@ -572,6 +618,8 @@ def stateful_in_parts(
     key_of: Callable[[Item], str | None],
     parts: int,
     marks: tuple[int, ...] = (),
+    *,
+    apart: bool = False,
 ) -> Stream[list[Item]]:
     """Run a `PartedStage` for each key, and write its state part by part.
 
@@ -582,6 +630,7 @@ def stateful_in_parts(
         key_of: returns the key of an item, as ``up`` is keyed; the engine does not pass it to the logic.
         parts: number of parts of a stage; may grow from release to release, never shrink.
         marks: numbers of its marks; they never change.
+        apart: whether each list of an activation is processed by itself.
 
     Returns:
         Outputs of the stages, a list for each activation of a key.
@@ -589,7 +638,7 @@ def stateful_in_parts(
     shelf = _Shelf()
 
     def build_main(resume: bytes | None) -> _Main:
-        main = _Main(step_id, shelf, build, key_of, parts, marks=bool(marks))
+        main = _Main(step_id, shelf, build, key_of, parts, marks=bool(marks), apart=apart)
         if resume is not None:
             main.resume(resume)
         return main

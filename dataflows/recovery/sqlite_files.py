@@ -69,7 +69,7 @@ _MARKS = steps.marks_of(steps.LANE)
 #: the number of valid frames.
 _LOG_HEADER, _FRAME_HEADER, _INDEX_HEADER, _INDEX_READ = 32, 24, 48, 16
 #: Steps whose keys may be discarded; a row without a snapshot marks that.
-_DISCARDED = (steps.ASSET, steps.TOGETHER, steps.ORDER)
+_DISCARDED = (steps.ASSET, steps.TOGETHER, steps.FAN_OUT, steps.ORDER)
 
 
 class StoreError(RuntimeError):

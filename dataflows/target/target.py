@@ -471,20 +471,21 @@ class TargetStage:
         if scored is None:
             return stop, [each for row in range(first, stop) for each in self._take(rows.item(row))]
         out: list[Item] = []
-        written, passed = 0, first
+        written = 0
         for count, row in enumerate(special):
             until = row - first - count
             out += published[written:until]
             written = until
-            self._pass(rows, passed, row)
-            passed = row + 1
+            self._pass(rows, row)
             item, answer = rows.item(row), {champion: answers[row - first]}
             rows_of_item, changed = self._serve_alone(item, every.get(row - first, answer))
             out += placed(item, rows_of_item)
             if changed:
+                self._pass_order(rows, first, row + 1)
                 return row + 1, out
         if answers:
-            self._pass(rows, passed, first + len(answers) - 1)
+            self._pass(rows, first + len(answers) - 1)
+            self._pass_order(rows, first, first + len(answers))
         return first + len(answers), out + published[written:]
 
     def _special(
@@ -503,13 +504,16 @@ class TargetStage:
         revised = rows.revisions(first, first + len(answers))
         return sorted({*(first + number for number in special), *revised})
 
-    def _pass(self, rows: ScoredRows, first: int, row: int) -> None:
-        """Move order, knowledge time and target clock through rows of a run, at which nothing is due."""
-        known, clock = rows.known(row), rows.clock(row)
+    def _pass_order(self, rows: ScoredRows, first: int, stop: int) -> None:
+        """Move the last place of each lane through rows of a run."""
         if self._strict:
-            self._orders[0] = rows.order(row)
+            self._orders[0] = rows.order(stop - 1)
         else:
-            self._violations += rows.pass_lanes(first, row + 1, self._orders)
+            self._violations += rows.pass_lanes(first, stop, self._orders)
+
+    def _pass(self, rows: ScoredRows, row: int) -> None:
+        """Move knowledge time and target clock to a row of a run, at which nothing is due."""
+        known, clock = rows.known(row), rows.clock(row)
         if self._known is None or known > self._known:
             self._known = known
         self._ledger.advance(clock)

@@ -17,7 +17,13 @@ from bytewax.inputs import AbortExecution, FixedPartitionedSource, StatefulSourc
 from bytewax.outputs import DynamicSink, StatelessSinkPartition
 from bytewax.testing import TestingSink
 
-from dataflows.engine.operators import in_order, keyed, stateful_in_parts, stateful_sealed
+from dataflows.engine.operators import (
+    in_order,
+    keyed,
+    keyed_by_worker,
+    stateful_in_parts,
+    stateful_sealed,
+)
 from dataflows.items import Item, asset_part, by_order, target_part
 from dataflows.placement import placed, worker_of
 
@@ -218,9 +224,13 @@ def path(
     observed = stateful_sealed(
         "asset", "together", by_worker, lambda _, sealed: Fan(sealed, width), key_of, Listed
     )
-    by_group = keyed(
-        "fan_out", observed, lambda each: None if early and leaves_at_asset(each) else key_of(each)
-    )
+    if workers == 1:
+        by_group = keyed(
+            "fan_out", observed, lambda each: None if early and leaves_at_asset(each) else key_of(each)
+        )
+    else:
+        of_group = {f"group-{index}": keys[worker_of(f"group-{index}", workers)] for index in range(GROUPS)}
+        by_group = keyed_by_worker("fan_out", observed, lambda each: of_group[key_of(each)], key_of)
     of_lane = op.map(
         "of_lane", known, lambda batch: [each for each in batch if early and leaves_at_lane(each)]
     )
