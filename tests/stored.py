@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from structlog.testing import capture_logs
 
 from dataflows.asset.asset import Made
-from dataflows.engine.operators import _as_state, _Awake, _Main, _Mark, _Part, _Shelf
+from dataflows.engine.operators import _as_state, _Awake, _Collected, _Main, _Mark, _Part, _Shelf
 from dataflows.items import Item, Row, by_order
 from dataflows.lane.lane import LANE_PARTS
 from dataflows.pipeline import Stages, asset_of, output_of
@@ -116,7 +116,8 @@ class MemoryStore:
                 ("lane_metrics", stages.lane_metrics, stages.lane_of, 0),
             )
         )
-        process = _as_state(_Awake(), stages.asset, asset_of, Made)
+        collected = _Collected(Made)
+        process = _as_state(_Awake(), stages.asset, asset_of, collected)
         assets: dict[str, Any] = dict(self.assets)
         rows: list[Row] = []
 
@@ -137,10 +138,10 @@ class MemoryStore:
                 if key is None:
                     send(item)
                     continue
-                asset, items = process(assets.pop(key, None), [item])
+                asset, _ = process(assets.pop(key, None), [item])
                 if asset is not None:
                     assets[key] = asset
-                for each in sorted(items, key=by_order):
+                for each in sorted(collected.take(), key=by_order):
                     send(each)
         for step in (lane, target, metrics):
             step.finish()

@@ -24,6 +24,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import chain
+from threading import get_ident
 from typing import Any, Protocol, cast
 
 import bytewax.operators as op
@@ -317,27 +318,52 @@ class _Kept:
         return self.stage.to_bytes()
 
 
+class _Collected:
+    """Outputs of many keys in one activation of a worker.
+
+    The engine calls the mapper of `stateful_map` for one key after the other, and then the next step. No item
+    of another epoch comes between: no source reads on before the snapshots of an epoch are written.
+    """
+
+    def __init__(self, outputs: Callable[[], Outputs]) -> None:
+        self._outputs = outputs
+        #: By thread, since each worker of a process has one. What Python keeps for a thread itself would be
+        #: lost: to Python, the engine's threads end whenever they let others run.
+        self._made: dict[int, Outputs] = {}
+
+    def made(self) -> Outputs:
+        """Return what collects them."""
+        thread = get_ident()
+        if thread not in self._made:
+            self._made[thread] = self._outputs()
+        return self._made[thread]
+
+    def take(self) -> list[Item]:
+        """Return the outputs since the last call."""
+        made = self._made.pop(get_ident(), None)
+        return [] if made is None else made.items()
+
+
 def _as_state(
     awake: _Awake,
     build: Callable[[Item, bytes | None], SealedState],
     key_of: Callable[[Item], str | None],
-    outputs: Callable[[], Outputs],
-) -> Callable[[Any, list[Item]], tuple[Any, list[Item]]]:
+    collected: _Collected,
+) -> Callable[[Any, list[Item]], tuple[Any, None]]:
     """Make the mapper of `stateful_map` that runs the stage of a key; while dormant, its state is bytes."""
 
-    def mapper(state: _Kept | bytes | None, items: list[Item]) -> tuple[_Kept | bytes | None, list[Item]]:
-        made = outputs()
+    def mapper(state: _Kept | bytes | None, items: list[Item]) -> tuple[_Kept | bytes | None, None]:
         if not isinstance(state, _Kept):
             state = _Kept(awake, cast("str", key_of(items[0])), build(items[0], state))
         stage = state.stage
         # There are none where `_Together` has found the stage finished or dormant.
         if items:
-            stage.process_into(items, made)
+            stage.process_into(items, collected.made())
         ends = stage.finished or stage.dormant
         awake.arrived(state.key, None if ends else stage)
         if ends:
-            return None if stage.finished else stage.to_bytes(), made.items()
-        return state, made.items()
+            return None if stage.finished else stage.to_bytes(), None
+        return state, None
 
     return mapper
 
@@ -370,13 +396,20 @@ def stateful_sealed(
         outputs: makes what collects the outputs of one call.
 
     Returns:
-        Outputs of the stages, a list for each call, in no order.
+        Outputs of the stages, in no order: a list for each call, and one for all keys of an activation that
+        went to their steps.
     """
-    awake = _Awake()
+    awake, collected = _Awake(), _Collected(outputs)
+
+    def of_keys(_: list[Any]) -> list[list[Item]]:
+        made = collected.take()
+        return [made] if made else []
+
     together = op.stateful_batch(together_id, up, lambda _resume: _Together(awake, key_of, outputs))
     sent = op.flat_map_batch(f"{step_id}_sent", together, _sent)
-    by_key = op.stateful_map(step_id, sent, _as_state(awake, build, key_of, outputs))
-    return op.flat_map_batch(f"{step_id}_made", op.merge(f"{step_id}_all", together, by_key), _items)
+    by_key = op.stateful_map(step_id, sent, _as_state(awake, build, key_of, collected))
+    made = op.flat_map_batch(f"{step_id}_made", by_key, of_keys)
+    return op.merge(f"{step_id}_all", op.flat_map_batch(f"{together_id}_made", together, _items), made)
 
 
 def _without_marks(payload: list[Any]) -> list[Any]:

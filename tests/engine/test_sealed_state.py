@@ -15,7 +15,7 @@ from bytewax.errors import BytewaxRuntimeError
 from bytewax.recovery import RecoveryConfig, init_db_dir
 from bytewax.testing import TestingSink, run_main
 
-from dataflows.engine.operators import _as_state, _Awake, keyed, stateful_sealed
+from dataflows.engine.operators import _as_state, _Awake, _Collected, keyed, stateful_sealed
 from tests.engine.flows import AssetRecords, Fan, Listed, item, key_of, snapshots
 
 if TYPE_CHECKING:
@@ -42,16 +42,17 @@ def build(each: Item, sealed: bytes | None) -> Fan:  # noqa: ARG001
 
 
 def mapper_of(
-    build: Callable[[Item, bytes | None], Fan],
-) -> Callable[[Any, list[Item]], tuple[Any, list[Item]]]:
-    return _as_state(_Awake(), build, key_of, Listed)
+    build: Callable[[Item, bytes | None], Fan], collected: _Collected | None = None
+) -> Callable[[Any, list[Item]], tuple[Any, None]]:
+    return _as_state(_Awake(), build, key_of, collected or _Collected(Listed))
 
 
 def test_the_first_item_after_a_resume_builds_the_stage_from_its_bytes() -> None:
     """Bytes become the stage they were written from; from then on the object stays."""
-    mapper = mapper_of(build)
-    state, made = mapper(b"41", [item(42, "a")])
-    assert [each.sequence for each in made] == [42]
+    collected = _Collected(Listed)
+    mapper = mapper_of(build, collected)
+    state, _ = mapper(b"41", [item(42, "a")])
+    assert [each.sequence for each in collected.take()] == [42]
     assert deepcopy(state) == b"42"
     again, _ = mapper(state, [item(43, "a")])
     assert again is state
