@@ -36,6 +36,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.speed import FLEET, SENSORS
+from dataflows import steps
 from dataflows.connectors.file_sink import RowsPartition
 from dataflows.connectors.source import LanePartition
 from dataflows.deferred import defer_all
@@ -43,7 +44,7 @@ from dataflows.engine.runtime import Runtime, collecting_rarely
 from dataflows.failure_prediction import build
 from dataflows.fleet import load
 from dataflows.instants import MICROSECONDS, format_instant, parse_instant
-from dataflows.recovery.store import open_store
+from dataflows.recovery.store import open_store, stored_parts
 from dataflows.status import RunStatus
 
 __all__ = ["Pauses", "main", "measure", "record"]
@@ -156,8 +157,9 @@ def run(folder: Path, epoch: float, epochs: int, most: int) -> Measured:
     fleet = load(folder / "fleet.toml")
     with open_store(folder / "recovery", fleet) as recovery, collecting_rarely():
         checked = time.time()
+        stored = stored_parts(folder / "recovery", steps.LANE)
         cli_main(
-            build(fleet, Runtime(status=status)),
+            build(fleet, Runtime(status=status, stored=stored)),
             epoch_interval=timedelta(seconds=epoch),
             recovery_config=recovery,
         )

@@ -60,7 +60,7 @@ from dataflows.engine.operators import (
 )
 from dataflows.engine.runtime import Runtime, collecting_rarely, find_runtime, serve_until_exit
 from dataflows.fleet import Fleet, load
-from dataflows.lane.lane import LANE_PARTS
+from dataflows.lane.lane import LANE_PARTS, lane_parts
 from dataflows.mapping.recording import with_recordings
 from dataflows.pipeline import (
     Stages,
@@ -150,7 +150,8 @@ def build(fleet: Fleet, runtime: Runtime, source: LaneSource | None = None) -> D
     records = op.input(steps.SOURCE, dataflow, source or source_of(fleet, status, store))
 
     by_lane = keyed("decode", records, stages.lane_of, decoded)
-    known = stateful_in_parts(steps.LANE, by_lane, stages.lane, stages.lane_of, LANE_PARTS, MARKS)
+    used = None if runtime.stored is None else runtime.stored.union(lane_parts(fleet))
+    known = stateful_in_parts(steps.LANE, by_lane, stages.lane, stages.lane_of, LANE_PARTS, MARKS, used=used)
 
     by_worker = keyed("by_worker", known, stages.worker_of)
     observed = stateful_sealed(steps.ASSET, steps.TOGETHER, by_worker, stages.asset, asset_of, Made)

@@ -26,6 +26,7 @@ __all__ = [
     "main_of",
     "marks_of",
     "part_of",
+    "parts_of",
     "step_of",
 ]
 
@@ -59,6 +60,11 @@ def main_of(step: str) -> str:
 def marks_of(step: str) -> str:
     """Beginning of the ids of the marks of a stage in parts."""
     return f"{FLOW}.{step}.mark_"
+
+
+def parts_of(step: str) -> str:
+    """Beginning of the ids of the parts of a stage in parts."""
+    return f"{FLOW}.{step}.part_"
 
 
 def part_of(step_id: str) -> tuple[str, int] | None:

@@ -48,7 +48,9 @@ class _Step:
         self._shelf = _Shelf()
         self._mains: dict[str, _Main] = {}
         self._woken: dict[tuple[str, int], _Part | _Mark] = {}
-        self._build: Callable[[], _Main] = lambda: _Main(name, self._shelf, build, key_of, parts, marks=True)
+        self._build: Callable[[], _Main] = lambda: _Main(
+            name, self._shelf, build, key_of, parts, used=range(parts), marks=True
+        )
         #: What is written at the end of the epoch.
         self._awake: set[tuple[str, int]] = set()
         for (key, part), sealed in stored.items():

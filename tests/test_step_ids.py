@@ -14,11 +14,13 @@ from dataflows.engine.runtime import Runtime
 from dataflows.failure_prediction import build, flow
 from dataflows.fleet import load
 from dataflows.lane.lane import LANE_PARTS
+from dataflows.lane.weather_join import WEATHER_PARTS
+from dataflows.steps import part_of
 from dataflows.target.target import TARGET_PARTS
 from tests.tables import PRIOR_ALONE, pumps
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from bytewax.visualize import RenderedOperator
 
@@ -26,17 +28,23 @@ GOLDEN = Path(__file__).with_name("step_ids.txt")
 #: The engine's operators that keep state; all others are made of them or keep none.
 STATEFUL = {"input", "stateful_batch", "output"}
 
-FLEET = pumps("prior", PRIOR_ALONE, mode="seal", horizon="24h", adopt=True)
+UNSEEN = pumps("prior", PRIOR_ALONE, mode="seal", horizon="24h", adopt=True)
+FLEET = UNSEEN + '\n[classes.pump.weather]\nvalues = ["rain"]\nmax_age = "6h"\n'
 
 
 @pytest.fixture
-def steps(tmp_path: Path) -> Iterator[list[RenderedOperator]]:
-    """Every step of the dataflow, with those it is made of, as the engine knows them."""
+def ids(tmp_path: Path) -> Iterator[Callable[[str], list[str]]]:
+    """Returns the ids of the steps with state of a fleet, without a store, as the engine knows them."""
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING))
     (tmp_path / "events.jsonl").touch()
     path = tmp_path / "fleet.toml"
-    path.write_text(FLEET, encoding="utf-8")
-    yield list(unfolded(to_rendered(flow(path)).substeps))
+
+    def found(text: str) -> list[str]:
+        path.write_text(text, encoding="utf-8")
+        steps = unfolded(to_rendered(flow(path)).substeps)
+        return sorted(step.step_id for step in steps if step.op_type in STATEFUL)
+
+    yield found
     structlog.reset_defaults()
 
 
@@ -46,10 +54,17 @@ def unfolded(steps: list[RenderedOperator]) -> Iterator[RenderedOperator]:
         yield from unfolded(step.substeps)
 
 
-def test_the_ids_of_steps_with_state_are_those_of_every_release(steps: list[RenderedOperator]) -> None:
+def test_the_ids_of_steps_with_state_are_those_of_every_release(ids: Callable[[str], list[str]]) -> None:
     """Each stateful step has the id it always had; new ones are added to step_ids.txt, none changes."""
-    found = sorted(step.step_id for step in steps if step.op_type in STATEFUL)
-    assert found == GOLDEN.read_text(encoding="utf-8").splitlines()
+    assert ids(FLEET) == GOLDEN.read_text(encoding="utf-8").splitlines()
+
+
+def test_a_fleet_that_sees_no_weather_has_no_steps_for_it(ids: Callable[[str], list[str]]) -> None:
+    """At a resume each step with state gets every snapshot, so the 32 of weather are left out: no other."""
+    unseen = {part_of(step) for step in GOLDEN.read_text(encoding="utf-8").splitlines()} - {
+        part_of(step) for step in ids(UNSEEN)
+    }
+    assert unseen == {("lane", part) for part in range(LANE_PARTS - WEATHER_PARTS, LANE_PARTS)}
 
 
 def test_several_workers_have_one_more_step_that_keeps_nothing(tmp_path: Path) -> None:

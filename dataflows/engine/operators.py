@@ -11,6 +11,9 @@ holds many models and thousands of pending examples would write megabytes for a 
 `stateful_in_parts` splits it. The *main* step does the work and has a small snapshot. For each part that
 changed it wakes one of a fixed number of *part* steps downstream, which only write that part.
 
+At a resume the engine hands every snapshot of the store to every step with a state. So a part that this flow
+cannot use, and of which the store holds nothing, has no step: see ``used``.
+
 Main and part steps share a key, hence a worker, hence a process. The part steps read from a shelf in memory,
 and put parts back on it at a resume. Two facts of the engine make this sound, and tests watch both: no source
 reads on before the snapshots of an epoch are taken, so all of them see one instant; and every snapshot is
@@ -22,7 +25,7 @@ so that each file of the recovery store holds one: where files are not of one mo
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from itertools import chain
 from threading import get_ident
 from typing import Any, Protocol, cast
@@ -514,6 +517,7 @@ class _Main(StatefulBatchLogic[list[Item], list[Item] | _Wake, bytes]):
         key_of: Callable[[Item], str | None],
         parts: int,
         *,
+        used: Collection[int],
         marks: bool,
         apart: bool,
     ) -> None:
@@ -526,6 +530,7 @@ class _Main(StatefulBatchLogic[list[Item], list[Item] | _Wake, bytes]):
         self._stage: PartedStage | None = None
         self._versions = [0] * parts
         self._awake: set[int] = set()
+        self._used = used
         self._marks = marks
         self._apart = apart
         self._marked = 0
@@ -568,6 +573,12 @@ class _Main(StatefulBatchLogic[list[Item], list[Item] | _Wake, bytes]):
         key = cast("str", self._key)
         for part in stage.changed():
             if part not in self._awake:
+                if part not in self._used:
+                    msg = (
+                        f"step {self._step_id!r}, key {key!r}: part {part} changed, and has no step that "
+                        "writes it. Please report it"
+                    )
+                    raise LookupError(msg)
                 self._awake.add(part)
                 self._versions[part] += 1
                 yield key, part
@@ -652,6 +663,7 @@ def stateful_in_parts(
     parts: int,
     marks: tuple[int, ...] = (),
     *,
+    used: Collection[int] | None = None,
     apart: bool = False,
 ) -> Stream[list[Item]]:
     """Run a `PartedStage` for each key, and write its state part by part.
@@ -663,15 +675,18 @@ def stateful_in_parts(
         key_of: returns the key of an item, as ``up`` is keyed; the engine does not pass it to the logic.
         parts: number of parts of a stage; may grow from release to release, never shrink.
         marks: numbers of its marks; they never change.
+        used: the parts that a stage may write, and those of which the store holds a snapshot; the others have
+            no step. None: all.
         apart: whether each list of an activation is processed by itself.
 
     Returns:
         Outputs of the stages, a list for each activation of a key.
     """
     shelf = _Shelf()
+    having_steps = frozenset(range(parts) if used is None else used)
 
     def build_main(resume: bytes | None) -> _Main:
-        main = _Main(step_id, shelf, build, key_of, parts, marks=bool(marks), apart=apart)
+        main = _Main(step_id, shelf, build, key_of, parts, used=having_steps, marks=bool(marks), apart=apart)
         if resume is not None:
             main.resume(resume)
         return main
@@ -679,7 +694,7 @@ def stateful_in_parts(
     worked: KeyedStream[list[Item] | _Wake] = op.stateful_batch("main", up, build_main)
     items = op.flat_map_batch("items", worked, _items)
     wakes = op.flat_map_batch("wakes", worked, _wakes)
-    kept = [_keep(part, wakes, shelf) for part in range(parts)]
+    kept = [_keep(part, wakes, shelf) for part in sorted(having_steps)]
     kept += [_mark(mark, wakes, shelf) for mark in marks]
     return op.merge("merge", items, *kept)
 

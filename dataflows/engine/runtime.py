@@ -12,12 +12,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from dataflows import steps
 from dataflows.breaker import check_commands, watched
 from dataflows.exporter import address_of, address_of_process, assets_of, served
 from dataflows.notify.delivery import delivered
 from dataflows.recovery.manifest import started, write_manifest
-from dataflows.recovery.sqlite_files import delete_unfinished, locked, part_files
-from dataflows.recovery.store import check_store, moved_state, past_in
+from dataflows.recovery.sqlite_files import delete_unfinished, locked, part_files, set_statistics
+from dataflows.recovery.store import check_store, moved_state, past_in, stored_parts
 from dataflows.status import RunStatus
 
 if TYPE_CHECKING:
@@ -92,6 +93,8 @@ class Runtime:
         past: configurations that the store has seen, this fleet included; None without a store.
         moved: state of the lane's metrics where a former release kept it in the store, see `moved_state`.
         process: number of this process among those of the run.
+        stored: parts of the lane of which the store holds a snapshot; None where some of its files may be on
+            other hosts. All processes of a run have to build the same steps.
     """
 
     workers: int = 1
@@ -100,6 +103,7 @@ class Runtime:
     past: StateHistory | None = None
     moved: bytes | None = None
     process: int = 0
+    stored: frozenset[int] | None = None
 
 
 def find_runtime(
@@ -132,9 +136,16 @@ def find_runtime(
         if first and manifest is not None:
             # The other processes of the cluster do not start before this one.
             delete_unfinished(store)
+            set_statistics(store)
             write_manifest(store, started(manifest, fleet, _lag(named)))
-    workers = workers_of(arguments, environ)
-    return Runtime(workers, store, past=past_in(store, fleet), moved=moved_state(store), process=number)
+    return Runtime(
+        workers_of(arguments, environ),
+        store,
+        past=past_in(store, fleet),
+        moved=moved_state(store),
+        process=number,
+        stored=stored_parts(store, steps.LANE) if alone else None,
+    )
 
 
 def serve_until_exit(fleet: Fleet, runtime: Runtime, address: str | None, assets: str = "") -> None:

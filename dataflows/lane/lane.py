@@ -65,7 +65,7 @@ if TYPE_CHECKING:
 
     from dataflows.fleet.fleet import Fleet
 
-__all__ = ["HEARD", "LANE", "LANE_PARTS", "Counts", "Lane", "Migrations"]
+__all__ = ["HEARD", "LANE", "LANE_PARTS", "Counts", "Lane", "Migrations", "lane_parts"]
 
 _NEVER_BEGUN = -(2**63)
 _EVENTS = frozenset(get_args(Event))
@@ -167,6 +167,7 @@ _REGISTRY, _BY_ASSET, _WEATHER = 0, BUCKETS, 2 * BUCKETS
 #: Registry, signs of assets (silence and clocks), and surroundings, each in buckets. Frozen: the store
 #: identifies them by number.
 LANE_PARTS = 2 * BUCKETS + WEATHER_PARTS
+
 #: Places between two records after all effects of time and weather: the end of a period, a finding about a
 #: clock, a restart of state.
 _PERIOD, _CLOCK, _MIGRATED = 2**30, 2**30 + 1, 2**30 + 2
@@ -193,6 +194,11 @@ LANE: Kind[dict[str, str] | None] = Kind("lane", 6, _OLDER, describe=lambda stat
 #: Buckets of silence, clock, signs of life, waiting records and held registry row of an asset. Version 2 had
 #: no such rows.
 HEARD: Kind[None] = Kind("heard", 3, {2: lambda entries: entries})
+
+
+def lane_parts(fleet: Fleet) -> range:
+    """Return the parts that a lane of a fleet may write: those of weather only where a class sees it."""
+    return range(LANE_PARTS if fleet.weather else _WEATHER)
 
 
 class Lane:
@@ -285,10 +291,11 @@ class Lane:
         if idle is not None and idle != self._silence.counted_by():
             # The main snapshot will have the present one for all of them.
             self._by_asset.touch_all()
-        #: None if no class sees weather.
+        #: None if no class sees weather. Then the parts of a time when one did stay as they are.
         self._weather: WeatherJoin | None = None
+        weather = _between(parts, _WEATHER, LANE_PARTS)
+        self._stored_weather = {} if fleet.weather else weather
         if fleet.weather:
-            weather = _between(parts, _WEATHER, LANE_PARTS)
             self._weather = WeatherJoin(fleet, self._registry, state.get("surroundings"), weather)
 
     def _state_of(self, asset: str) -> tuple[object, ...] | None:
@@ -851,8 +858,10 @@ class Lane:
         """One bucket of the registry, of the signs of assets or of the surroundings."""
         if part < _BY_ASSET:
             return self._registered.bucket(part)
-        if part < _WEATHER or self._weather is None:
+        if part < _WEATHER:
             return self._by_asset.bucket(part - _BY_ASSET)
+        if self._weather is None:
+            return self._stored_weather[part - _WEATHER]
         return self._weather.part(part - _WEATHER)
 
     def finish(self) -> list[Item]:

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "RESTORE",
+    "STATISTICS",
     "Partition",
     "Snapshot",
     "StoreError",
@@ -50,6 +51,7 @@ __all__ = [
     "part_files",
     "read_partition",
     "resume_epoch",
+    "set_statistics",
     "snapshots",
 ]
 
@@ -65,6 +67,8 @@ _LATEST = (
     " WHERE ? IS NULL OR step_id = ?"
 )
 _MARKS = steps.marks_of(steps.LANE)
+#: Table, index, and for the planner: rows, rows of a step, of a key in it, and of an epoch of that.
+STATISTICS = ("snaps", "sqlite_autoindex_snaps_1", "100 30 5 2")
 #: Bytes of the headers of SQLite's log, of a frame in it, and of its index; in the latter, the place of
 #: the number of valid frames.
 _LOG_HEADER, _FRAME_HEADER, _INDEX_HEADER, _INDEX_READ = 32, 24, 48, 16
@@ -362,6 +366,37 @@ def delete_unfinished(folder: Path) -> int:
         with opened(path, mode="rw") as connection, connection:
             deleted += connection.execute("DELETE FROM snaps WHERE snap_epoch >= ?", (resume,)).rowcount
     return deleted
+
+
+def set_statistics(folder: Path) -> None:
+    """Let SQLite read each file in the order of its index when the engine loads it.
+
+    The engine loads 1,000 snapshots at a time, each time with a query that joins the table with the latest
+    epoch of each key. By itself SQLite begins with the epochs, and sorts all snapshots of the file each time.
+    With these statistics it begins with the table, in the order that is asked for, and sorts nothing.
+
+    They are chosen, not counted: with what ANALYZE counts it still sorts, and with other numbers the engine's
+    deletion at each commit would read the whole table. What they mean:
+    https://www.sqlite.org/fileformat2.html#the_sqlite_stat1_table.
+
+    Args:
+        folder: folder of a store that no dataflow uses.
+
+    Raises:
+        StoreError: a file cannot be read or written.
+    """
+    for path in part_files(folder):
+        with opened(path) as connection:
+            known = connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'sqlite_stat1'").fetchone()
+            query = "SELECT tbl, idx, stat FROM sqlite_stat1"
+            if known and connection.execute(query).fetchall() == [STATISTICS]:
+                continue
+        with opened(path, mode="rw") as connection:
+            # Makes the table, and counts nothing.
+            connection.execute("ANALYZE sqlite_master")
+            with connection:
+                connection.execute("DELETE FROM sqlite_stat1")
+                connection.execute("INSERT INTO sqlite_stat1 VALUES (?, ?, ?)", STATISTICS)
 
 
 def snapshots(

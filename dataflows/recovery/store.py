@@ -35,6 +35,7 @@ from dataflows.recovery.sqlite_files import (
     opened,
     part_files,
     read_partition,
+    set_statistics,
     snapshots,
 )
 from dataflows.state.layouts import FleetChangedError, check_shapes
@@ -56,6 +57,7 @@ __all__ = [
     "past_in",
     "start_over",
     "starts_over",
+    "stored_parts",
 ]
 
 #: SQLite files of a new store. Resuming many assets is several times faster from many files than from one.
@@ -88,6 +90,26 @@ def moved_state(folder: Path | None) -> bytes | None:
                 if each.key == "" and each.state is not None:
                     return MAIN.inner(MAIN.unseal(each.state))
     return None
+
+
+def stored_parts(folder: Path | None, step: str) -> frozenset[int]:
+    """Return the numbers of the parts of a step of which a store holds a snapshot.
+
+    Args:
+        folder: folder of the store, with all its files; None for no store.
+        step: name of a step in parts.
+
+    Raises:
+        StoreError: a file cannot be read.
+    """
+    first = steps.parts_of(step)
+    found: set[int] = set()
+    for path in () if folder is None else part_files(folder):
+        with opened(path) as connection:
+            query = "SELECT DISTINCT step_id FROM snaps WHERE step_id >= ? AND step_id < ?"
+            parts = (steps.part_of(step_id) for (step_id,) in connection.execute(query, (first, f"{first}~")))
+            found.update(part[1] for part in parts if part is not None)
+    return frozenset(found)
 
 
 def check_store(
@@ -224,11 +246,13 @@ def open_store(
                 delete_outputs()
             init_db_dir(folder, PARTITIONS)  # type: ignore[no-untyped-call]
             _number(folder, new_manifest(fleet, PARTITIONS))
+            set_statistics(folder)
             unfinished.unlink()
             sync_folder(folder)
         else:
             manifest = check_store(folder, fleet, adopt=True, migrate=migrate)
             if manifest is not None:
                 delete_unfinished(folder)
+                set_statistics(folder)
                 write_manifest(folder, started(manifest, fleet, 0))
         yield RecoveryConfig(folder)  # type: ignore[no-untyped-call]

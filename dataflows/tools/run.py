@@ -18,6 +18,7 @@ from bytewax.run import cli_main
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
+from dataflows import steps
 from dataflows.breaker import check_commands, watched
 from dataflows.connectors.ends import source_of
 from dataflows.connectors.file_sink import committed_file, delete_output, end_of
@@ -32,7 +33,15 @@ from dataflows.fleet import load
 from dataflows.mapping.recording import delete_recordings, sentence, with_recordings
 from dataflows.notify.delivery import delivered
 from dataflows.outputs import OUTPUTS
-from dataflows.recovery.store import StoreError, moved_state, open_store, past_in, start_over, starts_over
+from dataflows.recovery.store import (
+    StoreError,
+    moved_state,
+    open_store,
+    past_in,
+    start_over,
+    starts_over,
+    stored_parts,
+)
 from dataflows.status import RunStatus, logged_to
 from dataflows.target.models import ModelError
 from dataflows.tools.intake import UnusableInputError, nothing_new, restarts, unusable
@@ -136,7 +145,7 @@ def run(  # noqa: PLR0913 - one argument a wish of the command line
     ):
         fleet = _recorded(fleet, console)
         reading = source_of(fleet, status, store) if source is None else source(fleet, status)
-        runtime = Runtime(where.processes, store, status, past_in(store, fleet), moved_state(store))
+        runtime = _runtime(fleet, store, status, where.processes)
         dataflow = build(fleet, runtime, reading)
         with (
             signals(status, console),
@@ -151,6 +160,12 @@ def run(  # noqa: PLR0913 - one argument a wish of the command line
         show_either(out, [_result(fleet, store, status)], lambda: None, as_json=True)
         return
     _show_result(fleet, store, status, why, console)
+
+
+def _runtime(fleet: Fleet, store: Path | None, status: RunStatus, workers: int, process: int = 0) -> Runtime:
+    """Find what a process runs on; all processes of a run have the whole store."""
+    past, moved, stored = past_in(store, fleet), moved_state(store), stored_parts(store, steps.LANE)
+    return Runtime(workers, store, status, past, moved, process, stored)
 
 
 def _check_start(fleet: Fleet, store: Path | None, where: Deployment, *, fresh: bool) -> None:
@@ -289,8 +304,7 @@ def _run_helper(
         logged_to(log),
         watched(fleet, status),
     ):
-        past = past_in(store, fleet)
-        dataflow = build(fleet, Runtime(len(addresses), store, status, past, moved_state(store), number))
+        dataflow = build(fleet, _runtime(fleet, store, status, len(addresses), number))
         with ExitStack() as stack:
             stack.enter_context(followed(stops, partial(_stop, status)))
             # The engine gives the lanes to the processes in turn.

@@ -9,6 +9,7 @@ import sqlite3
 import sys
 from collections import Counter
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import bytewax.operators as op
 import msgspec
@@ -26,6 +27,9 @@ from dataflows.engine.operators import (
 )
 from dataflows.items import Item, asset_part, by_order, target_part
 from dataflows.placement import placed, worker_of
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
 
 ASSETS = 300
 GROUPS = 3
@@ -256,7 +260,14 @@ def one_by_one(lists: Stream[list[Item]]) -> Stream[Item]:
     return op.flatten("one_by_one", lists)
 
 
-def tally(source: AssetRecords, out: list[Item], *, parts: int = 8, size: int = 0) -> Dataflow:
+def tally(
+    source: AssetRecords,
+    out: list[Item],
+    *,
+    parts: int = 8,
+    size: int = 0,
+    used: Collection[int] | None = None,
+) -> Dataflow:
     """One step in parts that counts."""
     dataflow = Dataflow("flow")
     by_key = keyed("key", op.input("source", dataflow, source), key_of, list)
@@ -264,7 +275,7 @@ def tally(source: AssetRecords, out: list[Item], *, parts: int = 8, size: int = 
     def build(key: str, main: bytes | None, kept: dict[int, bytes]) -> Tally:
         return Tally(key, main, kept, size)
 
-    worked = stateful_in_parts("step", by_key, build, key_of, parts)
+    worked = stateful_in_parts("step", by_key, build, key_of, parts, used=used)
     op.output("out", one_by_one(worked), TestingSink(out))
     return dataflow
 

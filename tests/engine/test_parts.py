@@ -17,6 +17,7 @@ from dataflows.state.snapshots import SnapshotError
 from tests.engine.flows import AssetRecords, item, snapshots, tally
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
     from pathlib import Path
 
     from dataflows.items import Item
@@ -33,7 +34,7 @@ def store(tmp_path: Path) -> Path:
 
 
 def run(
-    store: Path, source: AssetRecords, *, epoch: timedelta = EVERY_BATCH, **options: int
+    store: Path, source: AssetRecords, *, epoch: timedelta = EVERY_BATCH, **options: int | Collection[int]
 ) -> dict[str, Any]:
     """One execution, with the snapshots of all epochs kept; what each key said at the end of the input."""
     out: list[Item] = []
@@ -48,7 +49,7 @@ def touched(*parts: int, crash: int | None = None, ends: tuple[int, ...] = ()) -
     return AssetRecords(items, 1, set() if crash is None else {crash}, set(ends))
 
 
-def refusal(store: Path, source: AssetRecords, **options: int) -> str:
+def refusal(store: Path, source: AssetRecords, **options: int | Collection[int]) -> str:
     """Why a run was refused."""
     with pytest.raises((BytewaxRuntimeError, SnapshotError)) as caught:
         run(store, source, **options)
@@ -151,3 +152,37 @@ def test_the_number_of_parts_may_grow_and_not_shrink(store: Path) -> None:
     assert run(store, source, parts=10) == {"a": [3, [[0, 1], [1, 1], [9, 1]]]}
     said = refusal(store, source, parts=8)
     assert "has state in 10 parts" in said
+
+
+def test_a_part_gets_its_step_when_it_is_used(store: Path) -> None:
+    """With steps for two parts, for all, then for those in the store, and crashes, state is exact."""
+    parts = [0, 1, 0, 1, 5, 0, 5, 1, 0, 1, 5, 0]
+    items = [item(number, "a", b"%d" % part) for number, part in enumerate(parts, start=1)]
+    source = AssetRecords(items, 1, crashes={2, 6, 10}, ends={4, 8})
+    flows: list[tuple[Collection[int], list[Any]]] = [
+        ({0, 1}, [4, [[0, 2], [1, 2]]]),
+        (range(8), [8, [[0, 3], [1, 3], [5, 2]]]),
+        ({0, 1, 5}, [12, [[0, 5], [1, 4], [5, 3]]]),
+    ]
+    for used, expected in flows:
+        assert run(store, source, used=used) == {}
+        assert run(store, source, used=used) == {"a": expected}
+
+
+def test_a_part_that_changes_without_a_step_ends_the_run_and_loses_nothing(store: Path) -> None:
+    """A stage that changes a part which the flow said it cannot use is named; with the step it goes on."""
+    source = touched(0, 0, 3, 0)
+    with pytest.raises(BytewaxRuntimeError) as caught:
+        run(store, source, used={0})
+    assert "key 'a': part 3 changed, and has no step that writes it" in str(caught.value.__cause__)
+    assert run(store, source) == {"a": [4, [[0, 3], [3, 1]]]}
+
+
+def test_a_flow_without_the_step_of_a_stored_part_is_refused(store: Path) -> None:
+    """Nothing runs on state that misses a part, and its snapshots stay for a flow with its step."""
+    source = touched(0, 2, 0, 0, 2, ends=(3,))
+    run(store, source)
+    before = snapshots(store, "step.part_02")
+    assert "parts [2]" in refusal(store, source, used={0})
+    assert snapshots(store, "step.part_02") == before != []
+    assert run(store, source) == {"a": [5, [[0, 3], [2, 2]]]}
