@@ -49,7 +49,7 @@ class _Step:
         self._mains: dict[str, _Main] = {}
         self._woken: dict[tuple[str, int], _Part | _Mark] = {}
         self._build: Callable[[], _Main] = lambda: _Main(
-            name, self._shelf, build, key_of, parts, used=range(parts), marks=True
+            name, self._shelf, build, key_of, parts, used=range(parts), marks=True, apart=False
         )
         #: What is written at the end of the epoch.
         self._awake: set[tuple[str, int]] = set()
