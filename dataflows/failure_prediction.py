@@ -49,6 +49,7 @@ from bytewax.dataflow import Dataflow
 from dataflows import steps
 from dataflows.asset.asset import Made
 from dataflows.connectors.ends import sink_of, source_of
+from dataflows.crossing import in_lines
 from dataflows.deferred import defer_all
 from dataflows.engine.operators import (
     Unlisted,
@@ -67,7 +68,6 @@ from dataflows.pipeline import (
     asset_of,
     decoded,
     early,
-    in_lines,
     output_of,
     process_together,
 )

@@ -10,7 +10,6 @@ paths, so any step can sort its input.
 from __future__ import annotations
 
 import hashlib
-import pickle
 from functools import cached_property
 from itertools import pairwise
 from operator import attrgetter
@@ -48,7 +47,6 @@ __all__ = [
     "Expiry",
     "Forgotten",
     "Item",
-    "Items",
     "Judged",
     "LanePeriod",
     "Late",
@@ -585,42 +583,6 @@ class Item(msgspec.Struct, gc=False):
         | Scores
         | Row
     )
-
-
-class Items(list[Item]):
-    """Items that travel together, which go to another process as columns: an object a row would cost more.
-
-    Example:
-        >>> import pickle
-        >>> items = Items([Item(1, 0, None, 7, ("a", 1, 0), Row("late", b"{}"))])
-        >>> pickle.loads(pickle.dumps(items)) == items
-        True
-    """
-
-    __slots__ = ("_packed",)
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        """Return what `pickle` makes the items of: bytes that are made once.
-
-        The engine pickles a list twice: for the length of its bytes, then for the bytes.
-        """
-        packed: bytes | None = getattr(self, "_packed", None)
-        if packed is None:
-            self._packed = packed = pickle.dumps(self._in_columns(), pickle.HIGHEST_PROTOCOL)
-        return _unpacked, (packed,)
-
-    def _in_columns(self) -> tuple[list[list[Any]], list[Any], bool]:
-        """Return the columns, the bodies or the columns of rows, and whether they are those of rows."""
-        columns: list[list[Any]] = [[getattr(item, name) for item in self] for name in Item.__struct_fields__]
-        bodies = columns.pop()
-        if not all(type(body) is Row for body in bodies):
-            return columns, bodies, False
-        return columns, [[getattr(body, name) for body in bodies] for name in Row.__struct_fields__], True
-
-
-def _unpacked(packed: bytes) -> Items:
-    columns, bodies, are_rows = pickle.loads(packed)  # noqa: S301 - of a process of this run
-    return Items(map(Item, *columns, map(Row, *bodies) if are_rows else bodies))
 
 
 #: Sort key: the order of effect.

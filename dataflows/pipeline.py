@@ -8,7 +8,7 @@ of each step, the stage of each key (`Stages`), and what happens where a stage t
 from __future__ import annotations
 
 from functools import partial
-from itertools import chain, islice
+from itertools import islice
 from typing import TYPE_CHECKING, Any, cast
 
 import msgspec
@@ -63,7 +63,6 @@ __all__ = [
     "asset_of",
     "decoded",
     "early",
-    "in_lines",
     "output_of",
     "process_together",
     "run_inline",
@@ -123,25 +122,6 @@ def early(batch: Iterable[list[Item]]) -> list[list[Item]]:
     """Items of lane or assets that leave early: rows that are finished, and counts."""
     left = [item for items in batch for item in items if type(item.body) not in _KEYED]
     return [left] if left else []
-
-
-def in_lines(batch: Iterable[list[Item]]) -> Iterator[Item]:
-    """Put the rows of each output into one row of many lines, in the order of effect.
-
-    Between processes an object a row would cost more than its bytes do. Rows with a reason, which the sink
-    counts, and those of the summary stay as they are.
-    """
-    rows: dict[str, list[Item]] = {}
-    for item in chain.from_iterable(batch):
-        body = item.body
-        if type(body) is Row and body.reason is None and body.output in OUTPUTS:
-            rows.setdefault(body.output, []).append(item)
-        else:
-            yield item
-    for output, of_output in rows.items():
-        of_output.sort(key=by_order)
-        lines = b"\n".join([cast("Row", item.body).data for item in of_output])
-        yield msgspec.structs.replace(of_output[0], body=Row(output, lines))
 
 
 class TooManyErrors(RuntimeError):  # noqa: N818 - says what it is

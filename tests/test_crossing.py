@@ -10,8 +10,18 @@ import numpy as np
 import pytest
 
 from dataflows.connectors.files import FileSink
-from dataflows.items import Item, Items, Late, Row, ScoredTable, Scores
-from dataflows.pipeline import in_lines
+from dataflows.crossing import Items, in_lines
+from dataflows.events import Failure, Telemetry
+from dataflows.items import (
+    Item,
+    Late,
+    LateWeather,
+    ResolvedEvent,
+    Row,
+    ScoredTable,
+    Scores,
+    WeatherAsOf,
+)
 from dataflows.status import RunStatus
 
 if TYPE_CHECKING:
@@ -43,6 +53,57 @@ def test_rows_of_an_output_are_lines_of_one_row() -> None:
     assert lines["predictions"].sequence == 1
 
 
+@pytest.mark.parametrize("count", [0, 1, 3])
+def test_items_that_go_to_another_process_arrive_as_they_were(count: int) -> None:
+    """Rows alone, other bodies, and both together."""
+    rows = [Item(n, n << 32, None, 7, ("a", n, 0), Row("late", b"{}", id=f"{n}")) for n in range(count)]
+    others = [Item(n, 0, 5, 7, ("b", n, 9), Late()) for n in range(count)]
+    for items in (Items(rows), Items(others), Items([*others, *rows])):
+        arrived = pickle.loads(pickle.dumps(items))  # noqa: S301 - what was just made
+        assert type(arrived) is Items
+        assert arrived == items
+
+
+WEATHER = WeatherAsOf("north", 5, 4, (1, float("inf")))
+USUAL = [
+    ResolvedEvent(Telemetry("a", 9, {"x": 1, "y": 1.0, "z": None, "ä": -0.0}, None, None), "pump"),
+    ResolvedEvent(Telemetry("b", -1, {}, "id", 8, "north"), "pump", None, 12, withdrawn=True),
+    ResolvedEvent(Telemetry("b", 1, {"x": 10**15, "y": 1e-300}, None, 2**62), "fan"),
+]
+RARE = [
+    ResolvedEvent(Telemetry("a", 9, {"x": 1}, None, None, "north"), "pump", WEATHER),
+    ResolvedEvent(Telemetry("a", 9, {"x": 1}, None, None), "pump", relative=(0.5, -0.0)),
+    ResolvedEvent(Telemetry("a", 9, {}, None, None, None, {"w": "no number"}, b"{}"), "pump"),
+    ResolvedEvent(Failure("a", 9, "leak", None, None), "pump"),
+    ResolvedEvent(LateWeather("a", WEATHER), "pump"),
+    ResolvedEvent(Telemetry("a", 9, {"x": 2**70}, None, None), "pump"),
+]
+
+
+@pytest.mark.parametrize("rare", [None, *range(len(RARE))])
+def test_records_arrive_as_they_were_to_the_type_of_a_number(rare: int | None) -> None:
+    """A whole number stays one, also beside a record that is not on the usual path, and beyond 64 bits."""
+    bodies = [*USUAL, *([] if rare is None else [RARE[rare]])]
+    items = Items(
+        [Item(n, n << 32, None if n else 5, 7, (f"{n}", n, 0), body) for n, body in enumerate(bodies)]
+    )
+    arrived = pickle.loads(pickle.dumps(items))  # noqa: S301 - just made
+    assert type(arrived) is Items
+    assert arrived == items
+    assert repr(arrived) == repr(items)
+
+
+def test_a_file_whose_name_is_no_text_sends_its_records_too() -> None:
+    """Python's name of such a file is no UTF-8."""
+    position = ("plant-\udcff.jsonl", 1, 0)
+    row = (1, 0, None, 7, position, None, None, None, 7, 0, False)
+    table = ScoredTable(["pump-1"], [row], np.array([[1.0]]))
+    for body in (USUAL[0], Scores("leak", 0, table)):
+        (arrived,) = pickle.loads(pickle.dumps(Items([Item(1, 0, None, 7, position, body)])))  # noqa: S301
+        assert arrived.position == position
+        assert isinstance(arrived.body, ResolvedEvent) or arrived.body.table.rows == [row]
+
+
 class Counting:
     """Counts how often it is pickled."""
 
@@ -65,12 +126,16 @@ def test_targets_share_a_table_in_another_process_too() -> None:
     """The rows of a class cross once for all its targets there, which share their columns."""
     row = (1, 0, None, 7, ("a", 1, 0), None, None, None, 7, 0, False)
     table = ScoredTable(["pump-1"], [row], np.array([[1.0, np.nan]]))
-    sent = Items([Item(1, n, None, 7, ("a", 1, 0), Scores(f"target-{n}", n, table)) for n in range(2)])
-    first, second = (item.body for item in pickle.loads(pickle.dumps(sent)))  # noqa: S301 - just made
+    blocks = [Item(1, n, None, 7, ("a", 1, 0), Scores(f"target-{n}", n, table)) for n in range(2)]
+    sent = Items([blocks[0], Item(1, 3, 5, 7, ("a", 1, 0), Late()), blocks[1]])
+    arrived = pickle.loads(pickle.dumps(sent))  # noqa: S301 - just made
+    assert arrived[1] == sent[1]
+    first, second = arrived[0].body, arrived[2].body
     assert (first.target, second.target) == ("target-0", "target-1")
     assert first.table is second.table
     assert (first.table.assets, first.table.rows) == (["pump-1"], [row])
     assert first.table.features.tobytes() == table.features.tobytes()
+    assert first.table.features.flags.writeable
 
 
 @pytest.mark.parametrize("rotated", [False, True])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import pickle
 from typing import TYPE_CHECKING, Any
 
 import orjson
@@ -25,8 +24,6 @@ from dataflows.events import (
 from dataflows.instants import parse_instant
 from dataflows.items import (
     Item,
-    Items,
-    Late,
     Row,
     asset_part,
     by_order,
@@ -182,14 +179,3 @@ def _fields(event: Telemetry) -> dict[str, Any]:
 
 def _digest(content: bytes) -> str:
     return hashlib.blake2b(content, digest_size=16).hexdigest()
-
-
-@pytest.mark.parametrize("count", [0, 1, 3])
-def test_items_that_go_to_another_process_arrive_as_they_were(count: int) -> None:
-    """Rows alone, other bodies, and both together."""
-    rows = [Item(n, n << 32, None, 7, ("a", n, 0), Row("late", b"{}", id=f"{n}")) for n in range(count)]
-    others = [Item(n, 0, 5, 7, ("b", n, 9), Late()) for n in range(count)]
-    for items in (Items(rows), Items(others), Items([*others, *rows])):
-        arrived = pickle.loads(pickle.dumps(items))  # noqa: S301 - what was just made
-        assert type(arrived) is Items
-        assert arrived == items

@@ -36,7 +36,8 @@ from bytewax.operators import KeyedStream, StatefulBatchLogic
 from bytewax.outputs import FixedPartitionedSink, StatefulSinkPartition
 from typing_extensions import override
 
-from dataflows.items import Item, Items, by_order
+from dataflows.crossing import Items
+from dataflows.items import Item, by_order
 from dataflows.state.snapshots import Kind, SnapshotError
 
 __all__ = [
