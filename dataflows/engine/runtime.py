@@ -136,8 +136,8 @@ def find_runtime(
         if first and manifest is not None:
             # The other processes of the cluster do not start before this one.
             delete_unfinished(store)
-            set_statistics(store)
             write_manifest(store, started(manifest, fleet, _lag(named)))
+            set_statistics(store)
     return Runtime(
         workers_of(arguments, environ),
         store,

@@ -60,13 +60,14 @@ def kind_of(sealed: object) -> Kind[Any]:
 
 
 def _known(name: str) -> Kind[Any]:
-    if name not in kinds():
+    found = kinds().get(name)
+    if found is None:
         msg = (
             f"its snapshot is of the kind {name!r}, which this release does not know; "
             "run the release that wrote it, or start over (--fresh)"
         )
         raise SnapshotError(msg)
-    return kinds()[name]
+    return found
 
 
 def describe(state: bytes | int) -> object:

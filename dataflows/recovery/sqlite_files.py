@@ -386,17 +386,17 @@ def set_statistics(folder: Path) -> None:
         StoreError: a file cannot be read or written.
     """
     for path in part_files(folder):
-        with opened(path) as connection:
-            known = connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'sqlite_stat1'").fetchone()
-            query = "SELECT tbl, idx, stat FROM sqlite_stat1"
-            if known and connection.execute(query).fetchall() == [STATISTICS]:
-                continue
         with opened(path, mode="rw") as connection:
-            # Makes the table, and counts nothing.
-            connection.execute("ANALYZE sqlite_master")
-            with connection:
-                connection.execute("DELETE FROM sqlite_stat1")
-                connection.execute("INSERT INTO sqlite_stat1 VALUES (?, ?, ?)", STATISTICS)
+            if (
+                connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'sqlite_stat1'").fetchone()
+                is None
+            ):
+                # Makes the table, and counts nothing.
+                connection.execute("ANALYZE sqlite_master")
+            if connection.execute("SELECT tbl, idx, stat FROM sqlite_stat1").fetchall() != [STATISTICS]:
+                with connection:
+                    connection.execute("DELETE FROM sqlite_stat1")
+                    connection.execute("INSERT INTO sqlite_stat1 VALUES (?, ?, ?)", STATISTICS)
 
 
 def snapshots(

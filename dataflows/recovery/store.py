@@ -253,6 +253,6 @@ def open_store(
             manifest = check_store(folder, fleet, adopt=True, migrate=migrate)
             if manifest is not None:
                 delete_unfinished(folder)
-                set_statistics(folder)
                 write_manifest(folder, started(manifest, fleet, 0))
+                set_statistics(folder)
         yield RecoveryConfig(folder)  # type: ignore[no-untyped-call]

@@ -167,6 +167,10 @@ class Kind(Generic[T]):
         holds: returns the snapshots that a payload holds, where there may be several.
         signed: whether a key signs it, since to load it is to run code.
 
+    Attributes:
+        readable: versions that this release reads, in order.
+        nested: whether its payloads hold other snapshots.
+
     Example:
         >>> older = {1: lambda state: {"total": state}}
         >>> count = Kind("count", 2, older, describe=lambda state: state["total"])
@@ -189,14 +193,12 @@ class Kind(Generic[T]):
         self.version = version
         self.older: Older = older or {}
         self.signed = signed
+        # Every snapshot of a store is asked for both before a run.
+        self.readable = (*sorted(self.older), version)
+        self.nested = inner is not None or holds is not None
         self._describe = describe
         self._inner = inner
         self._holds = holds
-
-    @property
-    def nested(self) -> bool:
-        """Whether its payloads hold other snapshots."""
-        return self._inner is not None or self._holds is not None
 
     def is_of(self, sealed: bytes) -> bool:
         """Whether a snapshot is of this kind.
@@ -205,11 +207,6 @@ class Kind(Generic[T]):
             SnapshotError: it is damaged.
         """
         return heading(sealed).kind == self.name
-
-    @property
-    def readable(self) -> tuple[int, ...]:
-        """Versions that this release reads, in order."""
-        return (*sorted(self.older), self.version)
 
     def seal(self, payload: object) -> bytes:
         """Snapshot of a payload."""
