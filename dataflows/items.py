@@ -11,8 +11,8 @@ from __future__ import annotations
 
 import hashlib
 from functools import cached_property
-from itertools import pairwise
-from operator import attrgetter
+from itertools import repeat
+from operator import attrgetter, lt
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar, cast
 
 import msgspec
@@ -23,6 +23,7 @@ from msgspec import UNSET
 from dataflows.events import AssetEvent, Command, Event, Finding, Registration, Reject, Telemetry
 from dataflows.instants import format_instant, format_instants
 from dataflows.outputs import (
+    IDENTIFIED,
     LATE_REASONS,
     LateRecord,
     OutputRow,
@@ -30,6 +31,7 @@ from dataflows.outputs import (
     UnusedRecord,
     encode,
     encode_rows,
+    identity,
     time_or_none,
 )
 
@@ -508,7 +510,8 @@ class ScoredTable:
 
 
 def _ascend(rows: Sequence[ScoredRow]) -> bool:
-    return all(before[:2] < after[:2] for before, after in pairwise(rows))
+    places = [row[:2] for row in rows]
+    return all(map(lt, places, places[1:]))
 
 
 class Scores(msgspec.Struct, frozen=True, gc=False):
@@ -541,7 +544,7 @@ class Row(msgspec.Struct, frozen=True, gc=False):
         kind: of that record, where the lane had counted it as accepted.
         id: its ``id``; None of rows without one.
         key: of its message, see `OutputRow.key_field`.
-        identity: within its output; None where that is its place, see `OutputRow.identity`.
+        correction: its ``correction``; 0 of rows without one.
     """
 
     output: str
@@ -550,7 +553,12 @@ class Row(msgspec.Struct, frozen=True, gc=False):
     kind: str | None = None
     id: str | None = None
     key: str | None = None
-    identity: str | None = None
+    correction: int = 0
+
+    @property
+    def identity(self) -> str | None:
+        """Identity within its output; None where that is its place, see `OutputRow.identified`."""
+        return identity(self.id or "", self.correction) if self.output in IDENTIFIED else None
 
 
 class Item(msgspec.Struct, gc=False):
@@ -658,19 +666,17 @@ def observations_of(item: Item) -> list[Item]:
 def row_of(row: OutputRow) -> Row:
     """Encode a row; from here on nobody looks into it."""
     key = None if row.key_field is None else getattr(row, row.key_field)
-    return Row(row.output, encode(row), None, None, getattr(row, "id", None), key, row.identity)
+    named, correction = getattr(row, "id", None), getattr(row, "correction", 0)
+    return Row(row.output, encode(row), None, None, named, key, correction)
 
 
 def rows_of(rows: Sequence[OutputRow]) -> list[Row]:
-    """`row_of` of each of some rows of one kind with an id and a key, encoded together."""
+    """`row_of` of each of some rows of one kind with an id and a key, and no correction, encoded together."""
     key = None if not rows else rows[0].key_field
     if key is None:
         return [row_of(row) for row in rows]
-    ids, keys = map(attrgetter("id"), rows), map(attrgetter(key), rows)
-    return [
-        Row(row.output, data, None, None, of, about, row.identity)
-        for row, data, of, about in zip(rows, encode_rows(rows), ids, keys, strict=True)
-    ]
+    ids, keys, none = map(attrgetter("id"), rows), map(attrgetter(key), rows), repeat(None)
+    return [*map(Row, repeat(rows[0].output), encode_rows(rows), none, none, ids, keys)]
 
 
 def summary_row(sections: dict[str, Any]) -> Row:

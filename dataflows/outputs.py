@@ -11,7 +11,7 @@ To add a kind of row, write its type here, with a line `About` each field. To ad
 from __future__ import annotations
 
 import hashlib
-from functools import cache
+from functools import cache, partial
 from operator import attrgetter
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, NamedTuple, TypeAlias, TypedDict
 
@@ -136,14 +136,10 @@ class OutputRow(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     key_field: ClassVar[str | None] = "asset"
     #: The field that may hold numbers from 1e16 on; see `encode`.
     unbounded: ClassVar[str | None] = None
-
-    @property
-    def identity(self) -> str | None:
-        """Identity within its output, the same in every run on the same input.
-
-        None where that is its place in the order of effect, which several workers may change.
-        """
-        return None
+    #: Whether its id, with its correction where it has one, is its `identity` within its output: the same in
+    #: every run on the same input. Of other rows that is the place in the order of effect, which several
+    #: workers may change.
+    identified: ClassVar[bool] = False
 
 
 _BEYOND = "beyond the horizon"
@@ -169,6 +165,7 @@ class Prediction(OutputRow, frozen=True, kw_only=True):
 
     output = "predictions"
     unbounded = "features"
+    identified = True
 
     id: Annotated[str, About("hash of asset, target, time and revision")]
     asset: AssetName
@@ -215,11 +212,6 @@ class Prediction(OutputRow, frozen=True, kw_only=True):
     features: Annotated[
         Features | UnsetType, About("the feature vector, by name", absent='unless `features = "all"`')
     ] = UNSET
-
-    @property
-    def identity(self) -> str:
-        """Its id: a prediction is published once."""
-        return identity(self.id)
 
 
 class MovedBy(TypedDict):
@@ -273,6 +265,7 @@ class ServedExample(OutputRow, frozen=True, kw_only=True, rename={"asset_class":
 
     output = "examples"
     unbounded = "features"
+    identified = True
 
     id: Annotated[str, About("hash of asset and time, which is `example` of the evaluations")]
     asset: AssetName
@@ -283,16 +276,12 @@ class ServedExample(OutputRow, frozen=True, kw_only=True, rename={"asset_class":
     watermark: Watermark
     features: Annotated[Features, About("the feature vector, by name; null is missing")]
 
-    @property
-    def identity(self) -> str:
-        """Its id: an example is written once."""
-        return identity(self.id)
-
 
 class Evaluation(OutputRow, frozen=True, kw_only=True):
     """One label of one example, with the scores that were served; one more row for each correction."""
 
     output = "evaluations"
+    identified = True
 
     id: Annotated[str, About("id of the prediction, of revision 0")]
     asset: AssetName
@@ -330,11 +319,6 @@ class Evaluation(OutputRow, frozen=True, kw_only=True):
         str | None,
         About("id of the row of `examples` with its features", null='with `features = "none"`'),
     ]
-
-    @property
-    def identity(self) -> str:
-        """Its id and correction."""
-        return identity(self.id, self.correction)
 
 
 #: A figure of examples.
@@ -1076,11 +1060,11 @@ ROWS: tuple[type[OutputRow], ...] = (
 
 
 #: Outputs whose rows have an identity.
-IDENTIFIED = frozenset(row.output for row in ROWS if row.identity is not OutputRow.identity)
+IDENTIFIED = frozenset(row.output for row in ROWS if row.identified)
 
 
 def identity(row_id: str, correction: int = 0) -> str:
-    """Identity of a row with an id; see `OutputRow.identity`."""
+    """Identity of a row; see `OutputRow.identified`."""
     return f"{row_id}/{correction}"
 
 
@@ -1131,7 +1115,7 @@ def encode_rows(rows: Sequenced[OutputRow]) -> list[bytes]:
     b'{"change":"asset_dropped","asset":"pump-1","why":"silent","sequence":8}'
     """
     unbounded = rows[0].unbounded if rows else None
-    if unbounded is None or all(value is UNSET for value in map(attrgetter(unbounded), rows)):
+    if unbounded is None or [*map(attrgetter(unbounded), rows)].count(UNSET) == len(rows):
         return _encode_lines(rows).split(b"\n")[:-1]
     return [encode(row) for row in rows]
 
@@ -1149,11 +1133,11 @@ def prediction_ids(
     >>> prediction_ids(["pump-1"], "leak", [60], [0]) == [prediction_id("pump-1", "leak", 60, 0)]
     True
     """
-    texts = [
-        f"{asset}\x1f{target}\x1f{time}\x1f{revision}".encode()
+    digest = partial(hashlib.blake2b, digest_size=12)
+    return [
+        digest(f"{asset}\x1f{target}\x1f{time}\x1f{revision}".encode()).hexdigest()
         for asset, time, revision in zip(assets, times, revisions, strict=True)
     ]
-    return [hashlib.blake2b(text, digest_size=12).hexdigest() for text in texts]
 
 
 def example_id(asset: str, time: int) -> str:

@@ -61,7 +61,7 @@ def test_rows_with_an_identity_have_an_id() -> None:
     for row in ROWS:
         if row.output in IDENTIFIED:
             assert "id" in row.__struct_fields__
-            assert isinstance(row.identity, property)
+            assert row.identified
     assert {"predictions", "evaluations"} <= IDENTIFIED
     assert identity("a", 2) == "a/2"
 

@@ -203,10 +203,12 @@ class ScoredRows:
 
     def placed(self, rows: Sequence[int], bodies: Sequence[Row]) -> list[Item]:
         """Return what is written of some rows, one each, at their places."""
-        based = [self._rows[row] for row in rows]
+        shift = self._shift
         return [
-            Item(each[0], each[1] + self._shift, each[2], each[3], each[4], body)
-            for each, body in zip(based, bodies, strict=True)
+            Item(sequence, part + shift, arrival, known, position, body)
+            for (sequence, part, arrival, known, position, _, _, _, _, _, _), body in zip(
+                [self._rows[row] for row in rows], bodies, strict=True
+            )
         ]
 
 

@@ -29,7 +29,7 @@ def prediction(sequence: int, score: float = 0.5, part: int = 0, since: int = NO
     row = {"id": f"id{sequence}", "asset": f"pump-{sequence % 5}", "target": "pump/seal/1d", "score": score}
     known = (since + sequence) * 1_000_000
     row_id, key = f"id{sequence}", f"pump-{sequence % 5}"
-    body = Row("predictions", orjson.dumps(row), id=row_id, key=key, identity=f"{row_id}/0")
+    body = Row("predictions", orjson.dumps(row), id=row_id, key=key)
     return Item(sequence, part, known, known, ("", 0, 0), body)
 
 

@@ -70,7 +70,7 @@ _identity = msgspec.json.Decoder(_Identity)
 
 
 def identity_of(output: str, data: bytes, order: bytes) -> bytes:
-    """Identity of a row that a topic holds: that of its type, see `OutputRow.identity`, else its place."""
+    """Identity of a row that a topic holds: that of its type, see `OutputRow.identified`, else its place."""
     if output not in IDENTIFIED:
         return order
     found = _identity.decode(data)
