@@ -150,11 +150,11 @@ def build(fleet: Fleet, runtime: Runtime, source: LaneSource | None = None) -> D
     dataflow = Dataflow(steps.FLOW)
     records = op.input(steps.SOURCE, dataflow, source or source_of(fleet, status, store))
 
-    by_lane = keyed("decode", records, stages.lane_of, decoded)
+    by_lane = keyed("decode", records, stages.lane_of, decoded, stages.only_lane)
     used = None if runtime.stored is None else runtime.stored.union(lane_parts(fleet))
     known = stateful_in_parts(steps.LANE, by_lane, stages.lane, stages.lane_of, LANE_PARTS, MARKS, used=used)
 
-    by_worker = keyed("by_worker", known, stages.worker_of)
+    by_worker = keyed("by_worker", known, stages.worker_of, only=stages.only_worker)
     observed = stateful_sealed(
         steps.ASSET, steps.TOGETHER, by_worker, stages.asset, asset_of, Made, process_together
     )

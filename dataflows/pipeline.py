@@ -471,6 +471,16 @@ class Stages:
         known = [time for lane in self._built.values() if (time := getattr(lane, name)) is not None]
         return chosen(known) if known else None
 
+    @property
+    def only_lane(self) -> str | None:
+        """Key of the one lane, None where there are several."""
+        return self._lane_keys[0] if self._lanes == 1 else None
+
+    @property
+    def only_worker(self) -> str | None:
+        """As `worker_of` where one worker runs all assets; None where there are several."""
+        return self._worker_keys[0] if len(self._worker_keys) == 1 else None
+
     def lane_of(self, item: Item) -> str:
         """Key of the lane step and of the lane's metrics."""
         return self._lane_keys[item.sequence % self._lanes]
@@ -496,8 +506,6 @@ class Stages:
 
     def _worker_key(self, key: str) -> str:
         """Key of the worker of an asset or a group."""
-        if len(self._worker_keys) == 1:
-            return self._worker_keys[0]
         found = self._placed.get(key)
         if found is None:
             found = self._placed[key] = self._worker_keys[worker_of(key, len(self._worker_keys))]

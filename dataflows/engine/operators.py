@@ -65,6 +65,7 @@ def keyed(
     up: Stream[Any],
     key_of: Callable[[Item], str | None],
     made_of: Callable[[list[Any]], Iterable[Item]] = chain.from_iterable,
+    only: str | None = None,
 ) -> KeyedStream[list[Item]]:
     """Group the items of each batch by key: one list a key, in the order in which they came.
 
@@ -73,10 +74,14 @@ def keyed(
         up: lists of items, or inputs of ``made_of``.
         key_of: returns the key of an item; items with None are left out: they take another branch.
         made_of: makes items of a batch, in the same step, since each step costs every item something.
+        only: the key to which all items go, whatever they are; None: ``key_of`` is asked.
     """
 
     def by_key(batch: list[Any]) -> Iterable[tuple[str, list[Item]]]:
-        return _grouped(made_of(batch), key_of).items()
+        if only is None:
+            return _grouped(made_of(batch), key_of).items()
+        items = Items(made_of(batch))
+        return ((only, items),) if items else ()
 
     return op.flat_map_batch("keys", up, by_key)
 
