@@ -42,6 +42,7 @@ __all__ = [
 MAX_BYTES = 1_000_000
 #: A reading beyond this, in either direction, is malformed.
 MAX_READING = 1e15
+_LEAST = -MAX_READING
 #: A telemetry record with more readings than this is malformed.
 MAX_SENSORS = 4_096
 #: A registry row with more attributes than this is malformed.
@@ -264,13 +265,9 @@ def _decode(raw: bytes) -> Event | Reject:
     if reader is None:
         return _of_no_kind(document, kind, raw)
     try:
-        event = reader(document)
+        return reader(document, raw)
     except _MalformedError as error:
         return Reject("malformed", str(error), raw=raw)
-    if isinstance(event, (Telemetry, Weather)) and event.unusable is not None:
-        # Only the lane knows whether what is no number is declared.
-        event = msgspec.structs.replace(event, raw=raw)
-    return event
 
 
 def _document(raw: bytes) -> object:
@@ -291,7 +288,7 @@ def _of_no_kind(document: dict[str, Any], kind: object, raw: bytes) -> Reject:
     return Reject("malformed", f"kind: expected one of {', '.join(_READERS)}, got {_shown(kind)}", raw=raw)
 
 
-def _telemetry(document: dict[str, Any]) -> Telemetry:
+def _telemetry(document: dict[str, Any], raw: bytes) -> Telemetry:
     get = document.get
     readings, unusable = _numbers(document, "readings")
     return Telemetry(
@@ -302,6 +299,8 @@ def _telemetry(document: dict[str, Any]) -> Telemetry:
         None if get("arrived") is None else _time(document, "arrived"),
         None if get("site") is None else _name(document, "site"),
         unusable,
+        # Only the lane knows whether what is no number is declared.
+        None if unusable is None else raw,
     )
 
 
@@ -318,7 +317,7 @@ def _numbers(document: dict[str, Any], field: str) -> tuple[dict[str, float | No
     for name, value in numbers.items():
         kind = type(value)
         if kind is float or kind is int:
-            if -MAX_READING <= value <= MAX_READING:
+            if _LEAST <= value <= MAX_READING:
                 continue
             why = f"{field}.{name[:80]}: {value!r} lies beyond ±{MAX_READING:g}"
         elif value is None:
@@ -332,7 +331,7 @@ def _numbers(document: dict[str, Any], field: str) -> tuple[dict[str, float | No
     return {name: value for name, value in numbers.items() if name not in unusable}, unusable
 
 
-def _failure(document: dict[str, Any]) -> Failure:
+def _failure(document: dict[str, Any], _: bytes) -> Failure:
     return Failure(
         _name(document, "asset"),
         _time(document),
@@ -342,7 +341,7 @@ def _failure(document: dict[str, Any]) -> Failure:
     )
 
 
-def _maintenance(document: dict[str, Any]) -> Maintenance:
+def _maintenance(document: dict[str, Any], _: bytes) -> Maintenance:
     return Maintenance(
         _name(document, "asset"),
         _time(document),
@@ -355,7 +354,7 @@ def _maintenance(document: dict[str, Any]) -> Maintenance:
 _FINDINGS: tuple[Finding, ...] = get_args(Finding)
 
 
-def _verdict(document: dict[str, Any]) -> Verdict:
+def _verdict(document: dict[str, Any], _: bytes) -> Verdict:
     verdict = document.get("verdict")
     if verdict not in _FINDINGS:
         msg = f"verdict: expected one of {', '.join(_FINDINGS)}, got {_shown(verdict)}"
@@ -380,7 +379,7 @@ def _verdict(document: dict[str, Any]) -> Verdict:
     )
 
 
-def _fault(document: dict[str, Any]) -> Fault:
+def _fault(document: dict[str, Any], _: bytes) -> Fault:
     return Fault(
         _name(document, "asset"),
         _time(document),
@@ -390,11 +389,11 @@ def _fault(document: dict[str, Any]) -> Fault:
     )
 
 
-def _retraction(document: dict[str, Any]) -> Retraction:
+def _retraction(document: dict[str, Any], _: bytes) -> Retraction:
     return Retraction(_name(document, "asset"), _name(document, "id"), _arrived(document))
 
 
-def _registration(document: dict[str, Any]) -> Registration:
+def _registration(document: dict[str, Any], _: bytes) -> Registration:
     attributes = document.get("attributes")
     attributes = {} if attributes is None else attributes
     if type(attributes) is not dict or len(attributes) > MAX_ATTRIBUTES:
@@ -423,7 +422,7 @@ def _registration(document: dict[str, Any]) -> Registration:
     )
 
 
-def _weather(document: dict[str, Any]) -> Weather:
+def _weather(document: dict[str, Any], raw: bytes) -> Weather:
     values, unusable = _numbers(document, "values")
     return Weather(
         _name(document, "site"),
@@ -432,13 +431,14 @@ def _weather(document: dict[str, Any]) -> Weather:
         values,
         _arrived(document),
         unusable,
+        None if unusable is None else raw,
     )
 
 
 _ACTIONS: tuple[Action, ...] = get_args(Action)
 
 
-def _command(document: dict[str, Any]) -> Command:
+def _command(document: dict[str, Any], _: bytes) -> Command:
     action = document.get("action")
     if action not in _ACTIONS:
         msg = f"action: expected one of {', '.join(_ACTIONS)}, got {_shown(action)}"
@@ -457,7 +457,8 @@ def _command(document: dict[str, Any]) -> Command:
     )
 
 
-_READERS: dict[str, Callable[[dict[str, Any]], Event]] = {
+#: Makes an event of a JSON object, and of the record that it is.
+_READERS: dict[str, Callable[[dict[str, Any], bytes], Event]] = {
     "telemetry": _telemetry,
     "failure": _failure,
     "maintenance": _maintenance,

@@ -257,6 +257,7 @@ class Lane:
         if state:
             self._restore(state, fleet)
         self._conditions = Conditions(fleet.classes, state.get("conditions"))
+        self._relates = bool(self._conditions)
         self._plausible = Plausible(fleet.classes, state.get("implausible"))
         self._weather_values = frozenset(fleet.weather)
         policy = fleet.assets.clock
@@ -333,18 +334,18 @@ class Lane:
                 self._process_shared(self._shared, item, out)
                 self._sequence = item.sequence
                 continue
-            if isinstance(body, Reject):
-                if body.reason == "internal_error" and self._on_error is not None:
-                    # Counted here, since a source may decode a record twice. The row has the raw record.
-                    self._on_error(item, RuntimeError(body.detail), "decode")
-                out.append(self._reject(item, body, None))
-                self._made = 0
-            elif type(body) in _EVENTS:
+            if type(body) in _EVENTS:
                 self._process_or_reject(item, cast("Event", body), out)
                 if unpublished:
                     rows = enumerate(self._migrations.publish(item), _MIGRATED)
                     out += [self._before_record(item, place, row) for place, row in rows]
                     unpublished = False
+            elif isinstance(body, Reject):
+                if body.reason == "internal_error" and self._on_error is not None:
+                    # Counted here, since a source may decode a record twice. The row has the raw record.
+                    self._on_error(item, RuntimeError(body.detail), "decode")
+                out.append(self._reject(item, body, None))
+                self._made = 0
             elif isinstance(body, Tick):
                 self._tick(body.arrival, out)
                 continue
@@ -517,7 +518,7 @@ class Lane:
         withdrawn = self._with_arrivals is False and self._release_waiting(item, event, out)
         weather = None if self._weather is None else self._weather.join(event, asset_class)
         relative = None
-        if self._conditions and isinstance(event, Telemetry):
+        if self._relates and isinstance(event, Telemetry):
             relative = self._conditions.relative(asset_class, event.readings, learns=news is not None)
         body = ResolvedEvent(event, asset_class, weather, resting, withdrawn, relative)
         if living is not None:
@@ -583,11 +584,6 @@ class Lane:
 
     def _release_waiting(self, item: Item, event: AssetEvent, out: list[Item]) -> bool:
         """Release the waiting records that telemetry reaches; return whether a retraction withdrew any."""
-        if isinstance(event, Retraction):
-            withdrawn = self._waiting.withdraw(event.asset, event.id)
-            if withdrawn:
-                self._by_asset.touch(event.asset)
-            return withdrawn
         if isinstance(event, Telemetry):
             for record in self._waiting.advance(event.time):
                 asset = record.event.asset
@@ -595,6 +591,9 @@ class Lane:
                 self._release_held(asset, item, out)
                 body = ResolvedEvent(record.event, self._registry.class_of(asset) or "")
                 out.append(Item(self._sequence, self._next_part(), None, item.known, record.position, body))
+        elif isinstance(event, Retraction) and self._waiting.withdraw(event.asset, event.id):
+            self._by_asset.touch(event.asset)
+            return True
         return False
 
     def _refused(self, event: AssetEvent, arrival: int) -> Reject | None:
@@ -772,8 +771,8 @@ class Lane:
         if event.arrived is not None and (self.arrival is None or event.arrived > self.arrival):
             self.arrival = event.arrived
         if isinstance(event, _TIMED) and (self._largest is None or event.time > self._largest):
-            waits = self._with_arrivals is False and self._waiting.is_ahead(event)
-            if not waits:
+            may_wait = self._with_arrivals is False and not isinstance(event, Telemetry)
+            if not (may_wait and self._waiting.is_ahead(event)):
                 self._largest = event.time
         item.known = (self._largest if self.arrival is None else self.arrival) or 0
 

@@ -91,7 +91,9 @@ class Names:
             sends: whether its asset has ever sent telemetry.
         """
         if isinstance(event, Telemetry):
-            self._telemetry(event, asset_class)
+            # Nearly all telemetry of a class has the names of the telemetry before it.
+            if self._missing_sensors[asset_class] or tuple(event.readings) != self._usual.get(asset_class):
+                self._telemetry(event, asset_class)
             return
         if isinstance(event, Fault):
             self._missing_codes[asset_class].discard(event.code)
@@ -116,12 +118,8 @@ class Names:
             missing.difference_update(
                 [declared.get(name, name) for name, value in event.readings.items() if value is not None]
             )
-        # Nearly all telemetry of a class has the names of the telemetry before it.
-        names = tuple(event.readings)
-        if names == self._usual.get(asset_class):
-            return
         if event.readings.keys() <= declared.keys():
-            self._usual[asset_class] = names
+            self._usual[asset_class] = tuple(event.readings)
         else:
             for name in event.readings.keys() - declared.keys():
                 self._count("sensor", asset_class, name)
