@@ -64,8 +64,8 @@ _LATEST = (
     "SELECT step_id, state_key, snap_epoch, created_at, ser_change FROM snaps JOIN"
     " (SELECT step_id, state_key, max(snap_epoch) AS snap_epoch FROM snaps"
     " WHERE snap_epoch < ? GROUP BY step_id, state_key) USING (step_id, state_key, snap_epoch)"
-    " WHERE ? IS NULL OR step_id = ?"
 )
+_LATEST_OF_STEP = _LATEST.replace(" GROUP BY", " AND step_id = ? GROUP BY")
 _MARKS = steps.marks_of(steps.LANE)
 #: Table, index, and for the planner: rows, rows of a step, of a key in it, and of an epoch of that.
 STATISTICS = ("snaps", "sqlite_autoindex_snaps_1", "100 30 5 2")
@@ -407,8 +407,12 @@ def snapshots(
     Raises:
         StoreError: one is damaged.
     """
-    latest = (before, step, step)
-    found = connection.execute(_ALL) if before is None else connection.execute(_LATEST, latest)
+    if before is None:
+        found = connection.execute(_ALL)
+    elif step is None:
+        found = connection.execute(_LATEST, (before,))
+    else:
+        found = connection.execute(_LATEST_OF_STEP, (before, step))
     for step_id, key, epoch, written, pickled in found:
         size = 0 if pickled is None else len(pickled)
         try:
