@@ -79,7 +79,7 @@ def keyed(
 
     def by_key(batch: list[Any]) -> Iterable[tuple[str, list[Item]]]:
         if only is None:
-            return _grouped(made_of(batch), key_of).items()
+            return _to_send(made_of(batch), key_of)
         items = Items(made_of(batch))
         return ((only, items),) if items else ()
 
@@ -122,25 +122,29 @@ def keyed_by_worker(
 
     def by_key(batch: list[tuple[str, list[Item]]]) -> Iterable[tuple[str, list[Item]]]:
         # What comes from several workers has no order: it stays apart, so that each list is in order.
-        return chain.from_iterable(_grouped(items, key_of).items() for _, items in batch)
+        return chain.from_iterable(_to_send(items, key_of) for _, items in batch)
 
     sent = keyed("sent", up, worker_of)
     return op.flat_map_batch("keys", op.stateful_batch("arrived", sent, lambda _resume: _Passed()), by_key)
 
 
-def _grouped(items: Iterable[Item], key_of: Callable[[Item], str | None]) -> dict[str, Items]:
+def _grouped(items: Iterable[Item], key_of: Callable[[Item], str | None]) -> dict[str, list[Item]]:
     """Return the items of each key, in the order in which they came; those without one are left out."""
-    groups: dict[str, Items] = {}
+    groups: dict[str, list[Item]] = {}
     for item in items:
         key = key_of(item)
         if key is None:
             continue
-        group = groups.get(key)
-        if group is None:
-            groups[key] = Items((item,))
+        if key in groups:
+            groups[key].append(item)
         else:
-            group.append(item)
+            groups[key] = [item]
     return groups
+
+
+def _to_send(items: Iterable[Item], key_of: Callable[[Item], str | None]) -> Iterator[tuple[str, Items]]:
+    """Group items by key, to be sent to the step of the key, perhaps in another process."""
+    return ((key, Items(group)) for key, group in _grouped(items, key_of).items())
 
 
 class _Sorter(StatefulBatchLogic[list[Item], list[Item], None]):

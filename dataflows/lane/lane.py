@@ -85,7 +85,8 @@ class Counts:
 
     def __init__(self, every: int, state: Mapping[str, Any] | None = None) -> None:
         self._every = every
-        self._all: Counter[str] = Counter({} if state is None else state["all"])
+        #: No `Counter`: to set an item of one takes longer than to decide that it counts.
+        self._all: dict[str, int] = {} if state is None else dict(state["all"])
         #: Start and end of the open period, in knowledge time, and the counts before it.
         self._start = 0
         self.end = _NEVER_BEGUN
@@ -98,7 +99,8 @@ class Counts:
 
     def count(self, event: Event) -> None:
         """Count one accepted event."""
-        self._all[kind_of(event)] += 1
+        kind = kind_of(event)
+        self._all[kind] = self._all.get(kind, 0) + 1
 
     def by_kind(self) -> dict[str, int]:
         """Number of accepted events so far."""
@@ -112,8 +114,9 @@ class Counts:
         """
         closed = None
         if self._begun:
-            closed = self._start, self.end, dict(sorted((self._all - self._before).items()))
-            self._before = self._all.copy()
+            counts = Counter(self._all)
+            closed = self._start, self.end, dict(sorted((counts - self._before).items()))
+            self._before = counts
         self._begun = True
         self.end = period_end(known, self._every)
         self._start = self.end - self._every

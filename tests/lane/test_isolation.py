@@ -144,11 +144,11 @@ def test_a_record_on_which_decoding_throws_is_rejected_as_it_came(monkeypatch: p
     """Its place and its bytes are in the rejects, the next record is taken, and too many end the run."""
     read = inputs._READERS["telemetry"]
 
-    def throws(document: dict[str, Any]) -> Event:
+    def throws(document: dict[str, Any], raw: bytes) -> Event:
         if document["asset"] == "b":
             msg = "out of luck"
             raise UnluckyError(msg)
-        return read(document)
+        return read(document, raw)
 
     monkeypatch.setitem(inputs._READERS, "telemetry", throws)
     lane = Lane(FLEET, None, {}, on_error=InternalErrors(1).reject)
