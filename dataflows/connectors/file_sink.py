@@ -297,7 +297,7 @@ class RowsPartition(StatefulSinkPartition[Item, bytes]):
 
     @override
     def write_batch(self, values: list[Item]) -> None:
-        rows = [cast("Row", item.body) for item in values]
+        rows = cast("list[Row]", [item.body for item in values])
         lines = [row.data for row in rows]
         self._status.rejected.update([row.reason for row in rows if row.reason is not None])
         lines.append(b"")

@@ -332,13 +332,13 @@ class Lane:
         out: list[Item] = []
         unpublished = bool(self._migrations)
         for item in items:
-            body = item.body
+            body: Any = item.body
             if self._shared is not None and item.position[0] in self._shared:
                 self._process_shared(self._shared, item, out)
                 self._sequence = item.sequence
                 continue
             if type(body) in _EVENTS:
-                self._process_or_reject(item, cast("Event", body), out)
+                self._process_or_reject(item, body, out)
                 if unpublished:
                     rows = enumerate(self._migrations.publish(item), _MIGRATED)
                     out += [self._before_record(item, place, row) for place, row in rows]

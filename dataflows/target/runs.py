@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from dataflows.items import Row, Scores
+    from dataflows.outputs import Link
     from dataflows.target.models import Answer
 
     Order = tuple[int, int]
@@ -170,13 +171,14 @@ class ScoredRows:
         target, (model, version) = self._target, champion
         revisions = [row[9] for row in chosen]
         ids = prediction_ids(assets, target, [row[8] for row in chosen], revisions)
+        scored = cast("list[tuple[float, Link]]", [answers[row - first] for row in rows])
         return [
             Prediction(
                 id=identity,
                 asset=asset,
                 target=target,
                 time=shown[time],
-                score=cast("float", score),
+                score=score,
                 model=model,
                 version=version,
                 link=link,
@@ -198,7 +200,7 @@ class ScoredRows:
                 time,
                 revision,
                 _,
-            ) in zip(ids, assets, [answers[row - first] for row in rows], chosen, strict=True)
+            ) in zip(ids, assets, scored, chosen, strict=True)
         ]
 
     def placed(self, rows: Sequence[int], bodies: Sequence[Row]) -> list[Item]:
