@@ -69,7 +69,6 @@ from dataflows.pipeline import (
     decoded,
     early,
     output_of,
-    process_together,
 )
 from dataflows.recovery.store import MARKS
 from dataflows.status import to_stderr_unless_configured
@@ -155,9 +154,7 @@ def build(fleet: Fleet, runtime: Runtime, source: LaneSource | None = None) -> D
     known = stateful_in_parts(steps.LANE, by_lane, stages.lane, stages.lane_of, LANE_PARTS, MARKS, used=used)
 
     by_worker = keyed("by_worker", known, stages.worker_of, only=stages.only_worker)
-    observed = stateful_sealed(
-        steps.ASSET, steps.TOGETHER, by_worker, stages.asset, asset_of, Made, process_together
-    )
+    observed = stateful_sealed(steps.ASSET, steps.TOGETHER, by_worker, stages.asset, asset_of, Made)
 
     if alone:
         by_group = keyed(steps.FAN_OUT, observed, stages.group_of)

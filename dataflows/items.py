@@ -439,12 +439,12 @@ class ScoredTable:
         Args:
             assets: of each row.
             rows: of all tables, each in order.
-            features: (rows, features) of each table, or of all in one array.
+            features: (rows, features) of each table.
         """
-        if not rows:
-            return cls(assets, rows, np.empty((0, 0)))
+        if len(features) == 1:
+            return cls(assets, rows, features[0])
         if _ascend(rows):
-            table = cls(assets, rows, features[0] if len(features) == 1 else np.concatenate(features))
+            table = cls(assets, rows, np.concatenate(features) if features else np.empty((0, 0)))
             table.ascends = True
             return table
         parts = np.array([row[1] for row in rows], dtype=np.int64)

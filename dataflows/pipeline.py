@@ -15,7 +15,7 @@ import msgspec
 import orjson
 import structlog
 
-from dataflows.asset.asset import Asset, ClassPlan, Made, place_runs
+from dataflows.asset.asset import Asset, ClassPlan, Made
 from dataflows.events import Event, Reject, decode, kind_of
 from dataflows.items import (
     Cleared,
@@ -49,7 +49,6 @@ from dataflows.target.sharing import SharedModels, SharingTargets
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
 
-    from dataflows.asset.asset import TelemetryRun
     from dataflows.events import AssetEvent
     from dataflows.fleet.fleet import Fleet
 
@@ -64,7 +63,6 @@ __all__ = [
     "decoded",
     "early",
     "output_of",
-    "process_together",
     "run_inline",
     "run_lines",
     "target_of",
@@ -211,29 +209,16 @@ class IsolatedAsset:
 
     def process_into(self, items: list[Item], made: Made) -> None:
         """Run `Asset.process`; an error rejects its record, resets the asset, and is a row of the changes."""
-        items = self._of_its_lane(items, made) if self._lanes > 1 else items
-        self.process_begun(items, made, None)
-
-    def begin(self, items: list[Item], made: Made) -> tuple[list[Item], TelemetryRun | None]:
-        """Return the items of its lane, and the run of telemetry with which they begin.
-
-        Where there is a run, it is placed, and then `process_begun` follows.
-        """
-        items = self._of_its_lane(items, made) if self._lanes > 1 else items
-        run = None if self._asset.finished or not items else self._asset.begin_run(items)
-        return items, run
-
-    def process_begun(self, items: list[Item], made: Made, begun: TelemetryRun | None) -> None:
-        """As `process_into`, after `begin`, with the run that it returned."""
         made.begin_asset(self._name)
+        if self._lanes > 1:
+            items = self._of_its_lane(items, made)
         while made.done < len(items):
             if self._asset.finished:
                 body, lane = cast("ResolvedEvent", items[made.done].body), self._asset.lane
                 self._asset = Asset(self._name, self._plans, body.asset_class)
                 self._asset.lane = lane
-            run, begun = begun, None
             try:
-                self._asset.process_into(items, made, run)
+                self._asset.process_into(items, made)
             except KeyboardInterrupt:
                 raise
             except BaseException as error:  # noqa: BLE001 - whatever it is, the rest of the fleet goes on
@@ -298,24 +283,6 @@ class IsolatedAsset:
     def to_bytes(self) -> bytes:
         """As `Asset.to_bytes`."""
         return self._asset.to_bytes()
-
-
-def process_together(stages: Iterable[tuple[IsolatedAsset | PassedOn, list[Item]]], made: Made) -> None:
-    """Process items of several assets; their newest telemetry enters the windows of all in one call.
-
-    Args:
-        stages: of the asset step, each with the items of its key.
-        made: takes what they make.
-    """
-    begun = []
-    for stage, items in stages:
-        if isinstance(stage, IsolatedAsset):
-            begun.append((stage, *stage.begin(items, made)))
-        else:
-            stage.process_into(items, made)
-    place_runs([run for _, _, run in begun if run is not None])
-    for stage, items, run in begun:
-        stage.process_begun(items, made, run)
 
 
 class PassedOn:
@@ -642,19 +609,11 @@ class Inline:
         return self._of_group(key, items)
 
     def _of_asset(self, key: str, items: list[Item]) -> list[Item]:
-        return self._of_assets({key: items})
-
-    def _of_assets(self, items: Mapping[str, list[Item]]) -> list[Item]:
-        """Return what assets make of items, by the key of their asset, in no order."""
-        assets = {key: self._assets.get(key) or self._stages.asset(of[0], None) for key, of in items.items()}
-        made = Made()
-        process_together([(assets[key], of) for key, of in items.items()], made)
-        for key, asset in assets.items():
-            if asset.finished:
-                self._assets.pop(key, None)
-            else:
-                self._assets[key] = asset
-        return made.items()
+        asset = self._assets[key] = self._assets.get(key) or self._stages.asset(items[0], None)
+        made = asset.process(items)
+        if asset.finished:
+            del self._assets[key]
+        return made
 
     def _of_group(self, key: str, items: list[Item]) -> list[Item]:
         if key not in self._groups:
@@ -675,7 +634,8 @@ class Inline:
                 observed.append(item)
             else:
                 assets.setdefault(key, []).append(item)
-        observed += self._of_assets(assets)
+        for key, items in assets.items():
+            observed += self._of_asset(key, items)
         groups: dict[str, list[Item]] = {}
         made = [item for left in early([observed]) for item in left]
         for item in observed:

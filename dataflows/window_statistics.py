@@ -19,9 +19,7 @@ import math
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
-from numba import carray, njit, types  # type: ignore[attr-defined]
-from numba.core import cgutils
-from numba.extending import intrinsic
+from numba import njit
 
 from dataflows.instants import HOUR, format_duration
 
@@ -43,7 +41,6 @@ __all__ = [
     "first_pane",
     "observe",
     "observe_run",
-    "observe_runs",
     "pack",
     "packed_size",
     "pane_of",
@@ -451,51 +448,6 @@ def observe_run(
         out[added, :values] = row[:values]
         statistics(time, windows, picks, hops, rings, numbers, panes, folds, folded, out[added, values:])
     return -1
-
-
-def _as_pointer(context: Any, address: Any) -> Any:  # noqa: ANN401 - as Numba calls it
-    """Make a pointer of an address, for `carray`."""
-
-    def make(_: Any, builder: Any, signature: Any, arguments: Any) -> Any:  # noqa: ANN401 - as above
-        return builder.inttoptr(arguments[0], cgutils.voidptr_t)
-
-    return types.voidptr(address), make
-
-
-_pointer: Any = intrinsic(_as_pointer)
-
-
-@njit(cache=True)
-def observe_runs(
-    runs: NDArray[np.int64], begin: int, layout: NDArray[np.int64], sensors: int, out: NDArray[np.float64]
-) -> tuple[int, int]:
-    """`observe_run` for several assets of one layout, whose arrays are known by their addresses.
-
-    Args:
-        runs: (assets, 7) address of the first row to add, and number of rows; index of its features in
-            ``out``; address and length of ``index``; address and length of ``cells``.
-        begin: the first asset.
-        layout: as in `observe_run`.
-        sensors: number of channels.
-        out: (rows of all assets, features) written.
-
-    Returns:
-        The number of assets, and -1, if all rows were added; else the asset at which it stopped, and what
-        `observe_run` returned for it.
-    """
-    for asset in range(begin, len(runs)):
-        address, rows, first, index, index_size, cells, cells_size = runs[asset]
-        full = observe_run(
-            carray(_pointer(address), (rows, 1 + sensors), np.float64),
-            0,
-            layout,
-            carray(_pointer(index), index_size, np.int64),
-            carray(_pointer(cells), cells_size, np.float64),
-            out[first : first + rows],
-        )
-        if full >= 0:
-            return asset, full
-    return len(runs), -1
 
 
 @njit(cache=True)

@@ -19,8 +19,6 @@ from dataflows.asset.recompute import RecomputedWindows
 from dataflows.asset.score_on_complete import HeldReadings
 from dataflows.asset.stuck import StuckReadings
 from dataflows.asset.weather_features import WeatherFeatures
-from dataflows.asset.windows import Windows
-from dataflows.asset.windows import place_runs as place_in_windows
 from dataflows.event_time import Placement
 from dataflows.events import (
     Failure,
@@ -66,10 +64,11 @@ from dataflows.state.snapshots import Kind
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
+    from dataflows.asset.windows import Windows
     from dataflows.events import AssetEvent
     from dataflows.items import Compared, Effect
 
-__all__ = ["ASSET", "Asset", "ClassPlan", "Made", "StoredAsset", "TelemetryRun", "place_runs"]
+__all__ = ["ASSET", "Asset", "ClassPlan", "Made", "StoredAsset"]
 
 
 def _with_latest(state: dict[str, Any]) -> dict[str, Any]:
@@ -310,7 +309,7 @@ class Made:
             table = ScoredTable.merged(
                 [asset for asset, block in blocks for _ in block.rows],
                 [row for _, block in blocks for row in block.rows],
-                _in_few_arrays([block.features for _, block in blocks]),
+                [block.features for _, block in blocks],
             )
             for index, target in enumerate(targets):
                 self._add_block(target, index, table)
@@ -351,29 +350,16 @@ class _Rows(msgspec.Struct, frozen=True, gc=False):
 _NOBODY: frozenset[str] = frozenset()
 
 
-def _in_few_arrays(features: list[NDArray[np.float64]]) -> list[NDArray[np.float64]]:
-    """Return the array of which all of these are parts, one behind the other; else these."""
-    whole = features[0].base
-    if whole is None or len(features) == 1 or any(part.base is not whole for part in features):
-        return features
-    return [whole] if sum(map(len, features)) == len(whole) else features
-
-
-class TelemetryRun:
+class _Run:
     """Telemetry of an asset, each newer than all before it, and the rows that it makes.
 
-    Args:
-        items: the records.
-        plan: of the class of the asset.
-        windows: of the asset.
-
     Attributes:
+        items: the records.
         times: event times (records).
         values: readings and expressions of each, as `WindowPlan.read` returns them.
         contents: what the readings of each do not show of its content; None where they show all.
         identified: whether any has an identity that has to be kept: an id, or such content.
         features: float64 (records, features).
-        error: why they could not be computed; None where they could.
         number: of the next record.
         rows: of the records before it that have one.
     """
@@ -382,29 +368,23 @@ class TelemetryRun:
         "_observed",
         "_without_row",
         "contents",
-        "error",
         "features",
         "identified",
         "items",
         "number",
-        "plan",
         "rows",
         "times",
         "values",
-        "windows",
     )
 
     features: NDArray[np.float64]
 
-    def __init__(self, items: list[Item], plan: ClassPlan, windows: Windows) -> None:
+    def __init__(self, items: list[Item]) -> None:
         self.items = items
-        self.plan = plan
-        self.windows = windows
         self.times: list[int] = []
         self.values: list[Sequence[float | None]] = []
         self.contents: list[bytes | None] = []
         self.identified = False
-        self.error: BaseException | None = None
         self.number = 0
         self.rows: list[ScoredRow] = []
         #: Numbers of records without a row; and by number of the record, targets that get an observation
@@ -430,23 +410,6 @@ class TelemetryRun:
         numbers = [number for number in range(self.number) if number not in (skipped or ())]
         left_out = None if observed is None else [observed.get(number, _NOBODY) for number in numbers]
         return _Rows(targets, self.rows, self.features[numbers], left_out)
-
-
-def place_runs(runs: Iterable[TelemetryRun]) -> None:
-    """Enter the telemetry of several assets into their windows, that of a class in one call.
-
-    Each run has its features then, or an error.
-    """
-    by_plan: dict[ClassPlan, list[TelemetryRun]] = {}
-    for run in runs:
-        by_plan.setdefault(run.plan, []).append(run)
-    for plan, of_plan in by_plan.items():
-        placed = [(run.windows, run.times, run.values) for run in of_plan]
-        readings, errors = place_in_windows(plan.windows, placed)
-        features, at = plan.with_readings(readings), 0
-        for number, run in enumerate(of_plan):
-            run.error = errors.get(number)
-            run.features = features[at : (at := at + len(run.times))]
 
 
 class Asset:
@@ -652,19 +615,12 @@ class Asset:
         self.process_into(items, made)
         return made.items()
 
-    def process_into(self, items: list[Item], made: Made, begun: TelemetryRun | None = None) -> None:
+    def process_into(self, items: list[Item], made: Made) -> None:
         """Process the items of an activation from the first that was not processed yet.
 
         It returns early where the asset is `finished`. If it raises, ``made.done`` is the number of the item
         on which it did, and `before` the state before that.
-
-        Args:
-            items: of the activation.
-            made: takes what they make.
-            begun: their run from `begin_run`, with its features.
         """
-        if begun is not None:
-            self._process_begun(begun, made)
         while made.done < len(items):
             if self._process_run(items, made):
                 continue
@@ -686,33 +642,12 @@ class Asset:
         if not run.times:
             return False
         self.before = None
-        run.features = self._plan.with_readings(self._windows.place_run(run.times, run.values))
-        self._process_begun(run, made)
-        return True
-
-    def begin_run(self, items: list[Item]) -> TelemetryRun | None:
-        """Return the run that begins with the first item, for `place_runs`; None where there is none.
-
-        After that `process_into` has to follow with it.
-        """
-        try:
-            run = self._read_run(items, 0)
-        except Exception:  # noqa: BLE001 - `process_into` finds it again, and rejects that record alone
-            return None
-        if not run.times:
-            return None
-        self.before = None
-        return run
-
-    def _process_begun(self, run: TelemetryRun, made: Made) -> None:
-        """Process the records of a run whose readings are in the windows already."""
-        if run.error is not None:
-            raise run.error
+        readings = self._windows.place_run(run.times, run.values)
+        run.features = readings if self._plan.only_readings else self._with_readings(readings)
         first, records = made.done, len(run.times)
         try:
             while run.number < records:
-                # One record alone is as quick by itself.
-                stop = self._end_of_plain(run) if records - run.number > 1 else run.number
+                stop = self._end_of_plain(run)
                 rows = self._plain_rows(run, stop) if stop > run.number else None
                 if rows is not None:
                     self._add_plain(run, rows)
@@ -722,8 +657,9 @@ class Asset:
         finally:
             if run.rows:
                 made.add_rows(run.of_targets(self._plan.target_names))
+        return True
 
-    def _end_of_plain(self, run: TelemetryRun) -> int:
+    def _end_of_plain(self, run: _Run) -> int:
         """Return the number of the first record of a run that is not just scored.
 
         Each before it has no identity that is to be kept, is no example and no revision, and moves the label
@@ -750,7 +686,7 @@ class Asset:
         stop = bisect_left(run.times, (self._cell + 1) * every, number)
         return bisect_right(run.times, until, number, stop)
 
-    def _plain_rows(self, run: TelemetryRun, stop: int) -> list[ScoredRow] | None:
+    def _plain_rows(self, run: _Run, stop: int) -> list[ScoredRow] | None:
         """Return the rows of the records of a run up to one, see `_end_of_plain`; change nothing.
 
         Returns:
@@ -768,7 +704,7 @@ class Asset:
         except Exception:  # noqa: BLE001 - as above
             return None
 
-    def _add_plain(self, run: TelemetryRun, rows: list[ScoredRow]) -> None:
+    def _add_plain(self, run: _Run, rows: list[ScoredRow]) -> None:
         """Add the next records of a run, which make these rows."""
         first, stop = run.number, run.number + len(rows)
         times = run.times[first:stop]
@@ -792,7 +728,7 @@ class Asset:
         marks = newest, latest, *self._windows.marks()[2:]
         self.before = Before(self._plan, revision, scored, marks, self._attributes.known)
 
-    def _process_newest(self, run: TelemetryRun, made: Made) -> None:
+    def _process_newest(self, run: _Run, made: Made) -> None:
         """Process the next record of a run, whose readings are in the windows already."""
         plan, windows, labels = self._plan, self._windows, self._labels
         item, time, content = run.items[run.number], run.times[run.number], run.contents[run.number]
@@ -870,18 +806,18 @@ class Asset:
             example,
         )
 
-    def _read_run(self, items: list[Item], first: int) -> TelemetryRun:
+    def _read_run(self, items: list[Item], first: int) -> _Run:
         """Read the run that begins with an item; it is empty where that is no telemetry, or not the newest.
 
         Args:
             items: of the activation.
             first: number of the item.
         """
-        run = TelemetryRun(items[first:] if first else items, self._plan, self._windows)
+        run = _Run(items[first:] if first else items)
         if self._plan.holds:
             return run
         times, plan, end = run.times, self._plan.windows, self._windows.end
-        condition, stuck = plan.running, self._stuck
+        condition = plan.running
         runs = self._windows.running is None or self._windows.running.newest
         for item in run.items:
             body = item.body
@@ -891,8 +827,7 @@ class Asset:
             if not isinstance(event, Telemetry) or (end is not None and event.time <= end):
                 break
             try:
-                readings = event.readings if stuck is None else self._readings(event)
-                values, content = plan.read(readings, plan.joined(body))
+                values, content = plan.read(self._readings(event), plan.joined(body))
             except Exception:
                 if not times:
                     raise
@@ -1167,8 +1102,14 @@ class Asset:
         plan, windows = self._plan, self._windows
         if plan.only_readings:
             return windows.features()
-        out: NDArray[np.float64] = plan.with_readings(windows.features().reshape(1, -1))[0]
+        out: NDArray[np.float64] = self._with_readings(windows.features().reshape(1, -1))[0]
         self._write_blocks(windows.largest or 0, out)
+        return out
+
+    def _with_readings(self, readings: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return feature vectors that hold the features of the readings (times, features)."""
+        out = np.empty((len(readings), self._plan.width))
+        out[:, self._plan.of_readings] = readings
         return out
 
     def _write_blocks(self, time: int, out: NDArray[np.float64]) -> None:

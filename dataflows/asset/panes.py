@@ -22,7 +22,6 @@ from dataflows.window_statistics import (
     first_pane,
     observe,
     observe_run,
-    observe_runs,
     pack,
     packed_size,
     pane_of,
@@ -221,12 +220,9 @@ class Panes:
     Args:
         plan: the layout of its class.
         state: what `state` returned, None for a new asset.
-
-    Attributes:
-        addresses: address and length of each of the two arrays that hold everything.
     """
 
-    __slots__ = ("_cells", "_index", "_plan", "addresses")
+    __slots__ = ("_cells", "_index", "_plan")
 
     def __init__(self, plan: WindowPlan, state: bytes | dict[str, Any] | None = None) -> None:
         self._plan = plan
@@ -257,14 +253,9 @@ class Panes:
         plan = self._plan
         rings[:, 0] = np.cumsum(rings[:, 1]) - rings[:, 1]
         slots = int(rings[:, 1].sum())
-        index = np.full(rings.size + plan.windows.size + slots, EMPTY, dtype=np.int64)
-        index[: rings.size] = rings.ravel()
-        self._hold(index, np.zeros((len(plan.windows) + slots) * len(plan.sensors) * WIDTH))
-
-    def _hold(self, index: NDArray[np.int64], cells: NDArray[np.float64]) -> None:
-        """Keep arrays, and their addresses for `enter_runs`."""
-        self._index, self._cells = index, cells
-        self.addresses = index.ctypes.data, len(index), cells.ctypes.data, len(cells)
+        self._index = np.full(rings.size + plan.windows.size + slots, EMPTY, dtype=np.int64)
+        self._index[: rings.size] = rings.ravel()
+        self._cells = np.zeros((len(plan.windows) + slots) * len(plan.sensors) * WIDTH)
 
     @property
     def _rings(self) -> NDArray[np.int64]:
@@ -305,7 +296,7 @@ class Panes:
         """Add a row to its pane of every hop, but to none before the oldest (hops), with room for it."""
         hops = self._plan.hops
         while (full := observe(time, row, oldest, hops, self._rings, self._numbers, self._panes)) >= 0:
-            self.grow(full)
+            self._grow(full)
 
     def extend(self, table: NDArray[np.float64], first: int, out: NDArray[np.float64]) -> None:
         """Add rows at times after all others, in ascending order; write every feature of each time.
@@ -319,45 +310,7 @@ class Panes:
         while (full := observe_run(table, first, plan.layout, self._index, self._cells, rest)) >= 0:
             added, hop = divmod(full, len(plan.hops))
             first, rest = first + added, rest[added:]
-            self.grow(hop)
-
-    @staticmethod
-    def extend_all(
-        plan: WindowPlan,
-        each: Sequence[Panes],
-        rows: Sequence[tuple[int, int, int]],
-        out: NDArray[np.float64],
-    ) -> dict[int, BaseException]:
-        """As `extend`, for several assets of one layout in one call.
-
-        Args:
-            plan: the layout.
-            each: panes of the assets.
-            rows: of each asset the address of the first row, how many there are, and the index of its
-                features in ``out``.
-            out: (rows of all assets, features of the readings) written.
-
-        Returns:
-            By number of the asset, the error where it has one; the features of its rows are not written then.
-        """
-        errors: dict[int, BaseException] = {}
-        placed = zip(rows, each, strict=True)
-        runs = np.array([run + panes.addresses for run, panes in placed], dtype=np.int64)
-        sensors, asset = len(plan.sensors), 0
-        while asset < len(runs):
-            asset, full = observe_runs(runs, asset, plan.layout, sensors, out)
-            if full < 0:
-                break
-            added, hop = divmod(full, len(plan.hops))
-            runs[asset, :3] += added * 8 * (1 + sensors), -added, added
-            try:
-                each[asset].grow(hop)
-            except BaseException as error:  # noqa: BLE001 - whatever it is, the other assets go on
-                errors[asset] = error
-                asset += 1
-            else:
-                runs[asset, 3:] = each[asset].addresses
-        return errors
+            self._grow(hop)
 
     def insert_newest(self, time: int, row: NDArray[np.float64], out: NDArray[np.float64]) -> None:
         """Add the readings (sensors) of one time; see `extend`."""
@@ -404,11 +357,13 @@ class Panes:
         held = plan.hops, self._rings, self._numbers, self._panes
         statistics(now, plan.windows, plan.picks, *held, self._folds, self._folded, out)
 
-    def grow(self, hop: int) -> None:
+    def _grow(self, hop: int) -> None:
         """Double the ring of one hop, up to what its longest window and the current pane need."""
         plan = self._plan
         size = min(2 * int(self._rings[hop, 1]), int(plan.depths[hop]) + 1)
-        self._hold(*with_ring(plan.layout, len(plan.sensors), self._index, self._cells, hop, size))
+        self._index, self._cells = with_ring(
+            plan.layout, len(plan.sensors), self._index, self._cells, hop, size
+        )
 
     def copy_from(self, other: Panes, old_at: list[int], new_at: list[int]) -> None:
         """Copy the panes of some sensors from another layout, for the hops that both have."""
@@ -418,7 +373,7 @@ class Panes:
                 continue
             first, size = other._rings[before[int(hop)]]
             while self._rings[index, 1] < min(size, self._plan.depths[index] + 1):
-                self.grow(index)
+                self._grow(index)
             for slot in range(first, first + size):
                 number = other._numbers[slot]
                 target = self._rings[index, 0] + number % self._rings[index, 1]

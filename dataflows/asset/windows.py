@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-__all__ = ["MOST_ROWS", "NEVER", "RowBuffer", "WindowPlan", "Windows", "place_runs"]
+__all__ = ["MOST_ROWS", "NEVER", "RowBuffer", "WindowPlan", "Windows"]
 
 #: Later than any time.
 NEVER = 2**63
@@ -50,7 +50,7 @@ class RowBuffer:
         end: number after that of the last row.
     """
 
-    __slots__ = ("_address", "_bytes", "_pack", "_table", "end", "first", "oldest")
+    __slots__ = ("_bytes", "_pack", "_table", "end", "first", "oldest")
 
     def __init__(self, sensors: int) -> None:
         self._pack = _packer(1 + sensors)
@@ -65,7 +65,6 @@ class RowBuffer:
         #: (capacity, 1 + sensors) the readings, after their time: a float64 holds it exactly until 2255. It
         #: is a view of the bytes, since a row is packed into those four times as fast as it is assigned.
         self._table: NDArray[np.float64] = np.ndarray((rows, self._pack.size // 8), buffer=self._bytes)
-        self._address = self._table.ctypes.data
 
     def __len__(self) -> int:
         return self.end - self.first
@@ -108,11 +107,11 @@ class RowBuffer:
         added[1:] = row
         self.end = end + 1
 
-    def place(self, times: list[int], rows: list[Sequence[float | None]]) -> int:
+    def place(self, times: list[int], rows: list[Sequence[float | None]]) -> tuple[NDArray[np.float64], int]:
         """Write the readings of some times after the last row, without adding them; see `add_placed`.
 
         Returns:
-            The index of the first of them in the table.
+            The table (capacity, 1 + sensors), and the index of the first of them.
         """
         first = self.end
         if first + len(rows) > len(self._table):
@@ -126,16 +125,7 @@ class RowBuffer:
                 # A reading is missing.
                 table[at] = (time, *row)
             at += 1
-        return first
-
-    @property
-    def table(self) -> NDArray[np.float64]:
-        """(capacity, 1 + sensors) times and readings."""
-        return self._table
-
-    def address(self, row: int) -> int:
-        """Return the address of a row of the table."""
-        return self._address + row * self._pack.size
+        return table, first
 
     def add_placed(self, time: int, rows: int = 1) -> None:
         """Add the next rows that `place` wrote, the first of which is of this time."""
@@ -226,37 +216,6 @@ MOST_ROWS = 16_384
 #: Number of identities that a dropped asset keeps, since a gateway repeats its latest messages; and the limit
 #: where more messages had the latest time, as from a gateway that sends one sensor a message.
 _LEFT, _LEFT_OF_LATEST = 4, 16
-
-
-def place_runs(
-    plan: WindowPlan, runs: Sequence[tuple[Windows, list[int], list[Sequence[float | None]]]]
-) -> tuple[NDArray[np.float64], dict[int, BaseException]]:
-    """As `Windows.place_run`, for several assets of one layout in one compiled call.
-
-    Args:
-        plan: the layout.
-        runs: windows, times and rows of each asset.
-
-    Returns:
-        Features of all assets, a row a time; and by number of the asset the error where it has one, whose
-        features are not known then.
-    """
-    features = np.empty((sum(len(times) for _, times, _ in runs), plan.features))
-    errors: dict[int, BaseException] = {}
-    placed, each, numbers, at = [], [], [], 0
-    for number, (windows, times, rows) in enumerate(runs):
-        count = len(times)
-        try:
-            address, panes = windows.begin_run(times, rows)
-        except BaseException as error:  # noqa: BLE001 - whatever it is, the other assets go on
-            errors[number] = error
-        else:
-            placed.append((address, count, at))
-            each.append(panes)
-            numbers.append(number)
-        at += count
-    failed = Panes.extend_all(plan, each, placed, features)
-    return features, errors | {numbers[index]: error for index, error in failed.items()}
 
 
 class Windows:
@@ -405,22 +364,13 @@ class Windows:
             times: microseconds, ascending, all after `end`.
             rows: (sensors) of each time, as `WindowPlan.read` returns them.
         """
-        first = self._place_rows(times, rows)
-        features = np.empty((len(times), self._plan.features))
-        self._panes.extend(self._rows.table, first, features)
-        return features
-
-    def _place_rows(self, times: list[int], rows: list[Sequence[float | None]]) -> int:
-        """Write telemetry of times after all others behind the rows; return the index of the first."""
-        first = self._rows.place(times, rows)
+        table, first = self._rows.place(times, rows)
         if self._ahead:
             for at in sorted(self._ahead):
                 self._panes.insert(at, self._counted(at, self._rows[at]), times[0])
-        return first
-
-    def begin_run(self, times: list[int], rows: list[Sequence[float | None]]) -> tuple[int, Panes]:
-        """As `place_run`, but for the panes; return the address of the first row, and the panes."""
-        return self._rows.address(self._place_rows(times, rows)), self._panes
+        features = np.empty((len(times), self._plan.features))
+        self._panes.extend(table, first, features)
+        return features
 
     def add_placed(self, time: int, identity: str | None, content: bytes | None) -> int:
         """Add the next time of a run: it is the one that is scored. Return the watermark."""

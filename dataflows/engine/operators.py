@@ -245,10 +245,6 @@ class SealedState(Protocol):
         ...
 
 
-#: Processes the items of several stages, and adds the outputs to what is made.
-ProcessTogether = Callable[[Iterable[tuple[Any, list[Item]]], Any], None]
-
-
 class _Awake:
     """The stages of one process that had items in this epoch.
 
@@ -285,31 +281,23 @@ class _Together(StatefulBatchLogic[list[Item], list[Item] | _Sent, None]):
     """Processes the items of all awake keys of a worker in one call; others go to the step of their key."""
 
     def __init__(
-        self,
-        awake: _Awake,
-        key_of: Callable[[Item], str | None],
-        outputs: Callable[[], Outputs],
-        process: ProcessTogether,
+        self, awake: _Awake, key_of: Callable[[Item], str | None], outputs: Callable[[], Outputs]
     ) -> None:
         self._awake = awake
         self._key_of = key_of
         self._outputs = outputs
-        self._process = process
 
     @override
     def on_batch(self, values: list[list[Item]]) -> tuple[Iterable[list[Item] | _Sent], bool]:
         awake, stages = self._awake, self._awake.stages
         made = self._outputs()
         out: list[list[Item] | _Sent] = []
-        found: dict[str, tuple[SealedState, list[Item]]] = {}
         for key, items in _grouped(chain.from_iterable(values), self._key_of).items():
             stage = stages.get(key)
             if stage is None:
                 out.append(awake.send(key, items))
-            else:
-                found[key] = stage, items
-        self._process(found.values(), made)
-        for key, (stage, _) in found.items():
+                continue
+            stage.process_into(items, made)
             if stage.finished or stage.dormant:
                 # Its step discards it, or keeps its bytes.
                 del stages[key]
@@ -404,7 +392,6 @@ def stateful_sealed(
     build: Callable[[Item, bytes | None], SealedState],
     key_of: Callable[[Item], str | None],
     outputs: Callable[[], Outputs],
-    process: ProcessTogether,
 ) -> Stream[list[Item]]:
     """Run a `SealedState` for each key as `stateful_map` does, those of many keys in one call.
 
@@ -420,7 +407,6 @@ def stateful_sealed(
         build: builds the stage for the key of an item, from its bytes after a resume.
         key_of: returns the key of an item.
         outputs: makes what collects the outputs of one call.
-        process: processes the items of stages that are awake, as `SealedState.process_into` does for each.
 
     Returns:
         Outputs of the stages, in no order: a list for each call, and one for all keys of an activation that
@@ -432,7 +418,7 @@ def stateful_sealed(
         made = collected.take()
         return [made] if made else []
 
-    together = op.stateful_batch(together_id, up, lambda _resume: _Together(awake, key_of, outputs, process))
+    together = op.stateful_batch(together_id, up, lambda _resume: _Together(awake, key_of, outputs))
     sent = op.flat_map_batch(f"{step_id}_sent", together, _sent)
     by_key = op.stateful_map(step_id, sent, _as_state(awake, build, key_of, collected))
     made = op.flat_map_batch(f"{step_id}_made", by_key, of_keys)

@@ -9,7 +9,7 @@ import sqlite3
 import sys
 from collections import Counter
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import bytewax.operators as op
 import msgspec
@@ -29,7 +29,7 @@ from dataflows.items import Item, asset_part, by_order, target_part
 from dataflows.placement import placed, worker_of
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable
+    from collections.abc import Collection
 
 ASSETS = 300
 GROUPS = 3
@@ -170,12 +170,6 @@ class Listed(list[Item]):
         return self
 
 
-def one_by_one_into(stages: Iterable[tuple[Any, list[Item]]], made: Listed) -> None:
-    """Process the items of each stage."""
-    for stage, items in stages:
-        stage.process_into(items, made)
-
-
 class Fan:
     """An asset that takes nothing out of order, and makes several items of one."""
 
@@ -232,13 +226,7 @@ def path(
         lambda each: None if early and leaves_at_lane(each) else keys[worker_of(key_of(each), workers)],
     )
     observed = stateful_sealed(
-        "asset",
-        "together",
-        by_worker,
-        lambda _, sealed: Fan(sealed, width),
-        key_of,
-        Listed,
-        one_by_one_into,
+        "asset", "together", by_worker, lambda _, sealed: Fan(sealed, width), key_of, Listed
     )
     if workers == 1:
         by_group = keyed(

@@ -16,7 +16,7 @@ from bytewax.recovery import RecoveryConfig, init_db_dir
 from bytewax.testing import TestingSink, run_main
 
 from dataflows.engine.operators import _as_state, _Awake, _Collected, keyed, stateful_sealed
-from tests.engine.flows import AssetRecords, Fan, Listed, item, key_of, one_by_one_into, snapshots
+from tests.engine.flows import AssetRecords, Fan, Listed, item, key_of, snapshots
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -94,7 +94,7 @@ def test_a_stage_is_built_from_all_that_came_before(batch: int, epoch: timedelta
     for _ in range(4):
         dataflow = Dataflow("flow")
         by_worker = keyed("key", op.input("source", dataflow, source), lambda _: "worker", list)
-        worked = stateful_sealed("asset", "together", by_worker, built, key_of, Listed, one_by_one_into)
+        worked = stateful_sealed("asset", "together", by_worker, built, key_of, Listed)
         op.output("out", op.flatten("one_by_one", worked), TestingSink(out))
         run_main(dataflow, epoch_interval=epoch, recovery_config=RecoveryConfig(tmp_path))
     assert {each.sequence for each in out} == set(range(1, 401))
@@ -109,7 +109,7 @@ def test_the_store_holds_plain_bytes_and_a_resume_goes_on_from_them(tmp_path: Pa
     def run(out: list[Item]) -> None:
         dataflow = Dataflow("flow")
         by_worker = keyed("key", op.input("source", dataflow, source), lambda _: "worker", list)
-        worked = stateful_sealed("asset", "together", by_worker, build, key_of, Listed, one_by_one_into)
+        worked = stateful_sealed("asset", "together", by_worker, build, key_of, Listed)
         op.output("out", op.flatten("one_by_one", worked), TestingSink(out))
         config = RecoveryConfig(tmp_path, timedelta(days=1))
         run_main(dataflow, epoch_interval=timedelta(0), recovery_config=config)
