@@ -19,7 +19,8 @@ import math
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
-from numba import njit
+from numba import carray, njit, types
+from numba.extending import intrinsic
 
 from dataflows.instants import HOUR, format_duration
 
@@ -41,6 +42,7 @@ __all__ = [
     "first_pane",
     "observe",
     "observe_run",
+    "observe_runs",
     "pack",
     "packed_size",
     "pane_of",
@@ -447,6 +449,61 @@ def observe_run(
             _add_row(time, row, hours, number, slot, numbers, panes)
         out[added, :values] = row[:values]
         statistics(time, windows, picks, hops, rings, numbers, panes, folds, folded, out[added, values:])
+    return -1
+
+
+def _typed_pointer(_: Any, address: Any) -> Any:  # noqa: ANN401 - types of numba
+    """Compile the conversion of an address into a pointer: its type, and what generates it."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:  # noqa: ANN401 - as above
+        return builder.inttoptr(arguments[0], context.get_value_type(signature.return_type))
+
+    return types.voidptr(address), generate
+
+
+_pointer: Any = intrinsic(_typed_pointer)
+
+
+@njit(cache=True)
+def observe_runs(
+    runs: NDArray[np.int64],
+    table: NDArray[np.float64],
+    layout: NDArray[np.int64],
+    reached: NDArray[np.int64],
+    out: NDArray[np.float64],
+) -> int:
+    """`observe_run` for the rows of many assets of one class, one after the other, in one call.
+
+    Args:
+        runs: (assets, 3) of each the addresses of its index and its cells, see `observe_run`, and its number
+            of rows. The arrays must be C-contiguous, and live until this returns.
+        table: (rows, 1 + sensors) of all assets, those of one together.
+        layout: as `observe_run` takes it.
+        reached: (2) number of the asset to go on with, and of its first row; written where a ring is too
+            small. The number of rows in ``runs`` is then that of the rows that are left.
+        out: (rows, features) written.
+
+    Returns:
+        -1 if all rows were added; else the index of the first hop whose ring is too small for the next one.
+    """
+    hops, windows, sensors = layout[0], layout[1], table.shape[1] - 1
+    first = reached[1]
+    for asset in range(reached[0], len(runs)):
+        slots = 0
+        rings = carray(_pointer(runs[asset, 0]), (hops, 2), np.int64)
+        for hop in range(hops):
+            slots += rings[hop, 1]
+        index = carray(_pointer(runs[asset, 0]), (2 * hops + 2 * windows + slots,), np.int64)
+        cells = carray(_pointer(runs[asset, 1]), ((windows + slots) * sensors * WIDTH,), np.float64)
+        stop = first + runs[asset, 2]
+        full = observe_run(table, first, layout, index, cells, out[first:stop])
+        if full >= 0:
+            added = full // hops
+            reached[0] = asset
+            reached[1] = first + added
+            runs[asset, 2] -= added
+            return int(full % hops)
+        first = stop
     return -1
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from bisect import bisect_left, bisect_right
 from contextlib import suppress
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, cast
@@ -14,11 +13,13 @@ from numpy.typing import NDArray
 from dataflows.asset.attributes import AttributeFeatures
 from dataflows.asset.fault_windows import identity_of
 from dataflows.asset.labels import Decisions, Labels, RecordKind, from_version_4, pending_in
+from dataflows.asset.panes import NewRows
 from dataflows.asset.plan import ClassPlan
 from dataflows.asset.recompute import RecomputedWindows
 from dataflows.asset.score_on_complete import HeldReadings
 from dataflows.asset.stuck import StuckReadings
 from dataflows.asset.weather_features import WeatherFeatures
+from dataflows.asset.windows import NEVER
 from dataflows.event_time import Placement
 from dataflows.events import (
     Failure,
@@ -250,12 +251,16 @@ class Made:
         done: number of records of the present asset that were processed.
     """
 
-    __slots__ = ("_asset", "_blocks", "_items", "_number", "_start", "done")
+    __slots__ = ("_asset", "_blocks", "_items", "_number", "_plain", "_start", "_waiting", "done")
 
     def __init__(self) -> None:
         self._asset = ""
         self._items: list[Item] = []
-        self._blocks: list[tuple[str, _Rows]] = []
+        #: Rows, with the name of the asset of each.
+        self._blocks: list[tuple[list[str], _Rows]] = []
+        #: Rows whose readings wait to enter the panes, by class, and their assets.
+        self._plain: dict[ClassPlan, tuple[list[str], list[ScoredRow], NewRows]] = {}
+        self._waiting: set[str] = set()
         #: Numbers of items and blocks before the present record, None between records; and how much it made.
         self._start: tuple[int, int] | None = None
         self._number = 0
@@ -264,6 +269,7 @@ class Made:
     def begin_asset(self, asset: str) -> None:
         """Begin the records of an asset."""
         self._asset, self.done = asset, 0
+        self.enter_plain()
 
     def begin(self) -> None:
         """Begin a record."""
@@ -293,21 +299,54 @@ class Made:
         self._number += count
         return self._number - count
 
+    def add_plain(self, plan: ClassPlan, windows: Windows, table: bytes, rows: list[ScoredRow]) -> None:
+        """Add rows of the present asset whose readings enter its panes later, with those of other assets.
+
+        Args:
+            plan: of its class.
+            windows: of the asset.
+            table: the readings, as `Windows.packed` returns them.
+            rows: their rows.
+        """
+        plain = self._plain.get(plan)
+        if plain is None:
+            plain = self._plain[plan] = [], [], NewRows(plan.windows)
+        assets, scored, new = plain
+        windows.enter_with(new, table, len(rows))
+        assets += [self._asset] * len(rows)
+        scored += rows
+        self._waiting.add(self._asset)
+
+    def enter_plain(self) -> None:
+        """Enter the readings that wait into their panes, if any are of the present asset."""
+        if self._asset in self._waiting:
+            self._enter_all()
+
+    def _enter_all(self) -> None:
+        for plan, (assets, rows, new) in self._plain.items():
+            features = new.enter()
+            if not plan.only_readings:
+                features = plan.with_readings(features)
+            self._blocks.append((assets, _Rows(plan.target_names, rows, features)))
+        self._plain.clear()
+        self._waiting.clear()
+
     def add_rows(self, rows: _Rows) -> None:
         """Add rows of the present asset; all places are after those that were added before."""
-        self._blocks.append((self._asset, rows))
+        self._blocks.append(([self._asset] * len(rows.rows), rows))
 
     def items(self) -> list[Item]:
         """Return everything, the rows of all assets in one block for each target; in no order."""
-        by_targets: dict[tuple[str, ...], list[tuple[str, _Rows]]] = {}
-        for asset, block in self._blocks:
+        self._enter_all()
+        by_targets: dict[tuple[str, ...], list[tuple[list[str], _Rows]]] = {}
+        for assets, block in self._blocks:
             if block.observed is None:
-                by_targets.setdefault(block.targets, []).append((asset, block))
+                by_targets.setdefault(block.targets, []).append((assets, block))
             else:
-                self._add_observed(asset, block, block.observed)
+                self._add_observed(assets, block, block.observed)
         for targets, blocks in by_targets.items():
             table = ScoredTable.merged(
-                [asset for asset, block in blocks for _ in block.rows],
+                [asset for assets, _ in blocks for asset in assets],
                 [row for _, block in blocks for row in block.rows],
                 [block.features for _, block in blocks],
             )
@@ -315,13 +354,13 @@ class Made:
                 self._add_block(target, index, table)
         return self._items
 
-    def _add_observed(self, asset: str, block: _Rows, observed: list[frozenset[str]]) -> None:
+    def _add_observed(self, assets: list[str], block: _Rows, observed: list[frozenset[str]]) -> None:
         """Add a block for each target, without the rows that are observations of it."""
         for index, target in enumerate(block.targets):
             kept = [number for number, without in enumerate(observed) if target not in without]
             if kept:
                 rows = [block.rows[number] for number in kept]
-                table = ScoredTable([asset] * len(kept), rows, block.features[kept])
+                table = ScoredTable(assets[: len(kept)], rows, block.features[kept])
                 self._add_block(target, index, table)
 
     def _add_block(self, target: str, index: int, table: ScoredTable) -> None:
@@ -358,7 +397,6 @@ class _Run:
         times: event times (records).
         values: readings and expressions of each, as `WindowPlan.read` returns them.
         contents: what the readings of each do not show of its content; None where they show all.
-        identified: whether any has an identity that has to be kept: an id, or such content.
         features: float64 (records, features).
         number: of the next record.
         rows: of the records before it that have one.
@@ -369,7 +407,6 @@ class _Run:
         "_without_row",
         "contents",
         "features",
-        "identified",
         "items",
         "number",
         "rows",
@@ -384,7 +421,6 @@ class _Run:
         self.times: list[int] = []
         self.values: list[Sequence[float | None]] = []
         self.contents: list[bytes | None] = []
-        self.identified = False
         self.number = 0
         self.rows: list[ScoredRow] = []
         #: Numbers of records without a row; and by number of the record, targets that get an observation
@@ -436,6 +472,7 @@ class Asset:
         "_last_event",
         "_name",
         "_noted",
+        "_plain_until",
         "_plan",
         "_plans",
         "_revision",
@@ -464,6 +501,8 @@ class Asset:
         self._revision: int = state.get("revision", 0)
         #: Event time that was scored last, whose revisions are counted; it outlives the windows.
         self._scored: int | None = state.get("scored")
+        #: Telemetry up to this time is plain, see `_process_plain`.
+        self._plain_until = -NEVER
         self.before: Before | None = None
         self.finished = False
         self.lane: int | None = state.get("lane")
@@ -622,6 +661,11 @@ class Asset:
         on which it did, and `before` the state before that.
         """
         while made.done < len(items):
+            if self._process_plain(items, made):
+                continue
+            # What follows may ask what the panes hold, and may change what is plain.
+            self._plain_until = -NEVER
+            made.enter_plain()
             if self._process_run(items, made):
                 continue
             self.before = self._before()
@@ -633,93 +677,121 @@ class Asset:
                 return
 
     def _process_run(self, items: list[Item], made: Made) -> bool:
-        """Process telemetry, each newer than all before it: windows at once, then record by record.
+        """Process telemetry that is not plain, each newer than all before it: windows at once, then each.
 
         Returns:
             Whether the next item is such telemetry; the run goes as far as all are.
         """
+        self.before = None
         run = self._read_run(items, made.done)
         if not run.times:
             return False
-        self.before = None
         readings = self._windows.place_run(run.times, run.values)
-        run.features = readings if self._plan.only_readings else self._with_readings(readings)
+        run.features = readings if self._plan.only_readings else self._plan.with_readings(readings)
         first, records = made.done, len(run.times)
         try:
             while run.number < records:
-                stop = self._end_of_plain(run)
-                rows = self._plain_rows(run, stop) if stop > run.number else None
-                if rows is not None:
-                    self._add_plain(run, rows)
-                else:
-                    self._process_newest(run, made)
+                self._process_newest(run, made)
                 made.done = first + run.number
         finally:
             if run.rows:
                 made.add_rows(run.of_targets(self._plan.target_names))
         return True
 
-    def _end_of_plain(self, run: _Run) -> int:
-        """Return the number of the first record of a run that is not just scored.
+    def _process_plain(self, items: list[Item], made: Made) -> bool:
+        """Process the next records as far as each is telemetry that is just scored.
 
-        Each before it has no identity that is to be kept, is no example and no revision, and moves the label
-        clock to where nothing is decided and nothing is forgotten.
-        """
-        plan, windows, labels, number = self._plan, self._windows, self._labels, run.number
-        time, every = run.times[number], plan.example_every
-        if (
-            run.identified
-            or not plan.scores_only
-            or time // every != self._cell
-            or time == self._scored
-            or self._noted
-            or self._complete is not None
-            or not labels.is_quiet
-        ):
-            return number
-        until = windows.unseen_until(labels.quiet_until)
-        if until < time:
-            return number
-        stop = len(run.times)
-        if stop - number == 1:
-            return stop
-        stop = bisect_left(run.times, (self._cell + 1) * every, number)
-        return bisect_right(run.times, until, number, stop)
-
-    def _plain_rows(self, run: _Run, stop: int) -> list[ScoredRow] | None:
-        """Return the rows of the records of a run up to one, see `_end_of_plain`; change nothing.
+        Each is newer than all before it, has no identity that is to be kept, is no example and no revision,
+        and moves the label clock to where nothing is decided and nothing is forgotten. They enter their panes
+        together with those of other assets.
 
         Returns:
-            None where one of them raises: taken one by one, that is found, and rejected alone.
+            Whether the next item is such telemetry.
         """
-        first, row = run.number, self._row
-        items, times = run.items[first:stop], run.times[first:stop]
-        marks = self._windows.marks_after(times)
-        clocks = self._labels.clocks_after(marks)
-        try:
-            return [
-                row(item, item.part, mark, clock, time, 0)
-                for item, time, mark, clock in zip(items, times, marks, clocks, strict=True)
-            ]
-        except Exception:  # noqa: BLE001 - as above
-            return None
+        plan, windows, end = self._plan.windows, self._windows, self._windows.latest
+        times: list[int] = []
+        rows = b""
+        for item in items[made.done :] if made.done else items:
+            body = item.body
+            if not isinstance(body, ResolvedEvent) or not isinstance(body.event, Telemetry):
+                break
+            event = body.event
+            time = event.time
+            if time > self._plain_until and (times or time > self._find_plain_until(time)):
+                break
+            if event.id is not None or time <= cast("int", end):
+                break
+            try:
+                values, content = plan.read(self._readings(event), plan.joined(body))
+            except Exception:  # noqa: BLE001 - it is read again as the first of a run, and raises there
+                break
+            if content is not None or not self._goes_on_running(values):
+                break
+            end = time
+            times.append(time)
+            rows += windows.packed(time, values)
+        return bool(times) and self._add_plain(items, times, rows, made)
 
-    def _add_plain(self, run: _Run, rows: list[ScoredRow]) -> None:
-        """Add the next records of a run, which make these rows."""
-        first, stop = run.number, run.number + len(rows)
-        times = run.times[first:stop]
-        last = times[-1]
-        newest, latest = self._windows.newest, self._windows.latest
+    def _find_plain_until(self, time: int) -> int:
+        """Find up to which time telemetry is plain that is newer than all before it, see `_process_plain`.
+
+        That stays so until anything else happens to the asset.
+
+        Args:
+            time: of the next telemetry.
+        """
+        plan, windows, labels = self._plan, self._windows, self._labels
+        every = plan.example_every
+        self._plain_until = -NEVER
+        if (
+            plan.scores_only
+            and not plan.holds
+            and time // every == self._cell
+            and time != self._scored
+            and windows.latest == windows.end
+            and not self._noted
+            and self._complete is None
+            and labels.is_quiet
+        ):
+            until = windows.unseen_until(labels.quiet_until)
+            self._plain_until = min(until, (self._cell + 1) * every - 1)
+        return self._plain_until
+
+    def _goes_on_running(self, values: Sequence[float | None]) -> bool:
+        return self._windows.running is None or self._windows.would_run(values)
+
+    def _add_plain(self, items: list[Item], times: list[int], rows: bytes, made: Made) -> bool:
+        """Add the next records, which are plain.
+
+        Args:
+            items: of the activation.
+            times: of these records.
+            rows: their readings, as `Windows.packed` returns them.
+            made: takes their rows.
+        """
+        windows, labels = self._windows, self._labels
+        first, stop = made.done, made.done + len(times)
+        marks = windows.marks_after(times)
+        clocks = labels.clocks_after(marks)
+        row = self._row
+        scored = [
+            row(item, item.part, mark, clock, time, 0)
+            for item, time, mark, clock in zip(items[first:stop], times, marks, clocks, strict=True)
+        ]
+        newest, latest = windows.newest, windows.latest
         try:
-            self._labels.advance(self._windows.add_all_placed(times))
+            windows.place_packed(rows, len(times))
+            labels.advance(windows.add_all_placed(times))
         except BaseException:
             self._remember_before(self._revision, self._scored, newest, latest)
             raise
+        last = times[-1]
         if self._last_event is None or last > self._last_event:
             self._last_event = last
         self._scored, self._revision = last, 0
-        run.rows += rows
-        run.number = stop
+        made.add_plain(self._plan, windows, rows, scored)
+        made.done = stop
+        return True
 
     def _remember_before(
         self, revision: int, scored: int | None, newest: int | None, latest: int | None
@@ -809,6 +881,8 @@ class Asset:
     def _read_run(self, items: list[Item], first: int) -> _Run:
         """Read the run that begins with an item; it is empty where that is no telemetry, or not the newest.
 
+        It ends before telemetry that may be plain.
+
         Args:
             items: of the activation.
             first: number of the item.
@@ -833,6 +907,8 @@ class Asset:
                     raise
                 # It begins the next run, and raises there.
                 break
+            if times and self._plan.scores_only and event.id is None and content is None:
+                break
             if condition is not None:
                 known = condition(values)
                 runs = runs if known is None else known
@@ -842,8 +918,6 @@ class Asset:
             times.append(end)
             run.values.append(values)
             run.contents.append(content)
-            if event.id is not None or content is not None:
-                run.identified = True
         return run
 
     def _process_one(self, item: Item, made: Made) -> None:
@@ -1102,14 +1176,8 @@ class Asset:
         plan, windows = self._plan, self._windows
         if plan.only_readings:
             return windows.features()
-        out: NDArray[np.float64] = self._with_readings(windows.features().reshape(1, -1))[0]
+        out: NDArray[np.float64] = self._plan.with_readings(windows.features().reshape(1, -1))[0]
         self._write_blocks(windows.largest or 0, out)
-        return out
-
-    def _with_readings(self, readings: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Return feature vectors that hold the features of the readings (times, features)."""
-        out = np.empty((len(readings), self._plan.width))
-        out[:, self._plan.of_readings] = readings
         return out
 
     def _write_blocks(self, time: int, out: NDArray[np.float64]) -> None:

@@ -22,6 +22,7 @@ from dataflows.window_statistics import (
     first_pane,
     observe,
     observe_run,
+    observe_runs,
     pack,
     packed_size,
     pane_of,
@@ -40,7 +41,7 @@ if TYPE_CHECKING:
     from dataflows.fleet.fleet import AssetClass
     from dataflows.items import ResolvedEvent
 
-__all__ = ["Panes", "WindowPlan"]
+__all__ = ["NewRows", "Panes", "WindowPlan"]
 
 
 class WindowPlan:
@@ -220,9 +221,12 @@ class Panes:
     Args:
         plan: the layout of its class.
         state: what `state` returned, None for a new asset.
+
+    Attributes:
+        addresses: of the index and the cells, as `observe_runs` takes them.
     """
 
-    __slots__ = ("_cells", "_index", "_plan")
+    __slots__ = ("_cells", "_index", "_plan", "addresses")
 
     def __init__(self, plan: WindowPlan, state: bytes | dict[str, Any] | None = None) -> None:
         self._plan = plan
@@ -256,6 +260,11 @@ class Panes:
         self._index = np.full(rings.size + plan.windows.size + slots, EMPTY, dtype=np.int64)
         self._index[: rings.size] = rings.ravel()
         self._cells = np.zeros((len(plan.windows) + slots) * len(plan.sensors) * WIDTH)
+        self._find()
+
+    def _find(self) -> None:
+        """Note where the arrays are."""
+        self.addresses = self._index.ctypes.data, self._cells.ctypes.data
 
     @property
     def _rings(self) -> NDArray[np.int64]:
@@ -296,7 +305,7 @@ class Panes:
         """Add a row to its pane of every hop, but to none before the oldest (hops), with room for it."""
         hops = self._plan.hops
         while (full := observe(time, row, oldest, hops, self._rings, self._numbers, self._panes)) >= 0:
-            self._grow(full)
+            self.grow(full)
 
     def extend(self, table: NDArray[np.float64], first: int, out: NDArray[np.float64]) -> None:
         """Add rows at times after all others, in ascending order; write every feature of each time.
@@ -310,7 +319,7 @@ class Panes:
         while (full := observe_run(table, first, plan.layout, self._index, self._cells, rest)) >= 0:
             added, hop = divmod(full, len(plan.hops))
             first, rest = first + added, rest[added:]
-            self._grow(hop)
+            self.grow(hop)
 
     def insert_newest(self, time: int, row: NDArray[np.float64], out: NDArray[np.float64]) -> None:
         """Add the readings (sensors) of one time; see `extend`."""
@@ -357,13 +366,14 @@ class Panes:
         held = plan.hops, self._rings, self._numbers, self._panes
         statistics(now, plan.windows, plan.picks, *held, self._folds, self._folded, out)
 
-    def _grow(self, hop: int) -> None:
+    def grow(self, hop: int) -> None:
         """Double the ring of one hop, up to what its longest window and the current pane need."""
         plan = self._plan
         size = min(2 * int(self._rings[hop, 1]), int(plan.depths[hop]) + 1)
         self._index, self._cells = with_ring(
             plan.layout, len(plan.sensors), self._index, self._cells, hop, size
         )
+        self._find()
 
     def copy_from(self, other: Panes, old_at: list[int], new_at: list[int]) -> None:
         """Copy the panes of some sensors from another layout, for the hops that both have."""
@@ -373,7 +383,7 @@ class Panes:
                 continue
             first, size = other._rings[before[int(hop)]]
             while self._rings[index, 1] < min(size, self._plan.depths[index] + 1):
-                self._grow(index)
+                self.grow(index)
             for slot in range(first, first + size):
                 number = other._numbers[slot]
                 target = self._rings[index, 0] + number % self._rings[index, 1]
@@ -393,6 +403,54 @@ class Panes:
         out = np.empty(packed_size(len(index) - 2 * hops - plan.windows.size, hops, sensors), np.int64)
         first = EMPTY if now is None else now
         return out[: pack(plan.layout, sensors, index, self._cells, first, out)].tobytes()
+
+
+class NewRows:
+    """Readings of many assets of a class, which enter their panes in one compiled call.
+
+    Args:
+        plan: the layout of the class.
+    """
+
+    __slots__ = ("_counts", "_panes", "_plan", "_table")
+
+    def __init__(self, plan: WindowPlan) -> None:
+        self._plan = plan
+        self._panes: list[Panes] = []
+        self._counts: list[int] = []
+        self._table = bytearray()
+
+    def add(self, panes: Panes, rows: bytes, count: int) -> None:
+        """Add readings of an asset at times after all others that it has, in ascending order.
+
+        All of an asset are added before those of the next one.
+
+        Args:
+            panes: of the asset; nobody may ask what they hold before `enter`.
+            rows: float64 (rows, 1 + sensors): time in microseconds, and readings, NaN is missing.
+            count: number of rows.
+        """
+        self._table += rows
+        if self._panes and self._panes[-1] is panes:
+            self._counts[-1] += count
+        else:
+            self._panes.append(panes)
+            self._counts.append(count)
+
+    def enter(self) -> NDArray[np.float64]:
+        """Enter all rows into their panes; return the features of the readings of each, as `Panes.extend`."""
+        plan, panes = self._plan, self._panes
+        table = np.frombuffer(self._table).reshape(-1, 1 + len(plan.sensors))
+        runs = np.empty((len(panes), 3), dtype=np.int64)
+        runs[:, :2] = [each.addresses for each in panes]
+        runs[:, 2] = self._counts
+        features = np.empty((len(table), plan.features))
+        reached = np.zeros(2, dtype=np.int64)
+        while (full := observe_runs(runs, table, plan.layout, reached, features)) >= 0:
+            asset = int(reached[0])
+            panes[asset].grow(full)
+            runs[asset, :2] = panes[asset].addresses
+        return features
 
 
 def _content(readings: Mapping[str, float | None]) -> bytes:

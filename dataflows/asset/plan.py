@@ -184,6 +184,12 @@ class ClassPlan:
             for event in used
         }
 
+    def with_readings(self, readings: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return feature vectors that hold the features of the readings (times, features)."""
+        out = np.empty((len(readings), self.width))
+        out[:, self.of_readings] = readings
+        return out
+
     def new_windows(self, state: dict[str, Any] | None = None) -> Windows:
         """The windows of one asset."""
         return self._windows_kind(self.windows, state)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from dataflows.asset.panes import Panes, WindowPlan
+from dataflows.asset.panes import NewRows, Panes, WindowPlan
 from dataflows.asset.running import RunningStates
 from dataflows.event_time import Placement, place
 from dataflows.window_statistics import NOT_COUNTED
@@ -113,19 +113,28 @@ class RowBuffer:
         Returns:
             The table (capacity, 1 + sensors), and the index of the first of them.
         """
-        first = self.end
-        if first + len(rows) > len(self._table):
-            self._make_room(len(rows))
-            first = self.end
-        table, pack, at = self._table, self._pack, first
-        for time, row in zip(times, rows, strict=True):
-            try:
-                pack.pack_into(self._bytes, at * pack.size, time, *row)
-            except struct.error:
-                # A reading is missing.
-                table[at] = (time, *row)
-            at += 1
-        return table, first
+        self.place_packed(b"".join(map(self.packed, times, rows)), len(rows))
+        return self._table, self.end
+
+    def packed(self, time: int, row: Sequence[float | None]) -> bytes:
+        """Return a row as the table holds it: time, then the readings, NaN is missing."""
+        try:
+            return self._pack.pack(time, *row)
+        except struct.error:
+            # A reading is missing.
+            return np.array((time, *row), dtype=np.float64).tobytes()
+
+    def place_packed(self, rows: bytes, count: int) -> None:
+        """Write some rows after the last one, without adding them, as `place` does.
+
+        Args:
+            rows: results of `packed`, one after the other.
+            count: number of them.
+        """
+        if self.end + count > len(self._table):
+            self._make_room(count)
+        first = self.end * self._pack.size
+        self._bytes[first : first + len(rows)] = rows
 
     def add_placed(self, time: int, rows: int = 1) -> None:
         """Add the next rows that `place` wrote, the first of which is of this time."""
@@ -327,14 +336,14 @@ class Windows:
         self, time: int, values: Sequence[float | None], identity: str | None, content: bytes | None
     ) -> Placement:
         """Add the first telemetry of a time after all others: a run of one, unless the machine stands."""
-        if self.running is not None and not self._would_run(values):
+        if self.running is not None and not self.would_run(values):
             return self._put_off(time, np.array(values, dtype=np.float64), identity, content)
         features = self.place_run([time], [values])
         self.add_placed(time, identity, content)
         self._features = features[0]
         return Placement.ON_TIME
 
-    def _would_run(self, values: Sequence[float | None]) -> bool:
+    def would_run(self, values: Sequence[float | None]) -> bool:
         """Whether the machine runs at the time of readings (sensors) after all others."""
         if self.running is None:
             return True
@@ -399,6 +408,23 @@ class Windows:
         if (self.newest or 0) > until or (self._floor or 0) > mark:
             return -NEVER
         return until
+
+    def packed(self, time: int, values: Sequence[float | None]) -> bytes:
+        """Return readings and expressions, as `WindowPlan.read` returns them, for `place_plain`."""
+        return self._rows.packed(time, values)
+
+    def place_packed(self, rows: bytes, count: int) -> None:
+        """Place the next times of a run, up to `unseen_until`; `enter_with` has them enter the panes.
+
+        Args:
+            rows: results of `packed`, one after the other.
+            count: number of them.
+        """
+        self._rows.place_packed(rows, count)
+
+    def enter_with(self, new: NewRows, rows: bytes, count: int) -> None:
+        """Add rows that were placed packed to those that enter the panes together."""
+        new.add(self._panes, rows, count)
 
     def marks_after(self, times: list[int]) -> list[int]:
         """Return the watermark after each of the next times of a run, up to `unseen_until`."""
