@@ -438,13 +438,12 @@ class ScoredTable:
 
         Args:
             assets: of each row.
-            rows: of all tables, each in order.
+            rows: of all tables.
             features: (rows, features) of each table.
         """
-        if len(features) == 1:
-            return cls(assets, rows, features[0])
         if _ascend(rows):
-            table = cls(assets, rows, np.concatenate(features) if features else np.empty((0, 0)))
+            every = features[0] if len(features) == 1 else np.concatenate(features or [np.empty((0, 0))])
+            table = cls(assets, rows, every)
             table.ascends = True
             return table
         parts = np.array([row[1] for row in rows], dtype=np.int64)

@@ -259,7 +259,7 @@ class Made:
         #: Rows, with the name of the asset of each.
         self._blocks: list[tuple[list[str], _Rows]] = []
         #: Rows whose readings wait to enter the panes, by class, and their assets.
-        self._plain: dict[ClassPlan, tuple[list[str], list[ScoredRow], NewRows]] = {}
+        self._plain: dict[ClassPlan, tuple[NewRows, list[str], list[ScoredRow]]] = {}
         self._waiting: set[str] = set()
         #: Numbers of items and blocks before the present record, None between records; and how much it made.
         self._start: tuple[int, int] | None = None
@@ -269,7 +269,8 @@ class Made:
     def begin_asset(self, asset: str) -> None:
         """Begin the records of an asset."""
         self._asset, self.done = asset, 0
-        self.enter_plain()
+        if asset in self._waiting:
+            self.enter_plain()
 
     def begin(self) -> None:
         """Begin a record."""
@@ -299,23 +300,20 @@ class Made:
         self._number += count
         return self._number - count
 
-    def add_plain(self, plan: ClassPlan, windows: Windows, table: bytes, rows: list[ScoredRow]) -> None:
-        """Add rows of the present asset whose readings enter its panes later, with those of other assets.
-
-        Args:
-            plan: of its class.
-            windows: of the asset.
-            table: the readings, as `Windows.packed` returns them.
-            rows: their rows.
-        """
+    def new_rows(self, plan: ClassPlan) -> NewRows:
+        """Return the readings of a class that enter the panes together; `add_plain` gets their rows."""
         plain = self._plain.get(plan)
         if plain is None:
-            plain = self._plain[plan] = [], [], NewRows(plan.windows)
-        assets, scored, new = plain
-        windows.enter_with(new, table, len(rows))
+            plain = self._plain[plan] = NewRows(plan.windows), [], []
+        return plain[0]
+
+    def add_plain(self, plan: ClassPlan, rows: list[ScoredRow]) -> None:
+        """Add rows of the present asset, whose readings were added to `new_rows`."""
+        _, assets, scored = self._plain[plan]
         assets += [self._asset] * len(rows)
         scored += rows
         self._waiting.add(self._asset)
+        self.done += len(rows)
 
     def enter_plain(self) -> None:
         """Enter the readings that wait into their panes, if any are of the present asset."""
@@ -323,7 +321,7 @@ class Made:
             self._enter_all()
 
     def _enter_all(self) -> None:
-        for plan, (assets, rows, new) in self._plain.items():
+        for plan, (new, assets, rows) in self._plain.items():
             features = new.enter()
             if not plan.only_readings:
                 features = plan.with_readings(features)
@@ -708,9 +706,11 @@ class Asset:
         Returns:
             Whether the next item is such telemetry.
         """
-        plan, windows, end = self._plan.windows, self._windows, self._windows.latest
+        windows, plan, stuck = self._windows, self._plan.windows, self._stuck
+        running, end, mark, clock = windows.running, windows.latest, windows.watermark, self._labels.clock
         times: list[int] = []
-        rows = b""
+        rows: list[ScoredRow] = []
+        table = b""
         for item in items[made.done :] if made.done else items:
             body = item.body
             if not isinstance(body, ResolvedEvent) or not isinstance(body.event, Telemetry):
@@ -719,18 +719,30 @@ class Asset:
             time = event.time
             if time > self._plain_until and (times or time > self._find_plain_until(time)):
                 break
-            if event.id is not None or time <= cast("int", end):
+            if event.id is not None or end is None or time <= end:
                 break
+            readings = event.readings if stuck is None else stuck.checked(time, event.readings)
+            joined = None if body.weather is None and body.relative is None else plan.joined(body)
+            reached = time - plan.lateness
+            if mark is None or reached > mark:
+                mark = reached
+            if clock is None or mark > clock:
+                clock = mark
             try:
-                values, content = plan.read(self._readings(event), plan.joined(body))
+                values, content = plan.read(readings, joined)
+                row = self._row(item, item.part, mark, clock, body.resting, time, 0)
             except Exception:  # noqa: BLE001 - it is read again as the first of a run, and raises there
                 break
-            if content is not None or not self._goes_on_running(values):
+            if content is not None or not (running is None or windows.would_run(values)):
                 break
             end = time
             times.append(time)
-            rows += windows.packed(time, values)
-        return bool(times) and self._add_plain(items, times, rows, made)
+            rows.append(row)
+            table += plan.packed(time, values)
+        if not times:
+            return False
+        self._add_plain(times, table, rows, made)
+        return True
 
     def _find_plain_until(self, time: int) -> int:
         """Find up to which time telemetry is plain that is newer than all before it, see `_process_plain`.
@@ -757,31 +769,20 @@ class Asset:
             self._plain_until = min(until, (self._cell + 1) * every - 1)
         return self._plain_until
 
-    def _goes_on_running(self, values: Sequence[float | None]) -> bool:
-        return self._windows.running is None or self._windows.would_run(values)
-
-    def _add_plain(self, items: list[Item], times: list[int], rows: bytes, made: Made) -> bool:
+    def _add_plain(self, times: list[int], table: bytes, rows: list[ScoredRow], made: Made) -> None:
         """Add the next records, which are plain.
 
         Args:
-            items: of the activation.
-            times: of these records.
-            rows: their readings, as `Windows.packed` returns them.
-            made: takes their rows.
+            times: of the records.
+            table: their readings, as `WindowPlan.packed` returns them.
+            rows: that they make.
+            made: takes the rows.
         """
-        windows, labels = self._windows, self._labels
-        first, stop = made.done, made.done + len(times)
-        marks = windows.marks_after(times)
-        clocks = labels.clocks_after(marks)
-        row = self._row
-        scored = [
-            row(item, item.part, mark, clock, time, 0)
-            for item, time, mark, clock in zip(items[first:stop], times, marks, clocks, strict=True)
-        ]
+        windows = self._windows
         newest, latest = windows.newest, windows.latest
         try:
-            windows.place_packed(rows, len(times))
-            labels.advance(windows.add_all_placed(times))
+            self._labels.advance(rows[-1][5])
+            windows.add_plain(times, table, made.new_rows(self._plan))
         except BaseException:
             self._remember_before(self._revision, self._scored, newest, latest)
             raise
@@ -789,9 +790,7 @@ class Asset:
         if self._last_event is None or last > self._last_event:
             self._last_event = last
         self._scored, self._revision = last, 0
-        made.add_plain(self._plan, windows, rows, scored)
-        made.done = stop
-        return True
+        made.add_plain(self._plan, rows)
 
     def _remember_before(
         self, revision: int, scored: int | None, newest: int | None, latest: int | None
@@ -818,7 +817,8 @@ class Asset:
                 self._follow(body, time, run.features[run.number])
             matured, example = labels.advance(mark), self._begin_score(time)
             if usual and not (matured or example or self._noted) and labels.is_quiet:
-                run.add(self._row(item, item.part, mark, labels.clock, time, self._revision))
+                row = self._row(item, item.part, mark, labels.clock, body.resting, time, self._revision)
+                run.add(row)
             else:
                 made.begin()
                 at_once, vector = labels.add(time) if example else _NONE, run.features[run.number]
@@ -858,6 +858,7 @@ class Asset:
         part: int,
         watermark: int | None,
         clock: int | None,
+        resting: int | None,
         time: int,
         revision: int,
         *,
@@ -872,7 +873,7 @@ class Asset:
             item.position,
             watermark,
             clock,
-            cast("ResolvedEvent", item.body).resting,
+            resting,
             time,
             revision,
             example,
@@ -1218,6 +1219,7 @@ class Asset:
         """
         windows, labels, plan = self._windows, self._labels, self._plan
         clock, targets = labels.clock, labels.targets()
+        resting = cast("ResolvedEvent", item.body).resting
         released = labels.release(windows.largest)
         compared: tuple[Compared, ...] = ()
         if self._complete is not None:
@@ -1235,11 +1237,10 @@ class Asset:
             without = frozenset(name for name in names[:active] if effects.concern(name))
             if len(without) < active:
                 part = asset_part(item.part, first)
-                time, revision = windows.largest or 0, self._revision
-                row = self._row(item, part, windows.watermark, clock, time, revision, example=example)
+                at = resting, windows.largest or 0, self._revision
+                row = self._row(item, part, windows.watermark, clock, *at, example=example)
             if without:
                 score = ScoreRequest(windows.largest or 0, features.tobytes(), self._revision, example)
-        resting = cast("ResolvedEvent", item.body).resting
         for index, name in enumerate(names):
             if index < active and name not in without:
                 made.number(1)

@@ -612,15 +612,6 @@ class Labels:
         """Whether `release` would change nothing, and no former target has an example."""
         return self.clock is None or self.clock <= self.quiet_until
 
-    def clocks_after(self, clocks: list[int]) -> list[int]:
-        """Return the label clock after each step forward, as `advance` moves it; change nothing.
-
-        Args:
-            clocks: ascending.
-        """
-        now = self.clock
-        return clocks if now is None or clocks[0] >= now else [max(clock, now) for clock in clocks]
-
     def remembers(self, time: int, largest: int | None) -> bool:
         """Whether a record of this time can still change a label.
 

@@ -7,6 +7,8 @@ asset; `dataflows.window_statistics` has their arithmetic.
 from __future__ import annotations
 
 import math
+import struct
+from functools import cache
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
@@ -34,14 +36,29 @@ from dataflows.window_statistics import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from numpy.typing import NDArray
 
     from dataflows.fleet.fleet import AssetClass
     from dataflows.items import ResolvedEvent
 
-__all__ = ["NewRows", "Panes", "WindowPlan"]
+__all__ = ["NewRows", "Panes", "WindowPlan", "row_packer"]
+
+
+@cache
+def row_packer(sensors: int) -> Callable[[int, Sequence[float | None]], bytes]:
+    """Return what packs a time and so many readings into bytes of float64; None becomes NaN."""
+    pack = struct.Struct(f"={1 + sensors}d").pack
+
+    def packed(time: int, row: Sequence[float | None]) -> bytes:
+        try:
+            return pack(time, *row)
+        except struct.error:
+            # A reading is missing.
+            return np.array((time, *row), dtype=np.float64).tobytes()
+
+    return packed
 
 
 class WindowPlan:
@@ -77,6 +94,8 @@ class WindowPlan:
         if asset_class.running is not None:
             self.running = RunningCondition(asset_class.running, self.readings)
         self.values = len(self.sensors) if asset_class.values else 0
+        #: Packs the time and the result of `read`.
+        self.packed = row_packer(len(self.sensors))
         #: Sensors that a time waits for, where it is scored when it is complete.
         self.required = np.array(asset_class.required or (), dtype=np.intp)
 

@@ -6,15 +6,13 @@
 from __future__ import annotations
 
 import hashlib
-import struct
 from collections import Counter
-from functools import cache
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from dataflows.asset.panes import NewRows, Panes, WindowPlan
+from dataflows.asset.panes import NewRows, Panes, WindowPlan, row_packer
 from dataflows.asset.running import RunningStates
 from dataflows.event_time import Placement, place
 from dataflows.window_statistics import NOT_COUNTED
@@ -31,11 +29,6 @@ NEVER = 2**63
 _LEAST = 2
 
 
-@cache
-def _packer(columns: int) -> struct.Struct:
-    return struct.Struct(f"={columns}d")
-
-
 class RowBuffer:
     """Readings by time, in order of arrival.
 
@@ -50,10 +43,11 @@ class RowBuffer:
         end: number after that of the last row.
     """
 
-    __slots__ = ("_bytes", "_pack", "_table", "end", "first", "oldest")
+    __slots__ = ("_bytes", "_packed", "_size", "_table", "end", "first", "oldest")
 
     def __init__(self, sensors: int) -> None:
-        self._pack = _packer(1 + sensors)
+        self._packed = row_packer(sensors)
+        self._size = 8 * (1 + sensors)
         self._allocate(_LEAST)
         self.first = 0
         self.end = 0
@@ -61,10 +55,10 @@ class RowBuffer:
 
     def _allocate(self, rows: int) -> None:
         """Make an empty table with room for some rows."""
-        self._bytes = bytearray(rows * self._pack.size)
+        self._bytes = bytearray(rows * self._size)
         #: (capacity, 1 + sensors) the readings, after their time: a float64 holds it exactly until 2255. It
         #: is a view of the bytes, since a row is packed into those four times as fast as it is assigned.
-        self._table: NDArray[np.float64] = np.ndarray((rows, self._pack.size // 8), buffer=self._bytes)
+        self._table: NDArray[np.float64] = np.ndarray((rows, self._size // 8), buffer=self._bytes)
 
     def __len__(self) -> int:
         return self.end - self.first
@@ -113,27 +107,19 @@ class RowBuffer:
         Returns:
             The table (capacity, 1 + sensors), and the index of the first of them.
         """
-        self.place_packed(b"".join(map(self.packed, times, rows)), len(rows))
+        self.place_packed(b"".join(map(self._packed, times, rows)), len(rows))
         return self._table, self.end
-
-    def packed(self, time: int, row: Sequence[float | None]) -> bytes:
-        """Return a row as the table holds it: time, then the readings, NaN is missing."""
-        try:
-            return self._pack.pack(time, *row)
-        except struct.error:
-            # A reading is missing.
-            return np.array((time, *row), dtype=np.float64).tobytes()
 
     def place_packed(self, rows: bytes, count: int) -> None:
         """Write some rows after the last one, without adding them, as `place` does.
 
         Args:
-            rows: results of `packed`, one after the other.
+            rows: results of `WindowPlan.packed`, one after the other.
             count: number of them.
         """
         if self.end + count > len(self._table):
             self._make_room(count)
-        first = self.end * self._pack.size
+        first = self.end * self._size
         self._bytes[first : first + len(rows)] = rows
 
     def add_placed(self, time: int, rows: int = 1) -> None:
@@ -409,44 +395,26 @@ class Windows:
             return -NEVER
         return until
 
-    def packed(self, time: int, values: Sequence[float | None]) -> bytes:
-        """Return readings and expressions, as `WindowPlan.read` returns them, for `place_plain`."""
-        return self._rows.packed(time, values)
-
-    def place_packed(self, rows: bytes, count: int) -> None:
-        """Place the next times of a run, up to `unseen_until`; `enter_with` has them enter the panes.
-
-        Args:
-            rows: results of `packed`, one after the other.
-            count: number of them.
-        """
-        self._rows.place_packed(rows, count)
-
-    def enter_with(self, new: NewRows, rows: bytes, count: int) -> None:
-        """Add rows that were placed packed to those that enter the panes together."""
-        new.add(self._panes, rows, count)
-
-    def marks_after(self, times: list[int]) -> list[int]:
-        """Return the watermark after each of the next times of a run, up to `unseen_until`."""
-        newest, lateness, floor = self.newest, self._plan.lateness, self._floor
-        if floor is None and (newest is None or newest <= times[0]):
-            return [time - lateness for time in times] if lateness else times
-        least = max(-NEVER if newest is None else newest - lateness, -NEVER if floor is None else floor)
-        return [max(time - lateness, least) for time in times]
-
-    def add_all_placed(self, times: list[int]) -> int:
-        """Add the next times of a run, up to `unseen_until`; return the watermark.
+    def add_plain(self, times: list[int], table: bytes, new: NewRows) -> None:
+        """Add telemetry of times after all others, up to `unseen_until`.
 
         What no pane needs is dropped once, at the last.
+
+        Args:
+            times: microseconds, ascending, all after `end`.
+            table: readings and expressions of each, as `WindowPlan.packed` returns them.
+            new: enters them into the panes, with those of other assets.
         """
-        earlier = len(times) - 1
+        rows, earlier = self._rows, len(times) - 1
+        rows.place_packed(table, len(times))
         if earlier:
-            self._rows.add_placed(times[0], earlier)
+            rows.add_placed(times[0], earlier)
             self.largest = times[-2]
             if self.running is not None:
-                for time, row in zip(times, self._rows.latest(earlier).tolist(), strict=False):
+                for time, row in zip(times, rows.latest(earlier).tolist(), strict=False):
                     self.running.add(time, row)
-        return self.add_placed(times[-1], None, None)
+        self.add_placed(times[-1], None, None)
+        new.add(self._panes, table, len(times))
 
     def _score_latest(self, time: int) -> Placement:
         """Score the latest time, whose readings were merged before it was scored; not of one that stands."""
