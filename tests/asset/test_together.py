@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from operator import itemgetter
 from typing import TYPE_CHECKING
 
 import pytest
@@ -12,7 +13,7 @@ from dataflows.asset import Asset
 from dataflows.asset.asset import ClassPlan, Made
 from dataflows.asset.panes import NewRows, Panes
 from dataflows.events import Failure, Fault, Telemetry
-from dataflows.items import by_order, observations_of
+from dataflows.items import Scores, by_order, observations_of
 from tests.asset.oracle import TargetShape, WindowShape
 from tests.asset.streams import HOUR, MINUTE, SENSORS, ClassLayout, target_of
 from tests.asset.worlds import item_of
@@ -64,6 +65,9 @@ def by_asset(items: list[Item]) -> dict[str, list[Item]]:
 
 
 def flat(made: list[Item]) -> list[Item]:
+    for item in made:
+        if isinstance(item.body, Scores):
+            assert item.body.table.rows == sorted(item.body.table.rows, key=itemgetter(0, 1))
     return sorted((each for item in made for each in observations_of(item)), key=by_order)
 
 
