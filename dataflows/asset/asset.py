@@ -318,9 +318,10 @@ class Made:
     def enter_plain(self) -> None:
         """Enter the readings that wait into their panes, if any are of the present asset."""
         if self._asset in self._waiting:
-            self._enter_all()
+            self.settle()
 
-    def _enter_all(self) -> None:
+    def settle(self) -> None:
+        """Enter the readings of all assets that wait into their panes."""
         for plan, (new, assets, rows) in self._plain.items():
             features = new.enter()
             if not plan.only_readings:
@@ -335,7 +336,7 @@ class Made:
 
     def items(self) -> list[Item]:
         """Return everything, the rows of all assets in one block for each target; in no order."""
-        self._enter_all()
+        self.settle()
         by_targets: dict[tuple[str, ...], list[tuple[list[str], _Rows]]] = {}
         for assets, block in self._blocks:
             if block.observed is None:

@@ -216,10 +216,14 @@ class _UnlistedPart(StatefulSinkPartition[list[Item], Any]):
 
 
 class Outputs(Protocol):
-    """Collects the outputs of stages."""
+    """Collects the outputs of stages, which may finish their work in it, many at once."""
+
+    def settle(self) -> None:
+        """Finish the work of all stages: what they processed is in their state then."""
+        ...
 
     def items(self) -> list[Item]:
-        """Return what was collected, in no order."""
+        """Settle, and return what was collected, in no order."""
         ...
 
 
@@ -321,12 +325,15 @@ class _Kept:
     copy into the recovery store. So the deep copy of a stage is its bytes, and takes it out of those awake.
     """
 
-    def __init__(self, awake: _Awake, key: str, stage: SealedState) -> None:
+    def __init__(self, awake: _Awake, collected: _Collected, key: str, stage: SealedState) -> None:
         self._awake = awake
+        self._collected = collected
         self.key = key
         self.stage = stage
 
     def __deepcopy__(self, memo: dict[int, Any]) -> bytes:
+        # The engine may ask for it before the next step takes what was collected.
+        self._collected.settle()
         self._awake.stages.pop(self.key, None)
         return self.stage.to_bytes()
 
@@ -351,6 +358,12 @@ class _Collected:
             self._made[thread] = self._outputs()
         return self._made[thread]
 
+    def settle(self) -> None:
+        """Finish the work of all stages that is not finished yet."""
+        made = self._made.get(get_ident())
+        if made is not None:
+            made.settle()
+
     def take(self) -> list[Item]:
         """Return the outputs since the last call."""
         made = self._made.pop(get_ident(), None)
@@ -367,7 +380,7 @@ def _as_state(
 
     def mapper(state: _Kept | bytes | None, items: list[Item]) -> tuple[_Kept | bytes | None, None]:
         if not isinstance(state, _Kept):
-            state = _Kept(awake, cast("str", key_of(items[0])), build(items[0], state))
+            state = _Kept(awake, collected, cast("str", key_of(items[0])), build(items[0], state))
         stage = state.stage
         # There are none where `_Together` has found the stage finished or dormant.
         if items:

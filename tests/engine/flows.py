@@ -166,6 +166,9 @@ class Periods(Watchful):
 class Listed(list[Item]):
     """Outputs in a list."""
 
+    def settle(self) -> None:
+        pass
+
     def items(self) -> list[Item]:
         return self
 

@@ -60,6 +60,34 @@ def test_the_first_item_after_a_resume_builds_the_stage_from_its_bytes() -> None
         mapper(state, [item(43, "a")])
 
 
+class Waiting(Listed):
+    """Outputs in which stages finish their work when they are asked to."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.work: list[tuple[Hasty, int]] = []
+
+    def settle(self) -> None:
+        for stage, last in self.work:
+            stage.last = last
+
+
+class Hasty(Fan):
+    """A stage that leaves its work to the outputs."""
+
+    def process_into(self, items: list[Item], made: Listed) -> None:
+        assert isinstance(made, Waiting)
+        made.work.append((self, items[-1].sequence))
+
+
+def test_a_snapshot_holds_work_that_stages_finish_together() -> None:
+    """Even where the engine asks for it before the next step takes their outputs."""
+    collected = _Collected(Waiting)
+    mapper = mapper_of(lambda _, sealed: Hasty(sealed, 1), collected)
+    states = [mapper(None, [item(number, name)])[0] for number, name in ((41, "a"), (42, "b"))]
+    assert [deepcopy(state) for state in states] == [b"41", b"42"]
+
+
 def test_of_a_dormant_stage_only_the_bytes_are_kept() -> None:
     """A million dropped assets take the memory of their tombstones; the next item builds one again."""
     built: list[bytes | None] = []
