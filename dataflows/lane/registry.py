@@ -88,7 +88,7 @@ class Registry:
 
     def sends(self, asset: str) -> bool:
         """Whether a known asset ever sent telemetry."""
-        return self._assets[asset][3]
+        return self._assets[asset].sends
 
     def began_to_send(self, asset: str) -> None:
         """Note the first telemetry of a known asset."""
