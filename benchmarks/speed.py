@@ -137,7 +137,9 @@ STEPS = {
     "lane": ["dataflows.lane.lane:Lane.process"],
     "asset: windows": [
         "dataflows.asset.windows:Windows.place_run",
+        "dataflows.asset.windows:Windows.add_plain",
         "dataflows.asset.windows:Windows.add_placed",
+        "dataflows.asset.panes:NewRows.enter",
         "dataflows.asset.windows:Windows.add",
         "dataflows.asset.windows:Windows.features",
     ],
@@ -147,7 +149,7 @@ STEPS = {
         "dataflows.asset.labels:Labels.release",
         "dataflows.asset.labels:Labels.record",
     ],
-    "asset: rows": ["dataflows.pipeline:IsolatedAsset.process"],
+    "asset: rows": ["dataflows.pipeline:IsolatedAsset.process_into", "dataflows.asset.asset:Made.items"],
     "group: order": [
         "dataflows.target.target:TargetStage.process",
         "dataflows.target.runs:ScoredRows.__init__",
