@@ -86,20 +86,24 @@ def keyed(
     return op.flat_map_batch("keys", up, by_key)
 
 
-class _Passed(StatefulBatchLogic[list[Item], list[Item], None]):
-    """A step through which lists go to the worker of their key, as they are."""
+class _WithoutState(StatefulBatchLogic[list[Item], Any, None]):
+    """A step that is keyed only for the place of its work: it keeps nothing."""
 
     @override
-    def on_batch(self, values: list[list[Item]]) -> tuple[Iterable[list[Item]], bool]:
-        return values, StatefulBatchLogic.DISCARD
-
-    @override
-    def on_eof(self) -> tuple[Iterable[list[Item]], bool]:
+    def on_eof(self) -> tuple[Iterable[Any], bool]:
         return (), StatefulBatchLogic.DISCARD
 
     @override
     def snapshot(self) -> None:
         return None
+
+
+class _Passed(_WithoutState):
+    """A step through which lists go to the worker of their key, as they are."""
+
+    @override
+    def on_batch(self, values: list[list[Item]]) -> tuple[Iterable[list[Item]], bool]:
+        return values, StatefulBatchLogic.DISCARD
 
 
 @operator
@@ -147,18 +151,10 @@ def _to_send(items: Iterable[Item], key_of: Callable[[Item], str | None]) -> Ite
     return ((key, Items(group)) for key, group in _grouped(items, key_of).items())
 
 
-class _Sorter(StatefulBatchLogic[list[Item], list[Item], None]):
+class _Sorter(_WithoutState):
     @override
     def on_batch(self, values: list[list[Item]]) -> tuple[Iterable[list[Item]], bool]:
         return (sorted(chain.from_iterable(values), key=by_order),), StatefulBatchLogic.DISCARD
-
-    @override
-    def on_eof(self) -> tuple[Iterable[list[Item]], bool]:
-        return (), StatefulBatchLogic.DISCARD
-
-    @override
-    def snapshot(self) -> None:
-        return None
 
 
 @operator
@@ -281,7 +277,7 @@ class _Awake:
 _Sent = tuple[str, list[Item]]
 
 
-class _Together(StatefulBatchLogic[list[Item], list[Item] | _Sent, None]):
+class _Together(_WithoutState):
     """Processes the items of all awake keys of a worker in one call; others go to the step of their key."""
 
     def __init__(
@@ -308,14 +304,6 @@ class _Together(StatefulBatchLogic[list[Item], list[Item] | _Sent, None]):
                 out.append(awake.send(key, []))
         out.append(made.items())
         return out, StatefulBatchLogic.DISCARD
-
-    @override
-    def on_eof(self) -> tuple[Iterable[list[Item] | _Sent], bool]:
-        return (), StatefulBatchLogic.DISCARD
-
-    @override
-    def snapshot(self) -> None:
-        return None
 
 
 class _Kept:
