@@ -323,6 +323,9 @@ class Made:
     def settle(self) -> None:
         """Enter the readings of all assets that wait into their panes."""
         for plan, (new, assets, rows) in self._plain.items():
+            # There is none where an asset threw on its first one.
+            if not rows:
+                continue
             features = new.enter()
             if not plan.only_readings:
                 features = plan.with_readings(features)

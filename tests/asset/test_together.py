@@ -8,12 +8,15 @@ from typing import TYPE_CHECKING
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from structlog.testing import capture_logs
 
 from dataflows.asset import Asset
 from dataflows.asset.asset import ClassPlan, Made
 from dataflows.asset.panes import NewRows, Panes
+from dataflows.asset.windows import Windows
 from dataflows.events import Failure, Fault, Telemetry
-from dataflows.items import Scores, by_order, observations_of
+from dataflows.items import Row, Scores, by_order, observations_of
+from dataflows.pipeline import InternalErrors, IsolatedAsset
 from tests.asset.oracle import TargetShape, WindowShape
 from tests.asset.streams import HOUR, MINUTE, SENSORS, ClassLayout, target_of
 from tests.asset.worlds import item_of
@@ -131,3 +134,25 @@ def test_an_asset_that_comes_twice_in_a_call_finds_its_readings_in_the_windows(a
     ]
     assert flat(made.items()) == flat(alone)
     assert found.to_bytes() == expected.to_bytes()
+
+
+def test_an_asset_that_throws_on_plain_telemetry_leaves_no_empty_block(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Only that record is rejected, where it would have been the only row of the call."""
+    asset = IsolatedAsset("a", PLANS, "pump", None, InternalErrors(9))
+    first, plain = (
+        item_of(number, Telemetry("a", number * MINUTE, dict.fromkeys(SENSORS, 1.0), None, None))
+        for number in (1, 2)
+    )
+    asset.process([first])
+
+    def throws(*_: object) -> int:
+        msg = "out of luck"
+        raise ArithmeticError(msg)
+
+    monkeypatch.setattr(Windows, "add_placed", throws)
+    with capture_logs():
+        made = asset.process([plain])
+    rows = [item.body.output for item in made if isinstance(item.body, Row)]
+    assert rows == ["rejects", "changes"]
