@@ -725,14 +725,14 @@ class Asset:
                 break
             if event.id is not None or end is None or time <= end:
                 break
-            readings = event.readings if stuck is None else stuck.checked(time, event.readings)
-            joined = None if body.weather is None and body.relative is None else plan.joined(body)
             reached = time - plan.lateness
             if mark is None or reached > mark:
                 mark = reached
             if clock is None or mark > clock:
                 clock = mark
             try:
+                readings = event.readings if stuck is None else stuck.checked(time, event.readings)
+                joined = None if body.weather is None and body.relative is None else plan.joined(body)
                 values, content = plan.read(readings, joined)
                 row = self._row(item, item.part, mark, clock, body.resting, time, 0)
             except Exception:  # noqa: BLE001 - it is read again as the first of a run, and raises there
